@@ -1,0 +1,83 @@
+"""What travels through training: EditBatch (from the data) and Condition (what the denoiser sees besides the noisy latent)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from src.records import Feedback
+
+
+@dataclass(frozen=True, eq=False)
+class EditBatch:
+    """Rewarded triplets, stacked.
+
+    Attributes:
+        ids: the triplets' ids.
+        original, edited: (b, 3, h, w), in [-1, 1].
+        instructions: one text per sample.
+        scores: (b, 3), in [0, 5], order following, preserving, quality.
+        feedback: three texts per sample, "None" where nothing failed.
+    """
+
+    ids: Sequence[str]
+    original: Float[Tensor, "b 3 h w"]
+    edited: Float[Tensor, "b 3 h w"]
+    instructions: Sequence[str]
+    scores: Float[Tensor, "b 3"]
+    feedback: Sequence[Feedback]
+
+    def to(self, device: torch.device) -> "EditBatch":
+        """The same batch on another device (Lightning calls this)."""
+        move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("original", "edited", "scores")}
+        return replace(self, **move)
+
+
+@dataclass(frozen=True, eq=False)
+class TextTokens:
+    """Encoded texts: tokens (n, l, d) and which of them are words rather than padding (n, l)."""
+
+    tokens: Float[Tensor, "n l d"]
+    mask: Bool[Tensor, "n l"]
+
+
+@dataclass(frozen=True, eq=False)
+class RewardTokens:
+    """The paper's c_R: one token sequence per sample, every signal's tokens side by side.
+
+    Attributes:
+        tokens: (b, k, d).
+        mask: (b, k), True where a token means something (padding of the feedback text is False).
+        lengths: how many of the k tokens belong to each signal, in order; they sum to k.
+    """
+
+    tokens: Float[Tensor, "b k d"]
+    mask: Bool[Tensor, "b k"]
+    lengths: tuple[int, ...]
+
+    def pooled(self) -> Float[Tensor, "b d"]:
+        """One vector per sample: the mean over signals of each signal's mean token, so that a long text does not drown the score."""
+        means = []
+        for tokens, mask in zip(self.tokens.split(self.lengths, 1), self.mask.split(self.lengths, 1), strict=True):
+            weight = mask.unsqueeze(-1).to(tokens.dtype)
+            means.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0))
+        return torch.stack(means).mean(0)
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """What the denoiser is told besides the noisy latent and the time.
+
+    Attributes:
+        original_latent: (b, c, h, w), the original picture in latent space; zeros where the image condition is dropped.
+        instruction: encoded instruction (c_T of the paper).
+        stem_bias: (b, stem width, h, w) added after conv_in (SmartEdit's interaction module), or None.
+        reward: c_R, or None for an editor without reward conditioning.
+    """
+
+    original_latent: Float[Tensor, "b c h w"]
+    instruction: TextTokens
+    stem_bias: Float[Tensor, "b s h w"] | None = None
+    reward: RewardTokens | None = None

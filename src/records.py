@@ -1,0 +1,147 @@
+"""The project's nouns: Case, Triplet, Verdict, Reward, TargetReward. Frozen, checked on construction, free of tensors.
+
+Perspectives always come in the order following, preserving, quality (F, P, Q), as in the paper (Multi-Reward as Condition, ICLR 2025).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal, TypeVar
+
+import numpy as np
+from jaxtyping import UInt8
+
+Image = UInt8[np.ndarray, "h w 3"]
+"""An RGB picture, values 0..255, rows from the top."""
+
+T = TypeVar("T")
+
+MAX_SCORE = 5.0
+NO_FAILURE = "None"
+"""The feedback text of a perspective in which nothing failed (the paper's inference text)."""
+
+
+class Perspective(StrEnum):
+    """The three ways in which an edit can be good; iteration order is the order of every score vector."""
+
+    FOLLOWING = "following"
+    PRESERVING = "preserving"
+    QUALITY = "quality"
+
+
+PERSPECTIVES: tuple[Perspective, ...] = tuple(Perspective)
+
+Scores = tuple[float, float, float]
+Feedback = tuple[str, str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """What a benchmark is made of: a picture and what to do with it.
+
+    `photograph` names the original that the case was made from; cases that share one are not independent, so intervals cluster by it.
+    """
+
+    id: str
+    original: Image
+    instruction: str
+    edit_type: str
+    photograph: str
+
+
+@dataclass(frozen=True, eq=False)
+class Triplet:
+    """A Case together with an edited picture, as found in a dataset or made by an Editor."""
+
+    case: Case
+    edited: Image
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """One perspective of one Triplet, seen by one Judge.
+
+    Attributes:
+        score: in [0, 5]; None if and only if the status is "failed".
+        success: whether the perspective's criterion is met; None in annotation, where only score and feedback are asked for.
+        feedback: what failed, in words; "None" when nothing did.
+        status: "ok", "repaired" (the reply had to be mended before it parsed) or "failed" (no usable answer).
+
+    Raises:
+        ValueError: a score outside [0, 5], a failed verdict with a score, or a verdict that is not failed without one.
+    """
+
+    score: float | None
+    success: bool | None = None
+    feedback: str = NO_FAILURE
+    status: Literal["ok", "repaired", "failed"] = "ok"
+
+    def __post_init__(self) -> None:
+        if (self.score is None) != (self.status == "failed"):
+            raise ValueError(f"a verdict has no score if and only if it failed: score {self.score}, status {self.status!r}")
+        if self.score is not None:
+            check_score(self.score)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Three Verdicts of one Triplet by one Judge, with provenance.
+
+    Attributes:
+        id: the triplet's id.
+        judge: the judge's name.
+        key: sha256 of original, edited, instruction and the judge's fingerprint; it says exactly what was judged and how.
+    """
+
+    id: str
+    judge: str
+    key: str
+    following: Verdict
+    preserving: Verdict
+    quality: Verdict
+
+    @property
+    def verdicts(self) -> tuple[Verdict, Verdict, Verdict]:
+        """The three verdicts in the order of PERSPECTIVES."""
+        return self.following, self.preserving, self.quality
+
+    @property
+    def failed(self) -> bool:
+        """Whether any perspective has no answer; such a reward never trains a model and is counted in every report."""
+        return any(verdict.status == "failed" for verdict in self.verdicts)
+
+
+@dataclass(frozen=True)
+class TargetReward:
+    """The reward asked for at inference: the paper's 5/5/5 and "None" unless said otherwise.
+
+    Attributes:
+        scores: following, preserving, quality, each in [0, 5].
+        feedback: one text per perspective.
+
+    Raises:
+        ValueError: not three values, or a score outside [0, 5].
+    """
+
+    scores: Scores = (MAX_SCORE, MAX_SCORE, MAX_SCORE)
+    feedback: Feedback = (NO_FAILURE, NO_FAILURE, NO_FAILURE)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "scores", three(self.scores, "target reward scores"))
+        object.__setattr__(self, "feedback", three(self.feedback, "target reward feedback"))
+        for score in self.scores:
+            check_score(score)
+
+
+def check_score(score: float) -> None:
+    """Raise ValueError unless 0 <= score <= 5 (NaN is outside)."""
+    if not 0.0 <= score <= MAX_SCORE:
+        raise ValueError(f"a score must lie in [0, {MAX_SCORE:g}], got {score!r}")
+
+
+def three(values: Sequence[T], what: str) -> tuple[T, T, T]:
+    """The values as a tuple, one per perspective, or ValueError naming what was given."""
+    if isinstance(values, str) or len(values) != len(PERSPECTIVES):
+        raise ValueError(f"{what}: one value each for {', '.join(PERSPECTIVES)} is needed, got {values!r}")
+    first, second, third = values
+    return first, second, third
