@@ -1,0 +1,125 @@
+"""Training an Editor by denoising: the paper's equations 1 and 4 as a LightningModule.
+
+Noise, times and dropout are pure functions of (seed, optimiser step, micro-step, position in the global batch). Nothing else is random, so the
+gradients of several ranks are those of one process on the same global batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from pytorch_lightning import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from src.batch import EditBatch
+from src.diffusion.guidance import condition_dropout
+from src.diffusion.process import Latent, noised
+from src.editor import Editor
+from src.seeds import fold_seed
+
+
+class Draws(NamedTuple):
+    """Everything random in one training step, one row per sample. On the CPU.
+
+    Attributes:
+        time, condition, score, text: uniform in [0, 1).
+        eps: (b, c, h, w), N(0, I).
+    """
+
+    time: Float[Tensor, " b"]
+    condition: Float[Tensor, " b"]
+    score: Float[Tensor, " b"]
+    text: Float[Tensor, " b"]
+    eps: Latent
+
+
+def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
+    """The draws of these rows of the global batch; row i is the same whatever rank it lands on."""
+    uniform, eps = [], []
+    for row in rows:
+        generator = torch.Generator().manual_seed(fold_seed("train", seed, step, micro_step, row))
+        uniform.append(torch.rand(4, generator=generator))
+        eps.append(torch.randn(latent_shape, generator=generator))
+    return Draws(*torch.stack(uniform).unbind(1), torch.stack(eps))
+
+
+class Denoising(LightningModule):
+    """MSE between network output and the process's target, under condition dropout.
+
+    Args:
+        editor: what is trained.
+        optimizer: builds the optimiser from parameters.
+        scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
+        seed: of noise, times and dropout.
+        condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are dropped with p each).
+    """
+
+    def __init__(
+        self,
+        editor: Editor,
+        optimizer: Callable[..., Optimizer],
+        seed: int,
+        condition_dropout: float = 0.05,
+        scheduler: Callable[..., LRScheduler] | None = None,
+    ) -> None:
+        super().__init__()
+        self.editor = editor
+        self.build_optimizer = optimizer
+        self.build_scheduler = scheduler
+        self.seed = seed
+        self.condition_dropout = condition_dropout
+
+    def loss(self, batch: EditBatch, draws: Draws) -> Float[Tensor, ""]:
+        """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, the mean over samples and latent entries."""
+        process, device = self.editor.process, batch.original.device
+        with torch.no_grad():
+            x_0 = self.editor.backbone.encode_target(batch.edited)
+            original = self.editor.backbone.encode_image(batch.original)
+        eps = draws.eps.to(device)
+        t = process.draw_time(draws.time).to(device)
+        x_t = noised(x_0, eps, process.marginal(t))
+        condition = self.editor.condition(
+            original,
+            batch.instructions,
+            batch.scores,
+            batch.feedback,
+            dropped=condition_dropout(draws.condition, self.condition_dropout),
+            not_given=self._not_given(draws, device),
+        )
+        output = self.editor(x_t, t, condition)
+        return F.mse_loss(output.float(), process.target(x_0, eps, t).float())
+
+    def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
+        """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained for it."""
+        encoder = self.editor.reward_encoder
+        if encoder is None or encoder.dropout == 0.0:
+            return None
+        uniform = {"score": draws.score, "text": draws.text}
+        return torch.stack([uniform[signal] < encoder.dropout for signal in encoder.signals], 1).to(device)
+
+    def training_step(self, batch: EditBatch, batch_index: int) -> Tensor:
+        """One micro-step; logs `train/loss`."""
+        samples, rank = len(batch.ids), self.global_rank
+        shape = self.editor.backbone.latent_shape(batch.original.shape[-2], batch.original.shape[-1])
+        micro_step = batch_index % self.trainer.accumulate_grad_batches
+        draws = draw(self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape)
+        loss = self.loss(batch, draws)
+        self.log("train/loss", loss, batch_size=samples)
+        return loss
+
+    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
+        """Log the gradient norm before clipping."""
+        if self.global_step % self.trainer.log_every_n_steps == 0:
+            norms = [p.grad.norm() for p in self.parameters() if p.grad is not None]
+            self.log("train/gradient_norm", torch.stack(norms).norm())
+
+    def configure_optimizers(self) -> Any:
+        """Only parameters that require a gradient are optimised."""
+        optimizer = self.build_optimizer([p for p in self.parameters() if p.requires_grad])
+        if self.build_scheduler is None:
+            return optimizer
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"}}

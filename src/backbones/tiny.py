@@ -1,0 +1,113 @@
+"""A small editor for laptops and tests, made of the same parts as InsPix2Pix: a CLIP text model, a stock U-Net, an image latent.
+
+Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE to train or to download.
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+import torch.nn.functional as F
+from diffusers import UNet2DConditionModel
+from jaxtyping import Float, Shaped
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from src.backbones.backbone import Backbone
+from src.backbones.unet_hooks import UNetHooks, site_widths
+from src.backbones.word_tokenizer import WordTokenizer
+from src.batch import Condition, TextTokens
+from src.conditioning.integration import Integration
+from src.diffusion.process import Latent
+
+
+class TinyBackbone(Backbone):
+    """A U-Net on folded pixels.
+
+    Args:
+        tokenizer: words -> ids; its vocabulary sizes the text encoder.
+        text_encoder: builds a `CLIPTextModel` from vocab_size and the special token ids.
+        unet: builds a `UNet2DConditionModel` from in_channels, out_channels and cross_attention_dim.
+        fold: pixels per latent cell along each side; the latent has 3 * fold**2 channels.
+        predicts_change: the U-Net's output is added to the original's latent, so that doing nothing means copying the original. For
+            processes that predict the clean picture ("sample").
+    """
+
+    def __init__(
+        self,
+        tokenizer: WordTokenizer,
+        text_encoder: Callable[..., CLIPTextModel],
+        unet: Callable[..., UNet2DConditionModel],
+        fold: int = 2,
+        predicts_change: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tokenizer = tokenizer
+        self.fold = fold
+        self.predicts_change = predicts_change
+        self.text_encoder = text_encoder(vocab_size=len(tokenizer), **tokenizer.special_ids)
+        channels = 3 * fold**2
+        self.unet = unet(in_channels=2 * channels, out_channels=channels, cross_attention_dim=self.text_width)
+        self.hooks: UNetHooks | None = None
+        if predicts_change:
+            # the first prediction is then the original picture itself
+            nn.init.zeros_(self.unet.conv_out.weight)
+            assert self.unet.conv_out.bias is not None
+            nn.init.zeros_(self.unet.conv_out.bias)
+
+    @property
+    def text_width(self) -> int:
+        return self.text_encoder.config.hidden_size
+
+    @property
+    def site_widths(self) -> dict[str, int]:
+        return site_widths(self.unet)
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        multiple = self.fold * 2 ** (len(self.unet.down_blocks) - 1)
+        if height % multiple or width % multiple:
+            raise ValueError(f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}")
+        return 3 * self.fold**2, height // self.fold, width // self.fold
+
+    def attach(self, integration: Integration) -> None:
+        self.hooks = UNetHooks(self.unet, integration)
+
+    def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
+        return F.pixel_unshuffle(original, self.fold)
+
+    def encode_target(self, edited: Float[Tensor, "b 3 H W"]) -> Latent:
+        return F.pixel_unshuffle(edited, self.fold)
+
+    def decode(self, latent: Latent) -> Float[Tensor, "b 3 H W"]:
+        return F.pixel_shuffle(latent, self.fold).clamp(-1.0, 1.0)
+
+    def encode_text(self, texts: Sequence[str]) -> TextTokens:
+        # equal texts ("None; None; None" above all) are encoded once
+        distinct = list(dict.fromkeys(texts))
+        row = {text: index for index, text in enumerate(distinct)}
+        ids, mask = self.tokenizer(distinct, self.text_encoder.config.max_position_embeddings)
+        device = self.unet.device
+        ids, mask = ids.to(device), mask.to(device)
+        tokens = self.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+        rows = torch.tensor([row[text] for text in texts], device=device)
+        return TextTokens(tokens[rows], mask[rows])
+
+    def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
+        if (condition.reward is None) != (self.hooks is None):
+            raise ValueError(
+                "a reward is missing: this editor has a reward integration"
+                if condition.reward is None
+                else "a reward was given to an editor without reward integration, where it would be ignored"
+            )
+        inputs = torch.cat([x_t, condition.original_latent], 1)
+        text = condition.instruction
+        if self.hooks is None or condition.reward is None:
+            output = self.unet(inputs, network_time, text.tokens, encoder_attention_mask=text.mask, return_dict=False)[0]
+        else:
+            with self.hooks.reward(condition.reward):
+                output = self.unet(inputs, network_time, text.tokens, encoder_attention_mask=text.mask, return_dict=False)[0]
+        return output + condition.original_latent if self.predicts_change else output
+
+
+def text_encoder(vocab_size: int, hidden_size: int, **config: int) -> CLIPTextModel:
+    """A CLIP text model with random weights; the feed-forward is four times as wide as the tokens, as in CLIP."""
+    return CLIPTextModel(CLIPTextConfig(vocab_size=vocab_size, hidden_size=hidden_size, intermediate_size=4 * hidden_size, **config))

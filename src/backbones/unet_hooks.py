@@ -1,0 +1,75 @@
+"""Forward hooks that let an Integration act inside a stock `UNet2DConditionModel`: no fork, no subclass, no renamed weight.
+
+Sites: "stem" = conv_in, "block.i" = down blocks, mid block, up blocks in order of execution, "time_embedding".
+"""
+
+import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from diffusers import UNet2DConditionModel
+from torch import Tensor, nn
+
+from src.batch import RewardTokens
+from src.conditioning.integration import Integration
+
+
+def site_modules(unet: UNet2DConditionModel) -> dict[str, nn.Module]:
+    """The module behind every site, in order of execution."""
+    blocks = [*unet.down_blocks, *([] if unet.mid_block is None else [unet.mid_block]), *unet.up_blocks]
+    return {"time_embedding": unet.time_embedding, "stem": unet.conv_in} | {f"block.{i}": block for i, block in enumerate(blocks)}
+
+
+def site_widths(unet: UNet2DConditionModel) -> dict[str, int]:
+    """Channels that come out of every site."""
+    widths = {"time_embedding": unet.time_embedding.linear_2.out_features, "stem": unet.conv_in.out_channels}
+    blocks = {name: block for name, block in site_modules(unet).items() if name.startswith("block.")}
+    return widths | {name: _block_width(block) for name, block in blocks.items()}
+
+
+def _block_width(block: nn.Module) -> int:
+    """Every U-Net block ends in a residual block of its output width (down- and upsamplers keep it)."""
+    resnets = block.get_submodule("resnets")
+    assert isinstance(resnets, nn.ModuleList)
+    last: Any = resnets[-1]
+    return last.out_channels
+
+
+class UNetHooks:
+    """Calls an integration at its sites while `reward(...)` is active.
+
+    Hooks are partials of bound methods, never closures: a deepcopy (EMA) or a pickle of the owning module then refers to its own copies.
+    """
+
+    def __init__(self, unet: UNet2DConditionModel, integration: Integration) -> None:
+        self.integration = integration
+        self.current: RewardTokens | None = None
+        modules = site_modules(unet)
+        for site in integration.sites:
+            modules[site].register_forward_hook(functools.partial(self._act, site))
+
+    @contextmanager
+    def reward(self, tokens: RewardTokens) -> Iterator[None]:
+        """Everything the U-Net computes inside sees these tokens (b, k, d)."""
+        self.current = tokens
+        try:
+            yield
+        finally:
+            self.current = None
+
+    def _act(self, site: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
+        """A forward hook; down blocks return (hidden, skips), the others a tensor."""
+        if self.current is None:
+            raise RuntimeError(f"the U-Net has a reward integration but ran without a reward (at {site!r}); go through Editor or `hooks.reward(...)`")
+        reward = self.current
+        hidden: Tensor = output[0] if isinstance(output, tuple) else output
+        if hidden.shape[0] != reward.tokens.shape[0]:
+            raise ValueError(f"{reward.tokens.shape[0]} rewards for a batch of {hidden.shape[0]} (at {site!r})")
+        hidden = self.integration.apply_at(site, hidden, reward)
+        if not isinstance(output, tuple):
+            return hidden
+        skips = output[1]
+        if self.integration.touches_skips:
+            skips = tuple(self.integration.apply_at(site, skip, reward) for skip in skips)
+        return (hidden, skips, *output[2:])

@@ -1,0 +1,36 @@
+"""Makes every checkpoint self-describing and exports the finished editor."""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from src import checkpoint as checkpoints
+from src.callbacks.ema import EMA
+
+
+class EditorCheckpoint(Callback):
+    """Adds the editor's config to the checkpoints, refuses to resume another configuration, and writes `editor/` at the end.
+
+    Args:
+        folder: the run folder.
+        config: the resolved model config as YAML (a string, as an OmegaConf object could not be loaded without unpickling).
+        picture_size: height and width trained on.
+        ema: whose weights are exported.
+    """
+
+    def __init__(self, folder: str | Path, config: str, picture_size: tuple[int, int], ema: EMA) -> None:
+        self.folder = Path(folder)
+        self.config = config
+        self.picture_size = picture_size
+        self.ema = ema
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add what `checkpoint.load_editor` needs."""
+        checkpoint["editor_config"] = self.config
+        checkpoint["picture_size"] = list(self.picture_size)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Export the averaged weights."""
+        if trainer.is_global_zero:
+            checkpoints.export(self.folder / "editor", self.config, self.picture_size, self.ema.average)

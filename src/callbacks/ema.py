@@ -1,0 +1,75 @@
+"""Exponential moving average of the editor's weights; evaluation, previews and export use it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch import Tensor
+
+from src.algorithms.denoising import Denoising
+from src.editor import Editor
+
+
+class EMA(Callback):
+    """Average after n optimiser steps: decay * average + (1 - decay) * weights, decay = min(decay, (1 + n) / (10 + n)).
+
+    Kept as plain tensors beside the module, so nothing that is frozen is copied, and saved under `ema` in the checkpoint.
+
+    Args:
+        decay: the largest decay; 0.9999 is usual for long trainings.
+    """
+
+    def __init__(self, decay: float = 0.9999) -> None:
+        if not 0.0 <= decay < 1.0:
+            raise ValueError(f"EMA decay must lie in [0, 1), got {decay}")
+        self.decay = decay
+        self.updates = 0
+        self.average: dict[str, Tensor] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start from the present weights unless a checkpoint brought an average; move it to the module's device."""
+        state = _editor(pl_module).state_dict()
+        source = self.average or state
+        self.average = {name: source[name].detach().to(value.device).clone() for name, value in state.items()}
+
+    @torch.no_grad()
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Average once per optimiser step, not per micro-step."""
+        if trainer.global_step <= self.updates:
+            return
+        self.updates = trainer.global_step
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        for name, value in _editor(pl_module).state_dict().items():
+            average = self.average[name]
+            if average.is_floating_point():
+                average.lerp_(value, 1.0 - decay)
+            else:
+                average.copy_(value)
+
+    @contextmanager
+    def averaged(self, editor: Editor) -> Iterator[None]:
+        """The editor has averaged weights inside and its own again afterwards."""
+        own = {name: value.detach().clone() for name, value in editor.state_dict().items()}
+        editor.load_state_dict(self.average)
+        try:
+            yield
+        finally:
+            editor.load_state_dict(own)
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add `ema` and its step count."""
+        checkpoint["ema"] = {name: value.cpu() for name, value in self.average.items()}
+        checkpoint["ema_updates"] = self.updates
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Continue the average of the checkpoint."""
+        self.average = dict(checkpoint["ema"])
+        self.updates = checkpoint["ema_updates"]
+
+
+def _editor(module: LightningModule) -> Editor:
+    if not isinstance(module, Denoising):
+        raise TypeError(f"this callback needs a Denoising module, got {type(module).__name__}")
+    return module.editor

@@ -1,0 +1,86 @@
+"""`run.json`: what ran, where, on which commit, how long, and whether all ranks ended with equal weights."""
+
+import hashlib
+import json
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "diffusers", "transformers")
+
+
+class RunRecord(Callback):
+    """Writes `<folder>/run.json` at the start, at the end and when a run fails.
+
+    Args:
+        folder: the run folder.
+    """
+
+    def __init__(self, folder: str | Path) -> None:
+        self.file = Path(folder) / "run.json"
+        self.start = time.monotonic()
+        self.facts: dict[str, object] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the start."""
+        self.facts = {
+            "status": "running",
+            "world_size": trainer.world_size,
+            "precision": str(trainer.precision),
+            "commit": commit(),
+            "versions": {name: version(name) for name in PACKAGES},
+            "hardware": hardware(),
+            "parameters": sum(p.numel() for p in pl_module.parameters()),
+        }
+        self._write(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Record the end; every rank takes part in the comparison of weights."""
+        digests = pl_module.all_gather(torch.tensor(_digest(pl_module), device=pl_module.device))
+        equal = bool((digests == digests.reshape(-1)[0]).all())  # pyright: ignore[reportAttributeAccessIssue]
+        self.facts |= {"status": "finished", "ranks_equal": equal, "steps": trainer.global_step}
+        self._write(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Record the failure."""
+        status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+        self.facts |= {"status": status, "error": f"{type(exception).__name__}: {exception}", "steps": trainer.global_step}
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
+        if trainer.is_global_zero:
+            self.facts["seconds"] = round(time.monotonic() - self.start, 1)
+            temporary = self.file.with_suffix(".tmp")
+            temporary.write_text(json.dumps(self.facts, indent=2) + "\n")
+            temporary.replace(self.file)
+
+
+def _digest(module: LightningModule) -> int:
+    """62 bits of sha256 over all trainable weights, bit for bit."""
+    digest = hashlib.sha256()
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
+    return int.from_bytes(digest.digest()[:8], "big") >> 2
+
+
+def commit() -> str:
+    """The checked-out commit, with "+changes" if the tree differs from it; "unknown" outside a git checkout."""
+    try:
+        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return head + ("+changes" if changed else "")
+
+
+def hardware() -> str:
+    """Accelerator or processor, and how many cores torch uses."""
+    if torch.cuda.is_available():
+        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
+    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

@@ -1,0 +1,86 @@
+"""Previews during training: original | edits at target scores 0, 3 and 5 | exact target, as a PNG and to the logger."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
+
+from src.algorithms.denoising import Denoising
+from src.callbacks.ema import EMA
+from src.data.dataset import to_pictures, to_tensor
+from src.diffusion.samplers import Sampler
+from src.pictures import contact_sheet, save_png
+from src.records import Case, Image, TargetReward
+from src.seeds import fold_seed
+
+
+class SampleEdits(Callback):
+    """Edits the same few cases every so many steps, with averaged weights.
+
+    Args:
+        folder: pictures go to `<folder>/previews/step_<n>.png`.
+        cases: what to edit.
+        exact: the exact edited picture of every case.
+        sampler: how.
+        target: the target reward; its scores are replaced by each of `scores`.
+        ema: whose weights are used.
+        every_n_steps: between previews; there is always one at the end.
+        scores: the columns.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        cases: Sequence[Case],
+        exact: Sequence[Image],
+        sampler: Sampler,
+        target: TargetReward,
+        ema: EMA,
+        every_n_steps: int = 500,
+        scores: Sequence[float] = (0, 3, 5),
+    ) -> None:
+        self.folder = Path(folder) / "previews"
+        self.cases = cases
+        self.exact = exact
+        self.sampler = sampler
+        self.ema = ema
+        self.every_n_steps = every_n_steps
+        self.targets = {f"{score:g}/{score:g}/{score:g}": TargetReward((score, score, score), target.feedback) for score in scores}
+        self.last_step = -1
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Draw when it is time."""
+        if trainer.global_step % self.every_n_steps == 0:
+            self._draw(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Draw the finished editor."""
+        self._draw(trainer, pl_module)
+
+    def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.global_step == self.last_step:
+            return
+        assert isinstance(pl_module, Denoising)
+        self.last_step = trainer.global_step
+        editor = pl_module.editor
+        originals = to_tensor([case.original for case in self.cases]).to(pl_module.device)
+        seeds = [fold_seed("noise", case.id, 0) for case in self.cases]
+        instructions = [case.instruction for case in self.cases]
+        edits = []
+        with self.ema.averaged(editor), torch.inference_mode():
+            editor.eval()
+            for target in self.targets.values():
+                edits.append(to_pictures(editor.edit(originals, instructions, [target] * len(self.cases), seeds, self.sampler)))
+            editor.train()
+        rows = [[case.original, *row, exact] for case, *row, exact in zip(self.cases, *edits, self.exact, strict=True)]
+        picture = contact_sheet(rows, ["original", *self.targets, "exact"], instructions)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        save_png(picture, self.folder / f"step_{trainer.global_step:06d}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
+            elif isinstance(logger, WandbLogger):
+                logger.log_image("previews", [picture], step=trainer.global_step)

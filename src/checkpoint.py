@@ -1,0 +1,159 @@
+"""An Editor saved, loaded and exported together with its config.
+
+A checkpoint is Lightning's .ckpt with three entries of ours: `editor_config` (the resolved model config as a YAML string), `picture_size` and `ema`
+(averaged weights). An export is a folder: `config.yaml` and `model.safetensors` with the averaged weights. Nothing is ever unpickled.
+"""
+
+import hashlib
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from src.editor import Editor
+
+TRUSTED = ("src.", "torch.", "diffusers.", "transformers.")
+"""A config that comes with a checkpoint may only build objects from these packages."""
+
+
+def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
+    """The editor in a .ckpt or in an exported folder, in evaluation mode, on the CPU.
+
+    Args:
+        path: `checkpoints/last.ckpt` or `editor/`.
+        weights: averaged ("ema") or as the optimiser left them ("raw", .ckpt only).
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: truncated, not of this project, or weights that don't fit the config it carries.
+    """
+    saved = read(path)
+    if weights == "raw" and path.is_dir():
+        raise ValueError(f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw")
+    tensors = saved["ema"] if weights == "ema" else _editor_weights(saved["state_dict"])
+    editor = build(saved["editor_config"])
+    fill(editor, tensors, str(path))
+    return editor.eval()
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, for a .ckpt also what Lightning saved), without building a model."""
+    path = Path(path)
+    if path.is_dir():
+        return _read_export(path)
+    if not path.exists():
+        raise FileNotFoundError(f"no checkpoint at {path}; give a .ckpt file or an exported editor/ folder")
+    try:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
+        raise ValueError(f"{path} can't be read as a checkpoint, it may be truncated ({str(error).splitlines()[0][:120]})") from error
+    missing = [key for key in ("editor_config", "picture_size", "ema", "state_dict") if key not in saved]
+    if missing:
+        raise ValueError(f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}")
+    return saved
+
+
+def _read_export(folder: Path) -> dict[str, Any]:
+    config, weights = folder / "config.yaml", folder / "model.safetensors"
+    for file in (config, weights):
+        if not file.exists():
+            raise FileNotFoundError(f"{folder} is not an exported editor: {file.name} is missing")
+    described = OmegaConf.to_container(OmegaConf.load(config))
+    if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
+        raise ValueError(f"{config} doesn't describe an editor: editor_config and picture_size are needed")
+    try:
+        tensors = load_file(weights)
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{weights} can't be read, it may be truncated ({error})") from error
+    return {"editor_config": described["editor_config"], "picture_size": described["picture_size"], "ema": tensors}
+
+
+def build(config: str) -> Editor:
+    """An editor with fresh weights from its YAML config.
+
+    Raises:
+        ValueError: the config names a class outside the trusted packages.
+    """
+    tree = OmegaConf.create(config)
+    for target in _targets(OmegaConf.to_container(tree)):
+        if not target.startswith(TRUSTED):
+            raise ValueError(f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}")
+    return instantiate(tree)
+
+
+def _targets(node: Any) -> list[str]:
+    """Every `_target_` in a config tree."""
+    if isinstance(node, list):
+        return [target for child in node for target in _targets(child)]
+    if not isinstance(node, dict):
+        return []
+    own = [str(node["_target_"])] if "_target_" in node else []
+    return own + [target for child in node.values() for target in _targets(child)]
+
+
+def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
+    """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
+    own = editor.state_dict()
+    wrong = [f"{name} is missing" for name in own if name not in tensors]
+    wrong += [f"{name} is not in this editor" for name in tensors if name not in own]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)}, this editor {tuple(value.shape)}"
+        for name, value in own.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if wrong:
+        raise ValueError(f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}")
+    editor.load_state_dict(dict(tensors))
+
+
+def config_differences(saved: str, present: str) -> list[str]:
+    """Entries in which two model configs differ, as "key: saved value, present value"."""
+    one, other = _flat(OmegaConf.to_container(OmegaConf.create(saved))), _flat(OmegaConf.to_container(OmegaConf.create(present)))
+    return [
+        f"{key} is {one.get(key, 'absent')} in the checkpoint and {other.get(key, 'absent')} here"
+        for key in sorted(one.keys() | other.keys())
+        if one.get(key, "absent") != other.get(key, "absent")
+    ]
+
+
+def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+    """A config tree as dotted keys."""
+    if isinstance(node, dict):
+        items = [(str(key), value) for key, value in node.items()]
+    elif isinstance(node, list):
+        items = [(str(index), value) for index, value in enumerate(node)]
+    else:
+        return {prefix: node}
+    return {name: value for key, child in items for name, value in _flat(child, f"{prefix}.{key}" if prefix else key).items()}
+
+
+def export(folder: Path, config: str, picture_size: tuple[int, int], tensors: Mapping[str, Tensor]) -> None:
+    """Write an export; the weights are complete before the config that announces them."""
+    folder.mkdir(parents=True, exist_ok=True)
+    temporary = folder / "model.safetensors.tmp"
+    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
+    temporary.replace(folder / "model.safetensors")
+    described = {"editor_config": config, "picture_size": list(picture_size)}
+    (folder / "config.yaml").write_text(OmegaConf.to_yaml(described))
+
+
+def content_hash(path: Path) -> str:
+    """sha256 over the averaged weights and the model config, so that a .ckpt and its export have the same hash."""
+    saved = read(path)
+    digest = hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(saved["editor_config"])).encode())
+    for name, tensor in sorted(saved["ema"].items()):
+        digest.update(name.encode())
+        digest.update(tensor.contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _editor_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights of the editor among those of its LightningModule."""
+    return {name.removeprefix("editor."): tensor for name, tensor in state.items() if name.startswith("editor.")}

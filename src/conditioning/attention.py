@@ -1,0 +1,77 @@
+"""Equation 2 of the paper: Z'' = CA(Z', Linear_1(c_R)), one standard transformer encoder block in front of the U-Net's first block."""
+
+from typing import Literal
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from src.batch import RewardTokens
+from src.conditioning.integration import Integration, width_of
+
+
+class Attention(Integration):
+    """Latent after conv_in as query, reward tokens as key and value; pre-norm, residual, feed-forward ratio 4.
+
+    Args:
+        reward_width: D of the reward tokens.
+        site_widths: channels of every site of the backbone.
+        heads: attention heads; they must divide the stem's width.
+        feedforward_ratio: hidden width of the feed-forward over the stem's width.
+        init: "zero" makes both output layers zero, so that step 0 equals the backbone. Departure from the paper, which says random.
+
+    Raises:
+        ValueError: heads don't divide the stem's width.
+    """
+
+    def __init__(
+        self,
+        reward_width: int,
+        site_widths: dict[str, int],
+        heads: int = 8,
+        feedforward_ratio: int = 4,
+        init: Literal["zero", "random"] = "zero",
+    ) -> None:
+        super().__init__()
+        width = width_of("stem", site_widths)
+        if width % heads:
+            raise ValueError(f"{heads} heads don't divide the stem's {width} channels")
+        self.heads = heads
+        self.init = init
+        self.linear_1 = nn.Linear(reward_width, width)
+        self.query_norm = nn.LayerNorm(width)
+        self.key_norm = nn.LayerNorm(width)
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.attention_out = nn.Linear(width, width)
+        self.feedforward_norm = nn.LayerNorm(width)
+        self.feedforward_in = nn.Linear(width, feedforward_ratio * width)
+        self.feedforward_out = nn.Linear(feedforward_ratio * width, width)
+        if init == "zero":
+            for layer in (self.attention_out, self.feedforward_out):
+                nn.init.zeros_(layer.weight)
+                nn.init.zeros_(layer.bias)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        return ("stem",)
+
+    @property
+    def touches_skips(self) -> bool:
+        return False
+
+    @property
+    def identity_at_init(self) -> bool:
+        return self.init == "zero"
+
+    def apply_at(self, site: str, hidden: Tensor, reward: RewardTokens) -> Tensor:
+        """Z' (b, c, h, w) -> Z'' of the same shape."""
+        batch, channels, height, width = hidden.shape
+        pixels = hidden.flatten(2).transpose(1, 2)
+        key, value = self.key_value(self.key_norm(self.linear_1(reward.tokens))).chunk(2, -1)
+        query, key, value = (
+            x.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2) for x in (self.query(self.query_norm(pixels)), key, value)
+        )
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=reward.mask[:, None, None, :])
+        pixels = pixels + self.attention_out(mixed.transpose(1, 2).flatten(2)).to(pixels.dtype)
+        pixels = pixels + self.feedforward_out(F.gelu(self.feedforward_in(self.feedforward_norm(pixels)))).to(pixels.dtype)
+        return pixels.transpose(1, 2).reshape(batch, channels, height, width)

@@ -1,0 +1,58 @@
+"""What training data looks like: a sequence of rewarded triplets, and how they are stacked into a batch."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from src.batch import EditBatch
+from src.records import Image, Reward, Triplet
+
+
+class RewardedTriplets(Protocol):
+    """A map-style dataset; index -> triplet and reward, the same at every call."""
+
+    def __len__(self) -> int:
+        """Number of triplets."""
+        ...
+
+    def __getitem__(self, index: int) -> tuple[Triplet, Reward]:
+        """One triplet with its reward."""
+        ...
+
+
+def to_tensor(pictures: Sequence[Image]) -> Float[Tensor, "b 3 h w"]:
+    """Pictures 0..255 as a tensor in [-1, 1]."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def to_pictures(tensor: Float[Tensor, "b 3 h w"]) -> list[Image]:
+    """A tensor in [-1, 1] as pictures 0..255; inverse of `to_tensor`."""
+    levels = ((tensor.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
+    return list(levels.permute(0, 2, 3, 1).cpu().numpy())
+
+
+def collate(rows: Sequence[tuple[Triplet, Reward]]) -> EditBatch:
+    """Stack rewarded triplets of one picture size.
+
+    Raises:
+        ValueError: a reward with a failed verdict; such triplets must be dropped (and counted) before training.
+    """
+    scores, feedback = [], []
+    for triplet, reward in rows:
+        answered = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
+        if len(answered) != len(reward.verdicts):
+            raise ValueError(f"triplet {triplet.case.id!r} has a failed reward by {reward.judge!r} and can't train a model")
+        scores.append(answered)
+        feedback.append(tuple(verdict.feedback for verdict in reward.verdicts))
+    return EditBatch(
+        ids=[triplet.case.id for triplet, _ in rows],
+        original=to_tensor([triplet.case.original for triplet, _ in rows]),
+        edited=to_tensor([triplet.edited for triplet, _ in rows]),
+        instructions=[triplet.case.instruction for triplet, _ in rows],
+        scores=torch.tensor(scores, dtype=torch.float32),
+        feedback=feedback,
+    )

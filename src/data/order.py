@@ -1,0 +1,43 @@
+"""Which triplets make up which batch: a pure function of (seed, step, rank), so that training can resume anywhere and ranks never overlap."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from src.seeds import fold_seed
+
+
+class GlobalBatchOrder(Sampler[list[int]]):
+    """Endless batches of indices. The global batch at a step is one slice of a reshuffled stream; each rank takes a contiguous part of it.
+
+    Args:
+        length: number of triplets; every pass over them is shuffled anew.
+        batch_size: per rank.
+        rank, world_size: of this process.
+        seed: of the shuffles.
+        start: number of batches that were consumed before (resume).
+    """
+
+    def __init__(self, length: int, batch_size: int, rank: int, world_size: int, seed: int, start: int = 0) -> None:
+        if length < 1 or batch_size < 1:
+            raise ValueError(f"an order needs triplets and a batch size, got {length} triplets and batch size {batch_size}")
+        self.length = length
+        self.batch_size = batch_size
+        self.rank = rank
+        self.world_size = world_size
+        self.seed = seed
+        self.start = start
+
+    def __iter__(self) -> Iterator[list[int]]:
+        step, epoch, shuffle = self.start, -1, np.empty(0, dtype=np.int64)
+        while True:
+            first = (step * self.world_size + self.rank) * self.batch_size
+            batch = []
+            for position in range(first, first + self.batch_size):
+                if position // self.length != epoch:
+                    epoch = position // self.length
+                    shuffle = np.random.default_rng(fold_seed("order", self.seed, epoch)).permutation(self.length)
+                batch.append(int(shuffle[position % self.length]))
+            yield batch
+            step += 1

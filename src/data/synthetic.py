@@ -1,0 +1,29 @@
+"""Training triplets of the synthetic world, rendered on the fly."""
+
+from src.records import Reward, Triplet
+from src.synthetic.world import World
+
+
+class SyntheticTriplets:
+    """`length` rewarded triplets of a world.
+
+    Args:
+        world: renders them.
+        length: how many different triplets there are (20,000 in the paper's RewardEdit-20K).
+        split: "train" or "validation".
+        seed: which triplets.
+    """
+
+    def __init__(self, world: World, length: int, split: str = "train", seed: int = 0) -> None:
+        if length < 1:
+            raise ValueError(f"a dataset needs at least one triplet, got length {length}")
+        self.world = world
+        self.length = length
+        self.split = split
+        self.seed = seed
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __getitem__(self, index: int) -> tuple[Triplet, Reward]:
+        return self.world.rewarded_triplet(self.split, self.seed, index)

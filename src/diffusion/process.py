@@ -1,0 +1,66 @@
+"""The noise process: how a clean latent becomes noise, and what the network is asked to predict on the way.
+
+Every process here has the form x_t = alpha_t x_0 + sigma_t eps with eps ~ N(0, I). Shapes: latents (b, c, h, w), times (b,).
+"""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+Latent = Float[Tensor, "b c h w"]
+Time = Shaped[Tensor, " b"]
+"""One time per sample, in the process's own unit: integer steps for DDPM, [0, 1] for rectified flow."""
+
+
+class Marginal(NamedTuple):
+    """alpha_t and sigma_t of x_t = alpha_t x_0 + sigma_t eps, one value per sample."""
+
+    alpha: Float[Tensor, " b"]
+    sigma: Float[Tensor, " b"]
+
+
+class Prediction(NamedTuple):
+    """What a network output says about x_t: its clean latent and its noise."""
+
+    x_0: Latent
+    eps: Latent
+
+
+def noised(x_0: Latent, eps: Latent, marginal: Marginal) -> Latent:
+    """x_t = alpha_t x_0 + sigma_t eps."""
+    return per_sample(marginal.alpha, x_0) * x_0 + per_sample(marginal.sigma, x_0) * eps
+
+
+def per_sample(values: Float[Tensor, " b"], latent: Latent) -> Float[Tensor, "b 1 1 1"]:
+    """One number per sample, shaped and typed to multiply a latent."""
+    return values.to(device=latent.device, dtype=latent.dtype).view(-1, 1, 1, 1)
+
+
+class Process(ABC):
+    """How latents are noised in training and which times a sampler visits."""
+
+    @abstractmethod
+    def draw_time(self, u: Float[Tensor, " b"]) -> Time:
+        """Training times from uniform numbers u in [0, 1)."""
+
+    @abstractmethod
+    def marginal(self, t: Time) -> Marginal:
+        """alpha_t and sigma_t."""
+
+    @abstractmethod
+    def network_time(self, t: Time) -> Shaped[Tensor, " b"]:
+        """The number that the U-Net's time embedding sees, in [0, 1000)."""
+
+    @abstractmethod
+    def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
+        """What the network should output at time t."""
+
+    @abstractmethod
+    def predict(self, output: Latent, x_t: Latent, t: Time) -> Prediction:
+        """x_0 and eps implied by a network output; `predict(target(x_0, eps, t), noised(x_0, eps, marginal(t)), t) == (x_0, eps)`."""
+
+    @abstractmethod
+    def times(self, steps: int) -> Shaped[Tensor, " steps"]:
+        """The times a sampler visits, from most to least noisy; after the last one comes the clean latent."""

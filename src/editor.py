@@ -1,0 +1,178 @@
+"""The Editor: backbone + reward encoder + integration + process. Read this file first; everything else serves it.
+
+editor.condition(...)   original, instruction and reward -> Condition
+editor(x_t, t, condition)   network output, as trained by `algorithms/denoising.py`
+editor.edit(...)        an edited picture, asked for with a target reward
+"""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from src.backbones.backbone import Backbone
+from src.batch import Condition, RewardTokens, TextTokens
+from src.conditioning.integration import Integration
+from src.conditioning.reward_encoder import RewardEncoder
+from src.diffusion.guidance import Branch, Dropped
+from src.diffusion.process import Latent, Process, Time
+from src.diffusion.samplers import Sampler
+from src.records import Feedback, TargetReward, three
+
+NULL_INSTRUCTION = ""
+
+
+class Editor(nn.Module):
+    """A reward-conditioned editor.
+
+    Args:
+        backbone: the pretrained (or tiny) editing model.
+        process: its noise process.
+        reward_encoder, integration: builders, completed here with sizes asked of the backbone. If either is None the editor is its backbone:
+            no reward parameters are built and rewards are not read.
+    """
+
+    def __init__(
+        self,
+        backbone: Backbone,
+        process: Process,
+        reward_encoder: Callable[..., RewardEncoder] | None = None,
+        integration: Callable[..., Integration] | None = None,
+    ) -> None:
+        super().__init__()
+        self.backbone = backbone
+        self.process = process
+        self.reward_encoder: RewardEncoder | None = None
+        self.integration: Integration | None = None
+        if reward_encoder is not None and integration is not None:
+            self.reward_encoder = reward_encoder(width=backbone.text_width)
+            self.integration = integration(reward_width=self.reward_encoder.width, site_widths=backbone.site_widths)
+            backbone.attach(self.integration)
+
+    def forward(self, x_t: Latent, t: Time, condition: Condition) -> Latent:
+        """Network output for noisy latents x_t (b, c, h, w) at times t (b,)."""
+        return self.backbone.denoise(x_t, self.process.network_time(t), condition)
+
+    def condition(
+        self,
+        original_latent: Latent,
+        instructions: Sequence[str],
+        scores: Float[Tensor, "b 3"],
+        feedback: Sequence[Feedback],
+        dropped: Dropped | None = None,
+        not_given: Bool[Tensor, "b signals"] | None = None,
+    ) -> Condition:
+        """Everything the denoiser is told.
+
+        Args:
+            original_latent: from `backbone.encode_image`.
+            instructions: one text per sample.
+            scores: in [0, 5].
+            feedback: three texts per sample.
+            dropped: samples that lose their instruction or image (training only).
+            not_given: samples and signals whose reward is withheld.
+        """
+        if dropped is not None:
+            instructions = [NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, dropped.text.tolist(), strict=True)]
+            original_latent = original_latent.masked_fill(dropped.image.to(original_latent.device).view(-1, 1, 1, 1), 0.0)
+        instruction = self.backbone.encode_text(instructions)
+        return Condition(original_latent, instruction, reward=self._reward(scores, feedback, not_given))
+
+    def _reward(self, scores: Float[Tensor, "b 3"], feedback: Sequence[Feedback], not_given: Bool[Tensor, "b signals"] | None) -> RewardTokens | None:
+        """c_R, or None for an editor without reward conditioning."""
+        if self.reward_encoder is None:
+            return None
+        text = None
+        if self.reward_encoder.uses_text:
+            windows = self.reward_encoder.layout(feedback)
+            text = self.backbone.encode_text([window for sample in windows for window in sample])
+        return self.reward_encoder(scores, text, not_given)
+
+    def check_resolution(self, height: int, width: int) -> None:
+        """Raise ValueError unless the latent can hold a picture of this size."""
+        self.backbone.latent_shape(height, width)
+
+    @torch.no_grad()
+    def edit(
+        self,
+        originals: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        targets: Sequence[TargetReward],
+        seeds: Sequence[int],
+        sampler: Sampler,
+    ) -> Float[Tensor, "b 3 H W"]:
+        """Edited pictures in [-1, 1].
+
+        Args:
+            originals: in [-1, 1], on the editor's device.
+            instructions, targets, seeds: one per sample. All noise of a sample is a function of its seed, so the result depends neither on
+                the batch nor on the order.
+            sampler: steps and guidance.
+
+        Raises:
+            ValueError: a size that the latent cannot hold, or guidance that the editor was not trained for.
+        """
+        shape = self.backbone.latent_shape(*originals.shape[-2:])
+        original_latent = self.backbone.encode_image(originals)
+        weights = sampler.guidance.weights()
+        scores = torch.tensor([target.scores for target in targets], dtype=torch.float32, device=originals.device)
+        feedback = [target.feedback for target in targets]
+        conditions = [self._branch(branch, sampler, original_latent, instructions, scores, feedback) for branch in weights]
+        condition = _stacked(conditions)
+
+        def denoise(x_t: Latent, t: Time) -> Latent:
+            output = self(x_t.repeat(len(weights), 1, 1, 1), t.repeat(len(weights)), condition)
+            parts = output.float().chunk(len(weights))
+            return torch.stack([weight * part for weight, part in zip(weights.values(), parts, strict=True)]).sum(0)
+
+        latent = sampler.sample(denoise, self.process, seeds, shape, originals.device)
+        return self.backbone.decode(latent)
+
+    def _branch(
+        self,
+        branch: Branch,
+        sampler: Sampler,
+        original_latent: Latent,
+        instructions: Sequence[str],
+        scores: Float[Tensor, "b 3"],
+        feedback: Sequence[Feedback],
+    ) -> Condition:
+        """The condition of one guidance branch; the target reward stays in all three branches of InsPix2Pix, as in the release."""
+        samples = len(instructions)
+        all_of, none_of = torch.ones(samples, dtype=torch.bool), torch.zeros(samples, dtype=torch.bool)
+        dropped = Dropped(
+            text=all_of if branch in (Branch.IMAGE_ONLY, Branch.NONE) else none_of,
+            image=all_of if branch is Branch.NONE else none_of,
+        )
+        not_given = None
+        if branch is Branch.REFERENCE_REWARD:
+            if self.reward_encoder is None:
+                raise ValueError("reward guidance was asked of an editor without reward conditioning; set sampler.guidance.reward=1")
+            reference = sampler.guidance.reference
+            if reference == "not_given":
+                not_given = torch.ones(samples, len(self.reward_encoder.signals), dtype=torch.bool, device=scores.device)
+            elif isinstance(reference, str):
+                raise ValueError(f"the reference reward is three scores or not_given, got {reference!r}")
+            else:
+                scores = torch.tensor(three(reference, "reference reward"), device=scores.device).expand(samples, 3)
+        return self.condition(original_latent, instructions, scores, feedback, dropped, not_given)
+
+
+def _stacked(conditions: Sequence[Condition]) -> Condition:
+    """Branches one after the other along the batch, texts padded to the longest."""
+    rewards = [condition.reward for condition in conditions if condition.reward is not None]
+    return Condition(
+        torch.cat([condition.original_latent for condition in conditions]),
+        _stacked_text([condition.instruction for condition in conditions]),
+        reward=None
+        if not rewards
+        else RewardTokens(torch.cat([r.tokens for r in rewards]), torch.cat([r.mask for r in rewards]), rewards[0].lengths),
+    )
+
+
+def _stacked_text(texts: Sequence[TextTokens]) -> TextTokens:
+    longest = max(text.mask.shape[1] for text in texts)
+    tokens = [nn.functional.pad(text.tokens, (0, 0, 0, longest - text.mask.shape[1])) for text in texts]
+    masks = [nn.functional.pad(text.mask, (0, longest - text.mask.shape[1])) for text in texts]
+    return TextTokens(torch.cat(tokens), torch.cat(masks))

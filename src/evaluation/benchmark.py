@@ -1,0 +1,48 @@
+"""What a benchmark is: Cases, what is known about their right answers, and rows that need no model."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from src.records import Case, Feedback, Image, Triplet
+
+
+@dataclass(frozen=True, eq=False)
+class Reference:
+    """A row of the report that needs no model; it says what a number is worth.
+
+    Attributes:
+        name: the row's name ("copy input").
+        triplets: the row's triplets for the given cases; their number may differ from that of the cases, not their kind.
+    """
+
+    name: str
+    triplets: Callable[[Sequence[Case]], Iterable[Triplet]]
+
+
+class Benchmark(ABC):
+    """Cases to be edited, in a fixed order, and how good their edits can be.
+
+    A benchmark is one file in this folder and one yaml in `conf/benchmark`.
+    """
+
+    @property
+    @abstractmethod
+    def name(self) -> str:
+        """Short name used in paths and tables."""
+
+    @abstractmethod
+    def cases(self) -> Sequence[Case]:
+        """All cases; ids are unique and the order never changes."""
+
+    @abstractmethod
+    def exact_target(self, case: Case) -> Image | None:
+        """The one right answer, or None where nobody knows it."""
+
+    @abstractmethod
+    def failed_feedback(self, case: Case) -> Feedback | None:
+        """What a judge would say of an edit of this case that failed in every perspective, or None where nobody knows it."""
+
+    @abstractmethod
+    def references(self) -> Sequence[Reference]:
+        """The rows that need no model, in the order in which the report shows them."""

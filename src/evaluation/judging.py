@@ -1,0 +1,91 @@
+"""Step 2 of an evaluation: a Judge's rewards for the edits of one row, in a reward file. Needs no model of the editor.
+
+What has been judged is known by key (the pictures, the instruction and the judge's fingerprint), so nothing is judged twice and an edit that was made
+anew is judged anew.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from src.evaluation.progress import counted
+from src.judges.judge import Judge, reward_key
+from src.records import Reward, Triplet
+from src.reward_file import append_rewards, read_rewards
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A case of one row, without its pictures: what a report needs.
+
+    Attributes:
+        id: the case's id.
+        edit_type: the row of the per-type table.
+        photograph: the cluster.
+        reward: None while it has not been judged.
+    """
+
+    id: str
+    edit_type: str
+    photograph: str
+    reward: Reward | None
+
+
+def judge_row(
+    triplets: Iterable[Triplet], total: int, judge: Judge, path: Path, what: str, batch_size: int, ask: bool = True, retry_failed: bool = False
+) -> list[Judged]:
+    """The rewards of a row; those not yet in the reward file are asked of the judge and appended batch by batch.
+
+    Args:
+        triplets: the row, read lazily.
+        total: their number, for the progress shown.
+        judge: whom to ask.
+        path: the reward file.
+        what: the row's name.
+        batch_size: triplets per question.
+        ask: False looks up only.
+        retry_failed: ask again where the judge failed before.
+
+    Raises:
+        ValueError: the judge returns another number of rewards than triplets, or rewards of other triplets.
+    """
+    known = {(reward.id, reward.key): reward for reward in read_rewards(path) if reward.judge == judge.name}
+    judged = []
+    for batch in counted(batches_of(triplets, batch_size), total, f"judge {what}", "edits"):
+        names = [(triplet.case.id, reward_key(triplet, judge.fingerprint)) for triplet in batch]
+        if ask:
+            open_questions = [
+                index for index, name in enumerate(names) if name not in known or (retry_failed and known[name].failed)
+            ]
+            rewards = _ask(judge, [batch[index] for index in open_questions], [names[index] for index in open_questions])
+            append_rewards(path, rewards)
+            known.update({(reward.id, reward.key): reward for reward in rewards})
+        for triplet, name in zip(batch, names, strict=True):
+            judged.append(Judged(triplet.case.id, triplet.case.edit_type, triplet.case.photograph, known.get(name)))
+    return judged
+
+
+def _ask(judge: Judge, triplets: Sequence[Triplet], names: Sequence[tuple[str, str]]) -> list[Reward]:
+    if not triplets:
+        return []
+    rewards = judge.judge(triplets)
+    if [(reward.id, reward.key) for reward in rewards] != list(names):
+        raise ValueError(f"judge {judge.name!r} was asked about {len(triplets)} triplets and answered {len(rewards)} rewards with other ids or keys")
+    return rewards
+
+
+def batches_of(things: Iterable[T], size: int) -> Iterator[list[T]]:
+    """The things in lists of `size`, the last one shorter.
+
+    Raises:
+        ValueError: size below 1.
+    """
+    if size < 1:
+        raise ValueError(f"a batch holds at least one thing, got size {size}")
+    rest = iter(things)
+    while batch := list(islice(rest, size)):
+        yield batch

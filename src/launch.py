@@ -1,0 +1,101 @@
+"""How every entry point starts: Hydra, seeds, one-line errors, one process per sweep job. The only file that knows the Hydra runtime.
+
+    if __name__ == "__main__":
+        launch.entry_point(main, "train")
+
+An error is one stderr line beginning `error: ` and exit code 1; set MULTI_REWARD_TRACEBACK=1 to see the stack. In a sweep every job runs
+`python -m <this entry point>` in a process and folder of its own, so that DDP inside a sweep works, writes `log.txt` there, and a failing job
+doesn't stop the others.
+"""
+
+import os
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from pytorch_lightning import seed_everything
+
+CONF = Path(__file__).resolve().parent.parent / "conf"
+TRACEBACK = "MULTI_REWARD_TRACEBACK"
+# Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody else's run.
+RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HYDRA_FULL_ERROR")
+RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
+
+Task = Callable[[DictConfig], None]
+
+
+def entry_point(task: Task, config_name: str) -> None:
+    """Run `task(cfg)` as a Hydra app on `conf/<config_name>.yaml`; errors become one line and exit code 1."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a screenful of its own
+    failures: list[str] = []
+
+    def run(cfg: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        if hydra_config.mode == RunMode.MULTIRUN:
+            failure = _run_job(hydra_config.job.num, list(hydra_config.overrides.task), Path(hydra_config.runtime.output_dir))
+            if failure:
+                failures.append(failure)
+            return
+        if "seed" in cfg:
+            seed_everything(cfg.seed, workers=True, verbose=False)
+        task(cfg)
+
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
+    except KeyboardInterrupt:
+        fail("interrupted; what was written so far is kept")
+    except Exception as error:  # noqa: BLE001  # the one place where every error becomes one line
+        if os.environ.get(TRACEBACK):
+            traceback.print_exc()
+        fail(one_line(error))
+    if failures:
+        fail(f"{len(failures)} of the sweep's jobs failed: {'; '.join(failures)}")
+
+
+def fail(message: str) -> None:
+    """Print the error line and exit with code 1."""
+    sys.stdout.flush()
+    print(f"error: {message}", file=sys.stderr, flush=True)
+    sys.exit(1)
+
+
+def one_line(error: BaseException) -> str:
+    """The message of an error as one line, without Hydra's wrapping."""
+    while isinstance(error, InstantiationException) and error.__cause__ is not None:
+        error = error.__cause__
+    message = " ".join(str(error).split()) or type(error).__name__
+    # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
+    return message if isinstance(error, ValueError | FileNotFoundError | hydra.errors.HydraException) else f"{type(error).__name__}: {message}"
+
+
+def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:
+    """One sweep job in its own process; its failure in a few words, or None."""
+    spec = sys.modules["__main__"].__spec__
+    if spec is None:
+        raise RuntimeError("a sweep needs to be started as `python -m src.<entry point>`")
+    overrides = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
+    command = [sys.executable, "-m", spec.name, *overrides, "hydra.mode=RUN", f"hydra.run.dir={folder}"]
+    environment = {k: v for k, v in os.environ.items() if k not in RANK_VARIABLES and not k.startswith(RANK_PREFIXES)}
+    described = " ".join(override for override in overrides if not override.startswith("+experiment=")) or "as it is"
+    folder.mkdir(parents=True, exist_ok=True)
+    log = folder / "log.txt"
+    print(f"job {number}: {described}", flush=True)
+    start = time.monotonic()
+    with log.open("w") as sink:
+        code = subprocess.run(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, check=False).returncode
+    seconds = time.monotonic() - start
+    if code == 0:
+        print(f"job {number}: done in {seconds:.0f} s, {folder}", flush=True)
+        return None
+    print(f"job {number}: failed after {seconds:.0f} s, see {log}", flush=True)
+    errors = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
+    reason = errors[-1].removeprefix("error: ") if errors else f"exit code {code}, see {log}"
+    return f"job {number} ({described}): {reason}"

@@ -1,0 +1,209 @@
+"""Pictures for people: PNG files that say how they were made, and contact sheets with titles and captions.
+
+Every picture is an `Image` (RGB, uint8, rows from the top); `to_tensor` and `to_images` are the way to a model and back. Nothing here knows models or
+judges.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import PIL.Image
+import torch
+from jaxtyping import Float
+from PIL import ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL.PngImagePlugin import PngInfo
+from torch import Tensor
+
+from src.records import Image
+
+INK, PALE, PAPER, FRAME = (24, 24, 27), (106, 106, 115), (255, 255, 255), (222, 222, 226)
+MARGIN, GAP, TITLE_WIDTH = 16, 10, 190
+
+
+def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
+    """Write a PNG with text metadata; a reader never sees half a file, and a kill leaves the old one.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = PngInfo()
+    for name, value in (metadata or {}).items():
+        text.add_itxt(name, value)
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
+    partial.replace(path)
+
+
+def load_image(path: Path) -> Image:
+    """A picture as RGB, turned upright as its EXIF orientation says; transparency is laid on white.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: the file is no picture, or a broken one.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no picture {path}; give an existing file")
+    try:
+        with PIL.Image.open(path) as opened:
+            upright = ImageOps.exif_transpose(opened)
+            if upright.has_transparency_data:
+                white = PIL.Image.new("RGBA", upright.size, (255, 255, 255, 255))
+                upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
+            return np.array(upright.convert("RGB"))
+    except (UnidentifiedImageError, OSError, SyntaxError) as error:
+        # Pillow reports a broken PNG as SyntaxError and a cut-off file as OSError.
+        raise ValueError(f"{path} is not a readable picture ({error}); replace it or leave it out") from error
+
+
+def to_tensor(images: Sequence[Image]) -> Float[Tensor, "b 3 h w"]:
+    """Pictures of one size as a batch in [-1, 1].
+
+    Raises:
+        ValueError: no pictures, or pictures of several sizes.
+    """
+    sizes = {image.shape[:2] for image in images}
+    if len(sizes) != 1:
+        raise ValueError(f"a batch holds pictures of one size (height, width), got {sorted(sizes)}")
+    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+
+
+def to_images(pictures: Float[Tensor, "b 3 h w"]) -> list[Image]:
+    """A batch in [-1, 1] as pictures; values outside are clipped."""
+    levels = ((pictures.detach().float().cpu() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    return list(levels.permute(0, 2, 3, 1).contiguous().numpy())
+
+
+def resize_short_side(image: Image, short_side: int) -> Image:
+    """The picture with its shorter side at `short_side` pixels, aspect ratio kept to the pixel.
+
+    Raises:
+        ValueError: short_side below 1.
+    """
+    if short_side < 1:
+        raise ValueError(f"short_side must be at least 1 pixel, got {short_side}")
+    height, width = image.shape[:2]
+    scale = short_side / min(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
+
+
+def centre_crop(image: Image, height: int, width: int) -> Image:
+    """The middle of the picture.
+
+    Raises:
+        ValueError: the crop is larger than the picture.
+    """
+    full_height, full_width = image.shape[:2]
+    if height > full_height or width > full_width:
+        raise ValueError(f"cannot crop {width}x{height} out of {full_width}x{full_height}")
+    top, left = (full_height - height) // 2, (full_width - width) // 2
+    return image[top : top + height, left : left + width].copy()
+
+
+def contact_sheet(
+    rows: Sequence[Sequence[Image | None]],
+    column_titles: Sequence[str],
+    row_titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None = None,
+    cell: int = 128,
+) -> Image:
+    """A table of pictures, each scaled to fit a square cell, with titles above, at the left and small captions below.
+
+    Args:
+        rows: pictures row by row; None leaves a cell empty.
+        column_titles: one per column.
+        row_titles: one per row, wrapped; a first line followed by a line break is set in bold.
+        captions: one per picture, a single short line; None for no captions at all.
+        cell: side of a cell in pixels.
+
+    Raises:
+        ValueError: no rows, or numbers of titles or captions that do not fit the pictures.
+    """
+    _check_table(rows, column_titles, row_titles, captions)
+    title_width = TITLE_WIDTH if any(row_titles) else 0
+    caption_height = 20 if captions is not None else 0
+    heading = 30
+    width = 2 * MARGIN + title_width + len(column_titles) * (cell + GAP) - GAP
+    height = 2 * MARGIN + heading + len(rows) * (cell + caption_height + GAP) - GAP
+    sheet = PIL.Image.new("RGB", (width, height), PAPER)
+    draw = ImageDraw.Draw(sheet)
+
+    for column, title in enumerate(column_titles):
+        centre = MARGIN + title_width + column * (cell + GAP) + cell / 2
+        draw.text((centre, MARGIN + heading - 12), title, font=_font(13, bold=True), fill=INK, anchor="ms")
+    for row, pictures in enumerate(rows):
+        top = MARGIN + heading + row * (cell + caption_height + GAP)
+        _draw_row_title(draw, row_titles[row], MARGIN, top, title_width - MARGIN, cell + caption_height)
+        for column, picture in enumerate(pictures):
+            left = MARGIN + title_width + column * (cell + GAP)
+            if picture is None:
+                draw.rectangle((left, top, left + cell - 1, top + cell - 1), outline=FRAME)
+            else:
+                scaled = fit(picture, cell)
+                sheet.paste(PIL.Image.fromarray(scaled), (left + (cell - scaled.shape[1]) // 2, top + (cell - scaled.shape[0]) // 2))
+            if captions is not None:
+                draw.text((left + cell / 2, top + cell + 14), captions[row][column], font=_font(11), fill=PALE, anchor="ms")
+    return np.array(sheet)
+
+
+def fit(image: Image, side: int) -> Image:
+    """The picture scaled so that its longer side is `side` pixels.
+
+    Enlarging by a whole number repeats pixels, so that what is seen is exactly what a model made; everything else is resampled smoothly.
+    """
+    height, width = image.shape[:2]
+    longest = max(height, width)
+    if side % longest == 0:
+        return image.repeat(side // longest, axis=0).repeat(side // longest, axis=1)
+    size = (max(1, round(width * side / longest)), max(1, round(height * side / longest)))
+    return np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
+
+
+def _check_table(
+    rows: Sequence[Sequence[Image | None]], column_titles: Sequence[str], row_titles: Sequence[str], captions: Sequence[Sequence[str]] | None
+) -> None:
+    if not rows or not column_titles:
+        raise ValueError("a contact sheet needs at least one row and one column")
+    if len(row_titles) != len(rows):
+        raise ValueError(f"a contact sheet of {len(rows)} rows needs as many row titles, got {len(row_titles)}")
+    for row, pictures in enumerate(rows):
+        if len(pictures) != len(column_titles):
+            raise ValueError(f"row {row} of a contact sheet has {len(pictures)} pictures for {len(column_titles)} column titles")
+    if captions is not None and [len(row) for row in captions] != [len(row) for row in rows]:
+        raise ValueError("a contact sheet needs one caption per picture")
+
+
+def _draw_row_title(draw: ImageDraw.ImageDraw, title: str, left: int, top: int, width: int, height: int) -> None:
+    """Draw a bold first line and wrapped text, centred vertically on the row; text beyond the row's height ends in an ellipsis."""
+    head, _, body = title.rpartition("\n")
+    lines = [(line, True) for line in _wrapped(head, _font(13, bold=True), width)] + [(line, False) for line in _wrapped(body, _font(12), width)]
+    room = max(1, height // 17)
+    if len(lines) > room:
+        lines = [*lines[: room - 1], ("…", False)]
+    start = top + (height - 17 * len(lines)) / 2
+    for index, (line, bold) in enumerate(lines):
+        draw.text((left, start + 17 * index + 12), line, font=_font(13 if bold else 12, bold=bold), fill=INK, anchor="ls")
+
+
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    """The text in lines no wider than `width` pixels, broken between words; a single longer word keeps its line."""
+    lines: list[str] = []
+    for word in text.split():
+        longer = f"{lines[-1]} {word}" if lines else word
+        if lines and font.getlength(longer) <= width:
+            lines[-1] = longer
+        else:
+            lines.append(word)
+    return lines
+
+
+@cache
+def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
+    """DejaVu Sans as it lies in matplotlib's wheel, so that a sheet looks the same on every machine."""
+    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)

@@ -1,0 +1,292 @@
+"""A scene and its picture: objects of known shape, colour, texture and place on a background, seen through a filter.
+
+A scene is a value. An edit maps a scene to another one, so the exact edited picture is rendered like any other, and removing an object
+reveals what is behind it. Lengths are fractions of the picture's side: the same scene renders at any size. Objects are drawn from cached
+patches whose anti-aliasing comes from supersampling, which makes their masks exact.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+from random import Random
+from typing import final
+
+import numpy as np
+from jaxtyping import Float
+
+from src.records import Image
+from src.synthetic import filters
+from src.synthetic.language import COLOURS, FILLS, PLACES, SHAPES, TEXTURES
+from src.synthetic.photos import ZOOMS, PhotoLibrary
+
+Picture = Float[np.ndarray, "h w 3"]
+"""A picture while it is being made: float32, 0..1."""
+
+GRID = 32
+"""Objects stand on a grid of this many steps: at 32 px every centre is a pixel corner, so the smallest pictures are as sharp as they can be."""
+
+RADII = (5 / GRID, 6 / GRID)
+"""Half the side of an object's box: at least 10 px across at 32 px."""
+
+SUPERSAMPLING = 8
+TEXTURE_PERIOD = 1 / 8
+
+
+@dataclass(frozen=True)
+class Thing:
+    """One object. (x, y) is its centre, y from the top; shape, colour and texture are names of the language."""
+
+    shape: str
+    colour: str
+    texture: str
+    x: float
+    y: float
+    radius: float
+
+    def overlaps(self, x: float, y: float, radius: float) -> bool:
+        """Whether its box comes closer than one grid step to the box of this centre and radius."""
+        reach = self.radius + radius + 0.99 / GRID
+        return abs(self.x - x) < reach and abs(self.y - y) < reach
+
+
+@dataclass(frozen=True)
+class PhotoBackdrop:
+    """A crop of a photograph: (left, top) in picture widths, perhaps mirrored, channels multiplied by gain."""
+
+    split: str
+    photo: int
+    zoom: int
+    left: float
+    top: float
+    mirrored: bool
+    gain: tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class GradientBackdrop:
+    """A linear run from one colour to another, downwards or to the right; a plain colour is a run from it to itself."""
+
+    first: str
+    second: str
+    vertical: bool
+
+
+Backdrop = PhotoBackdrop | GradientBackdrop
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything there is to see. `look` names a filter over the whole picture, None for none."""
+
+    backdrop: Backdrop
+    things: tuple[Thing, ...]
+    look: str | None = None
+
+
+@dataclass(frozen=True)
+class Patch:
+    """An object's box of pixels: coverage in 0..1 and colour already multiplied by it."""
+
+    coverage: Float[np.ndarray, "p p 1"]
+    colour: Float[np.ndarray, "p p 3"]
+
+
+@final
+class Stage:
+    """Renders scenes at one size. Backgrounds in use are kept, since one case is rendered several times in a row.
+
+    Args:
+        library: the photographs, already bound to a picture size.
+    """
+
+    def __init__(self, library: PhotoLibrary) -> None:
+        self.library = library
+        self.size = library.size
+        self._backdrops = lru_cache(maxsize=32)(self._make_backdrop)
+
+    def backdrop(self, backdrop: Backdrop) -> Picture:
+        """The background alone, read-only."""
+        return self._backdrops(backdrop)
+
+    def render(self, scene: Scene) -> Picture:
+        """The scene's picture."""
+        picture = self.backdrop(scene.backdrop).copy()
+        for thing in scene.things:
+            draw(picture, thing)
+        return picture if scene.look is None else filters.apply(scene.look, picture)
+
+    def _make_backdrop(self, backdrop: Backdrop) -> Picture:
+        size = self.size
+        if isinstance(backdrop, GradientBackdrop):
+            run = np.linspace(0, 1, size, dtype=np.float32)
+            ramp = np.broadcast_to(run[:, None, None] if backdrop.vertical else run[None, :, None], (size, size, 1))
+            picture = (1 - ramp) * rgb(backdrop.first) + ramp * rgb(backdrop.second)
+        else:
+            scaled = self.library.scaled(backdrop.split, backdrop.photo, backdrop.zoom)
+            top, left = round(backdrop.top * size), round(backdrop.left * size)
+            crop = scaled[top : top + size, left : left + size]
+            crop = crop[:, ::-1] if backdrop.mirrored else crop
+            picture = np.minimum(crop * np.asarray(backdrop.gain, dtype=np.float32), np.float32(1))
+        picture.setflags(write=False)
+        return picture
+
+
+def rgb(colour: str) -> Float[np.ndarray, "3"]:
+    """A named colour, 0..1."""
+    return np.asarray(FILLS[colour], dtype=np.float32) / np.float32(255)
+
+
+def draw(picture: Picture, thing: Thing) -> None:
+    """Draw a thing over the picture, in place."""
+    size = picture.shape[0]
+    patch = thing_patch(thing.shape, thing.colour, thing.texture, thing.radius, size)
+    rows, columns = box(thing.x, thing.y, thing.radius, size)
+    region = picture[rows, columns]
+    region *= 1 - patch.coverage
+    region += patch.colour
+
+
+def box(x: float, y: float, radius: float, size: int) -> tuple[slice, slice]:
+    """Rows and columns of an object's box. Centres are rounded to pixel corners, so a patch serves wherever its object stands."""
+    row, column, half = round(y * size), round(x * size), half_box(radius, size)
+    return slice(row - half, row + half), slice(column - half, column + half)
+
+
+def half_box(radius: float, size: int) -> int:
+    """Half the side of an object's box in pixels."""
+    return int(np.ceil(radius * size - 1e-6))
+
+
+@lru_cache(maxsize=4096)
+def thing_patch(shape: str, colour: str, texture: str, radius: float, size: int) -> Patch:
+    """The pixels of an object; two colours, blended where the texture's cells end inside a pixel."""
+    coverage = shape_coverage(shape, radius, size)[..., None]
+    second = texture_cells(texture, half_box(radius, size), size)[..., None]
+    return Patch(coverage, coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)))
+
+
+def second_colour(colour: str) -> Float[np.ndarray, "3"]:
+    """What a texture is drawn with: near black on light colours, near white on dark ones, so that it shows on all."""
+    luminance = float(rgb(colour) @ filters.LUMINANCE)
+    return np.full(3, 0.08 if luminance > 0.5 else 0.95, dtype=np.float32)
+
+
+@lru_cache(maxsize=256)
+def shape_coverage(shape: str, radius: float, size: int) -> Float[np.ndarray, "p p"]:
+    """The share of each pixel of the box that the shape covers, 0..1: the exact mask."""
+    half = half_box(radius, size)
+    y, x = fine_coordinates(half)
+    x, y = x / (radius * size), y / (radius * size)
+    inside = {
+        "circle": lambda: x**2 + y**2 <= 1,
+        "square": lambda: np.maximum(abs(x), abs(y)) <= 0.86,
+        "triangle": lambda: (y <= 0.9) & (2 * abs(x) - y <= 1),
+        "cross": lambda: (np.minimum(abs(x), abs(y)) <= 0.36) & (np.maximum(abs(x), abs(y)) <= 1),
+    }[shape]()
+    return pool_fine(inside)
+
+
+@lru_cache(maxsize=256)
+def texture_cells(texture: str, half: int, size: int) -> Float[np.ndarray, "p p"]:
+    """The share of each pixel that has the texture's second colour, 0..1; periods scale with the picture."""
+    y, x = fine_coordinates(half)
+    u, v = x / (size * TEXTURE_PERIOD), y / (size * TEXTURE_PERIOD)
+    second = {
+        "plain": lambda: np.zeros_like(u + v, dtype=bool),
+        "striped": lambda: (u + 0 * v) % 1 < 0.5,
+        "dotted": lambda: (u % 1 - 0.5) ** 2 + (v % 1 - 0.5) ** 2 < 0.32**2,
+        "checkered": lambda: (u % 1 < 0.5) ^ (v % 1 < 0.5),
+    }[texture]()
+    return pool_fine(second)
+
+
+def fine_coordinates(half: int) -> tuple[Float[np.ndarray, "f 1"], Float[np.ndarray, "1 f"]]:
+    """Centres of the supersampled points of a box as (y, x) in pixels from its middle."""
+    points = (np.arange(2 * half * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - half
+    return points[:, None], points[None, :]
+
+
+def pool_fine(inside: np.ndarray) -> Float[np.ndarray, "p p"]:
+    """The share of supersampled points that are inside, per pixel."""
+    side = inside.shape[0] // SUPERSAMPLING
+    return inside.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING).mean(axis=(1, 3)).astype(np.float32)
+
+
+def to_image(picture: Picture) -> Image:
+    """A picture as it is stored, rounded to 0..255."""
+    return (np.clip(picture, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+
+
+def to_picture(image: Image) -> Picture:
+    """A stored picture in 0..1."""
+    return image * np.float32(1 / 255)
+
+
+def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None) -> tuple[Scene, str]:
+    """A scene of 1 to 4 objects and the name of a place that is free for one more.
+
+    No two objects share both colour and shape, so colour and shape always name exactly one; often they share one of the two, so that
+    neither alone would. Colours stand out from what is behind them.
+
+    Args:
+        rng: decides everything.
+        stage: where backgrounds are looked at.
+        split: whose photographs to use; only training backgrounds are mirrored, tinted, or no photograph at all.
+        photo: index of the photograph, None for any.
+    """
+    backdrop = sample_backdrop(rng, stage, split, photo)
+    free = pick(rng, tuple(PLACES))
+    things: list[Thing] = []
+    count = 1 + (rng.random() > 0.1) + (rng.random() > 0.35) + (rng.random() > 0.6)
+    for _ in range(40):
+        radius = pick(rng, RADII)
+        reach = GRID * (1 - 2 * radius)
+        x, y = radius + round(rng.random() * reach) / GRID, radius + round(rng.random() * reach) / GRID
+        near_free = Thing("", "", "", *PLACES[free], RADII[0]).overlaps(x, y, radius)
+        if near_free or any(thing.overlaps(x, y, radius) for thing in things):
+            continue
+        taken = {(thing.shape, thing.colour) for thing in things}
+        # Every second object repeats a shape or a colour that is there already: a distractor.
+        shape = pick(rng, things).shape if things and rng.random() < 0.35 else pick(rng, SHAPES)
+        colours = [name for name in visible_colours(stage, backdrop, x, y) if (shape, name) not in taken]
+        shared = [thing.colour for thing in things if thing.colour in colours]
+        colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
+        things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
+        if len(things) == count:
+            break
+    return Scene(backdrop, tuple(things)), free
+
+
+def pick(rng: Random, options):  # noqa: ANN001, ANN201
+    """One of the options; faster than Random.choice, which matters at a thousand scenes a second."""
+    return options[int(rng.random() * len(options))]
+
+
+def sample_backdrop(rng: Random, stage: Stage, split: str, photo: int | None = None) -> Backdrop:
+    """A background; in training one in eight is a gradient, and photographs are mirrored and slightly tinted so that there are many."""
+    training = split == "train"
+    if training and photo is None and rng.random() < 0.125:
+        names = tuple(FILLS)
+        return GradientBackdrop(pick(rng, names), pick(rng, names), rng.random() < 0.5)
+    photographs = stage.library.photographs[split]
+    photo = int(rng.random() * len(photographs)) if photo is None else photo
+    zoom = int(rng.random() * len(ZOOMS))
+    height, width = (side / stage.size - 1 for side in stage.library.scaled(split, photo, zoom).shape[:2])
+    left, top = rng.random() * width, rng.random() * height
+    mirrored = training and rng.random() < 0.5
+    light = 0.8 + 0.35 * rng.random()
+    gain = tuple(light * (0.9 + 0.2 * rng.random()) for _ in range(3)) if training else (1.0, 1.0, 1.0)
+    return PhotoBackdrop(split, photo, zoom, left, top, mirrored, (gain[0], gain[1], gain[2]))
+
+
+PALETTE = tuple(COLOURS)
+PALETTE_RGB = np.asarray([COLOURS[name] for name in PALETTE], dtype=np.float32) / np.float32(255)
+
+
+def visible_colours(stage: Stage, backdrop: Backdrop, x: float, y: float) -> list[str]:
+    """Names of the colours that stand out from the background around (x, y), at least five of them."""
+    rows, columns = box(x, y, RADII[0], stage.size)
+    step = max(1, stage.size // 32)
+    behind = stage.backdrop(backdrop)[rows, columns][::step, ::step].reshape(-1, 3).mean(axis=0)
+    distance = np.abs(PALETTE_RGB - behind).sum(axis=1)
+    order = np.argsort(-distance)
+    return [PALETTE[index] for rank, index in enumerate(order) if rank < 5 or distance[index] > 0.6]
