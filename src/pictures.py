@@ -1,7 +1,6 @@
 """Pictures for people: PNG files that say how they were made, and contact sheets with titles and captions.
 
-Every picture is an `Image` (RGB, uint8, rows from the top); `to_tensor` and `to_images` are the way to a model and back. Nothing here knows models or
-judges.
+Every picture is an `Image` (RGB, uint8, rows from the top); nothing here knows models or judges.
 """
 
 import os
@@ -12,16 +11,17 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import PIL.Image
-import torch
-from jaxtyping import Float
+from jaxtyping import UInt8
 from PIL import ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
-from torch import Tensor
 
 from src.records import Image
 
 INK, PALE, PAPER, FRAME = (24, 24, 27), (106, 106, 115), (255, 255, 255), (222, 222, 226)
 MARGIN, GAP, TITLE_WIDTH = 16, 10, 190
+
+NewImage = UInt8[np.ndarray, "new_h new_w 3"]
+"""An Image of another size than the one it was made from."""
 
 
 def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -60,25 +60,7 @@ def load_image(path: Path) -> Image:
         raise ValueError(f"{path} is not a readable picture ({error}); replace it or leave it out") from error
 
 
-def to_tensor(images: Sequence[Image]) -> Float[Tensor, "b 3 h w"]:
-    """Pictures of one size as a batch in [-1, 1].
-
-    Raises:
-        ValueError: no pictures, or pictures of several sizes.
-    """
-    sizes = {image.shape[:2] for image in images}
-    if len(sizes) != 1:
-        raise ValueError(f"a batch holds pictures of one size (height, width), got {sorted(sizes)}")
-    return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-
-
-def to_images(pictures: Float[Tensor, "b 3 h w"]) -> list[Image]:
-    """A batch in [-1, 1] as pictures; values outside are clipped."""
-    levels = ((pictures.detach().float().cpu() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
-    return list(levels.permute(0, 2, 3, 1).contiguous().numpy())
-
-
-def resize_short_side(image: Image, short_side: int) -> Image:
+def resize_short_side(image: Image, short_side: int) -> NewImage:
     """The picture with its shorter side at `short_side` pixels, aspect ratio kept to the pixel.
 
     Raises:
@@ -92,7 +74,7 @@ def resize_short_side(image: Image, short_side: int) -> Image:
     return np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
 
 
-def centre_crop(image: Image, height: int, width: int) -> Image:
+def centre_crop(image: Image, height: int, width: int) -> NewImage:
     """The middle of the picture.
 
     Raises:
@@ -111,7 +93,7 @@ def contact_sheet(
     row_titles: Sequence[str],
     captions: Sequence[Sequence[str]] | None = None,
     cell: int = 128,
-) -> Image:
+) -> NewImage:
     """A table of pictures, each scaled to fit a square cell, with titles above, at the left and small captions below.
 
     Args:
@@ -151,7 +133,7 @@ def contact_sheet(
     return np.array(sheet)
 
 
-def fit(image: Image, side: int) -> Image:
+def fit(image: Image, side: int) -> NewImage:
     """The picture scaled so that its longer side is `side` pixels.
 
     Enlarging by a whole number repeats pixels, so that what is seen is exactly what a model made; everything else is resampled smoothly.

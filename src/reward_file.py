@@ -97,9 +97,8 @@ def parse_reward(line: str) -> Reward:
     row = json.loads(line)
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
-    names = {name: _field(row, name, str) for name in ("id", "judge", "key")}
-    verdicts = {perspective.value: _verdict(_field(row, perspective.value, dict)) for perspective in PERSPECTIVES}
-    return Reward(**names, **verdicts)
+    id, judge, key = (_field(row, name, str) for name in ("id", "judge", "key"))
+    return Reward(id, judge, key, *(_verdict(_field(row, perspective.value, dict)) for perspective in PERSPECTIVES))
 
 
 def _verdict(row: dict[str, object]) -> Verdict:

@@ -10,10 +10,10 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.algorithms.denoising import Denoising
 from src.callbacks.ema import EMA
-from src.data.dataset import to_pictures, to_tensor
+from src.data.dataset import Example, to_pictures, to_tensor
 from src.diffusion.samplers import Sampler
 from src.pictures import contact_sheet, save_png
-from src.records import Case, Image, TargetReward
+from src.records import TargetReward
 from src.seeds import fold_seed
 
 
@@ -22,8 +22,7 @@ class SampleEdits(Callback):
 
     Args:
         folder: pictures go to `<folder>/previews/step_<n>.png`.
-        cases: what to edit.
-        exact: the exact edited picture of every case.
+        examples: what to edit, with the exact answers.
         sampler: how.
         target: the target reward; its scores are replaced by each of `scores`.
         ema: whose weights are used.
@@ -34,8 +33,7 @@ class SampleEdits(Callback):
     def __init__(
         self,
         folder: str | Path,
-        cases: Sequence[Case],
-        exact: Sequence[Image],
+        examples: Sequence[Example],
         sampler: Sampler,
         target: TargetReward,
         ema: EMA,
@@ -43,8 +41,7 @@ class SampleEdits(Callback):
         scores: Sequence[float] = (0, 3, 5),
     ) -> None:
         self.folder = Path(folder) / "previews"
-        self.cases = cases
-        self.exact = exact
+        self.examples = examples
         self.sampler = sampler
         self.ema = ema
         self.every_n_steps = every_n_steps
@@ -66,16 +63,17 @@ class SampleEdits(Callback):
         assert isinstance(pl_module, Denoising)
         self.last_step = trainer.global_step
         editor = pl_module.editor
-        originals = to_tensor([case.original for case in self.cases]).to(pl_module.device)
-        seeds = [fold_seed("noise", case.id, 0) for case in self.cases]
-        instructions = [case.instruction for case in self.cases]
+        cases = [example.case for example in self.examples]
+        originals = to_tensor([case.original for case in cases]).to(pl_module.device)
+        seeds = [fold_seed("noise", case.id, 0) for case in cases]
+        instructions = [case.instruction for case in cases]
         edits = []
         with self.ema.averaged(editor), torch.inference_mode():
             editor.eval()
             for target in self.targets.values():
-                edits.append(to_pictures(editor.edit(originals, instructions, [target] * len(self.cases), seeds, self.sampler)))
+                edits.append(to_pictures(editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)))
             editor.train()
-        rows = [[case.original, *row, exact] for case, *row, exact in zip(self.cases, *edits, self.exact, strict=True)]
+        rows = [[example.case.original, *row, example.exact] for example, *row in zip(self.examples, *edits, strict=True)]
         picture = contact_sheet(rows, ["original", *self.targets, "exact"], instructions)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_png(picture, self.folder / f"step_{trainer.global_step:06d}.png")

@@ -1,6 +1,7 @@
 """What training data looks like: a sequence of rewarded triplets, and how they are stacked into a batch."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
@@ -9,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.batch import EditBatch
-from src.records import Image, Reward, Triplet
+from src.records import Case, Image, Reward, Triplet
 
 
 class RewardedTriplets(Protocol):
@@ -56,3 +57,11 @@ def collate(rows: Sequence[tuple[Triplet, Reward]]) -> EditBatch:
         scores=torch.tensor(scores, dtype=torch.float32),
         feedback=feedback,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Example:
+    """A case to show during training, with its exact target."""
+
+    case: Case
+    exact: Image

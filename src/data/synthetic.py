@@ -1,5 +1,6 @@
 """Training triplets of the synthetic world, rendered on the fly."""
 
+from src.data.dataset import Example
 from src.records import Reward, Triplet
 from src.synthetic.world import World
 
@@ -27,3 +28,9 @@ class SyntheticTriplets:
 
     def __getitem__(self, index: int) -> tuple[Triplet, Reward]:
         return self.world.rewarded_triplet(self.split, self.seed, index)
+
+
+def examples(world: World, count: int = 7) -> list[Example]:
+    """Cases of the validation split for previews, one of each edit type for every seven."""
+    cases = [world.case("validation", 0, index) for index in range(count)]
+    return [Example(case, world.exact(case.id)) for case in cases]

@@ -3,12 +3,11 @@
     <run>/evaluation/<benchmark>/<generation>/generation.json
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
 
-An edit is a function of (case, seed, target reward, checkpoint, sampler): a stopped generation goes on where it was, on any number of processes and at
-any batch size, and ends with the same files.
+An edit is a function of (case, seed, target reward, checkpoint, sampler): a stopped generation goes on where it was, on any number of processes and
+at any batch size, and ends with the same files.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,12 +15,14 @@ from pathlib import Path, PurePosixPath
 
 import torch
 
+from src.data.dataset import to_pictures, to_tensor
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
+from src.evaluation.files import write_atomically
 from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
-from src.pictures import load_image, save_png, to_images, to_tensor
+from src.pictures import load_image, save_png
 from src.records import Case, Triplet
 from src.seeds import fold_seed
 
@@ -120,7 +121,9 @@ def differences(old: Settings, new: Settings) -> list[str]:
     before, after = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
     names = [*before, *(name for name in after if name not in before)]
     return [
-        f"{name}: {before.get(name, 'nothing')} there, {after.get(name, 'nothing')} asked for" for name in names if before.get(name) != after.get(name)
+        f"{name}: {before.get(name, 'nothing')} there, {after.get(name, 'nothing')} asked for"
+        for name in names
+        if before.get(name) != after.get(name)
     ]
 
 
@@ -188,7 +191,7 @@ def make_edits(
                 [fold_seed("noise", case.id, seed) for case in batch],
                 sampler,
             )
-        for case, image in zip(batch, to_images(edited), strict=True):
+        for case, image in zip(batch, to_pictures(edited), strict=True):
             save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
     return len(cases)
 
@@ -231,11 +234,3 @@ def check_foreign_edits(generation: Generation, cases: Sequence[Case], all_ids: 
 
 def _some(names: Sequence[str], most: int = 3) -> str:
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, or a kill, finds either the old one or the new one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(text)
-    partial.replace(path)

@@ -58,9 +58,7 @@ def judge_row(
     for batch in counted(batches_of(triplets, batch_size), total, f"judge {what}", "edits"):
         names = [(triplet.case.id, reward_key(triplet, judge.fingerprint)) for triplet in batch]
         if ask:
-            open_questions = [
-                index for index, name in enumerate(names) if name not in known or (retry_failed and known[name].failed)
-            ]
+            open_questions = [index for index, name in enumerate(names) if name not in known or (retry_failed and known[name].failed)]
             rewards = _ask(judge, [batch[index] for index in open_questions], [names[index] for index in open_questions])
             append_rewards(path, rewards)
             known.update({(reward.id, reward.key): reward for reward in rewards})

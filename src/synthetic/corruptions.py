@@ -5,6 +5,7 @@ shift. Quality is spoiled in the picture. So any combination can be made, and wh
 """
 
 import io
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
@@ -12,11 +13,10 @@ import numpy as np
 from PIL import Image as Pillow
 
 from src.records import NO_FAILURE, PERSPECTIVES, Feedback
-from src.seeds import fold_seed
 from src.synthetic import filters, language
-from src.synthetic.edits import EDIT_TYPES, Edit, change_background, changed_thing, describe, edit_thing, other_colour, visible_looks
+from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, low_resolution, other_colour, visible_looks
 from src.synthetic.language import GLOBAL_LOOKS, PLACES, STYLES
-from src.synthetic.scene import PhotoBackdrop, Picture, Scene, Stage, Thing, pick, rgb, sample_backdrop, to_image, to_picture
+from src.synthetic.scene import Backdrop, GradientBackdrop, PhotoBackdrop, Picture, Scene, Stage, Thing, pick, rgb, sample_backdrop, to_image, to_picture
 
 FAILURE_RATE = 0.55
 """How often each perspective fails, independently: more than half of the triplets score below 5 in each, and 9 % are entirely clean."""
@@ -24,6 +24,15 @@ FAILURE_RATE = 0.55
 QUALITY_FLAWS = ("noise", "blur", "jpeg", "banding")
 MAX_SHIFT = 0.18
 """Length of a full shift of the background along each axis, in picture widths."""
+
+MAX_NOISE = 0.22
+"""Standard deviation of full noise; pictures are 0..1."""
+
+MAX_BLUR = 0.03
+"""Standard deviation of a full blur, in picture widths."""
+
+MAX_STEP = 0.4
+"""Distance between the grey levels that full banding leaves."""
 
 CAST_TINTS = ("red", "green", "blue", "yellow", "purple", "cyan")
 
@@ -37,7 +46,7 @@ class Flaw:
         severity: in (0, 1].
         feedback: what failed and where.
         scene: for following, the scene in place of the right answer.
-        thing: for preserving, the kept thing that suffers, None if it is the background or the colours.
+        thing: the kept thing that suffers, None if it is the background or the colours.
         changed: what that thing becomes, None if it disappears.
         backdrop: for preserving, the background in place of the right one.
         tint: for a colour cast, the name of its colour.
@@ -49,8 +58,15 @@ class Flaw:
     scene: Scene | None = None
     thing: Thing | None = None
     changed: Thing | None = None
-    backdrop: PhotoBackdrop | None = None
+    backdrop: Backdrop | None = None
     tint: str = ""
+
+    def touched(self, rng: Random) -> "Flaw":
+        """What an edit of the wrong object means for preserving: the same object, named as one that should have been left alone."""
+        if self.thing is None:
+            raise ValueError(f"a failure of kind {self.kind!r} touches no other object")
+        other = f"the {self.thing.colour} {self.thing.shape}"
+        return Flaw("touched", self.severity, language.choose(language.FEEDBACK["touched"], rng, other=other))
 
     def spoil(self, scene: Scene) -> Scene:
         """The scene with this preserving flaw in full."""
@@ -81,8 +97,10 @@ def sample_corruption(rng: Random, stage: Stage, scene: Scene, edit: Edit, free:
     """Each perspective fails with probability `rate`, whatever the others do."""
     fails = [rng.random() < rate for _ in PERSPECTIVES]
     following = sample_following(rng, stage, scene, edit, free) if fails[0] else None
-    spoiled_by_mistake = following is not None and following.kind == "wrong object"
-    preserving = sample_preserving(rng, stage, scene, edit, following) if fails[1] and not spoiled_by_mistake else None
+    if following is not None and following.kind == "wrong object":
+        preserving = following.touched(rng)
+    else:
+        preserving = sample_preserving(rng, stage, scene, edit) if fails[1] else None
     quality = sample_quality(rng) if fails[2] else None
     seed = int(rng.random() * 2**53)
     return Corruption(following, preserving, quality, seed)
@@ -106,7 +124,7 @@ def sample_following(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: 
     if kind is not None and kind not in kinds:
         raise ValueError(f"{edit.instruction!r} can't fail by {kind!r}; possible: {', '.join(kinds)}")
     kind = pick(rng, kinds) if kind is None else kind
-    other, got, wrong = "", "", scene
+    other, got, wrong, victim = "", "", scene, None
     severity = 1.0
     if kind == "partial":
         severity = 0.3 + 0.5 * rng.random()
@@ -119,7 +137,7 @@ def sample_following(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: 
     wordings = language.FEEDBACK[kind]
     parts = {"subject": edit.subject, "done": edit.done, "other": other, "got": got, "property": language.PROPERTY[edit.operation]}
     usable = tuple(wording for wording in wordings if got or "{got}" not in wording)
-    return Flaw(kind, severity, language.choose(usable, rng, **parts), scene=wrong)
+    return Flaw(kind, severity, language.choose(usable, rng, **parts), scene=wrong, thing=victim)
 
 
 def following_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
@@ -168,7 +186,7 @@ def misplaced(rng: Random, scene: Scene, edit: Edit, result: Thing) -> Scene:
     return replace(scene, things=(*others, replace(result, colour=other_colour(rng, result.colour))))
 
 
-def preserving_kinds(scene: Scene, edit: Edit, following: Flaw | None) -> tuple[str, ...]:
+def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
     """The ways in which the rest of this scene can suffer; under a look only losses and shifts can be told from the look itself."""
     kinds = []
     if edit.kept(scene):
@@ -180,13 +198,13 @@ def preserving_kinds(scene: Scene, edit: Edit, following: Flaw | None) -> tuple[
     return tuple(kinds)
 
 
-def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, following: Flaw | None, kind: str | None = None) -> Flaw:
+def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind: str | None = None) -> Flaw:
     """A kept object removed or recoloured, the background shifted or replaced, or a colour cast over everything.
 
     Raises:
         ValueError: this kind of failure is not possible for this scene and edit.
     """
-    kinds = preserving_kinds(scene, edit, following)
+    kinds = preserving_kinds(scene, edit)
     if kind is not None and kind not in kinds:
         raise ValueError(f"{edit.instruction!r} can't spoil the rest by {kind!r}; possible: {', '.join(kinds)}")
     kind = pick(rng, kinds) if kind is None else kind
@@ -197,7 +215,7 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, follo
         thing = pick(rng, edit.kept(scene))
         other = describe(rng, scene.things, thing)
         if kind == "altered":
-            changed = changed_thing(rng, stage, scene, thing, "recolor")[1]
+            changed = changed_thing(rng, stage, scene, thing, "recolor", but=edit.wanted.split()[-1] if edit.wanted else "")[1]
     elif kind == "shifted":
         backdrop = shifted(rng, stage, scene.backdrop, severity)
     elif kind == "replaced":
@@ -205,3 +223,102 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, follo
     elif kind == "cast":
         tint = pick(rng, CAST_TINTS)
     return Flaw(kind, severity, language.choose(language.FEEDBACK[kind], rng, other=other), thing=thing, changed=changed, backdrop=backdrop, tint=tint)
+
+
+def shifted(rng: Random, stage: Stage, backdrop: Backdrop, severity: float) -> PhotoBackdrop:
+    """The crop moved along both axes, each towards where the photograph has more room.
+
+    Raises:
+        ValueError: the background is no photograph.
+    """
+    if not isinstance(backdrop, PhotoBackdrop):
+        raise ValueError(f"only a photograph can be shifted, the background is {backdrop}")
+    height, width = stage.library.scaled(backdrop.split, backdrop.photo, backdrop.zoom).shape[:2]
+    left, top = (
+        start + reach if start + reach <= side / stage.size - 1 and (rng.random() < 0.5 or start < reach) else max(0.0, start - reach)
+        for start, side, reach in ((backdrop.left, width, MAX_SHIFT * severity), (backdrop.top, height, MAX_SHIFT * severity))
+    )
+    return replace(backdrop, left=left, top=top)
+
+
+def replaced(rng: Random, stage: Stage, backdrop: Backdrop) -> Backdrop:
+    """Another background of the same split: of a few, the one that differs most, so that the exchange shows."""
+    split = backdrop.split if isinstance(backdrop, PhotoBackdrop) else "train"
+    before = low_resolution(stage.backdrop(backdrop))
+    options = [sample_backdrop(rng, stage, split) for _ in range(2)]
+    return max(options, key=lambda option: float(np.abs(low_resolution(stage.backdrop(option)) - before).mean()))
+
+
+def sample_quality(rng: Random, kind: str | None = None) -> Flaw:
+    """Noise, blur, compression or banding.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    if kind is not None and kind not in QUALITY_FLAWS:
+        raise ValueError(f"unknown quality flaw {kind!r}: one of {', '.join(QUALITY_FLAWS)}")
+    kind = pick(rng, QUALITY_FLAWS) if kind is None else kind
+    return Flaw(kind, 0.25 + 0.75 * rng.random(), language.choose(language.FEEDBACK[kind], rng))
+
+
+def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> Picture:
+    """The edited picture with everything that goes wrong with it; without flaws the exact edit.
+
+    The share of the wrong scene and the share of the spoiled rest are blended in turn, which renders up to four scenes.
+    """
+    following, preserving = corruption.following, corruption.preserving
+    scenes = {edit.after: 1.0}
+    if following is not None and following.scene is not None:
+        scenes = blend_in(scenes, lambda scene: following.scene or scene, following.severity)
+    if preserving is not None and preserving.kind in ("removed", "altered", "shifted", "replaced"):
+        share = 1.0 if preserving.kind == "shifted" else preserving.severity
+        scenes = blend_in(scenes, preserving.spoil, share)
+    weighted = [stage.render(scene) * np.float32(weight) for scene, weight in scenes.items()]
+    picture = weighted[0] if len(weighted) == 1 else np.sum(weighted, axis=0)
+    if preserving is not None and preserving.kind == "cast":
+        picture = cast(picture, preserving.tint, preserving.severity)
+    return picture if corruption.quality is None else degrade(picture, corruption.quality.kind, corruption.quality.severity, corruption.seed)
+
+
+def blend_in(scenes: dict[Scene, float], change: Callable[[Scene], Scene], share: float) -> dict[Scene, float]:
+    """Scenes with their weights after a change that takes this share of each."""
+    blended: dict[Scene, float] = {}
+    for scene, weight in scenes.items():
+        for option, part in ((scene, 1 - share), (change(scene), share)):
+            if part > 0:
+                blended[option] = blended.get(option, 0.0) + weight * part
+    return blended
+
+
+def cast(picture: Picture, tint: str, severity: float) -> Picture:
+    """A tint over everything; at full severity a third of the picture is the tint's colour."""
+    share = np.float32(0.35 * severity)
+    return (1 - share) * picture + share * rgb(tint)
+
+
+def degrade(picture: Picture, kind: str, severity: float, seed: int) -> Picture:
+    """The picture with one quality flaw.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+    size = picture.shape[0]
+    if kind == "noise":
+        # SFC64 is the fastest generator of numpy, and noise is half of the cost of a noisy triplet.
+        noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(picture.shape, dtype=np.float32)
+        return np.clip(picture + noise * np.float32(MAX_NOISE * severity), 0, 1)
+    if kind == "blur":
+        return filters.blur(picture, max(0.05, round(MAX_BLUR * severity * size, 2)))
+    if kind == "jpeg":
+        buffer = io.BytesIO()
+        Pillow.fromarray(to_image(picture)).save(buffer, "JPEG", quality=jpeg_quality(severity), subsampling=2)
+        return to_picture(np.asarray(Pillow.open(buffer)))
+    if kind == "banding":
+        step = np.float32(MAX_STEP * severity)
+        return np.clip((np.floor(picture / step) + np.float32(0.5)) * step, 0, 1)
+    raise ValueError(f"unknown quality flaw {kind!r}: one of {', '.join(QUALITY_FLAWS)}")
+
+
+def jpeg_quality(severity: float) -> int:
+    """The encoder's quality: 70 for next to no flaw, 3 for a full one."""
+    return round(3 + 67 * (1 - severity) ** 2)

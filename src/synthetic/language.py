@@ -31,13 +31,12 @@ PLACES: Mapping[str, tuple[float, float]] = {
     "top": (16 / 32, 6 / 32),
     "top right": (26 / 32, 6 / 32),
     "left": (6 / 32, 16 / 32),
-    "middle": (16 / 32, 16 / 32),
     "right": (26 / 32, 16 / 32),
     "bottom left": (6 / 32, 26 / 32),
     "bottom": (16 / 32, 26 / 32),
     "bottom right": (26 / 32, 26 / 32),
 }
-"""Named places as (x, y) in the unit square, y from the top."""
+"""Named places as (x, y) in the unit square, y from the top; not the middle, which would leave no room for others."""
 
 GLOBAL_LOOKS = ("night", "sepia", "gray", "foggy", "sunset", "underwater")
 STYLES = ("sketch", "poster", "negative", "stencil")
@@ -98,6 +97,7 @@ FEEDBACK: Mapping[str, tuple[str, ...]] = {
     "shifted": ("the background was shifted", "the background has moved", "the background is out of place"),
     "replaced": ("the background was replaced", "the background is a different one", "another background is shown"),
     "cast": ("the picture has a color cast", "all colors are tinted", "the colors of the background have changed"),
+    "touched": ("{other} was changed", "{other} is not as before", "{other} should not have changed"),
     "unrelated": ("the scene is a different one", "nothing of the scene was kept", "the whole scene has changed"),
     # quality
     "noise": ("the picture is noisy", "there is noise everywhere", "the picture looks grainy"),

@@ -27,6 +27,9 @@ GRID = 32
 RADII = (5 / GRID, 6 / GRID)
 """Half the side of an object's box: at least 10 px across at 32 px."""
 
+MAX_ATTEMPTS = 40
+"""A crowded scene gets fewer objects after this many vain tries; the first object always finds room beside the free place."""
+
 SUPERSAMPLING = 8
 TEXTURE_PERIOD = 1 / 8
 
@@ -237,7 +240,9 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
     free = pick(rng, tuple(PLACES))
     things: list[Thing] = []
     count = 1 + (rng.random() > 0.1) + (rng.random() > 0.35) + (rng.random() > 0.6)
-    for _ in range(40):
+    attempts = 0
+    while len(things) < count and (attempts < MAX_ATTEMPTS or not things):
+        attempts += 1
         radius = pick(rng, RADII)
         reach = GRID * (1 - 2 * radius)
         x, y = radius + round(rng.random() * reach) / GRID, radius + round(rng.random() * reach) / GRID
@@ -251,8 +256,6 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
         shared = [thing.colour for thing in things if thing.colour in colours]
         colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
         things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
-        if len(things) == count:
-            break
     return Scene(backdrop, tuple(things)), free
 
 

@@ -1,0 +1,40 @@
+# make setup | demo | test | test-slow | check | help
+PYTHON ?= python3
+VENV := .venv
+RUN := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+RUN_DIR ?= runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+
+.PHONY: setup demo test test-slow check help
+
+help:  ## this list
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## install everything into .venv (once)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	  || { echo "error: Python 3.11 or newer is needed, '$(PYTHON)' is not; try: make PYTHON=python3.12 setup" >&2; exit 1; }
+	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(not os.path.isdir("$(VENV)/lib") and shutil.disk_usage(".").free < 4e9)' \
+	  || { echo "error: 4 GB of free disk are needed for $(VENV)" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { echo "error: could not create $(VENV); on Debian: apt install python3-venv" >&2; exit 1; }
+	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch \
+	  && $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	  || { echo "error: packages could not be installed (see pip's lines above; is there a network?)" >&2; exit 1; }
+	@touch $(STAMP)
+
+demo: setup  ## train, evaluate and show a reward-conditioned editor (15 minutes on 2 cores)
+	@$(RUN) -m src.train +experiment=reward_synthetic hydra.run.dir=$(RUN_DIR)
+	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/editor benchmark=synthetic_edit judge=oracle targets=table6
+
+test: setup  ## all fast tests (what CI runs)
+	@$(RUN) -m pytest -n 2 --dist loadfile
+
+test-slow: setup  ## the long checks
+	@$(RUN) -m pytest -m slow
+
+check: setup  ## lint, types, tests
+	@$(VENV)/bin/ruff check src tests
+	@$(VENV)/bin/ruff format --check src tests
+	@$(VENV)/bin/pyright
+	@$(MAKE) --no-print-directory test

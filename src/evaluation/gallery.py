@@ -1,0 +1,90 @@
+"""The picture of a report: one case per edit type, original | one edit per generation | exact target, with scores under each edit.
+
+The case shown of a type is the one whose first edit (that at 5/5/5, if there is one) has the median mean score: neither the best nor the worst.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from src.evaluation.benchmark import Benchmark
+from src.evaluation.generation import Generation
+from src.judges.judge import Judge, reward_key
+from src.pictures import contact_sheet, load_image, save_png
+from src.records import Case, Image, Reward, Triplet
+from src.reward_file import read_rewards
+
+
+@dataclass(frozen=True)
+class Column:
+    """One generation's column of the gallery.
+
+    Attributes:
+        generation: its edits.
+        rewards: by (id, key), by the report's judge.
+    """
+
+    generation: Generation
+    rewards: Mapping[tuple[str, str], Reward]
+
+
+def column_of(generation: Generation, judge: Judge) -> Column:
+    """A generation with its rewards on disk."""
+    rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
+    return Column(generation, {(reward.id, reward.key): reward for reward in rewards if reward.judge == judge.name})
+
+
+def write_gallery(path: Path, cases: Sequence[Case], columns: Sequence[Column], benchmark: Benchmark, judge: Judge, cell: int = 128) -> None:
+    """Draw the gallery.
+
+    Args:
+        path: the PNG file.
+        cases: those of the report.
+        columns: in the order shown; an edit that is missing leaves its cell empty.
+        benchmark: knows the exact targets.
+        judge: its fingerprint finds the reward of a picture.
+        cell: side of a picture in pixels.
+    """
+    shown = representative_cases(cases, columns[0] if columns else None)
+    exact = [benchmark.exact_target(case) for case in shown]
+    with_exact = any(target is not None for target in exact)
+    titles = ["original", *(column.generation.name for column in columns), *(["exact target"] if with_exact else [])]
+    pictures: list[list[Image | None]] = []
+    captions: list[list[str]] = []
+    for case, target in zip(shown, exact, strict=True):
+        edits = [_edit(case, column, judge) for column in columns]
+        pictures.append([case.original, *(edit for edit, _ in edits), *([target] if with_exact else [])])
+        captions.append(["", *(caption for _, caption in edits), *([""] if with_exact else [])])
+    row_titles = [f"{case.edit_type}\n{case.instruction}" for case in shown]
+    save_png(contact_sheet(pictures, titles, row_titles, captions, cell), path, {"benchmark": benchmark.name, "judge": judge.name})
+
+
+def representative_cases(cases: Sequence[Case], column: Column | None) -> list[Case]:
+    """One case per edit type, types in the order of the cases: the one of median mean score in a column, or the first where nothing was scored."""
+    means = {} if column is None else {id: _mean(reward) for (id, _), reward in column.rewards.items() if not reward.failed}
+    by_type: dict[str, list[Case]] = {}
+    for case in cases:
+        by_type.setdefault(case.edit_type, []).append(case)
+    chosen = []
+    for candidates in by_type.values():
+        scored = sorted((case for case in candidates if case.id in means), key=lambda case: (means[case.id], case.id))
+        chosen.append(scored[len(scored) // 2] if scored else candidates[0])
+    return chosen
+
+
+def _mean(reward: Reward) -> float:
+    scores = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
+    return sum(scores) / len(scores)
+
+
+def _edit(case: Case, column: Column, judge: Judge) -> tuple[Image | None, str]:
+    """The edit and its caption, "F 4.0  P 5.0  Q 3.5"."""
+    path = column.generation.edit_path(case)
+    if not path.exists():
+        return None, ""
+    edited = load_image(path)
+    reward = column.rewards.get((case.id, reward_key(Triplet(case, edited), judge.fingerprint)))
+    if reward is None:
+        return edited, "not judged"
+    scores = ("-" if verdict.score is None else f"{verdict.score:.1f}" for verdict in reward.verdicts)
+    return edited, "  ".join(f"{letter} {score}" for letter, score in zip("FPQ", scores, strict=True))

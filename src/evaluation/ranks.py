@@ -1,0 +1,56 @@
+"""The processes among which torchrun divides a generation; without torchrun there is one."""
+
+import os
+from datetime import timedelta
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+SLOWEST_RANK = timedelta(hours=12)
+"""How long the first rank to finish waits for the last; gloo's own default of half an hour is shorter than a large generation."""
+
+
+class Ranks(NamedTuple):
+    """The number of this process and how many there are."""
+
+    rank: int
+    world: int
+
+    def wait(self) -> None:
+        """Return when all processes have come here."""
+        if self.world > 1:
+            dist.barrier()
+
+
+def join_ranks() -> Ranks:
+    """Meet the processes that torchrun started."""
+    ranks = Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    if ranks.world > 1:
+        # gloo, because only a barrier is needed and it works without a GPU
+        dist.init_process_group("gloo", timeout=SLOWEST_RANK)
+    return ranks
+
+
+def leave_ranks() -> None:
+    """Part from the other processes, if there are any."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def device_of(name: str) -> torch.device:
+    """The device to work on: "auto" is this process's GPU if there is one, else the CPU.
+
+    Raises:
+        ValueError: no such device, or a GPU where there is none.
+    """
+    gpus = torch.cuda.is_available()
+    if name == "auto":
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpus else torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"no device {name!r}; device is auto, cpu or cuda") from error
+    if device.type == "cuda" and not gpus:
+        raise ValueError(f"device={name} was asked for and this machine has no GPU; say device=auto")
+    return device

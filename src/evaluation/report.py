@@ -1,0 +1,283 @@
+"""Step 3 of an evaluation: rows of means from rewards, as report.json (for programs), report.md (for people) and a table on the terminal.
+
+A report belongs to one benchmark and one judge. Evaluating another target reward adds a row; the rows of earlier invocations stay.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from src.evaluation.files import write_atomically
+from src.evaluation.judging import Judged
+from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
+from src.records import PERSPECTIVES, Verdict
+
+FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
+LAST_ROWS = ("copy input", "training triplets", "exact target")
+
+HEADER = ("row", "n", "coverage", "F acc", "F score", "P acc", "P score", "Q acc", "Q score")
+NOTES = (
+    "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval, bootstrapped over original photographs. "
+    "Acc: share of cases in which the judge saw success. Coverage: share of cases judged in all three perspectives; "
+    "the others are in no mean and in no acc, and what they could change is listed below where there are any."
+)
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One perspective over some cases.
+
+    Attributes:
+        acc: share of success among the judged cases, in [0, 1]; None if the judge gave no verdict on success.
+        score: mean over the judged cases, in [0, 5]; None if there are none.
+        ci95: interval of the mean, clustered by photograph; None with fewer than two photographs.
+        bounds: lowest and highest mean that the cases without a score allow.
+    """
+
+    acc: float | None
+    score: float | None
+    ci95: Interval | None
+    bounds: Interval
+
+
+@dataclass(frozen=True)
+class Means:
+    """All three perspectives over some cases.
+
+    Attributes:
+        n: number of cases.
+        coverage: share of them judged in all three perspectives.
+        clusters: number of original photographs.
+    """
+
+    n: int
+    coverage: float
+    clusters: int
+    following: Summary
+    preserving: Summary
+    quality: Summary
+
+    @property
+    def summaries(self) -> tuple[Summary, Summary, Summary]:
+        """In the order of PERSPECTIVES."""
+        return self.following, self.preserving, self.quality
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a report.
+
+    Attributes:
+        name: "5/5/5".
+        means: over all cases.
+        types: the same per edit type.
+        made_by: what the edits come from (checkpoint hash, weights, seed); empty for rows without a model.
+    """
+
+    name: str
+    means: Means
+    types: dict[str, Means]
+    made_by: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What report.json holds.
+
+    Attributes:
+        benchmark, judge: names.
+        fingerprint: of the judge; rows of another one do not belong in this report.
+        rows: in the order shown.
+    """
+
+    benchmark: str
+    judge: str
+    fingerprint: str
+    rows: tuple[Row, ...]
+
+
+def row_of(name: str, judged: Sequence[Judged], made_by: dict[str, Any]) -> Row:
+    """The report's line for one row's rewards.
+
+    Raises:
+        ValueError: no case at all.
+    """
+    by_type: dict[str, list[Judged]] = {}
+    for case in judged:
+        by_type.setdefault(case.edit_type, []).append(case)
+    return Row(name, means_of(judged), {edit_type: means_of(cases) for edit_type, cases in by_type.items()}, made_by)
+
+
+def means_of(judged: Sequence[Judged]) -> Means:
+    """The means over some cases.
+
+    Raises:
+        ValueError: no case at all.
+    """
+    if not judged:
+        raise ValueError("means of no case at all; a benchmark needs cases")
+    complete = sum(case.reward is not None and not case.reward.failed for case in judged)
+    summaries = [_summary([(case, case.reward.verdicts[index]) for case in judged if case.reward], len(judged)) for index in range(len(PERSPECTIVES))]
+    return Means(len(judged), complete / len(judged), len({case.photograph for case in judged}), *summaries)
+
+
+def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
+    answered = [(case.photograph, verdict.score, verdict.success) for case, verdict in verdicts if verdict.score is not None]
+    scores = np.array([score for _, score, _ in answered], dtype=float)
+    successes = [success for _, _, success in answered if success is not None]
+    return Summary(
+        acc=float(np.mean(successes)) if successes else None,
+        score=float(np.mean(scores)) if answered else None,
+        ci95=clustered_interval(scores, [photograph for photograph, _, _ in answered]),
+        bounds=bounds_under_failures(scores, n),
+    )
+
+
+def merged(old: Report | None, new: Report) -> Report:
+    """The new report with those rows of the old one that the new one does not replace, in the order shown.
+
+    Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare.
+    """
+    kept: tuple[Row, ...] = ()
+    if old is not None and (old.benchmark, old.judge, old.fingerprint) == (new.benchmark, new.judge, new.fingerprint):
+        replaced = {row.name for row in new.rows}
+        kept = tuple(row for row in old.rows if row.name not in replaced)
+    return Report(new.benchmark, new.judge, new.fingerprint, tuple(sorted((*kept, *new.rows), key=lambda row: row_order(row.name))))
+
+
+def row_order(name: str) -> tuple[int, str]:
+    """Sort key: the demo's rows first, the references last, everything else between them by name."""
+    if name in FIRST_ROWS:
+        return FIRST_ROWS.index(name), ""
+    if name in LAST_ROWS:
+        return len(FIRST_ROWS) + 1 + LAST_ROWS.index(name), ""
+    return len(FIRST_ROWS), name
+
+
+def write_report(folder: Path, report: Report) -> None:
+    """Write report.json and report.md; each is whole or the old one."""
+    write_atomically(folder / "report.json", json.dumps(_as_json(report), indent=2) + "\n")
+    write_atomically(folder / "report.md", markdown(report))
+
+
+def read_report(path: Path) -> Report:
+    """What `write_report` wrote.
+
+    Raises:
+        ValueError: not a report, with the file's name.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        rows = tuple(_row(row) for row in content["rows"])
+        return Report(content["benchmark"], content["judge"], content["fingerprint"], rows)
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a report of this project ({type(error).__name__}: {error}); delete it and evaluate again") from error
+
+
+def _as_json(report: Report) -> dict[str, Any]:
+    rows = [{"name": row.name, **asdict(row.means), "types": asdict(row)["types"], "made_by": row.made_by} for row in report.rows]
+    return {"benchmark": report.benchmark, "judge": report.judge, "fingerprint": report.fingerprint, "rows": rows}
+
+
+def _row(row: dict[str, Any]) -> Row:
+    return Row(row["name"], _means(row), {name: _means(means) for name, means in row["types"].items()}, row["made_by"])
+
+
+def _means(row: dict[str, Any]) -> Means:
+    summaries = []
+    for perspective in PERSPECTIVES:
+        summary = row[perspective.value]
+        ci95 = None if summary["ci95"] is None else Interval(*summary["ci95"])
+        summaries.append(Summary(summary["acc"], summary["score"], ci95, Interval(*summary["bounds"])))
+    return Means(row["n"], row["coverage"], row["clusters"], *summaries)
+
+
+def cells(row: Row) -> list[str]:
+    """A row's cells below HEADER."""
+    texts = [row.name, str(row.means.n), _percent(row.means.coverage)]
+    for summary in row.means.summaries:
+        texts += ["-" if summary.acc is None else _percent(summary.acc), score_cell(summary)]
+    return texts
+
+
+def score_cell(summary: Summary) -> str:
+    """A mean with its interval, as in 3.42 [3.30, 3.55]; "-" where nothing was judged."""
+    if summary.score is None:
+        return "-"
+    return f"{summary.score:.2f}" + ("" if summary.ci95 is None else f" [{summary.ci95.low:.2f}, {summary.ci95.high:.2f}]")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A table in GitHub's Markdown; the first column is left-aligned, the others right."""
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+    return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def markdown(report: Report) -> str:
+    """The whole report.md."""
+    clusters = ", ".join(f"{row.name}: {row.means.clusters}" for row in report.rows)
+    parts = [
+        f"# {report.benchmark}, judged by {report.judge}\n",
+        markdown_table(HEADER, [cells(row) for row in report.rows]),
+        f"{NOTES}\n\nOriginal photographs: {clusters}.\n",
+        *(f"Note: {note}\n" for note in notes(report)),
+        "## By edit type\n",
+        "Mean scores F / P / Q.\n",
+        _types_table(report),
+        "![gallery](gallery.png)\n",
+    ]
+    return "\n".join(parts)
+
+
+def _types_table(report: Report) -> str:
+    types = list(dict.fromkeys(edit_type for row in report.rows for edit_type in row.types))
+    lines = []
+    for row in report.rows:
+        lines.append([row.name, *(_three_scores(row.types[edit_type]) if edit_type in row.types else "-" for edit_type in types)])
+    return markdown_table(("row", *types), lines)
+
+
+def _three_scores(means: Means) -> str:
+    return " / ".join("-" if summary.score is None else f"{summary.score:.1f}" for summary in means.summaries)
+
+
+def notes(report: Report) -> list[str]:
+    """What a reader must know before comparing rows: failures, different numbers of cases, edits of different origin."""
+    found = []
+    for row in report.rows:
+        if row.means.coverage < 1.0:
+            allowed = ", ".join(f"{s.bounds.low:.2f} to {s.bounds.high:.2f}" for s in row.means.summaries)
+            found.append(f"{row.name}: {_percent(1 - row.means.coverage)} of the cases have no complete reward; F, P, Q with all of them: {allowed}.")
+    if len({row.means.n for row in report.rows}) > 1:
+        found.append("the rows are over different numbers of cases and do not compare.")
+    origins: dict[str, list[str]] = {}
+    for row in report.rows:
+        if row.made_by:
+            origins.setdefault(json.dumps(row.made_by, sort_keys=True), []).append(row.name)
+    if len(origins) > 1:
+        found.append("the edits were made differently: " + "; ".join(f"{', '.join(names)}: {_origin(made_by)}" for made_by, names in origins.items()))
+    return found
+
+
+def _origin(made_by: str) -> str:
+    return ", ".join(f"{name} {str(value)[:12]}" for name, value in json.loads(made_by).items())
+
+
+def terminal_table(report: Report) -> Table:
+    """The report for a terminal; a line separates the rows without a model."""
+    table = Table(title=f"{report.benchmark}, judged by {report.judge}")
+    for index, title in enumerate(HEADER):
+        table.add_column(title, justify="right" if index else "left", no_wrap=True)
+    for row, after in zip(report.rows, (*report.rows[1:], None), strict=True):
+        ends = after is not None and bool(row.made_by) and not after.made_by
+        table.add_row(*cells(row), end_section=ends)
+    return table

@@ -1,0 +1,41 @@
+"""The judge that knows the answer: it rebuilds a synthetic triplet's scene from its id and measures the edited picture against it."""
+
+from collections.abc import Sequence
+from typing import final
+
+from src.judges.judge import reward_key
+from src.records import PERSPECTIVES, Reward, Triplet, Verdict
+from src.synthetic.measure import measure
+from src.synthetic.world import World
+
+
+@final
+class OracleJudge:
+    """Exact scores, success and feedback for triplets of one world; anything else gets failed verdicts, never a number.
+
+    Args:
+        world: whose ids and picture size are understood.
+    """
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.name = "oracle"
+        self.fingerprint = f"oracle world={world.version} size={world.size}"
+
+    def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
+        """One Reward per triplet, in order."""
+        return [self._judge_one(triplet) for triplet in triplets]
+
+    def _judge_one(self, triplet: Triplet) -> Reward:
+        key = reward_key(triplet, self.fingerprint)
+        try:
+            facts = self.world.facts(triplet.case.id)
+            measured = measure(facts, triplet.edited)
+        except ValueError as error:
+            # An id of another world, or a picture of another size: there is no scene to measure against, so there is no score.
+            following, preserving, quality = (Verdict(None, None, str(error), "failed") for _ in PERSPECTIVES)
+            return Reward(triplet.case.id, self.name, key, following, preserving, quality)
+        following, preserving, quality = (
+            Verdict(score, success, text) for score, success, text in zip(measured.scores, measured.success, measured.feedback, strict=True)
+        )
+        return Reward(triplet.case.id, self.name, key, following, preserving, quality)

@@ -1,0 +1,181 @@
+"""The exact world: cases, triplets with rewards and benchmark cases, each a pure function of its id.
+
+`w<version>-<split>-<seed>-<index>-<size>` says everything, so the oracle rebuilds a scene from nothing but the id of a triplet.
+Seven successive indices share one original in the validation and benchmark splits, one for each edit type; in training each has its own.
+"""
+
+import hashlib
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from random import Random
+from typing import final
+
+import numpy as np
+
+from src.records import NO_FAILURE, Case, Feedback, Image, Reward, Triplet, Verdict
+from src.seeds import fold_seed
+from src.synthetic import measure
+from src.synthetic.corruptions import Corruption, corrupt, sample_corruption, sample_following, sample_preserving, sample_quality
+from src.synthetic.edits import EDIT_TYPES, Edit, sample_edit
+from src.synthetic.photos import SPLITS, PhotoLibrary
+from src.synthetic.scene import PhotoBackdrop, Picture, Scene, Stage, pick, sample_scene, to_image
+
+VERSION = "1"
+"""Raised whenever an id would give another picture, instruction or score."""
+
+BENCHMARK_ORIGINALS = 80
+"""As many as Real-Edit has; with seven edits each, 560 cases."""
+
+SIZES = range(32, 257, 16)
+ANNOTATOR = "annotator"
+
+
+@dataclass(frozen=True)
+class Situation:
+    """What an id stands for: a scene, the edit to make and a place that was free."""
+
+    scene: Scene
+    edit: Edit
+    free: str
+
+
+@final
+class World:
+    """The synthetic world at one picture size.
+
+    Args:
+        size: side of the pictures in pixels: 32 to 256 in steps of 16.
+        photos: a folder of photographs in place of those in scikit-image's wheel.
+
+    Attributes:
+        size: as given.
+        version: part of every id; it has a digest of the photographs if they come from a folder.
+
+    Raises:
+        ValueError: a size out of range; a photo folder that is missing, empty or holds a broken file.
+    """
+
+    def __init__(self, size: int, photos: str | Path | None = None) -> None:
+        if size not in SIZES:
+            raise ValueError(f"size={size} is not possible: pictures are {SIZES.start} to {SIZES[-1]} pixels wide, in steps of {SIZES.step}")
+        self.size = size
+        library = PhotoLibrary(size, None if photos is None else Path(photos))
+        self.version = VERSION + (f"x{library.digest}" if library.digest else "")
+        self.stage = Stage(library)
+        self._prefix = f"w{self.version}-"
+        self._situations = lru_cache(maxsize=16)(self._make_situation)
+
+    def case_id(self, split: str, seed: int, index: int) -> str:
+        """The id of a case and of every triplet made from it.
+
+        Raises:
+            ValueError: an unknown split, a negative number, or an index beyond the benchmark.
+        """
+        if split not in SPLITS:
+            raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
+        if seed < 0 or index < 0:
+            raise ValueError(f"seed and index of a case are not negative: got seed {seed}, index {index}")
+        return f"{self._prefix}{split}-{seed}-{index}-{self.size}"
+
+    def parse(self, case_id: str) -> tuple[str, int, int]:
+        """Split, seed and index of an id of this world.
+
+        Raises:
+            ValueError: an id of another kind, version or size.
+        """
+        found = re.fullmatch(r"w(\w+)-(train|validation|benchmark)-(\d+)-(\d+)-(\d+)", case_id)
+        if found is None:
+            raise ValueError(f"{case_id!r} is no id of the synthetic world (w<version>-<split>-<seed>-<index>-<size>)")
+        version, split, seed, index, size = found.groups()
+        if version != self.version or int(size) != self.size:
+            raise ValueError(f"{case_id!r} is of version {version} at {size} px; this world is of version {self.version} at {self.size} px")
+        return split, int(seed), int(index)
+
+    def scene(self, case_id: str) -> Scene:
+        """The scene of the original, rebuilt from the id. Raises ValueError for a foreign id."""
+        return self._situations(*self.parse(case_id)).scene
+
+    def edit(self, case_id: str) -> Edit:
+        """The edit that the instruction asks for, rebuilt from the id. Raises ValueError for a foreign id."""
+        return self._situations(*self.parse(case_id)).edit
+
+    def situation(self, case_id: str) -> Situation:
+        """Scene, edit and free place of an id. Raises ValueError for a foreign id."""
+        return self._situations(*self.parse(case_id))
+
+    def exact(self, case_id: str) -> Image:
+        """The exact edited picture. Raises ValueError for a foreign id."""
+        return to_image(self.stage.render(self.edit(case_id).after))
+
+    def facts(self, case_id: str) -> measure.Facts:
+        """What measuring an answer to this case needs. Raises ValueError for a foreign id."""
+        situation = self.situation(case_id)
+        return measure.facts_of(self.stage, situation.scene, situation.edit)
+
+    def case(self, split: str, seed: int, index: int) -> Case:
+        """Original and instruction. Raises ValueError as `case_id` does."""
+        return self._case(self.case_id(split, seed, index), self._situations(split, seed, index))
+
+    def benchmark_cases(self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS) -> list[Case]:
+        """All seven edits of each original, in the order of the ids; 560 cases unless fewer originals are asked for.
+
+        Raises:
+            ValueError: not 1 to 80 originals.
+        """
+        if not 1 <= originals <= BENCHMARK_ORIGINALS:
+            raise ValueError(f"the benchmark has 1 to {BENCHMARK_ORIGINALS} originals, got {originals}")
+        return [self.case("benchmark", seed, index) for index in range(originals * len(EDIT_TYPES))]
+
+    def rewarded_triplet(self, split: str, seed: int, index: int) -> tuple[Triplet, Reward]:
+        """A triplet, often corrupted, and what an annotator says about it: scores measured in that very picture, text naming what was spoiled.
+
+        Scores are rounded to half points. Where a flaw is too small to be measured its text stays; where an edit of another perspective
+        costs half a point or less, "None" stays. Raises ValueError as `case_id` does.
+        """
+        case_id = self.case_id(split, seed, index)
+        situation = self._situations(split, seed, index)
+        corruption = self.corruption(case_id)
+        case = self._case(case_id, situation)
+        edited = to_image(corrupt(self.stage, situation.edit, corruption))
+        scores = measure.measure(measure.facts_of(self.stage, situation.scene, situation.edit), edited).scores
+        verdicts = (Verdict(round(2 * score) / 2, None, text) for score, text in zip(scores, corruption.feedback, strict=True))
+        # The id decides pictures and instruction, so hashing it says as much as hashing them, and costs nothing.
+        key = hashlib.sha256(f"{ANNOTATOR} {case_id}".encode()).hexdigest()
+        return Triplet(case, edited), Reward(case_id, ANNOTATOR, key, *verdicts)
+
+    def corruption(self, case_id: str) -> Corruption:
+        """What goes wrong with the training triplet of this id. Raises ValueError for a foreign id."""
+        split, seed, index = self.parse(case_id)
+        situation = self._situations(split, seed, index)
+        rng = Random(fold_seed("corruption", split, seed, index))
+        return sample_corruption(rng, self.stage, situation.scene, situation.edit, situation.free)
+
+    def failed_feedback(self, case_id: str) -> Feedback:
+        """What would be said of an edit of this case that failed in all three perspectives. Raises ValueError for a foreign id."""
+        split, seed, index = self.parse(case_id)
+        situation = self._situations(split, seed, index)
+        rng = Random(fold_seed("failed", split, seed, index))
+        following = sample_following(rng, self.stage, situation.scene, situation.edit, situation.free, "missing")
+        preserving = sample_preserving(rng, self.stage, situation.scene, situation.edit)
+        return following.feedback, preserving.feedback, sample_quality(rng).feedback
+
+    def _case(self, case_id: str, situation: Situation) -> Case:
+        original = to_image(self.stage.render(situation.scene))
+        return Case(case_id, original, situation.edit.instruction, situation.edit.type, self._photograph(situation.scene))
+
+    def _photograph(self, scene: Scene) -> str:
+        backdrop = scene.backdrop
+        if isinstance(backdrop, PhotoBackdrop):
+            return self.stage.library.photographs[backdrop.split][backdrop.photo].name
+        return f"{backdrop.first}-{backdrop.second}"
+
+    def _make_situation(self, split: str, seed: int, index: int) -> Situation:
+        original, kind = (index, None) if split == "train" else divmod(index, len(EDIT_TYPES))
+        # Originals outside training take the photographs in turn, so that every one of them serves equally often.
+        photo = None if split == "train" else original % len(self.stage.library.photographs[split])
+        scene, free = sample_scene(Random(fold_seed("scene", split, seed, original)), self.stage, split, photo)
+        rng = Random(fold_seed("edit", split, seed, index))
+        edit_type = pick(rng, EDIT_TYPES) if kind is None else EDIT_TYPES[kind]
+        return Situation(scene, sample_edit(rng, self.stage, scene, free, edit_type), free)

@@ -1,0 +1,51 @@
+"""Shared ground: one thread per test process, the composed config tree, and a small reward-conditioned editor."""
+
+import pytest
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from src.batch import EditBatch
+from src.editor import Editor
+from src.launch import CONF
+
+SMALL = (
+    "model.backbone.unet.block_out_channels=[16,16]",
+    "model.backbone.text_encoder.hidden_size=16",
+    "model.backbone.text_encoder.num_hidden_layers=1",
+)
+"""Overrides that make the tiny backbone small enough for a test."""
+
+torch.set_num_threads(1)
+
+
+def config(*overrides: str, name: str = "train") -> DictConfig:
+    """A composed config, as an entry point would get it."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def small_editor(*overrides: str) -> Editor:
+    """A small editor with reproducible random weights."""
+    torch.manual_seed(0)
+    return instantiate(config(*SMALL, *overrides).model)
+
+
+def triplets() -> EditBatch:
+    """Three triplets of 16 x 16 pixels with different rewards."""
+    generator = torch.Generator().manual_seed(1)
+    pictures = torch.rand(2, 3, 3, 16, 16, generator=generator) * 2 - 1
+    return EditBatch(
+        ids=["a", "b", "c"],
+        original=pictures[0],
+        edited=pictures[1],
+        instructions=["remove the red circle", "make it night", ""],
+        scores=torch.tensor([[5.0, 5.0, 5.0], [0.0, 3.0, 4.5], [1.0, 0.0, 2.0]]),
+        feedback=[("None", "None", "None"), ("the red circle was not removed", "None", "None"), ("None", "None", "None")],
+    )
+
+
+@pytest.fixture
+def batch() -> EditBatch:
+    return triplets()

@@ -1,0 +1,106 @@
+"""A report of six hand-made rewards equals a hand-made table."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from src.evaluation.judging import Judged
+from src.evaluation.report import Report, markdown, merged, notes, read_report, row_of, row_order, terminal_table, write_report
+from src.records import Reward, Verdict
+
+FAILED = Verdict(None, status="failed")
+
+
+def judged(id: str, edit_type: str, photograph: str, following: Verdict, preserving: Verdict, quality: Verdict) -> Judged:
+    return Judged(id, edit_type, photograph, Reward(id, "hand", "key", following, preserving, quality))
+
+
+SIX = [
+    judged("1", "local", "a", Verdict(5.0, True), Verdict(4.0, True), Verdict(1.0, False)),
+    judged("2", "local", "a", Verdict(3.0, False), Verdict(4.0, True), Verdict(2.0, False)),
+    judged("3", "local", "b", Verdict(4.0, True), Verdict(4.0, True), Verdict(3.0, True)),
+    judged("4", "style", "b", FAILED, Verdict(4.0, False), Verdict(4.0, True)),
+    judged("5", "style", "c", Verdict(0.0, False), Verdict(4.0, False), Verdict(5.0, True)),
+    Judged("6", "style", "c", None),
+]
+
+
+def report_of(*names: str, fingerprint: str = "hand-1", **made_by: object) -> Report:
+    return Report("six", "hand", fingerprint, tuple(row_of(name, SIX, made_by) for name in names))
+
+
+def test_the_row_of_six_rewards() -> None:
+    row = row_of("5/5/5", SIX, {})
+    assert (row.means.n, row.means.coverage, row.means.clusters) == (6, 4 / 6, 3)
+    following, preserving, quality = row.means.summaries
+    assert (following.score, following.acc, following.bounds) == (3.0, 0.5, (2.0, 11 / 3))
+    assert (preserving.score, preserving.acc, preserving.ci95) == (4.0, 0.6, (4.0, 4.0))
+    assert preserving.bounds == (pytest.approx(20 / 6), pytest.approx(25 / 6))
+    assert (quality.score, quality.acc) == (3.0, 0.6)
+    assert quality.ci95 is not None
+    assert quality.ci95.low < 3.0 < quality.ci95.high
+    local, style = row.types["local"], row.types["style"]
+    assert (local.n, local.coverage, local.following.score, local.quality.score) == (3, 1.0, 4.0, 2.0)
+    assert (style.n, style.following.score, style.following.bounds, style.quality.score) == (3, 0.0, (0.0, 10 / 3), 4.5)
+    assert style.following.ci95 is None
+
+
+def test_json_and_back(tmp_path: Path) -> None:
+    report = report_of("5/5/5", "copy input")
+    write_report(tmp_path, report)
+    assert read_report(tmp_path / "report.json") == report
+    first = json.loads((tmp_path / "report.json").read_text())["rows"][0]
+    assert first["name"] == "5/5/5"
+    assert first["following"] == {"acc": 0.5, "score": 3.0, "ci95": first["following"]["ci95"], "bounds": [2.0, 11 / 3]}
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_markdown() -> None:
+    text = markdown(report_of("5/5/5"))
+    line = next(line for line in text.splitlines() if line.startswith("| 5/5/5"))
+    cells = [cell.strip() for cell in line.strip("|").split("|")]
+    assert cells[:4] == ["5/5/5", "6", "66.7 %", "50.0 %"]
+    assert cells[4].startswith("3.00 [")
+    assert cells[5:7] == ["60.0 %", "4.00 [4.00, 4.00]"]
+    assert "| 5/5/5 | 4.0 / 4.0 / 2.0 | 0.0 / 4.0 / 4.5 |" in text
+    assert "33.3 % of the cases have no complete reward; F, P, Q with all of them: 2.00 to 3.67" in text
+
+
+def test_terminal_table_has_a_line_per_row() -> None:
+    assert terminal_table(report_of("5/5/5", "copy input")).row_count == 2
+
+
+def test_rows_of_earlier_reports_stay_and_are_replaced_by_name() -> None:
+    old, new = report_of("exact target", "0/0/0", "5/5/5", seed=0), report_of("5/5/5", "1/2/3", seed=1)
+    whole = merged(old, new)
+    assert [row.name for row in whole.rows] == ["5/5/5", "0/0/0", "1/2/3", "exact target"]
+    assert whole.rows[0].made_by == {"seed": 1}
+    assert any("made differently" in note for note in notes(whole))
+    assert merged(None, new).rows == (new.rows[0], new.rows[1])
+
+
+def test_rows_of_another_judge_do_not_stay() -> None:
+    assert [row.name for row in merged(report_of("0/0/0"), report_of("5/5/5", fingerprint="hand-2")).rows] == ["5/5/5"]
+
+
+def test_rows_with_different_numbers_of_cases_are_said_not_to_compare() -> None:
+    report = Report("six", "hand", "1", (row_of("5/5/5", SIX, {}), row_of("0/0/0", SIX[:3], {})))
+    assert any("different numbers of cases" in note for note in notes(report))
+
+
+def test_order() -> None:
+    names = ["exact target", "zebra", "training triplets", "0/0/0+text", "copy input", "5/5/5", "0/0/0", "3/3/3", "apple"]
+    ordered = ["5/5/5", "3/3/3", "0/0/0", "0/0/0+text", "apple", "zebra", "copy input", "training triplets", "exact target"]
+    assert sorted(names, key=row_order) == ordered
+
+
+def test_a_broken_report_is_named(tmp_path: Path) -> None:
+    (tmp_path / "report.json").write_text('{"rows": [{}]}')
+    with pytest.raises(ValueError, match=r"report\.json is not a report"):
+        read_report(tmp_path / "report.json")
+
+
+def test_a_row_needs_cases() -> None:
+    with pytest.raises(ValueError, match="no case"):
+        row_of("5/5/5", [], {})

@@ -1,0 +1,93 @@
+"""Every yaml composes, and everything it describes can be built; new files are found by glob."""
+
+import pytest
+from conftest import SMALL, config
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from pytorch_lightning import Trainer
+
+from src.editor import Editor
+from src.launch import CONF
+
+HYDRA_SETTINGS = {"hydra"}
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
+
+
+ENTRY_POINTS = sorted(path.stem for path in CONF.glob("*.yaml"))
+MODEL_GROUPS = ["backbone", "reward_encoder", "integration", "process"]
+MODEL_CHOICES = [(group, option) for group in MODEL_GROUPS for option in options(f"model/{group}")]
+
+
+@pytest.mark.parametrize("name", ENTRY_POINTS)
+def test_every_entry_point_has_its_config_and_the_reverse(name: str) -> None:
+    assert (CONF.parent / "src" / f"{name}.py").exists()
+    config(name=name)
+
+
+@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+def test_every_yaml_says_what_it_is(path) -> None:
+    """The first line is a comment, but for those that are one node named by their file."""
+    text = path.read_text()
+    assert text.endswith("\n")
+    assert "\t" not in text
+    assert text.startswith("#") or "_target_" in text, f"{path} starts without a comment"
+
+
+@pytest.mark.parametrize(("group", "option"), MODEL_CHOICES)
+def test_every_model_choice_builds_an_editor(group: str, option: str) -> None:
+    small = [] if (group, option) != ("backbone", "tiny") and group == "backbone" else list(SMALL)
+    editor = instantiate(config(f"model/{group}={option}", *small).model)
+    assert isinstance(editor, Editor)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_every_experiment_builds(experiment: str) -> None:
+    cfg = config(f"+experiment={experiment}")
+    assert isinstance(instantiate(cfg.model), Editor)
+    instantiate(cfg.data)
+    instantiate(cfg.algorithm)
+    instantiate(cfg.sampler)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
+    """A sweep has axes only, and each of its values composes."""
+    (axis, values), *more = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params.items()
+    assert not more
+    if sweep == "table6_inference_score":
+        from hydra.core.override_parser.overrides_parser import OverridesParser
+
+        override = OverridesParser.create().parse_override(f"{axis}={values}")
+        for value in override.sweep_string_iterator():
+            assert len(config(f"{axis}={value}", name="evaluate").target_reward.scores) == 3
+        return
+    for value in values.split(","):
+        config(f"+experiment={experiment}", f"{axis}={value}")
+
+
+@pytest.mark.parametrize("trainer", [name for name in options("trainer") if "cpu" in name])
+def test_cpu_trainers_build(trainer: str) -> None:
+    assert isinstance(instantiate(config(f"trainer={trainer}").trainer, logger=False, enable_checkpointing=False), Trainer)
+
+
+@pytest.mark.parametrize("trainer", options("trainer"))
+def test_every_trainer_names_arguments_that_lightning_knows(trainer: str) -> None:
+    import inspect
+
+    known = set(inspect.signature(Trainer.__init__).parameters)
+    assert set(config(f"trainer={trainer}").trainer) - {"_target_"} <= known
+
+
+@pytest.mark.parametrize("group", ["benchmark", "judge", "targets", "sampler"])
+def test_every_choice_of_evaluation_builds(group: str) -> None:
+    for option in options(group):
+        instantiate(config(f"{group}={option}", name="evaluate")[group])
+
+
+def test_reward_none_and_integration_none_are_the_same_editor() -> None:
+    one, other = (instantiate(config(*SMALL, f"model/{group}=none").model) for group in ("reward_encoder", "integration"))
+    assert one.state_dict().keys() == other.state_dict().keys()

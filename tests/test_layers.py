@@ -1,0 +1,62 @@
+"""Imports point down: a file imports only from lower layers or from its own folder, and there is no cycle."""
+
+import ast
+from pathlib import Path
+
+SRC = Path(__file__).resolve().parent.parent / "src"
+LAYERS = [
+    {"records", "seeds"},
+    {"batch"},
+    {"synthetic", "diffusion", "conditioning", "pictures", "reward_file"},
+    {"data", "backbones", "judges"},
+    {"editor"},
+    {"checkpoint", "pipeline"},
+    {"algorithms", "evaluation"},
+    {"callbacks"},
+    {"launch"},
+]
+LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
+ENTRY_POINT = len(LAYERS)
+
+
+def layer(part: str) -> int:
+    return LAYER.get(part, ENTRY_POINT)
+
+
+def imported_parts(file: Path) -> set[str]:
+    parts = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "src":
+            names = node.module.split(".")[1:]
+            parts |= {names[0]} if names else {alias.name for alias in node.names}
+        if isinstance(node, ast.Import):
+            parts |= {alias.name.split(".")[1] for alias in node.names if alias.name.startswith("src.")}
+    return parts
+
+
+def test_every_file_has_a_layer() -> None:
+    top = {path.stem for path in SRC.iterdir() if path.name != "__init__.py" and path.suffix in ("", ".py") and path.stem != "__pycache__"}
+    entry_points = {part for part in top if layer(part) == ENTRY_POINT}
+    for part in entry_points:
+        assert "launch.entry_point(" in (SRC / f"{part}.py").read_text() or "argparse" in (SRC / f"{part}.py").read_text(), part
+
+
+def test_imports_point_down() -> None:
+    wrong = []
+    for file in SRC.rglob("*.py"):
+        own = file.relative_to(SRC).parts[0].removesuffix(".py")
+        for part in imported_parts(file):
+            if part != own and layer(part) >= layer(own):
+                wrong.append(f"{file.relative_to(SRC)} [{layer(own)}] imports {part} [{layer(part)}]")
+    assert not wrong
+
+
+def test_only_entry_points_and_checkpoint_instantiate() -> None:
+    wrong = [
+        str(file.relative_to(SRC))
+        for file in SRC.rglob("*.py")
+        if "hydra.utils" in file.read_text()
+        and layer(file.relative_to(SRC).parts[0].removesuffix(".py")) != ENTRY_POINT
+        and file.stem != "checkpoint"
+    ]
+    assert not wrong

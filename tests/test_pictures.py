@@ -1,0 +1,92 @@
+"""Pictures: files that say how they were made, sizes, and sheets that hold every picture they were given."""
+
+from pathlib import Path
+
+import numpy as np
+import PIL.Image
+import pytest
+
+from src.pictures import centre_crop, contact_sheet, fit, load_image, resize_short_side, save_png
+
+
+def picture(height: int = 32, width: int = 32, value: int = 7) -> np.ndarray:
+    image = np.full((height, width, 3), value, np.uint8)
+    image[0, 0] = (255, 0, 0)
+    return image
+
+
+def test_png_round_trip_with_metadata(tmp_path: Path) -> None:
+    save_png(picture(), tmp_path / "deep" / "a.png", {"instruction": "füge einen Hut hinzu", "seed": "3"})
+    assert (load_image(tmp_path / "deep" / "a.png") == picture()).all()
+    with PIL.Image.open(tmp_path / "deep" / "a.png") as opened:
+        assert opened.info["instruction"] == "füge einen Hut hinzu"
+    assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
+
+
+def test_exif_orientation_is_obeyed(tmp_path: Path) -> None:
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6
+    PIL.Image.fromarray(picture(20, 40)).save(tmp_path / "turned.png", exif=exif)
+    assert load_image(tmp_path / "turned.png").shape == (40, 20, 3)
+
+
+def test_grey_and_transparent_pictures_become_rgb(tmp_path: Path) -> None:
+    PIL.Image.new("L", (5, 4), 9).save(tmp_path / "grey.png")
+    PIL.Image.new("RGBA", (5, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert load_image(tmp_path / "grey.png").tolist() == np.full((4, 5, 3), 9).tolist()
+    assert load_image(tmp_path / "clear.png").min() == 255
+
+
+def test_broken_and_missing_pictures_are_named(tmp_path: Path) -> None:
+    save_png(np.random.default_rng(0).integers(0, 256, (64, 64, 3)).astype(np.uint8), tmp_path / "whole.png")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:3000])
+    (tmp_path / "text.png").write_text("hello")
+    for name in ("cut.png", "text.png"):
+        with pytest.raises(ValueError, match=name):
+            load_image(tmp_path / name)
+    with pytest.raises(FileNotFoundError, match=r"gone\.png"):
+        load_image(tmp_path / "gone.png")
+
+
+def test_resize_keeps_the_aspect_ratio_and_crop_the_middle() -> None:
+    assert resize_short_side(picture(100, 150), 32).shape == (32, 48, 3)
+    assert resize_short_side(picture(150, 100), 32).shape == (48, 32, 3)
+    ramp = np.repeat(np.arange(9, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(4, axis=0)
+    assert centre_crop(ramp, 2, 3)[0, :, 0].tolist() == [3, 4, 5]
+    with pytest.raises(ValueError, match="cannot crop"):
+        centre_crop(ramp, 5, 3)
+
+
+def test_enlarging_by_a_whole_number_repeats_pixels() -> None:
+    enlarged = fit(picture(32, 32), 128)
+    assert enlarged.shape == (128, 128, 3)
+    assert (enlarged[::4, ::4] == picture(32, 32)).all()
+    assert fit(picture(50, 100), 128).shape == (64, 128, 3)
+
+
+def test_a_sheet_holds_its_pictures() -> None:
+    values = [[11, 12], [13, 14], [15, 16]]
+    rows = [[picture(value=value) for value in row] for row in values]
+    sheet = contact_sheet(rows, ["original", "edit"], ["remove\nRemove the circle", "", "x " * 200], [["", "F 1.0"]] * 3, cell=64)
+    bare = contact_sheet(rows, ["original", "edit"], ["", "", ""], cell=64)
+    for value in range(11, 17):
+        assert ((sheet == value).all(2)).sum() >= 64 * 64 - 4
+        assert ((bare == value).all(2)).sum() >= 64 * 64 - 4
+    assert bare.shape[0] < sheet.shape[0]
+    assert bare.shape[1] < sheet.shape[1]
+
+
+def test_a_sheet_with_a_hole_and_pictures_of_several_sizes() -> None:
+    sheet = contact_sheet([[picture(20, 40), None]], ["a", "b"], ["row"], cell=80)
+    assert ((sheet == 7).all(2)).sum() >= 80 * 40 - 40
+
+
+def test_titles_and_captions_must_fit() -> None:
+    with pytest.raises(ValueError, match="at least one row"):
+        contact_sheet([], ["a"], [])
+    with pytest.raises(ValueError, match="row titles"):
+        contact_sheet([[picture()]], ["a"], [])
+    with pytest.raises(ValueError, match="column titles"):
+        contact_sheet([[picture()]], ["a", "b"], ["r"])
+    with pytest.raises(ValueError, match="caption"):
+        contact_sheet([[picture()]], ["a"], ["r"], [["x", "y"]])

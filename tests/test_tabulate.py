@@ -1,0 +1,54 @@
+"""tabulate: finds reports, keeps judges apart, says what is missing."""
+
+from pathlib import Path
+
+import pytest
+from conftest import config
+
+from src.evaluation.judging import Judged
+from src.evaluation.report import Report, row_of, write_report
+from src.records import Reward, Verdict
+from src.tabulate import found_reports, main, tables, with_positional_runs
+
+
+def write_run(run: Path, judge: str = "hand", score: float = 3.0) -> None:
+    judged = [Judged(str(n), "local", f"p{n}", Reward(str(n), judge, "k", *[Verdict(score, True)] * 3)) for n in range(2)]
+    write_report(run / "evaluation" / "six" / judge, Report("six", judge, "1", (row_of("5/5/5", judged, {}), row_of("copy input", judged, {}))))
+
+
+def test_two_runs_make_one_table(tmp_path: Path) -> None:
+    write_run(tmp_path / "a" / "0", score=3.0)
+    write_run(tmp_path / "a" / "1", score=4.0)
+    text = tables(found_reports([tmp_path / "a", tmp_path / "a" / "1"]))
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + 4
+    assert lines[2].startswith(f"| {tmp_path / 'a' / '0'} | 5/5/5 | 2 | 100.0 % | 100.0 % | 3.00 [3.00, 3.00] |")
+    assert lines[4].startswith(f"| {tmp_path / 'a' / '1'} | 5/5/5 | 2 | 100.0 % | 100.0 % | 4.00 [4.00, 4.00] |")
+
+
+def test_judges_are_kept_apart(tmp_path: Path) -> None:
+    write_run(tmp_path, judge="hand")
+    write_run(tmp_path, judge="foot")
+    assert tables(found_reports([tmp_path])).count("## six, judged by") == 2
+
+
+def test_unknown_and_empty_folders_are_named(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no run folder"):
+        found_reports([tmp_path / "gone"])
+    with pytest.raises(FileNotFoundError, match="below"):
+        found_reports([tmp_path])
+
+
+def test_positional_paths_become_an_override() -> None:
+    assert with_positional_runs(["runs/a", "output=t.md", "runs/it's"]) == ["output=t.md", "runs=['runs/a','runs/it\\'s']"]
+    assert with_positional_runs(["runs=[a]"]) == ["runs=[a]"]
+
+
+def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a run")
+    main(config(*with_positional_runs([str(tmp_path / "a run"), f"output={tmp_path}/t.md"]), name="tabulate"))
+    printed = capsys.readouterr().out
+    assert (tmp_path / "t.md").read_text() == printed
+    assert "| 5/5/5 | 2 |" in printed
+    with pytest.raises(ValueError, match="one or more run folders"):
+        main(config(name="tabulate"))
