@@ -117,7 +117,7 @@ class Editor(nn.Module):
         original_latent = self.backbone.encode_image(originals)
         weights = sampler.guidance.weights()
         scores = torch.tensor([target.scores for target in targets], dtype=torch.float32, device=originals.device)
-        feedback = [target.feedback for target in targets]
+        feedback = [three(target.feedback, "feedback") for target in targets]
         conditions = [self._branch(branch, sampler, original_latent, instructions, scores, feedback) for branch in weights]
         condition = _stacked(conditions)
 

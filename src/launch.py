@@ -18,7 +18,7 @@ from pathlib import Path
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import InstantiationException
+from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 from pytorch_lightning import seed_everything
@@ -36,6 +36,7 @@ def entry_point(task: Task, config_name: str) -> None:
     """Run `task(cfg)` as a Hydra app on `conf/<config_name>.yaml`; errors become one line and exit code 1."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a screenful of its own
     failures: list[str] = []
+    errors: list[Exception] = []
 
     def run(cfg: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -46,10 +47,15 @@ def entry_point(task: Task, config_name: str) -> None:
             return
         if "seed" in cfg:
             seed_everything(cfg.seed, workers=True, verbose=False)
-        task(cfg)
+        try:
+            task(cfg)
+        except Exception as error:  # noqa: BLE001  # carried out of Hydra, which would print lines of its own, and raised below
+            errors.append(error)
 
     try:
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
+        if errors:
+            raise errors[0]
     except KeyboardInterrupt:
         fail("interrupted; what was written so far is kept")
     except Exception as error:  # noqa: BLE001  # the one place where every error becomes one line
@@ -73,7 +79,7 @@ def one_line(error: BaseException) -> str:
         error = error.__cause__
     message = " ".join(str(error).split()) or type(error).__name__
     # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
-    return message if isinstance(error, ValueError | FileNotFoundError | hydra.errors.HydraException) else f"{type(error).__name__}: {message}"
+    return message if isinstance(error, ValueError | FileNotFoundError | HydraException) else f"{type(error).__name__}: {message}"
 
 
 def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:

@@ -123,11 +123,12 @@ class TargetReward:
         ValueError: not three values, or a score outside [0, 5].
     """
 
-    scores: Scores = (MAX_SCORE, MAX_SCORE, MAX_SCORE)
-    feedback: Feedback = (NO_FAILURE, NO_FAILURE, NO_FAILURE)
+    scores: Sequence[float | int] = (MAX_SCORE, MAX_SCORE, MAX_SCORE)
+    feedback: Sequence[str] = (NO_FAILURE, NO_FAILURE, NO_FAILURE)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "scores", three(self.scores, "target reward scores"))
+        # lists, as yaml gives them, become tuples: a frozen record can then be compared and hashed
+        object.__setattr__(self, "scores", three([float(score) for score in self.scores], "target reward scores"))
         object.__setattr__(self, "feedback", three(self.feedback, "target reward feedback"))
         for score in self.scores:
             check_score(score)

@@ -6,6 +6,10 @@
 Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json.
 """
 
+import logging
+import warnings
+from pathlib import Path
+
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -15,9 +19,20 @@ from src import checkpoint, launch
 from src.callbacks.editor_checkpoint import EditorCheckpoint
 from src.callbacks.run_record import RunRecord
 
+QUIET = (
+    r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
+    r".*LeafSpec.*",
+    r".*does not have many workers.*",
+    r".*`.*` is deprecated.*",
+)
+"""Warnings of Lightning that say nothing about this project."""
+
 
 def main(cfg: DictConfig) -> None:
     """Data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to find."""
+    for message in QUIET:
+        warnings.filterwarnings("ignore", message)
+    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
     folder = HydraConfig.get().runtime.output_dir
     data = instantiate(cfg.data)
     model_config = OmegaConf.to_yaml(cfg.model, resolve=True)
@@ -41,7 +56,7 @@ def main(cfg: DictConfig) -> None:
 
 def refuse_other_configuration(path: str, model_config: str) -> None:
     """Raise ValueError naming what differs, before any model is built, if a checkpoint to resume has another model config."""
-    differences = checkpoint.config_differences(checkpoint.read(path)["editor_config"], model_config)
+    differences = checkpoint.config_differences(checkpoint.read(Path(path))["editor_config"], model_config)
     if differences:
         raise ValueError(f"{path} can't be resumed, its model differs: {'; '.join(differences[:5])}")
 

@@ -29,11 +29,11 @@ def test_every_entry_point_has_its_config_and_the_reverse(name: str) -> None:
 
 @pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
 def test_every_yaml_says_what_it_is(path) -> None:
-    """The first line is a comment, but for those that are one node named by their file."""
+    """The first line is a comment (or the package it belongs to)."""
     text = path.read_text()
     assert text.endswith("\n")
     assert "\t" not in text
-    assert text.startswith("#") or "_target_" in text, f"{path} starts without a comment"
+    assert text.startswith("# "), f"{path} starts without a comment"
 
 
 @pytest.mark.parametrize(("group", "option"), MODEL_CHOICES)

@@ -44,7 +44,8 @@ def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple
         generator = torch.Generator().manual_seed(fold_seed("train", seed, step, micro_step, row))
         uniform.append(torch.rand(4, generator=generator))
         eps.append(torch.randn(latent_shape, generator=generator))
-    return Draws(*torch.stack(uniform).unbind(1), torch.stack(eps))
+    time, condition, score, text = torch.stack(uniform).unbind(1)
+    return Draws(time, condition, score, text, torch.stack(eps))
 
 
 class Denoising(LightningModule):
@@ -113,9 +114,7 @@ class Denoising(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""
-        if self.global_step % self.trainer.log_every_n_steps == 0:
-            norms = [p.grad.norm() for p in self.parameters() if p.grad is not None]
-            self.log("train/gradient_norm", torch.stack(norms).norm())
+        self.log("train/gradient_norm", torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
 
     def configure_optimizers(self) -> Any:
         """Only parameters that require a gradient are optimised."""

@@ -4,6 +4,7 @@ Everything is trained from scratch. The latent is lossless (pixels folded into c
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -108,6 +109,6 @@ class TinyBackbone(Backbone):
         return output + condition.original_latent if self.predicts_change else output
 
 
-def text_encoder(vocab_size: int, hidden_size: int, **config: int) -> CLIPTextModel:
+def text_encoder(vocab_size: int, hidden_size: int, **config: Any) -> CLIPTextModel:
     """A CLIP text model with random weights; the feed-forward is four times as wide as the tokens, as in CLIP."""
     return CLIPTextModel(CLIPTextConfig(vocab_size=vocab_size, hidden_size=hidden_size, intermediate_size=4 * hidden_size, **config))

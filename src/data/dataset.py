@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from src.batch import EditBatch
 from src.records import Case, Image, Reward, Triplet
 
 
+@runtime_checkable
 class RewardedTriplets(Protocol):
     """A map-style dataset; index -> triplet and reward, the same at every call."""
 

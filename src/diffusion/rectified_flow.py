@@ -15,19 +15,24 @@ class RectifiedFlow(Process):
     Args:
         prediction: "velocity" = eps - x_0 (the usual choice), or "sample" = x_0, which suits small models: what the network has to draw
             never contains noise, so it can be predicted as a change of the original picture.
+        shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where there is more noise, which is where
+            an edit is decided.
         smallest_time: training and sampling stay above it; at t = 0 a "sample" prediction says nothing about the noise.
     """
 
-    def __init__(self, prediction: Literal["velocity", "sample"] = "velocity", smallest_time: float = 0.01) -> None:
+    def __init__(self, prediction: Literal["velocity", "sample"] = "velocity", shift: float = 1.0, smallest_time: float = 0.01) -> None:
         if prediction not in ("velocity", "sample"):
             raise ValueError(f"rectified flow predicts velocity or sample, not {prediction!r}")
         if not 0.0 < smallest_time < 1.0:
             raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
+        if shift <= 0.0:
+            raise ValueError(f"shift must be positive, got {shift}")
         self.prediction = prediction
+        self.shift = shift
         self.smallest_time = smallest_time
 
     def draw_time(self, u: Float[Tensor, " b"]) -> Time:
-        return self.smallest_time + (1.0 - self.smallest_time) * u
+        return self._shifted(u)
 
     def marginal(self, t: Time) -> Marginal:
         return Marginal(1.0 - t, t)
@@ -47,4 +52,7 @@ class RectifiedFlow(Process):
     def times(self, steps: int) -> Shaped[Tensor, " steps"]:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
-        return torch.linspace(1.0, 0.0, steps + 1)[:-1].clamp_min(self.smallest_time)
+        return self._shifted(torch.linspace(1.0, 0.0, steps + 1)[:-1])
+
+    def _shifted(self, u: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
+        return (self.shift * u / (1.0 + (self.shift - 1.0) * u)).clamp_min(self.smallest_time)

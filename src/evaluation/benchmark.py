@@ -13,7 +13,7 @@ class Reference:
 
     Attributes:
         name: the row's name ("copy input").
-        triplets: the row's triplets for the given cases; their number may differ from that of the cases, not their kind.
+        triplets: given the report's cases, the row's triplets, as many; they may be of other cases (training triplets).
     """
 
     name: str

@@ -2,11 +2,12 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from src.records import Reward, Triplet
 
 
+@runtime_checkable
 class Judge(Protocol):
     """Triplets in, Rewards out, in the same order and number; a triplet that cannot be judged gets failed verdicts, never a number.
 

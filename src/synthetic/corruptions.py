@@ -14,12 +14,24 @@ from PIL import Image as Pillow
 
 from src.records import NO_FAILURE, PERSPECTIVES, Feedback
 from src.synthetic import filters, language
-from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, low_resolution, other_colour, visible_looks
+from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, other_colour, visible_looks
 from src.synthetic.language import GLOBAL_LOOKS, PLACES, STYLES
-from src.synthetic.scene import Backdrop, GradientBackdrop, PhotoBackdrop, Picture, Scene, Stage, Thing, pick, rgb, sample_backdrop, to_image, to_picture
+from src.synthetic.scene import (
+    Backdrop,
+    PhotoBackdrop,
+    Picture,
+    Scene,
+    Stage,
+    Thing,
+    pick,
+    rgb,
+    sample_backdrop,
+    to_image,
+    to_picture,
+)
 
-FAILURE_RATE = 0.55
-"""How often each perspective fails, independently: more than half of the triplets score below 5 in each, and 9 % are entirely clean."""
+FAILURE_RATE = 0.56
+"""How often each perspective fails, independently: more than half of the triplets score below 5 in each, and one in eleven is clean."""
 
 QUALITY_FLAWS = ("noise", "blur", "jpeg", "banding")
 MAX_SHIFT = 0.18
@@ -28,11 +40,17 @@ MAX_SHIFT = 0.18
 MAX_NOISE = 0.22
 """Standard deviation of full noise; pictures are 0..1."""
 
-MAX_BLUR = 0.03
-"""Standard deviation of a full blur, in picture widths."""
+MAX_BLUR = 0.025
+"""Standard deviation of a full blur, in picture widths; see blur_width."""
 
 MAX_STEP = 0.4
 """Distance between the grey levels that full banding leaves."""
+
+CAST_SHARE = 0.35
+"""How much of the picture is the tint's colour under a full cast."""
+
+MAX_LONE_SEVERITY = 0.6
+"""With a new background, the only object is all that is left of a scene, and must stay recognisable."""
 
 CAST_TINTS = ("red", "green", "blue", "yellow", "purple", "cyan")
 
@@ -165,7 +183,9 @@ def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[s
     """The scene in which the right thing got another value, and that value in words ("" where a word alone would not be clear)."""
     if edit.operation in ("recolor", "reshape", "texture") and edit.target is not None:
         got, changed = changed_thing(rng, stage, scene, edit.target, edit.operation, but=edit.wanted)
-        return ("" if edit.operation == "reshape" else got), replace(scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things))
+        return ("" if edit.operation == "reshape" else got), replace(
+            scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things)
+        )
     if edit.result is not None:
         return "", misplaced(rng, scene, edit, edit.result)
     if edit.type == "background":
@@ -187,13 +207,18 @@ def misplaced(rng: Random, scene: Scene, edit: Edit, result: Thing) -> Scene:
 
 
 def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
-    """The ways in which the rest of this scene can suffer; under a look only losses and shifts can be told from the look itself."""
+    """The ways in which the rest of this scene can suffer.
+
+    Under a look only losses and shifts can be told from the look itself. A background is exchanged only where another object still says
+    which scene it is, else there would be nothing left that follows or preserves anything.
+    """
+    kept, look = edit.kept(scene), edit.type in ("global", "style")
     kinds = []
-    if edit.kept(scene):
-        kinds += ["removed"] if edit.type in ("global", "style") else ["removed", "altered"]
-    if edit.type != "background" and isinstance(scene.backdrop, PhotoBackdrop):
-        kinds += ["shifted"] if edit.type in ("global", "style") else ["shifted", "replaced"]
-    if edit.type not in ("background", "global", "style"):
+    if kept:
+        kinds += ["removed"] if look else ["removed", "altered"]
+    if edit.type != "background" and isinstance(scene.backdrop, PhotoBackdrop) and kept:
+        kinds += ["shifted"] if look else ["shifted", "replaced"]
+    if edit.type != "background" and not look:
         kinds.append("cast")
     return tuple(kinds)
 
@@ -211,6 +236,8 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind:
     severity = 0.25 + 0.75 * rng.random()
     thing = changed = backdrop = None
     tint = other = ""
+    if edit.type == "background" and len(scene.things) == 1:
+        severity = min(severity, MAX_LONE_SEVERITY)
     if kind in ("removed", "altered"):
         thing = pick(rng, edit.kept(scene))
         other = describe(rng, scene.things, thing)
@@ -222,7 +249,9 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind:
         backdrop = replaced(rng, stage, scene.backdrop)
     elif kind == "cast":
         tint = pick(rng, CAST_TINTS)
-    return Flaw(kind, severity, language.choose(language.FEEDBACK[kind], rng, other=other), thing=thing, changed=changed, backdrop=backdrop, tint=tint)
+    return Flaw(
+        kind, severity, language.choose(language.FEEDBACK[kind], rng, other=other), thing=thing, changed=changed, backdrop=backdrop, tint=tint
+    )
 
 
 def shifted(rng: Random, stage: Stage, backdrop: Backdrop, severity: float) -> PhotoBackdrop:
@@ -244,9 +273,8 @@ def shifted(rng: Random, stage: Stage, backdrop: Backdrop, severity: float) -> P
 def replaced(rng: Random, stage: Stage, backdrop: Backdrop) -> Backdrop:
     """Another background of the same split: of a few, the one that differs most, so that the exchange shows."""
     split = backdrop.split if isinstance(backdrop, PhotoBackdrop) else "train"
-    before = low_resolution(stage.backdrop(backdrop))
     options = [sample_backdrop(rng, stage, split) for _ in range(2)]
-    return max(options, key=lambda option: float(np.abs(low_resolution(stage.backdrop(option)) - before).mean()))
+    return max(options, key=lambda option: float(np.abs(stage.rough(option) - stage.rough(backdrop)).sum()))
 
 
 def sample_quality(rng: Random, kind: str | None = None) -> Flaw:
@@ -267,32 +295,31 @@ def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> Picture:
     The share of the wrong scene and the share of the spoiled rest are blended in turn, which renders up to four scenes.
     """
     following, preserving = corruption.following, corruption.preserving
-    scenes = {edit.after: 1.0}
+    scenes = [(edit.after, 1.0)]
     if following is not None and following.scene is not None:
         scenes = blend_in(scenes, lambda scene: following.scene or scene, following.severity)
     if preserving is not None and preserving.kind in ("removed", "altered", "shifted", "replaced"):
         share = 1.0 if preserving.kind == "shifted" else preserving.severity
         scenes = blend_in(scenes, preserving.spoil, share)
-    weighted = [stage.render(scene) * np.float32(weight) for scene, weight in scenes.items()]
-    picture = weighted[0] if len(weighted) == 1 else np.sum(weighted, axis=0)
+    picture = stage.render(scenes[0][0])
+    if len(scenes) > 1:
+        picture *= np.float32(scenes[0][1])
+        for scene, weight in scenes[1:]:
+            picture += stage.render(scene) * np.float32(weight)
     if preserving is not None and preserving.kind == "cast":
         picture = cast(picture, preserving.tint, preserving.severity)
     return picture if corruption.quality is None else degrade(picture, corruption.quality.kind, corruption.quality.severity, corruption.seed)
 
 
-def blend_in(scenes: dict[Scene, float], change: Callable[[Scene], Scene], share: float) -> dict[Scene, float]:
+def blend_in(scenes: list[tuple[Scene, float]], change: Callable[[Scene], Scene], share: float) -> list[tuple[Scene, float]]:
     """Scenes with their weights after a change that takes this share of each."""
-    blended: dict[Scene, float] = {}
-    for scene, weight in scenes.items():
-        for option, part in ((scene, 1 - share), (change(scene), share)):
-            if part > 0:
-                blended[option] = blended.get(option, 0.0) + weight * part
-    return blended
+    changed = [(change(scene), weight * share) for scene, weight in scenes]
+    return changed if share == 1 else [(scene, weight * (1 - share)) for scene, weight in scenes] + changed
 
 
 def cast(picture: Picture, tint: str, severity: float) -> Picture:
-    """A tint over everything; at full severity a third of the picture is the tint's colour."""
-    share = np.float32(0.35 * severity)
+    """A tint over everything."""
+    share = np.float32(CAST_SHARE * severity)
     return (1 - share) * picture + share * rgb(tint)
 
 
@@ -308,10 +335,10 @@ def degrade(picture: Picture, kind: str, severity: float, seed: int) -> Picture:
         noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(picture.shape, dtype=np.float32)
         return np.clip(picture + noise * np.float32(MAX_NOISE * severity), 0, 1)
     if kind == "blur":
-        return filters.blur(picture, max(0.05, round(MAX_BLUR * severity * size, 2)))
+        return filters.blur(picture, blur_width(severity, size))
     if kind == "jpeg":
         buffer = io.BytesIO()
-        Pillow.fromarray(to_image(picture)).save(buffer, "JPEG", quality=jpeg_quality(severity), subsampling=2)
+        Pillow.fromarray(to_image(picture)).save(buffer, "JPEG", quality=jpeg_quality(severity), subsampling=0)
         return to_picture(np.asarray(Pillow.open(buffer)))
     if kind == "banding":
         step = np.float32(MAX_STEP * severity)
@@ -319,6 +346,11 @@ def degrade(picture: Picture, kind: str, severity: float, seed: int) -> Picture:
     raise ValueError(f"unknown quality flaw {kind!r}: one of {', '.join(QUALITY_FLAWS)}")
 
 
+def blur_width(severity: float, size: int) -> float:
+    """Standard deviation of a blur in pixels; up to 0.4 pixels a blur can't be seen, so that is where severities start."""
+    return round(0.3 + severity * (MAX_BLUR * size + 0.4), 2)
+
+
 def jpeg_quality(severity: float) -> int:
-    """The encoder's quality: 70 for next to no flaw, 3 for a full one."""
-    return round(3 + 67 * (1 - severity) ** 2)
+    """The encoder's quality: 90 for next to no flaw, 8 for a full one."""
+    return round(8 + 82 * (1 - severity) ** 2)

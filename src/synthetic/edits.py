@@ -7,7 +7,7 @@ import numpy as np
 
 from src.synthetic import filters, language
 from src.synthetic.language import COLOURS, FILLS, GLOBAL_LOOKS, PLACES, SHAPES, STYLES, TEXTURES
-from src.synthetic.scene import RADII, GradientBackdrop, Scene, Stage, Thing, pick, visible_colours
+from src.synthetic.scene import RADII, GradientBackdrop, Scene, Stage, Thing, pick, rgb, visible_colours
 
 EDIT_TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
 """In the order of Real-Edit; a benchmark's case number modulo seven is a position in it."""
@@ -148,9 +148,9 @@ def add_thing(rng: Random, stage: Stage, scene: Scene, free: str) -> Edit:
 def change_background(rng: Random, stage: Stage, scene: Scene, but: str = "") -> Edit:
     """A plain colour or a gradient, in colours that no object has, so that none vanishes, and unlike the background there is."""
     worn = {thing.colour for thing in scene.things}
-    before = low_resolution(stage.backdrop(scene.backdrop)).mean(axis=(0, 1))
+    before = stage.rough(scene.backdrop).mean(axis=(0, 1))
     fresh = [name for name in FILLS if name not in worn and name != but]
-    options = [name for name in fresh if np.abs(np.asarray(FILLS[name]) / 255 - before).sum() > 0.5]
+    options = [name for name in fresh if np.abs(rgb(name) - before).sum() > 0.5]
     first = pick(rng, options)
     if rng.random() < 0.5:
         backdrop, wanted = GradientBackdrop(first, first, True), f"plain {first}"
@@ -163,15 +163,9 @@ def change_background(rng: Random, stage: Stage, scene: Scene, but: str = "") ->
 
 def visible_looks(stage: Stage, scene: Scene, looks: tuple[str, ...]) -> list[str]:
     """The looks that visibly change this background, or the one that does most (night hardly shows among the stars)."""
-    before = low_resolution(stage.backdrop(scene.backdrop))
+    before = stage.rough(scene.backdrop)
     change = {look: float(np.abs(filters.apply(look, before) - before).mean()) for look in looks}
     return [look for look in looks if change[look] > 0.08] or [max(looks, key=lambda look: change[look])]
-
-
-def low_resolution(picture: np.ndarray) -> np.ndarray:
-    """Every n-th pixel, about 16 a side: enough to see what a background looks like."""
-    step = max(1, picture.shape[0] // 16)
-    return picture[::step, ::step]
 
 
 def other_colour(rng: Random, *avoid: str) -> str:

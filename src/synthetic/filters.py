@@ -62,7 +62,7 @@ def sketch(picture: Picture) -> Picture:
 
 
 FILTERS: Mapping[str, Callable[[Picture], Picture]] = {
-    "night": lambda picture: picture * colours(0.22, 0.27, 0.5),
+    "night": lambda picture: picture * colours(0.32, 0.38, 0.62),
     "sepia": lambda picture: luminance(picture) * colours(1.0, 0.8, 0.5) + colours(0.08, 0.04, 0.0),
     "gray": lambda picture: np.repeat(luminance(picture), 3, axis=2),
     "foggy": lambda picture: 0.35 * picture + np.float32(0.57),

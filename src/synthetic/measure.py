@@ -10,19 +10,17 @@ Any picture can be measured, a half-trained model's included. Nothing here compa
 - quality is judged in `quality.py` against the scene's own rendering, as far as the edit was done: not editing is no quality flaw.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
 
 from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
-from src.synthetic import language, quality
+from src.synthetic import filters, language, quality
+from src.synthetic.corruptions import MAX_NOISE, blur_width
 from src.synthetic.edits import Edit
-from src.synthetic.scene import Picture, Scene, Stage, Thing, box, half_box, shape_coverage, texture_cells, to_picture
-
-BLOCKS = 16
-"""The background is compared as this many blocks a side: coarse enough for noise, blur and compression not to matter."""
+from src.synthetic.scene import BLOCKS, Picture, Scene, Stage, Thing, block_means, box, half_box, shape_coverage, texture_cells, to_picture
 
 CELLS = 4
 """An object's box is described by this many cells a side."""
@@ -30,14 +28,28 @@ CELLS = 4
 TOLERANCE = 0.02
 """Differences of descriptions up to this are none: rounding, mild compression, averaged noise."""
 
+BLUR_STEPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
+"""Severities of blur that are tried to explain a blurred picture."""
+
+MIN_LIKENESS = 0.5
+"""The least correlation by which a picture counts as a blur of its reference."""
+
+MIN_GAIN = 0.35
+"""The least contrast that a look may leave of what it should leave."""
+
 TEXTURED = ("striped", "dotted", "checkered")
 DONE_ENOUGH = 0.6
 """Success: more than this share of the attributes' way was gone, or of the worst attribute was kept."""
+
+CONTRAST_SHARE, MIN_CONTRAST = 0.9, 0.1
+"""An object is lost when it differs by this share of how it stands out from what is behind it, or of the least that counts."""
 
 NOTICED = 0.8
 """Feedback names a failure below this share."""
 
 Description = Float[np.ndarray, "k 3"]
+Blocks = Float[np.ndarray, "b b 3"]
+Mask = Bool[np.ndarray, "b b"]
 
 
 @dataclass(frozen=True)
@@ -89,27 +101,30 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         raise ValueError(f"a picture of {edited.shape} can't answer a scene of {facts.original.shape}: edit at the scene's size")
     picture = to_picture(edited)
     scene, edit = facts.scene, facts.edit
-    size = picture.shape[0]
-    free = background_blocks(scene, edit, size)
-    blocks, before, after = (block_means(each) for each in (picture, facts.original, facts.exact))
-    done = share_done(facts, picture, blocks, before, after, free)
-    reference = facts.original if done == 0 else facts.exact if done == 1 else facts.original + np.float32(done) * (facts.exact - facts.original)
-    bare = facts.bare_before + np.float32(done) * (facts.bare_after - facts.bare_before)
-    expected = block_means(reference)
+    blurred, blocks = blur_of(facts, picture), block_means(picture)
+    seen_like = facts if blurred == 0 else blur_facts(facts, blurred)
+    before, after = block_means(seen_like.original), block_means(seen_like.exact)
+    free = background_blocks(scene, edit, picture.shape[0])
+    done = share_done(seen_like, picture, blocks, before, after, free)
+    flaws = quality.flaws(picture, blend(facts.original, facts.exact, done), np.kron(free, np.ones((picture.shape[0] // BLOCKS,) * 2, dtype=bool)))
+    noise = min(1.0, flaws["noise"]) * MAX_NOISE
+    reference, bare = blend(seen_like.original, seen_like.exact, done), blend(seen_like.bare_before, seen_like.bare_after, done)
+    expected = blend(before, after, done)
+    corrected = picture
     if edit.type in ("global", "style"):
         matrix, offset = colour_map(expected, blocks)
         reference, bare, expected = reference @ matrix + offset, bare @ matrix + offset, expected @ matrix + offset
-    kept = edit.kept(scene)
-    alike = [] if edit.type == "background" else [background_similarity(blocks[free], expected[free])]
-    corrected = picture if edit.type in ("background", "global", "style") else uncast(picture, blocks[free], expected[free])
-    alike_things = [thing_similarity(thing, corrected, reference, bare) for thing in kept]
-    recognised = min(1.0, max((each.share for each in (*alike, *alike_things)), default=1.0) / 0.3)
-    following = recognised * progress(facts, corrected, blocks, before, after, free)
-    preserving = recognised * combine(alike, alike_things)
-    flaws = quality.flaws(picture, reference)
+    elif edit.type != "background":
+        corrected = uncast(picture, blocks[free], expected[free])
+    background = [] if edit.type == "background" else [background_similarity(blocks[free], expected[free])]
+    things = [found for thing in edit.kept(scene) if (found := thing_similarity(thing, corrected, reference, bare, noise)) is not None]
+    parts = (*background, *things)
+    recognised = min(1.0, max(0.0, max((part.share for part in parts), default=1.0) - 0.2) / 0.3)
+    following = recognised * progress(seen_like, corrected, blocks, before, after, free, noise)
+    preserving = recognised * combine([part.share for part in background], [part.share for part in things]) if parts else 1.0
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
     sharpness = 1 - min(1.0, flaws[worst_flaw])
-    worst = min((*alike, *alike_things), key=lambda each: each.share)
+    worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
     return Measurement(
         scores=(MAX_SCORE * following, MAX_SCORE * preserving, MAX_SCORE * sharpness),
         success=(following > DONE_ENOUGH, recognised * worst.share > DONE_ENOUGH, sharpness > DONE_ENOUGH),
@@ -121,11 +136,32 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     )
 
 
-def block_means(picture: Picture) -> Float[np.ndarray, "b b 3"]:
-    """Mean colours of BLOCKS x BLOCKS blocks."""
-    side = picture.shape[0] // BLOCKS
-    rows = np.add.reduceat(picture, np.arange(0, picture.shape[0], side), axis=0)
-    return np.add.reduceat(rows, np.arange(0, picture.shape[0], side), axis=1) * np.float32(1 / side**2)
+def blend(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
+    """From the first (0) to the second (1)."""
+    return first if share == 0 else second if share == 1 else first + np.float32(share) * (second - first)
+
+
+def blur_of(facts: Facts, picture: Picture) -> float:
+    """Standard deviation in pixels of the blur that explains the picture best, 0 if it is sharp.
+
+    What should be seen is blurred alike before it is compared, so that blur is a matter of quality and not of following or preserving.
+    """
+    references = (facts.original, facts.exact)
+    if min(quality.blur_severity(picture, reference) for reference in references) < 0.05:
+        return 0.0
+    size = picture.shape[0]
+    likeness = {
+        width: max(quality.likeness(picture, each, width) for each in references) for width in (blur_width(step, size) for step in BLUR_STEPS)
+    }
+    width = max(likeness, key=lambda each: likeness[each])
+    # A blank picture or noise is no blur of anything.
+    return width if likeness[width] > MIN_LIKENESS else 0.0
+
+
+def blur_facts(facts: Facts, sigma: float) -> Facts:
+    """The same facts seen through a blur."""
+    original, exact, before, after = (filters.blur(each, sigma) for each in (facts.original, facts.exact, facts.bare_before, facts.bare_after))
+    return replace(facts, original=original, exact=exact, bare_before=before, bare_after=after)
 
 
 def background_blocks(scene: Scene, edit: Edit, size: int) -> Bool[np.ndarray, "b b"]:
@@ -173,18 +209,33 @@ def describe(picture: Picture, thing: Thing, shapes: tuple[str, ...]) -> Descrip
     return basis(shapes, thing.radius, size) @ picture[rows, columns].reshape(-1, 3)
 
 
-def distance(first: Description, second: Description) -> float:
-    """How unlike two descriptions are: 0 for the same, about 1 for black and white."""
+def distance(first: Description, second: Description, noise: float = 0.0) -> float:
+    """How unlike two descriptions are: 0 for the same, about 1 for black and white.
+
+    `noise` is the root mean square that noise adds to it; what it explains is no difference.
+    """
     difference = (first - second).ravel()
-    return float(np.sqrt(difference @ difference / 3))
+    return float(np.sqrt(max(0.0, float(difference @ difference) / 3 - noise**2)))
 
 
-def thing_similarity(thing: Thing, picture: Picture, reference: Picture, bare: Picture) -> Similarity:
-    """How much of a kept thing is there: 1 as it should be, 0 if it is as unlike as if it were gone."""
+def noise_of(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
+    """What independent noise of this standard deviation adds to a distance of descriptions."""
+    return noise * float(np.sqrt(np.vdot(weights, weights)))
+
+
+def thing_similarity(thing: Thing, picture: Picture, reference: Picture, bare: Picture, noise: float) -> Similarity | None:
+    """How much of a kept thing is there: 1 as it should be, 0 if it is as unlike as if it were gone.
+
+    None if it hardly shows even in the reference, so that nothing can be said.
+    """
     shapes = (thing.shape,)
     seen, wanted, gone = (describe(each, thing, shapes) for each in (picture, reference, bare))
-    contrast = max(distance(wanted, gone), 0.12)
-    share = 1 - max(0.0, distance(seen, wanted) - TOLERANCE) / (0.9 * contrast)
+    contrast = distance(wanted, gone)
+    if contrast < MIN_CONTRAST / 2:
+        return None
+    floor = noise_of(basis(shapes, thing.radius, picture.shape[0]), noise)
+    off = max(0.0, distance(seen, wanted, floor) - TOLERANCE)
+    share = 1 - off / (CONTRAST_SHARE * max(contrast, MIN_CONTRAST))
     kind = "removed" if distance(seen, gone) < 0.6 * distance(seen, wanted) else "altered"
     return Similarity(max(0.0, share), kind, f"the {thing.colour} {thing.shape}")
 
@@ -239,6 +290,9 @@ def colour_map(expected: Float[np.ndarray, "b b 3"], seen: Float[np.ndarray, "b 
     x, y = x - x_mean, y - y_mean
     ridge = 0.02 * len(x) * np.eye(3) * 0.25
     matrix = np.linalg.solve(x.T @ x + ridge, x.T @ y + ridge)
+    # A picture that lost nearly all contrast is no look; undoing it would make anything look alike.
+    if ((x @ matrix) ** 2).sum() < MIN_GAIN**2 * (x**2).sum():
+        return np.eye(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     return matrix.astype(np.float32), (y_mean - x_mean @ matrix).astype(np.float32)
 
 
@@ -252,13 +306,8 @@ def look_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray,
 
 
 def transitions(
-    facts: Facts,
-    picture: Picture,
-    blocks: Float[np.ndarray, "b b 3"],
-    before: Float[np.ndarray, "b b 3"],
-    after: Float[np.ndarray, "b b 3"],
-    free: Bool[np.ndarray, "b b"],
-) -> list[tuple[Description, Description, Description]]:
+    facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What the edit changes, as descriptions in (the picture, the original, the right answer); the background comes first for looks."""
     edit = facts.edit
     if edit.type == "background":
@@ -277,26 +326,31 @@ def transitions(
     return [(seen, start, end)]
 
 
-def progress(facts: Facts, picture: Picture, blocks: np.ndarray, before: np.ndarray, after: np.ndarray, free: np.ndarray) -> float:
+def progress(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask, noise: float) -> float:
     """How near the picture came to the right answer, 0..1, from where the original is; for looks the median over background and objects."""
     shares, weights = [], []
+    floor = noise_of(basis(("circle",), 5 / 32, picture.shape[0]), noise) if facts.edit.type != "background" else 0.0
     for seen, start, end in transitions(facts, picture, blocks, before, after, free):
         whole = distance(start, end)
-        shares.append(1 - max(0.0, distance(seen, end) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE))
+        shares.append(1 - max(0.0, distance(seen, end, floor) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE))
         weights.append(whole)
     # The background of a look counts as much as two objects: one object that is gone must not decide.
     weights[0] *= 2
     return max(0.0, weighted_median(shares, weights))
 
 
-def share_done(facts: Facts, picture: Picture, blocks: np.ndarray, before: np.ndarray, after: np.ndarray, free: np.ndarray) -> float:
-    """How much of the edit is in the picture, 0..1, by projection: right or wrong otherwise, this is the blend of original and right answer
-    that the rest of the picture is compared with."""
+def share_done(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask) -> float:
+    """How much of the edit is in the picture, 0..1, by projection.
+
+    Whatever else is wrong, this is the blend of original and right answer that the rest of the picture is compared with.
+    """
+    whole_picture = facts.edit.type in ("global", "style")
+    compared = [(blocks, before, after)] if whole_picture else transitions(facts, picture, blocks, before, after, free)
     product = whole = 0.0
-    for seen, start, end in transitions(facts, picture, blocks, before, after, free):
+    for seen, start, end in compared:
         change = end - start
-        product += float(((seen - start) * change).sum())
-        whole += float((change * change).sum())
+        product += float(np.vdot(seen - start, change))
+        whole += float(np.vdot(change, change))
     share = min(1.0, max(0.0, product / max(whole, 1e-6)))
     return 0.0 if share < 0.02 else 1.0 if share > 0.98 else share
 
@@ -311,11 +365,16 @@ def weighted_median(values: list[float], weights: list[float]) -> float:
     raise ValueError("the median of nothing")
 
 
-def combine(alike: list[Similarity], alike_things: list[Similarity]) -> float:
-    """One share from many: half the worst, half the average of background and objects."""
-    groups = [np.mean([each.share for each in group]) for group in (alike, alike_things) if group]
-    worst = min(each.share for each in (*alike, *alike_things))
-    return float(0.5 * worst + 0.5 * np.mean(groups))
+def combine(background: list[float], things: list[float]) -> float:
+    """One share from many: half the worst, half the average of background and objects.
+
+    Raises:
+        ValueError: nothing to combine.
+    """
+    groups = [sum(group) / len(group) for group in (background, things) if group]
+    if not groups:
+        raise ValueError("nothing is left to be preserved: an edit keeps the background or at least one object")
+    return 0.5 * min(*background, *things, 1.0) + 0.5 * sum(groups) / len(groups)
 
 
 # --- words -------------------------------------------------------------------------------------------------------------------------------
@@ -325,8 +384,8 @@ def following_feedback(edit: Edit, following: float, done: float, recognised: fl
     """What failed in following, "None" if nothing did."""
     if following > NOTICED:
         return NO_FAILURE
-    kind, wording = ("missing", 0) if done < 0.3 or recognised < 1 else ("partial", 0) if following > 0.25 else ("wrong result", 0)
-    return language.fill(language.FEEDBACK[kind][wording], subject=edit.subject, done=edit.done, property=language.PROPERTY[edit.operation])
+    kind = "missing" if done < 0.3 or recognised < 1 else "partial" if following > 0.25 else "wrong result"
+    return language.fill(language.FEEDBACK[kind][0], subject=edit.subject, done=edit.done, property=language.PROPERTY[edit.operation])
 
 
 def preserving_feedback(worst: Similarity, preserving: float, recognised: float) -> str:

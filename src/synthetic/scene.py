@@ -5,19 +5,22 @@ reveals what is behind it. Lengths are fractions of the picture's side: the same
 patches whose anti-aliasing comes from supersampling, which makes their masks exact.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from random import Random
-from typing import final
+from typing import TypeVar, final
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 
 from src.records import Image
 from src.synthetic import filters
 from src.synthetic.language import COLOURS, FILLS, PLACES, SHAPES, TEXTURES
 from src.synthetic.photos import ZOOMS, PhotoLibrary
 
+T = TypeVar("T")
+RGB = tuple[float, float, float]
 Picture = Float[np.ndarray, "h w 3"]
 """A picture while it is being made: float32, 0..1."""
 
@@ -27,7 +30,15 @@ GRID = 32
 RADII = (5 / GRID, 6 / GRID)
 """Half the side of an object's box: at least 10 px across at 32 px."""
 
-MAX_ATTEMPTS = 40
+PALETTE = {name: (red / 255, green / 255, blue / 255) for name, (red, green, blue) in COLOURS.items()}
+
+BLOCKS = 16
+"""Where only rough colours matter, a picture is looked at as this many blocks a side."""
+
+COARSE = 8
+"""Blocks a side where a scene is planned: an object covers about two by two of them."""
+
+MAX_ATTEMPTS = 30
 """A crowded scene gets fewer objects after this many vain tries; the first object always finds room beside the free place."""
 
 SUPERSAMPLING = 8
@@ -47,8 +58,21 @@ class Thing:
 
     def overlaps(self, x: float, y: float, radius: float) -> bool:
         """Whether its box comes closer than one grid step to the box of this centre and radius."""
-        reach = self.radius + radius + 0.99 / GRID
-        return abs(self.x - x) < reach and abs(self.y - y) < reach
+        return too_near(x, y, radius, self.x, self.y, self.radius)
+
+
+def too_near(x: float, y: float, radius: float, other_x: float, other_y: float, other_radius: float) -> bool:
+    """Whether two boxes, each given by centre and radius, come closer than one grid step."""
+    reach = radius + other_radius + 0.99 / GRID
+    return abs(x - other_x) < reach and abs(y - other_y) < reach
+
+
+def crowded(x: float, y: float, radius: float, boxes: list[tuple[float, float, float]]) -> bool:
+    """Whether a box would come too near to one of the others; a plain loop, since scenes are planned by trial and error."""
+    for other_x, other_y, other_radius in boxes:  # noqa: SIM110
+        if too_near(x, y, radius, other_x, other_y, other_radius):
+            return True
+    return False
 
 
 @dataclass(frozen=True)
@@ -105,10 +129,23 @@ class Stage:
         self.library = library
         self.size = library.size
         self._backdrops = lru_cache(maxsize=32)(self._make_backdrop)
+        self._rough = lru_cache(maxsize=32)(self._make_rough)
+        self._coarse = lru_cache(maxsize=32)(self._make_coarse)
 
     def backdrop(self, backdrop: Backdrop) -> Picture:
         """The background alone, read-only."""
         return self._backdrops(backdrop)
+
+    def rough(self, backdrop: Backdrop) -> Float[np.ndarray, "b b 3"]:
+        """The background's mean colours in BLOCKS x BLOCKS blocks, read-only."""
+        return self._rough(backdrop)
+
+    def behind(self, backdrop: Backdrop, x: float, y: float) -> RGB:
+        """The background's mean colour around (x, y), over about the smallest object's box."""
+        row, column = round(y * COARSE), round(x * COARSE)
+        around = [self._coarse(backdrop)[r][c] for r in (row - 1, row) for c in (column - 1, column)]
+        red, green, blue = (sum(channel) / 4 for channel in zip(*around, strict=True))
+        return red, green, blue
 
     def render(self, scene: Scene) -> Picture:
         """The scene's picture."""
@@ -132,7 +169,31 @@ class Stage:
         picture.setflags(write=False)
         return picture
 
+    def _make_rough(self, backdrop: Backdrop) -> Float[np.ndarray, "b b 3"]:
+        rough = block_means(self.backdrop(backdrop))
+        rough.setflags(write=False)
+        return rough
 
+    def _make_coarse(self, backdrop: Backdrop) -> list[list[list[float]]]:
+        # Plain numbers: a handful of them is handled faster outside numpy.
+        half = BLOCKS // COARSE
+        return self.rough(backdrop).reshape(COARSE, half, COARSE, half, 3).mean(axis=(1, 3)).tolist()
+
+
+@lru_cache(maxsize=16)
+def pooling(size: int) -> Float[np.ndarray, "b n"]:
+    """The matrix that averages one axis of a picture over BLOCKS blocks; products with it are far faster than means."""
+    return np.repeat(np.eye(BLOCKS, dtype=np.float32), size // BLOCKS, axis=1) * np.float32(BLOCKS / size)
+
+
+def block_means(picture: Picture) -> Float[np.ndarray, "b b 3"]:
+    """Mean colours of BLOCKS x BLOCKS blocks."""
+    size = picture.shape[0]
+    rows = (pooling(size) @ picture.reshape(size, size * 3)).reshape(BLOCKS, size, 3)
+    return np.matmul(pooling(size), rows)
+
+
+@lru_cache(maxsize=64)
 def rgb(colour: str) -> Float[np.ndarray, "3"]:
     """A named colour, 0..1."""
     return np.asarray(FILLS[colour], dtype=np.float32) / np.float32(255)
@@ -208,15 +269,17 @@ def fine_coordinates(half: int) -> tuple[Float[np.ndarray, "f 1"], Float[np.ndar
     return points[:, None], points[None, :]
 
 
-def pool_fine(inside: np.ndarray) -> Float[np.ndarray, "p p"]:
+def pool_fine(inside: Bool[np.ndarray, "f f"]) -> Float[np.ndarray, "p p"]:
     """The share of supersampled points that are inside, per pixel."""
     side = inside.shape[0] // SUPERSAMPLING
     return inside.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING).mean(axis=(1, 3)).astype(np.float32)
 
 
 def to_image(picture: Picture) -> Image:
-    """A picture as it is stored, rounded to 0..255."""
-    return (np.clip(picture, 0, 1) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
+    """A picture as it is stored, rounded to 0..255; all pictures are made within 0..1, so nothing needs clipping."""
+    scaled = picture * np.float32(255)
+    scaled += np.float32(0.5)
+    return scaled.astype(np.uint8)
 
 
 def to_picture(image: Image) -> Picture:
@@ -239,27 +302,28 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
     backdrop = sample_backdrop(rng, stage, split, photo)
     free = pick(rng, tuple(PLACES))
     things: list[Thing] = []
+    boxes = [(*PLACES[free], RADII[0])]
     count = 1 + (rng.random() > 0.1) + (rng.random() > 0.35) + (rng.random() > 0.6)
     attempts = 0
     while len(things) < count and (attempts < MAX_ATTEMPTS or not things):
         attempts += 1
         radius = pick(rng, RADII)
-        reach = GRID * (1 - 2 * radius)
-        x, y = radius + round(rng.random() * reach) / GRID, radius + round(rng.random() * reach) / GRID
-        near_free = Thing("", "", "", *PLACES[free], RADII[0]).overlaps(x, y, radius)
-        if near_free or any(thing.overlaps(x, y, radius) for thing in things):
+        steps = GRID * (1 - 2 * radius)
+        x, y = radius + round(rng.random() * steps) / GRID, radius + round(rng.random() * steps) / GRID
+        if crowded(x, y, radius, boxes):
             continue
         taken = {(thing.shape, thing.colour) for thing in things}
-        # Every second object repeats a shape or a colour that is there already: a distractor.
+        # Every third object repeats a shape or a colour that is there already: a distractor.
         shape = pick(rng, things).shape if things and rng.random() < 0.35 else pick(rng, SHAPES)
         colours = [name for name in visible_colours(stage, backdrop, x, y) if (shape, name) not in taken]
         shared = [thing.colour for thing in things if thing.colour in colours]
         colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
         things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
+        boxes.append((x, y, radius))
     return Scene(backdrop, tuple(things)), free
 
 
-def pick(rng: Random, options):  # noqa: ANN001, ANN201
+def pick(rng: Random, options: Sequence[T]) -> T:
     """One of the options; faster than Random.choice, which matters at a thousand scenes a second."""
     return options[int(rng.random() * len(options))]
 
@@ -281,15 +345,9 @@ def sample_backdrop(rng: Random, stage: Stage, split: str, photo: int | None = N
     return PhotoBackdrop(split, photo, zoom, left, top, mirrored, (gain[0], gain[1], gain[2]))
 
 
-PALETTE = tuple(COLOURS)
-PALETTE_RGB = np.asarray([COLOURS[name] for name in PALETTE], dtype=np.float32) / np.float32(255)
-
-
 def visible_colours(stage: Stage, backdrop: Backdrop, x: float, y: float) -> list[str]:
-    """Names of the colours that stand out from the background around (x, y), at least five of them."""
-    rows, columns = box(x, y, RADII[0], stage.size)
-    step = max(1, stage.size // 32)
-    behind = stage.backdrop(backdrop)[rows, columns][::step, ::step].reshape(-1, 3).mean(axis=0)
-    distance = np.abs(PALETTE_RGB - behind).sum(axis=1)
-    order = np.argsort(-distance)
-    return [PALETTE[index] for rank, index in enumerate(order) if rank < 5 or distance[index] > 0.6]
+    """Names of the colours that stand out from the background around (x, y), at least five of them, the clearest first."""
+    red, green, blue = stage.behind(backdrop, x, y)
+    distances = {name: abs(r - red) + abs(g - green) + abs(b - blue) for name, (r, g, b) in PALETTE.items()}
+    ranked = sorted(distances, key=lambda name: -distances[name])
+    return [name for rank, name in enumerate(ranked) if rank < 5 or distances[name] > 0.6]

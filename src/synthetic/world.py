@@ -12,15 +12,13 @@ from pathlib import Path
 from random import Random
 from typing import final
 
-import numpy as np
-
-from src.records import NO_FAILURE, Case, Feedback, Image, Reward, Triplet, Verdict
+from src.records import Case, Feedback, Image, Reward, Triplet, Verdict
 from src.seeds import fold_seed
-from src.synthetic import measure
+from src.synthetic import annotation, measure
 from src.synthetic.corruptions import Corruption, corrupt, sample_corruption, sample_following, sample_preserving, sample_quality
 from src.synthetic.edits import EDIT_TYPES, Edit, sample_edit
 from src.synthetic.photos import SPLITS, PhotoLibrary
-from src.synthetic.scene import PhotoBackdrop, Picture, Scene, Stage, pick, sample_scene, to_image
+from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_image
 
 VERSION = "1"
 """Raised whenever an id would give another picture, instruction or score."""
@@ -129,18 +127,17 @@ class World:
         return [self.case("benchmark", seed, index) for index in range(originals * len(EDIT_TYPES))]
 
     def rewarded_triplet(self, split: str, seed: int, index: int) -> tuple[Triplet, Reward]:
-        """A triplet, often corrupted, and what an annotator says about it: scores measured in that very picture, text naming what was spoiled.
+        """A triplet, often corrupted, and what an annotator says of it: scores in half points (annotation.py), text naming what was spoiled.
 
-        Scores are rounded to half points. Where a flaw is too small to be measured its text stays; where an edit of another perspective
-        costs half a point or less, "None" stays. Raises ValueError as `case_id` does.
+        Raises ValueError as `case_id` does.
         """
         case_id = self.case_id(split, seed, index)
         situation = self._situations(split, seed, index)
         corruption = self.corruption(case_id)
         case = self._case(case_id, situation)
         edited = to_image(corrupt(self.stage, situation.edit, corruption))
-        scores = measure.measure(measure.facts_of(self.stage, situation.scene, situation.edit), edited).scores
-        verdicts = (Verdict(round(2 * score) / 2, None, text) for score, text in zip(scores, corruption.feedback, strict=True))
+        scores = annotation.scores(self.stage, situation.scene, situation.edit, corruption)
+        verdicts = (Verdict(score, None, text) for score, text in zip(scores, corruption.feedback, strict=True))
         # The id decides pictures and instruction, so hashing it says as much as hashing them, and costs nothing.
         key = hashlib.sha256(f"{ANNOTATOR} {case_id}".encode()).hexdigest()
         return Triplet(case, edited), Reward(case_id, ANNOTATOR, key, *verdicts)

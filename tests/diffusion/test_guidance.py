@@ -2,7 +2,8 @@
 
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from src.diffusion.guidance import Branch, Guidance, condition_dropout
 
@@ -46,5 +47,5 @@ def test_no_dropout_drops_nothing() -> None:
 
 
 def test_impossible_dropout_is_refused() -> None:
-    with pytest.raises(ValueError, match="got 0.5"):
+    with pytest.raises(ValueError, match=r"got 0\.5"):
         condition_dropout(torch.rand(2), 0.5)

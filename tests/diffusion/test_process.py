@@ -35,7 +35,7 @@ def test_times_fall_from_noise_towards_data(process: Process) -> None:
 
 @pytest.mark.parametrize("process", PROCESSES, ids=IDS)
 def test_no_steps_is_refused(process: Process) -> None:
-    with pytest.raises(ValueError, match="steps?, got 0"):
+    with pytest.raises(ValueError, match=r"steps?, got 0"):
         process.times(0)
 
 
@@ -58,4 +58,3 @@ def test_rectified_flow_is_a_straight_line() -> None:
     x_0, eps = torch.randn(2, 1, 1, 2, 2)
     torch.testing.assert_close(noised(x_0, eps, process.marginal(t)), 0.75 * x_0 + 0.25 * eps)
     torch.testing.assert_close(process.target(x_0, eps, t), eps - x_0)
-

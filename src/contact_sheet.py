@@ -1,0 +1,115 @@
+"""The synthetic world at a glance: per edit type the original, the exact edit and corrupted versions, with what the oracle says of each.
+
+    python -m src.contact_sheet size=128 target=contact_sheet.png
+
+Look at it after any change to the world: one must see what each instruction asks, and what each corruption spoiled.
+"""
+
+import textwrap
+from pathlib import Path
+from random import Random
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from omegaconf import DictConfig
+
+from src import launch
+from src.records import Image
+from src.seeds import fold_seed
+from src.synthetic.corruptions import (
+    QUALITY_FLAWS,
+    Corruption,
+    corrupt,
+    following_kinds,
+    preserving_kinds,
+    sample_following,
+    sample_preserving,
+    sample_quality,
+)
+from src.synthetic.edits import EDIT_TYPES
+from src.synthetic.measure import Measurement, measure
+from src.synthetic.scene import to_image
+from src.synthetic.world import World
+
+COLUMNS = ("following", "preserving", "quality", "preserving", "following", "all three", "quality", "preserving")
+"""What each column of corrupted versions spoils; `columns=` takes the first so many."""
+
+CELL = 2.3
+"""Width of a picture on the sheet in inches."""
+
+
+def main(cfg: DictConfig) -> None:
+    """Write the sheet to `cfg.target`.
+
+    Raises:
+        ValueError: a number of columns or a size that is not possible.
+    """
+    if not 1 <= cfg.columns <= len(COLUMNS):
+        raise ValueError(f"columns={cfg.columns} is not possible: 1 to {len(COLUMNS)} corrupted versions fit a sheet")
+    world = World(cfg.size, cfg.photos)
+    target = Path(cfg.target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    draw_sheet(world, cfg.seed, COLUMNS[: cfg.columns], target)
+    print(target)
+
+
+def draw_sheet(world: World, seed: int, columns: tuple[str, ...], target: Path) -> None:
+    """One row per edit type, each with a scene of its own."""
+    width = len(columns) + 2
+    figure, axes = plt.subplots(len(EDIT_TYPES), width, figsize=(CELL * width, 1.5 * CELL * len(EDIT_TYPES)), squeeze=False)
+    for row, edit_type in enumerate(EDIT_TYPES):
+        # A step of eight originals keeps the photograph in turn while the edit type advances.
+        case = world.case("benchmark", seed, row * (len(EDIT_TYPES) + 1))
+        facts = world.facts(case.id)
+        show(axes[row, 0], case.original, f"{edit_type}: original", case.instruction, bold=True)
+        exact = world.exact(case.id)
+        show(axes[row, 1], exact, "exact edit", caption(measure(facts, exact), ("None", "None", "None")))
+        for column, spoiled in enumerate(columns):
+            corruption = corruption_of(world, case.id, spoiled, row + columns[:column].count(spoiled))
+            picture = to_image(corrupt(world.stage, facts.edit, corruption))
+            show(axes[row, 2 + column], picture, f"spoiled: {spoiled}", caption(measure(facts, picture), corruption.feedback))
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
+    figure.savefig(target, dpi=100)
+    plt.close(figure)
+
+
+def corruption_of(world: World, case_id: str, spoiled: str, turn: int) -> Corruption:
+    """A corruption of the named perspective or of all three; kinds take turns, so that a sheet shows them all."""
+    situation = world.situation(case_id)
+    scene, edit, stage = situation.scene, situation.edit, world.stage
+    rng = Random(fold_seed("contact sheet", case_id, spoiled, turn))
+    following = preserving = quality = None
+    if spoiled in ("following", "all three"):
+        # Not executed looks like the original, which stands at the left already.
+        kinds = [kind for kind in following_kinds(scene, edit) if kind != "missing"]
+        following = sample_following(rng, stage, scene, edit, situation.free, kinds[turn % len(kinds)])
+    if spoiled in ("preserving", "all three"):
+        kinds = preserving_kinds(scene, edit)
+        preserving = sample_preserving(rng, stage, scene, edit, kinds[turn % len(kinds)])
+    if spoiled in ("quality", "all three"):
+        quality = sample_quality(rng, QUALITY_FLAWS[turn % len(QUALITY_FLAWS)])
+    return Corruption(following, preserving, quality, seed=fold_seed("noise", case_id, spoiled, turn))
+
+
+def caption(measured: Measurement, feedback: tuple[str, str, str]) -> str:
+    """The oracle's scores and the annotator's words for what was spoiled."""
+    scores = "   ".join(f"{name} {score:.1f}" for name, score in zip("FPQ", measured.scores, strict=True))
+    return "\n".join([scores, *(text for text in feedback if text != "None")])
+
+
+def show(axis: Axes, picture: Image, title: str, text: str, bold: bool = False) -> None:
+    """A picture with a title above and wrapped text below."""
+    axis.imshow(np.asarray(picture), interpolation="nearest")
+    axis.set_title(title, fontsize=9, color="0.35", pad=3)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    for spine in axis.spines.values():
+        spine.set_visible(False)
+    lines = [wrapped for line in text.split("\n") for wrapped in textwrap.wrap(line, 28 if bold else 34)]
+    weight = "bold" if bold else "normal"
+    axis.text(0, -0.03, "\n".join(lines), transform=axis.transAxes, fontsize=9.5 if bold else 8.5, fontweight=weight, va="top", ha="left")
+
+
+if __name__ == "__main__":
+    launch.entry_point(main, "contact_sheet")

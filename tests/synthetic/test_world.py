@@ -1,0 +1,241 @@
+"""The world: the same everywhere, disjoint splits, closed language, one right answer per instruction."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from src.synthetic import language
+from src.synthetic.edits import EDIT_TYPES, matches
+from src.synthetic.photos import SPLITS
+from src.synthetic.scene import GradientBackdrop, PhotoBackdrop, box, shape_coverage
+from src.synthetic.world import World
+
+SAMPLES = 700
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(32)
+
+
+@pytest.fixture(scope="module")
+def many(world: World) -> list:
+    return [world.rewarded_triplet("train", 5, index) for index in range(SAMPLES)]
+
+
+def test_same_arguments_same_triplet_in_any_order(world: World) -> None:
+    other = World(32)
+    for index in (7, 3, 3, 7):
+        (first, reward), (second, again) = world.rewarded_triplet("train", 1, index), other.rewarded_triplet("train", 1, index)
+        assert reward == again
+        assert first.case.instruction == second.case.instruction
+        np.testing.assert_array_equal(first.case.original, second.case.original)
+        np.testing.assert_array_equal(first.edited, second.edited)
+    assert not np.array_equal(world.rewarded_triplet("train", 1, 3)[0].case.original, world.rewarded_triplet("train", 2, 3)[0].case.original)
+
+
+def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
+    case = world.case("validation", 4, 11)
+    assert case.id == "w1-validation-4-11-32"
+    other = World(32)
+    assert other.scene(case.id) == world.scene(case.id)
+    assert other.parse(case.id) == ("validation", 4, 11)
+    assert other.case(*other.parse(case.id)).instruction == case.instruction
+    np.testing.assert_array_equal(other.exact(case.id), world.exact(case.id))
+
+
+@pytest.mark.parametrize("case_id", ["w2-train-0-0-32", "w1-train-0-0-64", "w1-test-0-0-32", "prompt/12", "w1-train-0-32", "w1-train--1-0-32", ""])
+def test_foreign_ids_are_refused(world: World, case_id: str) -> None:
+    with pytest.raises(ValueError, match=r"version|id"):
+        world.exact(case_id)
+
+
+def test_benchmark_is_560_cases_seven_edits_of_each_original(world: World) -> None:
+    cases = world.benchmark_cases()
+    assert len(cases) == 560
+    assert len({case.id for case in cases}) == 560
+    assert [case.edit_type for case in cases[:7]] == list(EDIT_TYPES)
+    originals = {case.original.tobytes() for case in cases}
+    assert len(originals) == 80
+    for start in range(0, 560, 7):
+        assert len({case.original.tobytes() for case in cases[start : start + 7]}) == 1
+    assert len({case.photograph for case in cases}) == 8
+
+
+def test_no_two_splits_share_a_photograph(world: World) -> None:
+    names = {split: {photo.name for photo in world.stage.library.photographs[split]} for split in SPLITS}
+    assert all(names.values())
+    assert not names["train"] & names["validation"]
+    assert not names["train"] & names["benchmark"]
+    assert not names["validation"] & names["benchmark"]
+    assert "motorcycle.png" in names["train"], "the two pictures of a stereo pair count as one photograph"
+    for split in SPLITS:
+        shown = {world.case(split, 0, index).photograph for index in range(70)}
+        assert {name for name in shown if "." in name} <= names[split]
+
+
+@pytest.mark.parametrize("size", [32, 48, 64, 128])
+def test_masks_are_exact_and_never_overlap(size: int) -> None:
+    world = World(size)
+    for index in range(25):
+        case_id = world.case_id("benchmark", 3, index * 7)
+        scene = world.scene(case_id)
+        assert 1 <= len(scene.things) <= 4
+        covered = np.zeros((size, size), dtype=int)
+        mask = np.zeros((size, size), dtype=bool)
+        for thing in scene.things:
+            rows, columns = box(thing.x, thing.y, thing.radius, size)
+            inside = shape_coverage(thing.shape, thing.radius, size) > 0
+            assert inside.shape == (rows.stop - rows.start, columns.stop - columns.start)
+            assert inside.shape[0] * 32 >= 9 * size, "an object is at least 9 pixels across at 32"
+            assert min(rows.start, columns.start) >= 0
+            assert max(rows.stop, columns.stop) <= size
+            covered[rows, columns] += inside
+            mask[rows, columns] |= inside
+        assert covered.max() == 1
+        bare = world.stage.backdrop(scene.backdrop)
+        changed = np.abs(world.stage.render(scene) - bare).max(axis=2) > 1e-6
+        assert not (changed & ~mask).any(), "nothing outside the masks is touched"
+
+
+def test_removing_reveals_the_background(world: World) -> None:
+    for index in range(1, 140, 7):
+        facts = world.facts(world.case_id("benchmark", 0, index))
+        assert facts.edit.operation == "remove"
+        target = facts.edit.target
+        assert target is not None
+        rows, columns = box(target.x, target.y, target.radius, 32)
+        np.testing.assert_array_equal(facts.exact[rows, columns], facts.bare_before[rows, columns])
+
+
+def test_every_description_fits_exactly_one_thing(many: list, world: World) -> None:
+    checked = 0
+    for triplet, _ in many:
+        scene, edit = world.scene(triplet.case.id), world.edit(triplet.case.id)
+        assert len({(thing.shape, thing.colour) for thing in scene.things}) == len(scene.things)
+        if edit.target is None:
+            continue
+        assert edit.subject in triplet.case.instruction
+        words = edit.subject.split()[1:]
+        shape = next((word for word in words if word in language.SHAPES), None)
+        colour = next((word for word in words if word in language.COLOURS), None)
+        texture = next((word for word in words if word in language.TEXTURES), None)
+        assert matches(scene.things, shape, colour, texture) == 1, (edit.subject, scene.things)
+        assert matches((edit.target,), shape, colour, texture) == 1
+        checked += 1
+    assert checked > SAMPLES // 4
+
+
+def test_colour_alone_or_shape_alone_is_often_not_enough(many: list, world: World) -> None:
+    scenes = [world.scene(triplet.case.id).things for triplet, _ in many]
+    shared = [len({t.colour for t in things}) < len(things) or len({t.shape for t in things}) < len(things) for things in scenes]
+    assert np.mean(shared) > 0.4
+    things = [thing for scene in scenes for thing in scene]
+    assert len({(t.shape, t.colour, t.texture) for t in things}) == 4 * 8 * 4
+    assert {len(scene) for scene in scenes} == {1, 2, 3, 4}
+
+
+def test_every_edit_shows(world: World) -> None:
+    for case in world.benchmark_cases(originals=30):
+        assert np.abs(world.exact(case.id).astype(int) - case.original).max() > 40, case.instruction
+
+
+def test_the_language_is_closed(many: list, world: World) -> None:
+    words = world_words = set(language.vocabulary())
+    assert list(language.vocabulary()) == sorted(world_words)
+    for triplet, reward in many:
+        texts = [triplet.case.instruction, *(verdict.feedback for verdict in reward.verdicts), *world.failed_feedback(triplet.case.id)]
+        for text in texts:
+            assert set(text.split()) <= words, text
+            assert text == "None" or re.fullmatch(r"[a-z ]+", text), text
+        assert sum(len(verdict.feedback.split()) for verdict in reward.verdicts) <= 28
+    said = {word for triplet, reward in many for text in (triplet.case.instruction, *(v.feedback for v in reward.verdicts)) for word in text.split()}
+    assert len(words - said) < 12, f"the vocabulary holds words that nobody says: {words - said}"
+
+
+def test_at_least_three_wordings_of_everything() -> None:
+    for wordings in (*language.INSTRUCTIONS.values(), *language.FEEDBACK.values()):
+        assert len(set(wordings)) >= 3
+
+
+def test_rewards_fail_in_every_combination(many: list) -> None:
+    scores = np.array([[verdict.score for verdict in reward.verdicts] for _, reward in many])
+    assert ((scores < 5).mean(axis=0) > 0.5).all()
+    assert 0.05 < (scores == 5).all(axis=1).mean() < 0.16
+    patterns = {tuple(row) for row in (scores < 5).tolist()}
+    assert len(patterns) == 8
+    assert (2 * scores == np.round(2 * scores)).all()
+
+
+def test_text_and_score_agree_on_what_failed(many: list) -> None:
+    for _, reward in many:
+        for verdict in reward.verdicts:
+            assert verdict.success is None
+            if verdict.score is not None and verdict.score < 4:
+                assert verdict.feedback != "None"
+            if verdict.feedback == "None":
+                assert verdict.score == 5
+
+
+def test_failed_feedback_names_three_failures(world: World) -> None:
+    for index in range(70):
+        assert "None" not in world.failed_feedback(world.case_id("benchmark", 0, index))
+
+
+@pytest.mark.parametrize("size", [31, 40, 272, 0])
+def test_impossible_sizes_are_refused(size: int) -> None:
+    with pytest.raises(ValueError, match="size"):
+        World(size)
+
+
+def photo_folder(folder: Path, count: int) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(folder / f"photo{number}.png")
+    return folder
+
+
+def test_a_folder_of_photographs_gives_its_own_version(tmp_path: Path) -> None:
+    world = World(32, photo_folder(tmp_path, 10))
+    assert re.fullmatch(r"1x[0-9a-f]{8}", world.version)
+    case = world.case("benchmark", 0, 0)
+    assert case.photograph.startswith("photo")
+    assert isinstance(world.scene(case.id).backdrop, PhotoBackdrop)
+    with pytest.raises(ValueError, match="version"):
+        World(32).exact(case.id)
+    splits = [{photo.name for photo in world.stage.library.photographs[split]} for split in SPLITS]
+    assert sum(map(len, splits)) == len(set.union(*splits)) == 10
+
+
+def test_training_also_has_plain_and_gradient_backgrounds(many: list, world: World) -> None:
+    share = np.mean([isinstance(world.scene(triplet.case.id).backdrop, GradientBackdrop) for triplet, _ in many])
+    assert 0.05 < share < 0.2
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_too_few_photographs_are_refused(tmp_path: Path, count: int) -> None:
+    with pytest.raises(ValueError, match="photograph"):
+        World(32, photo_folder(tmp_path, count))
+
+
+@pytest.mark.parametrize("content", [b"", b"not a picture"])
+def test_a_broken_photograph_is_named(tmp_path: Path, content: bytes) -> None:
+    photo_folder(tmp_path, 4)
+    (tmp_path / "broken.jpg").write_bytes(content)
+    with pytest.raises(ValueError, match=r"broken\.jpg"):
+        World(32, tmp_path)
+
+
+def test_a_cut_off_photograph_is_named(tmp_path: Path) -> None:
+    whole = photo_folder(tmp_path, 4) / "photo1.png"
+    whole.write_bytes(whole.read_bytes()[:500])
+    with pytest.raises(ValueError, match=r"photo1\.png"):
+        World(32, tmp_path)
+
+
+def test_a_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere"):
+        World(32, tmp_path / "nowhere")
