@@ -7,6 +7,7 @@ Both formats have the ecosystem's columns (original_image, edit_prompt, edited_i
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -80,31 +81,25 @@ def write_parquet(world: World, split: str, seed: int, indices: range, target: P
     cache = target / "cache"
     dataset = Dataset.from_generator(rows, features=Features(kinds), cache_dir=str(cache))
     dataset.to_parquet(target / f"{split}.parquet")
-    remove_tree(cache)
+    shutil.rmtree(cache)
 
 
 def write_imagefolder(world: World, split: str, seed: int, indices: range, target: Path) -> None:
-    """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets turns into pictures."""
+    """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets turns into pictures.
+
+    All lies in a folder named after the split, by which datasets knows the split; a split's name in the files' own names would hide the metadata.
+    """
+    folder = target / split
     for column in IMAGE_COLUMNS:
-        (target / column).mkdir()
-    with (target / "metadata.jsonl").open("w") as metadata:
-        for triplet, reward in triplets(world, split, seed, indices):
+        (folder / column).mkdir(parents=True)
+    with (folder / "metadata.jsonl").open("w") as metadata:
+        for index, (triplet, reward) in zip(indices, triplets(world, split, seed, indices), strict=True):
             row = columns_of(triplet, reward)
             for column, picture in zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True):
-                name = f"{column}/{triplet.case.id}.png"
-                Pillow.fromarray(picture).save(target / name)
+                name = f"{column}/{index:08d}.png"
+                Pillow.fromarray(picture).save(folder / name)
                 row[f"{column}_file_name"] = name
             metadata.write(json.dumps(row) + "\n")
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder and everything in it."""
-    for inner in folder.iterdir():
-        if inner.is_dir():
-            remove_tree(inner)
-        else:
-            inner.unlink()
-    folder.rmdir()
 
 
 if __name__ == "__main__":

@@ -86,6 +86,7 @@ def test_gradients_of_two_ranks_are_those_of_one_process(tmp_path: Path, precisi
         "algorithm.optimizer._target_=torch.optim.SGD",
         "~algorithm.optimizer.fused",
         "~algorithm.optimizer.weight_decay",
+        "~algorithm.optimizer.betas",
         "algorithm.optimizer.lr=1",
         "algorithm.scheduler=null",
         "trainer.gradient_clip_val=null",

@@ -14,7 +14,7 @@ from PIL import Image as Pillow
 
 from src.records import NO_FAILURE, PERSPECTIVES, Feedback
 from src.synthetic import filters, language
-from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, other_colour, visible_looks
+from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, other_colour, sample_look
 from src.synthetic.language import GLOBAL_LOOKS, PLACES, STYLES
 from src.synthetic.scene import (
     Backdrop,
@@ -34,7 +34,7 @@ FAILURE_RATE = 0.56
 """How often each perspective fails, independently: more than half of the triplets score below 5 in each, and one in eleven is clean."""
 
 QUALITY_FLAWS = ("noise", "blur", "jpeg", "banding")
-MAX_SHIFT = 0.18
+MAX_SHIFT = 0.13
 """Length of a full shift of the background along each axis, in picture widths."""
 
 MAX_NOISE = 0.22
@@ -142,7 +142,7 @@ def sample_following(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: 
     if kind is not None and kind not in kinds:
         raise ValueError(f"{edit.instruction!r} can't fail by {kind!r}; possible: {', '.join(kinds)}")
     kind = pick(rng, kinds) if kind is None else kind
-    other, got, wrong, victim = "", "", scene, None
+    other, got, wrong, victim, spoiled = "", "", scene, None, language.PROPERTY[edit.operation]
     severity = 1.0
     if kind == "partial":
         severity = 0.3 + 0.5 * rng.random()
@@ -151,9 +151,9 @@ def sample_following(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: 
         other = f"the {victim.colour} {victim.shape}"
         wrong = wrong_object(rng, stage, scene, edit, free, victim)
     elif kind == "wrong result":
-        got, wrong = wrong_result(rng, stage, scene, edit)
+        got, spoiled, wrong = wrong_result(rng, stage, scene, edit)
     wordings = language.FEEDBACK[kind]
-    parts = {"subject": edit.subject, "done": edit.done, "other": other, "got": got, "property": language.PROPERTY[edit.operation]}
+    parts = {"subject": edit.subject, "done": edit.done, "other": other, "got": got, "property": spoiled}
     usable = tuple(wording for wording in wordings if got or "{got}" not in wording)
     return Flaw(kind, severity, language.choose(usable, rng, **parts), scene=wrong, thing=victim)
 
@@ -179,31 +179,31 @@ def wrong_object(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str,
     return replace(scene, things=tuple(changed if thing is victim else thing for thing in scene.things))
 
 
-def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[str, Scene]:
-    """The scene in which the right thing got another value, and that value in words ("" where a word alone would not be clear)."""
+def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[str, str, Scene]:
+    """The right thing with another value: that value in words ("" where a word alone would not be clear), the property that is wrong, the scene."""
+    spoiled = language.PROPERTY[edit.operation]
     if edit.operation in ("recolor", "reshape", "texture") and edit.target is not None:
         got, changed = changed_thing(rng, stage, scene, edit.target, edit.operation, but=edit.wanted)
-        return ("" if edit.operation == "reshape" else got), replace(
-            scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things)
-        )
+        wrong = replace(scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things))
+        return ("" if edit.operation == "reshape" else got), spoiled, wrong
     if edit.result is not None:
-        return "", misplaced(rng, scene, edit, edit.result)
+        place = other_place(rng, scene, edit, edit.result)
+        if place is None:
+            colour = other_colour(rng, edit.result.colour)
+            return "", "color", replace(scene, things=(*edit.kept(scene), replace(edit.result, colour=colour)))
+        return "", spoiled, replace(scene, things=(*edit.kept(scene), replace(edit.result, x=place[0], y=place[1])))
     if edit.type == "background":
-        return "", change_background(rng, stage, scene, but=edit.wanted.split()[-1]).after
-    looks = [look for look in visible_looks(stage, scene, GLOBAL_LOOKS if edit.type == "global" else STYLES) if look != edit.wanted]
-    got = pick(rng, looks or [look for look in (GLOBAL_LOOKS if edit.type == "global" else STYLES) if look != edit.wanted])
-    return got, replace(scene, look=got)
+        return "", spoiled, change_background(rng, stage, scene, but=edit.wanted.split()[-1]).after
+    looks = tuple(look for look in (GLOBAL_LOOKS if edit.type == "global" else STYLES) if look != edit.wanted)
+    got = sample_look(rng, stage, scene, looks)
+    return got, spoiled, replace(scene, look=got)
 
 
-def misplaced(rng: Random, scene: Scene, edit: Edit, result: Thing) -> Scene:
-    """The added or moved thing at another free place, or, where no other is free, in another colour."""
-    others = edit.kept(scene)
-    occupied = (*others, result) if edit.target is None else (*others, result, edit.target)
+def other_place(rng: Random, scene: Scene, edit: Edit, result: Thing) -> tuple[float, float] | None:
+    """Another free place for the added or moved thing, None where no other is free."""
+    occupied = [thing for thing in (*edit.kept(scene), result, edit.target) if thing is not None]
     places = [place for place in PLACES.values() if not any(thing.overlaps(*place, result.radius) for thing in occupied)]
-    if places:
-        x, y = pick(rng, places)
-        return replace(scene, things=(*others, replace(result, x=x, y=y)))
-    return replace(scene, things=(*others, replace(result, colour=other_colour(rng, result.colour))))
+    return pick(rng, places) if places else None
 
 
 def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:

@@ -110,20 +110,23 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     noise = min(1.0, flaws["noise"]) * MAX_NOISE
     reference, bare = blend(seen_like.original, seen_like.exact, done), blend(seen_like.bare_before, seen_like.bare_after, done)
     expected = blend(before, after, done)
-    corrected = picture
     if edit.type in ("global", "style"):
         matrix, offset = colour_map(expected, blocks)
         reference, bare, expected = reference @ matrix + offset, bare @ matrix + offset, expected @ matrix + offset
-    elif edit.type != "background":
-        corrected = uncast(picture, blocks[free], expected[free])
     background = [] if edit.type == "background" else [background_similarity(blocks[free], expected[free])]
-    things = [found for thing in edit.kept(scene) if (found := thing_similarity(thing, corrected, reference, bare, noise)) is not None]
+    # A colour cast is a flaw of the background's colours and counts once, there. Whether it is one is seen from the objects: under a cast,
+    # they look right when it is taken back; beside another background, they look right as they are.
+    views = [picture]
+    if edit.type not in ("background", "global", "style"):
+        views.append(uncast(picture, blocks[free], expected[free]))
+    found = [(view, things_alike(edit.kept(scene), view, reference, bare, noise)) for view in views]
+    corrected, things = max(reversed(found), key=lambda each: sum(thing.share for thing in each[1]))
     parts = (*background, *things)
     recognised = min(1.0, max(0.0, max((part.share for part in parts), default=1.0) - 0.2) / 0.3)
     following = recognised * progress(seen_like, corrected, blocks, before, after, free, noise)
     preserving = recognised * combine([part.share for part in background], [part.share for part in things]) if parts else 1.0
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
-    sharpness = 1 - min(1.0, flaws[worst_flaw])
+    sharpness = float(1 - min(1.0, flaws[worst_flaw]))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
     return Measurement(
         scores=(MAX_SCORE * following, MAX_SCORE * preserving, MAX_SCORE * sharpness),
@@ -238,6 +241,12 @@ def thing_similarity(thing: Thing, picture: Picture, reference: Picture, bare: P
     share = 1 - off / (CONTRAST_SHARE * max(contrast, MIN_CONTRAST))
     kind = "removed" if distance(seen, gone) < 0.6 * distance(seen, wanted) else "altered"
     return Similarity(max(0.0, share), kind, f"the {thing.colour} {thing.shape}")
+
+
+def things_alike(things: tuple[Thing, ...], picture: Picture, reference: Picture, bare: Picture, noise: float) -> list[Similarity]:
+    """How much of each thing is there, for those of which it can be said."""
+    found = (thing_similarity(thing, picture, reference, bare, noise) for thing in things)
+    return [similarity for similarity in found if similarity is not None]
 
 
 def edited_places(edit: Edit) -> list[tuple[Thing, tuple[str, ...]]]:

@@ -15,6 +15,7 @@ from src.synthetic.corruptions import MAX_NOISE, MAX_STEP
 from src.synthetic.scene import Picture
 
 Grey = Float[np.ndarray, "h w"]
+Values = Float[np.ndarray, " n"]
 
 FINE, MIDDLE, FAR = 0.015, 0.06, 0.15
 """Scales in picture widths: the two bands that blur is judged by, and what is too slow to count as structure."""
@@ -40,11 +41,12 @@ def flaws(picture: Picture, reference: Picture, free: Bool[np.ndarray, "h w"]) -
         free: where only background is seen.
     """
     seen, expected = picture @ filters.LUMINANCE, reference @ filters.LUMINANCE
+    grain = noise(seen, expected, free)
     return {
-        "noise": noise(seen, expected, free) / MAX_NOISE,
+        "noise": grain / MAX_NOISE,
         "blur": blur_severity(picture, reference, free),
         "jpeg": max(0.0, blocks(seen) - max(0.0, blocks(expected)) - 0.1),
-        "banding": bands(picture[..., 1], reference[..., 1], free) / MAX_STEP,
+        "banding": bands(picture[..., 1], reference[..., 1], free, grain) / MAX_STEP,
     }
 
 
@@ -131,19 +133,20 @@ def blocks(grey: Grey) -> float:
     return excess / BLOCKS_SCALE
 
 
-def bands(seen: Grey, expected: Grey, free: Bool[np.ndarray, "h w"]) -> float:
+def bands(seen: Grey, expected: Grey, free: Bool[np.ndarray, "h w"], grain: float) -> float:
     """Distance between grey levels if values were rounded to a few: the staircase of seen values against expected ones.
 
-    Only the background is looked at, since objects have few values anyway. As far as it is not the expected one, its own levels are counted.
+    Only the background is looked at, since objects have few values anyway. As far as it is not the expected one, its own levels are counted,
+    and compared with those of the expected one (a poster has few).
     """
     wanted, got = expected[free], seen[free]
     if wanted.size < 64:
         return 0.0
     known = recognised(got, wanted)
-    return known * staircase(got, wanted) + (1 - known) * level_distance(got)
+    return known * staircase(got, wanted, grain) + (1 - known) * max(0.0, level_distance(got) - level_distance(wanted))
 
 
-def level_distance(got: np.ndarray) -> float:
+def level_distance(got: Values) -> float:
     """Distance between grey levels if a few of them hold nearly all pixels, else 0."""
     share = np.bincount((got * 255).astype(np.int64).clip(0, 255), minlength=256) / got.size
     levels = np.flatnonzero(share > 0.02)
@@ -152,8 +155,11 @@ def level_distance(got: np.ndarray) -> float:
     return float(levels[-1] - levels[0]) / (len(levels) - 1) / 255
 
 
-def staircase(got: np.ndarray, wanted: np.ndarray) -> float:
-    """Height of the steps by which seen values follow expected ones."""
+def staircase(got: Values, wanted: Values, grain: float) -> float:
+    """Height of the steps by which seen values follow expected ones.
+
+    Steps account for nearly all of what differs but for noise (`grain`, its standard deviation); another background does not.
+    """
     values = np.clip(wanted * np.float32(VALUE_BINS), 0, VALUE_BINS - 1).astype(np.int64)
     error = got - wanted
     near = np.abs(error - np.median(error)) < 0.75 * MAX_STEP
@@ -169,10 +175,12 @@ def staircase(got: np.ndarray, wanted: np.ndarray) -> float:
     slope = (weight * centred) @ mean / ((weight * centred) @ centred)
     rest = mean - weight @ mean - slope * centred
     sampling = float(error.var()) * len(rest) / count[used].sum()
-    return float(np.sqrt(12 * max(0.0, float(weight @ rest**2) - sampling)))
+    steps = max(0.0, float(weight @ rest**2) - sampling)
+    explained = steps / max(float(error.var()) - grain**2, 1e-5)
+    return float(np.sqrt(12 * steps)) * min(1.0, max(0.0, (explained - 0.25) / 0.25))
 
 
-def recognised(got: np.ndarray, wanted: np.ndarray) -> float:
+def recognised(got: Values, wanted: Values) -> float:
     """0 for another background, 1 for the same one with whatever noise: by correlation, where there is anything to correlate."""
     first, second = got - got.mean(), wanted - wanted.mean()
     norm = float(np.sqrt(np.vdot(first, first) * np.vdot(second, second)))

@@ -35,11 +35,11 @@ PALETTE = {name: (red / 255, green / 255, blue / 255) for name, (red, green, blu
 BLOCKS = 16
 """Where only rough colours matter, a picture is looked at as this many blocks a side."""
 
-COARSE = 8
+COARSE = BLOCKS // 2
 """Blocks a side where a scene is planned: an object covers about two by two of them."""
 
-MAX_ATTEMPTS = 30
-"""A crowded scene gets fewer objects after this many vain tries; the first object always finds room beside the free place."""
+CLEAR, MIN_COLOURS = 0.6, 5
+"""A colour stands out if its channels differ by this much in all; of fewer such colours, as many as these are taken, the clearest."""
 
 SUPERSAMPLING = 8
 TEXTURE_PERIOD = 1 / 8
@@ -58,21 +58,8 @@ class Thing:
 
     def overlaps(self, x: float, y: float, radius: float) -> bool:
         """Whether its box comes closer than one grid step to the box of this centre and radius."""
-        return too_near(x, y, radius, self.x, self.y, self.radius)
-
-
-def too_near(x: float, y: float, radius: float, other_x: float, other_y: float, other_radius: float) -> bool:
-    """Whether two boxes, each given by centre and radius, come closer than one grid step."""
-    reach = radius + other_radius + 0.99 / GRID
-    return abs(x - other_x) < reach and abs(y - other_y) < reach
-
-
-def crowded(x: float, y: float, radius: float, boxes: list[tuple[float, float, float]]) -> bool:
-    """Whether a box would come too near to one of the others; a plain loop, since scenes are planned by trial and error."""
-    for other_x, other_y, other_radius in boxes:  # noqa: SIM110
-        if too_near(x, y, radius, other_x, other_y, other_radius):
-            return True
-    return False
+        reach = self.radius + radius + 0.99 / GRID
+        return abs(self.x - x) < reach and abs(self.y - y) < reach
 
 
 @dataclass(frozen=True)
@@ -111,9 +98,9 @@ class Scene:
 
 @dataclass(frozen=True)
 class Patch:
-    """An object's box of pixels: coverage in 0..1 and colour already multiplied by it."""
+    """An object's box of pixels: what it lets through of what is behind it, 0..1, and its colour, weighted by the rest."""
 
-    coverage: Float[np.ndarray, "p p 1"]
+    through: Float[np.ndarray, "p p 1"]
     colour: Float[np.ndarray, "p p 3"]
 
 
@@ -143,9 +130,10 @@ class Stage:
     def behind(self, backdrop: Backdrop, x: float, y: float) -> RGB:
         """The background's mean colour around (x, y), over about the smallest object's box."""
         row, column = round(y * COARSE), round(x * COARSE)
-        around = [self._coarse(backdrop)[r][c] for r in (row - 1, row) for c in (column - 1, column)]
-        red, green, blue = (sum(channel) / 4 for channel in zip(*around, strict=True))
-        return red, green, blue
+        coarse = self._coarse(backdrop)
+        above, below = coarse[row - 1], coarse[row]
+        (r0, g0, b0), (r1, g1, b1), (r2, g2, b2), (r3, g3, b3) = above[column - 1], above[column], below[column - 1], below[column]
+        return (r0 + r1 + r2 + r3) / 4, (g0 + g1 + g2 + g3) / 4, (b0 + b1 + b2 + b3) / 4
 
     def render(self, scene: Scene) -> Picture:
         """The scene's picture."""
@@ -176,8 +164,8 @@ class Stage:
 
     def _make_coarse(self, backdrop: Backdrop) -> list[list[list[float]]]:
         # Plain numbers: a handful of them is handled faster outside numpy.
-        half = BLOCKS // COARSE
-        return self.rough(backdrop).reshape(COARSE, half, COARSE, half, 3).mean(axis=(1, 3)).tolist()
+        rough = self.rough(backdrop)
+        return (0.25 * (rough[::2, ::2] + rough[1::2, ::2] + rough[::2, 1::2] + rough[1::2, 1::2])).tolist()
 
 
 @lru_cache(maxsize=16)
@@ -205,7 +193,7 @@ def draw(picture: Picture, thing: Thing) -> None:
     patch = thing_patch(thing.shape, thing.colour, thing.texture, thing.radius, size)
     rows, columns = box(thing.x, thing.y, thing.radius, size)
     region = picture[rows, columns]
-    region *= 1 - patch.coverage
+    region *= patch.through
     region += patch.colour
 
 
@@ -225,7 +213,7 @@ def thing_patch(shape: str, colour: str, texture: str, radius: float, size: int)
     """The pixels of an object; two colours, blended where the texture's cells end inside a pixel."""
     coverage = shape_coverage(shape, radius, size)[..., None]
     second = texture_cells(texture, half_box(radius, size), size)[..., None]
-    return Patch(coverage, coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)))
+    return Patch(1 - coverage, coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)))
 
 
 def second_colour(colour: str) -> Float[np.ndarray, "3"]:
@@ -302,16 +290,17 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
     backdrop = sample_backdrop(rng, stage, split, photo)
     free = pick(rng, tuple(PLACES))
     things: list[Thing] = []
-    boxes = [(*PLACES[free], RADII[0])]
     count = 1 + (rng.random() > 0.1) + (rng.random() > 0.35) + (rng.random() > 0.6)
-    attempts = 0
-    while len(things) < count and (attempts < MAX_ATTEMPTS or not things):
-        attempts += 1
-        radius = pick(rng, RADII)
-        steps = GRID * (1 - 2 * radius)
-        x, y = radius + round(rng.random() * steps) / GRID, radius + round(rng.random() * steps) / GRID
-        if crowded(x, y, radius, boxes):
-            continue
+    radius = pick(rng, RADII) if count < 3 else RADII[0]
+    room = empty_room(radius)
+    block(room, *PLACES[free], RADII[0] + radius)
+    for _ in range(count):
+        spots = np.flatnonzero(room)
+        if len(spots) == 0:  # a crowded scene gets fewer objects; the first always finds room beside the free place
+            break
+        row, column = divmod(int(spots[int(rng.random() * len(spots))]), GRID)
+        x, y = column / GRID, row / GRID
+        block(room, x, y, 2 * radius)
         taken = {(thing.shape, thing.colour) for thing in things}
         # Every third object repeats a shape or a colour that is there already: a distractor.
         shape = pick(rng, things).shape if things and rng.random() < 0.35 else pick(rng, SHAPES)
@@ -319,8 +308,21 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
         shared = [thing.colour for thing in things if thing.colour in colours]
         colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
         things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
-        boxes.append((x, y, radius))
     return Scene(backdrop, tuple(things)), free
+
+
+def empty_room(radius: float) -> Bool[np.ndarray, "g g"]:
+    """Where on the grid (row, column) the centre of an object of this radius can stand in an empty scene."""
+    room = np.zeros((GRID, GRID), dtype=bool)
+    edge = round(radius * GRID)
+    room[edge : GRID - edge + 1, edge : GRID - edge + 1] = True
+    return room
+
+
+def block(room: Bool[np.ndarray, "g g"], x: float, y: float, reach: float) -> None:
+    """Take away, in place, the centres that come as near as `reach` to (x, y) along both axes; boxes keep one grid step apart."""
+    row, column, steps = round(y * GRID), round(x * GRID), round(reach * GRID)
+    room[max(0, row - steps) : row + steps + 1, max(0, column - steps) : column + steps + 1] = False
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:
@@ -346,8 +348,8 @@ def sample_backdrop(rng: Random, stage: Stage, split: str, photo: int | None = N
 
 
 def visible_colours(stage: Stage, backdrop: Backdrop, x: float, y: float) -> list[str]:
-    """Names of the colours that stand out from the background around (x, y), at least five of them, the clearest first."""
+    """Names of the colours that stand out from the background around (x, y), at least MIN_COLOURS of them."""
     red, green, blue = stage.behind(backdrop, x, y)
-    distances = {name: abs(r - red) + abs(g - green) + abs(b - blue) for name, (r, g, b) in PALETTE.items()}
-    ranked = sorted(distances, key=lambda name: -distances[name])
-    return [name for rank, name in enumerate(ranked) if rank < 5 or distances[name] > 0.6]
+    distances = [(abs(r - red) + abs(g - green) + abs(b - blue), name) for name, (r, g, b) in PALETTE.items()]
+    clear = [name for distance, name in distances if distance > CLEAR]
+    return clear if len(clear) >= MIN_COLOURS else [name for _, name in sorted(distances, reverse=True)[:MIN_COLOURS]]

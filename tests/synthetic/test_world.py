@@ -2,18 +2,26 @@
 
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from src.records import Reward, Triplet
 from src.synthetic import language
 from src.synthetic.edits import EDIT_TYPES, matches
 from src.synthetic.photos import SPLITS
 from src.synthetic.scene import GradientBackdrop, PhotoBackdrop, box, shape_coverage
-from src.synthetic.world import World
+from src.synthetic.world import Situation, World
 
 SAMPLES = 700
+
+
+class Sample(NamedTuple):
+    triplet: Triplet
+    reward: Reward
+    situation: Situation
 
 
 @pytest.fixture(scope="module")
@@ -22,8 +30,12 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def many(world: World) -> list:
-    return [world.rewarded_triplet("train", 5, index) for index in range(SAMPLES)]
+def many(world: World) -> list[Sample]:
+    found = []
+    for index in range(SAMPLES):
+        triplet, reward = world.rewarded_triplet("train", 5, index)
+        found.append(Sample(triplet, reward, world.situation(triplet.case.id)))
+    return found
 
 
 def test_same_arguments_same_triplet_in_any_order(world: World) -> None:
@@ -111,10 +123,10 @@ def test_removing_reveals_the_background(world: World) -> None:
         np.testing.assert_array_equal(facts.exact[rows, columns], facts.bare_before[rows, columns])
 
 
-def test_every_description_fits_exactly_one_thing(many: list, world: World) -> None:
+def test_every_description_fits_exactly_one_thing(many: list[Sample]) -> None:
     checked = 0
-    for triplet, _ in many:
-        scene, edit = world.scene(triplet.case.id), world.edit(triplet.case.id)
+    for triplet, _, situation in many:
+        scene, edit = situation.scene, situation.edit
         assert len({(thing.shape, thing.colour) for thing in scene.things}) == len(scene.things)
         if edit.target is None:
             continue
@@ -129,8 +141,8 @@ def test_every_description_fits_exactly_one_thing(many: list, world: World) -> N
     assert checked > SAMPLES // 4
 
 
-def test_colour_alone_or_shape_alone_is_often_not_enough(many: list, world: World) -> None:
-    scenes = [world.scene(triplet.case.id).things for triplet, _ in many]
+def test_colour_alone_or_shape_alone_is_often_not_enough(many: list[Sample]) -> None:
+    scenes = [sample.situation.scene.things for sample in many]
     shared = [len({t.colour for t in things}) < len(things) or len({t.shape for t in things}) < len(things) for things in scenes]
     assert np.mean(shared) > 0.4
     things = [thing for scene in scenes for thing in scene]
@@ -143,16 +155,18 @@ def test_every_edit_shows(world: World) -> None:
         assert np.abs(world.exact(case.id).astype(int) - case.original).max() > 40, case.instruction
 
 
-def test_the_language_is_closed(many: list, world: World) -> None:
-    words = world_words = set(language.vocabulary())
-    assert list(language.vocabulary()) == sorted(world_words)
-    for triplet, reward in many:
-        texts = [triplet.case.instruction, *(verdict.feedback for verdict in reward.verdicts), *world.failed_feedback(triplet.case.id)]
+def test_the_language_is_closed(many: list[Sample]) -> None:
+    words = set(language.vocabulary())
+    assert list(language.vocabulary()) == sorted(words)
+    for triplet, reward, _ in many:
+        texts = [triplet.case.instruction, *(verdict.feedback for verdict in reward.verdicts)]
         for text in texts:
             assert set(text.split()) <= words, text
             assert text == "None" or re.fullmatch(r"[a-z ]+", text), text
         assert sum(len(verdict.feedback.split()) for verdict in reward.verdicts) <= 28
-    said = {word for triplet, reward in many for text in (triplet.case.instruction, *(v.feedback for v in reward.verdicts)) for word in text.split()}
+    said = {
+        word for triplet, reward, _ in many for text in (triplet.case.instruction, *(v.feedback for v in reward.verdicts)) for word in text.split()
+    }
     assert len(words - said) < 12, f"the vocabulary holds words that nobody says: {words - said}"
 
 
@@ -161,8 +175,8 @@ def test_at_least_three_wordings_of_everything() -> None:
         assert len(set(wordings)) >= 3
 
 
-def test_rewards_fail_in_every_combination(many: list) -> None:
-    scores = np.array([[verdict.score for verdict in reward.verdicts] for _, reward in many])
+def test_rewards_fail_in_every_combination(many: list[Sample]) -> None:
+    scores = np.array([[verdict.score for verdict in sample.reward.verdicts] for sample in many])
     assert ((scores < 5).mean(axis=0) > 0.5).all()
     assert 0.05 < (scores == 5).all(axis=1).mean() < 0.16
     patterns = {tuple(row) for row in (scores < 5).tolist()}
@@ -170,9 +184,9 @@ def test_rewards_fail_in_every_combination(many: list) -> None:
     assert (2 * scores == np.round(2 * scores)).all()
 
 
-def test_text_and_score_agree_on_what_failed(many: list) -> None:
-    for _, reward in many:
-        for verdict in reward.verdicts:
+def test_text_and_score_agree_on_what_failed(many: list[Sample]) -> None:
+    for sample in many:
+        for verdict in sample.reward.verdicts:
             assert verdict.success is None
             if verdict.score is not None and verdict.score < 4:
                 assert verdict.feedback != "None"
@@ -182,7 +196,9 @@ def test_text_and_score_agree_on_what_failed(many: list) -> None:
 
 def test_failed_feedback_names_three_failures(world: World) -> None:
     for index in range(70):
-        assert "None" not in world.failed_feedback(world.case_id("benchmark", 0, index))
+        texts = world.failed_feedback(world.case_id("benchmark", 0, index))
+        assert "None" not in texts
+        assert {word for text in texts for word in text.split()} <= set(language.vocabulary())
 
 
 @pytest.mark.parametrize("size", [31, 40, 272, 0])
@@ -210,8 +226,8 @@ def test_a_folder_of_photographs_gives_its_own_version(tmp_path: Path) -> None:
     assert sum(map(len, splits)) == len(set.union(*splits)) == 10
 
 
-def test_training_also_has_plain_and_gradient_backgrounds(many: list, world: World) -> None:
-    share = np.mean([isinstance(world.scene(triplet.case.id).backdrop, GradientBackdrop) for triplet, _ in many])
+def test_training_also_has_plain_and_gradient_backgrounds(many: list[Sample]) -> None:
+    share = np.mean([isinstance(sample.situation.scene.backdrop, GradientBackdrop) for sample in many])
     assert 0.05 < share < 0.2
 
 
