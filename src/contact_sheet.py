@@ -18,7 +18,6 @@ from src import launch
 from src.records import Image
 from src.seeds import fold_seed
 from src.synthetic.corruptions import (
-    QUALITY_FLAWS,
     Corruption,
     corrupt,
     following_kinds,
@@ -27,6 +26,7 @@ from src.synthetic.corruptions import (
     sample_preserving,
     sample_quality,
 )
+from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import EDIT_TYPES
 from src.synthetic.measure import Measurement, measure
 from src.synthetic.scene import to_image

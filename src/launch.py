@@ -20,7 +20,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
@@ -30,6 +30,17 @@ RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE",
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
 
 Task = Callable[[DictConfig], None]
+
+
+def cpu_precision() -> str:
+    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 matrices in hardware; elsewhere bf16 is emulated,
+    and several times slower than fp32. Available to configs as `${cpu_precision:}`.
+    """
+    information = Path("/proc/cpuinfo")
+    return "bf16-mixed" if information.exists() and "amx_bf16" in information.read_text() else "32-true"
+
+
+OmegaConf.register_new_resolver("cpu_precision", cpu_precision, replace=True)
 
 
 def entry_point(task: Task, config_name: str) -> None:

@@ -21,7 +21,6 @@ from src.diffusion.process import Latent, noised
 from src.editor import Editor
 from src.seeds import fold_seed
 
-
 GOLDEN_RATIO = 0.6180339887498949
 """Its multiples, modulo 1, fill the unit interval evenly, however many there are."""
 

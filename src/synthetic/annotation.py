@@ -9,7 +9,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from src.records import MAX_SCORE, Scores
-from src.synthetic.corruptions import CAST_SHARE, Corruption, Flaw
+from src.synthetic.corruptions import Corruption, Flaw
+from src.synthetic.degradations import CAST_SHARE
 from src.synthetic.edits import Edit
 from src.synthetic.measure import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, background_similarity, combine
 from src.synthetic.scene import PALETTE, Scene, Stage, rgb

@@ -4,16 +4,15 @@ Following and preserving are spoiled in the scene: another scene is rendered, an
 shift. Quality is spoiled in the picture. So any combination can be made, and what a flaw spoils is known.
 """
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
-from PIL import Image as Pillow
 
 from src.records import NO_FAILURE, PERSPECTIVES, Feedback
-from src.synthetic import filters, language
+from src.synthetic import language
+from src.synthetic.degradations import QUALITY_FLAWS, cast, degrade
 from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, other_colour, sample_look
 from src.synthetic.language import GLOBAL_LOOKS, PLACES, STYLES
 from src.synthetic.scene import (
@@ -24,30 +23,14 @@ from src.synthetic.scene import (
     Stage,
     Thing,
     pick,
-    rgb,
     sample_backdrop,
-    to_image,
-    to_picture,
 )
 
 FAILURE_RATE = 0.56
 """How often each perspective fails, independently: more than half of the triplets score below 5 in each, and one in eleven is clean."""
 
-QUALITY_FLAWS = ("noise", "blur", "jpeg", "banding")
 MAX_SHIFT = 0.13
 """Length of a full shift of the background along each axis, in picture widths."""
-
-MAX_NOISE = 0.22
-"""Standard deviation of full noise; pictures are 0..1."""
-
-MAX_BLUR = 0.025
-"""Standard deviation of a full blur, in picture widths; see blur_width."""
-
-MAX_STEP = 0.4
-"""Distance between the grey levels that full banding leaves."""
-
-CAST_SHARE = 0.35
-"""How much of the picture is the tint's colour under a full cast."""
 
 MAX_LONE_SEVERITY = 0.6
 """With a new background, the only object is all that is left of a scene, and must stay recognisable."""
@@ -315,42 +298,3 @@ def blend_in(scenes: list[tuple[Scene, float]], change: Callable[[Scene], Scene]
     """Scenes with their weights after a change that takes this share of each."""
     changed = [(change(scene), weight * share) for scene, weight in scenes]
     return changed if share == 1 else [(scene, weight * (1 - share)) for scene, weight in scenes] + changed
-
-
-def cast(picture: Picture, tint: str, severity: float) -> Picture:
-    """A tint over everything."""
-    share = np.float32(CAST_SHARE * severity)
-    return (1 - share) * picture + share * rgb(tint)
-
-
-def degrade(picture: Picture, kind: str, severity: float, seed: int) -> Picture:
-    """The picture with one quality flaw.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-    size = picture.shape[0]
-    if kind == "noise":
-        # SFC64 is the fastest generator of numpy, and noise is half of the cost of a noisy triplet.
-        noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(picture.shape, dtype=np.float32)
-        return np.clip(picture + noise * np.float32(MAX_NOISE * severity), 0, 1)
-    if kind == "blur":
-        return filters.blur(picture, blur_width(severity, size))
-    if kind == "jpeg":
-        buffer = io.BytesIO()
-        Pillow.fromarray(to_image(picture)).save(buffer, "JPEG", quality=jpeg_quality(severity), subsampling=0)
-        return to_picture(np.asarray(Pillow.open(buffer)))
-    if kind == "banding":
-        step = np.float32(MAX_STEP * severity)
-        return np.clip((np.floor(picture / step) + np.float32(0.5)) * step, 0, 1)
-    raise ValueError(f"unknown quality flaw {kind!r}: one of {', '.join(QUALITY_FLAWS)}")
-
-
-def blur_width(severity: float, size: int) -> float:
-    """Standard deviation of a blur in pixels; up to 0.4 pixels a blur can't be seen, so that is where severities start."""
-    return round(0.3 + severity * (MAX_BLUR * size + 0.4), 2)
-
-
-def jpeg_quality(severity: float) -> int:
-    """The encoder's quality: 90 for next to no flaw, 8 for a full one."""
-    return round(8 + 82 * (1 - severity) ** 2)

@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float
 
 from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
 from src.synthetic import filters, language, quality
-from src.synthetic.corruptions import MAX_NOISE, blur_width
+from src.synthetic.degradations import MAX_NOISE, blur_width
 from src.synthetic.edits import Edit
 from src.synthetic.scene import BLOCKS, Picture, Scene, Stage, Thing, block_means, box, half_box, shape_coverage, texture_cells, to_picture
 
@@ -33,6 +33,9 @@ BLUR_STEPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 
 MIN_LIKENESS = 0.5
 """The least correlation by which a picture counts as a blur of its reference."""
+
+ASIDE = 1.5
+"""How much more it counts to leave the way from the original to the right answer than not to go all of it."""
 
 MIN_GAIN = 0.35
 """The least contrast that a look may leave of what it should leave."""
@@ -341,11 +344,22 @@ def progress(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, aft
     floor = noise_of(basis(("circle",), 5 / 32, picture.shape[0]), noise) if facts.edit.type != "background" else 0.0
     for seen, start, end in transitions(facts, picture, blocks, before, after, free):
         whole = distance(start, end)
-        shares.append(1 - max(0.0, distance(seen, end, floor) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE))
+        shares.append(1 - max(0.0, way_left(seen, start, end, floor) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE))
         weights.append(whole)
     # The background of a look counts as much as two objects: one object that is gone must not decide.
     weights[0] *= 2
     return max(0.0, weighted_median(shares, weights))
+
+
+def way_left(seen: Description, start: Description, end: Description, noise: float) -> float:
+    """Distance from the right answer, where what lies beside the way from the original counts ASIDE-fold.
+
+    A half-done edit lies on the way. A wrong colour lies beside it, and is wrong even where it is nearer to the right one than the old colour was.
+    """
+    off, way = (seen - end).ravel(), (end - start).ravel()
+    along = float(off @ way) ** 2 / max(float(way @ way), 1e-6)
+    aside = max(0.0, float(off @ off) - along - 3 * noise**2)
+    return float(np.sqrt((along + (ASIDE * max(0.0, aside**0.5 - TOLERANCE)) ** 2) / 3))
 
 
 def share_done(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask) -> float:

@@ -1,6 +1,6 @@
 """Flaws of quality, each estimated on its own against the scene's rendering: noise, blur, blocks, bands.
 
-Estimates are severities as corruptions.py defines them (0 none, 1 full), so a score is 5 x (1 - the worst). They separate by statistics
+Estimates are severities as degradations.py defines them (0 none, 1 full), so a score is 5 x (1 - the worst). They separate by statistics
 that the other flaws don't move: noise is what is left at the finest scale after fitting the reference to the picture, which blur can't hide;
 blur is the fit's slope, which noise doesn't bias; blocks are jumps at every eighth pixel only; bands are a staircase of values against values.
 """
@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from src.synthetic import filters
-from src.synthetic.corruptions import MAX_NOISE, MAX_STEP
+from src.synthetic.degradations import MAX_NOISE, MAX_STEP
 from src.synthetic.scene import Picture
 
 Grey = Float[np.ndarray, "h w"]

@@ -12,13 +12,13 @@ from src.synthetic.corruptions import (
     Corruption,
     Flaw,
     corrupt,
-    degrade,
     following_kinds,
     preserving_kinds,
     sample_following,
     sample_preserving,
     shifted,
 )
+from src.synthetic.degradations import degrade
 from src.synthetic.edits import EDIT_TYPES
 from src.synthetic.measure import Facts, measure
 from src.synthetic.scene import Picture, to_image

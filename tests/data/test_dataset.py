@@ -1,0 +1,35 @@
+"""Stacking triplets."""
+
+import numpy as np
+import pytest
+import torch
+
+from src.data.dataset import collate, to_pictures, to_tensor
+from src.records import Case, Reward, Triplet, Verdict
+
+PICTURE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
+
+
+def row(score: float | None) -> tuple[Triplet, Reward]:
+    case = Case("x", PICTURE, "make it night", "global", "moon")
+    verdict = Verdict(None, status="failed") if score is None else Verdict(score, feedback="the picture is noisy")
+    return Triplet(case, PICTURE[::-1].copy()), Reward("x", "test", "key", Verdict(5.0), verdict, Verdict(2.0))
+
+
+def test_pictures_survive_the_way_to_a_tensor_and_back() -> None:
+    tensor = to_tensor([PICTURE])
+    assert tensor.min() >= -1.0
+    assert tensor.max() <= 1.0
+    assert np.array_equal(to_pictures(tensor)[0], PICTURE)
+
+
+def test_collate_keeps_the_order_of_perspectives() -> None:
+    batch = collate([row(3.5), row(0.0)])
+    assert batch.scores.tolist() == [[5.0, 3.5, 2.0], [5.0, 0.0, 2.0]]
+    assert batch.feedback[0] == ("None", "the picture is noisy", "None")
+    assert torch.equal(batch.edited, batch.original.flip(2))
+
+
+def test_a_failed_reward_never_trains() -> None:
+    with pytest.raises(ValueError, match="failed reward by 'test'"):
+        collate([row(None)])
