@@ -1,5 +1,7 @@
 """Bad input ends in exactly one stderr line beginning `error: ` and exit code 1."""
 
+import importlib
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,54 +9,80 @@ import pytest
 from PIL import Image
 from test_train import LEAN, run
 
+from src import launch
 
-def refused(*arguments: str, module: str = "src.train") -> str:
-    done = run(*arguments, module=module)
-    lines = done.stderr.strip().splitlines()
-    assert done.returncode == 1, done.stderr[-2000:]
-    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
+
+def only_error(stderr: str, code: int) -> str:
+    """The last line, after checking that it is the only one beginning `error: ` and that no stack is shown."""
+    lines = stderr.strip().splitlines()
+    assert code == 1, stderr[-2000:]
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], stderr[-2000:]
+    assert "Traceback" not in stderr
     return lines[-1]
 
 
-def train_refused(tmp_path: Path, *overrides: str) -> str:
-    return refused(*LEAN, "trainer.max_steps=1", "data.batch_size=2", f"hydra.run.dir={tmp_path / 'run'}", *overrides)
+def refused(*arguments: str, module: str = "src.train") -> str:
+    """The error line of a command, run in a process of its own."""
+    done = run(*arguments, module=module)
+    return only_error(done.stderr, done.returncode)
+
+
+@pytest.fixture
+def quickly_refused(capfd, monkeypatch):
+    """The same in this process: what a command prints does not depend on it, and its imports need not be repeated."""
+
+    def command(*arguments: str, module: str = "src.train") -> str:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            launch.entry_point(importlib.import_module(module).main, module.removeprefix("src."))
+        return only_error(capfd.readouterr().err, stopped.value.code)
+
+    return command
+
+
+@pytest.fixture
+def train_refused(quickly_refused, tmp_path: Path):
+    def command(*overrides: str) -> str:
+        return quickly_refused(*LEAN, "trainer.max_steps=1", "data.batch_size=2", f"hydra.run.dir={tmp_path / 'run'}", *overrides)
+
+    return command
 
 
 def test_unknown_experiment() -> None:
     assert "experiment/nothing" in refused("+experiment=nothing")
 
 
-def test_unknown_key(tmp_path: Path) -> None:
-    assert "max_stepz" in train_refused(tmp_path, "trainer.max_stepz=3")
+def test_unknown_key(train_refused) -> None:
+    assert "max_stepz" in train_refused("trainer.max_stepz=3")
 
 
 def test_unknown_parametrisation(tmp_path: Path) -> None:
-    assert "velocity or sample, not 'noise'" in train_refused(tmp_path, "model.process.prediction=noise")
+    message = refused(*LEAN, "model.process.prediction=noise", f"hydra.run.dir={tmp_path}")
+    assert "velocity or sample, not 'noise'" in message
 
 
-def test_resolution_that_the_latent_cannot_hold(tmp_path: Path) -> None:
-    message = train_refused(tmp_path, "world.size=48", "model.backbone.fold=32")
+def test_resolution_that_the_latent_cannot_hold(train_refused) -> None:
+    message = train_refused("world.size=48", "model.backbone.fold=32")
     assert "multiples of 64" in message
     assert "48x48" in message
 
 
 @pytest.mark.parametrize("scores", ["[5,5,6]", "[-1,5,5]", "[5,5]", "[nan,5,5]"])
-def test_scores_outside_the_scale(tmp_path: Path, scores: str) -> None:
+def test_scores_outside_the_scale(quickly_refused, tmp_path: Path, scores: str) -> None:
     picture = tmp_path / "picture.png"
     Image.new("RGB", (32, 32)).save(picture)
-    message = refused(
+    message = quickly_refused(
         f"checkpoint={tmp_path}", f"image={picture}", "instruction=remove the red circle", f"target_reward.scores={scores}", module="src.edit"
     )
     assert "score" in message
 
 
-def test_photo_folder_that_is_empty(tmp_path: Path) -> None:
+def test_photo_folder_that_is_empty(train_refused, tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    assert str(tmp_path / "photos") in train_refused(tmp_path, f"world.photos={tmp_path / 'photos'}")
+    assert str(tmp_path / "photos") in train_refused(f"world.photos={tmp_path / 'photos'}")
 
 
-def test_photo_folder_with_a_broken_file(tmp_path: Path) -> None:
+def test_photo_folder_with_a_broken_file(train_refused, tmp_path: Path) -> None:
     folder = tmp_path / "photos"
     folder.mkdir()
     noise = np.random.default_rng(0).integers(0, 255, (4, 300, 300, 3), dtype=np.uint8)
@@ -62,14 +90,14 @@ def test_photo_folder_with_a_broken_file(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(folder / f"{index}.png")
     whole = (folder / "2.png").read_bytes()
     (folder / "2.png").write_bytes(whole[: len(whole) // 2])
-    assert "2.png" in train_refused(tmp_path, f"world.photos={folder}")
+    assert "2.png" in train_refused(f"world.photos={folder}")
 
 
-def test_checkpoint_missing(tmp_path: Path) -> None:
-    assert "no checkpoint at" in refused(f"checkpoint={tmp_path / 'nothing.ckpt'}", module="src.evaluate")
+def test_checkpoint_missing(quickly_refused, tmp_path: Path) -> None:
+    assert "no checkpoint at" in quickly_refused(f"checkpoint={tmp_path / 'nothing.ckpt'}", module="src.evaluate")
 
 
-def test_checkpoint_truncated(tmp_path: Path) -> None:
+def test_checkpoint_truncated(quickly_refused, tmp_path: Path) -> None:
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(b"PK\x03\x04 not all of it")
-    assert "truncated" in refused(f"checkpoint={broken}", module="src.evaluate")
+    assert "truncated" in quickly_refused(f"checkpoint={broken}", module="src.evaluate")

@@ -98,9 +98,12 @@ class Scene:
 
 @dataclass(frozen=True)
 class Patch:
-    """An object's box of pixels: what it lets through of what is behind it, 0..1, and its colour, weighted by the rest."""
+    """An object's box of pixels: what it lets through of what is behind it, 0..1, and its colour, weighted by the rest.
 
-    through: Float[np.ndarray, "p p 1"]
+    `through` is the same in all channels; it is stored three times, as numpy multiplies equal shapes several times faster than it broadcasts.
+    """
+
+    through: Float[np.ndarray, "p p 3"]
     colour: Float[np.ndarray, "p p 3"]
 
 
@@ -153,7 +156,9 @@ class Stage:
             top, left = round(backdrop.top * size), round(backdrop.left * size)
             crop = scaled[top : top + size, left : left + size]
             crop = crop[:, ::-1] if backdrop.mirrored else crop
-            picture = np.minimum(crop * np.asarray(backdrop.gain, dtype=np.float32), np.float32(1))
+            # one row of gains, as long as a row of the picture: broadcast over three channels would be several times slower
+            gains = np.tile(np.asarray(backdrop.gain, dtype=np.float32), size)
+            picture = np.minimum(crop.reshape(size, size * 3) * gains, np.float32(1)).reshape(size, size, 3)
         picture.setflags(write=False)
         return picture
 
@@ -213,7 +218,7 @@ def thing_patch(shape: str, colour: str, texture: str, radius: float, size: int)
     """The pixels of an object; two colours, blended where the texture's cells end inside a pixel."""
     coverage = shape_coverage(shape, radius, size)[..., None]
     second = texture_cells(texture, half_box(radius, size), size)[..., None]
-    return Patch(1 - coverage, coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)))
+    return Patch(np.repeat(1 - coverage, 3, axis=2), coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)))
 
 
 def second_colour(colour: str) -> Float[np.ndarray, "3"]:
