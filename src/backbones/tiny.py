@@ -3,6 +3,7 @@
 Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE to train or to download.
 """
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -24,10 +25,13 @@ from src.diffusion.process import Latent
 class TinyBackbone(Backbone):
     """A U-Net on folded pixels.
 
+    The instruction reaches it twice: token by token through cross-attention, as in Stable Diffusion, and as its mean token through the time
+    embedding, as in later models. From scratch the second is learnt much faster, and edits of the whole picture need nothing else.
+
     Args:
         tokenizer: words -> ids; its vocabulary sizes the text encoder.
         text_encoder: builds a `CLIPTextModel` from vocab_size and the special token ids.
-        unet: builds a `UNet2DConditionModel` from in_channels, out_channels and cross_attention_dim.
+        unet: builds a `UNet2DConditionModel` from its numbers of channels and the width of the text.
         fold: pixels per latent cell along each side; the latent has 3 * fold**2 channels.
         predicts_change: the U-Net's output is added to the original's latent, so that doing nothing means copying the original. For
             processes that predict the clean picture ("sample").
@@ -47,7 +51,13 @@ class TinyBackbone(Backbone):
         self.predicts_change = predicts_change
         self.text_encoder = text_encoder(vocab_size=len(tokenizer), **tokenizer.special_ids)
         channels = 3 * fold**2
-        self.unet = unet(in_channels=2 * channels, out_channels=channels, cross_attention_dim=self.text_width)
+        self.unet = unet(
+            in_channels=2 * channels,
+            out_channels=channels,
+            cross_attention_dim=self.text_width,
+            class_embed_type="projection",
+            projection_class_embeddings_input_dim=self.text_width,
+        )
         self.hooks: UNetHooks | None = None
         if predicts_change:
             # the first prediction is then the original picture itself
@@ -101,12 +111,18 @@ class TinyBackbone(Backbone):
             )
         inputs = torch.cat([x_t, condition.original_latent], 1)
         text = condition.instruction
-        if self.hooks is None or condition.reward is None:
-            output = self.unet(inputs, network_time, text.tokens, encoder_attention_mask=text.mask, return_dict=False)[0]
-        else:
-            with self.hooks.reward(condition.reward):
-                output = self.unet(inputs, network_time, text.tokens, encoder_attention_mask=text.mask, return_dict=False)[0]
+        told = contextlib.nullcontext() if self.hooks is None or condition.reward is None else self.hooks.reward(condition.reward)
+        with told:
+            output = self.unet(inputs, network_time, text.tokens, class_labels=mean_token(text), encoder_attention_mask=text.mask, return_dict=False)[
+                0
+            ]
         return output + condition.original_latent if self.predicts_change else output
+
+
+def mean_token(text: TextTokens) -> Float[Tensor, "n d"]:
+    """The mean over a text's words, without its padding."""
+    weight = text.mask.unsqueeze(-1).to(text.tokens.dtype)
+    return (text.tokens * weight).sum(1) / weight.sum(1)
 
 
 def text_encoder(vocab_size: int, hidden_size: int, **config: Any) -> CLIPTextModel:
