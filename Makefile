@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
-RUN_DIR ?= runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S)
+RUN_DIR := $(or $(RUN_DIR),runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S))
 
 .PHONY: setup demo test test-slow check help
 
@@ -17,10 +17,11 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "error: Python 3.11 or newer is needed, '$(PYTHON)' is not; try: make PYTHON=python3.12 setup" >&2; exit 1; }
 	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(not os.path.isdir("$(VENV)/lib") and shutil.disk_usage(".").free < 4e9)' \
 	  || { echo "error: 4 GB of free disk are needed for $(VENV)" >&2; exit 1; }
+	@echo "installing into $(VENV), a few minutes (log: $(VENV)/pip.log)"
 	@$(PYTHON) -m venv $(VENV) || { echo "error: could not create $(VENV); on Debian: apt install python3-venv" >&2; exit 1; }
-	@$(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt torch \
-	  && $(RUN) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' \
-	  || { echo "error: packages could not be installed (see pip's lines above; is there a network?)" >&2; exit 1; }
+	@$(RUN) -m pip install --disable-pip-version-check -c constraints.txt torch > $(VENV)/pip.log 2>&1 \
+	  && $(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >> $(VENV)/pip.log 2>&1 \
+	  || { echo "error: packages could not be installed, see the end of $(VENV)/pip.log; is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
 
 demo: setup  ## train, evaluate and show a reward-conditioned editor (15 minutes on 2 cores)
