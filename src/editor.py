@@ -52,7 +52,7 @@ class Editor(nn.Module):
 
     def forward(self, x_t: Latent, t: Time, condition: Condition) -> Latent:
         """Network output for noisy latents x_t (b, c, h, w) at times t (b,)."""
-        return self.backbone.denoise(x_t, self.process.network_time(t), condition)
+        return self.backbone.denoise(self.process.network_input(x_t, t), self.process.network_time(t), condition)
 
     def condition(
         self,

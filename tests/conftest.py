@@ -1,5 +1,7 @@
 """Shared ground: one thread per test process, the composed config tree, and a small reward-conditioned editor."""
 
+import os
+
 import pytest
 import torch
 from hydra import compose, initialize_config_dir
@@ -18,6 +20,7 @@ SMALL = (
 """Overrides that make the tiny backbone small enough for a test."""
 
 torch.set_num_threads(1)
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 
 
 def config(*overrides: str, name: str = "train") -> DictConfig:

@@ -59,6 +59,7 @@ def test_a_failing_job_is_named_and_the_rest_finishes(tmp_path: Path) -> None:
     assert finished(jobs(tmp_path)[1])
 
 
+@pytest.mark.slow
 def test_sweep_configs_run_from_their_name(tmp_path: Path) -> None:
     done = run(*FAST, "+sweep=table4_reward_signal", f"hydra.sweep.dir={tmp_path}")
     assert done.returncode == 0, done.stderr[-3000:]

@@ -41,6 +41,9 @@ class DDPM(Process):
     def network_time(self, t: Time) -> Shaped[Tensor, " b"]:
         return t
 
+    def network_input(self, x_t: Latent, t: Time) -> Latent:
+        return x_t
+
     def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         if self.prediction == "epsilon":
             return eps

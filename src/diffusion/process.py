@@ -54,6 +54,10 @@ class Process(ABC):
         """The number that the U-Net's time embedding sees, in [0, 1000)."""
 
     @abstractmethod
+    def network_input(self, x_t: Latent, t: Time) -> Latent:
+        """The noisy latent as the U-Net sees it: x_t itself, or x_t scaled by a number that depends on the time alone."""
+
+    @abstractmethod
     def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         """What the network should output at time t."""
 

@@ -17,10 +17,19 @@ class RectifiedFlow(Process):
             never contains noise, so it can be predicted as a change of the original picture.
         shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where there is more noise, which is where
             an edit is decided.
+        data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 / (alpha^2 d^2 + sigma^2), the best linear
+            guess of x_0: all of x_t at t = 0 and nothing at t = 1, where it holds nothing but noise. A network that predicts "sample" then needn't
+            learn to ignore that noise. None leaves x_t as it is.
         smallest_time: training and sampling stay above it; at t = 0 a "sample" prediction says nothing about the noise.
     """
 
-    def __init__(self, prediction: Literal["velocity", "sample"] = "velocity", shift: float = 1.0, smallest_time: float = 0.01) -> None:
+    def __init__(
+        self,
+        prediction: Literal["velocity", "sample"] = "velocity",
+        shift: float = 1.0,
+        data_deviation: float | None = None,
+        smallest_time: float = 0.01,
+    ) -> None:
         if prediction not in ("velocity", "sample"):
             raise ValueError(f"rectified flow predicts velocity or sample, not {prediction!r}")
         if not 0.0 < smallest_time < 1.0:
@@ -28,7 +37,10 @@ class RectifiedFlow(Process):
         if shift <= 0.0:
             raise ValueError(f"shift must be positive, got {shift}")
         self.prediction = prediction
+        if data_deviation is not None and data_deviation <= 0.0:
+            raise ValueError(f"data_deviation must be positive, got {data_deviation}")
         self.shift = shift
+        self.data_deviation = data_deviation
         self.smallest_time = smallest_time
 
     def draw_time(self, u: Float[Tensor, " b"]) -> Time:
@@ -39,6 +51,13 @@ class RectifiedFlow(Process):
 
     def network_time(self, t: Time) -> Shaped[Tensor, " b"]:
         return 999.0 * t
+
+    def network_input(self, x_t: Latent, t: Time) -> Latent:
+        if self.data_deviation is None:
+            return x_t
+        alpha, sigma = self.marginal(t)
+        variance = self.data_deviation**2
+        return x_t * per_sample(alpha * variance / (alpha**2 * variance + sigma**2), x_t)
 
     def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         return eps - x_0 if self.prediction == "velocity" else x_0

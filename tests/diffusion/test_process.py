@@ -58,3 +58,15 @@ def test_rectified_flow_is_a_straight_line() -> None:
     x_0, eps = torch.randn(2, 1, 1, 2, 2)
     torch.testing.assert_close(noised(x_0, eps, process.marginal(t)), 0.75 * x_0 + 0.25 * eps)
     torch.testing.assert_close(process.target(x_0, eps, t), eps - x_0)
+
+
+def test_scaled_input_is_the_best_linear_guess_of_the_clean_latent() -> None:
+    process = RectifiedFlow("sample", data_deviation=0.5)
+    x_0, eps = torch.randn(2, 1, 1, 200, 200) * torch.tensor([0.5, 1.0]).view(2, 1, 1, 1, 1)
+    for time in (0.2, 0.6, 0.9):
+        t = torch.tensor([time])
+        x_t = noised(x_0, eps, process.marginal(t))
+        guess = process.network_input(x_t, t)
+        assert ((guess - x_0) * x_t).mean().abs() < 0.01  # no linear correction would be better
+    assert not process.network_input(eps, torch.ones(1)).any()
+    torch.testing.assert_close(process.network_input(x_0, torch.zeros(1)), x_0)
