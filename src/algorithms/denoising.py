@@ -125,6 +125,20 @@ class Denoising(LightningModule):
         """Log the gradient norm before clipping."""
         self.log("train/gradient_norm", torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
 
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip by norm ourselves unless a gradient scaler is at work (fp16): Lightning refuses fused optimisers under any mixed precision, though
+        bf16 needs no scaler and its gradients are plain.
+        """
+        if gradient_clip_val is None:
+            return
+        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
+        if scaled or gradient_clip_algorithm not in (None, "norm"):
+            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        else:
+            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
     def configure_optimizers(self) -> Any:
         """Only parameters that require a gradient are optimised."""
         optimizer = self.build_optimizer([p for p in self.parameters() if p.requires_grad])

@@ -33,8 +33,9 @@ class Weights(Callback):
         self.seen.append(pl_module.editor.backbone.unet.conv_in.weight.detach().clone())
 
 
-def fit(module: Denoising, batch: EditBatch, steps: int, *callbacks: Callback, clip: float | None = None) -> Trainer:
+def fit(module: Denoising, batch: EditBatch, steps: int, *callbacks: Callback, clip: float | None = None, precision: str = "32-true") -> Trainer:
     trainer = Trainer(
+        precision=precision,
         max_steps=steps,
         accelerator="cpu",
         gradient_clip_val=clip,
@@ -48,12 +49,13 @@ def fit(module: Denoising, batch: EditBatch, steps: int, *callbacks: Callback, c
     return trainer
 
 
+@pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize(("clip", "largest"), [(1.0, 1.0), (None, float("inf"))])
-def test_gradient_norm_after_clipping(batch: EditBatch, clip: float | None, largest: float) -> None:
+def test_gradient_norm_after_clipping(batch: EditBatch, clip: float | None, largest: float, precision: str) -> None:
     norms = GradientNorms()
-    module = Denoising(small_editor("model.process.prediction=sample"), lambda p: torch.optim.AdamW(p, lr=1e-3), seed=0)
+    module = Denoising(small_editor("model.process.prediction=sample"), lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), seed=0)
     huge = EditBatch(**{**vars(batch), "edited": batch.edited * 100})  # so that there is something to clip
-    fit(module, huge, 3, norms, clip=clip)
+    fit(module, huge, 3, norms, clip=clip, precision=precision)
     assert len(norms.norms) == 3
     assert max(norms.norms) <= largest * 1.0001
     if clip is None:
