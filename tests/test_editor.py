@@ -91,3 +91,10 @@ def test_unknown_words_are_named(editor, batch: EditBatch) -> None:
 def test_an_untrained_editor_that_predicts_changes_returns_the_original(batch: EditBatch) -> None:
     editor = small_editor("model.backbone.predicts_change=true", "model.process.prediction=sample").eval()
     torch.testing.assert_close(edit(editor, batch, [0, 1, 2]), batch.original, atol=1e-5, rtol=1e-5)
+
+
+def test_unrated_triplets_are_refused_by_an_editor_that_reads_rewards(editor, batch: EditBatch) -> None:
+    latent = editor.backbone.encode_image(batch.original)
+    with pytest.raises(ValueError, match="unrated"):
+        editor.condition(latent, batch.instructions, None, None)
+    assert small_editor("model/integration=none").condition(latent, batch.instructions, None, None).reward is None
