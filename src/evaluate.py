@@ -24,7 +24,7 @@ from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
 from src.evaluation.judging import judge_row
 from src.evaluation.ranks import Ranks, device_of, join_ranks, leave_ranks
-from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_table, write_report
+from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_comparisons, terminal_table, write_report
 from src.evaluation.targets import Target
 from src.judges.judge import Judge
 from src.records import Case
@@ -186,7 +186,11 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     shown = sorted((found for found in edits.generations_in(folder) if found.name in known), key=lambda found: row_order(found.name))
     write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge)
     # in a log file the table is as wide as it needs to be
-    Console(width=None if sys.stdout.isatty() else 160).print(terminal_table(whole))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(terminal_table(whole))
+    compared = terminal_comparisons(whole)
+    if compared is not None:
+        console.print(compared)
     print(where / "report.md")
     print(where / "gallery.png")
 

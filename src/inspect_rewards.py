@@ -106,7 +106,7 @@ def beliefs(
         return first, second, third
 
     found = {perspective.value: three_of(best[:, index], nothing[:, index], clean[:, index]) for index, perspective in enumerate(PERSPECTIVES)}
-    return {**found, "all three": three_of(best.all(1), nothing.all(1), clean.all(1))}
+    return {**found, "all three": three_of(*(np.asarray(each.all(1)) for each in (best, nothing, clean)))}
 
 
 def counts_table(scores: Float[np.ndarray, "n 3"], exact: Float[np.ndarray, "n 3"], nothing: Bool[np.ndarray, "n 3"]) -> Table:
