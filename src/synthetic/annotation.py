@@ -53,9 +53,11 @@ class Annotator(Protocol):
 
     Attributes:
         name: what `Reward.judge` says.
+        settings: everything that decides what it says.
     """
 
     name: str
+    settings: str
 
     def annotate(self, work: Work) -> Reward:
         """The reward of one triplet; the same at every call."""
@@ -67,10 +69,11 @@ class ExactAnnotator:
     """The oracle's scores, not rounded, and the text of what was spoiled: for tests, and as the ceiling of what a reward can say."""
 
     name = "exact annotator"
+    settings = name
 
     def annotate(self, work: Work) -> Reward:
         """See Annotator."""
-        return reward_of(work.id, self.name, self.name, oracle_scores(work), work.corruption.feedback)
+        return reward_of(work.id, self.name, self.settings, oracle_scores(work), work.corruption.feedback)
 
 
 @final
@@ -97,7 +100,7 @@ class NoisyAnnotator:
         self.missing = missing
         self.general = general
         self.wrong = wrong
-        self._settings = f"{self.name} {score_deviation} {missing} {general} {wrong}"
+        self.settings = f"{self.name} {score_deviation} {missing} {general} {wrong}"
 
     def annotate(self, work: Work) -> Reward:
         """See Annotator."""
@@ -106,7 +109,7 @@ class NoisyAnnotator:
         rng = Random(fold_seed("annotated scores", work.id))
         scores = [noisy_score(score, self.score_deviation, rng) for score in exact]
         texts = [self._text(work, perspective, score) for perspective, score in zip(PERSPECTIVES, exact, strict=True)]
-        return reward_of(work.id, self.name, self._settings, three(scores, "scores"), three(texts, "texts"))
+        return reward_of(work.id, self.name, self.settings, three(scores, "scores"), three(texts, "texts"))
 
     def _text(self, work: Work, perspective: Perspective, score: float) -> str:
         """What is said of one perspective, of which the oracle thinks `score`."""
