@@ -134,7 +134,7 @@ class Editor(nn.Module):
             return torch.stack([weight * part for weight, part in zip(weights.values(), parts, strict=True)]).sum(0)
 
         latent = sampler.sample(denoise, self.process, seeds, shape, originals.device)
-        return self.backbone.decode(latent)
+        return self.backbone.decode(latent, original_latent)
 
     def _branch(
         self,
