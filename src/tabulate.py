@@ -13,8 +13,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from src import launch
-from src.evaluation.files import write_atomically
 from src.evaluation.report import HEADER, Report, cells, markdown_table, read_report
+from src.files import write_atomically
 
 
 def main(cfg: DictConfig) -> None:

@@ -19,9 +19,9 @@ from src.data.dataset import to_pictures, to_tensor
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.files import write_atomically
 from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
+from src.files import write_atomically
 from src.pictures import load_image, save_png
 from src.records import Case, Triplet
 from src.seeds import fold_seed
