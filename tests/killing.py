@@ -18,6 +18,7 @@ CONTEXT.set_forkserver_preload(["src.train", "src.evaluate", "src.write_dataset"
 def command(module: str, arguments: Sequence[str], log: str) -> None:
     """What `python -m <module> <arguments>` does, in a process group of its own, with its output in a file."""
     os.setpgrp()
+    multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
     with Path(log).open("ab") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)

@@ -3,13 +3,15 @@
 import json
 import random
 import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 import torch
 from conftest import SMALL
 from killing import Command, after, being_written, finished, lines_in
-from test_train import run
 
 from src import checkpoint
 from src.callbacks.metrics_file import read_rows
@@ -156,12 +158,21 @@ def test_killed_at_random_moments(tmp_path: Path, overrides: tuple[str, ...], ev
 
 @pytest.mark.slow
 def test_two_ranks_killed(tmp_path: Path) -> None:
-    """A whole command, as Lightning starts the second rank by repeating it."""
-    ranks = ("trainer=ddp_cpu", "data.batch_size=1")
-    folders = tmp_path / "whole", tmp_path / "run"
-    for folder in folders:
-        for step in (2, 7) if folder.name == "run" else ():
-            raise NotImplementedError(step)
-        done = run(*TRAINING, *ranks, f"hydra.run.dir={folder}")
-        assert done.returncode == 0, done.stderr[-3000:]
-    assert_same(*folders)
+    """Whole commands, as Lightning starts the second rank by repeating the first one's."""
+    ranks = ("trainer=ddp_cpu", "data.batch_size=1", "data.num_workers=0")
+
+    def command(folder: Path) -> list[str]:
+        return [sys.executable, "-m", "src.train", *TRAINING, *ranks, f"hydra.run.dir={folder}"]
+
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    subprocess.run(command(whole), check=True, capture_output=True, timeout=300)
+    for moment in (lines_in(folder / "metrics.csv", 6), being_written(folder / "checkpoints", "last.ckpt"), lines_in(folder / "metrics.csv", 12)):
+        process = subprocess.Popen(command(folder), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while not moment() and process.poll() is None:
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(command(folder), check=True, capture_output=True, timeout=300)
+    assert_same(whole, folder)
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["world_size"], record["ranks_equal"], record["steps"]) == (2, True, 12)
