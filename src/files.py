@@ -4,6 +4,7 @@ A kill at any moment leaves the old file, or none; a full disk as well, and no h
 """
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -56,9 +57,16 @@ def write_atomically(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
+def discard(folder: Path) -> None:
+    """Remove a folder at one stroke: it is renamed out of the way first, so a kill can't leave a part of it to be taken for the whole."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}{SUFFIX}")
+    folder.replace(aside)
+    shutil.rmtree(aside)
+
+
 def remove_leftovers(folder: Path, below: bool = False) -> None:
     """Remove what killed processes left half-written in a folder, and below it if asked; what a living process of this machine is writing stays."""
-    for partial in folder.glob(f"{'**/' if below else ''}.*{SUFFIX}"):
+    for partial in list(folder.glob(f"{'**/' if below else ''}.*{SUFFIX}")):
         owner = partial.name.removesuffix(SUFFIX).rpartition(".")[2]
         if owner.isdigit() and not _writing(int(owner)):
             _remove(partial)
@@ -88,6 +96,9 @@ def _force_to_disk(path: Path) -> None:
 
 def _remove(path: Path) -> None:
     try:
+        if path.is_dir():
+            shutil.rmtree(path)
+            return
         path.unlink(missing_ok=True)
     except OSError:  # the error that brought us here says more
         return
