@@ -17,11 +17,15 @@ class NotWrittenError(OSError):
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     """A name to write to; what was written there takes the place of `path` when the block ends without an error, and is gone otherwise.
 
         with replacing(path) as partial:
             partial.write_bytes(content)
+
+    Args:
+        path: the target; its folder is made when missing.
+        durable: wait for the disk, several milliseconds, so that a loss of power can't leave an empty file. A kill can't in any case.
 
     Raises:
         NotWrittenError: the disk is full, or the folder can't be written to.
@@ -30,9 +34,11 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
-        _force_to_disk(partial)
+        if durable:
+            _force_to_disk(partial)
         partial.replace(path)
-        _force_to_disk(path.parent)  # the rename itself
+        if durable:
+            _force_to_disk(path.parent)  # the rename itself
     except OSError as error:
         raise not_written(path, error) from error
     finally:

@@ -33,7 +33,8 @@ def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None
     text = PngInfo()
     for name, value in (metadata or {}).items():
         text.add_itxt(name, value)
-    with replacing(path) as partial:
+    # there are thousands of pictures, each of which can be made again; see `missing_edits` for a loss of power
+    with replacing(path, durable=False) as partial:
         PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
 
 

@@ -3,10 +3,11 @@
 import importlib
 import multiprocessing
 import os
+import resource
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from src import launch
@@ -15,23 +16,29 @@ CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload(["src.train", "src.evaluate", "src.write_dataset", "torch.optim.adamw", "tensorboard"])
 
 
-def command(module: str, arguments: Sequence[str], log: str) -> None:
+def command(module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None) -> None:
     """What `python -m <module> <arguments>` does, in a process group of its own, with its output in a file."""
     os.setpgrp()
+    os.environ.update(environment)
     multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
     with Path(log).open("ab") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
+    if largest_file is not None:
+        # a disk on which there is room for this many bytes in a file; needs no privilege, as a real full disk would
+        resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.argv = [module, *arguments]
     launch.entry_point(importlib.import_module(module).main, module.removeprefix("src."))
 
 
 class Command:
-    """A running command. `log` is appended to."""
+    """A running command. `log` is appended to; files larger than `largest_file` bytes can't be written."""
 
-    def __init__(self, module: str, *arguments: str, log: Path) -> None:
+    def __init__(
+        self, module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None, largest_file: int | None = None
+    ) -> None:
         self.log = log
-        self.process = CONTEXT.Process(target=command, args=(module, arguments, str(log)))
+        self.process = CONTEXT.Process(target=command, args=(module, arguments, str(log), environment or {}, largest_file))
         self.process.start()
 
     def ended(self, seconds: float = 300.0) -> int:

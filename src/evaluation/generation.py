@@ -138,7 +138,12 @@ def _leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, object]
 
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:
     """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into place."""
-    return [case for case in cases if not generation.edit_path(case).exists()]
+    return [case for case in cases if not _is_there(generation.edit_path(case))]
+
+
+def _is_there(edit: Path) -> bool:
+    """An empty file is what a loss of power can leave of a renamed one."""
+    return edit.exists() and edit.stat().st_size > 0
 
 
 def check_resolutions(editor: Editor, cases: Sequence[Case]) -> None:
@@ -196,7 +201,7 @@ def make_edits(
                 sampler,
             )
         for case, image in zip(batch, to_pictures(edited), strict=True):
-            if not generation.edit_path(case).exists():
+            if not _is_there(generation.edit_path(case)):
                 save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
                 written += 1
     return written
