@@ -109,7 +109,8 @@ def write_row_before_checkpoint(trainer: Trainer) -> None:
     """
     files = [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
     step = trainer.global_step - 1
-    if trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0 and trainer._results is not None:
+    every = getattr(trainer, "log_every_n_steps", 0)
+    if every and trainer.global_step % every == 0 and trainer._results is not None:
         metrics = {"epoch": trainer.current_epoch, **trainer._logger_connector.metrics["log"]}
         for file in files:
             file.log_metrics(metrics, step)  # pyright: ignore[reportArgumentType]
