@@ -23,11 +23,18 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
+from src.files import NotWrittenError
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRACEBACK = "MULTI_REWARD_TRACEBACK"
 # Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody else's run.
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HYDRA_FULL_ERROR")
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
+
+
+class Stopped(Exception):  # noqa: N818  # nothing went wrong
+    """A user ended a task, which says how to go on."""
+
 
 Task = Callable[[DictConfig], None]
 
@@ -68,7 +75,7 @@ def entry_point(task: Task, config_name: str) -> None:
         if errors:
             raise errors[0]
     except KeyboardInterrupt:
-        fail("interrupted; what was written so far is kept")
+        fail("interrupted; what was written so far is kept, the same command goes on")
     except Exception as error:  # noqa: BLE001  # the one place where every error becomes one line
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
@@ -90,7 +97,8 @@ def one_line(error: BaseException) -> str:
         error = error.__cause__
     message = " ".join(str(error).split()) or type(error).__name__
     # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
-    return message if isinstance(error, ValueError | FileNotFoundError | HydraException) else f"{type(error).__name__}: {message}"
+    complete = isinstance(error, ValueError | FileNotFoundError | NotWrittenError | Stopped | HydraException)
+    return message if complete else f"{type(error).__name__}: {message}"
 
 
 def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:

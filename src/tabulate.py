@@ -16,8 +16,8 @@ from omegaconf import DictConfig
 
 from src import launch
 from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, compare, comparison_cells
-from src.evaluation.files import write_atomically
 from src.evaluation.report import HEADER, Report, Row, cells, markdown_table, read_report
+from src.files import write_atomically
 
 
 def main(cfg: DictConfig) -> None:

@@ -14,9 +14,9 @@ import numpy as np
 from rich.table import Table
 
 from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, CaseScores, Comparison, compare, comparison_cells
-from src.evaluation.files import write_atomically
 from src.evaluation.judging import Judged
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
+from src.files import write_atomically
 from src.records import MAX_SCORE, PERSPECTIVES, Verdict
 
 FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
