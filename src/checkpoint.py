@@ -27,6 +27,9 @@ CONFIG = "editor_config"
 TRUSTED = ("src.", "torch.", "diffusers.", "transformers.")
 """A config that comes with a checkpoint may only build objects from these packages."""
 
+REWARD_MODULES = ("reward_encoder.", "integration.")
+"""What an editor with reward conditioning has besides its backbone."""
+
 
 def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
     """The editor in a .ckpt or in an exported folder, in evaluation mode, on the CPU.
@@ -121,6 +124,19 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     if wrong:
         raise ValueError(f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}")
     editor.load_state_dict(dict(tensors))
+
+
+def start_from(editor: Editor, path: Path) -> None:
+    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage.
+
+    Reward modules that the other one lacks keep their fresh weights; everything else must be there and fit.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: truncated, or the weights of another configuration.
+    """
+    fresh = {name: value for name, value in editor.state_dict().items() if name.startswith(REWARD_MODULES)}
+    fill(editor, fresh | read(path)["ema"], str(path))
 
 
 def config_differences(saved: str, present: str) -> list[str]:

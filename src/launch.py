@@ -40,11 +40,12 @@ Task = Callable[[DictConfig], None]
 
 
 def cpu_precision() -> str:
-    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 matrices in hardware; elsewhere bf16 is emulated,
-    and several times slower than fp32. Available to configs as `${cpu_precision:}`.
+    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 numbers in hardware (AMX or AVX-512); elsewhere
+    bf16 is emulated, and several times slower than fp32. Available to configs as `${cpu_precision:}`.
     """
     information = Path("/proc/cpuinfo")
-    return "bf16-mixed" if information.exists() and "amx_bf16" in information.read_text() else "32-true"
+    features = set(information.read_text().split()) if information.exists() else set()
+    return "bf16-mixed" if features & {"amx_bf16", "avx512_bf16"} else "32-true"
 
 
 OmegaConf.register_new_resolver("cpu_precision", cpu_precision, replace=True)

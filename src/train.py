@@ -2,6 +2,7 @@
 
     python -m src.train +experiment=reward_synthetic
     python -m src.train -m +experiment=reward_synthetic model/integration=none,attention,addition,both
+    python -m src.train +experiment=reward_synthetic start=STAGE_1/editor   # the paper's two stages: start from an editor trained without rewards
     python -m src.train +experiment=reward_synthetic hydra.run.dir=RUN      # go on after a kill: the same command and the folder of the run
 
 Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json.
@@ -31,6 +32,9 @@ QUIET = (
 )
 """Warnings of Lightning that say nothing about this project."""
 
+EDITING = ("previews", "scores")
+"""Callbacks that edit pictures, and so need what editing needs."""
+
 
 def main(cfg: DictConfig) -> None:
     """Data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to find."""
@@ -44,15 +48,16 @@ def main(cfg: DictConfig) -> None:
     if resumed is not None:
         check_resumable(resumed, model_config, settings, by_itself=cfg.resume == "auto")
     editor = instantiate(cfg.model)
+    if cfg.start is not None and resumed is None:
+        checkpoint.start_from(editor, Path(cfg.start))
     editor.check_resolution(*data.picture_size)
     algorithm = instantiate(cfg.algorithm)(editor=editor)
 
     ema = instantiate(cfg.callbacks.ema)
     callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema, settings)]
-    callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", "previews")]
-    if "previews" in cfg.callbacks:
-        target = instantiate(cfg.target_reward)
-        callbacks.append(instantiate(cfg.callbacks.previews, folder=folder, ema=ema, target=target, sampler=instantiate(cfg.sampler)))
+    callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
+    editing = {"folder": folder, "ema": ema, "target": instantiate(cfg.target_reward), "sampler": instantiate(cfg.sampler)}
+    callbacks += [instantiate(cfg.callbacks[name], **editing) for name in EDITING if name in cfg.callbacks]
     extras = {"logger": instantiate(cfg.logger), "callbacks": callbacks, "plugins": [WholeCheckpoints()]}
     trainer: Trainer = instantiate(cfg.trainer, **extras, default_root_dir=folder)
     for part in ("", "checkpoints", "editor", "previews"):
@@ -76,7 +81,14 @@ def settings_of(cfg: DictConfig) -> str:
     data = {name: value for name, value in tree["data"].items() if name != "num_workers"}
     trainer = {name: tree["trainer"].get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
     return OmegaConf.to_yaml(
-        {"seed": tree["seed"], "data": data, "algorithm": tree["algorithm"], "ema": tree["callbacks"]["ema"], "trainer": trainer}
+        {
+            "seed": tree["seed"],
+            "start": tree["start"],
+            "data": data,
+            "algorithm": tree["algorithm"],
+            "ema": tree["callbacks"]["ema"],
+            "trainer": trainer,
+        }
     )
 
 

@@ -8,7 +8,14 @@ from src.diffusion.ddpm import DDPM
 from src.diffusion.process import Process, noised
 from src.diffusion.rectified_flow import RectifiedFlow
 
-PROCESSES = [DDPM("epsilon"), DDPM("v"), DDPM("sample"), RectifiedFlow("velocity"), RectifiedFlow("sample"), RectifiedFlow("preconditioned", data_deviation=0.4)]
+PROCESSES = [
+    DDPM("epsilon"),
+    DDPM("v"),
+    DDPM("sample"),
+    RectifiedFlow("velocity"),
+    RectifiedFlow("sample"),
+    RectifiedFlow("preconditioned", data_deviation=0.4),
+]
 IDS = [f"{type(process).__name__}-{process.prediction}" for process in PROCESSES]
 
 
