@@ -80,16 +80,8 @@ def settings_of(cfg: DictConfig) -> str:
     assert isinstance(tree, dict)
     data = {name: value for name, value in tree["data"].items() if name != "num_workers"}
     trainer = {name: tree["trainer"].get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
-    return OmegaConf.to_yaml(
-        {
-            "seed": tree["seed"],
-            "start": tree["start"],
-            "data": data,
-            "algorithm": tree["algorithm"],
-            "ema": tree["callbacks"]["ema"],
-            "trainer": trainer,
-        }
-    )
+    rest = {name: tree[name] for name in ("seed", "start", "algorithm")}
+    return OmegaConf.to_yaml(rest | {"data": data, "ema": tree["callbacks"]["ema"], "trainer": trainer})
 
 
 def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
