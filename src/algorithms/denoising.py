@@ -62,7 +62,7 @@ class Denoising(LightningModule):
 
     Args:
         editor: what is trained.
-        optimizer: builds the optimiser from parameters.
+        optimizer: builds the optimiser from (name, parameter) pairs, as all of torch's do.
         scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
         seed: of noise, times and dropout.
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are dropped with p each).
@@ -140,8 +140,8 @@ class Denoising(LightningModule):
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def configure_optimizers(self) -> Any:
-        """Only parameters that require a gradient are optimised."""
-        optimizer = self.build_optimizer([p for p in self.parameters() if p.requires_grad])
+        """Only parameters that require a gradient are optimised; they come with their names, by which an optimiser may treat them differently."""
+        optimizer = self.build_optimizer([(name, p) for name, p in self.named_parameters() if p.requires_grad])
         if self.build_scheduler is None:
             return optimizer
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"}}
