@@ -116,8 +116,12 @@ def comparison_cells(comparisons: Sequence[Comparison]) -> list[str]:
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
     cells = [first.against if first.paired else f"{first.against} (unpaired)", *counts]
     for comparison in comparisons:
-        cells += [_difference_cell(comparison), "-" if comparison.p_holm is None else f"{comparison.p_holm:.4f}"]
+        cells += [_difference_cell(comparison), _p_cell(comparison.p_holm)]
     return cells
+
+
+def _p_cell(p: float | None) -> str:
+    return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
 def _difference_cell(comparison: Comparison) -> str:
