@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
     if ranks.rank == 0 and set(cfg.steps) & {"judge", "report"}:
         rows = judge_rows(cfg, folder, benchmark, cases, generations, judge)
         if "report" in cfg.steps:
-            report(folder, benchmark, cases, rows, judge)
+            report(folder, benchmark, cases, rows, judge, cfg.gallery)
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -179,14 +179,25 @@ def judge_rows(
     return rows
 
 
-def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequence[Row], judge: Judge) -> None:
-    """Write and print the report with the rows of earlier invocations; the path of the gallery comes last."""
+def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequence[Row], judge: Judge, columns: Sequence[str] | None) -> None:
+    """Write and print the report with the rows of earlier invocations; the path of the gallery comes last.
+
+    Args:
+        columns: names of the rows that the gallery shows, from the left; None for all that have edits.
+
+    Raises:
+        ValueError: a column that is no row with edits.
+    """
     where = folder / judge.name
     old = read_report(where / "report.json") if (where / "report.json").exists() else None
     whole = merged(old, Report(benchmark.name, judge.name, judge.fingerprint, tuple(rows)))
     write_report(where, whole)
     known = {row.name for row in whole.rows}
-    shown = sorted((found for found in edits.generations_in(folder) if found.name in known), key=lambda found: row_order(found.name))
+    edited = {found.name: found for found in edits.generations_in(folder) if found.name in known}
+    unknown = [name for name in columns or () if name not in edited]
+    if unknown:
+        raise ValueError(f"gallery={list(columns or ())}: no row {unknown[0]!r} with edits; there are {', '.join(edited)}")
+    shown = [edited[name] for name in columns or sorted(edited, key=row_order)]
     write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge)
     # in a log file the table is as wide as it needs to be
     console = Console(width=None if sys.stdout.isatty() else 160)

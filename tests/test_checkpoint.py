@@ -29,8 +29,8 @@ def test_an_export_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, 
 
 
 def test_weights_of_another_configuration_are_named(tmp_path: Path) -> None:
-    folder = exported(tmp_path, weights_of=("model.backbone.fold=2",))
-    with pytest.raises(ValueError, match=r"another configuration .*conv_in.weight has shape \(16, 24, 3, 3\), this editor \(16, 96, 3, 3\)"):
+    folder = exported(tmp_path, weights_of=("model.backbone.fold=4",))
+    with pytest.raises(ValueError, match=r"another configuration .*conv_in.weight has shape \(16, 98, 3, 3\), this editor \(16, 26, 3, 3\)"):
         checkpoint.load_editor(folder)
 
 
@@ -71,7 +71,27 @@ def test_a_config_may_not_build_anything_else() -> None:
 
 
 def test_differences_between_configurations_are_named() -> None:
-    differences = checkpoint.config_differences(described(), described("model.backbone.fold=2", "model/integration=attention"))
-    assert "backbone.fold is 4 in the checkpoint and 2 here" in differences
+    differences = checkpoint.config_differences(described(), described("model.backbone.fold=4", "model/integration=attention"))
+    assert "backbone.fold is 2 in the checkpoint and 4 here" in differences
     assert any(line.startswith("integration.") for line in differences)
     assert checkpoint.config_differences(described(), described()) == []
+
+
+def test_a_reward_stage_starts_from_stage_1(tmp_path: Path) -> None:
+    stage_1 = exported(tmp_path, "model/integration=none")
+    torch.manual_seed(1)
+    editor = small_editor()
+    for parameter in editor.parameters():
+        parameter.data += 1.0
+    fresh = {name: value.clone() for name, value in editor.state_dict().items()}
+    checkpoint.start_from(editor, stage_1)
+    saved = checkpoint.read(stage_1)["ema"]
+    for name, value in editor.state_dict().items():
+        assert torch.equal(value, fresh[name] if name.startswith(checkpoint.REWARD_MODULES) else saved[name]), name
+
+
+def test_starting_from_other_weights_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"another configuration .*conv_in.weight has shape"):
+        checkpoint.start_from(small_editor(), exported(tmp_path / "a", "model.backbone.fold=4", "model/integration=none"))
+    with pytest.raises(ValueError, match=r"is not in this editor"):
+        checkpoint.start_from(small_editor("model/integration=none"), exported(tmp_path / "b"))

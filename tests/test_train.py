@@ -17,7 +17,9 @@ LEAN = (
     "+experiment=reward_synthetic",
     *SMALL,
     "~callbacks.previews",
+    "~callbacks.scores",
     "data.dataset.length=64",
+    "data.dataset.cache=null",
     "data.num_workers=0",
     "trainer.log_every_n_steps=1",
 )
@@ -83,10 +85,11 @@ def test_export_and_checkpoint_are_the_same_editor(trained: Path) -> None:
 def test_gradients_of_two_ranks_are_those_of_one_process(tmp_path: Path, precision: str) -> None:
     """One step of plain gradient descent at rate 1 moves the weights by the gradient; the global batch is the same."""
     descent = (
+        "optimizer@algorithm.optimizer=adamw",
         "algorithm.optimizer._target_=torch.optim.SGD",
         "~algorithm.optimizer.fused",
         "~algorithm.optimizer.weight_decay",
-        "~algorithm.optimizer.betas",
+        "~algorithm.optimizer.adam_lr",
         "algorithm.optimizer.lr=1",
         "algorithm.scheduler=null",
         "trainer.gradient_clip_val=null",
@@ -130,6 +133,6 @@ def test_resume_continues_and_refuses_another_model(tmp_path: Path) -> None:
     second = train(tmp_path / "second", "trainer.max_steps=4", "data.batch_size=2", f"resume={last}")
     assert record(second)["steps"] == 4
     assert checkpoint.read(second / "checkpoints/last.ckpt")["ema_updates"] == 4
-    done = run(*LEAN, f"hydra.run.dir={tmp_path / 'third'}", f"resume={last}", "model.backbone.fold=2")
+    done = run(*LEAN, f"hydra.run.dir={tmp_path / 'third'}", f"resume={last}", "model.backbone.fold=4")
     assert done.returncode == 1
-    assert "backbone.fold is 4 in the checkpoint and 2 here" in done.stderr
+    assert "backbone.fold is 2 in the checkpoint and 4 here" in done.stderr
