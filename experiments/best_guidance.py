@@ -1,6 +1,6 @@
 """Print the scale of text guidance whose validation report has the best mean of following, preserving and quality.
 
-    python experiments/best_guidance.py RUN/guidance      (RUN/guidance/<scale>/evaluation/synthetic_validation/oracle/report.json)
+python experiments/best_guidance.py RUN/guidance      (RUN/guidance/<scale>/evaluation/synthetic_validation/oracle/report.json)
 """
 
 import json

@@ -1,6 +1,6 @@
 """Validation scores against steps of every run of laptop.sh, from their metrics.csv, as a picture.
 
-    python experiments/laptop_curves.py runs/laptop curves.png
+python experiments/laptop_curves.py runs/laptop curves.png
 """
 
 import csv

@@ -42,6 +42,11 @@ class TextTokens:
     tokens: Float[Tensor, "n l d"]
     mask: Bool[Tensor, "n l"]
 
+    def mean(self) -> Float[Tensor, "n d"]:
+        """The mean over each text's words, without its padding."""
+        weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
+        return (self.tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+
 
 @dataclass(frozen=True, eq=False)
 class RewardTokens:

@@ -8,13 +8,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.algorithms.uncertainty import Uncertainty, weighted_loss
 from src.batch import EditBatch
 from src.diffusion.guidance import condition_dropout
 from src.diffusion.process import Latent, noised
@@ -38,6 +38,13 @@ class Draws(NamedTuple):
     score: Float[Tensor, " b"]
     text: Float[Tensor, " b"]
     eps: Latent
+
+
+class Losses(NamedTuple):
+    """Equation 4's mean squared error, and the number whose gradient is followed."""
+
+    error: Float[Tensor, ""]
+    minimised: Float[Tensor, ""]
 
 
 def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
@@ -66,6 +73,8 @@ class Denoising(LightningModule):
         scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
         seed: of noise, times and dropout.
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are dropped with p each).
+        balanced: weigh every sample by how hard its time and instruction are known to be (uncertainty.py), so that small edits count as much as
+            those of the whole picture. Off in the paper.
     """
 
     def __init__(
@@ -75,6 +84,7 @@ class Denoising(LightningModule):
         seed: int,
         condition_dropout: float = 0.05,
         scheduler: Callable[..., LRScheduler] | None = None,
+        balanced: bool = False,
     ) -> None:
         super().__init__()
         self.editor = editor
@@ -82,9 +92,10 @@ class Denoising(LightningModule):
         self.build_scheduler = scheduler
         self.seed = seed
         self.condition_dropout = condition_dropout
+        self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
 
-    def loss(self, batch: EditBatch, draws: Draws) -> Float[Tensor, ""]:
-        """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, the mean over samples and latent entries."""
+    def losses(self, batch: EditBatch, draws: Draws) -> Losses:
+        """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, and what is minimised: the same, or balanced."""
         process, device = self.editor.process, batch.original.device
         with torch.no_grad():
             original = self.editor.backbone.encode_image(batch.original)
@@ -101,7 +112,11 @@ class Denoising(LightningModule):
             not_given=self._not_given(draws, device),
         )
         output = self.editor(x_t, t, condition)
-        return F.mse_loss(output.float(), process.target(x_0, eps, t).float())
+        errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
+        if self.uncertainty is None:
+            return Losses(errors.mean(), errors.mean())
+        sigma = process.marginal(t).sigma.to(device)
+        return Losses(errors.mean().detach(), weighted_loss(errors, self.uncertainty(sigma, condition.instruction.mean())))
 
     def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
         """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained for it."""
@@ -117,9 +132,9 @@ class Denoising(LightningModule):
         shape = self.editor.backbone.latent_shape(batch.original.shape[-2], batch.original.shape[-1])
         micro_step = batch_index % self.trainer.accumulate_grad_batches
         draws = draw(self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape)
-        loss = self.loss(batch, draws)
-        self.log("train/loss", loss, batch_size=samples)
-        return loss
+        losses = self.losses(batch, draws)
+        self.log("train/loss", losses.error, batch_size=samples)
+        return losses.minimised
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""

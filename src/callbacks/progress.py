@@ -55,7 +55,7 @@ class Progress(Callback):
         if self.bar is None and now - self.last_line < self.every_seconds and not last:
             return
         rate = self.samples / (now - self.start)
-        told = f"loss {float(outputs['loss']):.4f}  {rate:.0f} samples/s"
+        told = f"loss {float(trainer.callback_metrics['train/loss']):.4f}  {rate:.0f} samples/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=trainer.global_step, told=told)
             return

@@ -139,6 +139,5 @@ class RewardEncoder(nn.Module):
         assert text is not None  # checked in forward
         tokens, mask = text.tokens, text.mask
         if self.text_tokens == "pooled":
-            weight = mask.unsqueeze(-1).to(tokens.dtype)
-            tokens, mask = ((tokens * weight).sum(1, keepdim=True) / weight.sum(1, keepdim=True).clamp_min(1.0)), mask.any(1, keepdim=True)
+            tokens, mask = text.mean().unsqueeze(1), mask.any(1, keepdim=True)
         return tokens.reshape(batch, -1, self.width), mask.reshape(batch, -1)

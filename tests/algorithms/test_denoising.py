@@ -10,7 +10,7 @@ from src.algorithms.denoising import Denoising, draw
 from src.batch import EditBatch
 from src.callbacks.ema import EMA
 
-SHAPE = (48, 4, 4)
+SHAPE = (12, 8, 8)
 
 
 class GradientNorms(Callback):
@@ -69,7 +69,7 @@ def test_one_batch_is_learnt(batch: EditBatch) -> None:
 
     def level() -> float:
         with torch.no_grad():
-            return sum(module.loss(batch, draw(9, step, 0, range(3), SHAPE)).item() for step in range(20))
+            return sum(module.losses(batch, draw(9, step, 0, range(3), SHAPE)).error.item() for step in range(20))
 
     before = level()
     fit(module, batch, 150)

@@ -45,7 +45,7 @@ def output(model: Editor, batch: EditBatch, scores: torch.Tensor | None = None) 
 
 def loss(model: Editor, batch: EditBatch) -> torch.Tensor:
     module = Denoising(model, torch.optim.AdamW, seed=0)
-    return module.loss(batch, draw(0, 0, 0, range(3), model.backbone.latent_shape(16, 16)))
+    return module.losses(batch, draw(0, 0, 0, range(3), model.backbone.latent_shape(16, 16))).minimised
 
 
 def gradients(model: Editor, batch: EditBatch) -> dict[str, torch.Tensor | None]:
@@ -140,10 +140,10 @@ def one_process(tmp_path):
 def test_ddp_without_unused_parameters(integration: str, batch: EditBatch, one_process) -> None:
     module = Denoising(wake(editor(integration)), torch.optim.AdamW, seed=0)
     draws = draw(0, 0, 0, range(3), module.editor.backbone.latent_shape(16, 16))
-    module.forward = module.loss  # what DDP wraps
+    module.forward = module.losses  # what DDP wraps
     wrapped = DistributedDataParallel(module, find_unused_parameters=False)
     for _ in range(2):  # an unused parameter would raise at the second forward
-        wrapped(batch, draws).backward()
+        wrapped(batch, draws).minimised.backward()
 
 
 COMPILE = """

@@ -1,0 +1,43 @@
+"""How hard each denoising task is, learnt on the way, so that easy and hard ones count alike (Kendall 2018; Karras 2024, eq. 21, 22).
+
+A task is a time and an instruction. Redrawing a whole picture leaves a squared error hundreds of times that of recolouring one object; in a plain
+mean, the small edits would hardly be learnt. The weight depends on nothing but what the network is told, so what minimises each task's loss is
+unchanged.
+"""
+
+from typing import final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+FREQUENCIES = 8
+
+
+def weighted_loss(losses: Float[Tensor, " b"], log_variance: Float[Tensor, " b"]) -> Float[Tensor, ""]:
+    """Mean of loss / variance + log variance: each task's is least at log_variance = log(loss), where every gradient is relative to the loss."""
+    return (losses * torch.exp(-log_variance) + log_variance).mean()
+
+
+@final
+class Uncertainty(nn.Module):
+    """log variance as a function of noise level and instruction; 0 at first, which is the plain mean.
+
+    Args:
+        text_width: width of the instruction's tokens.
+        hidden: width of the one hidden layer.
+    """
+
+    def __init__(self, text_width: int, hidden: int = 64) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(text_width + 2 * FREQUENCIES, hidden)
+        self.log_variance = nn.Linear(hidden, 1)
+        nn.init.zeros_(self.log_variance.weight)
+        nn.init.zeros_(self.log_variance.bias)
+
+    def forward(self, sigma: Float[Tensor, " b"], instruction: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
+        """Log variance per sample, from the noise level sigma in [0, 1] and the instruction's mean token, which is not trained by it."""
+        angles = sigma.float().unsqueeze(1) * torch.exp2(torch.arange(FREQUENCIES, device=sigma.device))
+        features = torch.cat([instruction.detach().float(), angles.cos(), angles.sin()], 1)
+        with torch.autocast(sigma.device.type, enabled=False):
+            return self.log_variance(nn.functional.silu(self.hidden(features))).squeeze(1)
