@@ -24,9 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "error: packages could not be installed, see the end of $(VENV)/pip.log; is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
 
-demo: setup  ## train, evaluate and show a reward-conditioned editor (15 minutes on 2 cores)
-	@$(RUN) -m src.train +experiment=reward_synthetic hydra.run.dir=$(RUN_DIR)
-	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/editor benchmark=synthetic_edit judge=oracle targets=table6
+demo: setup  ## both stages of the paper, evaluation, table and picture (15 minutes on 2 cores)
+	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=2500 hydra.run.dir=$(RUN_DIR)/stage1
+	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=900 data.dataset.length=6000 \
+	  hydra.run.dir=$(RUN_DIR)/reward
+	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle targets=table6
 
 test: setup  ## all fast tests (what CI runs)
 	@$(RUN) -m pytest -n 2 --dist loadfile
