@@ -1,6 +1,7 @@
 """Kill -9 at any moment of a training, start again: the same weights, averages, optimiser state and metrics as without, bit for bit."""
 
 import json
+import os
 import random
 import signal
 import subprocess
@@ -145,6 +146,20 @@ def test_a_stopped_training_is_kept_to_its_last_step(tmp_path: Path, whole: Path
     assert errors == [f"error: stopped at step {steps} of 12; the same command with hydra.run.dir={folder} goes on"]
     trained(folder, "callbacks.checkpoint.every_n_train_steps=100")
     assert_same(whole, folder)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_to_the_whole_group_stops_a_training_with_workers_alike(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "run"
+    process = training(folder, "data.num_workers=1", "trainer.max_steps=500", "callbacks.checkpoint.every_n_train_steps=1000")
+    while not lines_in(folder / "metrics.csv", 5)():
+        assert process.process.is_alive(), process.log.read_text()[-2000:]
+        time.sleep(0.01)
+    assert process.process.pid is not None
+    os.killpg(process.process.pid, number)
+    assert process.ended() == 1
+    assert "goes on" in process.log.read_text().splitlines()[-1]
+    assert checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"] >= 4
 
 
 @pytest.mark.slow

@@ -56,5 +56,8 @@ class EditData(LightningDataModule):
 
 
 def leave_interrupts_to_the_training(worker: int) -> None:
-    """Ctrl-C reaches every process of a terminal; workers must live on until the training has finished its step."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """Ctrl-C, and SIGTERM from a scheduler, reach every process of a group; workers must live on until the training has finished its step. They end
+    with it: each looks every few seconds whether its parent is still there.
+    """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,11 +1,14 @@
-"""Flaws of quality, each estimated on its own against the scene's rendering: noise, blur, blocks, bands.
+"""Flaws of quality against the scene's own rendering: what was added to it (noise, blocks, bands) and what was lost from it (sharpness).
 
-Estimates are severities as degradations.py defines them (0 none, 1 full), so a score is 5 x (1 - the worst). They separate by statistics
-that the other flaws don't move: noise is what is left at the finest scale after fitting the reference to the picture, which blur can't hide;
-blur is the fit's slope, which noise doesn't bias; blocks are jumps at every eighth pixel only; bands are a staircase of values against values.
+No later flaw may hide an earlier one: blur, compression and bands all weaken noise in what is seen. So what was added is measured in two
+bands of detail, each divided by how much of that band the picture's blur lets through ("referred to the sharp picture"), and the stronger
+counts. Noise, blocks and bands are then told apart by the structure of what was added: jumps at every eighth pixel, a staircase of values
+against values, or neither. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -13,15 +16,45 @@ from jaxtyping import Bool, Float
 from src.synthetic import filters
 from src.synthetic.degradations import MAX_NOISE, MAX_STEP
 from src.synthetic.scene import Picture
+from src.synthetic.traces import Traces
 
 Grey = Float[np.ndarray, "h w"]
 Values = Float[np.ndarray, " n"]
+Mask = Bool[np.ndarray, "h w"]
 
 FINE, MIDDLE, FAR = 0.015, 0.06, 0.15
-"""Scales in picture widths: the two bands that blur is judged by, and what is too slow to count as structure."""
+"""Scales in picture widths: the two bands that detail is judged in, and what is too slow to count as structure."""
 
-QUIET = 12
-"""Noise is read from this block of 64, from the quietest: what was altered or replaced must not count as noise."""
+TILES = 8
+"""What was added is averaged over the quieter of this many tiles a side."""
+
+MIN_TILES = 4
+"""From fewer tiles nothing can be said."""
+
+QUIETER = 0.75
+"""Share of the tiles that is averaged: an edge out of place is not grain."""
+
+QUIETEST, SMALL_TILE = 0.35, 16
+"""The same of a background that is not known, whose own detail must not count; even noise has less there than all over, at 32 px by a third."""
+
+MOST_SMOOTHED = 1.0
+"""Grain is referred to what it was before a blur of at most so many pixels, at 32 px and in proportion."""
+
+GRAIN_SCALE = 0.06
+"""Standard deviation from which on more grain counts less than in proportion: bands and blocks are weaker than noise, and as ugly."""
+
+MIN_GRAIN = 0.012
+"""Grain up to this is none: rounding and mild compression."""
+
+HIDDEN = 0.5
+"""A flaw hides so much of another one's severity, as a share of its own."""
+
+BAND_SEVERITIES = 0.26 * 1.055 ** np.arange(26)
+SAME_BANDS, LEAST_STRANGE = 0.5, 0.02
+"""The least share of bands that must be there, and the root mean square of what was added from which on they are looked for."""
+
+LEAST_MOVED = 0.1
+"""A background out of place by less than this many pixels is in its place."""
 
 JPEG_PERIOD, MAX_JUMP, BLOCKS_SCALE = 8, 0.12, 0.03
 VALUE_BINS = 48
@@ -32,32 +65,204 @@ LEFT_SMALL = (1.0, 0.97, 0.91, 0.76, 0.61, 0.5, 0.4, 0.3, 0.23, 0.17, 0.123, 0.0
 LEFT_LARGE = (0.98, 0.88, 0.72, 0.49, 0.36, 0.275, 0.22, 0.18, 0.15, 0.123, 0.1, 0.083)
 
 
-def flaws(picture: Picture, reference: Picture, free: Bool[np.ndarray, "h w"]) -> Mapping[str, float]:
-    """The severity of each flaw of a picture, from 0.
+@dataclass(frozen=True)
+class Grain:
+    """Standard deviation of what was added, per channel of 0..1: as it is seen, and referred to the sharp picture."""
+
+    seen: float
+    referred: float
+
+
+@lru_cache(maxsize=512)
+def white_gains(size: int, width: float) -> tuple[float, float]:
+    """What the fine and the middle band keep of the standard deviation of white noise that is blurred by so many pixels (0: not)."""
+    near, far = filters.blur_matrix(size, FINE * size), filters.blur_matrix(size, MIDDLE * size)
+    blur = np.eye(size, dtype=np.float32) if width == 0 else filters.blur_matrix(size, width)
+
+    def energy(first: np.ndarray, second: np.ndarray) -> float:
+        # of an outer product of the two axes' matrices, as the mean square over pixels of the sum of squared weights
+        return float(np.vdot(first, second) / size) ** 2
+
+    whole, near, far = blur, near @ blur, far @ blur
+    fine = energy(whole, whole) - 2 * energy(whole, near) + energy(near, near)
+    middle = energy(near, near) - 2 * energy(near, far) + energy(far, far)
+    return float(np.sqrt(fine)), float(np.sqrt(middle))
+
+
+def grain(picture: Picture, reference: Picture, width: float, judged: Mask, known: float = 1.0) -> Grain:
+    """What was added to the reference.
 
     Args:
         picture: what is judged.
-        reference: the scene as it should look, as far as the edit was done.
-        free: where only background is seen.
+        reference: the scene as it should look through the picture's blur.
+        width: of that blur in pixels, 0 for none.
+        judged: where to look.
+        known: 0..1, how far what is there is the reference's; of another background only what the channels do not share is grain: noise is
+            independent in them, while a photograph's detail is mostly light and dark.
     """
-    seen, expected = picture @ filters.LUMINANCE, reference @ filters.LUMINANCE
-    grain = noise(seen, expected, free)
-    return {
-        "noise": grain / MAX_NOISE,
-        "blur": blur_severity(picture, reference, free),
-        "jpeg": max(0.0, blocks(seen) - max(0.0, blocks(expected)) - 0.1),
-        "banding": bands(picture[..., 1], reference[..., 1], free, grain) / MAX_STEP,
-    }
+    size = picture.shape[0]
+    # The least strangeness leaves edges out of place.
+    known = max(0.0, 5 * known - 4)
+    off = picture - reference
+    near, far = filters.blur(off, FINE * size), filters.blur(off, MIDDLE * size)
+    plain, blurred = white_gains(size, 0.0), white_gains(size, width)
+    tiles = tile_means(judged[..., None].astype(np.float32))[..., 0].ravel()
+    levels = []
+    for band in (off - near, near - far):
+        level = quieter(band * band, tiles, judged)
+        if known < 1:
+            apart = band[..., ::2] - band[..., 1:2]
+            level = known * level + (1 - known) * min(level, (1 + SMALL_TILE / size) * quieter(apart * apart, tiles, judged, QUIETEST) / 2)
+        levels.append(level**0.5)
+    # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise, blocks. Then what it was before counts.
+    smoothed = smoothing(size, levels[0] / max(levels[1], 1e-6))
+    middle = levels[1] / (known * white_gains(size, smoothed)[1] + (1 - known) * plain[1])
+    seen = max(levels[0] / plain[0], middle)
+    # A fine band that blur emptied says nothing.
+    referred = max(level / max(left, 0.3 * whole) for level, whole, left in zip(levels, plain, blurred, strict=True))
+    return Grain(seen, max(seen, referred))
 
 
-def blur_severity(picture: Picture, reference: Picture, free: Bool[np.ndarray, "h w"] | None = None) -> float:
-    """The severity of a blur, judged where the picture is sharpest of background, objects and the whole: a part that was altered is no blur.
+@lru_cache(maxsize=16)
+def smoothing_table(size: int) -> tuple[Values, Values]:
+    """Ratios of fine to middle detail of blurred white noise, ascending, with the blurs' widths in pixels."""
+    widths = np.arange(0.3, MOST_SMOOTHED, 0.02) * size / 32
+    ratios = np.array([fine / middle for fine, middle in (white_gains(size, round(float(width), 4)) for width in widths)])
+    return ratios[::-1].copy(), widths[::-1].copy()
 
-    0 if the reference has no fine detail that could be lost.
+
+def smoothing(size: int, ratio: float) -> float:
+    """Width in pixels of the blur that white noise of this ratio of fine to middle detail went through, 0 for none."""
+    ratios, widths = smoothing_table(size)
+    return 0.0 if ratio >= ratios[-1] else round(float(np.interp(ratio, ratios, widths)), 2)
+
+
+def tile_means(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "t t c"]:
+    """Means over TILES x TILES tiles."""
+    size = values.shape[0]
+    side = size // TILES
+    return values.reshape(TILES, side, TILES, side, -1).mean(axis=(1, 3))
+
+
+def quieter(energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask, share: float = QUIETER) -> float:
+    """Mean energy over the quieter tiles of those judged."""
+    per_tile = tile_means((energy.mean(axis=2) * judged)[..., None])[..., 0].ravel()
+    used = tiles > 0.4
+    if not used.any():
+        return 0.0
+    levels = np.sort(per_tile[used] / tiles[used])
+    return float(levels[: max(1, round(share * len(levels)))].mean())
+
+
+def grain_severity(referred: float) -> float:
+    """0 for none, 1 for full noise."""
+    return float(np.log1p(max(0.0, referred - MIN_GRAIN) / GRAIN_SCALE) / np.log1p((MAX_NOISE - MIN_GRAIN) / GRAIN_SCALE))
+
+
+def flaws(
+    picture: Picture, explained: Picture, sharp: Picture, traces: Traces, width: float, judged: Mask, solid: Mask, known: float, whole: bool
+) -> tuple[dict[str, float], Grain]:
+    """The severity of each flaw of a picture, from 0, and the grain in it.
+
+    What was added is called by one name, the one that its structure has; the others are 0.
+
+    Args:
+        picture: what is judged.
+        explained: the scene as far as it is recognised in the picture, through the picture's blur.
+        sharp: the same without blur, not coded.
+        traces: what the picture shows of its coding.
+        width: of the blur in pixels, 0 for none.
+        judged: where the scene is recognised.
+        solid: where things that are as they should be hide the background.
+        known: 0..1, how far the background is.
+        whole: whether sharpness may be judged by the whole picture too, since all that should be there is.
     """
+    explained = aligned(picture, explained, judged & ~solid)
+    found = grain(picture, explained, width, judged, known)
+    if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
+        sure = grain(picture, explained, width, solid)
+        found = Grain(min(found.seen, sure.seen), min(found.referred, sure.referred))
+    coded = traces.on(sharp)
+    blur = blur_severity(picture, coded, judged, found.seen, whole)
+    # What blur would hide counts as far as blur is there.
+    severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
+    named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
+    named["banding"] = hidden_bands(picture, explained, sharp, width, judged, known)
+    if severity > 0:
+        kind = structure(picture, coded, judged, found.seen)
+        named[kind] = max(named[kind], severity)
+    named = {**named, "jpeg": max(named["jpeg"], traces.jpeg), "banding": max(named["banding"], traces.banding)}
+    return {**named, "blur": blur}, found
+
+
+def total(severities: Mapping[str, float]) -> float:
+    """The severity of all flaws of a picture: the worst one's, raised by what the second hides of it."""
+    second, worst = sorted(severities.values())[-2:]
+    return worst + HIDDEN * second
+
+
+def aligned(picture: Picture, explained: Picture, judged: Mask) -> Picture:
+    """What should be seen, moved by the part of a pixel by which it is out of place where the background is judged: so little is no grain."""
+    down, right = np.zeros_like(explained), np.zeros_like(explained)
+    down[1:-1], right[:, 1:-1] = (explained[2:] - explained[:-2]) / 2, (explained[:, 2:] - explained[:, :-2]) / 2
+    slopes = np.stack((down[judged].ravel(), right[judged].ravel()))
+    ridge = 1e-4 * slopes.shape[1] * np.eye(2)
+    moved = np.linalg.solve(slopes @ slopes.T + ridge, slopes @ (picture - explained)[judged].ravel())
+    if np.abs(moved).max() < LEAST_MOVED:
+        return explained
+    a, b = np.clip(moved, -1, 1).astype(np.float32)
+    return explained + a * down + b * right
+
+
+def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float) -> float:
+    """Severity of bands under another flaw: that at which bands in the scene, blurred alike, explain best what was added to it; 0 if none does.
+
+    Only green is looked at. The less the background is `known`, the surer it must be.
+    """
+    size = picture.shape[0]
+    off = (picture - explained)[..., 1][judged]
+    off -= np.median(off)
+    strange = float(off @ off)
+    if strange < LEAST_STRANGE**2 * off.size:
+        return 0.0
+    severities = BAND_SEVERITIES[:, None, None]
+    green, steps = sharp[None, ..., 1], (MAX_STEP * severities).astype(np.float32)
+    added = np.clip((np.floor(green / steps) + np.float32(0.5)) * steps, 0, 1) - green
+    if width > 0:
+        blur = filters.blur_matrix(size, width)
+        added = blur @ added @ blur.T
+    added = added[:, judged]
+    added -= np.median(added, axis=1, keepdims=True)
+    energy, product = np.einsum("sn,sn->s", added, added) + np.float32(1e-6), added @ off
+    correlation = product / np.sqrt(energy * (strange + 1e-6))
+    best = int(correlation.argmax())
+    if product[best] < SAME_BANDS * energy[best] or energy[best] < 1e-4 * off.size:
+        return 0.0
+    # Bands are all over the picture; a thing that is not as it should be has colours like theirs in one place.
+    typical = float(np.median(np.abs(added[best])))
+    if typical < LEAST_STRANGE / 2 or float(np.median(np.abs(off))) < SAME_BANDS * typical:
+        return 0.0
+    least = 0.35 * known + 0.6 * (1 - known)
+    return float(BAND_SEVERITIES[best]) * min(1.0, max(0.0, (float(correlation[best]) - least) / 0.15))
+
+
+def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:
+    """What the grain is: "jpeg" if it jumps at every eighth pixel, "banding" if values follow a staircase, else "noise"."""
+    if blocks((picture - expected) @ filters.LUMINANCE) > 0.25:
+        return "jpeg"
+    return "banding" if bands(picture[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
+
+
+def blur_severity(picture: Picture, reference: Picture, judged: Mask, grainy: float, whole: bool = True) -> float:
+    """The severity of a blur, judged where the picture is sharpest of the places judged and the whole: a part that was altered is no blur.
+
+    0 if the reference has no fine detail that could be lost. `grainy` is the standard deviation of noise in a channel.
+    """
+    # Lightness keeps 0.67 of independent noise in three channels.
+    noise = [0.67 * grainy * gain for gain in white_gains(picture.shape[0], 0.0)]
     seen, expected = bands_of(picture @ filters.LUMINANCE), bands_of(reference @ filters.LUMINANCE)
-    parts = [slice(None)] if free is None else [slice(None), free, ~free]
-    left = [share for part in parts if (share := sharpness([band[part] for band in seen], [band[part] for band in expected])) is not None]
+    parts = [slice(None), judged] if whole else [judged]
+    left = [share for part in parts if (share := sharpness([band[part] for band in seen], [band[part] for band in expected], noise)) is not None]
     if not left:
         return 0.0
     small = min(1.0, max(0.0, 64 / picture.shape[0] - 1))
@@ -65,43 +270,24 @@ def blur_severity(picture: Picture, reference: Picture, free: Bool[np.ndarray, "
     return float(np.interp(max(left), curve[::-1], SEVERITIES[::-1]))
 
 
-def finest(grey: Grey) -> Float[np.ndarray, "h-1 w-1"]:
-    """What changes from pixel to pixel along both diagonals; the noise in it is as strong as in the picture."""
-    vertical = grey[1:] - grey[:-1]
-    return (vertical[:, 1:] - vertical[:, :-1]) * np.float32(0.5)
+def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: Sequence[float]) -> float | None:
+    """How much of the fine band is left compared with the middle one, 0..1: a change of contrast is no blur. None for a part without detail.
 
-
-def noise(seen: Grey, expected: Grey, free: Bool[np.ndarray, "h w"]) -> float:
-    """Standard deviation of noise in a channel: from the quieter blocks of what the reference does not explain.
-
-    Where the background is not the expected one, its texture is not explained either; then only what exceeds the expected texture is noise.
+    By slopes against what is expected, which noise doesn't bias; where something else is seen than expected, by the strength of the two bands.
+    `noise` is its standard deviation in them.
     """
-    fine, wanted = finest(seen), finest(expected)
-    slope = np.float32(np.vdot(fine, wanted) / (np.vdot(wanted, wanted) + 1e-6))
-    unexplained = quiet_level(fine - slope * wanted)
-    known = recognised(bands_of(seen)[1][free], bands_of(expected)[1][free])
-    excess = max(0.0, quiet_level(fine) ** 2 - quiet_level(wanted) ** 2) ** 0.5
-    quiet = known * unexplained + (1 - known) * min(unexplained, excess)
-    # 1.25 turns a mean deviation into a standard one, 0.67 is what lightness keeps of independent noise in three channels, and the last
-    # factor (fitted) makes up for reading a quiet block, which is the quieter the fewer pixels it has.
-    return max(0.0, 1.25 * quiet / 0.67 - 0.006) * (1.15 + 14 / seen.shape[0])
-
-
-def quiet_level(fine: Grey) -> float:
-    """Mean deviation in one of the quieter of 64 blocks."""
-    side = fine.shape[0] // 8
-    cut = np.abs(fine[: 8 * side, : 8 * side]).reshape(8, side, 8, side).mean(axis=(1, 3))
-    return float(np.sort(cut.ravel())[QUIET])
-
-
-def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float | None:
-    """How much of the fine band is left compared with the middle one, 0..1: a change of contrast is no blur. None for a part without detail."""
-    energy = float(np.vdot(expected[0], expected[0]))
+    energy, wider = float(np.vdot(expected[0], expected[0])), float(np.vdot(expected[1], expected[1])) + 1e-6
     if energy <= 1e-4 * expected[0].size:
         return None
-    fine = float(np.vdot(seen[0], expected[0])) / energy
-    middle = float(np.vdot(seen[1], expected[1])) / (float(np.vdot(expected[1], expected[1])) + 1e-6)
-    return min(1.0, max(0.0, fine / max(middle, 0.3)))
+    product, strong = float(np.vdot(seen[1], expected[1])), float(np.vdot(seen[1], seen[1])) + 1e-6
+    own = max(strong - noise[1] ** 2 * seen[1].size, 0.15 * strong)
+    fine, middle = float(np.vdot(seen[0], expected[0])) / energy, product / wider
+    left = fine / max(middle, 0.3)
+    strangeness = min(1.0, max(0.0, 2 - 3.5 * product / (own * wider) ** 0.5))
+    if strangeness > 0:
+        detail = max(0.0, float(np.vdot(seen[0], seen[0])) - 1.2 * noise[0] ** 2 * seen[0].size)
+        left = max(left, strangeness * (detail / own / (energy / wider)) ** 0.5)
+    return min(1.0, max(0.0, left))
 
 
 def likeness(picture: Picture, reference: Picture, width: float) -> float:
@@ -133,26 +319,12 @@ def blocks(grey: Grey) -> float:
     return excess / BLOCKS_SCALE
 
 
-def bands(seen: Grey, expected: Grey, free: Bool[np.ndarray, "h w"], grain: float) -> float:
-    """Distance between grey levels if values were rounded to a few: the staircase of seen values against expected ones.
-
-    Only the background is looked at, since objects have few values anyway. As far as it is not the expected one, its own levels are counted,
-    and compared with those of the expected one (a poster has few).
-    """
-    wanted, got = expected[free], seen[free]
+def bands(seen: Grey, expected: Grey, judged: Mask, grain: float) -> float:
+    """Distance between grey levels if values were rounded to a few: the staircase of seen values against expected ones."""
+    wanted, got = expected[judged], seen[judged]
     if wanted.size < 64:
         return 0.0
-    known = recognised(got, wanted)
-    return known * staircase(got, wanted, grain) + (1 - known) * max(0.0, level_distance(got) - level_distance(wanted))
-
-
-def level_distance(got: Values) -> float:
-    """Distance between grey levels if a few of them hold nearly all pixels, else 0."""
-    share = np.bincount((got * 255).astype(np.int64).clip(0, 255), minlength=256) / got.size
-    levels = np.flatnonzero(share > 0.02)
-    if len(levels) < 2 or share[levels].sum() < 0.9:
-        return 0.0
-    return float(levels[-1] - levels[0]) / (len(levels) - 1) / 255
+    return staircase(got, wanted, grain)
 
 
 def staircase(got: Values, wanted: Values, grain: float) -> float:
@@ -178,10 +350,3 @@ def staircase(got: Values, wanted: Values, grain: float) -> float:
     steps = max(0.0, float(weight @ rest**2) - sampling)
     explained = steps / max(float(error.var()) - grain**2, 1e-5)
     return float(np.sqrt(12 * steps)) * min(1.0, max(0.0, (explained - 0.25) / 0.25))
-
-
-def recognised(got: Values, wanted: Values) -> float:
-    """0 for another background, 1 for the same one with whatever noise: by correlation, where there is anything to correlate."""
-    first, second = got - got.mean(), wanted - wanted.mean()
-    norm = float(np.sqrt(np.vdot(first, first) * np.vdot(second, second)))
-    return 1.0 if norm < 1e-4 * got.size else min(1.0, max(0.0, (float(np.vdot(first, second)) / norm - 0.4) / 0.3))
