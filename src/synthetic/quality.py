@@ -1,11 +1,14 @@
-"""Flaws of quality, each estimated on its own against the scene's rendering: noise, blur, blocks, bands.
+"""Flaws of quality against the scene's own rendering: what was added to it (noise, blocks, bands) and what was lost from it (sharpness).
 
-Estimates are severities as degradations.py defines them (0 none, 1 full), so a score is 5 x (1 - the worst). They separate by statistics
-that the other flaws don't move: noise is what is left at the finest scale after fitting the reference to the picture, which blur can't hide;
-blur is the fit's slope, which noise doesn't bias; blocks are jumps at every eighth pixel only; bands are a staircase of values against values.
+No later flaw may hide an earlier one: blur, compression and bands all weaken noise in what is seen. So what was added is measured in two
+bands of detail, each divided by how much of that band the picture's blur lets through ("referred to the sharp picture"), and the stronger
+counts. Noise, blocks and bands are then told apart by the structure of what was added: jumps at every eighth pixel, a staircase of values
+against values, or neither. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,12 +19,22 @@ from src.synthetic.scene import Picture
 
 Grey = Float[np.ndarray, "h w"]
 Values = Float[np.ndarray, " n"]
+Mask = Bool[np.ndarray, "h w"]
 
 FINE, MIDDLE, FAR = 0.015, 0.06, 0.15
-"""Scales in picture widths: the two bands that blur is judged by, and what is too slow to count as structure."""
+"""Scales in picture widths: the two bands that detail is judged in, and what is too slow to count as structure."""
 
-QUIET = 12
-"""Noise is read from this block of 64, from the quietest: what was altered or replaced must not count as noise."""
+TILES = 8
+"""What was added is averaged over the quieter of this many tiles a side."""
+
+QUIETER = 0.75
+"""Share of the tiles that is averaged: an edge out of place is not grain."""
+
+GRAIN_SCALE = 0.06
+"""Standard deviation from which on more grain counts less than in proportion: bands and blocks are weaker than noise, and as ugly."""
+
+MIN_GRAIN = 0.012
+"""Grain up to this is none: rounding and mild compression."""
 
 JPEG_PERIOD, MAX_JUMP, BLOCKS_SCALE = 8, 0.12, 0.03
 VALUE_BINS = 48
@@ -32,31 +45,114 @@ LEFT_SMALL = (1.0, 0.97, 0.91, 0.76, 0.61, 0.5, 0.4, 0.3, 0.23, 0.17, 0.123, 0.0
 LEFT_LARGE = (0.98, 0.88, 0.72, 0.49, 0.36, 0.275, 0.22, 0.18, 0.15, 0.123, 0.1, 0.083)
 
 
-def flaws(picture: Picture, reference: Picture, free: Bool[np.ndarray, "h w"]) -> Mapping[str, float]:
-    """The severity of each flaw of a picture, from 0.
+@dataclass(frozen=True)
+class Grain:
+    """Standard deviation of what was added, per channel of 0..1: as it is seen, and referred to the sharp picture."""
+
+    seen: float
+    referred: float
+
+
+@lru_cache(maxsize=512)
+def white_gains(size: int, width: float) -> tuple[float, float]:
+    """What the fine and the middle band keep of the standard deviation of white noise that is blurred by so many pixels (0: not)."""
+    near, far = filters.blur_matrix(size, FINE * size), filters.blur_matrix(size, MIDDLE * size)
+    blur = np.eye(size, dtype=np.float32) if width == 0 else filters.blur_matrix(size, width)
+
+    def energy(first: np.ndarray, second: np.ndarray) -> float:
+        # of an outer product of the two axes' matrices, as the mean square over pixels of the sum of squared weights
+        return float(np.vdot(first, second) / size) ** 2
+
+    whole, near, far = blur, near @ blur, far @ blur
+    fine = energy(whole, whole) - 2 * energy(whole, near) + energy(near, near)
+    middle = energy(near, near) - 2 * energy(near, far) + energy(far, far)
+    return float(np.sqrt(fine)), float(np.sqrt(middle))
+
+
+def grain(picture: Picture, reference: Picture, width: float, judged: Mask, known: float = 1.0) -> Grain:
+    """What was added to the reference.
 
     Args:
         picture: what is judged.
-        reference: the scene as it should look, as far as the edit was done.
-        free: where only background is seen.
+        reference: the scene as it should look through the picture's blur.
+        width: of that blur in pixels, 0 for none.
+        judged: where to look.
+        known: 0..1, how far what is there is the reference's; of another background only what the channels do not share is grain: noise is
+            independent in them, while a photograph's detail is mostly light and dark.
     """
-    seen, expected = picture @ filters.LUMINANCE, reference @ filters.LUMINANCE
-    grain = noise(seen, expected, free)
-    return {
-        "noise": grain / MAX_NOISE,
-        "blur": blur_severity(picture, reference, free),
-        "jpeg": max(0.0, blocks(seen) - max(0.0, blocks(expected)) - 0.1),
-        "banding": bands(picture[..., 1], reference[..., 1], free, grain) / MAX_STEP,
-    }
+    size = picture.shape[0]
+    off = picture - reference
+    near, far = filters.blur(off, FINE * size), filters.blur(off, MIDDLE * size)
+    plain, blurred = white_gains(size, 0.0), white_gains(size, width)
+    tiles = tile_means(judged[..., None].astype(np.float32))[..., 0].ravel()
+    seen = referred = 0.0
+    for band, whole, left in zip((off - near, near - far), plain, blurred, strict=True):
+        level = quieter(band * band, tiles, judged)
+        if known < 1:
+            apart = band[..., ::2] - band[..., 1:2]
+            level = known * level + (1 - known) * min(level, quieter(apart * apart, tiles, judged) / 2)
+        seen = max(seen, level**0.5 / whole)
+        # A fine band that blur emptied says nothing.
+        referred = max(referred, level**0.5 / max(left, 0.3 * whole))
+    return Grain(seen, referred)
 
 
-def blur_severity(picture: Picture, reference: Picture, free: Bool[np.ndarray, "h w"] | None = None) -> float:
-    """The severity of a blur, judged where the picture is sharpest of background, objects and the whole: a part that was altered is no blur.
+def tile_means(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "t t c"]:
+    """Means over TILES x TILES tiles."""
+    size = values.shape[0]
+    side = size // TILES
+    return values.reshape(TILES, side, TILES, side, -1).mean(axis=(1, 3))
+
+
+def quieter(energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask) -> float:
+    """Mean energy over the quieter tiles of those judged."""
+    per_tile = tile_means((energy.mean(axis=2) * judged)[..., None])[..., 0].ravel()
+    used = tiles > 0.4
+    if not used.any():
+        return 0.0
+    levels = np.sort(per_tile[used] / tiles[used])
+    return float(levels[: max(1, round(QUIETER * len(levels)))].mean())
+
+
+def grain_severity(referred: float) -> float:
+    """0 for none, 1 for full noise."""
+    return float(np.log1p(max(0.0, referred - MIN_GRAIN) / GRAIN_SCALE) / np.log1p((MAX_NOISE - MIN_GRAIN) / GRAIN_SCALE))
+
+
+def flaws(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float) -> tuple[dict[str, float], Grain]:
+    """The severity of each flaw of a picture, from 0, and the grain in it.
+
+    What was added is called by one name, the one that its structure has; the others are 0.
+
+    Args:
+        picture: what is judged.
+        explained: the scene as far as it is recognised in the picture, through the picture's blur.
+        sharp: the same without blur.
+        width: of the blur in pixels, 0 for none.
+        judged: where the scene is recognised.
+        known: 0..1, how far the background is.
+    """
+    found = grain(picture, explained, width, judged, known)
+    severity = grain_severity(found.referred)
+    named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
+    named[structure(picture, sharp, judged, found.seen) if severity > 0 else "noise"] = severity
+    return {**named, "blur": blur_severity(picture, sharp, judged)}, found
+
+
+def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:
+    """What the grain is: "jpeg" if it jumps at every eighth pixel, "banding" if values follow a staircase, else "noise"."""
+    if blocks((picture - expected) @ filters.LUMINANCE) > 0.25:
+        return "jpeg"
+    return "banding" if bands(picture[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
+
+
+def blur_severity(picture: Picture, reference: Picture, judged: Mask | None = None) -> float:
+    """The severity of a blur, judged where the picture is sharpest of the places judged and the whole: a part that was altered is no blur.
 
     0 if the reference has no fine detail that could be lost.
     """
     seen, expected = bands_of(picture @ filters.LUMINANCE), bands_of(reference @ filters.LUMINANCE)
-    parts = [slice(None)] if free is None else [slice(None), free, ~free]
+    parts = [slice(None)] if judged is None else [slice(None), judged]
     left = [share for part in parts if (share := sharpness([band[part] for band in seen], [band[part] for band in expected])) is not None]
     if not left:
         return 0.0
@@ -64,34 +160,6 @@ def blur_severity(picture: Picture, reference: Picture, free: Bool[np.ndarray, "
     curve = [small * few + (1 - small) * many for few, many in zip(LEFT_SMALL, LEFT_LARGE, strict=True)]
     return float(np.interp(max(left), curve[::-1], SEVERITIES[::-1]))
 
-
-def finest(grey: Grey) -> Float[np.ndarray, "h-1 w-1"]:
-    """What changes from pixel to pixel along both diagonals; the noise in it is as strong as in the picture."""
-    vertical = grey[1:] - grey[:-1]
-    return (vertical[:, 1:] - vertical[:, :-1]) * np.float32(0.5)
-
-
-def noise(seen: Grey, expected: Grey, free: Bool[np.ndarray, "h w"]) -> float:
-    """Standard deviation of noise in a channel: from the quieter blocks of what the reference does not explain.
-
-    Where the background is not the expected one, its texture is not explained either; then only what exceeds the expected texture is noise.
-    """
-    fine, wanted = finest(seen), finest(expected)
-    slope = np.float32(np.vdot(fine, wanted) / (np.vdot(wanted, wanted) + 1e-6))
-    unexplained = quiet_level(fine - slope * wanted)
-    known = recognised(bands_of(seen)[1][free], bands_of(expected)[1][free])
-    excess = max(0.0, quiet_level(fine) ** 2 - quiet_level(wanted) ** 2) ** 0.5
-    quiet = known * unexplained + (1 - known) * min(unexplained, excess)
-    # 1.25 turns a mean deviation into a standard one, 0.67 is what lightness keeps of independent noise in three channels, and the last
-    # factor (fitted) makes up for reading a quiet block, which is the quieter the fewer pixels it has.
-    return max(0.0, 1.25 * quiet / 0.67 - 0.006) * (1.15 + 14 / seen.shape[0])
-
-
-def quiet_level(fine: Grey) -> float:
-    """Mean deviation in one of the quieter of 64 blocks."""
-    side = fine.shape[0] // 8
-    cut = np.abs(fine[: 8 * side, : 8 * side]).reshape(8, side, 8, side).mean(axis=(1, 3))
-    return float(np.sort(cut.ravel())[QUIET])
 
 
 def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float | None:
@@ -133,26 +201,12 @@ def blocks(grey: Grey) -> float:
     return excess / BLOCKS_SCALE
 
 
-def bands(seen: Grey, expected: Grey, free: Bool[np.ndarray, "h w"], grain: float) -> float:
-    """Distance between grey levels if values were rounded to a few: the staircase of seen values against expected ones.
-
-    Only the background is looked at, since objects have few values anyway. As far as it is not the expected one, its own levels are counted,
-    and compared with those of the expected one (a poster has few).
-    """
-    wanted, got = expected[free], seen[free]
+def bands(seen: Grey, expected: Grey, judged: Mask, grain: float) -> float:
+    """Distance between grey levels if values were rounded to a few: the staircase of seen values against expected ones."""
+    wanted, got = expected[judged], seen[judged]
     if wanted.size < 64:
         return 0.0
-    known = recognised(got, wanted)
-    return known * staircase(got, wanted, grain) + (1 - known) * max(0.0, level_distance(got) - level_distance(wanted))
-
-
-def level_distance(got: Values) -> float:
-    """Distance between grey levels if a few of them hold nearly all pixels, else 0."""
-    share = np.bincount((got * 255).astype(np.int64).clip(0, 255), minlength=256) / got.size
-    levels = np.flatnonzero(share > 0.02)
-    if len(levels) < 2 or share[levels].sum() < 0.9:
-        return 0.0
-    return float(levels[-1] - levels[0]) / (len(levels) - 1) / 255
+    return staircase(got, wanted, grain)
 
 
 def staircase(got: Values, wanted: Values, grain: float) -> float:
@@ -178,10 +232,3 @@ def staircase(got: Values, wanted: Values, grain: float) -> float:
     steps = max(0.0, float(weight @ rest**2) - sampling)
     explained = steps / max(float(error.var()) - grain**2, 1e-5)
     return float(np.sqrt(12 * steps)) * min(1.0, max(0.0, (explained - 0.25) / 0.25))
-
-
-def recognised(got: Values, wanted: Values) -> float:
-    """0 for another background, 1 for the same one with whatever noise: by correlation, where there is anything to correlate."""
-    first, second = got - got.mean(), wanted - wanted.mean()
-    norm = float(np.sqrt(np.vdot(first, first) * np.vdot(second, second)))
-    return 1.0 if norm < 1e-4 * got.size else min(1.0, max(0.0, (float(np.vdot(first, second)) / norm - 0.4) / 0.3))
