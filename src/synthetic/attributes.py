@@ -20,8 +20,14 @@ CELLS = 4
 TOLERANCE = 0.02
 """Differences of descriptions up to this are none: rounding, mild compression, averaged noise."""
 
-CONTRAST_SHARE, MIN_CONTRAST = 0.9, 0.1
+CONTRAST_SHARE, MIN_CONTRAST = 0.9, 0.15
 """An object is lost when it differs by this share of how it stands out from what is behind it, or of the least that counts."""
+
+UNSURE = 3 * 0.03**2
+"""Squared distances of descriptions that differ by less than this are equal: the benefit of the doubt."""
+
+SURE = 1.5
+"""How many times its root mean square noise may add to a difference that counts as none."""
 
 TEXTURED = ("striped", "dotted", "checkered")
 
@@ -52,6 +58,11 @@ def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray
         weights = covered * ((cell[:, None] == index // CELLS) & (cell[None, :] == index % CELLS))
         if weights.sum() > 0.3 * (side / CELLS) ** 2:
             rows.append(weights / weights.sum())
+    if len(shapes) > 1:
+        # Of two shapes, only where just one of them is tells which is there.
+        covers = [shape_coverage(shape, radius, size) for shape in shapes]
+        alone = [np.maximum(cover - np.max([each for each in covers if each is not cover], axis=0), 0) for cover in covers]
+        rows = [cover / cover.sum() for cover in alone if cover.sum() > 0.5]
     rows = [row / np.sqrt(len(rows)) for row in rows]
     inside = shape_coverage("circle", 0.8 * radius, size)
     inside = np.pad(inside, half - inside.shape[0] // 2) * np.min([shape_coverage(shape, radius, size) for shape in shapes], axis=0)
@@ -79,8 +90,8 @@ def distance(first: Description, second: Description, noise: float = 0.0) -> flo
 
 
 def noise_of(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
-    """What independent noise of this standard deviation adds to a distance of descriptions."""
-    return noise * float(np.sqrt(np.vdot(weights, weights)))
+    """What noise of this standard deviation may add to a distance of descriptions: more than independent noise does, since blocks and bands are not."""
+    return SURE * noise * float(np.sqrt(np.vdot(weights, weights)))
 
 
 def thing_similarity(thing: Thing, picture: Picture, reference: Picture, bare: Picture, noise: float) -> Similarity | None:
@@ -91,7 +102,7 @@ def thing_similarity(thing: Thing, picture: Picture, reference: Picture, bare: P
     shapes = (thing.shape,)
     seen, wanted, gone = (describe(each, thing, shapes) for each in (picture, reference, bare))
     contrast = distance(wanted, gone)
-    if contrast < MIN_CONTRAST / 2:
+    if contrast < 0.05:
         return None
     floor = noise_of(basis(shapes, thing.radius, picture.shape[0]), noise)
     off = max(0.0, distance(seen, wanted, floor) - TOLERANCE)
@@ -142,6 +153,9 @@ def recognise(thing: Thing, picture: Picture, bare: Picture) -> Look:
     off = known_things(thing.shape, thing.radius, size) + weights @ (patch.through * behind).reshape(-1, 3) - seen
     misses = np.einsum("nkc,nkc->n", off, off)
     colour, texture = divmod(int(misses.argmin()), len(TEXTURES))
+    own = list(COLOURS).index(thing.colour) * len(TEXTURES) + TEXTURES.index(thing.texture)
+    if misses[own] < misses.min() + UNSURE:
+        colour, texture = divmod(own, len(TEXTURES))
     return Look(bool(misses.min() < float(((gone - seen) ** 2).sum())), tuple(COLOURS)[colour], TEXTURES[texture])
 
 
@@ -155,7 +169,7 @@ def recognise_shape(thing: Thing, picture: Picture, bare: Picture) -> str:
     for shape in SHAPES:
         patch = thing_patch(shape, thing.colour, thing.texture, thing.radius, size)
         misses[shape] = float(((weights @ (patch.through * behind + patch.colour).reshape(-1, 3) - seen) ** 2).sum())
-    return min(misses, key=lambda each: misses[each])
+    return thing.shape if misses[thing.shape] < min(misses.values()) + UNSURE else min(misses, key=lambda each: misses[each])
 
 
 def is_gone(thing: Thing, picture: Picture, there: Picture, bare: Picture) -> bool:

@@ -70,6 +70,16 @@ def on_background(facts: Facts, difference: Picture) -> Facts:
     )
 
 
+def shift_facts(facts: Facts, shift: tuple[int, int]) -> Facts:
+    """The same facts with the photograph shifted by so many pixels (down, to the right) behind the objects; what enters comes from the far side."""
+    bare = np.roll(facts.bare_before, shift, axis=(0, 1))
+    difference = bare - facts.bare_before
+    shifted, look = on_background(facts, difference), facts.edit.after.look
+    if look is None:
+        return shifted
+    return replace(shifted, exact=filters.apply(look, shifted.original), bare_after=filters.apply(look, bare))
+
+
 def blend(first: np.ndarray, second: np.ndarray, share: float) -> np.ndarray:
     """From the first (0) to the second (1)."""
     return first if share == 0 else second if share == 1 else first + np.float32(share) * (second - first)

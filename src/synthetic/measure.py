@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
-from src.synthetic import language, quality
+from src.synthetic import filters, language, quality
 from src.synthetic.attributes import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, Similarity, is_gone, is_there, recognise, recognise_shape, things_alike
 from src.synthetic.edits import Edit
-from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, facts_of, on_background
+from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, facts_of, on_background, shift_facts
 from src.synthetic.progress import progress, share_done
 from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, block_means, box, to_picture
 from src.synthetic.surroundings import (
@@ -44,8 +44,14 @@ NOTICED = 0.8
 SAME_PLACE = 0.5
 """A background is recognised as the same one, and a thing under a look as present, above this share."""
 
+LOST = 0.7
+"""Below this share a kept thing is not what it should be, so that its quality can't be judged by what it should be."""
+
 VISIBLE = 0.4
 """Severity from which on a flaw of quality is plainly seen."""
+
+FAR_SHIFT = 0.13
+"""A background shifted by this many picture widths is not in its place at all."""
 
 EXPLAINED = 0.05
 """Root mean square up to which a picture is explained by original and right answer, so that no other look is thought of."""
@@ -71,33 +77,29 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     picture = to_picture(edited)
     scene, edit, size = facts.scene, facts.edit, picture.shape[0]
     whole = edit.type in ("global", "style")
-    width, blocks = blur_of(facts, picture), block_means(picture)
+    blocks, free = block_means(picture), background_blocks(scene, edit, size)
+    free_pixels = np.kron(free, np.ones((size // BLOCKS,) * 2, dtype=bool))
+    everywhere = np.ones((size, size), dtype=bool)
+    # Noise is first read wherever anything is seen, from what the channels do not share, which needs no scene to compare with.
+    rough = quality.grain(picture, facts.original, 0.0, everywhere, known=0.0).seen
+    facts, shift = found_shifted(facts, picture, blocks, free, free_pixels, rough * BLOCKS / size)
+    width = blur_of(facts, picture, free_pixels, rough)
     like = facts if width == 0 else blur_facts(facts, width)
     before, after = block_means(like.original), block_means(like.exact)
-    free = background_blocks(scene, edit, size)
-    free_pixels = np.kron(free, np.ones((size // BLOCKS,) * 2, dtype=bool))
     done = share_done(like, picture, blocks, before, after, free)
-    reference, bare, sharp = blend(like.original, like.exact, done), blend(like.bare_before, like.bare_after, done), blend(facts.original, facts.exact, done)
-    expected = blend(before, after, done)
-    # Noise is first read wherever anything is seen, from what the channels do not share, which needs no scene to compare with.
-    everywhere = np.ones((size, size), dtype=bool)
-    rough = quality.grain(picture, reference, width, everywhere, known=0.0).seen * BLOCKS / size
-    look = None
+    if edit.type == "background" and isinstance(scene.backdrop, PhotoBackdrop):
+        # Whatever colours it got, the old background is gone as far as its structure is.
+        left, there = (quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels] for each in (picture, like.original))
+        done = 1 - ramp(float(np.vdot(left, there)) / (float(np.vdot(there, there)) + 1e-4 * there.size), 0.03, 0.97)
+    reference, bare = blend(like.original, like.exact, done), blend(like.bare_before, like.bare_after, done)
+    expected, sharp, look = blend(before, after, done), blend(facts.original, facts.exact, done), None
     off = blocks - expected
-    if float(np.vdot(off, off)) / off.size > EXPLAINED**2 + rough**2:
-        look = best_look(facts, picture, reference, width, rough * size / BLOCKS)
+    if float(np.vdot(off, off)) / off.size > EXPLAINED**2 + (rough * BLOCKS / size) ** 2:
+        look = best_look(facts, picture, reference, width, rough)
         if look is not None:
             reference, sharp = through_look(look, facts.original, width), through_look(look, facts.original, 0.0)
             bare, expected = through_look(look, facts.bare_before, width), block_means(reference)
-    known = background_known(blocks, expected, free, rough)
-    shift = (0, 0)
-    if known < 1 and look is None and edit.type != "background" and isinstance(scene.backdrop, PhotoBackdrop):
-        shift = displacement(facts, picture, free_pixels.astype(np.float32))
-    if shift != (0, 0):
-        like = on_background(like, np.roll(like.bare_before, shift, axis=(0, 1)) - like.bare_before)
-        facts_sharp = on_background(facts, np.roll(facts.bare_before, shift, axis=(0, 1)) - facts.bare_before)
-        reference, bare, sharp = blend(like.original, like.exact, done), blend(like.bare_before, like.bare_after, done), blend(facts_sharp.original, facts_sharp.exact, done)
-        known = background_known(blocks, block_means(reference), free, rough)
+    known = background_known(blocks, expected, free, rough * BLOCKS / size)
     seen_grain = quality.grain(picture, reference, width, everywhere, known).seen
     noise = seen_grain * BLOCKS / size
     judged = reference
@@ -105,6 +107,8 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         matrix, offset = colour_map(expected, blocks)
         reference, bare, expected = reference @ matrix + offset, bare @ matrix + offset, expected @ matrix + offset
     background = [] if edit.type == "background" else [background_similarity(blocks[free], expected[free], noise)]
+    if shift != (0, 0):
+        background.append(Similarity(1 - ramp(max(abs(step) for step in shift) / size, 0, FAR_SHIFT), "shifted"))
     # A colour cast is a flaw of the background's colours and counts once, there. Whether it is one is seen from the objects: under a cast,
     # they look right when it is taken back; beside another background, they look right as they are.
     views = [picture]
@@ -125,12 +129,12 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     assert best is not None
     _, corrected, things, behind, reference_here, bare_here = best
     parts = (*background, *things)
-    recognised = ramp(max((part.share for part in parts), default=1.0), 0.2, 0.5)
-    recognised *= ramp(likeness_of_scene(blocks, (before, after, expected), noise), 0.2, 0.45)
+    likeness = likeness_of_scene(blocks, (before, after, expected), noise)
+    recognised = max(ramp(max((part.share for part in parts), default=1.0), 0.2, 0.5), ramp(likeness, 0.45, 0.75)) * ramp(likeness, 0.2, 0.45)
     following = recognised * progress(behind, corrected, blocks, before, after, free, seen_grain)
     preserving = recognised * combine([part.share for part in background], [part.share for part in things]) if parts else recognised
     mask = judged_places(facts, free_pixels, things)
-    flaws, _ = quality.flaws(corrected, judged if whole or look is not None else reference_here, sharp, width, mask, known)
+    flaws, _ = quality.flaws(corrected, judged if whole or look is not None else reference_here, sharp, width, mask, known, all(thing.share > LOST for thing in things))
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
     sharpness = float(1 - min(1.0, flaws[worst_flaw]))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
@@ -150,6 +154,20 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     )
 
 
+def found_shifted(
+    facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float
+) -> tuple[Facts, tuple[int, int]]:
+    """The facts with the photograph where it is found in the picture, and by how many pixels (down, to the right) that is from its place."""
+    if facts.edit.type == "background" or not isinstance(facts.scene.backdrop, PhotoBackdrop):
+        return facts, (0, 0)
+    before, after = block_means(facts.original), block_means(facts.exact)
+    done = share_done(facts, picture, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
+    if background_known(blocks, blend(before, after, done), free, noise) == 1:
+        return facts, (0, 0)
+    shift = displacement(picture, blend(facts.bare_before, facts.bare_after, done), free_pixels.astype(np.float32))
+    return (facts, shift) if shift == (0, 0) else (shift_facts(facts, shift), shift)
+
+
 def ramp(value: float, low: float, high: float) -> float:
     """0 up to `low`, 1 from `high` on, straight between."""
     return min(1.0, max(0.0, (value - low) / (high - low)))
@@ -167,7 +185,7 @@ def judged_places(facts: Facts, free: np.ndarray, things: list[Similarity]) -> n
     size = free.shape[0]
     judged = np.ones_like(free)
     edited = [thing for thing in (facts.edit.target, facts.edit.result) if thing is not None]
-    lost = {thing.name for thing in things if thing.share < 0.7}
+    lost = {thing.name for thing in things if thing.share < LOST}
     edited += [thing for thing in facts.edit.kept(facts.scene) if f"the {thing.colour} {thing.shape}" in lost]
     for thing in edited:
         rows, columns = box(thing.x, thing.y, thing.radius, size)

@@ -7,7 +7,7 @@ from src.synthetic.attributes import TOLERANCE, Description, basis, describe, di
 from src.synthetic.facts import Blocks, Facts, Mask
 from src.synthetic.scene import BLOCKS, Picture
 
-ASIDE = 1.5
+ASIDE = 2.2
 """How much more it counts to leave the way from the original to the right answer than not to go all of it."""
 
 

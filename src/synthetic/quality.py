@@ -30,11 +30,17 @@ TILES = 8
 QUIETER = 0.75
 """Share of the tiles that is averaged: an edge out of place is not grain."""
 
+MOST_SMOOTHED = 1.0
+"""Grain is referred to what it was before a blur of at most so many pixels, at 32 px and in proportion."""
+
 GRAIN_SCALE = 0.06
 """Standard deviation from which on more grain counts less than in proportion: bands and blocks are weaker than noise, and as ugly."""
 
 MIN_GRAIN = 0.012
 """Grain up to this is none: rounding and mild compression."""
+
+MAX_LEVELS, BAND_GRAIN = 16, 0.15
+"""Bands are recognised by at most so many levels; the grain that goes with a distance between them (measured: about as a uniform error has)."""
 
 JPEG_PERIOD, MAX_JUMP, BLOCKS_SCALE = 8, 0.12, 0.03
 VALUE_BINS = 48
@@ -85,16 +91,34 @@ def grain(picture: Picture, reference: Picture, width: float, judged: Mask, know
     near, far = filters.blur(off, FINE * size), filters.blur(off, MIDDLE * size)
     plain, blurred = white_gains(size, 0.0), white_gains(size, width)
     tiles = tile_means(judged[..., None].astype(np.float32))[..., 0].ravel()
-    seen = referred = 0.0
-    for band, whole, left in zip((off - near, near - far), plain, blurred, strict=True):
+    levels = []
+    for band in (off - near, near - far):
         level = quieter(band * band, tiles, judged)
         if known < 1:
             apart = band[..., ::2] - band[..., 1:2]
             level = known * level + (1 - known) * min(level, quieter(apart * apart, tiles, judged) / 2)
-        seen = max(seen, level**0.5 / whole)
-        # A fine band that blur emptied says nothing.
-        referred = max(referred, level**0.5 / max(left, 0.3 * whole))
-    return Grain(seen, referred)
+        levels.append(level**0.5)
+    # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise, blocks. Then what it was before counts.
+    smoothed = smoothing(size, levels[0] / max(levels[1], 1e-6))
+    middle = levels[1] / (known * white_gains(size, smoothed)[1] + (1 - known) * plain[1])
+    seen = max(levels[0] / plain[0], middle)
+    # A fine band that blur emptied says nothing.
+    referred = max(level / max(left, 0.3 * whole) for level, whole, left in zip(levels, plain, blurred, strict=True))
+    return Grain(seen, max(seen, referred))
+
+
+@lru_cache(maxsize=16)
+def smoothing_table(size: int) -> tuple[Values, Values]:
+    """Ratios of fine to middle detail of blurred white noise, ascending, with the blurs' widths in pixels."""
+    widths = np.arange(0.3, MOST_SMOOTHED, 0.02) * size / 32
+    ratios = np.array([fine / middle for fine, middle in (white_gains(size, round(float(width), 4)) for width in widths)])
+    return ratios[::-1].copy(), widths[::-1].copy()
+
+
+def smoothing(size: int, ratio: float) -> float:
+    """Width in pixels of the blur that white noise of this ratio of fine to middle detail went through, 0 for none."""
+    ratios, widths = smoothing_table(size)
+    return 0.0 if ratio >= ratios[-1] else round(float(np.interp(ratio, ratios, widths)), 2)
 
 
 def tile_means(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "t t c"]:
@@ -119,7 +143,7 @@ def grain_severity(referred: float) -> float:
     return float(np.log1p(max(0.0, referred - MIN_GRAIN) / GRAIN_SCALE) / np.log1p((MAX_NOISE - MIN_GRAIN) / GRAIN_SCALE))
 
 
-def flaws(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float) -> tuple[dict[str, float], Grain]:
+def flaws(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float, whole: bool) -> tuple[dict[str, float], Grain]:
     """The severity of each flaw of a picture, from 0, and the grain in it.
 
     What was added is called by one name, the one that its structure has; the others are 0.
@@ -131,12 +155,29 @@ def flaws(picture: Picture, explained: Picture, sharp: Picture, width: float, ju
         width: of the blur in pixels, 0 for none.
         judged: where the scene is recognised.
         known: 0..1, how far the background is.
+        whole: whether sharpness may be judged by the whole picture too, since all that should be there is.
     """
     found = grain(picture, explained, width, judged, known)
     severity = grain_severity(found.referred)
-    named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
-    named[structure(picture, sharp, judged, found.seen) if severity > 0 else "noise"] = severity
-    return {**named, "blur": blur_severity(picture, sharp, judged)}, found
+    named = {"noise": 0.0, "jpeg": 0.0, "banding": level_severity(picture, sharp)}
+    if severity > 0:
+        kind = structure(picture, sharp, judged, found.seen)
+        named[kind] = max(named[kind], severity)
+    return {**named, "blur": blur_severity(picture, sharp, judged, found.seen, whole)}, found
+
+
+def level_severity(picture: Picture, expected: Picture) -> float:
+    """Severity of bands by the few grey levels that are left, which shows where bands are so wide that nothing of the scene's detail is left.
+
+    0 if the scene has few levels itself.
+    """
+    steps = []
+    for each in (picture[..., 1], expected[..., 1]):
+        share = np.bincount((each * 255 + 0.5).astype(np.int64).clip(0, 255).ravel(), minlength=256) / each.size
+        levels = np.flatnonzero(share > 0.004)
+        few = 2 <= len(levels) <= MAX_LEVELS and share[levels].sum() > 0.97
+        steps.append(float(levels[-1] - levels[0]) / (len(levels) - 1) / 255 if few else 0.0)
+    return grain_severity(BAND_GRAIN * steps[0]) if steps[1] == 0 else 0.0
 
 
 def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:
@@ -146,14 +187,16 @@ def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) ->
     return "banding" if bands(picture[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
 
 
-def blur_severity(picture: Picture, reference: Picture, judged: Mask | None = None) -> float:
+def blur_severity(picture: Picture, reference: Picture, judged: Mask, grainy: float, whole: bool = True) -> float:
     """The severity of a blur, judged where the picture is sharpest of the places judged and the whole: a part that was altered is no blur.
 
-    0 if the reference has no fine detail that could be lost.
+    0 if the reference has no fine detail that could be lost. `grainy` is the standard deviation of noise in a channel.
     """
+    # Lightness keeps 0.67 of independent noise in three channels.
+    noise = [0.67 * grainy * gain for gain in white_gains(picture.shape[0], 0.0)]
     seen, expected = bands_of(picture @ filters.LUMINANCE), bands_of(reference @ filters.LUMINANCE)
-    parts = [slice(None)] if judged is None else [slice(None), judged]
-    left = [share for part in parts if (share := sharpness([band[part] for band in seen], [band[part] for band in expected])) is not None]
+    parts = [slice(None), judged] if whole else [judged]
+    left = [share for part in parts if (share := sharpness([band[part] for band in seen], [band[part] for band in expected], noise)) is not None]
     if not left:
         return 0.0
     small = min(1.0, max(0.0, 64 / picture.shape[0] - 1))
@@ -162,14 +205,24 @@ def blur_severity(picture: Picture, reference: Picture, judged: Mask | None = No
 
 
 
-def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray]) -> float | None:
-    """How much of the fine band is left compared with the middle one, 0..1: a change of contrast is no blur. None for a part without detail."""
-    energy = float(np.vdot(expected[0], expected[0]))
+def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: Sequence[float]) -> float | None:
+    """How much of the fine band is left compared with the middle one, 0..1: a change of contrast is no blur. None for a part without detail.
+
+    By slopes against what is expected, which noise doesn't bias; where something else is seen than expected, by the strength of the two bands.
+    `noise` is its standard deviation in them.
+    """
+    energy, wider = float(np.vdot(expected[0], expected[0])), float(np.vdot(expected[1], expected[1])) + 1e-6
     if energy <= 1e-4 * expected[0].size:
         return None
-    fine = float(np.vdot(seen[0], expected[0])) / energy
-    middle = float(np.vdot(seen[1], expected[1])) / (float(np.vdot(expected[1], expected[1])) + 1e-6)
-    return min(1.0, max(0.0, fine / max(middle, 0.3)))
+    product, strong = float(np.vdot(seen[1], expected[1])), float(np.vdot(seen[1], seen[1])) + 1e-6
+    own = max(strong - noise[1] ** 2 * seen[1].size, 0.15 * strong)
+    fine, middle = float(np.vdot(seen[0], expected[0])) / energy, product / wider
+    left = fine / max(middle, 0.3)
+    strangeness = min(1.0, max(0.0, 2 - 3.5 * product / (own * wider) ** 0.5))
+    if strangeness > 0:
+        detail = max(0.0, float(np.vdot(seen[0], seen[0])) - 1.2 * noise[0] ** 2 * seen[0].size)
+        left = max(left, strangeness * (detail / own / (energy / wider)) ** 0.5)
+    return min(1.0, max(0.0, left))
 
 
 def likeness(picture: Picture, reference: Picture, width: float) -> float:

@@ -42,13 +42,13 @@ SPREAD = 0.1
 """Scale, in picture widths, over which a difference of the background is carried on behind the objects."""
 
 
-def blur_of(facts: Facts, picture: Picture) -> float:
+def blur_of(facts: Facts, picture: Picture, free: np.ndarray, noise: float) -> float:
     """Standard deviation in pixels of the blur that explains the picture best, 0 if it is sharp.
 
     What should be seen is blurred alike before it is compared, so that blur is a matter of quality and not of following or preserving.
     """
     references = (facts.original, facts.exact)
-    if min(quality.blur_severity(picture, reference) for reference in references) < 0.05:
+    if min(quality.blur_severity(picture, reference, free, noise) for reference in references) < 0.05:
         return 0.0
     size = picture.shape[0]
     likeness = {
@@ -162,13 +162,13 @@ def best_look(facts: Facts, picture: Picture, expected: Picture, width: float, n
     return found if least[found] < min(limit, 0.01) else None
 
 
-def displacement(facts: Facts, picture: Picture, free: Float[np.ndarray, "h w"]) -> tuple[int, int]:
-    """By how many pixels, down and to the right, the original's photograph is shifted in a picture; (0, 0) if it is recognised nowhere else.
+def displacement(picture: Picture, bare_picture: Picture, free: Float[np.ndarray, "h w"]) -> tuple[int, int]:
+    """By how many pixels, down and to the right, a bare background is shifted in a picture; (0, 0) if it is recognised nowhere else.
 
-    The best place is where the free background correlates best with the bare one, by Fourier transforms.
+    The best place is where the free background correlates best with it, by Fourier transforms.
     """
     size = picture.shape[0]
-    seen, bare = picture @ filters.LUMINANCE, facts.bare_before @ filters.LUMINANCE
+    seen, bare = picture @ filters.LUMINANCE, bare_picture @ filters.LUMINANCE
     seen = (seen - float((seen * free).sum() / free.sum())) * free
     bare = bare - bare.mean()
     reach = int(np.ceil(REACH * size))
