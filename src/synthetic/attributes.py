@@ -90,7 +90,7 @@ def distance(first: Description, second: Description, noise: float = 0.0) -> flo
 
 
 def noise_of(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
-    """What noise of this standard deviation may add to a distance of descriptions: more than independent noise does, since blocks and bands are not."""
+    """What noise of this standard deviation may add to a distance of descriptions: blocks and bands are not independent."""
     return SURE * noise * float(np.sqrt(np.vdot(weights, weights)))
 
 

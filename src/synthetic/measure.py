@@ -17,11 +17,11 @@ import numpy as np
 
 from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
 from src.synthetic import filters, language, quality
-from src.synthetic.attributes import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, Similarity, is_gone, is_there, recognise, recognise_shape, things_alike
+from src.synthetic.attributes import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, Similarity, is_gone, is_there, recognise, things_alike
 from src.synthetic.edits import Edit
 from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, facts_of, on_background, shift_facts
 from src.synthetic.progress import progress, share_done
-from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, block_means, box, to_picture
+from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, Scene, block_means, box, to_picture
 from src.synthetic.surroundings import (
     alike,
     background_similarity,
@@ -36,7 +36,7 @@ from src.synthetic.surroundings import (
     uncast,
 )
 
-__all__ = ["Facts", "Measurement", "facts_of", "measure"]
+__all__ = ["CONTRAST_SHARE", "MIN_CONTRAST", "TOLERANCE", "Facts", "Measurement", "background_similarity", "combine", "facts_of", "measure"]
 
 NOTICED = 0.8
 """Feedback names a failure below this share."""
@@ -108,7 +108,7 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         reference, bare, expected = reference @ matrix + offset, bare @ matrix + offset, expected @ matrix + offset
     background = [] if edit.type == "background" else [background_similarity(blocks[free], expected[free], noise)]
     if shift != (0, 0):
-        background.append(Similarity(1 - ramp(max(abs(step) for step in shift) / size, 0, FAR_SHIFT), "shifted"))
+        background.append(Similarity(1 - ramp(max(abs(step) for step in shift) / size, 0.0, FAR_SHIFT), "shifted"))
     # A colour cast is a flaw of the background's colours and counts once, there. Whether it is one is seen from the objects: under a cast,
     # they look right when it is taken back; beside another background, they look right as they are.
     views = [picture]
@@ -117,7 +117,7 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     best = None
     for view in reversed(views):
         behind = like
-        if not whole and edit.type != "background" and look is None:
+        if not whole and look is None:
             behind = on_background(like, behind_objects(view - reference, free_pixels.astype(np.float32)))
             reference_here, bare_here = blend(behind.original, behind.exact, done), blend(behind.bare_before, behind.bare_after, done)
         else:
@@ -134,7 +134,17 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     following = recognised * progress(behind, corrected, blocks, before, after, free, seen_grain)
     preserving = recognised * combine([part.share for part in background], [part.share for part in things]) if parts else recognised
     mask = judged_places(facts, free_pixels, things)
-    flaws, _ = quality.flaws(corrected, judged if whole or look is not None else reference_here, sharp, width, mask, known, all(thing.share > LOST for thing in things))
+    solid = like.through_after.mean(axis=2) < 0.05
+    flaws, _ = quality.flaws(
+        corrected,
+        judged if whole or look is not None else reference_here,
+        sharp,
+        width,
+        mask,
+        solid & mask,
+        known,
+        all(thing.share > LOST for thing in things),
+    )
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
     sharpness = float(1 - min(1.0, flaws[worst_flaw]))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
@@ -154,9 +164,7 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     )
 
 
-def found_shifted(
-    facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float
-) -> tuple[Facts, tuple[int, int]]:
+def found_shifted(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float) -> tuple[Facts, tuple[int, int]]:
     """The facts with the photograph where it is found in the picture, and by how many pixels (down, to the right) that is from its place."""
     if facts.edit.type == "background" or not isinstance(facts.scene.backdrop, PhotoBackdrop):
         return facts, (0, 0)
@@ -212,7 +220,7 @@ def follows(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, look: st
     return result is None or is_there(result, picture, facts.bare_after)
 
 
-def preserves(edit: Edit, scene, picture: Picture, bare: Picture, parts: tuple[Similarity, ...], by_share: bool) -> bool:
+def preserves(edit: Edit, scene: Scene, picture: Picture, bare: Picture, parts: tuple[Similarity, ...], by_share: bool) -> bool:
     """Whether every kept thing is recognised with its own colour and texture, and the background as the same one."""
     if by_share:
         return all(part.share > SAME_PLACE for part in parts)

@@ -27,6 +27,9 @@ FINE, MIDDLE, FAR = 0.015, 0.06, 0.15
 TILES = 8
 """What was added is averaged over the quieter of this many tiles a side."""
 
+MIN_TILES = 4
+"""From fewer tiles nothing can be said."""
+
 QUIETER = 0.75
 """Share of the tiles that is averaged: an edge out of place is not grain."""
 
@@ -143,7 +146,9 @@ def grain_severity(referred: float) -> float:
     return float(np.log1p(max(0.0, referred - MIN_GRAIN) / GRAIN_SCALE) / np.log1p((MAX_NOISE - MIN_GRAIN) / GRAIN_SCALE))
 
 
-def flaws(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float, whole: bool) -> tuple[dict[str, float], Grain]:
+def flaws(
+    picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, solid: Mask, known: float, whole: bool
+) -> tuple[dict[str, float], Grain]:
     """The severity of each flaw of a picture, from 0, and the grain in it.
 
     What was added is called by one name, the one that its structure has; the others are 0.
@@ -154,10 +159,14 @@ def flaws(picture: Picture, explained: Picture, sharp: Picture, width: float, ju
         sharp: the same without blur.
         width: of the blur in pixels, 0 for none.
         judged: where the scene is recognised.
+        solid: where things that are as they should be hide the background.
         known: 0..1, how far the background is.
         whole: whether sharpness may be judged by the whole picture too, since all that should be there is.
     """
     found = grain(picture, explained, width, judged, known)
+    if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
+        sure = grain(picture, explained, width, solid)
+        found = Grain(min(found.seen, sure.seen), min(found.referred, sure.referred))
     severity = grain_severity(found.referred)
     named = {"noise": 0.0, "jpeg": 0.0, "banding": level_severity(picture, sharp)}
     if severity > 0:
@@ -202,7 +211,6 @@ def blur_severity(picture: Picture, reference: Picture, judged: Mask, grainy: fl
     small = min(1.0, max(0.0, 64 / picture.shape[0] - 1))
     curve = [small * few + (1 - small) * many for few, many in zip(LEFT_SMALL, LEFT_LARGE, strict=True)]
     return float(np.interp(max(left), curve[::-1], SEVERITIES[::-1]))
-
 
 
 def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: Sequence[float]) -> float | None:
