@@ -19,8 +19,17 @@ from PIL import Image as Pillow
 
 from src.records import Image
 from src.synthetic import filters, language
-from src.synthetic.corruptions import MAX_LONE_SEVERITY, Corruption, Flaw, corrupt, following_kinds, preserving_kinds, sample_following
-from src.synthetic.corruptions import sample_preserving, shifted
+from src.synthetic.corruptions import (
+    MAX_LONE_SEVERITY,
+    Corruption,
+    Flaw,
+    corrupt,
+    following_kinds,
+    preserving_kinds,
+    sample_following,
+    sample_preserving,
+    shifted,
+)
 from src.synthetic.coupling import PERSPECTIVE, UNAVOIDABLE, coupled
 from src.synthetic.degradations import QUALITY_FLAWS, degrade
 from src.synthetic.edits import EDIT_TYPES
