@@ -12,27 +12,27 @@ from src.records import Feedback
 
 @dataclass(frozen=True, eq=False)
 class EditBatch:
-    """Rewarded triplets, stacked.
+    """Triplets, stacked, with their rewards if they have been rated.
 
     Attributes:
         ids: the triplets' ids.
         original, edited: (b, 3, h, w), in [-1, 1].
         instructions: one text per sample.
-        scores: (b, 3), in [0, 5], order following, preserving, quality.
-        feedback: three texts per sample, "None" where nothing failed.
+        scores: (b, 3), in [0, 5], order following, preserving, quality; None if nobody rated the triplets.
+        feedback: three texts per sample, "None" where nothing failed; None if nobody rated the triplets.
     """
 
     ids: Sequence[str]
     original: Float[Tensor, "b 3 h w"]
     edited: Float[Tensor, "b 3 h w"]
     instructions: Sequence[str]
-    scores: Float[Tensor, "b 3"]
-    feedback: Sequence[Feedback]
+    scores: Float[Tensor, "b 3"] | None
+    feedback: Sequence[Feedback] | None
 
     def to(self, device: torch.device) -> "EditBatch":
         """The same batch on another device (Lightning calls this)."""
-        move = {name: getattr(self, name).to(device, non_blocking=True) for name in ("original", "edited", "scores")}
-        return replace(self, **move)
+        tensors = {"original": self.original, "edited": self.edited, "scores": self.scores}
+        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items() if tensor is not None})
 
 
 @dataclass(frozen=True, eq=False)

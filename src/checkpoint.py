@@ -6,6 +6,7 @@ A checkpoint is Lightning's .ckpt with three entries of ours: `editor_config` (t
 
 import hashlib
 import pickle
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -13,14 +14,21 @@ from typing import Any, Literal
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from src.editor import Editor
+from src.files import not_written, replacing, write_atomically
+
+CONFIG = "editor_config"
+"""Under this name the weights' file of an export carries the text of its config.yaml."""
 
 TRUSTED = ("src.", "torch.", "diffusers.", "transformers.")
 """A config that comes with a checkpoint may only build objects from these packages."""
+
+REWARD_MODULES = ("reward_encoder.", "integration.")
+"""What an editor with reward conditioning has besides its backbone."""
 
 
 def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
@@ -65,13 +73,18 @@ def _read_export(folder: Path) -> dict[str, Any]:
     for file in (config, weights):
         if not file.exists():
             raise FileNotFoundError(f"{folder} is not an exported editor: {file.name} is missing")
-    described = OmegaConf.to_container(OmegaConf.load(config))
-    if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
-        raise ValueError(f"{config} doesn't describe an editor: editor_config and picture_size are needed")
     try:
-        tensors = load_file(weights)
+        with safe_open(weights, framework="pt") as opened:
+            carried = (opened.metadata() or {}).get(CONFIG)
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{weights} can't be read, it may be truncated ({error})") from error
+    text = config.read_text()
+    if carried is not None and carried != text:
+        print(f"warning: {config} is not the config that {weights.name} was saved with, which is used instead", file=sys.stderr)
+    described = OmegaConf.to_container(OmegaConf.create(carried or text))
+    if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
+        raise ValueError(f"{config} doesn't describe an editor: editor_config and picture_size are needed")
     return {"editor_config": described["editor_config"], "picture_size": described["picture_size"], "ema": tensors}
 
 
@@ -113,6 +126,19 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     editor.load_state_dict(dict(tensors))
 
 
+def start_from(editor: Editor, path: Path) -> None:
+    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage.
+
+    Reward modules that the other one lacks keep their fresh weights; everything else must be there and fit.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: truncated, or the weights of another configuration.
+    """
+    fresh = {name: value for name, value in editor.state_dict().items() if name.startswith(REWARD_MODULES)}
+    fill(editor, fresh | read(path)["ema"], str(path))
+
+
 def config_differences(saved: str, present: str) -> list[str]:
     """Entries in which two model configs differ, as "key: saved value, present value"."""
     one, other = _flat(OmegaConf.to_container(OmegaConf.create(saved))), _flat(OmegaConf.to_container(OmegaConf.create(present)))
@@ -134,14 +160,35 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
     return {name: value for key, child in items for name, value in _flat(child, f"{prefix}.{key}" if prefix else key).items()}
 
 
+def write(path: Path, saved: Mapping[str, Any]) -> None:
+    """Write what Lightning and the callbacks want saved; a kill or a full disk while doing so leaves the checkpoint before.
+
+    Raises:
+        NotWrittenError: the disk is full.
+    """
+    with replacing(path) as partial:
+        try:
+            torch.save(dict(saved), partial)
+        except RuntimeError as error:  # what torch's writer makes of a full disk
+            raise not_written(path, error) from error
+
+
 def export(folder: Path, config: str, picture_size: tuple[int, int], tensors: Mapping[str, Tensor]) -> None:
-    """Write an export; the weights are complete before the config that announces them."""
-    folder.mkdir(parents=True, exist_ok=True)
-    temporary = folder / "model.safetensors.tmp"
-    save_file({name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}, temporary)
-    temporary.replace(folder / "model.safetensors")
-    described = {"editor_config": config, "picture_size": list(picture_size)}
-    (folder / "config.yaml").write_text(OmegaConf.to_yaml(described))
+    """Write an export. The weights' file carries the config as well, so that it alone decides: whoever reads between the two renames, or after a kill
+    there, finds config and weights of the same export.
+
+    Raises:
+        NotWrittenError: the disk is full.
+    """
+    described = OmegaConf.to_yaml({"editor_config": config, "picture_size": list(picture_size)})
+    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    weights = folder / "model.safetensors"
+    with replacing(weights) as partial:
+        try:
+            save_file(whole, partial, metadata={CONFIG: described})
+        except SafetensorError as error:
+            raise not_written(weights, error) from error
+    write_atomically(folder / "config.yaml", described)
 
 
 def content_hash(path: Path) -> str:

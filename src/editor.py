@@ -58,8 +58,8 @@ class Editor(nn.Module):
         self,
         original_latent: Latent,
         instructions: Sequence[str],
-        scores: Float[Tensor, "b 3"],
-        feedback: Sequence[Feedback],
+        scores: Float[Tensor, "b 3"] | None,
+        feedback: Sequence[Feedback] | None,
         dropped: Dropped | None = None,
         not_given: Bool[Tensor, "b signals"] | None = None,
     ) -> Condition:
@@ -68,10 +68,13 @@ class Editor(nn.Module):
         Args:
             original_latent: from `backbone.encode_image`.
             instructions: one text per sample.
-            scores: in [0, 5].
+            scores: in [0, 5]; None, as feedback, only for an editor without reward conditioning.
             feedback: three texts per sample.
             dropped: samples that lose their instruction or image (training only).
             not_given: samples and signals whose reward is withheld.
+
+        Raises:
+            ValueError: no scores or no feedback for an editor with reward conditioning.
         """
         if dropped is not None:
             instructions = [NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, dropped.text.tolist(), strict=True)]
@@ -79,10 +82,14 @@ class Editor(nn.Module):
         instruction = self.backbone.encode_text(instructions)
         return Condition(original_latent, instruction, reward=self._reward(scores, feedback, not_given))
 
-    def _reward(self, scores: Float[Tensor, "b 3"], feedback: Sequence[Feedback], not_given: Bool[Tensor, "b signals"] | None) -> RewardTokens | None:
+    def _reward(
+        self, scores: Float[Tensor, "b 3"] | None, feedback: Sequence[Feedback] | None, not_given: Bool[Tensor, "b signals"] | None
+    ) -> RewardTokens | None:
         """c_R, or None for an editor without reward conditioning."""
         if self.reward_encoder is None:
             return None
+        if scores is None or feedback is None:
+            raise ValueError("this editor is conditioned on rewards and the triplets are unrated: say annotator=noisy, or model/integration=none")
         text = None
         if self.reward_encoder.uses_text:
             windows = self.reward_encoder.layout(feedback)
@@ -127,7 +134,7 @@ class Editor(nn.Module):
             return torch.stack([weight * part for weight, part in zip(weights.values(), parts, strict=True)]).sum(0)
 
         latent = sampler.sample(denoise, self.process, seeds, shape, originals.device)
-        return self.backbone.decode(latent)
+        return self.backbone.decode(latent, original_latent)
 
     def _branch(
         self,

@@ -24,8 +24,9 @@ from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
 from src.evaluation.judging import judge_row
 from src.evaluation.ranks import Ranks, device_of, join_ranks, leave_ranks
-from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_table, write_report
+from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_comparisons, terminal_table, write_report
 from src.evaluation.targets import Target
+from src.files import remove_leftovers
 from src.judges.judge import Judge
 from src.records import Case
 
@@ -43,6 +44,8 @@ def main(cfg: DictConfig) -> None:
     judge: Judge = instantiate(cfg.judge)
     cases = benchmark.cases()[: cfg.limit]
     folder = run / "evaluation" / benchmark.name
+    for part in (folder, folder / judge.name):
+        remove_leftovers(part)
 
     ranks = join_ranks()
     try:
@@ -123,20 +126,20 @@ def generate(cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequenc
         generations.append(generation)
     ranks.wait()
 
-    open_rows = [(target, generation, edits.missing_edits(generation, cases)) for target, generation in zip(targets, generations, strict=True)]
+    rows = zip(targets, generations, strict=True)
+    open_rows = [(target, generation, edits.open_batches(generation, cases, cfg.batch_size)) for target, generation in rows]
     # nobody may look for what is missing while another already adds to it
     ranks.wait()
     if "generate" not in cfg.steps:
-        lacking = [f"{generation.name} {len(missing)}" for _, generation, missing in open_rows if missing]
+        lacking = [f"{generation.name} {len(edits.missing_edits(generation, cases))}" for _, generation, batches in open_rows if batches]
         if lacking:
             raise FileNotFoundError(f"edits are missing below {folder} ({', '.join(lacking)}); add generate to steps")
-    elif any(missing for _, _, missing in open_rows):
+    elif any(batches for _, _, batches in open_rows):
         device = device_of(cfg.device)
         editor = checkpoint.load_editor(path, cfg.weights).to(device)
         edits.check_resolutions(editor, cases)
-        for target, generation, missing in open_rows:
-            share = missing[ranks.rank :: ranks.world]
-            edits.make_edits(generation, share, target, benchmark, editor, sampler, cfg.seed, cfg.batch_size, device)
+        for target, generation, batches in open_rows:
+            edits.make_edits(generation, batches[ranks.rank :: ranks.world], target, benchmark, editor, sampler, cfg.seed, device)
     ranks.wait()
     return generations
 
@@ -186,7 +189,11 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     shown = sorted((found for found in edits.generations_in(folder) if found.name in known), key=lambda found: row_order(found.name))
     write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge)
     # in a log file the table is as wide as it needs to be
-    Console(width=None if sys.stdout.isatty() else 160).print(terminal_table(whole))
+    console = Console(width=None if sys.stdout.isatty() else 160)
+    console.print(terminal_table(whole))
+    compared = terminal_comparisons(whole)
+    if compared is not None:
+        console.print(compared)
     print(where / "report.md")
     print(where / "gallery.png")
 

@@ -23,21 +23,29 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import seed_everything
 
+from src.files import NotWrittenError
+
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRACEBACK = "MULTI_REWARD_TRACEBACK"
 # Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody else's run.
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HYDRA_FULL_ERROR")
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
 
+
+class Stopped(Exception):  # noqa: N818  # nothing went wrong
+    """A user ended a task, which says how to go on."""
+
+
 Task = Callable[[DictConfig], None]
 
 
 def cpu_precision() -> str:
-    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 matrices in hardware; elsewhere bf16 is emulated,
-    and several times slower than fp32. Available to configs as `${cpu_precision:}`.
+    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 numbers in hardware (AMX or AVX-512); elsewhere
+    bf16 is emulated, and several times slower than fp32. Available to configs as `${cpu_precision:}`.
     """
     information = Path("/proc/cpuinfo")
-    return "bf16-mixed" if information.exists() and "amx_bf16" in information.read_text() else "32-true"
+    features = set(information.read_text().split()) if information.exists() else set()
+    return "bf16-mixed" if features & {"amx_bf16", "avx512_bf16"} else "32-true"
 
 
 OmegaConf.register_new_resolver("cpu_precision", cpu_precision, replace=True)
@@ -68,7 +76,7 @@ def entry_point(task: Task, config_name: str) -> None:
         if errors:
             raise errors[0]
     except KeyboardInterrupt:
-        fail("interrupted; what was written so far is kept")
+        fail("interrupted; what was written so far is kept, the same command goes on")
     except Exception as error:  # noqa: BLE001  # the one place where every error becomes one line
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
@@ -90,7 +98,8 @@ def one_line(error: BaseException) -> str:
         error = error.__cause__
     message = " ".join(str(error).split()) or type(error).__name__
     # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
-    return message if isinstance(error, ValueError | FileNotFoundError | HydraException) else f"{type(error).__name__}: {message}"
+    complete = isinstance(error, ValueError | FileNotFoundError | NotWrittenError | Stopped | HydraException)
+    return message if complete else f"{type(error).__name__}: {message}"
 
 
 def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:

@@ -3,7 +3,6 @@
 Every picture is an `Image` (RGB, uint8, rows from the top); nothing here knows models or judges.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -15,6 +14,7 @@ from jaxtyping import UInt8
 from PIL import ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from src.files import replacing
 from src.records import Image
 
 INK, PALE, PAPER, FRAME = (24, 24, 27), (106, 106, 115), (255, 255, 255), (222, 222, 226)
@@ -25,18 +25,17 @@ NewImage = UInt8[np.ndarray, "new_h new_w 3"]
 
 
 def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a PNG with text metadata; a reader never sees half a file, and a kill leaves the old one.
+    """Write a PNG with text metadata; a reader never sees half a file, and a kill or a full disk leaves the old one.
 
     Raises:
-        OSError: the file cannot be written.
+        NotWrittenError: the file cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     text = PngInfo()
     for name, value in (metadata or {}).items():
         text.add_itxt(name, value)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
-    partial.replace(path)
+    # there are thousands of pictures, each of which can be made again; see `missing_edits` for a loss of power
+    with replacing(path, durable=False) as partial:
+        PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
 
 
 def load_image(path: Path) -> Image:

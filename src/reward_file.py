@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar, cast
 
+from src.files import not_written
 from src.records import PERSPECTIVES, Reward, Verdict
 
 F = TypeVar("F")
@@ -30,17 +31,23 @@ def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage
 
     Raises:
         ValueError: another number of usages than of rewards.
-        OSError: the file cannot be written.
+        NotWrittenError: the disk is full; the file is as it was before.
     """
     if usages is not None and len(usages) != len(rewards):
         raise ValueError(f"{path}: {len(rewards)} rewards need as many usages, got {len(usages)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     repair_torn_line(path)
     lines = [reward_line(reward, usages[index] if usages is not None else {}) for index, reward in enumerate(rewards)]
-    with path.open("ab") as file:
-        file.write("".join(lines).encode())
-        file.flush()
-        os.fsync(file.fileno())
+    before = path.stat().st_size if path.exists() else 0
+    try:
+        with path.open("ab") as file:
+            file.write("".join(lines).encode())
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        if path.exists():
+            os.truncate(path, before)
+        raise not_written(path, error) from error
 
 
 def read_rewards(path: Path) -> list[Reward]:

@@ -2,11 +2,14 @@
 
     python -m src.train +experiment=reward_synthetic
     python -m src.train -m +experiment=reward_synthetic model/integration=none,attention,addition,both
+    python -m src.train +experiment=reward_synthetic start=STAGE_1/editor   # the paper's two stages: start from an editor trained without rewards
+    python -m src.train +experiment=reward_synthetic hydra.run.dir=RUN      # go on after a kill: the same command and the folder of the run
 
 Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json.
 """
 
 import logging
+import sys
 import warnings
 from pathlib import Path
 
@@ -17,7 +20,9 @@ from pytorch_lightning import Trainer
 
 from src import checkpoint, launch
 from src.callbacks.editor_checkpoint import EditorCheckpoint
+from src.callbacks.last_checkpoint import TrainingStopped, WholeCheckpoints
 from src.callbacks.run_record import RunRecord
+from src.files import remove_leftovers
 
 QUIET = (
     r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
@@ -27,6 +32,9 @@ QUIET = (
 )
 """Warnings of Lightning that say nothing about this project."""
 
+EDITING = ("previews", "scores")
+"""Callbacks that edit pictures, and so need what editing needs."""
+
 
 def main(cfg: DictConfig) -> None:
     """Data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to find."""
@@ -35,30 +43,73 @@ def main(cfg: DictConfig) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
     folder = HydraConfig.get().runtime.output_dir
     data = instantiate(cfg.data)
-    model_config = OmegaConf.to_yaml(cfg.model, resolve=True)
-    if cfg.resume:
-        refuse_other_configuration(cfg.resume, model_config)
+    model_config, settings = OmegaConf.to_yaml(cfg.model, resolve=True), settings_of(cfg)
+    resumed = checkpoint_to_resume(cfg.resume, Path(folder))
+    if resumed is not None:
+        check_resumable(resumed, model_config, settings, by_itself=cfg.resume == "auto")
     editor = instantiate(cfg.model)
+    if cfg.start is not None and resumed is None:
+        checkpoint.start_from(editor, Path(cfg.start))
     editor.check_resolution(*data.picture_size)
     algorithm = instantiate(cfg.algorithm)(editor=editor)
 
     ema = instantiate(cfg.callbacks.ema)
-    callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema)]
-    callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", "previews")]
-    if "previews" in cfg.callbacks:
-        target = instantiate(cfg.target_reward)
-        callbacks.append(instantiate(cfg.callbacks.previews, folder=folder, ema=ema, target=target, sampler=instantiate(cfg.sampler)))
-    trainer: Trainer = instantiate(cfg.trainer, logger=instantiate(cfg.logger), callbacks=callbacks, default_root_dir=folder)
-    trainer.fit(algorithm, datamodule=data, ckpt_path=cfg.resume, weights_only=True)
+    callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema, settings)]
+    callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
+    editing = {"folder": folder, "ema": ema, "target": instantiate(cfg.target_reward), "sampler": instantiate(cfg.sampler)}
+    callbacks += [instantiate(cfg.callbacks[name], **editing) for name in EDITING if name in cfg.callbacks]
+    extras = {"logger": instantiate(cfg.logger), "callbacks": callbacks, "plugins": [WholeCheckpoints()]}
+    trainer: Trainer = instantiate(cfg.trainer, **extras, default_root_dir=folder)
+    for part in ("", "checkpoints", "editor", "previews"):
+        remove_leftovers(Path(folder, part))
+    try:
+        trainer.fit(algorithm, datamodule=data, ckpt_path=resumed, weights_only=True)
+    except (TrainingStopped, SystemExit) as stop:
+        # with several processes, one of them speaks for all; Lightning ends an interrupted training by a SystemExit without a word
+        if not trainer.is_global_zero:
+            sys.exit(1)
+        what = str(stop) if isinstance(stop, TrainingStopped) else f"interrupted at step {trainer.global_step} of {trainer.max_steps}"
+        raise launch.Stopped(f"{what}; the same command with hydra.run.dir={folder} goes on") from None
     if trainer.is_global_zero:
         print(folder)
 
 
-def refuse_other_configuration(path: str, model_config: str) -> None:
-    """Raise ValueError naming what differs, before any model is built, if a checkpoint to resume has another model config."""
-    differences = checkpoint.config_differences(checkpoint.read(Path(path))["editor_config"], model_config)
+def settings_of(cfg: DictConfig) -> str:
+    """What the weights depend on besides the model, as YAML."""
+    tree = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(tree, dict)
+    data = {name: value for name, value in tree["data"].items() if name != "num_workers"}
+    trainer = {name: tree["trainer"].get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
+    rest = {name: tree[name] for name in ("seed", "start", "algorithm")}
+    return OmegaConf.to_yaml(rest | {"data": data, "ema": tree["callbacks"]["ema"], "trainer": trainer})
+
+
+def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
+    """The checkpoint to go on from: `resume`, or for "auto" the one of the run folder if there is one."""
+    if resume != "auto":
+        return None if resume is None else Path(resume)
+    last = folder / "checkpoints" / "last.ckpt"
+    return last if last.exists() else None
+
+
+def check_resumable(path: Path, model_config: str, settings: str, by_itself: bool) -> None:
+    """Raise ValueError naming what differs, before any model is built, if a checkpoint to resume has another model config.
+
+    Other settings of the training are an error if it was found in the run folder (`by_itself`), and a warning if the user named it.
+    """
+    saved = checkpoint.read(path)
+    differences = checkpoint.config_differences(saved["editor_config"], model_config)
     if differences:
         raise ValueError(f"{path} can't be resumed, its model differs: {'; '.join(differences[:5])}")
+    differences = checkpoint.config_differences(saved.get("settings") or settings, settings)
+    if differences and by_itself:
+        raise ValueError(
+            f"{path} is of a training with other settings: {'; '.join(differences[:5])}; "
+            f"take another run folder, or say resume={path} to go on with these all the same, or resume=null to start anew"
+        )
+    if differences:
+        print(f"warning: {path} is of a training with other settings: {'; '.join(differences)}", file=sys.stderr)
+    print(f"continuing {path} at step {saved['global_step']}", file=sys.stderr)
 
 
 if __name__ == "__main__":

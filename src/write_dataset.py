@@ -3,60 +3,93 @@
     python -m src.write_dataset format=parquet target=DIR count=20000
 
 Both formats have the ecosystem's columns (original_image, edit_prompt, edited_image) and the reward's, and load with
-`datasets.load_dataset("parquet", data_files=...)` and `datasets.load_dataset("imagefolder", data_dir=...)`.
+`datasets.load_dataset("parquet", data_files="DIR/*.parquet")` and `datasets.load_dataset("imagefolder", data_dir="DIR")`.
+
+Killed at any moment, the same command goes on and ends with the same files; `request.json` says which command that is.
 """
 
+import io
 import json
-import shutil
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from datasets import Dataset, Features, Value
+import pyarrow
+import pyarrow.parquet
+from datasets import Features, Value
 from datasets import Image as ImageColumn
 from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from PIL import Image as Pillow
-from rich.progress import track
 
 from src import launch
-from src.records import PERSPECTIVES, Reward, Triplet
+from src.evaluation.generation import differences
+from src.evaluation.progress import counted
+from src.files import not_written, remove_leftovers, replacing, write_atomically
+from src.pictures import save_png
+from src.records import PERSPECTIVES, Image, Reward, Triplet
 from src.synthetic.world import World
 
 FORMATS = ("parquet", "imagefolder")
 TEXT_COLUMNS = ("edit_prompt", *(f"feedback_{perspective}" for perspective in PERSPECTIVES), "id")
 SCORE_COLUMNS = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
 IMAGE_COLUMNS = ("original_image", "edited_image")
+REQUEST = "request.json"
+UNFINISHED = ".metadata.jsonl.unfinished"
+"""The rows of an imagefolder until the last one is there; a metadata.jsonl is always complete."""
 
 
 def main(cfg: DictConfig) -> None:
-    """Write `cfg.count` triplets to the folder `cfg.target`.
+    """Write `cfg.count` triplets to the folder `cfg.target`, or those that an earlier, killed command left open.
 
     Raises:
-        ValueError: an unknown format, a count below one, or a target that holds something already.
+        ValueError: an unknown format, a count below one, or a target that holds something else already.
     """
     target = Path(cfg.target)
     if cfg.format not in FORMATS:
         raise ValueError(f"unknown format {cfg.format!r}: one of {', '.join(FORMATS)}")
-    if cfg.count < 1 or cfg.start < 0:
-        raise ValueError(f"count={cfg.count} start={cfg.start} is not possible: count is at least 1, start at least 0")
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ValueError(f"target={target} holds something already: give a new or an empty folder")
+    if cfg.count < 1 or cfg.start < 0 or cfg.rows_per_file < 1:
+        raise ValueError(
+            f"count={cfg.count} start={cfg.start} rows_per_file={cfg.rows_per_file} is not possible: count and rows_per_file are at least 1, "
+            "start at least 0"
+        )
     world: World = instantiate(cfg.world)
     world.case_id(cfg.split, cfg.seed, cfg.start)  # a wrong split is an error before anything is written
-    target.mkdir(parents=True, exist_ok=True)
+    claim(target, request_of(cfg))
     indices = range(cfg.start, cfg.start + cfg.count)
     if cfg.format == "parquet":
-        write_parquet(world, cfg.split, cfg.seed, indices, target)
+        write_parquet(world, cfg.split, cfg.seed, indices, cfg.rows_per_file, target)
     else:
         write_imagefolder(world, cfg.split, cfg.seed, indices, target)
     print(target)
 
 
-def triplets(world: World, split: str, seed: int, indices: range) -> Iterator[tuple[Triplet, Reward]]:
-    """The triplets in order, with progress on the terminal."""
-    for index in track(indices, "writing"):
-        yield world.rewarded_triplet(split, seed, index)
+def request_of(cfg: DictConfig) -> dict[str, Any]:
+    """Everything that the files depend on."""
+    request = {name: cfg[name] for name in ("format", "count", "split", "seed", "start")}
+    if cfg.format == "parquet":
+        request["rows_per_file"] = cfg.rows_per_file
+    return request | {"world": OmegaConf.to_container(cfg.world, resolve=True)}
+
+
+def claim(target: Path, request: Mapping[str, Any]) -> None:
+    """Make a new or empty folder ours, or check that what it holds was written for the same request.
+
+    Raises:
+        ValueError: somebody else's files, or another request; the message names what differs.
+    """
+    if target.exists() and not target.is_dir():
+        raise ValueError(f"target={target} is a file: give a new or an empty folder")
+    path = target / REQUEST
+    if not path.exists():
+        if target.exists() and any(not found.match(f".{REQUEST}.*.partial") for found in target.iterdir()):
+            raise ValueError(f"target={target} holds something already: give a new or an empty folder")
+        write_atomically(path, json.dumps(request, indent=2) + "\n")
+    different = differences(json.loads(path.read_text()), request)
+    if different:
+        raise ValueError(f"target={target} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command")
+    remove_leftovers(target, below=True)
 
 
 def columns_of(triplet: Triplet, reward: Reward) -> dict[str, Any]:
@@ -68,38 +101,73 @@ def columns_of(triplet: Triplet, reward: Reward) -> dict[str, Any]:
     return row
 
 
-def write_parquet(world: World, split: str, seed: int, indices: range, target: Path) -> None:
-    """One parquet file with the pictures inside, as PNG."""
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for triplet, reward in triplets(world, split, seed, indices):
-            yield columns_of(triplet, reward) | {"original_image": triplet.case.original, "edited_image": triplet.edited}
-
+def write_parquet(world: World, split: str, seed: int, indices: range, rows_per_file: int, target: Path) -> None:
+    """Files `<split>-00000-of-00020.parquet` with the pictures inside, as PNG; a file that is there is whole, and is kept."""
     kinds = {column: ImageColumn() for column in IMAGE_COLUMNS}
     kinds |= {column: Value("string") for column in TEXT_COLUMNS} | {column: Value("float32") for column in SCORE_COLUMNS}
-    # The rows are a function of the arguments, so datasets' own cache, which hashes generators, has nothing to add; it stays beside the target.
-    cache = target / "cache"
-    dataset = Dataset.from_generator(rows, features=Features(kinds), cache_dir=str(cache))
-    dataset.to_parquet(target / f"{split}.parquet")
-    shutil.rmtree(cache)
+    schema = Features(kinds).arrow_schema
+    parts = [indices[first : first + rows_per_file] for first in range(0, len(indices), rows_per_file)]
+    files = {part: target / f"{split}-{number:05d}-of-{len(parts):05d}.parquet" for number, part in enumerate(parts)}
+    missing = [part for part in parts if not files[part].exists()]
+    for part in counted(missing, sum(len(part) for part in missing), "write", "triplets"):
+        assert isinstance(part, range)
+        rows = []
+        for index in part:
+            triplet, reward = world.rewarded_triplet(split, seed, index)
+            pictures = zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True)
+            rows.append(columns_of(triplet, reward) | {column: {"bytes": png_of(picture), "path": None} for column, picture in pictures})
+        with replacing(files[part]) as partial:
+            pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
+
+
+def png_of(picture: Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    content = io.BytesIO()
+    Pillow.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
 
 
 def write_imagefolder(world: World, split: str, seed: int, indices: range, target: Path) -> None:
     """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets turns into pictures.
 
     All lies in a folder named after the split, by which datasets knows the split; a split's name in the files' own names would hide the metadata.
+    Rows are appended after their pictures, so the number of whole rows says where to go on.
     """
     folder = target / split
-    for column in IMAGE_COLUMNS:
-        (folder / column).mkdir(parents=True)
-    with (folder / "metadata.jsonl").open("w") as metadata:
-        for index, (triplet, reward) in zip(indices, triplets(world, split, seed, indices), strict=True):
-            row = columns_of(triplet, reward)
-            for column, picture in zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True):
-                name = f"{column}/{index:08d}.png"
-                Pillow.fromarray(picture).save(folder / name)
-                row[f"{column}_file_name"] = name
-            metadata.write(json.dumps(row) + "\n")
+    if (folder / "metadata.jsonl").exists():
+        return
+    folder.mkdir(exist_ok=True)
+    unfinished = folder / UNFINISHED
+    open_indices = indices[whole_lines(unfinished) :]
+    try:
+        with unfinished.open("a", encoding="utf-8") as metadata:
+            for part in counted(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
+                for index in part:
+                    triplet, reward = world.rewarded_triplet(split, seed, index)
+                    row = columns_of(triplet, reward)
+                    for column, picture in zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True):
+                        row[f"{column}_file_name"] = f"{column}/{index:08d}.png"
+                        save_png(picture, folder / row[f"{column}_file_name"])
+                    metadata.write(json.dumps(row) + "\n")
+                    metadata.flush()
+            os.fsync(metadata.fileno())
+    except OSError as error:
+        raise not_written(folder, error) from error
+    unfinished.replace(folder / "metadata.jsonl")
+
+
+def whole_lines(path: Path) -> int:
+    """How many whole lines a file has, after cutting off a last one that a kill tore. No file, no lines."""
+    if not path.exists():
+        return 0
+    content = path.read_bytes()
+    os.truncate(path, content.rfind(b"\n") + 1)
+    return content.count(b"\n")
+
+
+def _parts(indices: range, size: int) -> Iterator[range]:
+    for first in range(0, len(indices), size):
+        yield indices[first : first + size]
 
 
 if __name__ == "__main__":

@@ -78,8 +78,8 @@ def test_reward_guidance_needs_a_reward(batch: EditBatch) -> None:
 
 
 def test_a_size_that_the_latent_cannot_hold_is_refused(editor) -> None:
-    with pytest.raises(ValueError, match=r"multiples of 8, got 20x32"):
-        editor.check_resolution(20, 32)
+    with pytest.raises(ValueError, match=r"multiples of 4, got 22x32"):
+        editor.check_resolution(22, 32)
     editor.check_resolution(24, 40)
 
 
@@ -88,6 +88,13 @@ def test_unknown_words_are_named(editor, batch: EditBatch) -> None:
         editor.backbone.encode_text(["remove the zebra"])
 
 
-def test_an_untrained_editor_that_predicts_changes_returns_the_original(batch: EditBatch) -> None:
-    editor = small_editor("model.backbone.predicts_change=true", "model.process.prediction=sample").eval()
+def test_an_untrained_editor_of_changes_returns_the_original(batch: EditBatch) -> None:
+    editor = small_editor("model.backbone.relative=true", "model.process.prediction=sample").eval()
     torch.testing.assert_close(edit(editor, batch, [0, 1, 2]), batch.original, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("relative", [False, True])
+def test_a_target_decodes_to_itself(batch: EditBatch, relative: bool) -> None:
+    backbone = small_editor(f"model.backbone.relative={relative}").backbone
+    original = backbone.encode_image(batch.original)
+    torch.testing.assert_close(backbone.decode(backbone.encode_target(batch.edited, original), original), batch.edited)

@@ -101,3 +101,7 @@ def test_checkpoint_truncated(quickly_refused, tmp_path: Path) -> None:
     broken = tmp_path / "broken.ckpt"
     broken.write_bytes(b"PK\x03\x04 not all of it")
     assert "truncated" in quickly_refused(f"checkpoint={broken}", module="src.evaluate")
+
+
+def test_unrated_triplets_for_an_editor_that_reads_rewards(train_refused) -> None:
+    assert "annotator=noisy" in train_refused("annotator=unrated")

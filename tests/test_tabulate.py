@@ -8,12 +8,16 @@ from conftest import config
 from src.evaluation.judging import Judged
 from src.evaluation.report import Report, row_of, write_report
 from src.records import Reward, Verdict
-from src.tabulate import found_reports, main, tables, with_positional_runs
+from src.tabulate import comparison_tables, found_reports, main, tables, with_positional_runs
+
+
+def judged(judge: str, score: float) -> list[Judged]:
+    return [Judged(str(n), "local", f"p{n}", Reward(str(n), judge, "k", *[Verdict(score, True)] * 3)) for n in range(2)]
 
 
 def write_run(run: Path, judge: str = "hand", score: float = 3.0) -> None:
-    judged = [Judged(str(n), "local", f"p{n}", Reward(str(n), judge, "k", *[Verdict(score, True)] * 3)) for n in range(2)]
-    write_report(run / "evaluation" / "six" / judge, Report("six", judge, "1", (row_of("5/5/5", judged, {}), row_of("copy input", judged, {}))))
+    rows = (row_of("5/5/5", judged(judge, score), {"seed": 0}), row_of("copy input", judged(judge, 2.0), {}))
+    write_report(run / "evaluation" / "six" / judge, Report("six", judge, "1", rows))
 
 
 def test_two_runs_make_one_table(tmp_path: Path) -> None:
@@ -22,8 +26,8 @@ def test_two_runs_make_one_table(tmp_path: Path) -> None:
     text = tables(found_reports([tmp_path / "a", tmp_path / "a" / "1"]))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
-    assert lines[2].startswith(f"| {tmp_path / 'a' / '0'} | 5/5/5 | 2 | 100.0 % | 100.0 % | 3.00 [3.00, 3.00] |")
-    assert lines[4].startswith(f"| {tmp_path / 'a' / '1'} | 5/5/5 | 2 | 100.0 % | 100.0 % | 4.00 [4.00, 4.00] |")
+    assert lines[2].startswith(f"| {tmp_path / 'a' / '0'} | 5/5/5 | 2 | 2 | 100.0 % | 100.0 % | 3.00 [3.00, 3.00] |")
+    assert lines[4].startswith(f"| {tmp_path / 'a' / '1'} | 5/5/5 | 2 | 2 | 100.0 % | 100.0 % | 4.00 [4.00, 4.00] |")
 
 
 def test_judges_are_kept_apart(tmp_path: Path) -> None:
@@ -49,6 +53,30 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     main(config(*with_positional_runs([str(tmp_path / "a run"), f"output={tmp_path}/t.md"]), name="tabulate"))
     printed = capsys.readouterr().out
     assert (tmp_path / "t.md").read_text() == printed
-    assert "| 5/5/5 | 2 |" in printed
+    assert "| 5/5/5 | 2 | 2 |" in printed
     with pytest.raises(ValueError, match="one or more run folders"):
         main(config(name="tabulate"))
+
+
+def test_runs_are_compared_case_by_case(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", score=3.0)
+    write_run(tmp_path / "b", score=4.5)
+    reports = found_reports([tmp_path / "a", tmp_path / "b"])
+    lines = [line for line in comparison_tables(reports, str(tmp_path / "a")).splitlines() if line.startswith("|")]
+    # two photographs that both rise by 1.5: two of four flips are as far from zero; three perspectives
+    cell = "+1.50 [+1.50, +1.50] | 1.0000"
+    assert lines[2:] == [f"| {tmp_path / 'b'} | 5/5/5 | 5/5/5 | 2 | 2 | {cell} | {cell} | {cell} |"]
+    lines = [line for line in comparison_tables(reports, "copy input").splitlines() if line.startswith("|")]
+    assert [line.split(" | ")[1:3] for line in lines[2:]] == [["5/5/5", "copy input"]] * 2
+    assert "+2.50 [+2.50, +2.50]" in lines[3]
+    with pytest.raises(ValueError, match="nothing compares with it; give a run folder or one of the rows 5/5/5, copy input"):
+        comparison_tables(reports, "0/0/0")
+    with pytest.raises(ValueError, match="holds 2 runs"):
+        comparison_tables(reports, str(tmp_path))
+
+
+def test_the_command_compares(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a", score=3.0)
+    write_run(tmp_path / "b", score=4.5)
+    main(config(*with_positional_runs([str(tmp_path / "a"), str(tmp_path / "b"), f"against={tmp_path / 'a'}"]), name="tabulate"))
+    assert "## six, judged by hand, against" in capsys.readouterr().out

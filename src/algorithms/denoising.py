@@ -87,8 +87,8 @@ class Denoising(LightningModule):
         """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, the mean over samples and latent entries."""
         process, device = self.editor.process, batch.original.device
         with torch.no_grad():
-            x_0 = self.editor.backbone.encode_target(batch.edited)
             original = self.editor.backbone.encode_image(batch.original)
+            x_0 = self.editor.backbone.encode_target(batch.edited, original)
         eps = draws.eps.to(device)
         t = process.draw_time(draws.time).to(device)
         x_t = noised(x_0, eps, process.marginal(t))

@@ -37,8 +37,8 @@ class Backbone(nn.Module, ABC):
         """The original picture, in [-1, 1], as the condition c_I."""
 
     @abstractmethod
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"]) -> Latent:
-        """The edited picture, in [-1, 1], as the latent x_0 to be noised."""
+    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent) -> Latent:
+        """The edited picture, in [-1, 1], as the latent x_0 to be noised; some backbones describe it relative to the original's latent."""
 
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
@@ -49,5 +49,5 @@ class Backbone(nn.Module, ABC):
         """Network output for noisy latents; what it means is the process's business."""
 
     @abstractmethod
-    def decode(self, latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        """A latent as a picture in [-1, 1]."""
+    def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
+        """A latent as a picture in [-1, 1]; the inverse of `encode_target`, with the same original."""

@@ -28,13 +28,15 @@ class TinyBackbone(Backbone):
     The instruction reaches it twice: token by token through cross-attention, as in Stable Diffusion, and as its mean token through the time
     embedding, as in later models. From scratch the second is learnt much faster, and edits of the whole picture need nothing else.
 
+    Besides the noisy latent and the original it sees two channels with each cell's place, so that "at the top left" need not be inferred from
+    borders.
+
     Args:
         tokenizer: words -> ids; its vocabulary sizes the text encoder.
         text_encoder: builds a `CLIPTextModel` from vocab_size and the special token ids.
         unet: builds a `UNet2DConditionModel` from its numbers of channels and the width of the text.
         fold: pixels per latent cell along each side; the latent has 3 * fold**2 channels.
-        predicts_change: the U-Net's output is added to the original's latent, so that doing nothing means copying the original. For
-            processes that predict the clean picture ("sample").
+        relative: the latent is the change that the edit makes to the original, so that whatever stays as it is need not be drawn.
     """
 
     def __init__(
@@ -43,27 +45,26 @@ class TinyBackbone(Backbone):
         text_encoder: Callable[..., CLIPTextModel],
         unet: Callable[..., UNet2DConditionModel],
         fold: int = 2,
-        predicts_change: bool = False,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self.fold = fold
-        self.predicts_change = predicts_change
+        self.relative = relative
         self.text_encoder = text_encoder(vocab_size=len(tokenizer), **tokenizer.special_ids)
         channels = 3 * fold**2
         self.unet = unet(
-            in_channels=2 * channels,
+            in_channels=2 * channels + 2,
             out_channels=channels,
             cross_attention_dim=self.text_width,
             class_embed_type="projection",
             projection_class_embeddings_input_dim=self.text_width,
-        )
+        ).to(memory_format=torch.channels_last)  # the order in which convolutions are fastest, on CPUs above all
         self.hooks: UNetHooks | None = None
-        if predicts_change:
-            # the first prediction is then the original picture itself
-            nn.init.zeros_(self.unet.conv_out.weight)
-            assert self.unet.conv_out.bias is not None
-            nn.init.zeros_(self.unet.conv_out.bias)
+        # the first prediction is that there is nothing to predict: of a clean relative latent, that nothing changes
+        nn.init.zeros_(self.unet.conv_out.weight)
+        assert self.unet.conv_out.bias is not None
+        nn.init.zeros_(self.unet.conv_out.bias)
 
     @property
     def text_width(self) -> int:
@@ -85,11 +86,12 @@ class TinyBackbone(Backbone):
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
         return F.pixel_unshuffle(original, self.fold)
 
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"]) -> Latent:
-        return F.pixel_unshuffle(edited, self.fold)
+    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent) -> Latent:
+        latent = F.pixel_unshuffle(edited, self.fold)
+        return latent - original_latent if self.relative else latent
 
-    def decode(self, latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        return F.pixel_shuffle(latent, self.fold).clamp(-1.0, 1.0)
+    def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
+        return F.pixel_shuffle(latent + original_latent if self.relative else latent, self.fold).clamp(-1.0, 1.0)
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         # equal texts ("None; None; None" above all) are encoded once
@@ -109,14 +111,21 @@ class TinyBackbone(Backbone):
                 if condition.reward is None
                 else "a reward was given to an editor without reward integration, where it would be ignored"
             )
-        inputs = torch.cat([x_t, condition.original_latent], 1)
+        inputs = torch.cat([x_t, condition.original_latent, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
         text = condition.instruction
         told = contextlib.nullcontext() if self.hooks is None or condition.reward is None else self.hooks.reward(condition.reward)
         with told:
-            output = self.unet(inputs, network_time, text.tokens, class_labels=mean_token(text), encoder_attention_mask=text.mask, return_dict=False)[
-                0
-            ]
-        return output + condition.original_latent if self.predicts_change else output
+            mean = mean_token(text)
+            (output,) = self.unet(inputs, network_time, text.tokens, class_labels=mean, encoder_attention_mask=text.mask, return_dict=False)
+        return output
+
+
+def places(latent: Latent) -> Float[Tensor, "b 2 h w"]:
+    """How far down and how far right each cell is, from -1 to 1."""
+    batch, _, height, width = latent.shape
+    down = torch.linspace(-1.0, 1.0, height, device=latent.device, dtype=latent.dtype).view(1, 1, height, 1)
+    right = torch.linspace(-1.0, 1.0, width, device=latent.device, dtype=latent.dtype).view(1, 1, 1, width)
+    return torch.cat([down.expand(batch, 1, height, width), right.expand(batch, 1, height, width)], 1)
 
 
 def mean_token(text: TextTokens) -> Float[Tensor, "n d"]:

@@ -17,18 +17,21 @@ class EditorCheckpoint(Callback):
         config: the resolved model config as YAML (a string, as an OmegaConf object could not be loaded without unpickling).
         picture_size: height and width trained on.
         ema: whose weights are exported.
+        settings: what else the training depends on, as YAML; one that is resumed with others isn't the same training.
     """
 
-    def __init__(self, folder: str | Path, config: str, picture_size: tuple[int, int], ema: EMA) -> None:
+    def __init__(self, folder: str | Path, config: str, picture_size: tuple[int, int], ema: EMA, settings: str = "") -> None:
         self.folder = Path(folder)
         self.config = config
         self.picture_size = picture_size
         self.ema = ema
+        self.settings = settings
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add what `checkpoint.load_editor` needs."""
         checkpoint["editor_config"] = self.config
         checkpoint["picture_size"] = list(self.picture_size)
+        checkpoint["settings"] = self.settings
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the averaged weights."""

@@ -7,9 +7,13 @@ import subprocess
 import time
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
+
+from src.callbacks.last_checkpoint import TrainingStopped
+from src.files import write_atomically
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "diffusers", "transformers")
 
@@ -24,7 +28,25 @@ class RunRecord(Callback):
     def __init__(self, folder: str | Path) -> None:
         self.file = Path(folder) / "run.json"
         self.start = time.monotonic()
+        self.earlier_seconds = 0.0
+        self.resumed_at_steps: list[int] = []
         self.facts: dict[str, object] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed training goes on counting from."""
+        return {"seconds": self._seconds(), "resumed_at_steps": self.resumed_at_steps}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue the count of a checkpoint."""
+        self.earlier_seconds = state_dict["seconds"]
+        self.resumed_at_steps = list(state_dict["resumed_at_steps"])
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note where a resumed training goes on."""
+        if trainer.global_step:
+            self.resumed_at_steps.append(trainer.global_step)
+            self.facts["resumed_at_steps"] = self.resumed_at_steps
+            self._write(trainer)
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Record the start."""
@@ -36,6 +58,7 @@ class RunRecord(Callback):
             "versions": {name: version(name) for name in PACKAGES},
             "hardware": hardware(),
             "parameters": sum(p.numel() for p in pl_module.parameters()),
+            "resumed_at_steps": self.resumed_at_steps,
         }
         self._write(trainer)
 
@@ -48,16 +71,18 @@ class RunRecord(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Record the failure."""
-        status = "interrupted" if isinstance(exception, KeyboardInterrupt) else "failed"
+        status = "interrupted" if isinstance(exception, KeyboardInterrupt | SystemExit | TrainingStopped) else "failed"
         self.facts |= {"status": status, "error": f"{type(exception).__name__}: {exception}", "steps": trainer.global_step}
         self._write(trainer)
 
+    def _seconds(self) -> float:
+        """Of work that is kept: up to the checkpoint that was resumed, and since this process began."""
+        return self.earlier_seconds + time.monotonic() - self.start
+
     def _write(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:
-            self.facts["seconds"] = round(time.monotonic() - self.start, 1)
-            temporary = self.file.with_suffix(".tmp")
-            temporary.write_text(json.dumps(self.facts, indent=2) + "\n")
-            temporary.replace(self.file)
+            self.facts["seconds"] = round(self._seconds(), 1)
+            write_atomically(self.file, json.dumps(self.facts, indent=2) + "\n")
 
 
 def _digest(module: LightningModule) -> int:

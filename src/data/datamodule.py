@@ -1,5 +1,7 @@
 """Batches of rewarded triplets for Lightning, any dataset, any number of ranks and workers."""
 
+import signal
+
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
@@ -49,4 +51,10 @@ class EditData(LightningDataModule):
             collate_fn=collate,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
+            worker_init_fn=leave_interrupts_to_the_training,
         )
+
+
+def leave_interrupts_to_the_training(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; workers must live on until the training has finished its step."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

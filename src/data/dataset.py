@@ -1,4 +1,4 @@
-"""What training data looks like: a sequence of rewarded triplets, and how they are stacked into a batch."""
+"""What training data looks like: a sequence of triplets with their rewards, and how they are stacked into a batch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ from src.records import Case, Image, Reward, Triplet
 
 @runtime_checkable
 class RewardedTriplets(Protocol):
-    """A map-style dataset; index -> triplet and reward, the same at every call."""
+    """A map-style dataset; index -> triplet and reward, the same at every call. The rewards of a dataset that nobody rated are None."""
 
     def __len__(self) -> int:
         """Number of triplets."""
         ...
 
-    def __getitem__(self, index: int) -> tuple[Triplet, Reward]:
+    def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
         """One triplet with its reward."""
         ...
 
@@ -37,14 +37,19 @@ def to_pictures(tensor: Float[Tensor, "b 3 h w"]) -> list[Image]:
     return list(levels.permute(0, 2, 3, 1).cpu().numpy())
 
 
-def collate(rows: Sequence[tuple[Triplet, Reward]]) -> EditBatch:
-    """Stack rewarded triplets of one picture size.
+def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
+    """Stack triplets of one picture size; scores and feedback are None if nobody rated any of them.
 
     Raises:
-        ValueError: a reward with a failed verdict; such triplets must be dropped (and counted) before training.
+        ValueError: a reward with a failed verdict, as such triplets must be dropped (and counted) before training; or only some are rated.
     """
     scores, feedback = [], []
+    rated = sum(reward is not None for _, reward in rows)
+    if 0 < rated < len(rows):
+        raise ValueError(f"only {rated} of {len(rows)} triplets of a batch are rated: train on all with rewards, or on all without")
     for triplet, reward in rows:
+        if reward is None:
+            continue
         answered = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
         if len(answered) != len(reward.verdicts):
             raise ValueError(f"triplet {triplet.case.id!r} has a failed reward by {reward.judge!r} and can't train a model")
@@ -55,8 +60,8 @@ def collate(rows: Sequence[tuple[Triplet, Reward]]) -> EditBatch:
         original=to_tensor([triplet.case.original for triplet, _ in rows]),
         edited=to_tensor([triplet.edited for triplet, _ in rows]),
         instructions=[triplet.case.instruction for triplet, _ in rows],
-        scores=torch.tensor(scores, dtype=torch.float32),
-        feedback=feedback,
+        scores=torch.tensor(scores, dtype=torch.float32) if rated else None,
+        feedback=feedback if rated else None,
     )
 
 

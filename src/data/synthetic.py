@@ -1,33 +1,79 @@
 """Training triplets of the synthetic world, rendered on the fly."""
 
+import hashlib
+import os
+from pathlib import Path
+
+from rich.progress import track
+
+from src import synthetic
 from src.data.dataset import Example
 from src.records import Reward, Triplet
+from src.reward_file import append_rewards, read_rewards
+from src.synthetic.annotation import Annotator, Unrated
 from src.synthetic.world import World
 
 
 class SyntheticTriplets:
-    """`length` rewarded triplets of a world.
+    """`length` triplets of a world, rewarded or not.
 
     Args:
         world: renders them.
+        annotator: rewards them; with Unrated nobody does, which is several times faster.
         length: how many different triplets there are (20,000 in the paper's RewardEdit-20K).
         split: "train" or "validation".
         seed: which triplets.
+        cache: a folder in which rewards are kept, so that they are measured once and not in every epoch of every training; None for no folder.
     """
 
-    def __init__(self, world: World, length: int, split: str = "train", seed: int = 0) -> None:
+    def __init__(
+        self, world: World, annotator: Annotator | Unrated, length: int, split: str = "train", seed: int = 0, cache: str | Path | None = None
+    ) -> None:
         if length < 1:
             raise ValueError(f"a dataset needs at least one triplet, got length {length}")
         self.world = world
+        self.annotator = annotator
         self.length = length
         self.split = split
         self.seed = seed
+        self.rewards = None if cache is None or isinstance(annotator, Unrated) else kept_rewards(world, annotator, length, split, seed, Path(cache))
 
     def __len__(self) -> int:
         return self.length
 
-    def __getitem__(self, index: int) -> tuple[Triplet, Reward]:
-        return self.world.rewarded_triplet(self.split, self.seed, index)
+    def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
+        if isinstance(self.annotator, Unrated):
+            return self.world.triplet(self.split, self.seed, index), None
+        if self.rewards is not None:
+            return self.world.triplet(self.split, self.seed, index), self.rewards[index]
+        return self.world.rewarded_triplet(self.split, self.seed, index, self.annotator)
+
+
+def kept_rewards(world: World, annotator: Annotator, length: int, split: str, seed: int, folder: Path) -> list[Reward]:
+    """The rewards of triplets 0 to length - 1, from a reward file in the folder; what it lacks is measured and the file replaced, whole.
+
+    Its name depends on everything that decides a reward, the code of the world included. Several processes may do this at once: all write the same.
+    """
+    name = " ".join((world.version, str(world.size), split, str(seed), annotator.settings, code_digest()))
+    path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jsonl"
+    known = {reward.id: reward for reward in read_rewards(path)}
+    ids = [world.case_id(split, seed, index) for index in range(length)]
+    lacking = [index for index in range(length) if ids[index] not in known]
+    if lacking:
+        for index in track(lacking, f"rewarding, to be kept in {path}", transient=True):
+            known[ids[index]] = world.rewarded_triplet(split, seed, index, annotator)[1]
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+        append_rewards(partial, list(known.values()))
+        partial.replace(path)
+    return [known[id] for id in ids]
+
+
+def code_digest() -> str:
+    """sha256 over the source of the synthetic world: scores measured by other code are never taken for today's."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(synthetic.__path__[0]).glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()
 
 
 def examples(world: World, count: int = 7) -> list[Example]:

@@ -1,20 +1,33 @@
 """Rectified flow (Liu et al. 2023): the straight line x_t = (1 - t) x_0 + t eps, t in [0, 1]."""
 
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, per_sample
+from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, noised, per_sample
+
+
+class LinearGuess(NamedTuple):
+    """The best guess of x_0 that is linear in x_t, for clean latents of mean 0 and a known deviation d.
+
+    Attributes:
+        x_0: x_t alpha d^2 / (alpha^2 d^2 + sigma^2).
+        error: standard deviation of what x_0 differs by from it, d sigma / sqrt(alpha^2 d^2 + sigma^2).
+    """
+
+    x_0: Latent
+    error: Float[Tensor, "b 1 1 1"]
 
 
 class RectifiedFlow(Process):
     """Straight paths between data and noise.
 
     Args:
-        prediction: "velocity" = eps - x_0 (the usual choice), or "sample" = x_0, which suits small models: what the network has to draw
-            never contains noise, so it can be predicted as a change of the original picture.
+        prediction: "velocity" = eps - x_0 (the usual choice); "sample" = x_0; or "preconditioned" (Karras et al. 2022, table 1) = what x_0 differs
+            by from the best linear guess of it, in standard deviations of that difference. Its size is 1 at every time: near pure noise the
+            network draws x_0, near the data it finds the noise. Needs data_deviation.
         shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where there is more noise, which is where
             an edit is decided.
         data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 / (alpha^2 d^2 + sigma^2), the best linear
@@ -25,13 +38,13 @@ class RectifiedFlow(Process):
 
     def __init__(
         self,
-        prediction: Literal["velocity", "sample"] = "velocity",
+        prediction: Literal["velocity", "sample", "preconditioned"] = "velocity",
         shift: float = 1.0,
         data_deviation: float | None = None,
         smallest_time: float = 0.01,
     ) -> None:
-        if prediction not in ("velocity", "sample"):
-            raise ValueError(f"rectified flow predicts velocity or sample, not {prediction!r}")
+        if prediction not in ("velocity", "sample", "preconditioned"):
+            raise ValueError(f"rectified flow predicts velocity, sample or preconditioned, not {prediction!r}")
         if not 0.0 < smallest_time < 1.0:
             raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
         if shift <= 0.0:
@@ -39,6 +52,8 @@ class RectifiedFlow(Process):
         self.prediction = prediction
         if data_deviation is not None and data_deviation <= 0.0:
             raise ValueError(f"data_deviation must be positive, got {data_deviation}")
+        if prediction == "preconditioned" and data_deviation is None:
+            raise ValueError("prediction=preconditioned needs data_deviation, the standard deviation of clean latents")
         self.shift = shift
         self.data_deviation = data_deviation
         self.smallest_time = smallest_time
@@ -53,20 +68,30 @@ class RectifiedFlow(Process):
         return 999.0 * t
 
     def network_input(self, x_t: Latent, t: Time) -> Latent:
-        if self.data_deviation is None:
-            return x_t
-        alpha, sigma = self.marginal(t)
-        variance = self.data_deviation**2
-        return x_t * per_sample(alpha * variance / (alpha**2 * variance + sigma**2), x_t)
+        return x_t if self.data_deviation is None else self._linear_guess(x_t, t, self.data_deviation).x_0
 
     def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
-        return eps - x_0 if self.prediction == "velocity" else x_0
+        if self.prediction == "velocity":
+            return eps - x_0
+        if self.prediction == "sample" or self.data_deviation is None:
+            return x_0
+        guess = self._linear_guess(noised(x_0, eps, self.marginal(t)), t, self.data_deviation)
+        return (x_0 - guess.x_0) / guess.error
 
     def predict(self, output: Latent, x_t: Latent, t: Time) -> Prediction:
         time = per_sample(t, x_t)
         if self.prediction == "velocity":
             return Prediction(x_t - time * output, x_t + (1.0 - time) * output)
-        return Prediction(output, (x_t - (1.0 - time) * output) / time)
+        x_0 = output
+        if self.prediction == "preconditioned" and self.data_deviation is not None:
+            guess = self._linear_guess(x_t, t, self.data_deviation)
+            x_0 = guess.x_0 + guess.error * output
+        return Prediction(x_0, (x_t - (1.0 - time) * x_0) / time)
+
+    def _linear_guess(self, x_t: Latent, t: Time, deviation: float) -> LinearGuess:
+        alpha, sigma = (per_sample(value, x_t) for value in self.marginal(t))
+        total = alpha**2 * deviation**2 + sigma**2
+        return LinearGuess(x_t * (alpha * deviation**2 / total), deviation * sigma / total.sqrt())
 
     def times(self, steps: int) -> Shaped[Tensor, " steps"]:
         if steps < 1:

@@ -3,12 +3,12 @@
     <run>/evaluation/<benchmark>/<generation>/generation.json
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
 
-An edit is a function of (case, seed, target reward, checkpoint, sampler): a stopped generation goes on where it was, on any number of processes and
-at any batch size, and ends with the same files.
+An edit is a function of (case, seed, target reward, checkpoint, sampler), up to the rounding of batches of different sizes: a stopped generation goes
+on where it was, on any number of processes, and ends with the same files, bit for bit, because an edit that is missing is made again in the company
+of the batch that it belongs to.
 """
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -19,9 +19,9 @@ from src.data.dataset import to_pictures, to_tensor
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.files import write_atomically
 from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
+from src.files import discard, remove_leftovers, write_atomically
 from src.pictures import load_image, save_png
 from src.records import Case, Triplet
 from src.seeds import fold_seed
@@ -81,7 +81,8 @@ def start_generation(generation: Generation, settings: Settings, overwrite: bool
     """
     path = generation.folder / "generation.json"
     if overwrite and path.exists():
-        shutil.rmtree(generation.folder)
+        discard(generation.folder)
+    remove_leftovers(generation.folder, below=True)
     if path.exists():
         different = differences(read_settings(path), settings)
         if different:
@@ -137,7 +138,12 @@ def _leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, object]
 
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:
     """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into place."""
-    return [case for case in cases if not generation.edit_path(case).exists()]
+    return [case for case in cases if not _is_there(generation.edit_path(case))]
+
+
+def _is_there(edit: Path) -> bool:
+    """An empty file is what a loss of power can leave of a renamed one."""
+    return edit.exists() and edit.stat().st_size > 0
 
 
 def check_resolutions(editor: Editor, cases: Sequence[Case]) -> None:
@@ -154,35 +160,38 @@ def check_resolutions(editor: Editor, cases: Sequence[Case]) -> None:
         checked.add((height, width))
 
 
+def open_batches(generation: Generation, cases: Sequence[Case], batch_size: int) -> list[list[Case]]:
+    """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there already."""
+    return [batch for batch in same_size_batches(cases, batch_size) if missing_edits(generation, batch)]
+
+
 def make_edits(
     generation: Generation,
-    cases: Sequence[Case],
+    batches: Sequence[Sequence[Case]],
     target: Target,
     benchmark: Benchmark,
     editor: Editor,
     sampler: Sampler,
     seed: int,
-    batch_size: int,
     device: torch.device,
 ) -> int:
-    """Edit the given cases and write each edit as soon as its batch is done.
+    """Edit whole batches and write, as soon as a batch is done, those of its edits that are missing.
 
     Args:
         generation: where they go.
-        cases: those to be edited; see `missing_edits`.
+        batches: cases to be edited together; see `open_batches`.
         target: the reward asked for.
         benchmark: knows the feedback of failed edits.
         editor: on `device`.
         sampler: steps and guidance.
         seed: of the noise; that of a case is a function of this and its id.
-        batch_size: edits at a time.
         device: where the editor is.
 
     Returns:
-        How many edits were made.
+        How many edits were written.
     """
-    batches = same_size_batches(cases, batch_size)
-    for batch in counted(batches, len(cases), f"edit {generation.name}", "edits"):
+    written = 0
+    for batch in counted(batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"):
         with torch.inference_mode():
             edited = editor.edit(
                 to_tensor([case.original for case in batch]).to(device),
@@ -192,8 +201,10 @@ def make_edits(
                 sampler,
             )
         for case, image in zip(batch, to_pictures(edited), strict=True):
-            save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
-    return len(cases)
+            if not _is_there(generation.edit_path(case)):
+                save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
+                written += 1
+    return written
 
 
 def same_size_batches(cases: Sequence[Case], batch_size: int) -> list[list[Case]]:

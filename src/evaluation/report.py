@@ -1,6 +1,7 @@
 """Step 3 of an evaluation: rows of means from rewards, as report.json (for programs), report.md (for people) and a table on the terminal.
 
 A report belongs to one benchmark and one judge. Evaluating another target reward adds a row; the rows of earlier invocations stay.
+`cases.jsonl` beside it has the score of each case, read off the reward files, so that rows compare case by case, within and across run folders.
 """
 
 import json
@@ -12,17 +13,21 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from src.evaluation.files import write_atomically
+from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, CaseScores, Comparison, compare, comparison_cells
 from src.evaluation.judging import Judged
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
-from src.records import PERSPECTIVES, Verdict
+from src.files import write_atomically
+from src.records import MAX_SCORE, PERSPECTIVES, Verdict
 
 FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
 LAST_ROWS = ("copy input", "training triplets", "exact target")
 
-HEADER = ("row", "n", "coverage", "F acc", "F score", "P acc", "P score", "Q acc", "Q score")
+CASES = "cases.jsonl"
+
+HEADER = ("row", "n", "clusters", "coverage", "F acc", "F score", "P acc", "P score", "Q acc", "Q score")
 NOTES = (
-    "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval, bootstrapped over original photographs. "
+    "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval (Student's t on errors clustered by photograph; "
+    "clusters: their number). "
     "Acc: share of cases in which the judge saw success. Coverage: share of cases judged in all three perspectives; "
     "the others are in no mean and in no acc, and what they could change is listed below where there are any."
 )
@@ -77,12 +82,14 @@ class Row:
         means: over all cases.
         types: the same per edit type.
         made_by: what the edits come from (checkpoint hash, weights, seed); empty for rows without a model.
+        cases: the scores that the means are over.
     """
 
     name: str
     means: Means
     types: dict[str, Means]
     made_by: dict[str, Any]
+    cases: tuple[CaseScores, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,16 @@ def row_of(name: str, judged: Sequence[Judged], made_by: dict[str, Any]) -> Row:
     by_type: dict[str, list[Judged]] = {}
     for case in judged:
         by_type.setdefault(case.edit_type, []).append(case)
-    return Row(name, means_of(judged), {edit_type: means_of(cases) for edit_type, cases in by_type.items()}, made_by)
+    return Row(name, means_of(judged), {edit_type: means_of(cases) for edit_type, cases in by_type.items()}, made_by, cases_of(judged))
+
+
+def cases_of(judged: Sequence[Judged]) -> tuple[CaseScores, ...]:
+    """The scores of every case."""
+    found = []
+    for case in judged:
+        following, preserving, quality = (None, None, None) if case.reward is None else (verdict.score for verdict in case.reward.verdicts)
+        found.append(CaseScores(case.id, case.photograph, (following, preserving, quality)))
+    return tuple(found)
 
 
 def means_of(judged: Sequence[Judged]) -> Means:
@@ -130,10 +146,14 @@ def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
     answered = [(case.photograph, verdict.score, verdict.success) for case, verdict in verdicts if verdict.score is not None]
     scores = np.array([score for _, score, _ in answered], dtype=float)
     successes = [success for _, _, success in answered if success is not None]
+    interval = clustered_interval(scores, [photograph for photograph, _, _ in answered])
+    if interval is not None:
+        # No mean of scores lies outside the scale, whatever few clusters leave open.
+        interval = Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
     return Summary(
         acc=float(np.mean(successes)) if successes else None,
         score=float(np.mean(scores)) if answered else None,
-        ci95=clustered_interval(scores, [photograph for photograph, _, _ in answered]),
+        ci95=interval,
         bounds=bounds_under_failures(scores, n),
     )
 
@@ -150,6 +170,18 @@ def merged(old: Report | None, new: Report) -> Report:
     return Report(new.benchmark, new.judge, new.fingerprint, tuple(sorted((*kept, *new.rows), key=lambda row: row_order(row.name))))
 
 
+def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
+    """The report's first row (5/5/5, if it is there) against each of the others, all perspectives of a pair together.
+
+    Rows whose cases are not known (cases.jsonl was lost) are left out; so is all of it if the first row was not made by a model.
+    """
+    known = [row for row in report.rows if row.cases]
+    if not known or not known[0].made_by:
+        return []
+    first, *others = known
+    return [compare(first.name, first.cases, other.name, other.cases) for other in others]
+
+
 def row_order(name: str) -> tuple[int, str]:
     """Sort key: the demo's rows first, the references last, everything else between them by name."""
     if name in FIRST_ROWS:
@@ -160,7 +192,9 @@ def row_order(name: str) -> tuple[int, str]:
 
 
 def write_report(folder: Path, report: Report) -> None:
-    """Write report.json and report.md; each is whole or the old one."""
+    """Write cases.jsonl, report.json and report.md; each is whole or the old one."""
+    lines = [{"row": row.name, **asdict(case)} for row in report.rows for case in row.cases]
+    write_atomically(folder / CASES, "".join(json.dumps(line) + "\n" for line in lines))
     write_atomically(folder / "report.json", json.dumps(_as_json(report), indent=2) + "\n")
     write_atomically(folder / "report.md", markdown(report))
 
@@ -173,19 +207,34 @@ def read_report(path: Path) -> Report:
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = tuple(_row(row) for row in content["rows"])
+        cases = _read_cases(path.with_name(CASES))
+        rows = tuple(_row(row, cases.get(row["name"], ())) for row in content["rows"])
         return Report(content["benchmark"], content["judge"], content["fingerprint"], rows)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a report of this project ({type(error).__name__}: {error}); delete it and evaluate again") from error
 
 
 def _as_json(report: Report) -> dict[str, Any]:
-    rows = [{"name": row.name, **asdict(row.means), "types": asdict(row)["types"], "made_by": row.made_by} for row in report.rows]
-    return {"benchmark": report.benchmark, "judge": report.judge, "fingerprint": report.fingerprint, "rows": rows}
+    rows = []
+    for row in report.rows:
+        types = {name: asdict(means) for name, means in row.types.items()}
+        rows.append({"name": row.name, **asdict(row.means), "types": types, "made_by": row.made_by})
+    compared = [asdict(comparison) for pair in comparisons(report) for comparison in pair]
+    return {"benchmark": report.benchmark, "judge": report.judge, "fingerprint": report.fingerprint, "rows": rows, "comparisons": compared}
 
 
-def _row(row: dict[str, Any]) -> Row:
-    return Row(row["name"], _means(row), {name: _means(means) for name, means in row["types"].items()}, row["made_by"])
+def _row(row: dict[str, Any], cases: Sequence[CaseScores]) -> Row:
+    return Row(row["name"], _means(row), {name: _means(means) for name, means in row["types"].items()}, row["made_by"], tuple(cases))
+
+
+def _read_cases(path: Path) -> dict[str, list[CaseScores]]:
+    """The cases by row; none where the file is not there."""
+    found: dict[str, list[CaseScores]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
+        case = json.loads(line)
+        following, preserving, quality = case["scores"]
+        found.setdefault(case["row"], []).append(CaseScores(case["id"], case["photograph"], (following, preserving, quality)))
+    return found
 
 
 def _means(row: dict[str, Any]) -> Means:
@@ -199,7 +248,7 @@ def _means(row: dict[str, Any]) -> Means:
 
 def cells(row: Row) -> list[str]:
     """A row's cells below HEADER."""
-    texts = [row.name, str(row.means.n), _percent(row.means.coverage)]
+    texts = [row.name, str(row.means.n), str(row.means.clusters), _percent(row.means.coverage)]
     for summary in row.means.summaries:
         texts += ["-" if summary.acc is None else _percent(summary.acc), score_cell(summary)]
     return texts
@@ -224,12 +273,12 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
 
 def markdown(report: Report) -> str:
     """The whole report.md."""
-    clusters = ", ".join(f"{row.name}: {row.means.clusters}" for row in report.rows)
     parts = [
         f"# {report.benchmark}, judged by {report.judge}\n",
         markdown_table(HEADER, [cells(row) for row in report.rows]),
-        f"{NOTES}\n\nOriginal photographs: {clusters}.\n",
+        f"{NOTES}\n",
         *(f"Note: {note}\n" for note in notes(report)),
+        *_comparisons_part(report),
         "## By edit type\n",
         "Mean scores F / P / Q.\n",
         _types_table(report),
@@ -238,12 +287,22 @@ def markdown(report: Report) -> str:
     return "\n".join(parts)
 
 
+def _comparisons_part(report: Report) -> list[str]:
+    pairs = comparisons(report)
+    if not pairs:
+        return []
+    table = markdown_table(COMPARISON_HEADER, [comparison_cells(pair) for pair in pairs])
+    return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n"]
+
+
 def _types_table(report: Report) -> str:
     types = list(dict.fromkeys(edit_type for row in report.rows for edit_type in row.types))
     lines = []
     for row in report.rows:
-        lines.append([row.name, *(_three_scores(row.types[edit_type]) if edit_type in row.types else "-" for edit_type in types)])
-    return markdown_table(("row", *types), lines)
+        lines.append(
+            [row.name, str(row.means.clusters), *(_three_scores(row.types[edit_type]) if edit_type in row.types else "-" for edit_type in types)]
+        )
+    return markdown_table(("row", "clusters", *types), lines)
 
 
 def _three_scores(means: Means) -> str:
@@ -280,4 +339,17 @@ def terminal_table(report: Report) -> Table:
     for row, after in zip(report.rows, (*report.rows[1:], None), strict=True):
         ends = after is not None and bool(row.made_by) and not after.made_by
         table.add_row(*cells(row), end_section=ends)
+    return table
+
+
+def terminal_comparisons(report: Report) -> Table | None:
+    """The first row against the others, for a terminal; None where nothing compares."""
+    pairs = comparisons(report)
+    if not pairs:
+        return None
+    table = Table(title=f"{pairs[0][0].row} against the other rows: difference, p after Holm's correction")
+    for index, title in enumerate(COMPARISON_HEADER):
+        table.add_column(title, justify="right" if index else "left", no_wrap=True)
+    for pair in pairs:
+        table.add_row(*comparison_cells(pair))
     return table

@@ -1,16 +1,21 @@
 """The statistics of a report, as pure functions of arrays.
 
-Cases that share an original photograph are not independent (80 originals x 7 edit types are 560 cases but 80 observations), so intervals are
-bootstrapped over photographs, not over cases: treating the cases as independent makes them too narrow.
+Cases that share an original photograph are not independent (80 originals x 7 edit types on 8 photographs are 560 cases but 8 observations), so
+the unit of every interval and every test is the photograph: treating the cases as independent makes intervals too narrow and p too small.
 """
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
+from scipy.special import stdtr, stdtrit
 
 from src.records import MAX_SCORE
+
+MAX_ENUMERATED = 65536
+"""Sign flips are enumerated up to this many (16 clusters), else drawn."""
 
 
 class Interval(NamedTuple):
@@ -20,20 +25,24 @@ class Interval(NamedTuple):
     high: float
 
 
-def clustered_interval(
-    values: Float[np.ndarray, " n"], clusters: Sequence[str], resamples: int = 1000, level: float = 0.95, seed: int = 0
-) -> Interval | None:
-    """Bootstrap interval of the mean: whole clusters are drawn with replacement, the mean is over the drawn clusters' values.
+class Estimate(NamedTuple):
+    """A mean over clustered cases.
 
-    Args:
-        values: one per case, finite.
-        clusters: the cluster (photograph) of each value.
-        resamples: bootstrap draws.
-        level: of the interval, in (0, 1).
-        seed: of the draws; equal input gives an equal interval.
+    Attributes:
+        mean: over cases.
+        error: its standard error.
+        clusters: how many there are.
+        freedom: degrees of freedom of the error, at least 1.
+    """
 
-    Returns:
-        The percentile interval, or None with fewer than two clusters: one cluster says nothing about how clusters differ.
+    mean: float
+    error: float
+    clusters: int
+    freedom: float
+
+
+def cluster_sums(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
+    """Sum and number of the values in each cluster, by the clusters' names in order.
 
     Raises:
         ValueError: numbers of values and clusters differ.
@@ -41,14 +50,117 @@ def clustered_interval(
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values need as many clusters, got {len(clusters)}")
     names, member_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    if len(names) < 2:
+    sums = np.bincount(member_of, weights=values, minlength=len(names)).astype(float)  # of no value at all, bincount makes integers
+    return sums, np.bincount(member_of, minlength=len(names)).astype(float)
+
+
+def clustered_mean(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> Estimate | None:
+    """The mean with its cluster-robust standard error, sqrt(g / (g - 1) sum_c (sum over cases of c of (value - mean))^2) / n.
+
+    Degrees of freedom are the effective number of clusters less one, n^2 / sum_c n_c^2 - 1: g - 1 for clusters of one size, where all of
+    this is the familiar t-interval over cluster means, and fewer where some clusters have most of the cases. Source: Cameron and Miller, "A
+    Practitioner's Guide to Cluster-Robust Inference", 2015, section VI.
+
+    Args:
+        values: one per case, finite.
+        clusters: the cluster (photograph) of each value.
+
+    Returns:
+        None with fewer than two clusters: one cluster says nothing about how clusters differ.
+
+    Raises:
+        ValueError: numbers of values and clusters differ.
+    """
+    sums, counts = cluster_sums(values, clusters)
+    if len(sums) < 2:
         return None
-    sums = np.bincount(member_of, weights=values)
-    counts = np.bincount(member_of)
-    drawn = np.random.default_rng(seed).integers(len(names), size=(resamples, len(names)))
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(low), float(high))
+    n, mean = counts.sum(), sums.sum() / counts.sum()
+    residuals = sums - counts * mean
+    error = math.sqrt(len(sums) / (len(sums) - 1) * float(residuals @ residuals)) / n
+    return Estimate(float(mean), float(error), len(sums), max(1.0, float(n**2 / (counts @ counts)) - 1))
+
+
+def clustered_interval(values: Float[np.ndarray, " n"], clusters: Sequence[str], level: float = 0.95) -> Interval | None:
+    """Confidence interval of the mean: Student's t with a cluster-robust standard error (see `clustered_mean`).
+
+    Why no bootstrap: of 8 photographs a percentile bootstrap covers the mean 88 % of the time at level 95 %, as it knows neither the
+    g / (g - 1) nor the heavy tails of a scale estimated from few clusters. The studentised bootstrap knows both, but with so few clusters its
+    draws often hold two or three distinct ones, whose scale is next to nothing, so that its ends are erratic. The t-interval needs cluster means
+    that are roughly normal, which means of seventy bounded scores are.
+
+    Args:
+        values: one per case, finite.
+        clusters: the cluster (photograph) of each value.
+        level: of the interval, in (0, 1).
+
+    Returns:
+        None with fewer than two clusters.
+
+    Raises:
+        ValueError: numbers of values and clusters differ.
+    """
+    estimate = clustered_mean(values, clusters)
+    return None if estimate is None else interval_of(estimate.mean, estimate.error, estimate.freedom, level)
+
+
+def interval_of(mean: float, error: float, freedom: float, level: float = 0.95) -> Interval:
+    """Student's interval."""
+    reach = float(stdtrit(freedom, (1 + level) / 2)) * error
+    return Interval(mean - reach, mean + reach)
+
+
+def sign_flip_p(differences: Float[np.ndarray, " n"], clusters: Sequence[str], draws: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p of the hypothesis that the differences between two rows are as likely the other way round, whole clusters at a time.
+
+    All 2^g ways to flip the signs of g clusters are tried if they are at most MAX_ENUMERATED, which makes p exact; else `draws` random ones,
+    the observed one counted among them. p is never below 2 / 2^g: with 8 photographs 0.0078.
+
+    Args:
+        differences: one per case, finite; at least one.
+        clusters: the cluster (photograph) of each difference.
+        draws: random flips, where they are drawn.
+        seed: of these.
+
+    Raises:
+        ValueError: numbers of differences and clusters differ, or there are none.
+    """
+    sums, _ = cluster_sums(differences, clusters)
+    if len(sums) == 0:
+        raise ValueError("differences of no case at all can't be tested")
+    # Equal sums must count as equal although they are added up in another order.
+    observed = abs(sums.sum()) - 1e-9 * np.abs(sums).sum()
+    if 2 ** len(sums) <= MAX_ENUMERATED:
+        signs = 1.0 - 2.0 * ((np.arange(2 ** len(sums))[:, None] >> np.arange(len(sums))) & 1)
+        return float(np.mean(np.abs(signs @ sums) >= observed))
+    signs = np.random.default_rng(seed).choice([-1.0, 1.0], size=(draws, len(sums)))
+    return float((1 + np.sum(np.abs(signs @ sums) >= observed)) / (1 + draws))
+
+
+def two_sample(first: Estimate, second: Estimate) -> tuple[float, Interval, float]:
+    """Difference of two means over different cases, its 95 % interval, and the two-sided p of no difference: Welch's t on clustered errors."""
+    difference, variances = first.mean - second.mean, (first.error**2, second.error**2)
+    error = math.sqrt(sum(variances))
+    if error == 0.0:
+        return difference, Interval(difference, difference), float(difference == 0.0)
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / first.freedom + variances[1] ** 2 / second.freedom)
+    return difference, interval_of(difference, error, freedom), 2.0 * student_tail(abs(difference) / error, freedom)
+
+
+def student_tail(t: float, freedom: float) -> float:
+    """P(T > t) for Student's T and t >= 0."""
+    return float(stdtr(freedom, -t))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Holm's step-down correction, in the order given: the family errs at most as often as its level says.
+
+    Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
+    """
+    corrected, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        corrected[index] = highest
+    return corrected
 
 
 def bounds_under_failures(values: Float[np.ndarray, " judged"], n: int) -> Interval:

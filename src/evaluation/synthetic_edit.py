@@ -1,38 +1,56 @@
-"""`synthetic_edit`: the synthetic world's benchmark, 80 unseen scenes x the seven edit types of Real-Edit = 560 cases, each with its exact answer.
+"""The synthetic world's benchmarks: 80 unseen scenes x the seven edit types of Real-Edit = 560 cases, each with its exact answer.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle
 
-Scenes and photographs are disjoint from those of training. Protocol: one edit per case, noise fixed by (case, seed), all 560 cases in the means.
+Scenes and photographs are disjoint from those of training. Protocol: one edit per case, noise fixed by (case, seed), all cases in the means.
+
+    synthetic_edit        words and objects as in training
+    synthetic_wordings    instructions worded as none in training, of words that training has
+    synthetic_pairs       about objects of a colour and shape that training has only apart
+    synthetic_validation  other photographs, to choose settings by and to watch a training
 """
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from typing import final
 
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
-from src.synthetic.world import World
+from src.synthetic.world import BENCHMARK_ORIGINALS, World
+
+NAMES = {"benchmark": "synthetic_edit", "wordings": "synthetic_wordings", "pairs": "synthetic_pairs", "validation": "synthetic_validation"}
 
 
+@final
 class SyntheticEdit(Benchmark):
-    """The benchmark of a World.
+    """A benchmark of a World.
 
     Args:
         world: where cases and exact answers come from.
         training_seed: seed of the training triplets that the reference row `training triplets` shows.
+        split: of the world: benchmark, wordings, pairs or validation.
+        originals: how many, 1 to 80, with seven edits each.
+
+    Raises:
+        ValueError: another split.
     """
 
-    def __init__(self, world: World, training_seed: int) -> None:
+    def __init__(self, world: World, training_seed: int, split: str = "benchmark", originals: int = BENCHMARK_ORIGINALS) -> None:
+        if split not in NAMES:
+            raise ValueError(f"the split {split!r} is no benchmark: one of {', '.join(NAMES)}")
         self.world = world
         self.training_seed = training_seed
+        self.split = split
+        self.originals = originals
 
     @property
     def name(self) -> str:
         """See Benchmark."""
-        return "synthetic_edit"
+        return NAMES[self.split]
 
     def cases(self) -> Sequence[Case]:
-        """80 originals x 7 edit types."""
+        """All originals x 7 edit types."""
         return self._cases
 
     def exact_target(self, case: Case) -> Image:
@@ -49,11 +67,11 @@ class SyntheticEdit(Benchmark):
 
     @cached_property
     def _cases(self) -> Sequence[Case]:
-        return self.world.benchmark_cases()
+        return self.world.benchmark_cases(originals=self.originals, split=self.split)
 
     def _training_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:
         """As many training triplets as there are cases; judged by the same judge, so that the row compares with all others."""
-        return (self.world.rewarded_triplet("train", self.training_seed, index)[0] for index in range(len(cases)))
+        return (self.world.triplet("train", self.training_seed, index) for index in range(len(cases)))
 
     def _exact_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:
         return (Triplet(case, self.exact_target(case)) for case in cases)

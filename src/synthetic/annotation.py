@@ -1,95 +1,168 @@
-"""The scores of a training triplet, from what is known to be wrong with it.
+"""What is said of a training triplet: the oracle's scores and what was spoiled, each with an annotator's own errors.
 
-Measuring every picture would cost more than making it. What went wrong is known, so only the component that a flaw spoils is scored, with
-the same formulas as in measure.py; a test keeps these scores near those of the oracle. Scores are rounded to half points.
+Exact rewards would say the same thing twice, and a table that compares scores with texts (Table 4 of the paper) would be empty. So scores and
+texts err independently: a score is measured on the picture, then blurred and rounded; a text knows what was spoiled, but is now and then
+missing, too general or wrong. A text says what failed and where, a score how badly. All errors are pure functions of the triplet's id.
 """
 
-from collections.abc import Mapping
+import hashlib
+import math
+from dataclasses import dataclass
+from random import Random
+from typing import Protocol, final, runtime_checkable
 
-import numpy as np
-
-from src.records import MAX_SCORE, Scores
-from src.synthetic.corruptions import Corruption, Flaw
-from src.synthetic.degradations import CAST_SHARE
+from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Feedback, Image, Perspective, Reward, Scores, Verdict, three
+from src.seeds import fold_seed
+from src.synthetic import language
+from src.synthetic.corruptions import Corruption, Flaw, following_kinds, preserving_kinds, sample_following, sample_preserving, sample_quality
+from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import Edit
-from src.synthetic.measure import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, background_similarity, combine
-from src.synthetic.scene import PALETTE, Scene, Stage, rgb
+from src.synthetic.measure import facts_of, measure
+from src.synthetic.scene import Scene, Stage, pick
 
-# What the oracle gives on average, of 5, to a right thing with a wrong result; a moved thing is at least gone from where it was.
-WRONG_RESULT: Mapping[str, float] = {"move": 1.0, "reshape": 1.0}
-OTHER_WRONG_RESULT = 0.5
-
-# What the oracle gives on average to a picture with one flaw of these severities.
-SEVERITIES = (0.0, 0.3, 0.5, 0.7, 1.0)
-QUALITY: Mapping[str, tuple[float, ...]] = {
-    "noise": (5.0, 3.5, 2.4, 1.5, 0.3),
-    "blur": (5.0, 3.75, 2.8, 1.8, 0.2),
-    "jpeg": (5.0, 4.3, 3.8, 2.75, 1.5),
-    "banding": (5.0, 3.85, 3.0, 2.4, 2.0),
-}
-
-TOUCHED = 0.15
-"""How much of an object is left after the edit meant for another one, on average."""
+FORGIVABLE = 3.0
+"""Only a failure that the oracle scores this high or higher is overlooked."""
 
 
-def scores(stage: Stage, scene: Scene, edit: Edit, corruption: Corruption) -> Scores:
-    """Following, preserving and quality in [0, 5], in half points."""
-    exact = (following(edit, corruption.following), preserving(stage, scene, edit, corruption), quality(corruption.quality))
-    first, second, third = (round(2 * score) / 2 for score in exact)
-    return first, second, third
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A training triplet as it comes to an annotator, with the truth about it.
+
+    Attributes:
+        id: the triplet's id; decides every error.
+        stage: where its scene is rendered.
+        scene: before the edit.
+        edit: what was asked for.
+        free: the place that was free before the edit.
+        corruption: what went wrong.
+        edited: the picture.
+    """
+
+    id: str
+    stage: Stage
+    scene: Scene
+    edit: Edit
+    free: str
+    corruption: Corruption
+    edited: Image
 
 
-def following(edit: Edit, flaw: Flaw | None) -> float:
-    """5 without a flaw; half an edit is half the way."""
-    if flaw is None:
-        return MAX_SCORE
-    if flaw.kind == "partial":
-        return MAX_SCORE * (1 - flaw.severity)
-    return WRONG_RESULT.get(edit.operation, OTHER_WRONG_RESULT) if flaw.kind == "wrong result" else 0.0
+@runtime_checkable
+class Annotator(Protocol):
+    """Says of training triplets how good they are and what failed.
+
+    Attributes:
+        name: what `Reward.judge` says.
+        settings: everything that decides what it says.
+    """
+
+    name: str
+    settings: str
+
+    def annotate(self, work: Work) -> Reward:
+        """The reward of one triplet; the same at every call."""
+        ...
 
 
-def preserving(stage: Stage, scene: Scene, edit: Edit, corruption: Corruption) -> float:
-    """The worst and the average of what is kept, as in measure.py, when one component is spoiled and all others are whole."""
-    flaw = corruption.preserving
-    if flaw is None:
-        return MAX_SCORE
-    things = [1.0] * len(edit.kept(scene))
-    background = [] if edit.type == "background" else [1.0]
-    if flaw.kind in ("removed", "altered", "touched"):
-        things[0] = thing_share(stage, edit, flaw)
+@final
+class ExactAnnotator:
+    """The oracle's scores, not rounded, and the text of what was spoiled: for tests, and as the ceiling of what a reward can say."""
+
+    name = "exact annotator"
+    settings = name
+
+    def annotate(self, work: Work) -> Reward:
+        """See Annotator."""
+        return reward_of(work.id, self.name, self.settings, oracle_scores(work), work.corruption.feedback)
+
+
+@final
+class NoisyAnnotator:
+    """Scores and texts with independent errors, as a person's or a large model's have.
+
+    Args:
+        score_deviation: standard deviation of the error of a score, in points, before it is rounded to whole points.
+        missing: how often nothing is said ("None") of a failure that the oracle scores FORGIVABLE or better.
+        general: how often a failure is named too generally ("something else has changed").
+        wrong: how often a text names another failure of the same perspective; too generally, if this scene allows no other.
+
+    Raises:
+        ValueError: a negative deviation, or shares that are no probabilities or together exceed 1.
+    """
+
+    def __init__(self, score_deviation: float = 0.7, missing: float = 0.15, general: float = 0.2, wrong: float = 0.05) -> None:
+        if score_deviation < 0:
+            raise ValueError(f"score_deviation={score_deviation} is not possible: a standard deviation is 0 or more")
+        if min(missing, general, wrong) < 0 or missing + general + wrong > 1:
+            raise ValueError(f"missing={missing}, general={general} and wrong={wrong} are shares of the failures: 0 or more, together at most 1")
+        self.name = "annotator"
+        self.score_deviation = score_deviation
+        self.missing = missing
+        self.general = general
+        self.wrong = wrong
+        self.settings = f"{self.name} {score_deviation} {missing} {general} {wrong}"
+
+    def annotate(self, work: Work) -> Reward:
+        """See Annotator."""
+        exact = oracle_scores(work)
+        # Scores and texts draw from generators of their own, so that neither error says anything about the other.
+        rng = Random(fold_seed("annotated scores", work.id))
+        scores = [noisy_score(score, self.score_deviation, rng) for score in exact]
+        texts = [self._text(work, perspective, score) for perspective, score in zip(PERSPECTIVES, exact, strict=True)]
+        return reward_of(work.id, self.name, self.settings, three(scores, "scores"), three(texts, "texts"))
+
+    def _text(self, work: Work, perspective: Perspective, score: float) -> str:
+        """What is said of one perspective, of which the oracle thinks `score`."""
+        flaw = work.corruption.flaw(perspective)
+        if flaw is None:
+            return NO_FAILURE
+        rng = Random(fold_seed("annotated text", perspective, work.id))
+        draw = rng.random()
+        if draw < self.missing:
+            return NO_FAILURE if score >= FORGIVABLE else flaw.feedback
+        if draw < self.missing + self.general:
+            return language.choose(language.GENERAL[perspective], rng)
+        if draw < self.missing + self.general + self.wrong:
+            return wrong_text(rng, work, perspective, flaw)
+        return flaw.feedback
+
+
+@final
+class Unrated:
+    """Nobody looked: triplets come without a reward, at the price of drawing them alone. Only an editor without reward conditioning can use them."""
+
+
+def oracle_scores(work: Work) -> Scores:
+    """What the oracle measures on the triplet's picture, in [0, 5]."""
+    return measure(facts_of(work.stage, work.scene, work.edit), work.edited).scores
+
+
+def noisy_score(score: float, deviation: float, rng: Random) -> float:
+    """The score with an error N(0, deviation), in whole points, clipped to [0, 5]."""
+    return float(min(MAX_SCORE, max(0, math.floor(score + rng.gauss(0.0, deviation) + 0.5))))
+
+
+def wrong_text(rng: Random, work: Work, perspective: Perspective, flaw: Flaw) -> str:
+    """A text that names another kind of failure of the perspective, one that this scene allows; a general one where it allows no other."""
+    if perspective is Perspective.FOLLOWING:
+        kinds = following_kinds(work.scene, work.edit)
+    elif perspective is Perspective.PRESERVING:
+        kinds = preserving_kinds(work.scene, work.edit)
     else:
-        background[0] = background_share(stage, scene, flaw)
-    return MAX_SCORE * combine(background, things)
+        kinds = QUALITY_FLAWS
+    others = [kind for kind in kinds if kind != flaw.kind]
+    if not others:
+        return language.choose(language.GENERAL[perspective], rng)
+    kind = pick(rng, others)
+    if perspective is Perspective.FOLLOWING:
+        return sample_following(rng, work.stage, work.scene, work.edit, work.free, kind).feedback
+    if perspective is Perspective.PRESERVING:
+        return sample_preserving(rng, work.stage, work.scene, work.edit, kind).feedback
+    return sample_quality(rng, kind).feedback
 
 
-def thing_share(stage: Stage, edit: Edit, flaw: Flaw) -> float:
-    """How much of a kept thing is left."""
-    if flaw.kind == "touched" or flaw.thing is None:
-        return TOUCHED
-    behind = stage.behind(edit.after.backdrop, flaw.thing.x, flaw.thing.y)
-    contrast = colour_distance(PALETTE[flaw.thing.colour], behind)
-    distance = contrast if flaw.changed is None else colour_distance(PALETTE[flaw.thing.colour], PALETTE[flaw.changed.colour])
-    return max(0.0, 1 - max(0.0, flaw.severity * distance - TOLERANCE) / (CONTRAST_SHARE * max(contrast, MIN_CONTRAST)))
-
-
-def colour_distance(first: tuple[float, float, float], second: tuple[float, float, float]) -> float:
-    """Root of the mean squared difference."""
-    return (sum((a - b) ** 2 for a, b in zip(first, second, strict=True)) / 3) ** 0.5
-
-
-def background_share(stage: Stage, scene: Scene, flaw: Flaw) -> float:
-    """How much of the background is left; its blocks blend as the pictures do."""
-    before = stage.rough(scene.backdrop)
-    if flaw.kind == "cast":
-        after = before + np.float32(CAST_SHARE * flaw.severity) * (rgb(flaw.tint) - before)
-    elif flaw.backdrop is None:
-        raise ValueError(f"a flaw of kind {flaw.kind!r} needs a background")
-    else:
-        share = np.float32(1.0 if flaw.kind == "shifted" else flaw.severity)
-        after = before + share * (stage.rough(flaw.backdrop) - before)
-    return background_similarity(after.reshape(-1, 3), before.reshape(-1, 3)).share
-
-
-def quality(flaw: Flaw | None) -> float:
-    """By the flaw's severity."""
-    return MAX_SCORE if flaw is None else float(np.interp(flaw.severity, SEVERITIES, QUALITY[flaw.kind]))
+def reward_of(case_id: str, name: str, settings: str, scores: Scores, texts: Feedback) -> Reward:
+    """Scores and texts as a Reward; annotation gives no verdict on success."""
+    # The id decides pictures and instruction, so hashing it says as much as hashing them, and costs nothing.
+    key = hashlib.sha256(f"{settings} {case_id}".encode()).hexdigest()
+    return Reward(case_id, name, key, *(Verdict(score, None, text) for score, text in zip(scores, texts, strict=True)))

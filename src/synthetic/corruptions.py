@@ -4,17 +4,17 @@ Following and preserving are spoiled in the scene: another scene is rendered, an
 shift. Quality is spoiled in the picture. So any combination can be made, and what a flaw spoils is known.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 
 import numpy as np
 
-from src.records import NO_FAILURE, PERSPECTIVES, Feedback
+from src.records import NO_FAILURE, PERSPECTIVES, Feedback, Perspective
 from src.synthetic import language
 from src.synthetic.degradations import QUALITY_FLAWS, cast, degrade
 from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, other_colour, sample_look
-from src.synthetic.language import GLOBAL_LOOKS, PLACES, STYLES
+from src.synthetic.language import GLOBAL_LOOKS, HELD_OUT_PAIRS, PLACES, STYLES
 from src.synthetic.scene import (
     Backdrop,
     PhotoBackdrop,
@@ -28,6 +28,12 @@ from src.synthetic.scene import (
 
 FAILURE_RATE = 0.56
 """How often each perspective fails, independently: more than half of the triplets score below 5 in each, and one in eleven is clean."""
+
+RATE_IF_ONE_FAILS = 0.482
+"""The same where triplets that fail in nothing are drawn again: r / (1 - (1 - r)^3) = FAILURE_RATE, so each perspective alone fails as often."""
+
+CLEAR_SEVERITY = 0.5
+"""Of a flaw that nobody would call good; where no triplet may be good in all perspectives, at least one of its flaws is as severe."""
 
 MAX_SHIFT = 0.13
 """Length of a full shift of the background along each axis, in picture widths."""
@@ -88,15 +94,44 @@ class Corruption:
     seed: int = 0
 
     @property
+    def severity(self) -> float:
+        """That of the worst flaw, 0 if there is none."""
+        return max((flaw.severity for flaw in (self.following, self.preserving, self.quality) if flaw is not None), default=0.0)
+
+    def flaw(self, perspective: Perspective) -> Flaw | None:
+        """What went wrong in this perspective."""
+        return {Perspective.FOLLOWING: self.following, Perspective.PRESERVING: self.preserving, Perspective.QUALITY: self.quality}[perspective]
+
+    @property
     def feedback(self) -> Feedback:
         """One text per perspective, "None" where nothing failed."""
         following, preserving, quality = (NO_FAILURE if flaw is None else flaw.feedback for flaw in (self.following, self.preserving, self.quality))
         return following, preserving, quality
 
 
-def sample_corruption(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, rate: float = FAILURE_RATE) -> Corruption:
-    """Each perspective fails with probability `rate`, whatever the others do."""
-    fails = [rng.random() < rate for _ in PERSPECTIVES]
+def sample_corruption(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, never_all_good: bool = False) -> Corruption:
+    """What goes wrong with a training triplet.
+
+    An edit of the wrong object always spoils preserving too; else each perspective fails whatever the others do.
+
+    Args:
+        rng: decides everything.
+        stage: where the scene is looked at.
+        scene: before the edit.
+        edit: the edit that goes wrong.
+        free: the place that was free before the edit.
+        never_all_good: whether at least one perspective must fail, and clearly.
+    """
+    fails = sample_failures(rng, never_all_good)
+    corruption = corrupted_in(rng, stage, scene, edit, free, fails)
+    # Only severities and kinds are drawn again, not what fails, so that each perspective still fails as often.
+    while never_all_good and corruption.severity < CLEAR_SEVERITY:
+        corruption = corrupted_in(rng, stage, scene, edit, free, fails)
+    return corruption
+
+
+def corrupted_in(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, fails: Sequence[bool]) -> Corruption:
+    """Flaws in the perspectives that fail, and in preserving if the wrong object was edited."""
     following = sample_following(rng, stage, scene, edit, free) if fails[0] else None
     if following is not None and following.kind == "wrong object":
         preserving = following.touched(rng)
@@ -105,6 +140,15 @@ def sample_corruption(rng: Random, stage: Stage, scene: Scene, edit: Edit, free:
     quality = sample_quality(rng) if fails[2] else None
     seed = int(rng.random() * 2**53)
     return Corruption(following, preserving, quality, seed)
+
+
+def sample_failures(rng: Random, never_all_good: bool) -> list[bool]:
+    """Which perspectives fail: each with probability FAILURE_RATE, independently or, with `never_all_good`, never none of them."""
+    rate = RATE_IF_ONE_FAILS if never_all_good else FAILURE_RATE
+    while True:
+        fails = [rng.random() < rate for _ in PERSPECTIVES]
+        if any(fails) or not never_all_good:
+            return fails
 
 
 def sample_following(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, kind: str | None = None) -> Flaw:
@@ -157,7 +201,8 @@ def wrong_object(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str,
         return edit_thing(rng, stage, scene, free, edit.type, edit.operation, victim).after
     attribute = {"recolor": "colour", "reshape": "shape", "texture": "texture"}[edit.operation]
     changed = replace(victim, **{attribute: edit.wanted})
-    if changed == victim:  # it has the wanted value already, so it gets another one
+    # It has the wanted value already, or would become what training must not show: it gets another one.
+    if changed == victim or (changed.shape, changed.colour) in HELD_OUT_PAIRS:
         changed = changed_thing(rng, stage, scene, victim, edit.operation)[1]
     return replace(scene, things=tuple(changed if thing is victim else thing for thing in scene.things))
 
@@ -172,7 +217,7 @@ def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[s
     if edit.result is not None:
         place = other_place(rng, scene, edit, edit.result)
         if place is None:
-            colour = other_colour(rng, edit.result.colour)
+            colour = other_colour(rng, edit.result)
             return "", "color", replace(scene, things=(*edit.kept(scene), replace(edit.result, colour=colour)))
         return "", spoiled, replace(scene, things=(*edit.kept(scene), replace(edit.result, x=place[0], y=place[1])))
     if edit.type == "background":

@@ -6,8 +6,8 @@ from random import Random
 import numpy as np
 
 from src.synthetic import filters, language
-from src.synthetic.language import COLOURS, FILLS, GLOBAL_LOOKS, PLACES, SHAPES, STYLES, TEXTURES
-from src.synthetic.scene import RADII, GradientBackdrop, Scene, Stage, Thing, pick, rgb, visible_colours
+from src.synthetic.language import COLOURS, FILLS, GLOBAL_LOOKS, HELD_OUT_PAIRS, PLACES, SHAPES, STYLES, TEXTURES
+from src.synthetic.scene import RADII, GradientBackdrop, Scene, Stage, Thing, held_out_pairs, pick, rgb, visible_colours
 
 EDIT_TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
 """In the order of Real-Edit; a benchmark's case number modulo seven is a position in it."""
@@ -76,8 +76,8 @@ def describe(rng: Random, things: tuple[Thing, ...], thing: Thing) -> str:
     return f"the {thing.colour} {thing.shape}"
 
 
-def sample_edit(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str) -> Edit:
-    """An edit of this type.
+def sample_edit(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, held_out: bool = False) -> Edit:
+    """An edit of this type; no object ever becomes one of HELD_OUT_PAIRS.
 
     Args:
         rng: decides operation, object, value and wording.
@@ -85,16 +85,17 @@ def sample_edit(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: s
         scene: before the edit, without a look.
         free: a place where one more object fits.
         edit_type: one of EDIT_TYPES.
+        held_out: edit the first object of the scene, which is one of HELD_OUT_PAIRS, or add one of them.
 
     Raises:
         ValueError: an unknown edit type.
     """
     if edit_type in ("local", "texture", "remove"):
         operation = {"local": pick(rng, LOCAL_OPERATIONS), "texture": "texture", "remove": "remove"}[edit_type]
-        target = pick(rng, scene.things)
+        target = scene.things[0] if held_out else pick(rng, scene.things)
         return edit_thing(rng, stage, scene, free, edit_type, operation, target)
     if edit_type == "add":
-        return add_thing(rng, stage, scene, free)
+        return add_thing(rng, stage, scene, free, held_out)
     if edit_type == "background":
         return change_background(rng, stage, scene)
     if edit_type in ("global", "style"):
@@ -125,24 +126,30 @@ def changed_thing(rng: Random, stage: Stage, scene: Scene, target: Thing, operat
     taken = {(thing.shape, thing.colour) for thing in scene.things}
     if operation == "recolor":
         visible = visible_colours(stage, scene.backdrop, target.x, target.y)
-        options = [name for name in visible if (target.shape, name) not in taken and name != but]
-        wanted = pick(rng, options)
+        options = [name for name in visible if (target.shape, name) not in taken | HELD_OUT_PAIRS and name != but]
+        # Hardly ever all of them are taken; as below, a twin is harmless then.
+        wanted = pick(rng, options or [name for name in COLOURS if name not in (target.colour, but) and (target.shape, name) not in HELD_OUT_PAIRS])
         return wanted, replace(target, colour=wanted)
     if operation == "reshape":
-        options = [name for name in SHAPES if (name, target.colour) not in taken and name != but]
+        options = [name for name in SHAPES if (name, target.colour) not in taken | HELD_OUT_PAIRS and name != but]
         # Every shape may exist in this colour already; then a twin is unavoidable, and harmless: only the scene before the edit is described.
-        wanted = pick(rng, options or [name for name in SHAPES if name not in (target.shape, but)])
+        wanted = pick(rng, options or [name for name in SHAPES if name not in (target.shape, but) and (name, target.colour) not in HELD_OUT_PAIRS])
         return wanted, replace(target, shape=wanted)
     wanted = pick(rng, [name for name in TEXTURES if name not in (target.texture, but)])
     return wanted, replace(target, texture=wanted)
 
 
-def add_thing(rng: Random, stage: Stage, scene: Scene, free: str) -> Edit:
-    """A new object at a named place that is free; every property is said."""
+def add_thing(rng: Random, stage: Stage, scene: Scene, free: str, held_out: bool = False) -> Edit:
+    """A new object at a named place that is free, one of HELD_OUT_PAIRS or none of them; every property is said."""
     x, y = PLACES[free]
     shape, texture = pick(rng, SHAPES), pick(rng, TEXTURES)
     taken = {(thing.shape, thing.colour) for thing in scene.things}
-    colour = pick(rng, [name for name in visible_colours(stage, scene.backdrop, x, y) if (shape, name) not in taken])
+    visible = visible_colours(stage, scene.backdrop, x, y)
+    if held_out:
+        shape, colour = pick(rng, held_out_pairs(visible))
+    else:
+        free_colours = [name for name in visible if (shape, name) not in taken | HELD_OUT_PAIRS]
+        colour = pick(rng, free_colours or [name for name in visible if (shape, name) not in HELD_OUT_PAIRS])
     result = Thing(shape, colour, texture, x, y, RADII[0])
     instruction = language.choose(language.INSTRUCTIONS["add"], rng, wanted=f"{texture} {colour} {shape}", place=free)
     return Edit("add", "add", instruction, replace(scene, things=(*scene.things, result)), f"the {colour} {shape}", free, None, result)
@@ -176,6 +183,15 @@ def sample_look(rng: Random, stage: Stage, scene: Scene, looks: tuple[str, ...])
     return max(changes, key=lambda look: changes[look])
 
 
-def other_colour(rng: Random, *avoid: str) -> str:
-    """A colour of objects that is none of these."""
-    return pick(rng, [name for name in COLOURS if name not in avoid])
+def other_colour(rng: Random, thing: Thing) -> str:
+    """A colour that the thing doesn't have and may get."""
+    return pick(rng, [name for name in COLOURS if name != thing.colour and (thing.shape, name) not in HELD_OUT_PAIRS])
+
+
+def reworded(rng: Random, edit: Edit) -> Edit:
+    """The same edit, asked for in one of the held-out wordings."""
+    operation = edit.wanted if edit.operation in ("global", "style") else edit.operation
+    parts = {"subject": edit.subject, "wanted": edit.wanted}
+    if edit.operation == "add" and edit.result is not None:
+        parts = {"wanted": f"{edit.result.texture} {edit.result.colour} {edit.result.shape}", "place": edit.wanted}
+    return replace(edit, instruction=language.choose(language.HELD_OUT_INSTRUCTIONS[operation], rng, **parts))

@@ -61,6 +61,31 @@ INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "stencil": ("turn the picture into a stencil", "make it look like a stencil", "draw the picture as a stencil"),
 }
 
+HELD_OUT_INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
+    "recolor": ("turn {subject} {wanted}", "give {subject} a {wanted} color"),
+    "reshape": ("make {subject} look like a {wanted}", "change {subject} into a {wanted}"),
+    "move": ("take {subject} to the {wanted}", "put {subject} at the {wanted}"),
+    "remove": ("take {subject} away", "take {subject} out of the picture"),
+    "add": ("show a {wanted} at the {place}", "bring a {wanted} into the picture at the {place}"),
+    "texture": ("change the surface of {subject} to {wanted}", "make the surface of {subject} {wanted}"),
+    "background": ("turn the background into {wanted}", "give the picture the background {wanted}"),
+    "night": ("make everything look like night", "change the picture to night"),
+    "sepia": ("change the color of the picture to sepia", "let everything look sepia"),
+    "gray": ("make everything gray", "change the picture to gray"),
+    "foggy": ("let the picture look foggy", "put fog over everything"),
+    "sunset": ("make the picture look like sunset", "change the light to sunset"),
+    "underwater": ("make the picture look underwater", "put everything underwater"),
+    "sketch": ("make the picture a sketch", "show the picture as a sketch"),
+    "poster": ("make the picture a poster", "show the picture as a poster"),
+    "negative": ("make the picture a negative", "change the picture into a negative"),
+    "stencil": ("make the picture a stencil", "show the picture as a stencil"),
+}
+"""Known words in sentences that are said in the split `wordings` alone."""
+
+HELD_OUT_PAIRS = frozenset({("circle", "purple"), ("square", "cyan"), ("triangle", "orange"), ("cross", "green")})
+"""(shape, colour) of objects that are seen and named in the split `pairs` alone; every shape and at most one shape of every colour, so that both
+are known from elsewhere, and so that enough colours and shapes remain wherever one is chosen."""
+
 # What was done to the subject, in the passive, and the property that can come out wrong.
 DONE: Mapping[str, str] = {
     "recolor": "made {wanted}",
@@ -106,6 +131,13 @@ FEEDBACK: Mapping[str, tuple[str, ...]] = {
     "banding": ("the colors show bands", "there are bands in the colors", "smooth areas show steps"),
 }
 
+GENERAL: Mapping[str, tuple[str, ...]] = {
+    "following": ("the edit is not right", "the edit was not done as it should have been", "this is not the right edit"),
+    "preserving": ("something else has changed", "not everything was kept as before", "something should not have changed"),
+    "quality": ("the picture has flaws", "the picture does not look right", "the picture looks bad"),
+}
+"""Texts that name a perspective's failure too generally to help."""
+
 
 def fill(template: str, **parts: str) -> str:
     """The template with its parts; a part that the template does not name is ignored."""
@@ -126,7 +158,7 @@ def gradient_words(first: str, second: str, vertical: bool) -> str:
 def vocabulary() -> tuple[str, ...]:
     """Every word that an instruction or a feedback can contain, sorted, and "None"."""
     templates = [*DONE.values(), *PROPERTY.values(), *gradient_words("a", "a", True).split(), *gradient_words("a", "a", False).split()]
-    for wordings in (*INSTRUCTIONS.values(), *FEEDBACK.values()):
+    for wordings in (*INSTRUCTIONS.values(), *HELD_OUT_INSTRUCTIONS.values(), *FEEDBACK.values(), *GENERAL.values()):
         templates.extend(wordings)
     names = [*SHAPES, *TEXTURES, *FILLS, *PLACES, *GLOBAL_LOOKS, *STYLES, "the background", "the picture", "the object", NO_FAILURE]
     return tuple(sorted({word for text in (*templates, *names) for word in re.sub(r"\{\w+\}", " ", text).split()}))

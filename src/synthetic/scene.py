@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float
 
 from src.records import Image
 from src.synthetic import filters
-from src.synthetic.language import COLOURS, FILLS, PLACES, SHAPES, TEXTURES
+from src.synthetic.language import COLOURS, FILLS, HELD_OUT_PAIRS, PLACES, SHAPES, TEXTURES
 from src.synthetic.photos import ZOOMS, PhotoLibrary
 
 T = TypeVar("T")
@@ -280,7 +280,7 @@ def to_picture(image: Image) -> Picture:
     return image * np.float32(1 / 255)
 
 
-def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None) -> tuple[Scene, str]:
+def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None, held_out: bool = False) -> tuple[Scene, str]:
     """A scene of 1 to 4 objects and the name of a place that is free for one more.
 
     No two objects share both colour and shape, so colour and shape always name exactly one; often they share one of the two, so that
@@ -291,6 +291,7 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
         stage: where backgrounds are looked at.
         split: whose photographs to use; only training backgrounds are mirrored, tinted, or no photograph at all.
         photo: index of the photograph, None for any.
+        held_out: whether the first object is one of HELD_OUT_PAIRS; else and otherwise none is.
     """
     backdrop = sample_backdrop(rng, stage, split, photo)
     free = pick(rng, tuple(PLACES))
@@ -307,13 +308,22 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
         x, y = column / GRID, row / GRID
         block(room, x, y, 2 * radius)
         taken = {(thing.shape, thing.colour) for thing in things}
+        if held_out and not things:
+            shape, colour = pick(rng, held_out_pairs(visible_colours(stage, backdrop, x, y)))
+            things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
+            continue
         # Every third object repeats a shape or a colour that is there already: a distractor.
         shape = pick(rng, things).shape if things and rng.random() < 0.35 else pick(rng, SHAPES)
-        colours = [name for name in visible_colours(stage, backdrop, x, y) if (shape, name) not in taken]
+        colours = [name for name in visible_colours(stage, backdrop, x, y) if (shape, name) not in taken | HELD_OUT_PAIRS]
         shared = [thing.colour for thing in things if thing.colour in colours]
         colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
         things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
     return Scene(backdrop, tuple(things)), free
+
+
+def held_out_pairs(colours: Sequence[str]) -> list[tuple[str, str]]:
+    """The held-out (shape, colour) of these colours; any MIN_COLOURS colours have one."""
+    return [pair for pair in sorted(HELD_OUT_PAIRS) if pair[1] in colours]
 
 
 def empty_room(radius: float) -> Bool[np.ndarray, "g g"]:

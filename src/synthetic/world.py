@@ -1,33 +1,48 @@
 """The exact world: cases, triplets with rewards and benchmark cases, each a pure function of its id.
 
 `w<version>-<split>-<seed>-<index>-<size>` says everything, so the oracle rebuilds a scene from nothing but the id of a triplet.
-Seven successive indices share one original in the validation and benchmark splits, one for each edit type; in training each has its own.
+Seven successive indices share one original outside the training split, one for each edit type; in training each has its own.
+
+The splits: `train`; `validation`, to choose settings by; `benchmark`, unseen scenes on unseen photographs; and on the benchmark's photographs
+`wordings`, whose instructions are worded as none in training, and `pairs`, about objects of a colour and shape that training has only apart.
 """
 
-import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from random import Random
 from typing import final
 
-from src.records import Case, Feedback, Image, Reward, Triplet, Verdict
+from src.records import Case, Feedback, Image, Reward, Triplet
 from src.seeds import fold_seed
-from src.synthetic import annotation, measure
+from src.synthetic import measure
+from src.synthetic.annotation import Annotator, NoisyAnnotator, Work
 from src.synthetic.corruptions import Corruption, corrupt, sample_corruption, sample_following, sample_preserving, sample_quality
-from src.synthetic.edits import EDIT_TYPES, Edit, sample_edit
-from src.synthetic.photos import SPLITS, PhotoLibrary
+from src.synthetic.edits import EDIT_TYPES, Edit, reworded, sample_edit
+from src.synthetic.photos import PhotoLibrary
 from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_image
 
-VERSION = "1"
+VERSION = "2"
 """Raised whenever an id would give another picture, instruction or score."""
 
 BENCHMARK_ORIGINALS = 80
 """As many as Real-Edit has; with seven edits each, 560 cases."""
 
 SIZES = range(32, 257, 16)
-ANNOTATOR = "annotator"
+
+SPLITS: Mapping[str, str] = {
+    "train": "train",
+    "validation": "validation",
+    "benchmark": "benchmark",
+    "wordings": "benchmark",
+    "pairs": "benchmark",
+}
+"""Every split with the share of the photographs that it uses."""
+
+
+NOISY = NoisyAnnotator()
 
 
 @dataclass(frozen=True)
@@ -46,21 +61,23 @@ class World:
     Args:
         size: side of the pictures in pixels: 32 to 256 in steps of 16.
         photos: a folder of photographs in place of those in scikit-image's wheel.
+        never_all_good: whether every training triplet is spoiled in at least one perspective, each alone being spoiled as often as otherwise.
 
     Attributes:
-        size: as given.
-        version: part of every id; it has a digest of the photographs if they come from a folder.
+        size, never_all_good: as given.
+        version: part of every id; it tells the variants apart, and has a digest of the photographs if they come from a folder.
 
     Raises:
         ValueError: a size out of range; a photo folder that is missing, empty or holds a broken file.
     """
 
-    def __init__(self, size: int, photos: str | Path | None = None) -> None:
+    def __init__(self, size: int, photos: str | Path | None = None, never_all_good: bool = False) -> None:
         if size not in SIZES:
             raise ValueError(f"size={size} is not possible: pictures are {SIZES.start} to {SIZES[-1]} pixels wide, in steps of {SIZES.step}")
         self.size = size
         library = PhotoLibrary(size, None if photos is None else Path(photos))
-        self.version = VERSION + (f"x{library.digest}" if library.digest else "")
+        self.never_all_good = never_all_good
+        self.version = VERSION + ("n" if never_all_good else "") + (f"x{library.digest}" if library.digest else "")
         self.stage = Stage(library)
         self._prefix = f"w{self.version}-"
         self._situations = lru_cache(maxsize=16)(self._make_situation)
@@ -83,7 +100,7 @@ class World:
         Raises:
             ValueError: an id of another kind, version or size.
         """
-        found = re.fullmatch(r"w(\w+)-(train|validation|benchmark)-(\d+)-(\d+)-(\d+)", case_id)
+        found = re.fullmatch(rf"w(\w+)-({'|'.join(SPLITS)})-(\d+)-(\d+)-(\d+)", case_id)
         if found is None:
             raise ValueError(f"{case_id!r} is no id of the synthetic world (w<version>-<split>-<seed>-<index>-<size>)")
         version, split, seed, index, size = found.groups()
@@ -116,38 +133,37 @@ class World:
         """Original and instruction. Raises ValueError as `case_id` does."""
         return self._case(self.case_id(split, seed, index), self._situations(split, seed, index))
 
-    def benchmark_cases(self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS) -> list[Case]:
+    def benchmark_cases(self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS, split: str = "benchmark") -> list[Case]:
         """All seven edits of each original, in the order of the ids; 560 cases unless fewer originals are asked for.
 
         Raises:
-            ValueError: not 1 to 80 originals.
+            ValueError: not 1 to 80 originals, an unknown split, or the training split, where no two cases share an original.
         """
+        if split == "train":
+            raise ValueError("the training split has no benchmark cases: no two of its cases share an original")
         if not 1 <= originals <= BENCHMARK_ORIGINALS:
             raise ValueError(f"the benchmark has 1 to {BENCHMARK_ORIGINALS} originals, got {originals}")
-        return [self.case("benchmark", seed, index) for index in range(originals * len(EDIT_TYPES))]
+        return [self.case(split, seed, index) for index in range(originals * len(EDIT_TYPES))]
 
-    def rewarded_triplet(self, split: str, seed: int, index: int) -> tuple[Triplet, Reward]:
-        """A triplet, often corrupted, and what an annotator says of it: scores in half points (annotation.py), text naming what was spoiled.
-
-        Raises ValueError as `case_id` does.
-        """
+    def triplet(self, split: str, seed: int, index: int) -> Triplet:
+        """A triplet, often corrupted, that nobody has rated. Raises ValueError as `case_id` does."""
         case_id = self.case_id(split, seed, index)
         situation = self._situations(split, seed, index)
-        corruption = self.corruption(case_id)
-        case = self._case(case_id, situation)
-        edited = to_image(corrupt(self.stage, situation.edit, corruption))
-        scores = annotation.scores(self.stage, situation.scene, situation.edit, corruption)
-        verdicts = (Verdict(score, None, text) for score, text in zip(scores, corruption.feedback, strict=True))
-        # The id decides pictures and instruction, so hashing it says as much as hashing them, and costs nothing.
-        key = hashlib.sha256(f"{ANNOTATOR} {case_id}".encode()).hexdigest()
-        return Triplet(case, edited), Reward(case_id, ANNOTATOR, key, *verdicts)
+        return Triplet(self._case(case_id, situation), to_image(corrupt(self.stage, situation.edit, self.corruption(case_id))))
+
+    def rewarded_triplet(self, split: str, seed: int, index: int, annotator: Annotator = NOISY) -> tuple[Triplet, Reward]:
+        """The same triplet and what an annotator says of it. Raises ValueError as `case_id` does."""
+        triplet = self.triplet(split, seed, index)
+        situation, corruption = self._situations(split, seed, index), self.corruption(triplet.case.id)
+        work = Work(triplet.case.id, self.stage, situation.scene, situation.edit, situation.free, corruption, triplet.edited)
+        return triplet, annotator.annotate(work)
 
     def corruption(self, case_id: str) -> Corruption:
         """What goes wrong with the training triplet of this id. Raises ValueError for a foreign id."""
         split, seed, index = self.parse(case_id)
         situation = self._situations(split, seed, index)
         rng = Random(fold_seed("corruption", split, seed, index))
-        return sample_corruption(rng, self.stage, situation.scene, situation.edit, situation.free)
+        return sample_corruption(rng, self.stage, situation.scene, situation.edit, situation.free, self.never_all_good)
 
     def failed_feedback(self, case_id: str) -> Feedback:
         """What would be said of an edit of this case that failed in all three perspectives. Raises ValueError for a foreign id."""
@@ -171,8 +187,10 @@ class World:
     def _make_situation(self, split: str, seed: int, index: int) -> Situation:
         original, kind = (index, None) if split == "train" else divmod(index, len(EDIT_TYPES))
         # Originals outside training take the photographs in turn, so that every one of them serves equally often.
-        photo = None if split == "train" else original % len(self.stage.library.photographs[split])
-        scene, free = sample_scene(Random(fold_seed("scene", split, seed, original)), self.stage, split, photo)
+        share, held_out = SPLITS[split], split == "pairs"
+        photo = None if split == "train" else original % len(self.stage.library.photographs[share])
+        scene, free = sample_scene(Random(fold_seed("scene", split, seed, original)), self.stage, share, photo, held_out)
         rng = Random(fold_seed("edit", split, seed, index))
         edit_type = pick(rng, EDIT_TYPES) if kind is None else EDIT_TYPES[kind]
-        return Situation(scene, sample_edit(rng, self.stage, scene, free, edit_type), free)
+        edit = sample_edit(rng, self.stage, scene, free, edit_type, held_out)
+        return Situation(scene, reworded(rng, edit) if split == "wordings" else edit, free)

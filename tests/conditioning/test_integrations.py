@@ -181,7 +181,9 @@ def test_a_missing_reward_is_an_error(integration: str, batch: EditBatch) -> Non
     with pytest.raises(ValueError, match="reward is missing"):
         model(latent, torch.tensor([0.2, 0.5, 0.9]), condition)
     with pytest.raises(RuntimeError, match="without a reward"):
-        model.backbone.unet(torch.cat([latent, latent], 1), torch.zeros(3), condition.instruction.tokens, class_labels=torch.zeros(3, 16))
+        model.backbone.unet(
+            torch.zeros(3, 2 * latent.shape[1] + 2, *latent.shape[2:]), torch.zeros(3), condition.instruction.tokens, class_labels=torch.zeros(3, 16)
+        )
 
 
 def test_a_reward_nobody_reads_is_an_error(batch: EditBatch) -> None:

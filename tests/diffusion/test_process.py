@@ -8,7 +8,14 @@ from src.diffusion.ddpm import DDPM
 from src.diffusion.process import Process, noised
 from src.diffusion.rectified_flow import RectifiedFlow
 
-PROCESSES = [DDPM("epsilon"), DDPM("v"), DDPM("sample"), RectifiedFlow("velocity"), RectifiedFlow("sample")]
+PROCESSES = [
+    DDPM("epsilon"),
+    DDPM("v"),
+    DDPM("sample"),
+    RectifiedFlow("velocity"),
+    RectifiedFlow("sample"),
+    RectifiedFlow("preconditioned", data_deviation=0.4),
+]
 IDS = [f"{type(process).__name__}-{process.prediction}" for process in PROCESSES]
 
 
@@ -51,6 +58,19 @@ def test_ddpm_is_the_process_of_diffusers(prediction: str) -> None:
     torch.testing.assert_close(noised(x_0, eps, process.marginal(t)), reference.add_noise(x_0, eps, t))
     if prediction == "v":
         torch.testing.assert_close(process.target(x_0, eps, t), reference.get_velocity(x_0, eps, t))
+
+
+def test_a_preconditioned_target_has_size_one_and_nothing_in_common_with_the_input() -> None:
+    process = RectifiedFlow("preconditioned", data_deviation=0.4)
+    x_0, eps = torch.randn(2, 1, 1, 300, 300) * torch.tensor([0.4, 1.0]).view(2, 1, 1, 1, 1)
+    for time in (0.05, 0.5, 0.95, 1.0):
+        t = torch.tensor([time])
+        target = process.target(x_0, eps, t)
+        assert abs(target.std().item() - 1.0) < 0.02
+        assert (target * noised(x_0, eps, process.marginal(t))).mean().abs() < 0.01
+    torch.testing.assert_close(process.target(x_0, eps, torch.ones(1)), x_0 / 0.4)
+    with pytest.raises(ValueError, match="data_deviation"):
+        RectifiedFlow("preconditioned")
 
 
 def test_rectified_flow_is_a_straight_line() -> None:

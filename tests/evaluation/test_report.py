@@ -60,10 +60,10 @@ def test_markdown() -> None:
     text = markdown(report_of("5/5/5"))
     line = next(line for line in text.splitlines() if line.startswith("| 5/5/5"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[:4] == ["5/5/5", "6", "66.7 %", "50.0 %"]
-    assert cells[4].startswith("3.00 [")
-    assert cells[5:7] == ["60.0 %", "4.00 [4.00, 4.00]"]
-    assert "| 5/5/5 | 4.0 / 4.0 / 2.0 | 0.0 / 4.0 / 4.5 |" in text
+    assert cells[:5] == ["5/5/5", "6", "3", "66.7 %", "50.0 %"]
+    assert cells[5].startswith("3.00 [")
+    assert cells[6:8] == ["60.0 %", "4.00 [4.00, 4.00]"]
+    assert "| 5/5/5 | 3 | 4.0 / 4.0 / 2.0 | 0.0 / 4.0 / 4.5 |" in text
     assert "33.3 % of the cases have no complete reward; F, P, Q with all of them: 2.00 to 3.67" in text
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from src.evaluation.statistics import bounds_under_failures, clustered_interval
+from src.evaluation.statistics import Estimate, bounds_under_failures, clustered_interval, clustered_mean, holm, sign_flip_p, two_sample
 
 
 def test_constant_data_give_an_interval_of_no_width() -> None:
@@ -23,7 +23,7 @@ def test_the_same_data_give_the_same_interval_in_any_order_of_cluster_names() ->
 
 def test_singleton_clusters_give_the_interval_of_the_mean() -> None:
     values = np.random.default_rng(1).normal(2.5, 0.5, 400)
-    low, high = clustered_interval(values, [str(index) for index in range(400)], resamples=4000) or (0.0, 0.0)
+    low, high = clustered_interval(values, [str(index) for index in range(400)]) or (0.0, 0.0)
     half_width = 1.96 * values.std() / 20
     assert low == pytest.approx(values.mean() - half_width, abs=0.01)
     assert high == pytest.approx(values.mean() + half_width, abs=0.01)
@@ -48,3 +48,84 @@ def test_bounds() -> None:
 def test_values_and_clusters_must_match() -> None:
     with pytest.raises(ValueError, match="as many clusters"):
         clustered_interval(np.array([1.0]), ["a", "b"])
+
+
+def test_the_interval_of_equal_clusters_is_the_t_interval_over_their_means() -> None:
+    # cluster means 1, 2, 3: standard error 1 / sqrt(3), and 4.303 is Student's t with 2 degrees of freedom
+    low, high = clustered_interval(np.array([0.5, 1.5, 2.0, 2.0, 4.0, 2.0]), list("aabbcc")) or (0.0, 0.0)
+    assert (low, high) == (pytest.approx(2 - 4.303 / 3**0.5, abs=1e-3), pytest.approx(2 + 4.303 / 3**0.5, abs=1e-3))
+
+
+def test_unequal_clusters_have_fewer_degrees_of_freedom() -> None:
+    estimate = clustered_mean(np.arange(10.0), ["a"] * 7 + ["b", "c", "d"])
+    assert estimate is not None
+    assert estimate.clusters == 4
+    assert estimate.freedom == 1.0  # 100 / (49 + 3) - 1 is below 1
+
+
+def test_sign_flips_by_hand() -> None:
+    # cluster sums 3, 2, -1: of the 8 flips, those with |sum| >= 4 are +3+2-1, +3+2+1 and their mirrors
+    assert sign_flip_p(np.array([1.0, 2.0, 2.0, -1.0]), ["a", "a", "b", "c"]) == 4 / 8
+    assert sign_flip_p(np.array([1.0] * 8), list("abcdefgh")) == 2 / 256
+    assert sign_flip_p(np.zeros(4), list("abcd")) == 1.0
+
+
+def test_drawn_flips_agree_with_enumerated_ones() -> None:
+    differences = np.random.default_rng(3).normal(0.35, 1.0, 17)
+    names = [f"{index:02}" for index in range(17)]
+    signs = 1.0 - 2.0 * ((np.arange(2**17)[:, None] >> np.arange(17)) & 1)
+    exact = np.mean(np.abs(signs @ differences) >= abs(differences.sum()) - 1e-9)
+    assert sign_flip_p(differences, names) == pytest.approx(exact, abs=0.01)
+    assert sign_flip_p(differences, names) == sign_flip_p(differences, names)
+
+
+def test_a_test_needs_a_case() -> None:
+    with pytest.raises(ValueError, match="no case"):
+        sign_flip_p(np.array([]), [])
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.5, 0.9]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_two_samples_by_hand() -> None:
+    # equal errors and degrees of freedom: Welch's are the sum; t = 2 / sqrt(2) with 14 degrees of freedom has p = 0.179
+    difference, interval, p = two_sample(Estimate(3.0, 1.0, 8, 7.0), Estimate(1.0, 1.0, 8, 7.0))
+    assert (difference, p) == (2.0, pytest.approx(0.179, abs=1e-3))
+    assert interval.high == pytest.approx(2 + 2.145 * 2**0.5, abs=1e-3)
+    assert two_sample(Estimate(3.0, 0.0, 8, 7.0), Estimate(1.0, 0.0, 8, 7.0)) == (2.0, (2.0, 2.0), 0.0)
+
+
+def clustered_draw(rng: np.random.Generator, clusters: int = 8, cases: int = 70) -> np.ndarray:
+    """Differences without an effect, of which a third of the variance is the photographs'."""
+    return (rng.normal(0, 0.7, (clusters, 1)) + rng.normal(0, 1, (clusters, cases))).ravel()
+
+
+@pytest.mark.slow
+def test_only_flips_of_whole_photographs_err_as_often_as_they_say() -> None:
+    """Design.md, section 8: with 8 photographs, a test that takes cases as independent errs many times too often."""
+    rng, trials = np.random.default_rng(0), 2000
+    names, alone = [f"p{index // 70}" for index in range(560)], [str(index) for index in range(560)]
+    clustered = np.mean([sign_flip_p(clustered_draw(rng), names) <= 0.05 for _ in range(trials)])
+    assert 0.03 <= clustered <= 0.065
+    naive = np.mean([sign_flip_p(clustered_draw(rng), alone, draws=400) <= 0.05 for _ in range(100)])
+    assert naive > 0.3
+
+
+@pytest.mark.slow
+def test_the_interval_of_eight_photographs_covers_where_a_percentile_bootstrap_does_not() -> None:
+    rng, trials = np.random.default_rng(1), 2000
+    names, covered, by_bootstrap = [f"p{index // 70}" for index in range(560)], 0, 0
+    for _ in range(trials):
+        values = clustered_draw(rng)
+        interval = clustered_interval(values, names)
+        assert interval is not None
+        covered += interval.low <= 0 <= interval.high
+        means = values.reshape(8, 70).mean(axis=1)
+        low, high = np.quantile(means[rng.integers(8, size=(400, 8))].mean(axis=1), [0.025, 0.975])
+        by_bootstrap += low <= 0 <= high
+    assert 0.935 <= covered / trials <= 0.965
+    assert by_bootstrap / trials < 0.92
+    print(f"t-interval {covered / trials:.3f}, percentile bootstrap {by_bootstrap / trials:.3f}")

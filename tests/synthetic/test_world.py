@@ -51,7 +51,7 @@ def test_same_arguments_same_triplet_in_any_order(world: World) -> None:
 
 def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
     case = world.case("validation", 4, 11)
-    assert case.id == "w1-validation-4-11-32"
+    assert case.id == "w2-validation-4-11-32"
     other = World(32)
     assert other.scene(case.id) == world.scene(case.id)
     assert other.parse(case.id) == ("validation", 4, 11)
@@ -59,7 +59,7 @@ def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
     np.testing.assert_array_equal(other.exact(case.id), world.exact(case.id))
 
 
-@pytest.mark.parametrize("case_id", ["w2-train-0-0-32", "w1-train-0-0-64", "w1-test-0-0-32", "prompt/12", "w1-train-0-32", "w1-train--1-0-32", ""])
+@pytest.mark.parametrize("case_id", ["w1-train-0-0-32", "w2-train-0-0-64", "w2-test-0-0-32", "prompt/12", "w2-train-0-32", "w2-train--1-0-32", ""])
 def test_foreign_ids_are_refused(world: World, case_id: str) -> None:
     with pytest.raises(ValueError, match=r"version|id"):
         world.exact(case_id)
@@ -146,7 +146,7 @@ def test_colour_alone_or_shape_alone_is_often_not_enough(many: list[Sample]) -> 
     shared = [len({t.colour for t in things}) < len(things) or len({t.shape for t in things}) < len(things) for things in scenes]
     assert np.mean(shared) > 0.4
     things = [thing for scene in scenes for thing in scene]
-    assert len({(t.shape, t.colour, t.texture) for t in things}) == 4 * 8 * 4
+    assert len({(t.shape, t.colour, t.texture) for t in things}) == (4 * 8 - len(language.HELD_OUT_PAIRS)) * 4
     assert {len(scene) for scene in scenes} == {1, 2, 3, 4}
 
 
@@ -171,27 +171,8 @@ def test_the_language_is_closed(many: list[Sample]) -> None:
 
 
 def test_at_least_three_wordings_of_everything() -> None:
-    for wordings in (*language.INSTRUCTIONS.values(), *language.FEEDBACK.values()):
+    for wordings in (*language.INSTRUCTIONS.values(), *language.FEEDBACK.values(), *language.GENERAL.values()):
         assert len(set(wordings)) >= 3
-
-
-def test_rewards_fail_in_every_combination(many: list[Sample]) -> None:
-    scores = np.array([[verdict.score for verdict in sample.reward.verdicts] for sample in many])
-    assert ((scores < 5).mean(axis=0) > 0.5).all()
-    assert 0.05 < (scores == 5).all(axis=1).mean() < 0.16
-    patterns = {tuple(row) for row in (scores < 5).tolist()}
-    assert len(patterns) == 8
-    assert (2 * scores == np.round(2 * scores)).all()
-
-
-def test_text_and_score_agree_on_what_failed(many: list[Sample]) -> None:
-    for sample in many:
-        for verdict in sample.reward.verdicts:
-            assert verdict.success is None
-            if verdict.score is not None and verdict.score < 4:
-                assert verdict.feedback != "None"
-            if verdict.feedback == "None":
-                assert verdict.score == 5
 
 
 def test_failed_feedback_names_three_failures(world: World) -> None:
@@ -216,7 +197,7 @@ def photo_folder(folder: Path, count: int) -> Path:
 
 def test_a_folder_of_photographs_gives_its_own_version(tmp_path: Path) -> None:
     world = World(32, photo_folder(tmp_path, 10))
-    assert re.fullmatch(r"1x[0-9a-f]{8}", world.version)
+    assert re.fullmatch(r"2x[0-9a-f]{8}", world.version)
     case = world.case("benchmark", 0, 0)
     assert case.photograph.startswith("photo")
     assert isinstance(world.scene(case.id).backdrop, PhotoBackdrop)

@@ -1,11 +1,13 @@
 """Both written forms of the dataset load with `datasets`; the contact sheet is a picture."""
 
+import random
 from pathlib import Path
 
 import numpy as np
 import pytest
 from datasets import load_dataset
 from hydra import compose, initialize_config_dir
+from killing import Command, after, being_written, finished, lines_in
 from omegaconf import DictConfig
 from PIL import Image
 
@@ -65,3 +67,56 @@ def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
         assert min(sheet.size) > 600
     with pytest.raises(ValueError, match="columns"):
         contact_sheet.main(config("contact_sheet", f"target={target}", "columns=99"))
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("form", ["parquet", "imagefolder"])
+def test_killed_and_repeated_it_ends_with_the_same_files(tmp_path: Path, form: str) -> None:
+    whole, target, log = tmp_path / "whole", tmp_path / "data", tmp_path / "log"
+    request = (f"format={form}", "count=60", "rows_per_file=10", "start=3")
+    finished("src.write_dataset", *request, f"target={whole}", log=log)
+    moments = {
+        "parquet": (lambda: len(list(target.glob("*.parquet"))) >= 2, being_written(target, "train-*")),
+        "imagefolder": (lines_in(target / "train/.metadata.jsonl.unfinished", 10), being_written(target / "train/original_image")),
+    }
+    for moment in moments[form]:
+        assert Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(moment)
+    before = {name: (target / name).stat().st_mtime_ns for name in files_of(target) if name.endswith((".parquet", ".png"))}
+    if form == "imagefolder":
+        with (target / "train/.metadata.jsonl.unfinished").open("a") as torn:
+            torn.write('{"edit_prompt": "remo')
+    finished("src.write_dataset", *request, f"target={target}", log=log)
+    assert files_of(target) == files_of(whole)
+    kept = [name for name, time in before.items() if (target / name).exists() and (target / name).stat().st_mtime_ns == time]
+    assert len(kept) >= (2 if form == "parquet" else 18)
+    text = log.read_text()
+    assert "write " in text
+    assert "triplets/s" in text
+
+
+def test_another_request_is_refused_by_name_and_the_same_changes_nothing(tmp_path: Path) -> None:
+    target = tmp_path / "data"
+    write_dataset.main(config("write_dataset", f"target={target}", "count=3"))
+    before = files_of(target)
+    assert before.keys() == {"request.json", "train-00000-of-00001.parquet"}
+    write_dataset.main(config("write_dataset", f"target={target}", "count=3"))
+    with pytest.raises(ValueError, match=r"another command \(count: 3 there, 4 asked for; world.size: 32 there, 48 asked for\)"):
+        write_dataset.main(config("write_dataset", f"target={target}", "count=4", "world.size=48"))
+    assert files_of(target) == before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["parquet", "imagefolder"])
+def test_killed_at_random_moments(tmp_path: Path, form: str) -> None:
+    whole, target, log, chance = tmp_path / "whole", tmp_path / "data", tmp_path / "log", random.Random(1)
+    request = (f"format={form}", "count=300", "rows_per_file=10")
+    finished("src.write_dataset", *request, f"target={whole}", log=log)
+    hits = 0
+    for _ in range(15):
+        hits += Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(after(chance.uniform(0.2, 1.5)))
+    finished("src.write_dataset", *request, f"target={target}", log=log)
+    assert hits >= 3
+    assert files_of(target) == files_of(whole)

@@ -1,0 +1,116 @@
+"""Scores against steps: every so often the averaged editor edits validation cases, a judge scores them, and the curve is drawn.
+
+Logged as `validation/following`, `validation/preserving`, `validation/quality` (means in [0, 5]); the picture is `<folder>/score_curve.png`.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+from src.algorithms.denoising import Denoising
+from src.callbacks.ema import EMA
+from src.data.dataset import to_pictures, to_tensor
+from src.diffusion.samplers import Sampler
+from src.evaluation.benchmark import Benchmark
+from src.evaluation.generation import same_size_batches
+from src.files import replacing
+from src.judges.judge import Judge
+from src.records import PERSPECTIVES, Reward, TargetReward, Triplet
+from src.seeds import fold_seed
+
+
+class ScoreCurve(Callback):
+    """Judges the same cases every so many steps, and at the end.
+
+    Args:
+        folder: the run folder.
+        benchmark: its cases are edited; never those that results are reported on.
+        judge: who scores the edits; a reward it failed on is left out and counted in `validation/failed`.
+        sampler: how edits are drawn.
+        target: the reward asked for.
+        ema: whose weights are used.
+        every_n_steps: between two points of the curve.
+        batch_size: edits at a time.
+    """
+
+    def __init__(
+        self,
+        folder: str | Path,
+        benchmark: Benchmark,
+        judge: Judge,
+        sampler: Sampler,
+        target: TargetReward,
+        ema: EMA,
+        every_n_steps: int = 500,
+        batch_size: int = 64,
+    ) -> None:
+        self.picture = Path(folder) / "score_curve.png"
+        self.cases = benchmark.cases()
+        self.judge = judge
+        self.sampler = sampler
+        self.target = target
+        self.ema = ema
+        self.every_n_steps = every_n_steps
+        self.batch_size = batch_size
+        self.curve: dict[int, list[float]] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The curve so far."""
+        return {"curve": self.curve}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Continue a curve."""
+        self.curve = dict(state_dict["curve"])
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Judge when it is time."""
+        if trainer.global_step % self.every_n_steps == 0:
+            self._judge(trainer, pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Judge the finished editor."""
+        self._judge(trainer, pl_module)
+
+    def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if not trainer.is_global_zero or trainer.global_step in self.curve:
+            return
+        rewards = [reward for reward in self._rewards(trainer, pl_module) if not reward.failed]
+        failed = len(self.cases) - len(rewards)
+        scores = torch.tensor([[verdict.score for verdict in reward.verdicts] for reward in rewards]).double()
+        means = scores.mean(0).tolist() if rewards else [float("nan")] * len(PERSPECTIVES)
+        self.curve[trainer.global_step] = means
+        values = {f"validation/{perspective}": mean for perspective, mean in zip(PERSPECTIVES, means, strict=True)} | {"validation/failed": failed}
+        for logger in trainer.loggers:
+            logger.log_metrics(values, step=trainer.global_step - 1)  # the last step's own row has this number, too
+        with replacing(self.picture, durable=False) as partial:
+            draw_curve(self.curve, partial)
+
+    def _rewards(self, trainer: Trainer, pl_module: LightningModule) -> Sequence[Reward]:
+        assert isinstance(pl_module, Denoising)
+        editor, rewards = pl_module.editor, []
+        with self.ema.averaged(editor), torch.inference_mode(), trainer.precision_plugin.forward_context():
+            editor.eval()
+            for batch in same_size_batches(self.cases, self.batch_size):
+                originals = to_tensor([case.original for case in batch]).to(pl_module.device)
+                seeds = [fold_seed("noise", case.id, 0) for case in batch]
+                edited = editor.edit(originals, [case.instruction for case in batch], [self.target] * len(batch), seeds, self.sampler)
+                rewards += self.judge.judge([Triplet(case, edit) for case, edit in zip(batch, to_pictures(edited), strict=True)])
+            editor.train()
+        return rewards
+
+
+def draw_curve(curve: dict[int, list[float]], path: Path) -> None:
+    """One line per perspective, scores 0 to 5 over optimiser steps, as a PNG."""
+    figure, axes = plt.subplots(figsize=(6, 3.6), layout="constrained")
+    steps = sorted(curve)
+    for index, perspective in enumerate(PERSPECTIVES):
+        axes.plot(steps, [curve[step][index] for step in steps], marker="o", markersize=3, label=perspective)
+    axes.set(xlabel="optimiser steps", ylabel="mean score on validation cases", ylim=(0, 5))
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=110, format="png")
+    plt.close(figure)

@@ -1,0 +1,110 @@
+"""Files that are whole or not there: written beside their target, forced to the disk, renamed into place.
+
+A kill at any moment leaves the old file, or none; a full disk as well, and no half file beside it.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+SUFFIX = ".partial"
+
+
+class NotWrittenError(OSError):
+    """A file could not be written; what stood there before still does. Its message is a complete sentence."""
+
+
+@contextmanager
+def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
+    """A name to write to; what was written there takes the place of `path` when the block ends without an error, and is gone otherwise.
+
+        with replacing(path) as partial:
+            partial.write_bytes(content)
+
+    Args:
+        path: the target; its folder is made when missing.
+        durable: wait for the disk, several milliseconds, so that a loss of power can't leave an empty file. A kill can't in any case.
+
+    Raises:
+        NotWrittenError: the disk is full, or the folder can't be written to.
+    """
+    partial = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        if durable:
+            _force_to_disk(partial)
+        partial.replace(path)
+        if durable:
+            _force_to_disk(path.parent)  # the rename itself
+    except OSError as error:
+        raise not_written(path, error) from error
+    finally:
+        _remove(partial)
+
+
+def not_written(path: Path, error: Exception) -> NotWrittenError:
+    """The error that says which file could not be written and why."""
+    if isinstance(error, NotWrittenError):
+        return error
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:120]
+    return NotWrittenError(f"{path} could not be written ({reason}); what was there before is unchanged, make room and start again")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file so that a reader, a kill or a full disk finds either the old one or the new one.
+
+    Raises:
+        NotWrittenError: the file cannot be written.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder at one stroke: it is renamed out of the way first, so a kill can't leave a part of it to be taken for the whole."""
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}{SUFFIX}")
+    folder.replace(aside)
+    shutil.rmtree(aside)
+
+
+def remove_leftovers(folder: Path, below: bool = False) -> None:
+    """Remove what killed processes left half-written in a folder, and below it if asked; what a living process of this machine is writing stays."""
+    for partial in list(folder.glob(f"{'**/' if below else ''}.*{SUFFIX}")):
+        owner = partial.name.removesuffix(SUFFIX).rpartition(".")[2]
+        if owner.isdigit() and not _writing(int(owner)):
+            _remove(partial)
+
+
+def _writing(process: int) -> bool:
+    """Whether another living process has this number; a leftover with our own is that of a predecessor, as we are only starting."""
+    if process == os.getpid():
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _force_to_disk(path: Path) -> None:
+    """Return when a file, or the entries of a folder, would survive a loss of power."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _remove(path: Path) -> None:
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+            return
+        path.unlink(missing_ok=True)
+    except OSError:  # the error that brought us here says more
+        return

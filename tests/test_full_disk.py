@@ -1,0 +1,93 @@
+"""A full disk leaves what was there before and ends in one clear line. The room is limited by RLIMIT_FSIZE, which needs no privilege."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, config, small_editor
+from killing import Command, finished
+from omegaconf import OmegaConf
+from test_resume import TRAINING
+
+from src import checkpoint
+from src.files import NotWrittenError, discard, remove_leftovers, replacing, write_atomically
+
+
+def refused(log: Path, module: str, *arguments: str, room: int) -> str:
+    """The only error line of a command that has room for so many bytes in a file."""
+    assert Command(module, *arguments, log=log, largest_file=room).ended() == 1
+    errors = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, log.read_text()
+    assert "Traceback" not in log.read_text()
+    return errors[0]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    run = tmp_path_factory.mktemp("run")
+    checkpoint.export(run / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    finished("src.evaluate", f"checkpoint={run}/editor", "sampler.steps=1", "limit=8", "steps=[generate]", log=run / "log")
+    finished("src.evaluate", f"checkpoint={run}/editor", "sampler.steps=1", "limit=4", log=run / "log")
+    return run
+
+
+@pytest.mark.parametrize("name", ["oracle/report.json", "oracle/gallery.png", "5-5-5/oracle/rewards.jsonl"])
+def test_a_report_and_rewards_are_as_before(evaluated: Path, tmp_path: Path, name: str) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(evaluated, run)
+    folder, request = run / "evaluation/synthetic_edit", (f"checkpoint={run}/editor", "sampler.steps=1", "limit=8")
+    if "rewards" not in name:  # these come after the rewards, for which there is to be room
+        finished("src.evaluate", *request, "steps=[judge]", log=tmp_path / "first")
+    before = contents(folder)
+    room = {"oracle/report.json": 500, "oracle/gallery.png": len(before["oracle/gallery.png"]) // 2}.get(name, len(before[name]) + 100)
+    message = refused(tmp_path / "log", "src.evaluate", *request, room=room)
+    assert f"{name} could not be written (File too large); what was there before is unchanged" in message
+    after = contents(folder)
+    assert after.keys() == before.keys()
+    assert after[name] == before[name]
+
+
+def test_a_checkpoint_is_the_one_before(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    arguments = (*TRAINING, f"hydra.run.dir={run}", "algorithm.scheduler.total_steps=20")
+    finished("src.train", *arguments, "trainer.max_steps=2", log=tmp_path / "first")
+    before = contents(run / "checkpoints")
+    message = refused(tmp_path / "log", "src.train", *arguments, "trainer.max_steps=6", room=1_000_000)
+    assert "checkpoints/last.ckpt could not be written" in message
+    assert contents(run / "checkpoints") == before
+
+
+@pytest.mark.parametrize("form", ["parquet", "imagefolder"])
+def test_a_dataset_goes_on_when_there_is_room(tmp_path: Path, form: str) -> None:
+    arguments = [f"format={form}", "count=12", "rows_per_file=6"]
+    finished("src.write_dataset", *arguments, f"target={tmp_path / 'whole'}", log=tmp_path / "log")
+    whole = contents(tmp_path / "whole")
+    room = max(map(len, whole.values())) - 1
+    refused(tmp_path / "error", "src.write_dataset", *arguments, f"target={tmp_path / 'data'}", room=room)
+    finished("src.write_dataset", *arguments, f"target={tmp_path / 'data'}", log=tmp_path / "log")
+    assert contents(tmp_path / "data") == whole
+
+
+def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a.txt", "old")
+    with pytest.raises(TypeError), replacing(tmp_path / "a.txt") as partial:
+        partial.write_text(5)
+    assert contents(tmp_path) == {"a.txt": b"old"}
+    (tmp_path / "file").write_text("")
+    with pytest.raises(NotWrittenError, match=r"file/b.txt could not be written \(File exists\)"):
+        write_atomically(tmp_path / "file" / "b.txt", "new")
+
+
+def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
+    for name in (".a.txt.999999999.partial", "below/.b.txt.999999999.partial", ".c.txt.1.partial", ".mine.partial", "a.partial"):
+        write_atomically(tmp_path / name, "")
+    remove_leftovers(tmp_path)
+    assert contents(tmp_path).keys() == {"below/.b.txt.999999999.partial", ".c.txt.1.partial", ".mine.partial", "a.partial"}
+    remove_leftovers(tmp_path, below=True)
+    assert "below/.b.txt.999999999.partial" not in contents(tmp_path)
+    discard(tmp_path / "below")
+    assert not (tmp_path / "below").exists()

@@ -1,0 +1,178 @@
+"""Kill -9 at any moment of a training, start again: the same weights, averages, optimiser state and metrics as without, bit for bit."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import SMALL
+from killing import Command, after, being_written, finished, lines_in
+
+from src import checkpoint
+from src.callbacks.metrics_file import read_rows
+
+TRAINING = (
+    "+experiment=reward_synthetic",
+    *SMALL,
+    "~callbacks.previews",
+    "data.dataset.length=64",
+    "data.batch_size=2",
+    "data.num_workers=0",
+    "trainer.log_every_n_steps=1",
+    "trainer.precision=32-true",
+    "trainer.max_steps=12",
+    "callbacks.checkpoint.every_n_train_steps=3",
+)
+STATE = ("state_dict", "ema", "ema_updates", "optimizer_states", "lr_schedulers", "global_step")
+
+
+def training(folder: Path, *overrides: str) -> Command:
+    return Command("src.train", *TRAINING, *overrides, f"hydra.run.dir={folder}", log=folder.with_suffix(".log"))
+
+
+def trained(folder: Path, *overrides: str) -> Path:
+    finished("src.train", *TRAINING, *overrides, f"hydra.run.dir={folder}", log=folder.with_suffix(".log"))
+    return folder
+
+
+def differences(one: object, other: object, where: str = "") -> list[str]:
+    """Where two nested states differ, tensors bit for bit."""
+    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
+        return [] if torch.equal(one, other) else [where]
+    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
+        return [found for key in one for found in differences(one[key], other[key], f"{where}.{key}")]
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
+        return [found for index, pair in enumerate(zip(one, other, strict=True)) for found in differences(*pair, f"{where}.{index}")]
+    return [] if one == other else [where]
+
+
+def assert_same(one: Path, other: Path) -> None:
+    """Two run folders hold the same training."""
+    first, second = checkpoint.read(one / "checkpoints/last.ckpt"), checkpoint.read(other / "checkpoints/last.ckpt")
+    assert differences({key: first[key] for key in STATE}, {key: second[key] for key in STATE}) == []
+    for name in ("metrics.csv", "editor/model.safetensors", "editor/config.yaml"):
+        assert (one / name).read_bytes() == (other / name).read_bytes(), name
+    assert not list(other.rglob("*.partial"))
+    assert [path.name for path in (other / "checkpoints").iterdir()] == ["last.ckpt"]
+
+
+def killed_again_and_again(folder: Path, seed: int, *overrides: str, kills: int = 6, steps: int = 12) -> int:
+    """Start a training and kill it, at a random step, moment or half-written checkpoint; then let it end. How many kills hit."""
+    chance, hits = random.Random(seed), 0
+    for _ in range(kills):
+        process = training(folder, *overrides)
+        moment = (
+            lines_in(folder / "metrics.csv", chance.randint(1, steps + 1)),
+            being_written(folder / "checkpoints", "last.ckpt", chance.choice((0, 1, 1_000_000))),
+            after(chance.uniform(1.0, 5.0)),
+        )[chance.randrange(3)]
+        hits += process.killed_when(moment)
+    trained(folder, *overrides)
+    return hits
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twelve steps without a kill."""
+    return trained(tmp_path_factory.mktemp("whole") / "run")
+
+
+def test_killed_between_two_checkpoints_and_during_one(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "run"
+    assert training(folder).killed_when(lines_in(folder / "metrics.csv", 6))
+    assert len(read_rows(folder / "metrics.csv")) >= 5
+    assert checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"] == 3
+    assert training(folder).killed_when(being_written(folder / "checkpoints", "last.ckpt"))
+    assert list((folder / "checkpoints").glob(".*.partial"))
+    assert checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"] == 3
+    assert "continuing" in finished("src.train", *TRAINING, f"hydra.run.dir={folder}", log=tmp_path / "log")
+    assert_same(whole, folder)
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["status"], record["resumed_at_steps"], record["steps"]) == ("finished", [3], 12)
+
+
+def test_a_finished_training_that_is_started_again_changes_nothing(whole: Path) -> None:
+    before = {name: (whole / name).read_bytes() for name in ("metrics.csv", "checkpoints/last.ckpt", "editor/model.safetensors")}
+    seconds = json.loads((whole / "run.json").read_text())["seconds"]
+    trained(whole)
+    assert all((whole / name).read_bytes() == content for name, content in before.items())
+    record = json.loads((whole / "run.json").read_text())
+    assert (record["status"], record["steps"]) == ("finished", 12)
+    assert record["seconds"] > seconds / 2
+
+
+def test_accumulation_goes_on_at_a_step_and_not_within_one(tmp_path: Path) -> None:
+    accumulated = ("trainer.accumulate_grad_batches=2", "trainer.max_steps=4", "callbacks.checkpoint.every_n_train_steps=2", "data.batch_size=1")
+    whole, folder = trained(tmp_path / "whole", *accumulated), tmp_path / "run"
+    assert training(folder, *accumulated).killed_when(lines_in(folder / "metrics.csv", 4))
+    assert training(folder, *accumulated).killed_when(lines_in(folder / "metrics.csv", 4))
+    trained(folder, *accumulated)
+    assert_same(whole, folder)
+
+
+def test_workers_give_the_same_training(tmp_path: Path, whole: Path) -> None:
+    folder = tmp_path / "run"
+    assert training(folder, "data.num_workers=2").killed_when(lines_in(folder / "metrics.csv", 9))
+    trained(folder, "data.num_workers=2")
+    assert_same(whole, folder)
+
+
+def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path, whole: Path) -> None:
+    process = Command("src.train", *TRAINING, "algorithm.optimizer.lr=1", "seed=1", f"hydra.run.dir={whole}", log=tmp_path / "log")
+    assert process.ended() == 1
+    message = (tmp_path / "log").read_text()
+    assert "algorithm.optimizer.lr is 0.0006 in the checkpoint and 1 here" in message
+    assert "resume=null to start anew" in message
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_training_is_kept_to_its_last_step(tmp_path: Path, whole: Path, number: int) -> None:
+    folder = tmp_path / "run"
+    process = training(folder, "callbacks.checkpoint.every_n_train_steps=100")
+    assert process.signalled_when(lines_in(folder / "metrics.csv", 5), number) == 1
+    steps = checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"]
+    assert 4 <= steps < 12
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["status"], record["steps"]) == ("interrupted", steps)
+    errors = [line for line in process.log.read_text().splitlines() if line.startswith("error: ")]
+    assert errors == [f"error: stopped at step {steps} of 12; the same command with hydra.run.dir={folder} goes on"]
+    trained(folder, "callbacks.checkpoint.every_n_train_steps=100")
+    assert_same(whole, folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("overrides", [(), ("data.num_workers=2",), ("trainer.accumulate_grad_batches=2",)], ids=["plain", "workers", "accumulate"])
+@pytest.mark.parametrize("every", [1, 5])
+def test_killed_at_random_moments(tmp_path: Path, overrides: tuple[str, ...], every: int) -> None:
+    settings = (*overrides, f"callbacks.checkpoint.every_n_train_steps={every}")
+    whole = trained(tmp_path / "whole", *settings)
+    hits = killed_again_and_again(tmp_path / "run", every + len(overrides), *settings, kills=8)
+    assert hits >= 3
+    assert_same(whole, tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_two_ranks_killed(tmp_path: Path) -> None:
+    """Whole commands, as Lightning starts the second rank by repeating the first one's."""
+    ranks = ("trainer=ddp_cpu", "data.batch_size=1", "data.num_workers=0")
+
+    def command(folder: Path) -> list[str]:
+        return [sys.executable, "-m", "src.train", *TRAINING, *ranks, f"hydra.run.dir={folder}"]
+
+    whole, folder = tmp_path / "whole", tmp_path / "run"
+    subprocess.run(command(whole), check=True, capture_output=True, timeout=300)
+    for moment in (lines_in(folder / "metrics.csv", 6), being_written(folder / "checkpoints", "last.ckpt"), lines_in(folder / "metrics.csv", 12)):
+        process = subprocess.Popen(command(folder), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+        while not moment() and process.poll() is None:
+            time.sleep(0.0005)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    subprocess.run(command(folder), check=True, capture_output=True, timeout=300)
+    assert_same(whole, folder)
+    record = json.loads((folder / "run.json").read_text())
+    assert (record["world_size"], record["ranks_equal"], record["steps"]) == (2, True, 12)
