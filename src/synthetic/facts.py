@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from src.synthetic import filters
 from src.synthetic.edits import Edit
 from src.synthetic.scene import BLOCKS, Picture, Scene, Stage, Thing, box, shape_coverage
+from src.synthetic.traces import Traces
 
 Blocks = Float[np.ndarray, "b b 3"]
 Mask = Bool[np.ndarray, "b b"]
@@ -57,6 +58,12 @@ def blur_facts(facts: Facts, sigma: float) -> Facts:
     """The same facts seen through a blur of so many pixels."""
     names = ("original", "exact", "bare_before", "bare_after", "through_before", "through_after")
     return replace(facts, **{name: filters.blur(getattr(facts, name), sigma) for name in names})
+
+
+def coded_facts(facts: Facts, traces: Traces) -> Facts:
+    """The same facts, coded alike."""
+    names = ("original", "exact", "bare_before", "bare_after")
+    return replace(facts, **{name: traces.on(getattr(facts, name)) for name in names})
 
 
 def on_background(facts: Facts, difference: Picture) -> Facts:

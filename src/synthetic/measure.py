@@ -19,7 +19,7 @@ from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
 from src.synthetic import filters, language, quality
 from src.synthetic.attributes import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, Similarity, is_gone, is_there, recognise, things_alike
 from src.synthetic.edits import Edit
-from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, facts_of, on_background, shift_facts
+from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, coded_facts, facts_of, on_background, shift_facts
 from src.synthetic.progress import progress, share_done
 from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, Scene, block_means, box, to_picture
 from src.synthetic.surroundings import (
@@ -35,6 +35,7 @@ from src.synthetic.surroundings import (
     through_look,
     uncast,
 )
+from src.synthetic.traces import NO_TRACES, traces_of
 
 __all__ = ["CONTRAST_SHARE", "MIN_CONTRAST", "TOLERANCE", "Facts", "Measurement", "background_similarity", "combine", "facts_of", "measure"]
 
@@ -82,22 +83,29 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     everywhere = np.ones((size, size), dtype=bool)
     # Noise is first read wherever anything is seen, from what the channels do not share, which needs no scene to compare with.
     rough = quality.grain(picture, facts.original, 0.0, everywhere, known=0.0).seen
-    facts, shift = found_shifted(facts, picture, blocks, free, free_pixels, rough * BLOCKS / size)
-    width = blur_of(facts, picture, free_pixels, rough)
-    like = facts if width == 0 else blur_facts(facts, width)
+    # Where the picture's coding shows, what should be seen is coded alike before it is compared; likewise a shift, and blur.
+    traces = traces_of(edited, (facts.original, facts.exact))
+    coded = facts if traces == NO_TRACES else coded_facts(facts, traces)
+    shift = found_shift(coded, picture, blocks, free, free_pixels, rough * BLOCKS / size)
+    if shift != (0, 0):
+        facts = shift_facts(facts, shift)
+        coded = facts if traces == NO_TRACES else coded_facts(facts, traces)
+    width = blur_of(coded, picture, free_pixels, rough)
+    smooth = facts if width == 0 else blur_facts(facts, width)
+    like = coded if width == 0 else smooth if traces == NO_TRACES else coded_facts(smooth, traces)
     before, after = block_means(like.original), block_means(like.exact)
     done = share_done(like, picture, blocks, before, after, free)
     if edit.type == "background" and isinstance(scene.backdrop, PhotoBackdrop):
         # Whatever colours it got, the old background is gone as far as its structure is.
         left, there = (quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels] for each in (picture, like.original))
         done = 1 - ramp(float(np.vdot(left, there)) / (float(np.vdot(there, there)) + 1e-4 * there.size), 0.03, 0.97)
-    reference, bare = blend(like.original, like.exact, done), blend(like.bare_before, like.bare_after, done)
-    expected, sharp, look = blend(before, after, done), blend(facts.original, facts.exact, done), None
+    reference, bare = traces.on(blend(smooth.original, smooth.exact, done)), blend(like.bare_before, like.bare_after, done)
+    expected, sharp, look = blend(before, after, done), traces.on(blend(facts.original, facts.exact, done)), None
     off = blocks - expected
     if float(np.vdot(off, off)) / off.size > EXPLAINED**2 + (rough * BLOCKS / size) ** 2:
         look = best_look(facts, picture, reference, width, rough)
         if look is not None:
-            reference, sharp = through_look(look, facts.original, width), through_look(look, facts.original, 0.0)
+            reference, sharp = traces.on(through_look(look, facts.original, width)), traces.on(through_look(look, facts.original, 0.0))
             bare, expected = through_look(look, facts.bare_before, width), block_means(reference)
     known = background_known(blocks, expected, free, rough * BLOCKS / size)
     seen_grain = quality.grain(picture, reference, width, everywhere, known).seen
@@ -145,8 +153,9 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         known,
         all(thing.share > LOST for thing in things),
     )
+    flaws = quality.together(flaws, traces)
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
-    sharpness = float(1 - min(1.0, flaws[worst_flaw]))
+    sharpness = float(1 - min(1.0, quality.total(flaws)))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
     succeeded = (
         recognised > 0.5 and follows(behind, corrected, blocks, free, look, done),
@@ -164,16 +173,15 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     )
 
 
-def found_shifted(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float) -> tuple[Facts, tuple[int, int]]:
-    """The facts with the photograph where it is found in the picture, and by how many pixels (down, to the right) that is from its place."""
+def found_shift(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float) -> tuple[int, int]:
+    """By how many pixels (down, to the right) the photograph is found beside its place in the picture."""
     if facts.edit.type == "background" or not isinstance(facts.scene.backdrop, PhotoBackdrop):
-        return facts, (0, 0)
+        return 0, 0
     before, after = block_means(facts.original), block_means(facts.exact)
     done = share_done(facts, picture, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
     if background_known(blocks, blend(before, after, done), free, noise) == 1:
-        return facts, (0, 0)
-    shift = displacement(picture, blend(facts.bare_before, facts.bare_after, done), free_pixels.astype(np.float32))
-    return (facts, shift) if shift == (0, 0) else (shift_facts(facts, shift), shift)
+        return 0, 0
+    return displacement(picture, blend(facts.bare_before, facts.bare_after, done), free_pixels.astype(np.float32))
 
 
 def ramp(value: float, low: float, high: float) -> float:

@@ -6,7 +6,7 @@ counts. Noise, blocks and bands are then told apart by the structure of what was
 against values, or neither. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float
 from src.synthetic import filters
 from src.synthetic.degradations import MAX_NOISE, MAX_STEP
 from src.synthetic.scene import Picture
+from src.synthetic.traces import Traces
 
 Grey = Float[np.ndarray, "h w"]
 Values = Float[np.ndarray, " n"]
@@ -42,8 +43,12 @@ GRAIN_SCALE = 0.06
 MIN_GRAIN = 0.012
 """Grain up to this is none: rounding and mild compression."""
 
-MAX_LEVELS, BAND_GRAIN = 16, 0.15
-"""Bands are recognised by at most so many levels; the grain that goes with a distance between them (measured: about as a uniform error has)."""
+HIDDEN = 0.5
+"""A flaw hides so much of another one's severity, as a share of its own."""
+
+BAND_SEVERITIES = 0.26 * 1.055 ** np.arange(26)
+SAME_BANDS, LEAST_STRANGE = 0.5, 0.02
+"""The least share of bands that must be there, and the root mean square of what was added from which on they are looked for."""
 
 JPEG_PERIOD, MAX_JUMP, BLOCKS_SCALE = 8, 0.12, 0.03
 VALUE_BINS = 48
@@ -90,6 +95,8 @@ def grain(picture: Picture, reference: Picture, width: float, judged: Mask, know
             independent in them, while a photograph's detail is mostly light and dark.
     """
     size = picture.shape[0]
+    # The least strangeness leaves edges out of place.
+    known = max(0.0, 5 * known - 4)
     off = picture - reference
     near, far = filters.blur(off, FINE * size), filters.blur(off, MIDDLE * size)
     plain, blurred = white_gains(size, 0.0), white_gains(size, width)
@@ -167,26 +174,53 @@ def flaws(
     if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
         sure = grain(picture, explained, width, solid)
         found = Grain(min(found.seen, sure.seen), min(found.referred, sure.referred))
-    severity = grain_severity(found.referred)
-    named = {"noise": 0.0, "jpeg": 0.0, "banding": level_severity(picture, sharp)}
+    blur = blur_severity(picture, sharp, judged, found.seen, whole)
+    # What blur would hide counts as far as blur is there.
+    severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
+    named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
+    named["banding"] = hidden_bands(picture, explained, sharp, width, judged)
     if severity > 0:
         kind = structure(picture, sharp, judged, found.seen)
         named[kind] = max(named[kind], severity)
-    return {**named, "blur": blur_severity(picture, sharp, judged, found.seen, whole)}, found
+    return {**named, "blur": blur}, found
 
 
-def level_severity(picture: Picture, expected: Picture) -> float:
-    """Severity of bands by the few grey levels that are left, which shows where bands are so wide that nothing of the scene's detail is left.
+def together(severities: dict[str, float], traces: Traces) -> dict[str, float]:
+    """What is read off the picture's coding added to what was estimated: the worse of two estimates of one flaw."""
+    return {**severities, "jpeg": max(severities["jpeg"], traces.jpeg), "banding": max(severities["banding"], traces.banding)}
 
-    0 if the scene has few levels itself.
+
+def total(severities: Mapping[str, float]) -> float:
+    """The severity of all flaws of a picture: the worst one's, raised by what the second hides of it."""
+    second, worst = sorted(severities.values())[-2:]
+    return worst + HIDDEN * second
+
+
+def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask) -> float:
+    """Severity of bands under another flaw: that at which bands in the scene, blurred alike, explain best what was added to it; 0 if none does.
+
+    Only green is looked at.
     """
-    steps = []
-    for each in (picture[..., 1], expected[..., 1]):
-        share = np.bincount((each * 255 + 0.5).astype(np.int64).clip(0, 255).ravel(), minlength=256) / each.size
-        levels = np.flatnonzero(share > 0.004)
-        few = 2 <= len(levels) <= MAX_LEVELS and share[levels].sum() > 0.97
-        steps.append(float(levels[-1] - levels[0]) / (len(levels) - 1) / 255 if few else 0.0)
-    return grain_severity(BAND_GRAIN * steps[0]) if steps[1] == 0 else 0.0
+    size = picture.shape[0]
+    off = (picture - explained)[..., 1][judged]
+    off -= off.mean()
+    strange = float(off @ off)
+    if strange < LEAST_STRANGE**2 * off.size:
+        return 0.0
+    severities = BAND_SEVERITIES[:, None, None]
+    green, steps = sharp[None, ..., 1], (MAX_STEP * severities).astype(np.float32)
+    added = np.clip((np.floor(green / steps) + np.float32(0.5)) * steps, 0, 1) - green
+    if width > 0:
+        blur = filters.blur_matrix(size, width)
+        added = blur @ added @ blur.T
+    added = added[:, judged]
+    added -= added.mean(axis=1, keepdims=True)
+    energy, product = np.einsum("sn,sn->s", added, added) + np.float32(1e-6), added @ off
+    correlation = product / np.sqrt(energy * (strange + 1e-6))
+    best = int(correlation.argmax())
+    if product[best] < SAME_BANDS * energy[best] or energy[best] < 1e-5 * off.size:
+        return 0.0
+    return float(BAND_SEVERITIES[best]) * min(1.0, max(0.0, (float(correlation[best]) - 0.35) / 0.15))
 
 
 def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:

@@ -1,0 +1,145 @@
+"""Traces of a coded picture: its quality of compression and the distance between its grey levels, where the picture itself shows them.
+
+Compression leaves frequencies of 8 x 8 blocks at multiples of known steps, banding leaves a few levels at known distances. Where either is the
+last thing that happened to a picture, its severity is read off, and what should be seen is coded alike before it is compared: so neither
+counts as a change of the scene. A model's pictures show no such traces; of them, grain tells (quality.py).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Float
+
+from src.records import Image
+from src.synthetic import filters
+from src.synthetic.degradations import MAX_STEP, degrade, jpeg_quality
+from src.synthetic.scene import Picture, to_image
+
+SIDE = 8
+"""Compression works on blocks of this many pixels a side."""
+
+MOST_BLOCKS = 16
+"""So many blocks, those with the most detail, are looked at."""
+
+ROUNDING = 0.7
+"""A frequency is at a multiple of its step if it is off by at most this much: pixels are whole numbers."""
+
+LEAST_FOUND, MOST_FOUND = 3, 200
+"""From fewer frequencies other than zero nothing can be said, and more are not looked at."""
+
+LEAST_EVIDENCE, MISS = 12.0, -2.5
+"""Logarithm of how unlikely it must be that as many frequencies lie at multiples by chance, and what one that does not says against it."""
+
+MOST_LEVELS = 30
+"""Bands have at most so many levels."""
+
+# Steps of the JPEG standard (annex K, lightness) at quality 50, for the rows and columns that are looked at: the lowest frequencies.
+LOW = 5
+STEPS = np.array([[16, 11, 10, 16, 24], [12, 12, 14, 19, 26], [14, 13, 16, 24, 40], [14, 17, 22, 29, 51], [18, 22, 37, 56, 68]])
+
+
+@dataclass(frozen=True)
+class Traces:
+    """Severities, 0 where nothing is found."""
+
+    jpeg: float = 0.0
+    banding: float = 0.0
+
+    def on(self, picture: Picture) -> Picture:
+        """A picture coded alike."""
+        if self.jpeg > 0:
+            return degrade(picture, "jpeg", self.jpeg, 0)
+        return degrade(picture, "banding", self.banding, 0) if self.banding > 0 else picture
+
+
+NO_TRACES = Traces()
+
+
+def traces_of(image: Image, references: Sequence[Picture]) -> Traces:
+    """What a picture shows of its coding; few levels say something only where what should be seen has at least twice as many."""
+    banding = banding_of(image)
+    if banding > 0 and 2 * levels_of(image) <= min(levels_of(to_image(each)) for each in references):
+        return Traces(banding=banding)
+    return Traces(jpeg=jpeg_of(image))
+
+
+def levels_of(image: Image) -> int:
+    """How many different values a picture has."""
+    return int(np.count_nonzero(np.bincount(image.ravel(), minlength=256)))
+
+
+def banding_of(image: Image) -> float:
+    """Severity of bands: the widest distance at which all levels of the picture lie."""
+    count = np.bincount(image.ravel(), minlength=256)
+    levels = np.flatnonzero(count)
+    if not 2 <= len(levels) <= MOST_LEVELS:
+        return 0.0
+    severities, allowed = band_levels()
+    fits = allowed[:, levels].all(axis=1)
+    return float(severities[fits.argmax()]) if fits.any() else 0.0
+
+
+@lru_cache(maxsize=1)
+def band_levels() -> tuple[Float[np.ndarray, " n"], np.ndarray]:
+    """Severities, the worst first, and which values of 0..255 each leaves."""
+    severities = np.arange(1.0, 0.08, -0.0025)
+    allowed = np.zeros((len(severities), 256), dtype=bool)
+    for row, severity in enumerate(severities):
+        step = MAX_STEP * severity
+        levels = np.clip((np.arange(int(1 / step) + 2) + 0.5) * step, 0, 1) * 255
+        # Wide steps are tried densely enough for the lowest levels only, so a level may be off by as much as half a trial moves it.
+        slack = 0.6 + levels / step * MAX_STEP * 0.00125
+        for level, off in zip(levels, slack, strict=True):
+            allowed[row, int(np.ceil(max(0, level - off))) : int(np.floor(min(255, level + off))) + 1] = True
+    return severities, allowed
+
+
+@lru_cache(maxsize=1)
+def cosines() -> Float[np.ndarray, "k 8"]:
+    """The lowest rows of the discrete cosine transform of a block's axis."""
+    place, frequency = np.arange(SIDE), np.arange(LOW)[:, None]
+    matrix = np.sqrt(2 / SIDE) * np.cos((2 * place + 1) * frequency * np.pi / (2 * SIDE))
+    matrix[0] /= np.sqrt(2)
+    return matrix.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def step_tables() -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
+    """Severities, the worst first, and the steps of the lowest frequencies under each."""
+    tables: dict[int, tuple[float, np.ndarray]] = {}
+    for severity in np.arange(1.0, 0.09, -0.0025):
+        quality = jpeg_quality(float(severity))
+        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+        tables.setdefault(quality, (float(severity), np.clip((STEPS * scale + 50) // 100, 1, 255).ravel()))
+    for quality in range(91, 98):  # so mild that it is no flaw, but better known than taken for another
+        tables[quality] = (0.0, np.clip((STEPS * (200 - 2 * quality) + 50) // 100, 1, 255).ravel())
+    severities, steps = zip(*tables.values(), strict=True)
+    return np.array(severities), np.stack(steps).astype(np.float32)
+
+
+def jpeg_of(image: Image) -> float:
+    """Severity of compression: that at whose steps the frequencies that are not zero lie, if it is sure."""
+    grey = image.astype(np.float32) @ (filters.LUMINANCE)
+    rows = grey.shape[0] // SIDE
+    blocks = grey.reshape(rows, SIDE, rows, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
+    extremes = ((image == 0) | (image == 255)).any(axis=2).reshape(rows, SIDE, rows, SIDE).any(axis=(1, 3)).ravel()
+    matrix = cosines()
+    size = np.abs((matrix @ (blocks - np.float32(128)) @ matrix.T).reshape(len(blocks), -1))
+    order = np.argsort(extremes * 100 - (size > 1).sum(axis=1), kind="stable")[:MOST_BLOCKS]
+    size, extremes = size[order], extremes[order]
+    used = size > 1
+    if int(used[:, 1:].sum()) < LEAST_FOUND:
+        return 0.0
+    severities, steps = step_tables()
+    block, at = (each[:MOST_FOUND] for each in np.nonzero(used))
+    values, per_value = size[block, at], steps[:, at]
+    off = np.abs(values - per_value * np.round(values / per_value))
+    evidence = np.where(off < ROUNDING, np.log(per_value / np.float32(2 * ROUNDING)), np.float32(MISS)) * (per_value > 2.5)
+    per_block = evidence @ (block[:, None] == np.arange(len(size))).astype(np.float32)
+    # Values that were cut off at black or white are at no multiples: such blocks say nothing against, and for it no more than the others do.
+    sure = per_block[:, ~extremes].sum(axis=1)
+    total = sure + np.minimum(sure, np.maximum(per_block[:, extremes], 0).sum(axis=1))
+    best = int(total.argmax())
+    return float(severities[best]) if total[best] > LEAST_EVIDENCE else 0.0
