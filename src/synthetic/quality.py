@@ -47,8 +47,11 @@ HIDDEN = 0.5
 """A flaw hides so much of another one's severity, as a share of its own."""
 
 BAND_SEVERITIES = 0.26 * 1.055 ** np.arange(26)
-SAME_BANDS, LEAST_STRANGE = 0.5, 0.02
+MOST_BANDS, SAME_BANDS, LEAST_STRANGE = 4.0, 0.5, 0.02
 """The least share of bands that must be there, and the root mean square of what was added from which on they are looked for."""
+
+LEAST_MOVED = 0.1
+"""A background out of place by less than this many pixels is in its place."""
 
 JPEG_PERIOD, MAX_JUMP, BLOCKS_SCALE = 8, 0.12, 0.03
 VALUE_BINS = 48
@@ -170,6 +173,7 @@ def flaws(
         known: 0..1, how far the background is.
         whole: whether sharpness may be judged by the whole picture too, since all that should be there is.
     """
+    explained = aligned(picture, explained, judged & ~solid)
     found = grain(picture, explained, width, judged, known)
     if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
         sure = grain(picture, explained, width, solid)
@@ -178,7 +182,10 @@ def flaws(
     # What blur would hide counts as far as blur is there.
     severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
-    named["banding"] = hidden_bands(picture, explained, sharp, width, judged)
+    # Bands show as grain too; without any, another thing has colours like theirs.
+    most = MOST_BANDS * grain_severity(found.referred)
+    if most > 0:
+        named["banding"] = min(most, hidden_bands(picture, explained, sharp, width, judged))
     if severity > 0:
         kind = structure(picture, sharp, judged, found.seen)
         named[kind] = max(named[kind], severity)
@@ -194,6 +201,19 @@ def total(severities: Mapping[str, float]) -> float:
     """The severity of all flaws of a picture: the worst one's, raised by what the second hides of it."""
     second, worst = sorted(severities.values())[-2:]
     return worst + HIDDEN * second
+
+
+def aligned(picture: Picture, explained: Picture, judged: Mask) -> Picture:
+    """What should be seen, moved by the part of a pixel by which it is out of place where the background is judged: so little is no grain."""
+    down, right = np.zeros_like(explained), np.zeros_like(explained)
+    down[1:-1], right[:, 1:-1] = (explained[2:] - explained[:-2]) / 2, (explained[:, 2:] - explained[:, :-2]) / 2
+    slopes = np.stack((down[judged].ravel(), right[judged].ravel()))
+    ridge = 1e-4 * slopes.shape[1] * np.eye(2)
+    moved = np.linalg.solve(slopes @ slopes.T + ridge, slopes @ (picture - explained)[judged].ravel())
+    if np.abs(moved).max() < LEAST_MOVED:
+        return explained
+    a, b = np.clip(moved, -1, 1).astype(np.float32)
+    return explained + a * down + b * right
 
 
 def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask) -> float:
