@@ -35,7 +35,7 @@ from src.synthetic.surroundings import (
     through_look,
     uncast,
 )
-from src.synthetic.traces import NO_TRACES, traces_of
+from src.synthetic.traces import NO_TRACES, levels_of, traces_of
 
 __all__ = ["CONTRAST_SHARE", "MIN_CONTRAST", "TOLERANCE", "Facts", "Measurement", "background_similarity", "combine", "facts_of", "measure"]
 
@@ -56,6 +56,12 @@ FAR_SHIFT = 0.13
 
 EXPLAINED = 0.05
 """Root mean square up to which a picture is explained by original and right answer, so that no other look is thought of."""
+
+FEW_LEVELS = 6
+"""A picture of so few levels is likely a poster, whose averages are much like those of the picture before."""
+
+CALM = 0.05
+"""A background whose blocks are right, and whose pixels differ by less than this root mean square, is in its place."""
 
 
 @dataclass(frozen=True)
@@ -100,12 +106,13 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         left, there = (quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels] for each in (picture, like.original))
         done = 1 - ramp(float(np.vdot(left, there)) / (float(np.vdot(there, there)) + 1e-4 * there.size), 0.03, 0.97)
     reference, bare = traces.on(blend(smooth.original, smooth.exact, done)), blend(like.bare_before, like.bare_after, done)
-    expected, sharp, look = blend(before, after, done), traces.on(blend(facts.original, facts.exact, done)), None
+    expected, sharp, look = blend(before, after, done), blend(facts.original, facts.exact, done), None
     off = blocks - expected
-    if float(np.vdot(off, off)) / off.size > EXPLAINED**2 + (rough * BLOCKS / size) ** 2:
+    strange = float(np.vdot(off, off)) / off.size > EXPLAINED**2 + (rough * BLOCKS / size) ** 2
+    if strange or levels_of(edited) <= FEW_LEVELS:
         look = best_look(facts, picture, reference, width, rough)
         if look is not None:
-            reference, sharp = traces.on(through_look(look, facts.original, width)), traces.on(through_look(look, facts.original, 0.0))
+            reference, sharp = traces.on(through_look(look, facts.original, width)), through_look(look, facts.original, 0.0)
             bare, expected = through_look(look, facts.bare_before, width), block_means(reference)
     known = background_known(blocks, expected, free, rough * BLOCKS / size)
     seen_grain = quality.grain(picture, reference, width, everywhere, known).seen
@@ -147,13 +154,13 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         corrected,
         judged if whole or look is not None else reference_here,
         sharp,
+        traces,
         width,
         mask,
         solid & mask,
         known,
         all(thing.share > LOST for thing in things),
     )
-    flaws = quality.together(flaws, traces)
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
     sharpness = float(1 - min(1.0, quality.total(flaws)))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
@@ -179,9 +186,11 @@ def found_shift(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free
         return 0, 0
     before, after = block_means(facts.original), block_means(facts.exact)
     done = share_done(facts, picture, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
-    if background_known(blocks, blend(before, after, done), free, noise) == 1:
+    bare = blend(facts.bare_before, facts.bare_after, done)
+    off = (picture - bare)[free_pixels]
+    if float(np.vdot(off, off)) < CALM**2 * off.size and background_known(blocks, blend(before, after, done), free, noise) == 1:
         return 0, 0
-    return displacement(picture, blend(facts.bare_before, facts.bare_after, done), free_pixels.astype(np.float32))
+    return displacement(picture, bare, free_pixels.astype(np.float32))
 
 
 def ramp(value: float, low: float, high: float) -> float:

@@ -34,6 +34,9 @@ MIN_TILES = 4
 QUIETER = 0.75
 """Share of the tiles that is averaged: an edge out of place is not grain."""
 
+QUIETEST, QUIETEST_GAIN = 0.35, 1.2
+"""The same of a background that is not known, whose own detail must not count; and what even noise has less there than all over."""
+
 MOST_SMOOTHED = 1.0
 """Grain is referred to what it was before a blur of at most so many pixels, at 32 px and in proportion."""
 
@@ -47,7 +50,7 @@ HIDDEN = 0.5
 """A flaw hides so much of another one's severity, as a share of its own."""
 
 BAND_SEVERITIES = 0.26 * 1.055 ** np.arange(26)
-MOST_BANDS, SAME_BANDS, LEAST_STRANGE = 4.0, 0.5, 0.02
+SAME_BANDS, LEAST_STRANGE = 0.5, 0.02
 """The least share of bands that must be there, and the root mean square of what was added from which on they are looked for."""
 
 LEAST_MOVED = 0.1
@@ -109,7 +112,7 @@ def grain(picture: Picture, reference: Picture, width: float, judged: Mask, know
         level = quieter(band * band, tiles, judged)
         if known < 1:
             apart = band[..., ::2] - band[..., 1:2]
-            level = known * level + (1 - known) * min(level, quieter(apart * apart, tiles, judged) / 2)
+            level = known * level + (1 - known) * min(level, QUIETEST_GAIN * quieter(apart * apart, tiles, judged, QUIETEST) / 2)
         levels.append(level**0.5)
     # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise, blocks. Then what it was before counts.
     smoothed = smoothing(size, levels[0] / max(levels[1], 1e-6))
@@ -141,14 +144,14 @@ def tile_means(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "t t c"]
     return values.reshape(TILES, side, TILES, side, -1).mean(axis=(1, 3))
 
 
-def quieter(energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask) -> float:
+def quieter(energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask, share: float = QUIETER) -> float:
     """Mean energy over the quieter tiles of those judged."""
     per_tile = tile_means((energy.mean(axis=2) * judged)[..., None])[..., 0].ravel()
     used = tiles > 0.4
     if not used.any():
         return 0.0
     levels = np.sort(per_tile[used] / tiles[used])
-    return float(levels[: max(1, round(QUIETER * len(levels)))].mean())
+    return float(levels[: max(1, round(share * len(levels)))].mean())
 
 
 def grain_severity(referred: float) -> float:
@@ -157,7 +160,7 @@ def grain_severity(referred: float) -> float:
 
 
 def flaws(
-    picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, solid: Mask, known: float, whole: bool
+    picture: Picture, explained: Picture, sharp: Picture, traces: Traces, width: float, judged: Mask, solid: Mask, known: float, whole: bool
 ) -> tuple[dict[str, float], Grain]:
     """The severity of each flaw of a picture, from 0, and the grain in it.
 
@@ -166,7 +169,8 @@ def flaws(
     Args:
         picture: what is judged.
         explained: the scene as far as it is recognised in the picture, through the picture's blur.
-        sharp: the same without blur.
+        sharp: the same without blur, not coded.
+        traces: what the picture shows of its coding.
         width: of the blur in pixels, 0 for none.
         judged: where the scene is recognised.
         solid: where things that are as they should be hide the background.
@@ -178,23 +182,17 @@ def flaws(
     if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
         sure = grain(picture, explained, width, solid)
         found = Grain(min(found.seen, sure.seen), min(found.referred, sure.referred))
-    blur = blur_severity(picture, sharp, judged, found.seen, whole)
+    coded = traces.on(sharp)
+    blur = blur_severity(picture, coded, judged, found.seen, whole)
     # What blur would hide counts as far as blur is there.
     severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
-    # Bands show as grain too; without any, another thing has colours like theirs.
-    most = MOST_BANDS * grain_severity(found.referred)
-    if most > 0:
-        named["banding"] = min(most, hidden_bands(picture, explained, sharp, width, judged))
+    named["banding"] = hidden_bands(picture, explained, sharp, width, judged, known)
     if severity > 0:
-        kind = structure(picture, sharp, judged, found.seen)
+        kind = structure(picture, coded, judged, found.seen)
         named[kind] = max(named[kind], severity)
+    named = {**named, "jpeg": max(named["jpeg"], traces.jpeg), "banding": max(named["banding"], traces.banding)}
     return {**named, "blur": blur}, found
-
-
-def together(severities: dict[str, float], traces: Traces) -> dict[str, float]:
-    """What is read off the picture's coding added to what was estimated: the worse of two estimates of one flaw."""
-    return {**severities, "jpeg": max(severities["jpeg"], traces.jpeg), "banding": max(severities["banding"], traces.banding)}
 
 
 def total(severities: Mapping[str, float]) -> float:
@@ -216,10 +214,10 @@ def aligned(picture: Picture, explained: Picture, judged: Mask) -> Picture:
     return explained + a * down + b * right
 
 
-def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask) -> float:
+def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float) -> float:
     """Severity of bands under another flaw: that at which bands in the scene, blurred alike, explain best what was added to it; 0 if none does.
 
-    Only green is looked at.
+    Only green is looked at. The less the background is `known`, the surer it must be.
     """
     size = picture.shape[0]
     off = (picture - explained)[..., 1][judged]
@@ -238,9 +236,14 @@ def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: fl
     energy, product = np.einsum("sn,sn->s", added, added) + np.float32(1e-6), added @ off
     correlation = product / np.sqrt(energy * (strange + 1e-6))
     best = int(correlation.argmax())
-    if product[best] < SAME_BANDS * energy[best] or energy[best] < 1e-5 * off.size:
+    if product[best] < SAME_BANDS * energy[best] or energy[best] < 1e-4 * off.size:
         return 0.0
-    return float(BAND_SEVERITIES[best]) * min(1.0, max(0.0, (float(correlation[best]) - 0.35) / 0.15))
+    # Bands are all over the picture; a thing that is not as it should be has colours like theirs in one place.
+    typical = float(np.median(np.abs(added[best])))
+    if typical < LEAST_STRANGE / 2 or float(np.median(np.abs(off))) < SAME_BANDS * typical:
+        return 0.0
+    least = 0.35 * known + 0.6 * (1 - known)
+    return float(BAND_SEVERITIES[best]) * min(1.0, max(0.0, (float(correlation[best]) - least) / 0.15))
 
 
 def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:

@@ -32,6 +32,9 @@ LEAST_SIGNAL = 0.15
 MAX_UNEXPLAINED = 0.25
 """The most, of what original and right answer leave unexplained, that another look may leave."""
 
+SURELY_UNEXPLAINED = 0.1
+"""The same where noise, which nothing explains, is not taken off: what seems to be noise may be the look."""
+
 REACH = 0.14
 """A shift of the background is looked for up to this many picture widths."""
 
@@ -153,13 +156,13 @@ def best_look(facts: Facts, picture: Picture, expected: Picture, width: float, n
 
     def unexplained(reference: Picture) -> float:
         off = picture - reference
-        return max(0.0, float(np.vdot(off, off)) / off.size - noise**2)
+        return float(np.vdot(off, off)) / off.size
 
-    least, limit = {}, MAX_UNEXPLAINED * unexplained(expected)
-    for look in FILTERS:
-        least[look] = unexplained(through_look(look, facts.original, width))
+    least, whole = {look: unexplained(through_look(look, facts.original, width)) for look in FILTERS}, unexplained(expected)
     found = min(least, key=lambda look: least[look])
-    return found if least[found] < min(limit, 0.01) else None
+    left = max(0.0, least[found] - noise**2)
+    explains = left < min(MAX_UNEXPLAINED * max(0.0, whole - noise**2), 0.01) or least[found] < SURELY_UNEXPLAINED * whole
+    return found if explains else None
 
 
 def displacement(picture: Picture, bare_picture: Picture, free: Float[np.ndarray, "h w"]) -> tuple[int, int]:
