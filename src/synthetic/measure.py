@@ -61,7 +61,7 @@ FEW_LEVELS = 6
 """A picture of so few levels is likely a poster, whose averages are much like those of the picture before."""
 
 CALM = 0.05
-"""A background whose blocks are right, and whose pixels differ by less than this root mean square, is in its place."""
+"""A background whose blocks are right, and whose pixels differ by less than this root mean square beyond noise, is in its place."""
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,8 @@ def found_shift(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free
     done = share_done(facts, picture, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
     bare = blend(facts.bare_before, facts.bare_after, done)
     off = (picture - bare)[free_pixels]
-    if float(np.vdot(off, off)) < CALM**2 * off.size and background_known(blocks, blend(before, after, done), free, noise) == 1:
+    strange = float(np.vdot(off, off)) / off.size - (1.5 * noise * picture.shape[0] / BLOCKS) ** 2
+    if strange < CALM**2 and background_known(blocks, blend(before, after, done), free, noise) == 1:
         return 0, 0
     return displacement(picture, bare, free_pixels.astype(np.float32))
 

@@ -34,8 +34,8 @@ MIN_TILES = 4
 QUIETER = 0.75
 """Share of the tiles that is averaged: an edge out of place is not grain."""
 
-QUIETEST, QUIETEST_GAIN = 0.35, 1.2
-"""The same of a background that is not known, whose own detail must not count; and what even noise has less there than all over."""
+QUIETEST, SMALL_TILE = 0.35, 16
+"""The same of a background that is not known, whose own detail must not count; even noise has less there than all over, at 32 px by a third."""
 
 MOST_SMOOTHED = 1.0
 """Grain is referred to what it was before a blur of at most so many pixels, at 32 px and in proportion."""
@@ -112,7 +112,7 @@ def grain(picture: Picture, reference: Picture, width: float, judged: Mask, know
         level = quieter(band * band, tiles, judged)
         if known < 1:
             apart = band[..., ::2] - band[..., 1:2]
-            level = known * level + (1 - known) * min(level, QUIETEST_GAIN * quieter(apart * apart, tiles, judged, QUIETEST) / 2)
+            level = known * level + (1 - known) * min(level, (1 + SMALL_TILE / size) * quieter(apart * apart, tiles, judged, QUIETEST) / 2)
         levels.append(level**0.5)
     # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise, blocks. Then what it was before counts.
     smoothed = smoothing(size, levels[0] / max(levels[1], 1e-6))
@@ -221,7 +221,7 @@ def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: fl
     """
     size = picture.shape[0]
     off = (picture - explained)[..., 1][judged]
-    off -= off.mean()
+    off -= np.median(off)
     strange = float(off @ off)
     if strange < LEAST_STRANGE**2 * off.size:
         return 0.0
@@ -232,7 +232,7 @@ def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: fl
         blur = filters.blur_matrix(size, width)
         added = blur @ added @ blur.T
     added = added[:, judged]
-    added -= added.mean(axis=1, keepdims=True)
+    added -= np.median(added, axis=1, keepdims=True)
     energy, product = np.einsum("sn,sn->s", added, added) + np.float32(1e-6), added @ off
     correlation = product / np.sqrt(energy * (strange + 1e-6))
     best = int(correlation.argmax())

@@ -29,7 +29,7 @@ ROUNDING = 0.7
 LEAST_FOUND, MOST_FOUND = 3, 200
 """From fewer frequencies other than zero nothing can be said, and more are not looked at."""
 
-LEAST_EVIDENCE, MISS = 12.0, -2.5
+LEAST_EVIDENCE, MISS = 7.0, -2.0
 """Logarithm of how unlikely it must be that as many frequencies lie at multiples by chance, and what one that does not says against it."""
 
 MOST_LEVELS = 30

@@ -5,8 +5,8 @@ and for their mean, as said at the law.
 """
 
 import io
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from random import Random
@@ -30,7 +30,7 @@ from src.synthetic.corruptions import (
     sample_preserving,
     shifted,
 )
-from src.synthetic.coupling import PERSPECTIVE, UNAVOIDABLE, coupled
+from src.synthetic.coupling import PERSPECTIVE, exceptions_of
 from src.synthetic.degradations import QUALITY_FLAWS, degrade
 from src.synthetic.edits import EDIT_TYPES
 from src.synthetic.facts import Facts
@@ -44,6 +44,8 @@ MILD = (0.15, 0.3, 0.5, 0.7)
 STEPS = (*MILD, 0.85, 1.0)
 """Severities; up to 0.7 a flaw leaves the other perspectives alone."""
 
+REST = ("removed", "altered", "shifted", "replaced", "cast")
+
 FEW = settings(max_examples=60, deadline=None, derandomize=True)
 MANY = settings(max_examples=1500, deadline=None, derandomize=True)
 HALF_TRAINED = Path(__file__).parent / "half_trained.npz"
@@ -54,9 +56,9 @@ def world(size: int) -> World:
     return World(size)
 
 
-@lru_cache(maxsize=512)
-def facts(size: int, split: str, index: int) -> Facts:
-    return world(size).facts(world(size).case_id(split, 3, index))
+@lru_cache(maxsize=1024)
+def facts(size: int, split: str, index: int, seed: int = 3) -> Facts:
+    return world(size).facts(world(size).case_id(split, seed, index))
 
 
 def drawn(index: int, size: int, split: str) -> Facts:
@@ -67,20 +69,47 @@ cases = st.builds(drawn, st.integers(0, 400), st.sampled_from(SIZES), st.sampled
 seeds = st.integers(0, 2**20)
 
 
-def sampled(count: int = 6) -> list[tuple[Facts, int]]:
-    """The same number of cases of each edit type and size, for laws about means and quantiles."""
+@lru_cache(maxsize=8)
+def sampled(count: int, seed: int = 3) -> tuple[tuple[Facts, int], ...]:
+    """The same number of cases of each edit type, size and split, for laws about shares of cases."""
     found = []
     for size in SIZES:
         for split in ("benchmark", "validation", "train"):
             left = dict.fromkeys(EDIT_TYPES, count)
             index = 0
             while any(left.values()):
-                case = facts(size, split, index)
+                case = facts(size, split, index, seed)
                 if left[case.edit.type]:
                     left[case.edit.type] -= 1
                     found.append((case, index))
                 index += 1
-    return found
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Excess:
+    """By how much one picture breaks a law; nothing above 0 keeps it."""
+
+    law: str
+    flaw: str
+    case: Facts
+    value: float
+
+
+def check(found: Iterable[Excess]) -> None:
+    """A law holds but for the declared share of the pictures, and by no more than declared."""
+    by_law: dict[tuple[str, str, int], list[float]] = {}
+    for each in found:
+        by_law.setdefault((each.law, each.flaw, each.case.exact.shape[0]), []).append(each.value)
+    wrong = []
+    for (law, flaw, size), values in by_law.items():
+        share, worst = float(np.mean(np.array(values) > 0)), max(values)
+        declared = exceptions_of(law, flaw, size)
+        # A sample is small: a share may be out by two standard errors.
+        room = declared.share + 2 * (max(declared.share, 0.01) / len(values)) ** 0.5
+        if share > room or worst > declared.worst:
+            wrong.append(f"{law}, {flaw}, {size} px: {share:.1%} of {len(values)} beyond it (declared {declared.share:.1%}), worst by {worst:.2f}")
+    assert not wrong, "\n".join(wrong)
 
 
 def scores(case: Facts, picture: Picture) -> np.ndarray:
@@ -162,47 +191,43 @@ def test_an_unrelated_scene_is_worth_nothing(case: Facts, other: Facts) -> None:
 # --- law 2: each corruption on its own ---------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", QUALITY_FLAWS)
-def test_quality_falls_with_severity_and_alone(kind: str) -> None:
-    own, other, ends = [], {name: [] for name in PERSPECTIVE[:2]}, []
-    for case, seed in sampled(2):
+def spoiled_quality(kind: str, count: int, seed: int = 3) -> Iterator[Excess]:
+    """Quality falls from step to step; following and preserving stay up to severity 0.7."""
+    for case, turn in sampled(count, seed):
         before = last = clean(case)
         for step in STEPS:
-            found = scores(case, degrade(case.exact, kind, step, seed))
-            own.append(float(found[2] - last[2]))
+            found = scores(case, degrade(case.exact, kind, step, turn))
+            yield Excess("quality falls", kind, case, float(found[2] - last[2]) - 0.1)
             last = found
             if step <= 0.7:
-                for column, name in enumerate(other):
-                    if not coupled(kind, case.edit.type, case.exact.shape[0], step, name):
-                        other[name].append(abs(float(found[column] - before[column])))
-        ends.append(float(last[2]))
-    quantile_law(own, UNAVOIDABLE[kind].rise, -0.4, f"{kind}: quality")
-    assert np.mean(ends) < 2.6
-    for name, moved in other.items():
-        quantile_law(moved, 0.5, 0.25, f"{kind}: {name}")
+                for column in (0, 1):
+                    yield Excess(f"{PERSPECTIVE[column]} stays", kind, case, abs(float(found[column] - before[column])) - 0.5)
+        yield Excess("quality is lost", kind, case, float(last[2]) - 2.5)
 
 
-@pytest.mark.parametrize("kind", ["removed", "altered", "shifted", "replaced", "cast"])
-def test_preserving_falls_with_severity_and_alone(kind: str) -> None:
-    own, other, ends = [], {"following": [], "quality": []}, []
-    for case, seed in sampled(3):
+@pytest.mark.parametrize("kind", QUALITY_FLAWS)
+def test_quality_falls_with_severity_and_alone(kind: str) -> None:
+    check(spoiled_quality(kind, 2))
+
+
+def spoiled_rest(kind: str, count: int, seed: int = 3) -> Iterator[Excess]:
+    """Preserving falls from step to step; following and quality stay up to severity 0.7."""
+    for case, turn in sampled(count, seed):
         if kind not in preserving_kinds(case.scene, case.edit):
             continue
         before = last = clean(case)
         for step in STEPS:
-            found = scores(case, spoil(case, kind, step, seed))
-            own.append(float(found[1] - last[1]))
+            found = scores(case, spoil(case, kind, step, turn))
+            yield Excess("preserving falls", kind, case, float(found[1] - last[1]) - 0.1)
             last = found
             if step <= 0.7:
-                for column, name in ((0, "following"), (2, "quality")):
-                    if not coupled(kind, case.edit.type, case.exact.shape[0], step, name):
-                        other[name].append(abs(float(found[column] - before[column])))
-        ends.append(float(last[1]))
-    quantile_law(own, 0.1, -0.2, f"{kind}: preserving")
-    assert np.mean(ends) < 3
-    for name, moved in other.items():
-        if moved:
-            quantile_law(moved, UNAVOIDABLE[kind].aside, 0.4, f"{kind}: {name}")
+                for column in (0, 2):
+                    yield Excess(f"{PERSPECTIVE[column]} stays", kind, case, abs(float(found[column] - before[column])) - 0.5)
+
+
+@pytest.mark.parametrize("kind", REST)
+def test_preserving_falls_with_severity_and_alone(kind: str) -> None:
+    check(spoiled_rest(kind, 2))
 
 
 def spoil(case: Facts, kind: str, severity: float, seed: int) -> Picture:
@@ -222,8 +247,7 @@ def check_partial(case: Facts) -> None:
         assert found[0] <= last + 0.1
         assert found[2] >= 4.4
         last = found[0]
-        if not coupled("partial", case.edit.wanted, case.exact.shape[0], step, "preserving"):
-            assert found[1] >= 4.1
+        assert found[1] >= 4.1
     assert last <= 0.1
 
 
@@ -233,50 +257,56 @@ def test_following_falls_with_the_share_not_done(case: Facts) -> None:
     check_partial(case)
 
 
-@pytest.mark.parametrize("kind", ["wrong object", "wrong result"])
-def test_a_wrong_edit_does_not_follow(kind: str) -> None:
-    found, succeeded = [], []
-    for case, seed in sampled(3):
+def wrong_edits(kind: str, count: int, seed: int = 3) -> Iterator[Excess]:
+    """A wrong edit does not follow, and is no flaw of quality; another object that was touched is not preserved."""
+    for case, turn in sampled(count, seed):
         if kind in following_kinds(case.scene, case.edit):
             size = case.exact.shape[0]
             free = next(name for name, place in language.PLACES.items() if not any(each.overlaps(*place, 5 / 32) for each in case.scene.things))
-            flaw = sample_following(Random(seed), world(size).stage, case.scene, case.edit, free, kind)
+            flaw = sample_following(Random(turn), world(size).stage, case.scene, case.edit, free, kind)
             measured = measure(case, to_image(corrupt(world(size).stage, case.edit, Corruption(following=flaw))))
-            found.append(measured.scores)
-            succeeded.append(measured.success[0])
-    follows, preserves, quality = np.array(found).T
-    assert np.quantile(follows, 0.9) <= 1
-    assert np.mean(succeeded) < 0.03
-    assert np.quantile(quality, 0.1) >= 4
-    if kind == "wrong object":
-        assert np.quantile(preserves, 0.9) <= 2.5, "coupling: another object was touched"
-    else:
-        assert np.quantile(preserves, 0.05) >= 4
+            yield Excess("a wrong edit does not follow", kind, case, measured.scores[0] - 1)
+            yield Excess("a wrong edit does not succeed", kind, case, measured.success[0] - 0.5)
+            yield Excess("quality stays", kind, case, 4.5 - measured.scores[2])
+            kept = measured.scores[1] - 2.5 if kind == "wrong object" else 4.5 - measured.scores[1]
+            yield Excess("preserving tells", kind, case, kept)
+
+
+@pytest.mark.parametrize("kind", ["wrong object", "wrong result"])
+def test_a_wrong_edit_does_not_follow(kind: str) -> None:
+    check(wrong_edits(kind, 4))
 
 
 # --- law 3: two defects ------------------------------------------------------------------------------------------------------------------
 
 
+def two_flaws(first: str, second: str, count: int, seed: int = 3) -> Iterator[Excess]:
+    """Two flaws, one after the other, score no better than the worse of them alone; 0.25 is how well a flaw is measured at best."""
+    for turn, (case, index) in enumerate(sampled(count, seed)):
+        one, other = ((0.3, 0.8), (0.8, 0.3), (0.6, 0.6), (0.5, 0.25))[turn % 4]
+        spoiled = degrade(case.exact, first, one, index)
+        alone = min(scores(case, spoiled)[2], scores(case, degrade(case.exact, second, other, index + 1))[2])
+        both = scores(case, degrade(spoiled, second, other, index + 1))[2]
+        yield Excess(f"{second} after it is no better", first, case, float(both - alone) - 0.25)
+
+
 @pytest.mark.parametrize("first", QUALITY_FLAWS)
 def test_two_flaws_are_no_better_than_the_worse_one(first: str) -> None:
-    for second in QUALITY_FLAWS:
-        excess = []
-        for turn, (case, seed) in enumerate(sampled(2)):
-            one, other = ((0.3, 0.8), (0.8, 0.3), (0.6, 0.6), (0.5, 0.25))[turn % 4]
-            spoiled = degrade(case.exact, first, one, seed)
-            alone = min(scores(case, spoiled)[2], scores(case, degrade(case.exact, second, other, seed + 1))[2])
-            excess.append(float(scores(case, degrade(spoiled, second, other, seed + 1))[2] - alone))
-        if second != first:
-            quantile_law(excess, 0.25 + UNAVOIDABLE[first].hidden.get(second, 0.0), 0.15, f"{first}, then {second}")
+    check(excess for second in QUALITY_FLAWS if second != first for excess in two_flaws(first, second, 2))
 
 
 # --- law 4: quality says nothing of the edit ---------------------------------------------------------------------------------------------
 
 
+def other_looks(count: int, seed: int = 3) -> Iterator[Excess]:
+    """Whatever look the picture got, that is no flaw of its quality."""
+    for case, _ in sampled(count, seed):
+        for look in filters.FILTERS:
+            yield Excess("quality stays", "another look", case, 4.5 - float(scores(case, filters.apply(look, case.original))[2]))
+
+
 def test_another_look_is_no_flaw_of_quality() -> None:
-    lost = [4.5 - float(scores(case, filters.apply(look, case.original))[2]) for case, _ in sampled(1) for look in filters.FILTERS]
-    assert np.mean(np.array(lost) > 0) < 0.06
-    assert np.mean(lost) < -0.2
+    check(other_looks(1))
 
 
 # --- laws 7 and 8: encodings, ranges -----------------------------------------------------------------------------------------------------
