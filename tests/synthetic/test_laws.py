@@ -1,7 +1,6 @@
 """The laws of the measures as properties: drawn cases of every edit type, at 32 and 64 px, all splits.
 
-Where a law can't hold for every single case, its exception is declared in src/synthetic/coupling.py, or it is stated for 95 % of the cases
-and for their mean, as said at the law.
+Laws about flaws hold for all but a share of the pictures: 2 %, none by more than 1 point, or what src/synthetic/coupling.py declares as measured.
 """
 
 import io
@@ -40,6 +39,9 @@ from src.synthetic.scene import Picture, to_image, to_picture
 from src.synthetic.world import World
 
 SIZES = (32, 64)
+FRESH = 7
+"""Seed of the cases here; the measures were made with others."""
+
 MILD = (0.15, 0.3, 0.5, 0.7)
 STEPS = (*MILD, 0.85, 1.0)
 """Severities; up to 0.7 a flaw leaves the other perspectives alone."""
@@ -57,12 +59,12 @@ def world(size: int) -> World:
 
 
 @lru_cache(maxsize=1024)
-def facts(size: int, split: str, index: int, seed: int = 3) -> Facts:
+def facts(size: int, split: str, index: int, seed: int) -> Facts:
     return world(size).facts(world(size).case_id(split, seed, index))
 
 
 def drawn(index: int, size: int, split: str) -> Facts:
-    return facts(size, split, index)
+    return facts(size, split, index, FRESH)
 
 
 cases = st.builds(drawn, st.integers(0, 400), st.sampled_from(SIZES), st.sampled_from(("train", "validation", "benchmark")))
@@ -70,7 +72,7 @@ seeds = st.integers(0, 2**20)
 
 
 @lru_cache(maxsize=8)
-def sampled(count: int, seed: int = 3) -> tuple[tuple[Facts, int], ...]:
+def sampled(count: int, seed: int = FRESH) -> tuple[tuple[Facts, int], ...]:
     """The same number of cases of each edit type, size and split, for laws about shares of cases."""
     found = []
     for size in SIZES:
@@ -191,7 +193,7 @@ def test_an_unrelated_scene_is_worth_nothing(case: Facts, other: Facts) -> None:
 # --- law 2: each corruption on its own ---------------------------------------------------------------------------------------------------
 
 
-def spoiled_quality(kind: str, count: int, seed: int = 3) -> Iterator[Excess]:
+def spoiled_quality(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
     """Quality falls from step to step; following and preserving stay up to severity 0.7."""
     for case, turn in sampled(count, seed):
         before = last = clean(case)
@@ -210,7 +212,7 @@ def test_quality_falls_with_severity_and_alone(kind: str) -> None:
     check(spoiled_quality(kind, 2))
 
 
-def spoiled_rest(kind: str, count: int, seed: int = 3) -> Iterator[Excess]:
+def spoiled_rest(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
     """Preserving falls from step to step; following and quality stay up to severity 0.7."""
     for case, turn in sampled(count, seed):
         if kind not in preserving_kinds(case.scene, case.edit):
@@ -257,7 +259,7 @@ def test_following_falls_with_the_share_not_done(case: Facts) -> None:
     check_partial(case)
 
 
-def wrong_edits(kind: str, count: int, seed: int = 3) -> Iterator[Excess]:
+def wrong_edits(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
     """A wrong edit does not follow, and is no flaw of quality; another object that was touched is not preserved."""
     for case, turn in sampled(count, seed):
         if kind in following_kinds(case.scene, case.edit):
@@ -280,7 +282,7 @@ def test_a_wrong_edit_does_not_follow(kind: str) -> None:
 # --- law 3: two defects ------------------------------------------------------------------------------------------------------------------
 
 
-def two_flaws(first: str, second: str, count: int, seed: int = 3) -> Iterator[Excess]:
+def two_flaws(first: str, second: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
     """Two flaws, one after the other, score no better than the worse of them alone; 0.25 is how well a flaw is measured at best."""
     for turn, (case, index) in enumerate(sampled(count, seed)):
         one, other = ((0.3, 0.8), (0.8, 0.3), (0.6, 0.6), (0.5, 0.25))[turn % 4]
@@ -298,7 +300,7 @@ def test_two_flaws_are_no_better_than_the_worse_one(first: str) -> None:
 # --- law 4: quality says nothing of the edit ---------------------------------------------------------------------------------------------
 
 
-def other_looks(count: int, seed: int = 3) -> Iterator[Excess]:
+def other_looks(count: int, seed: int = FRESH) -> Iterator[Excess]:
     """Whatever look the picture got, that is no flaw of its quality."""
     for case, _ in sampled(count, seed):
         for look in filters.FILTERS:
