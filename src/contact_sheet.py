@@ -2,7 +2,10 @@
 
     python -m src.contact_sheet size=128 target=contact_sheet.png
 
-Look at it after any change to the world: one must see what each instruction asks, and what each corruption spoiled.
+    python -m src.contact_sheet edits=edits.npz target=sheet.png [measured=false]
+
+Look at it after any change to the world: one must see what each instruction asks, and what each corruption spoiled. With `edits`, an editor's
+pictures are shown instead: original, edit and exact edit, with what the oracle says of the edit beneath, or without, to judge them by eye first.
 """
 
 import textwrap
@@ -35,6 +38,9 @@ from src.synthetic.world import World
 COLUMNS = ("following", "preserving", "quality", "preserving", "following", "all three", "quality", "preserving")
 """What each column of corrupted versions spoils; `columns=` takes the first so many."""
 
+SHOWN = 20
+"""So many of an editor's edits fit a sheet."""
+
 CELL = 2.3
 """Width of a picture on the sheet in inches."""
 
@@ -47,11 +53,45 @@ def main(cfg: DictConfig) -> None:
     """
     if not 1 <= cfg.columns <= len(COLUMNS):
         raise ValueError(f"columns={cfg.columns} is not possible: 1 to {len(COLUMNS)} corrupted versions fit a sheet")
-    world = World(cfg.size, cfg.photos)
     target = Path(cfg.target)
     target.parent.mkdir(parents=True, exist_ok=True)
-    draw_sheet(world, cfg.seed, COLUMNS[: cfg.columns], target)
+    if cfg.edits is None:
+        draw_sheet(World(cfg.size, cfg.photos), cfg.seed, COLUMNS[: cfg.columns], target)
+    else:
+        draw_edits(Path(cfg.edits), cfg.photos, cfg.measured, target)
     print(target)
+
+
+def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) -> None:
+    """Up to SHOWN edits of a file, evenly spread over it, as rows of original, edit and exact edit, two cases a row.
+
+    The file is what numpy.savez wrote: `ids`, the case ids of the world, and `edits`, pictures as (n, size, size, 3) of uint8.
+
+    Raises:
+        ValueError: a file without these arrays, or of different lengths.
+    """
+    with np.load(edits) as file:
+        if not {"ids", "edits"} <= set(file):
+            raise ValueError(f"{edits} has {', '.join(file) or 'nothing'}: expected arrays `ids` and `edits`")
+        ids, pictures = [str(each) for each in file["ids"]], file["edits"]
+    if not ids or len(ids) != len(pictures):
+        raise ValueError(f"{edits} has {len(ids)} ids and {len(pictures)} edits: expected as many, at least one")
+    world = World(pictures.shape[1], photos)
+    chosen = [round(place) for place in np.linspace(0, len(ids) - 1, min(SHOWN, len(ids)))]
+    rows = -(-len(chosen) // 2)
+    figure, axes = plt.subplots(rows, 6, figsize=(6 * CELL, 1.45 * CELL * rows), squeeze=False)
+    for axis in axes.ravel()[3 * len(chosen) :]:
+        axis.set_visible(False)
+    for number, place in enumerate(chosen):
+        facts, (row, column) = world.facts(ids[place]), divmod(number, 2)
+        before, edit, after = axes[row, 3 * column : 3 * column + 3]
+        found = measure(facts, pictures[place])
+        show(before, to_image(facts.original), f"{number + 1}: {facts.edit.type}", facts.edit.instruction, bold=True)
+        show(edit, pictures[place], "edit", caption(found, found.feedback) if measured else "")
+        show(after, to_image(facts.exact), "exact edit", "")
+    figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
+    figure.savefig(target, dpi=100)
+    plt.close(figure)
 
 
 def draw_sheet(world: World, seed: int, columns: tuple[str, ...], target: Path) -> None:
