@@ -7,8 +7,11 @@ Any picture can be measured, a half-trained model's included. Nothing here compa
   what changes the whole picture on purpose is undone first;
 - a picture in which nothing of the scene is recognised follows and preserves nothing, whatever its averages happen to be;
 - quality is judged in quality.py against the scene's own rendering, as far as it is recognised: neither doing the edit nor not doing it,
-  nor doing another one, is a flaw of quality;
-- success is a decision about attributes: is the object there, is its nearest known colour the wanted one, which look explains the picture.
+  nor doing another one, should be a flaw of quality;
+- success is decided by attributes where there are objects, fills or one look (is it there, is its nearest known colour the wanted one, which
+  look explains the picture), else by shares: for objects under a look, for a kept background, and for a look that is partly there.
+
+How far all this holds is measured: the laws are in tests/synthetic/test_laws.py, the exceptions from them in coupling.py.
 """
 
 from dataclasses import dataclass

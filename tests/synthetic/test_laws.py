@@ -77,7 +77,7 @@ def sampled(count: int, seed: int = FRESH) -> tuple[tuple[Facts, int], ...]:
     found = []
     for size in SIZES:
         for split in ("benchmark", "validation", "train"):
-            left = dict.fromkeys(EDIT_TYPES, count)
+            left: dict[str, int] = dict.fromkeys(EDIT_TYPES, count)
             index = 0
             while any(left.values()):
                 case = facts(size, split, index, seed)

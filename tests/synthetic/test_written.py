@@ -69,6 +69,18 @@ def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
         contact_sheet.main(config("contact_sheet", f"target={target}", "columns=99"))
 
 
+def test_the_sheet_of_edits_is_a_picture(tmp_path: Path) -> None:
+    edits, target = tmp_path / "edits.npz", tmp_path / "sheet.png"
+    pictures = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    np.savez(edits, ids=np.array([World(32).case_id("validation", 0, index) for index in range(3)]), edits=pictures)
+    contact_sheet.main(config("contact_sheet", f"target={target}", f"edits={edits}"))
+    with Image.open(target) as sheet:
+        assert min(sheet.size) > 600
+    np.savez(edits, pictures=pictures)
+    with pytest.raises(ValueError, match="ids"):
+        contact_sheet.main(config("contact_sheet", f"target={target}", f"edits={edits}"))
+
+
 def files_of(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
