@@ -25,8 +25,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: setup  ## both stages of the paper, evaluation, table and picture (15 minutes on 2 cores)
-	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=2500 hydra.run.dir=$(RUN_DIR)/stage1
-	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=900 data.dataset.length=6000 \
+	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1900 hydra.run.dir=$(RUN_DIR)/stage1
+	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 data.dataset.length=4000 \
 	  hydra.run.dir=$(RUN_DIR)/reward
 	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle targets=table6
 

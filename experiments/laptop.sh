@@ -10,8 +10,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/laptop}
 python=${PYTHON:-.venv/bin/python}
-stage1_steps=${STAGE1_STEPS:-8000}
-cell_steps=${CELL_STEPS:-1500}
+stage1_steps=${STAGE1_STEPS:-16000}
+cell_steps=${CELL_STEPS:-2500}
 triplets=${TRIPLETS:-20000}
 rewards=${REWARDS:-runs/rewards}
 read -ra scales <<< "${SCALES:-1.0 1.5 2.5}"
