@@ -59,7 +59,9 @@ class TinyBackbone(Backbone):
             cross_attention_dim=self.text_width,
             class_embed_type="projection",
             projection_class_embeddings_input_dim=self.text_width,
-        ).to(memory_format=torch.channels_last)  # the order in which convolutions are fastest, on CPUs above all
+        )
+        # the order in which convolutions are fastest, on CPUs above all
+        nn.utils.convert_conv2d_weight_memory_format(self.unet, torch.channels_last)
         self.hooks: UNetHooks | None = None
         # the first prediction is that there is nothing to predict: of a clean relative latent, that nothing changes
         nn.init.zeros_(self.unet.conv_out.weight)
@@ -133,4 +135,6 @@ def text_encoder(vocab_size: int, hidden_size: int, **config: Any) -> CLIPTextMo
     Its attention is made of plain products: over a dozen words torch's fused kernel for CPUs takes several times as long in bf16.
     """
     sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "intermediate_size": 4 * hidden_size}
-    return CLIPTextModel(CLIPTextConfig(**sizes, **config, attn_implementation="eager"))
+    model = CLIPTextModel(CLIPTextConfig(**sizes, **config))
+    model.set_attn_implementation("eager")
+    return model

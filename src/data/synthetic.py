@@ -36,7 +36,8 @@ class SyntheticTriplets:
         self.length = length
         self.split = split
         self.seed = seed
-        self.rewards = None if cache is None or isinstance(annotator, Unrated) else kept_rewards(world, annotator, length, split, seed, Path(cache))
+        self.cache = None if cache is None else Path(cache)
+        self._rewards: list[Reward] | None = None
 
     def __len__(self) -> int:
         return self.length
@@ -44,8 +45,10 @@ class SyntheticTriplets:
     def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
         if isinstance(self.annotator, Unrated):
             return self.world.triplet(self.split, self.seed, index), None
-        if self.rewards is not None:
-            return self.world.triplet(self.split, self.seed, index), self.rewards[index]
+        if self.cache is not None:
+            if self._rewards is None:  # first asked for by the process that then starts the workers (EditData.picture_size)
+                self._rewards = kept_rewards(self.world, self.annotator, self.length, self.split, self.seed, self.cache)
+            return self.world.triplet(self.split, self.seed, index), self._rewards[index]
         return self.world.rewarded_triplet(self.split, self.seed, index, self.annotator)
 
 

@@ -31,7 +31,7 @@ def photo(path: Path, height: int = 90, width: int = 150) -> Path:
 
 def test_one_photograph(editor_folder: Path, tmp_path: Path) -> None:
     edit_with(editor_folder, photo(tmp_path / "a.png"), tmp_path / "out", "seed=3")
-    assert load_image(tmp_path / "out" / "a.png").shape == (32, 48, 3)
+    assert load_image(tmp_path / "out" / "a.png").shape == (32, 52, 3)
     with PIL.Image.open(tmp_path / "out" / "a.png") as edited:
         told = {name: edited.info[name] for name in ("instruction", "seed", "target_scores")}
     assert told == {"instruction": "make it night", "seed": "3", "target_scores": "5/5/5"}
