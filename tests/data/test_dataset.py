@@ -81,10 +81,10 @@ def test_kept_rewards_are_measured_once_and_stay_the_same(tmp_path: Path) -> Non
     plain = SyntheticTriplets(world, NoisyAnnotator(), 12, seed=4)
     for length, asked in ((7, 7), (12, 12), (5, 12)):  # a longer dataset measures the rest, a shorter one nothing
         kept = SyntheticTriplets(world, annotator, length, seed=4, cache=tmp_path)
-        assert annotator.asked == asked
         assert [kept[index][1] for index in range(length)] == [plain[index][1] for index in range(length)]
+        assert annotator.asked == asked
         assert np.array_equal(kept[2][0].edited, plain[2][0].edited)
     assert len(list(tmp_path.iterdir())) == 1
     for other in ((world, Counting("2"), 4), (world, annotator, 5), (World(32, never_all_good=True), annotator, 4)):
-        SyntheticTriplets(other[0], other[1], 1, seed=other[2], cache=tmp_path)
+        assert SyntheticTriplets(other[0], other[1], 1, seed=other[2], cache=tmp_path)[0]
     assert len(list(tmp_path.iterdir())) == 4
