@@ -1,4 +1,4 @@
-"""Validation scores against steps of every run of laptop.sh, from their metrics.csv, as a picture.
+"""Validation scores against steps of every run of laptop.sh, from their metrics.csv, as a picture. Runs that are not there yet are left out.
 
 python experiments/laptop_curves.py runs/laptop curves.png
 """
@@ -27,6 +27,8 @@ def main(folder: Path, target: Path) -> None:
         steps, scores = curve(folder / "stage1", perspective)
         panel.plot(steps, scores, color="0.6", label="stage 1, no reward")
         for name, label in CELLS.items():
+            if not (folder / name / "metrics.csv").exists():
+                continue
             more, later = curve(folder / name, perspective)
             panel.plot([steps[-1], *(steps[-1] + step for step in more)], [scores[-1], *later], marker=".", label=label)
         panel.set(title=perspective, xlabel="optimiser steps", ylim=(0, 5))
