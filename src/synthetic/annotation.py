@@ -17,7 +17,8 @@ from src.synthetic import language
 from src.synthetic.corruptions import Corruption, Flaw, following_kinds, preserving_kinds, sample_following, sample_preserving, sample_quality
 from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import Edit
-from src.synthetic.measure import facts_of, measure
+from src.synthetic.facts import facts_of
+from src.synthetic.measure import measure
 from src.synthetic.scene import Scene, Stage, pick
 
 FORGIVABLE = 3.0

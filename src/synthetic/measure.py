@@ -20,9 +20,9 @@ import numpy as np
 
 from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
 from src.synthetic import filters, language, quality
-from src.synthetic.attributes import CONTRAST_SHARE, MIN_CONTRAST, TOLERANCE, Similarity, is_gone, is_there, recognise, things_alike
+from src.synthetic.attributes import Similarity, is_gone, is_there, recognise, things_alike
 from src.synthetic.edits import Edit
-from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, coded_facts, facts_of, on_background, shift_facts
+from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, coded_facts, on_background, shift_facts
 from src.synthetic.progress import progress, share_done
 from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, Scene, block_means, box, to_picture
 from src.synthetic.surroundings import (
@@ -39,8 +39,6 @@ from src.synthetic.surroundings import (
     uncast,
 )
 from src.synthetic.traces import NO_TRACES, levels_of, traces_of
-
-__all__ = ["CONTRAST_SHARE", "MIN_CONTRAST", "TOLERANCE", "Facts", "Measurement", "background_similarity", "combine", "facts_of", "measure"]
 
 NOTICED = 0.8
 """Feedback names a failure below this share."""

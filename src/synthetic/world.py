@@ -17,10 +17,10 @@ from typing import final
 
 from src.records import Case, Feedback, Image, Reward, Triplet
 from src.seeds import fold_seed
-from src.synthetic import measure
 from src.synthetic.annotation import Annotator, NoisyAnnotator, Work
 from src.synthetic.corruptions import Corruption, corrupt, sample_corruption, sample_following, sample_preserving, sample_quality
 from src.synthetic.edits import EDIT_TYPES, Edit, reworded, sample_edit
+from src.synthetic.facts import Facts, facts_of
 from src.synthetic.photos import PhotoLibrary
 from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_image
 
@@ -124,10 +124,10 @@ class World:
         """The exact edited picture. Raises ValueError for a foreign id."""
         return to_image(self.stage.render(self.edit(case_id).after))
 
-    def facts(self, case_id: str) -> measure.Facts:
+    def facts(self, case_id: str) -> Facts:
         """What measuring an answer to this case needs. Raises ValueError for a foreign id."""
         situation = self.situation(case_id)
-        return measure.facts_of(self.stage, situation.scene, situation.edit)
+        return facts_of(self.stage, situation.scene, situation.edit)
 
     def case(self, split: str, seed: int, index: int) -> Case:
         """Original and instruction. Raises ValueError as `case_id` does."""

@@ -7,7 +7,8 @@ from src.judges.oracle import OracleJudge
 from src.synthetic.corruptions import Flaw
 from src.synthetic.degradations import degrade
 from src.synthetic.edits import EDIT_TYPES
-from src.synthetic.measure import Facts, measure
+from src.synthetic.facts import Facts
+from src.synthetic.measure import measure
 from src.synthetic.scene import to_image
 from src.synthetic.world import World
 
