@@ -5,7 +5,7 @@
 #   reward     with the noisy annotator's rewards      permuted   the same module, rewards shuffled over the triplets
 #   none       without reward                           all_good   without reward, only the triplets annotated 5/5/5 and "None"
 # The scale of text guidance is chosen for each on validation photographs; then all 560 cases are edited, judged and compared in one report.
-# The variables below can be set; the results in experiments/results/laptop.md are those of the defaults.
+# The variables below can be set; experiments/results/laptop.md says with which ones its results were made.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/laptop}
