@@ -23,7 +23,7 @@ train() {  # train NAME OVERRIDES...: goes on where it was stopped, and does not
   shift
   if ! grep -qs '"status": "finished"' "$run/run.json"; then
     echo "== training $run"
-    "$python" -m src.train "$@" "${train_more[@]}" hydra.run.dir="$run"
+    "$python" -m src.train "$@" algorithm.compiled=true "${train_more[@]}" hydra.run.dir="$run"
   fi
 }
 

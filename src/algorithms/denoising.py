@@ -75,6 +75,8 @@ class Denoising(LightningModule):
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are dropped with p each).
         balanced: weigh every sample by how hard its time and instruction are known to be (uncertainty.py), so that small edits count as much as
             those of the whole picture. Off in the paper.
+        compiled: compile the network for training (torch.compile): a step is about a third faster, the first one takes half a minute longer. Editing,
+            with its other batch sizes, is left as it is.
     """
 
     def __init__(
@@ -85,9 +87,12 @@ class Denoising(LightningModule):
         condition_dropout: float = 0.05,
         scheduler: Callable[..., LRScheduler] | None = None,
         balanced: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__()
         self.editor = editor
+        # a function, not a module: the weights stay the editor's, under the editor's names
+        self.compiled: Callable[..., Latent] | None = torch.compile(editor.forward) if compiled else None
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
         self.seed = seed
@@ -111,7 +116,7 @@ class Denoising(LightningModule):
             dropped=condition_dropout(draws.condition, self.condition_dropout),
             not_given=self._not_given(draws, device),
         )
-        output = self.editor(x_t, t, condition)
+        output = (self.compiled or self.editor)(x_t, t, condition)
         errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
         if self.uncertainty is None:
             return Losses(errors.mean(), errors.mean())
