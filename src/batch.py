@@ -47,6 +47,11 @@ class TextTokens:
         weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
         return (self.tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)
 
+    def last(self) -> Float[Tensor, "n d"]:
+        """The token at the end of each text; what CLIP calls its pooled output."""
+        ends = self.mask.sum(1) - 1
+        return self.tokens[torch.arange(len(ends), device=ends.device), ends]
+
 
 @dataclass(frozen=True, eq=False)
 class RewardTokens:
@@ -64,11 +69,15 @@ class RewardTokens:
 
     def pooled(self) -> Float[Tensor, "b d"]:
         """One vector per sample: the mean over signals of each signal's mean token, so that a long text does not drown the score."""
+        return torch.stack(self.per_signal()).mean(0)
+
+    def per_signal(self) -> list[Float[Tensor, "b d"]]:
+        """Each signal's mean token, without its padding."""
         means = []
         for tokens, mask in zip(self.tokens.split(self.lengths, 1), self.mask.split(self.lengths, 1), strict=True):
             weight = mask.unsqueeze(-1).to(tokens.dtype)
             means.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0))
-        return torch.stack(means).mean(0)
+        return means
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,7 +1,8 @@
 """An Editor saved, loaded and exported together with its config.
 
 A checkpoint is Lightning's .ckpt with three entries of ours: `editor_config` (the resolved model config as a YAML string), `picture_size` and `ema`
-(averaged weights). An export is a folder: `config.yaml` and `model.safetensors` with the averaged weights. Nothing is ever unpickled.
+(averaged weights). An export is a folder: `config.yaml` and `model.safetensors` with the averaged weights; a diffusers pipeline folder that
+pipeline.py wrote is read as well. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -20,11 +21,12 @@ from torch import Tensor
 
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
+from src.pipeline import SETTINGS, read_pipeline
 
 CONFIG = "editor_config"
 """Under this name the weights' file of an export carries the text of its config.yaml."""
 
-TRUSTED = ("src.", "torch.", "diffusers.", "transformers.")
+TRUSTED = ("src.", "torch.", "diffusers.", "transformers.", "peft.")
 """A config that comes with a checkpoint may only build objects from these packages."""
 
 REWARD_MODULES = ("reward_encoder.", "integration.")
@@ -54,6 +56,8 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
 def read(path: Path) -> dict[str, Any]:
     """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, for a .ckpt also what Lightning saved), without building a model."""
     path = Path(path)
+    if (path / SETTINGS).exists():
+        return read_pipeline(path)
     if path.is_dir():
         return _read_export(path)
     if not path.exists():
@@ -113,7 +117,7 @@ def _targets(node: Any) -> list[str]:
 
 def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
-    own = editor.state_dict()
+    own = editor.trained_state()
     wrong = [f"{name} is missing" for name in own if name not in tensors]
     wrong += [f"{name} is not in this editor" for name in tensors if name not in own]
     wrong += [
@@ -123,7 +127,7 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     ]
     if wrong:
         raise ValueError(f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}")
-    editor.load_state_dict(dict(tensors))
+    editor.load_state_dict(dict(tensors), strict=False)  # what is frozen isn't among them
 
 
 def start_from(editor: Editor, path: Path) -> None:
@@ -135,7 +139,7 @@ def start_from(editor: Editor, path: Path) -> None:
         FileNotFoundError: nothing there.
         ValueError: truncated, or the weights of another configuration.
     """
-    fresh = {name: value for name, value in editor.state_dict().items() if name.startswith(REWARD_MODULES)}
+    fresh = {name: value for name, value in editor.trained_state().items() if name.startswith(REWARD_MODULES)}
     fill(editor, fresh | read(path)["ema"], str(path))
 
 

@@ -6,8 +6,9 @@
 Leaves `<name>.png` with instruction, seed and reward in its text metadata, and for a single photograph `<name>_strip.png`, original beside edit.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +19,7 @@ from src import checkpoint, launch
 from src.data.dataset import to_pictures, to_tensor
 from src.editor import Editor
 from src.evaluation.ranks import device_of
-from src.pictures import centre_crop, contact_sheet, load_image, resize_short_side, save_png
+from src.pictures import centre_crop, contact_sheet, load_image, resize_long_side_64, resize_short_side, save_png
 from src.records import Image, TargetReward
 from src.seeds import fold_seed
 
@@ -43,8 +44,8 @@ def main(cfg: DictConfig) -> None:
     sampler = instantiate(cfg.sampler)
     path = Path(cfg.checkpoint)
     sources = photographs_of(Path(cfg.image))
-    short_side = short_side_of(cfg.resize, min(checkpoint.read(path)["picture_size"]))
-    photographs = prepared(sources, Path(cfg.output), short_side)
+    resize = resizer(cfg.resize, min(checkpoint.read(path)["picture_size"]))
+    photographs = prepared(sources, Path(cfg.output), resize)
     device = device_of(cfg.device)
 
     editor = checkpoint.load_editor(path, cfg.weights).to(device)
@@ -80,22 +81,23 @@ def photographs_of(path: Path) -> list[Path]:
     return [path]
 
 
-def short_side_of(resize: str | int, trained: int) -> int | None:
-    """The short side in pixels that `resize` asks for, or None for pictures as they are.
+def resizer(resize: str | int, trained: int) -> Callable[[Image], Image]:
+    """What brings a picture to the size that `resize` asks for.
 
     Raises:
-        ValueError: neither "trained", "keep" nor a number of pixels.
+        ValueError: neither "trained", "keep", a number of pixels, nor "long_side_64:<pixels>".
     """
-    if resize == "trained":
-        return trained
     if resize == "keep":
-        return None
-    if isinstance(resize, int) and resize >= 1:
-        return resize
-    raise ValueError(f"resize={resize}: say trained, keep, or the short side in pixels")
+        return lambda image: image
+    if resize == "trained":
+        return partial(resize_short_side, short_side=trained)
+    name, _, pixels = str(resize).rpartition(":")
+    if pixels.isdecimal() and int(pixels) >= 1 and name in ("", "long_side_64"):
+        return partial(resize_long_side_64, long_side=int(pixels)) if name else partial(resize_short_side, short_side=int(pixels))
+    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, or long_side_64:512")
 
 
-def prepared(sources: Sequence[Path], output: Path, short_side: int | None) -> list[Photograph]:
+def prepared(sources: Sequence[Path], output: Path, resize: Callable[[Image], Image]) -> list[Photograph]:
     """The pictures read, turned upright, resized, each with a file of its own to go to.
 
     Raises:
@@ -111,8 +113,7 @@ def prepared(sources: Sequence[Path], output: Path, short_side: int | None) -> l
         if file in taken:
             raise ValueError(f"{taken[file]} and {source} would both be edited into {file}; rename one")
         taken[file] = source
-        image = load_image(source)
-        photographs.append(Photograph(source, file, image if short_side is None else resize_short_side(image, short_side)))
+        photographs.append(Photograph(source, file, resize(load_image(source))))
     return photographs
 
 

@@ -47,7 +47,9 @@ class Editor(nn.Module):
         self.integration: Integration | None = None
         if reward_encoder is not None and integration is not None:
             self.reward_encoder = reward_encoder(width=backbone.text_width)
-            self.integration = integration(reward_width=self.reward_encoder.width, site_widths=backbone.site_widths)
+            self.integration = integration(
+                reward_width=self.reward_encoder.width, signals=self.reward_encoder.signals, site_widths=backbone.site_widths
+            )
             backbone.attach(self.integration)
 
     def forward(self, x_t: Latent, t: Time, condition: Condition) -> Latent:
@@ -95,6 +97,13 @@ class Editor(nn.Module):
             windows = self.reward_encoder.layout(feedback)
             text = self.backbone.encode_text([window for sample in windows for window in sample])
         return self.reward_encoder(scores, text, not_given)
+
+    def trained_state(self) -> dict[str, Tensor]:
+        """What training changes, by name: weights that require a gradient, and buffers. Checkpoints, averages and exports hold exactly this; what is
+        frozen is loaded again from where the config says.
+        """
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {name: value for name, value in self.state_dict().items() if name not in frozen}
 
     def check_resolution(self, height: int, width: int) -> None:
         """Raise ValueError unless the latent can hold a picture of this size."""

@@ -3,6 +3,7 @@
 Every picture is an `Image` (RGB, uint8, rows from the top); nothing here knows models or judges.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -71,6 +72,18 @@ def resize_short_side(image: Image, short_side: int) -> NewImage:
     scale = short_side / min(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     return np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
+
+
+def resize_long_side_64(image: Image, long_side: int) -> NewImage:
+    """The picture as the releases of InsPix2Pix and of the multi-reward paper size it: the long side about `long_side`, both sides multiples of 64.
+
+    The short side is rounded up, so the long one may exceed what was asked for; then the middle is cut out, a sliver less.
+    """
+    height, width = image.shape[:2]
+    scale = long_side / max(height, width)
+    scale = math.ceil(min(height, width) * scale / 64) * 64 / min(height, width)
+    size = (int(width * scale) // 64 * 64, int(height * scale) // 64 * 64)
+    return np.array(ImageOps.fit(PIL.Image.fromarray(image), size, PIL.Image.Resampling.LANCZOS))
 
 
 def centre_crop(image: Image, height: int, width: int) -> NewImage:

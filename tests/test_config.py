@@ -1,6 +1,7 @@
 """Every yaml composes, and everything it describes can be built; new files are found by glob."""
 
 import pytest
+from backbones.pipelines import write_pipeline
 from conftest import SMALL, config
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
@@ -36,9 +37,14 @@ def test_every_yaml_says_what_it_is(path) -> None:
     assert text.startswith("# "), f"{path} starts without a comment"
 
 
+@pytest.fixture(scope="module")
+def pipeline(tmp_path_factory) -> str:
+    return f"model.backbone.pretrained={write_pipeline(tmp_path_factory.mktemp('pipeline'))}"
+
+
 @pytest.mark.parametrize(("group", "option"), MODEL_CHOICES)
-def test_every_model_choice_builds_an_editor(group: str, option: str) -> None:
-    small = [] if (group, option) != ("backbone", "tiny") and group == "backbone" else list(SMALL)
+def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: str) -> None:
+    small = [pipeline] if (group, option) == ("backbone", "inspix2pix") else list(SMALL)
     editor = instantiate(config(f"model/{group}={option}", *small).model)
     assert isinstance(editor, Editor)
 

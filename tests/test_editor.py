@@ -97,4 +97,4 @@ def test_an_untrained_editor_of_changes_returns_the_original(batch: EditBatch) -
 def test_a_target_decodes_to_itself(batch: EditBatch, relative: bool) -> None:
     backbone = small_editor(f"model.backbone.relative={relative}").backbone
     original = backbone.encode_image(batch.original)
-    torch.testing.assert_close(backbone.decode(backbone.encode_target(batch.edited, original), original), batch.edited)
+    torch.testing.assert_close(backbone.decode(backbone.encode_target(batch.edited, original, torch.zeros_like(original)), original), batch.edited)

@@ -10,8 +10,9 @@ LAYERS = [
     {"synthetic", "diffusion", "conditioning", "pictures", "reward_file"},
     {"data", "backbones", "judges"},
     {"editor"},
-    {"checkpoint", "pipeline"},
-    {"algorithms", "evaluation"},
+    {"pipeline"},
+    {"checkpoint"},
+    {"algorithms", "evaluation", "formats"},
     {"callbacks"},
     {"launch"},
 ]

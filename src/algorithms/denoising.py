@@ -30,7 +30,7 @@ class Draws(NamedTuple):
 
     Attributes:
         time, condition, score, text: uniform in [0, 1).
-        eps: (b, c, h, w), N(0, I).
+        eps, posterior: (b, c, h, w), N(0, I); the noise that is added, and what draws the clean latent from the autoencoder's distribution.
     """
 
     time: Float[Tensor, " b"]
@@ -38,6 +38,7 @@ class Draws(NamedTuple):
     score: Float[Tensor, " b"]
     text: Float[Tensor, " b"]
     eps: Latent
+    posterior: Latent
 
 
 class Losses(NamedTuple):
@@ -53,15 +54,16 @@ def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple
     Times are uniform for every row, but spread evenly over the rows of a batch (one random offset for all, then multiples of the golden ratio): the
     loss depends on the time more than on anything else, so this takes most of the noise out of its mean.
     """
-    uniform, eps = [], []
+    uniform, eps, posterior = [], [], []
     offset = torch.rand((), generator=torch.Generator().manual_seed(fold_seed("time", seed, step, micro_step)))
     for row in rows:
         generator = torch.Generator().manual_seed(fold_seed("train", seed, step, micro_step, row))
         uniform.append(torch.rand(3, generator=generator))
         eps.append(torch.randn(latent_shape, generator=generator))
+        posterior.append(torch.randn(latent_shape, generator=generator))
     time = (offset + GOLDEN_RATIO * torch.tensor(rows, dtype=torch.float64)).remainder(1.0).float().clamp_max(1.0 - 2**-24)
     condition, score, text = torch.stack(uniform).unbind(1)
-    return Draws(time, condition, score, text, torch.stack(eps))
+    return Draws(time, condition, score, text, torch.stack(eps), torch.stack(posterior))
 
 
 class Denoising(LightningModule):
@@ -104,7 +106,7 @@ class Denoising(LightningModule):
         process, device = self.editor.process, batch.original.device
         with torch.no_grad():
             original = self.editor.backbone.encode_image(batch.original)
-            x_0 = self.editor.backbone.encode_target(batch.edited, original)
+            x_0 = self.editor.backbone.encode_target(batch.edited, original, draws.posterior)
         eps = draws.eps.to(device)
         t = process.draw_time(draws.time).to(device)
         x_t = noised(x_0, eps, process.marginal(t))
@@ -158,6 +160,18 @@ class Denoising(LightningModule):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Leave out what is frozen: it is loaded again from where the config says."""
+        for name in self._frozen():
+            del checkpoint["state_dict"][name]
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Take what is frozen from the editor as it was built; everything else must be in the checkpoint."""
+        checkpoint["state_dict"] |= {name: value for name, value in self.state_dict().items() if name in self._frozen()}
+
+    def _frozen(self) -> set[str]:
+        return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
 
     def configure_optimizers(self) -> Any:
         """Only parameters that require a gradient are optimised; they come with their names, by which an optimiser may treat them differently."""

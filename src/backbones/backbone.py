@@ -37,8 +37,11 @@ class Backbone(nn.Module, ABC):
         """The original picture, in [-1, 1], as the condition c_I."""
 
     @abstractmethod
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent) -> Latent:
-        """The edited picture, in [-1, 1], as the latent x_0 to be noised; some backbones describe it relative to the original's latent."""
+    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
+        """The edited picture, in [-1, 1], as the latent x_0 to be noised.
+
+        Some backbones describe it relative to the original's latent; those whose autoencoder gives a distribution draw from it with `noise`, N(0, I).
+        """
 
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
@@ -50,4 +53,4 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        """A latent as a picture in [-1, 1]; the inverse of `encode_target`, with the same original."""
+        """A latent as a picture in [-1, 1]; the inverse of `encode_target`, with the same original and without noise."""

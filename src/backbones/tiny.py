@@ -3,7 +3,6 @@
 Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE to train or to download.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,7 +14,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.backbones.backbone import Backbone
-from src.backbones.unet_hooks import UNetHooks, site_widths
+from src.backbones.unet_hooks import UNetHooks, site_widths, told
 from src.backbones.word_tokenizer import WordTokenizer
 from src.batch import Condition, TextTokens
 from src.conditioning.integration import Integration
@@ -88,7 +87,7 @@ class TinyBackbone(Backbone):
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
         return F.pixel_unshuffle(original, self.fold)
 
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent) -> Latent:
+    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
         latent = F.pixel_unshuffle(edited, self.fold)
         return latent - original_latent if self.relative else latent
 
@@ -107,16 +106,9 @@ class TinyBackbone(Backbone):
         return TextTokens(tokens[rows], mask[rows])
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
-        if (condition.reward is None) != (self.hooks is None):
-            raise ValueError(
-                "a reward is missing: this editor has a reward integration"
-                if condition.reward is None
-                else "a reward was given to an editor without reward integration, where it would be ignored"
-            )
         inputs = torch.cat([x_t, condition.original_latent, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
         text = condition.instruction
-        told = contextlib.nullcontext() if self.hooks is None or condition.reward is None else self.hooks.reward(condition.reward)
-        with told:
+        with told(self.hooks, condition.reward):
             (output,) = self.unet(inputs, network_time, text.tokens, class_labels=text.mean(), encoder_attention_mask=text.mask, return_dict=False)
         return output
 

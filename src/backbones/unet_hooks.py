@@ -5,7 +5,7 @@ Sites: "stem" = conv_in, "block.i" = down blocks, mid block, up blocks in order 
 
 import functools
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from diffusers import UNet2DConditionModel
@@ -25,10 +25,10 @@ def site_widths(unet: UNet2DConditionModel) -> dict[str, int]:
     """Channels that come out of every site."""
     widths = {"time_embedding": unet.time_embedding.linear_2.out_features, "stem": unet.conv_in.out_channels}
     blocks = {name: block for name, block in site_modules(unet).items() if name.startswith("block.")}
-    return widths | {name: _block_width(block) for name, block in blocks.items()}
+    return widths | {name: block_width(block) for name, block in blocks.items()}
 
 
-def _block_width(block: nn.Module) -> int:
+def block_width(block: nn.Module) -> int:
     """Every U-Net block ends in a residual block of its output width (down- and upsamplers keep it)."""
     resnets = block.get_submodule("resnets")
     assert isinstance(resnets, nn.ModuleList)
@@ -73,3 +73,18 @@ class UNetHooks:
         if self.integration.touches_skips:
             skips = tuple(self.integration.apply_at(site, skip, reward) for skip in skips)
         return (hidden, skips, *output[2:])
+
+
+def told(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContextManager[None]:
+    """What the U-Net computes inside sees this reward, or none if it has no integration.
+
+    Raises:
+        ValueError: an integration without a reward, or a reward that nothing would read.
+    """
+    if hooks is None and reward is None:
+        return nullcontext()
+    if hooks is None:
+        raise ValueError("a reward was given to an editor without reward integration, where it would be ignored")
+    if reward is None:
+        raise ValueError("a reward is missing: this editor has a reward integration")
+    return hooks.reward(reward)

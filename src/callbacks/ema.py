@@ -15,7 +15,7 @@ from src.editor import Editor
 class EMA(Callback):
     """Average after n optimiser steps: decay * average + (1 - decay) * weights, decay = min(decay, (1 + n) / (10 + n)).
 
-    Kept as plain tensors beside the module, so nothing that is frozen is copied, and saved under `ema` in the checkpoint.
+    Kept as plain tensors beside the module, for what is trained only, and saved under `ema` in the checkpoint.
 
     Args:
         decay: the largest decay; 0.9999 is usual for long trainings.
@@ -30,7 +30,7 @@ class EMA(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start from the present weights unless a checkpoint brought an average; move it to the module's device."""
-        state = _editor(pl_module).state_dict()
+        state = _editor(pl_module).trained_state()
         source = self.average or state
         self.average = {name: source[name].detach().to(value.device).clone() for name, value in state.items()}
 
@@ -41,7 +41,7 @@ class EMA(Callback):
             return
         self.updates = trainer.global_step
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in _editor(pl_module).state_dict().items():
+        for name, value in _editor(pl_module).trained_state().items():
             average = self.average[name]
             if average.is_floating_point():
                 average.lerp_(value, 1.0 - decay)
@@ -51,12 +51,19 @@ class EMA(Callback):
     @contextmanager
     def averaged(self, editor: Editor) -> Iterator[None]:
         """The editor has averaged weights inside and its own again afterwards."""
-        own = {name: value.detach().clone() for name, value in editor.state_dict().items()}
-        editor.load_state_dict(self.average)
+        self._swap(editor)
         try:
             yield
         finally:
-            editor.load_state_dict(own)
+            self._swap(editor)
+
+    @torch.no_grad()
+    def _swap(self, editor: Editor) -> None:
+        """Exchange weights and average, one tensor at a time: a second copy of a large model may not fit."""
+        for name, value in editor.trained_state().items():
+            own = value.clone()
+            value.copy_(self.average[name])
+            self.average[name].copy_(own)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
         """Add `ema` and its step count."""

@@ -3,6 +3,7 @@
 One Linear_2 cannot fit blocks of different widths, so there is one per block; c_R is pooled to a vector first (both are our reading).
 """
 
+from collections.abc import Sequence
 from typing import Literal
 
 from torch import Tensor, nn
@@ -16,6 +17,7 @@ class Addition(Integration):
 
     Args:
         reward_width: D of the reward tokens.
+        signals: those of the reward encoder; all of them are treated alike.
         site_widths: channels of every site of the backbone.
         where: "blocks" (eq. 3), or "time_embedding", where the released code adds it instead.
         last_block: whether the output of the last block is changed too. Eq. 3 speaks of block inputs, the text of "each block".
@@ -26,6 +28,7 @@ class Addition(Integration):
     def __init__(
         self,
         reward_width: int,
+        signals: Sequence[str],
         site_widths: dict[str, int],
         where: Literal["blocks", "time_embedding"] = "blocks",
         last_block: bool = True,

@@ -1,6 +1,7 @@
 """Equation 2 of the paper: Z'' = CA(Z', Linear_1(c_R)), one standard transformer encoder block in front of the U-Net's first block."""
 
 import contextlib
+from collections.abc import Sequence
 from typing import Literal
 
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ class Attention(Integration):
 
     Args:
         reward_width: D of the reward tokens.
+        signals: those of the reward encoder; all of them are treated alike.
         site_widths: channels of every site of the backbone.
         heads: attention heads; they must divide the stem's width.
         feedforward_ratio: hidden width of the feed-forward over the stem's width.
@@ -28,6 +30,7 @@ class Attention(Integration):
     def __init__(
         self,
         reward_width: int,
+        signals: Sequence[str],
         site_widths: dict[str, int],
         heads: int = 8,
         feedforward_ratio: int = 4,

@@ -1,6 +1,6 @@
 """Several integrations at once; the paper's full model is attention and addition together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import cast
 
 from torch import Tensor, nn
@@ -13,13 +13,16 @@ class Both(Integration):
     """Applies its parts in order at every site that they share.
 
     Args:
-        reward_width, site_widths: handed to every part.
+        reward_width, signals, site_widths: handed to every part.
         parts: builders of the parts by name, applied in this order.
     """
 
-    def __init__(self, reward_width: int, site_widths: dict[str, int], parts: Mapping[str, Callable[..., Integration]]) -> None:
+    def __init__(
+        self, reward_width: int, signals: Sequence[str], site_widths: dict[str, int], parts: Mapping[str, Callable[..., Integration]]
+    ) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({name: part(reward_width=reward_width, site_widths=site_widths) for name, part in parts.items()})
+        shared = {"reward_width": reward_width, "signals": signals, "site_widths": site_widths}
+        self.parts = nn.ModuleDict({name: part(**shared) for name, part in parts.items()})
 
     def _integrations(self) -> list[Integration]:
         return [cast(Integration, part) for part in self.parts.children()]

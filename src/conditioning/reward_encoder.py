@@ -36,10 +36,12 @@ class RewardEncoder(nn.Module):
         signals: which of "score" and "text" to use.
         windows: "joined" puts the three texts into one window of the text encoder (eq. 5); "per_perspective" gives each its own, so that a
             long text cannot push out the next one.
-        text_tokens: "sequence" keeps every token, "pooled" the mean of each window.
+        text_tokens: "sequence" keeps every token, "pooled" the mean of each window, "last" the token at its end, which CLIP pools to (release).
         score_tokens: 1 (eq. 6, scores concatenated) or 3 (one token per perspective).
         score_scale: scores are multiplied by it before the encoding; 1.0 as in the release, larger values tell near scores further apart.
         encoding_width: channels of PE per score (256 in the release).
+        learnt: False hands over PE of the scores and the text's tokens as they are, without MLP and type embedding (release, whose integration has
+            layers of its own); the encoding then has a third of the width per score, 256 for CLIP's 768.
         dropout: probability with which scores, and independently feedback, are replaced by a learnt "not given" token in training. 0 as in the
             paper; needed for reward guidance against "not_given".
 
@@ -52,17 +54,18 @@ class RewardEncoder(nn.Module):
         width: int,
         signals: Sequence[Signal] = ("score", "text"),
         windows: Literal["joined", "per_perspective"] = "joined",
-        text_tokens: Literal["sequence", "pooled"] = "sequence",
+        text_tokens: Literal["sequence", "pooled", "last"] = "sequence",
         score_tokens: Literal[1, 3] = 1,
         score_scale: float = 1.0,
         encoding_width: int = 256,
         dropout: float = 0.0,
+        learnt: bool = True,
     ) -> None:
         super().__init__()
         unknown = [signal for signal in signals if signal not in ("score", "text")]
         if unknown or not signals:
             raise ValueError(f"reward signals are score and text, got {list(signals)}; for no reward use reward_encoder=none")
-        if windows not in ("joined", "per_perspective") or text_tokens not in ("sequence", "pooled") or score_tokens not in (1, 3):
+        if windows not in ("joined", "per_perspective") or text_tokens not in ("sequence", "pooled", "last") or score_tokens not in (1, 3):
             raise ValueError(f"unknown reward encoder option: windows={windows!r}, text_tokens={text_tokens!r}, score_tokens={score_tokens!r}")
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"reward dropout must lie in [0, 1), got {dropout}")
@@ -72,10 +75,14 @@ class RewardEncoder(nn.Module):
         self.text_tokens = text_tokens
         self.score_tokens = score_tokens
         self.score_scale = score_scale
-        self.encoding_width = encoding_width
+        self.encoding_width = encoding_width if learnt else 2 * (width // (2 * len(PERSPECTIVES)))
         self.dropout = dropout
-        self.type_embedding = nn.Parameter(torch.randn(len(self.signals), width) * 0.02)
-        if "score" in self.signals:
+        self.learnt = learnt
+        if not learnt and score_tokens != 1:
+            raise ValueError("without layers of its own (learnt=false) the encoder makes one token of all scores: say score_tokens=1")
+        if learnt:
+            self.type_embedding = nn.Parameter(torch.randn(len(self.signals), width) * 0.02)
+        if learnt and "score" in self.signals:
             joined = encoding_width * len(PERSPECTIVES) // score_tokens
             self.score_mlp = nn.Sequential(nn.Linear(joined, width), nn.SiLU(), nn.Linear(width, width))
             if score_tokens == len(PERSPECTIVES):
@@ -121,7 +128,7 @@ class RewardEncoder(nn.Module):
                 withheld = torch.zeros_like(scores[:, 0], dtype=torch.bool) if not_given is None else not_given[:, index]
                 token = torch.where(withheld[:, None, None], self.not_given[index].to(token.dtype), token)
                 mask = mask | withheld[:, None]
-            tokens.append(token + self.type_embedding[index].to(token.dtype))
+            tokens.append(token + self.type_embedding[index].to(token.dtype) if self.learnt else token)
             masks.append(mask)
         return RewardTokens(torch.cat(tokens, 1), torch.cat(masks, 1), tuple(token.shape[1] for token in tokens))
 
@@ -129,7 +136,8 @@ class RewardEncoder(nn.Module):
         """Eq. 6."""
         encoding = sinusoidal_encoding(scores * self.score_scale, self.encoding_width)
         encoding = encoding.flatten(1).unsqueeze(1) if self.score_tokens == 1 else encoding
-        tokens = self.score_mlp(encoding)
+        # padded where a third of the width is no whole, even number of channels
+        tokens = self.score_mlp(encoding) if self.learnt else nn.functional.pad(encoding, (0, self.width - encoding.shape[-1]))
         if self.score_tokens != 1:
             tokens = tokens + self.perspective_embedding
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
@@ -138,6 +146,7 @@ class RewardEncoder(nn.Module):
         """Eq. 5, after the text encoder."""
         assert text is not None  # checked in forward
         tokens, mask = text.tokens, text.mask
-        if self.text_tokens == "pooled":
-            tokens, mask = text.mean().unsqueeze(1), mask.any(1, keepdim=True)
+        if self.text_tokens != "sequence":
+            tokens = (text.mean() if self.text_tokens == "pooled" else text.last()).unsqueeze(1)
+            mask = mask.any(1, keepdim=True)
         return tokens.reshape(batch, -1, self.width), mask.reshape(batch, -1)

@@ -28,6 +28,8 @@ class DDPM(Process):
             raise ValueError(f"DDPM predicts epsilon, v or sample, not {prediction!r}")
         self.prediction = prediction
         self.steps = steps
+        self.beta_start = beta_start
+        self.beta_end = beta_end
         beta = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
         self.alpha_bar = torch.cumprod(1.0 - beta, 0)
 

@@ -47,9 +47,11 @@ class Sampler:
         guidance: scales of instruction, image and reward.
         eta: 0 deterministic, 1 Euler ancestral.
         clip: predictions of x_0 are clamped to [-clip, clip]; for latents that are pixels in [-1, 1]. None leaves them alone.
+        resize: the size at which this protocol edits photographs, for whoever reads them from files: "trained" (short side as in training), "keep",
+            the short side in pixels, or "long_side_64:512".
     """
 
-    def __init__(self, steps: int, guidance: Guidance, eta: float = 0.0, clip: float | None = None) -> None:
+    def __init__(self, steps: int, guidance: Guidance, eta: float = 0.0, clip: float | None = None, resize: str | int = "trained") -> None:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
         if not 0.0 <= eta <= 1.0:
@@ -58,6 +60,7 @@ class Sampler:
         self.guidance = guidance
         self.eta = eta
         self.clip = clip
+        self.resize = resize
 
     def settings(self) -> dict[str, object]:
         """Everything that the result depends on, JSON-able, for `generation.json`."""

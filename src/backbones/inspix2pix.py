@@ -1,0 +1,142 @@
+"""InsPix2Pix (Brooks et al. 2023): Stable Diffusion 1.5 with the original's latent in four more input channels.
+
+model/backbone=inspix2pix model.backbone.pretrained=timbrooks/instruct-pix2pix      (or a diffusers pipeline folder, or Stable Diffusion 1.5)
+"""
+
+import warnings
+from collections.abc import Sequence
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
+from jaxtyping import Float, Shaped
+from peft import LoraConfig
+from torch import Tensor, nn
+
+from src.backbones import stable_diffusion
+from src.backbones.backbone import Backbone
+from src.backbones.frozen import Frozen
+from src.backbones.unet_hooks import UNetHooks, site_widths, told
+from src.batch import Condition, TextTokens
+from src.conditioning.integration import Integration
+from src.diffusion.process import Latent
+
+
+class InsPix2Pix(Backbone):
+    """A stock U-Net, with autoencoder and text encoder frozen and loaded when they are first needed.
+
+    The condition c_I is the mode of the original's posterior, not scaled; the clean latent is a sample of the edited picture's posterior, scaled.
+    The missing scale is an oversight of the first release that all published weights depend on.
+
+    Args:
+        pretrained: a diffusers pipeline folder or hub id; None builds the full size with random weights.
+        trained: "unet" trains all of it, "lora" only `lora`, "none" only what is added to it (the reward's modules).
+        lora: what "lora" adds to the U-Net.
+        gradient_checkpointing: compute activations again in the backward pass: less memory, a third more time.
+        channels_last: the memory order in which convolutions are fastest on GPUs.
+    """
+
+    def __init__(
+        self,
+        pretrained: str | None,
+        trained: Literal["unet", "lora", "none"] = "unet",
+        lora: LoraConfig | None = None,
+        gradient_checkpointing: bool = False,
+        channels_last: bool = False,
+    ) -> None:
+        super().__init__()
+        if trained not in ("unet", "lora", "none"):
+            raise ValueError(f"trained is unet, lora or none, not {trained!r}")
+        if (trained == "lora") != (lora is not None):
+            raise ValueError(
+                f"trained={trained} and lora={'null' if lora is None else 'given'} don't fit: LoRA layers are built exactly to be trained"
+            )
+        self.pretrained = pretrained
+        config = stable_diffusion.vae_config(pretrained)
+        self.scaling = float(config.get("scaling_factor", 0.18215))
+        self.pixels_per_cell = 2 ** (len(config["block_out_channels"]) - 1)
+        self._text_width = stable_diffusion.text_width(pretrained)
+        self.tokenizer = stable_diffusion.tokenizer(pretrained)
+        self.vae = Frozen(partial(stable_diffusion.vae, pretrained))
+        self.text_encoder = Frozen(partial(stable_diffusion.text_encoder, pretrained))
+        self.unet = stable_diffusion.unet(pretrained)
+        if self.unet.config["cross_attention_dim"] != self._text_width:
+            raise ValueError(
+                f"the U-Net of {pretrained} reads text of width {self.unet.config['cross_attention_dim']}, its text encoder writes {self._text_width}"
+            )
+        self.unet.requires_grad_(trained == "unet")
+        if lora is not None:
+            if not self.unet.conv_in.weight[:, stable_diffusion.LATENT_CHANNELS :].any():
+                raise ValueError(
+                    f"LoRA can't teach {pretrained} to see the original, as its input layer stays frozen: start from an InsPix2Pix pipeline"
+                )
+            self.unet.add_adapter(lora)
+        if gradient_checkpointing:
+            self.unet.enable_gradient_checkpointing()
+        if channels_last:
+            nn.utils.convert_conv2d_weight_memory_format(self.unet, torch.channels_last)
+        self.hooks: UNetHooks | None = None
+
+    @property
+    def text_width(self) -> int:
+        return self._text_width
+
+    @property
+    def site_widths(self) -> dict[str, int]:
+        return site_widths(self.unet)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the U-Net is; the frozen networks follow it."""
+        return next(self.unet.parameters()).device
+
+    def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
+        multiple = self.pixels_per_cell
+        if height % multiple or width % multiple:
+            raise ValueError(f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}")
+        return stable_diffusion.LATENT_CHANNELS, height // multiple, width // multiple
+
+    def attach(self, integration: Integration) -> None:
+        self.hooks = UNetHooks(self.unet, integration)
+
+    def posterior(self, pictures: Float[Tensor, "b 3 H W"]) -> DiagonalGaussianDistribution:
+        """What the autoencoder makes of pictures in [-1, 1]: a normal distribution over latents, not scaled."""
+        vae: Any = self.vae.on(pictures.device)
+        (posterior,) = vae.encode(pictures, return_dict=False)
+        return posterior
+
+    @torch.no_grad()
+    def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
+        return self.posterior(original).mode().float()
+
+    @torch.no_grad()
+    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
+        posterior = self.posterior(edited)
+        return (posterior.mean + posterior.std * noise.to(edited.device)).float() * self.scaling
+
+    @torch.no_grad()
+    def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
+        vae: Any = self.vae.on(latent.device)
+        (picture,) = vae.decode(latent / self.scaling, return_dict=False)
+        return picture.float().clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> TextTokens:
+        """Every position of the window: the pretrained cross-attention reads those after the end of the text, too. The mask tells them apart."""
+        distinct = list(dict.fromkeys(texts))
+        row = {text: index for index, text in enumerate(distinct)}
+        longest = self.tokenizer.model_max_length
+        for text, ids in zip(distinct, self.tokenizer(distinct).input_ids, strict=True):
+            if len(ids) > longest:
+                warnings.warn(f"cut after {longest} of {len(ids)} tokens: {text!r}", stacklevel=2)
+        tokens = self.tokenizer(distinct, padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
+        encoded = self.text_encoder.on(self.device)(input_ids=tokens.input_ids.to(self.device)).last_hidden_state
+        rows = torch.tensor([row[text] for text in texts], device=self.device)
+        return TextTokens(encoded[rows], tokens.attention_mask.to(self.device).bool()[rows])
+
+    def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
+        inputs = torch.cat([x_t, condition.original_latent.to(x_t.dtype)], 1)
+        with told(self.hooks, condition.reward):
+            (output,) = self.unet(inputs, network_time, condition.instruction.tokens, return_dict=False)
+        return output

@@ -1,0 +1,87 @@
+"""Write a trained InsPix2Pix, with its reward modules, as a diffusers pipeline folder that works without this repository.
+
+    python -m src.export checkpoint=runs/.../editor target=my-editor
+
+    pipeline = DiffusionPipeline.from_pretrained("my-editor", custom_pipeline="my-editor/pipeline.py", trust_remote_code=True)
+    pipeline("make the glasses green", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
+
+diffusers' own StableDiffusionInstructPix2PixPipeline loads the same folder, without the reward, and `checkpoint=my-editor` works like an editor/.
+"""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from src import checkpoint, launch
+from src.pipeline import write_pipeline
+
+
+def main(cfg: DictConfig) -> None:
+    """Load the editor and write its folder, with a model card.
+
+    Raises:
+        ValueError: checkpoint= or target= is missing, or what src.pipeline refuses.
+    """
+    for name in ("checkpoint", "target"):
+        if not cfg[name]:
+            raise ValueError(f"{name}=... is missing; see the head of src/export.py for a command")
+    path, target = Path(cfg.checkpoint), Path(cfg.target)
+    saved = checkpoint.read(path)
+    editor = checkpoint.load_editor(path, cfg.weights)
+    height, width = saved["picture_size"]
+    write_pipeline(editor, saved["editor_config"], (height, width), model_card(saved, run_folder(path), target.name), target)
+    print(target)
+
+
+def run_folder(path: Path) -> Path:
+    """The run that an editor/ or checkpoints/last.ckpt lies in."""
+    return path.parent if path.is_dir() else path.parent.parent
+
+
+def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
+    """What the editor was made of, from what its run recorded; what is not recorded is said to be unknown."""
+    model: Any = OmegaConf.create(saved["editor_config"])
+    record = json.loads((run / "run.json").read_text(encoding="utf-8")) if (run / "run.json").exists() else {}
+    config: Any = OmegaConf.load(run / ".hydra/config.yaml") if (run / ".hydra/config.yaml").exists() else OmegaConf.create({})
+    reports = sorted(run.glob("evaluation/*/*/report.md"))
+    height, width = saved["picture_size"]
+    base = model.backbone.get("pretrained") or "random weights"
+    training = OmegaConf.to_yaml(OmegaConf.create({key: config[key] for key in ("data", "algorithm") if key in config})).strip() or "unknown"
+    scores = "\n\n".join(report.read_text(encoding="utf-8").strip() for report in reports) or "Not evaluated yet."
+    rewarded = " that is told which reward to aim for" if model.get("integration") else ""
+    head = ["---", f"base_model: {base}", "library_name: diffusers", "pipeline_tag: image-to-image", "---"]
+    body = f"""
+# {name}
+
+An instruction-based image editor{rewarded}, trained with the multi-reward-editing framework.
+
+- base model: {base}
+- pictures: {height}x{width}
+- steps: {record.get("steps", "unknown")}, commit {record.get("commit", "unknown")}, hardware {record.get("hardware", "unknown")}
+
+## Use
+
+```python
+from diffusers import DiffusionPipeline
+
+pipeline = DiffusionPipeline.from_pretrained("{name}", custom_pipeline="{name}/pipeline.py", trust_remote_code=True)
+edit = pipeline("make it night", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
+```
+
+## Data and recipe
+
+```yaml
+{training}
+```
+
+## Scores
+
+{scores}
+"""
+    return "\n".join(head) + "\n" + body
+
+
+if __name__ == "__main__":
+    launch.entry_point(main, "export")

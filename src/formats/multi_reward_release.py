@@ -1,0 +1,71 @@
+"""The published weights of the multi-reward paper (`Gstar666/Reward-InsPix2Pix`, `stage2_reward_instruct_pix2pix`): what their tensors are called.
+
+A diffusers pipeline folder whose U-Net holds 34 tensors besides a stock one's 686. They belong to `integration=released`.
+"""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+OURS = {
+    "add_embedding.linear_1": "shifts.score.0",
+    "add_embedding.linear_2": "shifts.score.2",
+    "text_linear2": "shifts.text",
+    "add_embedding2.linear_1": "keys.score.0",
+    "add_embedding2.linear_2": "keys.score.2",
+    "text_linear": "keys.text",
+    "proj_deal.norm": "stem.norm",
+    "proj_deal.proj_in": "stem.proj_in",
+    "proj_deal.proj_out": "stem.proj_out",
+    "ca.attention.self.query": "stem.q",
+    "ca.attention.self.key": "stem.k",
+    "ca.attention.self.value": "stem.v",
+    "ca.attention.output.dense": "stem.o",
+    "ca.attention.output.LayerNorm": "stem.norm1",
+    "ca.hidden_intermediate.dense": "stem.ffn.0",
+    "ca.output.dense": "stem.ffn.2",
+    "ca.output.LayerNorm": "stem.norm2",
+}
+"""The release's name of each layer that it adds to the U-Net, and ours in the integration."""
+
+THEIRS = {ours: theirs for theirs, ours in OURS.items()}
+
+
+def our_name(theirs: str) -> str:
+    """What an editor calls a tensor of the release's U-Net."""
+    layer, _, kind = theirs.rpartition(".")
+    return f"integration.{OURS[layer]}.{kind}" if layer in OURS else f"backbone.unet.{theirs}"
+
+
+def their_name(ours: str) -> str:
+    """What the release calls a tensor of an editor.
+
+    Raises:
+        ValueError: the release has no such tensor.
+    """
+    if ours.startswith("backbone.unet."):
+        return ours.removeprefix("backbone.unet.")
+    layer, _, kind = ours.removeprefix("integration.").rpartition(".")
+    if layer not in THEIRS:
+        raise ValueError(f"the release has nothing that corresponds to {ours}; only integration=released with reward_encoder=released is its wiring")
+    return f"{THEIRS[layer]}.{kind}"
+
+
+def check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+    """Raise ValueError naming, in the release's words, every tensor that is missing, extra or misshapen.
+
+    Args:
+        tensors: by the release's names.
+        wanted: an editor's, by ours.
+        where: the file they are from.
+    """
+    shapes = {their_name(name): tuple(value.shape) for name, value in wanted.items()}
+    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
+    wrong += [f"{name} is not in the release" for name in tensors if name not in shapes]
+    wrong += [
+        f"{name} has shape {tuple(tensors[name].shape)} instead of {shape}"
+        for name, shape in shapes.items()
+        if name in tensors and tuple(tensors[name].shape) != shape
+    ]
+    if wrong:
+        raise ValueError(f"{where} is not a U-Net of the multi-reward release ({len(wrong)} differences): {'; '.join(wrong[:5])}")

@@ -1,0 +1,124 @@
+"""Published weights to an editor and back, bit for bit, on a small model of the release's layout."""
+
+import json
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from backbones.pipelines import WIDTH, write_pipeline
+from safetensors.torch import load_file, save_file
+
+from src import checkpoint
+
+STEM, TIME = 16, 64
+
+
+def release_tensors() -> dict[str, torch.Tensor]:
+    """The 34 tensors that the release adds, with the small pipeline's sizes."""
+    generator = torch.Generator().manual_seed(5)
+    linear = {
+        "add_embedding.linear_1": (TIME, WIDTH),
+        "add_embedding.linear_2": (TIME, TIME),
+        "add_embedding2.linear_1": (STEM, WIDTH),
+        "add_embedding2.linear_2": (STEM, STEM),
+        "text_linear": (STEM, WIDTH),
+        "text_linear2": (TIME, WIDTH),
+        "proj_deal.norm": (STEM,),
+        "proj_deal.proj_in": (STEM, STEM, 1, 1),
+        "proj_deal.proj_out": (STEM, STEM, 1, 1),
+        "ca.attention.self.query": (STEM, STEM),
+        "ca.attention.self.key": (STEM, STEM),
+        "ca.attention.self.value": (STEM, STEM),
+        "ca.attention.output.dense": (STEM, STEM),
+        "ca.attention.output.LayerNorm": (STEM,),
+        "ca.hidden_intermediate.dense": (STEM, STEM),
+        "ca.output.dense": (STEM, STEM),
+        "ca.output.LayerNorm": (STEM,),
+    }
+    tensors = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in linear.items()}
+    return tensors | {f"{name}.bias": torch.randn(shape[0], generator=generator) for name, shape in linear.items()}
+
+
+@pytest.fixture(scope="module")
+def release(tmp_path_factory) -> Path:
+    folder = write_pipeline(tmp_path_factory.mktemp("release") / "stage2")
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    save_file(load_file(file) | release_tensors(), file, metadata={"format": "pt"})
+    return folder
+
+
+def convert(*arguments: str) -> subprocess.CompletedProcess:
+    return subprocess.run([sys.executable, "-m", "src.convert", *arguments], capture_output=True, text=True, check=False)
+
+
+def test_there_and_back_bit_for_bit(release: Path, tmp_path: Path) -> None:
+    there = convert(f"source={release}", f"target={tmp_path / 'ours'}")
+    assert there.returncode == 0, there.stderr
+    editor = checkpoint.load_editor(tmp_path / "ours")
+    assert torch.equal(editor.integration.stem.q.weight, release_tensors()["ca.attention.self.query.weight"])
+    back = convert(f"source={tmp_path / 'ours'}", f"target={tmp_path / 'theirs'}", "reverse=true")
+    assert back.returncode == 0, back.stderr
+    file = "unet/diffusion_pytorch_model.safetensors"
+    before, after = load_file(release / file), load_file(tmp_path / "theirs" / file)
+    assert before.keys() == after.keys()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == sorted(path.name for path in release.iterdir())
+
+
+class Payload:
+    def __reduce__(self):
+        return (print, ("unpickled",))
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("missing", "text_linear.bias is missing"),
+        ("extra", "surplus is not in the release"),
+        ("misshapen", "text_linear.weight has shape (2, 3) instead of (16, 24)"),
+        ("pickle", "weights"),
+        ("nothing", "no U-Net weights in"),
+    ],
+)
+def test_a_damaged_release_is_named_in_one_line(release: Path, tmp_path: Path, damage: str, message: str) -> None:
+    folder = tmp_path / "damaged"
+    shutil.copytree(release, folder)
+    file = folder / "unet/diffusion_pytorch_model.safetensors"
+    tensors = load_file(file)
+    if damage == "missing":
+        del tensors["text_linear.bias"]
+    elif damage == "extra":
+        tensors["surplus"] = torch.zeros(1)
+    elif damage == "misshapen":
+        tensors["text_linear.weight"] = torch.zeros(2, 3)
+    file.unlink()
+    if damage == "pickle":
+        file.with_suffix(".bin").write_bytes(pickle.dumps(Payload()))
+    elif damage != "nothing":
+        save_file(tensors, file, metadata={"format": "pt"})
+    done = convert(f"source={folder}", f"target={tmp_path / 'ours'}")
+    assert done.returncode == 1
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert message.lower() in line.lower()
+    assert "unpickled" not in done.stdout
+    assert not (tmp_path / "ours").exists()
+
+
+def test_an_editor_of_another_wiring_is_refused(tmp_path: Path) -> None:
+    from conftest import config
+    from hydra.utils import instantiate
+    from omegaconf import OmegaConf
+
+    from src.pipeline import write_pipeline as write_ours
+
+    stock = write_pipeline(tmp_path / "stock")
+    cfg = config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}")
+    write_ours(instantiate(cfg.model), OmegaConf.to_yaml(cfg.model, resolve=True), (32, 32), "a card", tmp_path / "ours")
+    done = convert(f"source={tmp_path / 'ours'}", f"target={tmp_path / 'theirs'}", "reverse=true")
+    assert done.returncode == 1
+    assert "only integration=released" in done.stderr
+    assert json.loads((tmp_path / "ours/reward_adapter/config.json").read_text())

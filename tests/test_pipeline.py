@@ -1,0 +1,116 @@
+"""A pipeline folder edits as the editor does, in a process that has never heard of this repository, and stays a stock pipeline and an editor."""
+
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from backbones.pipelines import write_pipeline as write_stock
+from conftest import config
+from diffusers import StableDiffusionInstructPix2PixPipeline
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+
+from src import checkpoint
+from src.diffusion.samplers import noise_of
+from src.editor import Editor
+from src.launch import CONF
+from src.pipeline import standalone_source, write_pipeline
+from src.records import TargetReward
+
+INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml") if path.stem != "none")
+FEEDBACK = ("the circle is still there", "None", "None")
+
+ELSEWHERE = """
+import sys, torch, numpy as np
+from diffusers import DiffusionPipeline, EulerDiscreteScheduler
+from PIL import Image
+
+assert not any(name == "src" or name.startswith("src.") for name in sys.modules)
+folder, arrays, out = sys.argv[1:]
+data = np.load(arrays)
+pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder + "/pipeline.py", trust_remote_code=True)
+pipeline.set_progress_bar_config(disable=True)
+pipeline.scheduler = EulerDiscreteScheduler.from_config(pipeline.scheduler.config)
+pipeline.scheduler.set_timesteps(4)
+scale = float(pipeline.scheduler.init_noise_sigma)
+latents = torch.from_numpy(data["noise"]) * (1 + scale**2) ** 0.5 / scale
+images = [Image.fromarray(picture) for picture in data["pictures"]]
+text = ("the circle is still there", "None", "None")
+edits = pipeline(["make it night", "remove it"], images, 4, reward_scores=[(5, 2, 3), (0, 1, 4)], reward_text=text, latents=latents, output_type="np")
+np.save(out, edits.images)
+"""
+
+
+@pytest.fixture(scope="module")
+def stock(tmp_path_factory) -> Path:
+    return write_stock(tmp_path_factory.mktemp("stock"))
+
+
+def editor(stock: Path, *overrides: str) -> tuple[Editor, str]:
+    """An editor whose reward matters, with its config."""
+    cfg = config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}", *overrides)
+    torch.manual_seed(1)
+    model = instantiate(cfg.model)
+    for parameter in (p for name, p in model.named_parameters() if not name.startswith("backbone.")):
+        parameter.data += 0.2 * torch.randn_like(parameter)
+    return model.eval(), OmegaConf.to_yaml(cfg.model, resolve=True)
+
+
+def edits(model: Editor, pictures: np.ndarray) -> torch.Tensor:
+    sampler = instantiate(config("sampler=paper", name="edit").sampler, steps=4, eta=0.0)
+    originals = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    targets = [TargetReward((5, 2, 3), FEEDBACK), TargetReward((0, 1, 4), FEEDBACK)]
+    return model.edit(originals, ["make it night", "remove it"], targets, [7, 8], sampler)
+
+
+@pytest.mark.parametrize(("integration", "encoder"), [(name, "released" if name == "released" else "score_text") for name in INTEGRATIONS])
+def test_edits_elsewhere_as_here(stock: Path, tmp_path: Path, integration: str, encoder: str) -> None:
+    model, settings = editor(stock, f"model/integration={integration}", f"model/reward_encoder={encoder}")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    here = edits(model, pictures)
+    write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
+    np.savez(tmp_path / "in.npz", pictures=pictures, noise=noise_of([7, 8], (4, 8, 8), 0).numpy())
+    command = [sys.executable, "-c", ELSEWHERE, str(tmp_path / "editor"), str(tmp_path / "in.npz"), str(tmp_path / "out.npy")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    elsewhere = torch.from_numpy(np.load(tmp_path / "out.npy")).permute(0, 3, 1, 2)
+    torch.testing.assert_close((here + 1) / 2, elsewhere, atol=5e-4, rtol=1e-3)
+
+
+def test_stays_a_stock_pipeline_and_an_editor(stock: Path, tmp_path: Path, capfd) -> None:
+    model, settings = editor(stock)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warnings.simplefilter("ignore", DeprecationWarning)  # diffusers' own, of numpy
+        plain = StableDiffusionInstructPix2PixPipeline.from_pretrained(tmp_path / "editor")
+    assert "not used" not in capfd.readouterr().err
+    for name, value in model.backbone.unet.state_dict().items():
+        assert torch.equal(plain.unet.state_dict()[name], value)
+    again = checkpoint.load_editor(tmp_path / "editor")
+    torch.testing.assert_close(edits(again, pictures), edits(model, pictures))
+    with pytest.raises(ValueError, match="exists already"):
+        write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
+
+
+def test_lora_is_merged(stock: Path, tmp_path: Path) -> None:
+    model, settings = editor(stock, "+model/lora=attention")
+    for name, parameter in model.named_parameters():
+        if "lora_B" in name:
+            parameter.data = 0.1 * torch.randn_like(parameter)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    here = edits(model, pictures)
+    write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
+    torch.testing.assert_close(edits(checkpoint.load_editor(tmp_path / "editor"), pictures), here, atol=1e-4, rtol=1e-4)
+
+
+def test_the_standalone_source_names_nothing_of_ours() -> None:
+    source = standalone_source()
+    assert "from src" not in source
+    assert "jaxtyping" not in source
+    compile(source, "pipeline.py", "exec")
