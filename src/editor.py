@@ -91,7 +91,10 @@ class Editor(nn.Module):
         if self.reward_encoder is None:
             return None
         if scores is None or feedback is None:
-            raise ValueError("this editor is conditioned on rewards and the triplets are unrated: say annotator=noisy, or model/integration=none")
+            raise ValueError(
+                "this editor is conditioned on rewards and the triplets are unrated: "
+                "say annotator=noisy, give data.rewards, or model/integration=none"
+            )
         text = None
         if self.reward_encoder.uses_text:
             windows = self.reward_encoder.layout(feedback)

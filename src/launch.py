@@ -9,6 +9,7 @@ doesn't stop the others.
 """
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -93,10 +94,14 @@ def fail(message: str) -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """The message of an error as one line, without Hydra's wrapping."""
+    """The message of an error as one line, without the wrapping of Hydra and of torch's workers."""
     while isinstance(error, InstantiationException) and error.__cause__ is not None:
         error = error.__cause__
-    message = " ".join(str(error).split()) or type(error).__name__
+    text = str(error)
+    if re.match(r"Caught \w+ in DataLoader worker", text):
+        # an error of a worker arrives as the same type, with the whole stack for a message; its last line is what was raised
+        text = text.rstrip().splitlines()[-1].partition(": ")[2]
+    message = " ".join(text.split()) or type(error).__name__
     # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
     complete = isinstance(error, ValueError | FileNotFoundError | NotWrittenError | Stopped | HydraException)
     return message if complete else f"{type(error).__name__}: {message}"

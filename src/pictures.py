@@ -4,15 +4,17 @@ Every picture is an `Image` (RGB, uint8, rows from the top); nothing here knows 
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
+from io import BytesIO
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
-from PIL import ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
 from src.files import replacing
@@ -20,6 +22,9 @@ from src.records import Image
 
 INK, PALE, PAPER, FRAME = (24, 24, 27), (106, 106, 115), (255, 255, 255), (222, 222, 226)
 MARGIN, GAP, TITLE_WIDTH = 16, 10, 190
+
+QUARTER_TURNS = (5, 6, 7, 8)
+"""EXIF orientations in which height and width change places."""
 
 NewImage = UInt8[np.ndarray, "new_h new_w 3"]
 """An Image of another size than the one it was made from."""
@@ -40,24 +45,61 @@ def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None
 
 
 def load_image(path: Path) -> Image:
-    """A picture as RGB, turned upright as its EXIF orientation says; transparency is laid on white.
+    """A picture as RGB, turned upright as its EXIF orientation says; transparency is laid on white, 16 bits of grey become 8.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no picture, or a broken one.
+        ValueError: the file is no picture, a broken one, or one whose values have no known white (32-bit grey).
     """
+    return decode_image(existing(path), str(path))
+
+
+def decode_image(source: Path | BytesIO, where: str) -> Image:
+    """The same for a picture in memory; `where` names it in errors. Raises ValueError as `load_image` does."""
+    with opened_image(source, where) as opened:
+        upright = ImageOps.exif_transpose(opened)
+        if upright.has_transparency_data:
+            white = PIL.Image.new("RGBA", upright.size, (255, 255, 255, 255))
+            upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
+        if upright.mode.startswith("I;16"):
+            # Pillow would cut 16 bits off at 255, which leaves a white picture
+            grey = np.rint(np.asarray(upright).astype(np.float64) / 257).astype(np.uint8)
+            return np.repeat(grey[..., None], 3, axis=2)
+        if upright.mode in ("I", "F"):
+            raise ValueError(
+                f"{where} has 32-bit grey values (mode {upright.mode!r}), of which nobody knows which is white; save it with 8 or 16 bits"
+            )
+        return np.array(upright.convert("RGB"))
+
+
+def size_of(source: Path | BytesIO, where: str) -> tuple[int, int]:
+    """Height and width of a picture turned upright, from its header alone. Raises ValueError as `load_image` does.
+
+    The orientation of a PNG is seen only if it stands before the pixels, where all programs we know put it.
+    """
+    with opened_image(source, where) as opened:
+        width, height = opened.size
+        exif = {} if opened.format == "PNG" and "exif" not in opened.info else opened.getexif()  # Pillow would decode a PNG in search of it
+        return (width, height) if exif.get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS else (height, width)
+
+
+def existing(path: Path) -> Path:
+    """The path of a file that is there, or FileNotFoundError."""
     if not path.is_file():
         raise FileNotFoundError(f"no picture {path}; give an existing file")
+    return path
+
+
+@contextmanager
+def opened_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
+    """A picture opened by Pillow; whatever Pillow says of a broken one is a ValueError in one line."""
     try:
-        with PIL.Image.open(path) as opened:
-            upright = ImageOps.exif_transpose(opened)
-            if upright.has_transparency_data:
-                white = PIL.Image.new("RGBA", upright.size, (255, 255, 255, 255))
-                upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
-            return np.array(upright.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        # Pillow reports a broken PNG as SyntaxError and a cut-off file as OSError.
-        raise ValueError(f"{path} is not a readable picture ({error}); replace it or leave it out") from error
+        with PIL.Image.open(source) as opened:
+            yield opened
+    except (UnidentifiedImageError, OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
+        # Pillow reports a broken PNG as SyntaxError and a cut-off file as OSError; a picture in memory has no name but ours.
+        reason = "not a picture in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+        raise ValueError(f"{where} is not a readable picture ({reason}); replace it or leave it out") from error
 
 
 def resize_short_side(image: Image, short_side: int) -> NewImage:

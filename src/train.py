@@ -5,7 +5,7 @@
     python -m src.train +experiment=reward_synthetic start=STAGE_1/editor   # the paper's two stages: start from an editor trained without rewards
     python -m src.train +experiment=reward_synthetic hydra.run.dir=RUN      # go on after a kill: the same command and the folder of the run
 
-Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json.
+Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json, broken_rows.jsonl (rows that can't be used).
 """
 
 import logging
@@ -17,11 +17,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
+from pytorch_lightning.utilities import rank_zero_only
 
 from src import checkpoint, launch
 from src.callbacks.editor_checkpoint import EditorCheckpoint
 from src.callbacks.last_checkpoint import TrainingStopped, WholeCheckpoints
 from src.callbacks.run_record import RunRecord
+from src.data.check import BROKEN_ROWS
 from src.files import remove_leftovers
 
 QUIET = (
@@ -43,6 +45,9 @@ def main(cfg: DictConfig) -> None:
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
     folder = HydraConfig.get().runtime.output_dir
     data = instantiate(cfg.data)
+    report = data.check(Path(folder, BROKEN_ROWS))
+    if report is not None and rank_zero_only.rank == 0:
+        print(f"data: {report}", file=sys.stderr)
     model_config, settings = OmegaConf.to_yaml(cfg.model, resolve=True), settings_of(cfg)
     resumed = checkpoint_to_resume(cfg.resume, Path(folder))
     if resumed is not None:
@@ -78,7 +83,7 @@ def settings_of(cfg: DictConfig) -> str:
     """What the weights depend on besides the model, as YAML."""
     tree = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(tree, dict)
-    data = {name: value for name, value in tree["data"].items() if name != "num_workers"}
+    data = {name: value for name, value in tree["data"].items() if name not in ("num_workers", "check")}
     trainer = {name: tree["trainer"].get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
     rest = {name: tree[name] for name in ("seed", "start", "algorithm")}
     return OmegaConf.to_yaml(rest | {"data": data, "ema": tree["callbacks"]["ema"], "trainer": trainer})

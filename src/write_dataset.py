@@ -2,8 +2,9 @@
 
     python -m src.write_dataset format=parquet target=DIR count=20000
 
-Both formats have the ecosystem's columns (original_image, edit_prompt, edited_image) and the reward's, and load with
-`datasets.load_dataset("parquet", data_files="DIR/*.parquet")` and `datasets.load_dataset("imagefolder", data_dir="DIR")`.
+parquet and imagefolder have the ecosystem's columns (original_image, edit_prompt, edited_image) and the reward's, and load with
+`datasets.load_dataset("parquet", data_files="DIR/*.parquet")` and `datasets.load_dataset("imagefolder", data_dir="DIR")`; pix2pix_tree is the folder
+tree of InstructPix2Pix, with PNG files and a reward file beside it.
 
 Killed at any moment, the same command goes on and ends with the same files; `request.json` says which command that is.
 """
@@ -12,6 +13,7 @@ import io
 import json
 import os
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +31,10 @@ from src.evaluation.progress import counted
 from src.files import not_written, remove_leftovers, replacing, write_atomically
 from src.pictures import save_png
 from src.records import PERSPECTIVES, Image, Reward, Triplet
+from src.reward_file import append_rewards, read_rewards
 from src.synthetic.world import World
 
-FORMATS = ("parquet", "imagefolder")
+FORMATS = ("parquet", "imagefolder", "pix2pix_tree")
 TEXT_COLUMNS = ("edit_prompt", *(f"feedback_{perspective}" for perspective in PERSPECTIVES), "id")
 SCORE_COLUMNS = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
 IMAGE_COLUMNS = ("original_image", "edited_image")
@@ -60,8 +63,10 @@ def main(cfg: DictConfig) -> None:
     indices = range(cfg.start, cfg.start + cfg.count)
     if cfg.format == "parquet":
         write_parquet(world, cfg.split, cfg.seed, indices, cfg.rows_per_file, target)
-    else:
+    elif cfg.format == "imagefolder":
         write_imagefolder(world, cfg.split, cfg.seed, indices, target)
+    else:
+        write_tree(world, cfg.split, cfg.seed, indices, target)
     print(target)
 
 
@@ -154,6 +159,28 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, targe
     except OSError as error:
         raise not_written(folder, error) from error
     unfinished.replace(folder / "metadata.jsonl")
+
+
+def write_tree(world: World, split: str, seed: int, indices: range, target: Path) -> None:
+    """`<index>/{prompt.json,0_0.png,0_1.png}` for each triplet, `rewards.jsonl` with the ids `<index>/0`, and at the end `seeds.json`.
+
+    Rewards are appended after the pictures of a hundred triplets, so their number says where to go on. A world's triplet lies in no split of the
+    original's .9/.05/.05: read it with split=all.
+    """
+    rewards, prompts = target / "rewards.jsonl", [f"{index:07d}" for index in indices]
+    open_indices = indices[len(read_rewards(rewards)) :]
+    for part in counted(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
+        given = []
+        for index in part:
+            triplet, reward = world.rewarded_triplet(split, seed, index)
+            folder = target / f"{index:07d}"
+            for number, picture in enumerate((triplet.case.original, triplet.edited)):
+                save_png(picture, folder / f"0_{number}.png")
+            with replacing(folder / "prompt.json", durable=False) as partial:
+                partial.write_text(json.dumps({"input": "", "edit": triplet.case.instruction, "output": ""}) + "\n")
+            given.append(replace(reward, id=f"{index:07d}/0"))
+        append_rewards(rewards, given)
+    write_atomically(target / "seeds.json", json.dumps([[prompt, ["0"]] for prompt in prompts]) + "\n")
 
 
 def whole_lines(path: Path) -> int:

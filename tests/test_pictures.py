@@ -1,12 +1,13 @@
 """Pictures: files that say how they were made, sizes, and sheets that hold every picture they were given."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
 
-from src.pictures import centre_crop, contact_sheet, fit, load_image, resize_short_side, save_png
+from src.pictures import centre_crop, contact_sheet, decode_image, fit, load_image, resize_short_side, save_png, size_of
 
 
 def picture(height: int = 32, width: int = 32, value: int = 7) -> np.ndarray:
@@ -90,3 +91,22 @@ def test_titles_and_captions_must_fit() -> None:
         contact_sheet([[picture()]], ["a", "b"], ["r"])
     with pytest.raises(ValueError, match="caption"):
         contact_sheet([[picture()]], ["a"], ["r"], [["x", "y"]])
+
+
+def test_sixteen_bits_become_eight_and_32_bits_are_refused(tmp_path) -> None:
+    levels = np.array([[0, 257, 32896, 65535]], dtype=np.uint16)
+    PIL.Image.fromarray(levels).save(tmp_path / "deep.png")
+    assert load_image(tmp_path / "deep.png")[0, :, 0].tolist() == [0, 1, 128, 255]
+    PIL.Image.fromarray(np.zeros((2, 2), dtype=np.float32)).save(tmp_path / "float.tiff")
+    with pytest.raises(ValueError, match=r"float.tiff has 32-bit grey values"):
+        load_image(tmp_path / "float.tiff")
+
+
+def test_a_header_tells_the_size_that_decoding_gives(tmp_path) -> None:
+    exif = PIL.Image.Exif()
+    for orientation in range(1, 9):
+        exif[0x0112] = orientation
+        PIL.Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
+        assert size_of(tmp_path / "turned.jpg", "x") == load_image(tmp_path / "turned.jpg").shape[:2]
+    with pytest.raises(ValueError, match=r"^in memory is not a readable picture \(not a picture in a known format\)"):
+        decode_image(io.BytesIO(b"nothing"), "in memory")

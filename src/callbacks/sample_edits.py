@@ -22,7 +22,7 @@ class SampleEdits(Callback):
 
     Args:
         folder: pictures go to `<folder>/previews/step_<n>.png`.
-        examples: what to edit, with the exact answers.
+        examples: what to edit, with the answers to compare with; all of one size.
         sampler: how.
         target: the target reward; its scores are replaced by each of `scores`.
         ema: whose weights are used.
@@ -73,8 +73,8 @@ class SampleEdits(Callback):
             for target in self.targets.values():
                 edits.append(to_pictures(editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)))
             editor.train()
-        rows = [[example.case.original, *row, example.exact] for example, *row in zip(self.examples, *edits, strict=True)]
-        picture = contact_sheet(rows, ["original", *self.targets, "exact"], instructions)
+        rows = [[example.case.original, *row, example.answer] for example, *row in zip(self.examples, *edits, strict=True)]
+        picture = contact_sheet(rows, ["original", *self.targets, self.examples[0].title], instructions)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_png(picture, self.folder / f"step_{trainer.global_step:06d}.png")
         for logger in trainer.loggers:

@@ -41,8 +41,10 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
     """Stack triplets of one picture size; scores and feedback are None if nobody rated any of them.
 
     Raises:
-        ValueError: a reward with a failed verdict, as such triplets must be dropped (and counted) before training; or only some are rated.
+        ValueError: a reward with a failed verdict, as such triplets must be dropped (and counted) before training; only some are rated; or pictures
+            of several sizes.
     """
+    check_one_size([triplet for triplet, _ in rows])
     scores, feedback = [], []
     rated = sum(reward is not None for _, reward in rows)
     if 0 < rated < len(rows):
@@ -65,9 +67,33 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
     )
 
 
+def check_one_size(triplets: Sequence[Triplet]) -> None:
+    """Raise ValueError naming two triplets, or one, with pictures of different sizes."""
+    first = triplets[0].case
+    for triplet in triplets:
+        for picture in (triplet.case.original, triplet.edited):
+            if picture.shape != first.original.shape:
+                raise ValueError(
+                    f"pictures of a batch have one size, but {first.id!r} has {in_words(first.original)} and {triplet.case.id!r} {in_words(picture)} "
+                    "pixels: give the data a transform"
+                )
+
+
+def in_words(picture: Image) -> str:
+    """The size as "width x height"."""
+    return f"{picture.shape[1]}x{picture.shape[0]}"
+
+
 @dataclass(frozen=True, eq=False)
 class Example:
-    """A case to show during training, with its exact target."""
+    """A case to show during training, with the answer to compare with.
+
+    Attributes:
+        case: to be edited.
+        answer: the exact target, or whatever edited picture the dataset has.
+        title: what the answer is.
+    """
 
     case: Case
-    exact: Image
+    answer: Image
+    title: str = "exact"

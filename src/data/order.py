@@ -1,11 +1,19 @@
 """Which triplets make up which batch: a pure function of (seed, step, rank), so that training can resume anywhere and ranks never overlap."""
 
 from collections.abc import Iterator
+from typing import NamedTuple, final
 
 import numpy as np
 from torch.utils.data import Sampler
 
 from src.seeds import fold_seed
+
+
+class Visit(NamedTuple):
+    """One use of a triplet: its index, and the pass over all triplets in which it is used."""
+
+    index: int
+    epoch: int
 
 
 class GlobalBatchOrder(Sampler[list[int]]):
@@ -30,6 +38,11 @@ class GlobalBatchOrder(Sampler[list[int]]):
         self.start = start
 
     def __iter__(self) -> Iterator[list[int]]:
+        for batch in self.visits():
+            yield [visit.index for visit in batch]
+
+    def visits(self) -> Iterator[list[Visit]]:
+        """The same batches, with the pass that each index belongs to."""
         step, epoch, shuffle = self.start, -1, np.empty(0, dtype=np.int64)
         while True:
             first = (step * self.world_size + self.rank) * self.batch_size
@@ -38,6 +51,21 @@ class GlobalBatchOrder(Sampler[list[int]]):
                 if position // self.length != epoch:
                     epoch = position // self.length
                     shuffle = np.random.default_rng(fold_seed("order", self.seed, epoch)).permutation(self.length)
-                batch.append(int(shuffle[position % self.length]))
+                batch.append(Visit(int(shuffle[position % self.length]), epoch))
             yield batch
             step += 1
+
+
+@final
+class VisitOrder(Sampler[list[Visit]]):
+    """An order as a DataLoader takes it, for datasets that are asked for visits.
+
+    Args:
+        order: which indices, when.
+    """
+
+    def __init__(self, order: GlobalBatchOrder) -> None:
+        self.order = order
+
+    def __iter__(self) -> Iterator[list[Visit]]:
+        return self.order.visits()

@@ -1,0 +1,100 @@
+"""Which column of somebody's table holds what: found by the names that datasets of edits use, or given.
+
+| what | names, as in |
+|---|---|
+| original | original_image (instructpix2pix-clip-filtered), input_image (HQ-Edit), source_img (MagicBrush), source_image, src_img, input |
+| instruction | edit_prompt, instruction, edit (HQ-Edit), edit_instruction |
+| edited | edited_image, target_img (MagicBrush), target_image, output_image, edited_img, output |
+| id, edit type | id; edit_type, task |
+| reward | reward_following, reward_preserving, reward_quality and feedback_following, feedback_preserving, feedback_quality, all six |
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from src.records import PERSPECTIVES, Reward, Verdict
+
+SPELLINGS = {
+    "original": ("original_image", "input_image", "source_img", "source_image", "src_img", "input"),
+    "instruction": ("edit_prompt", "instruction", "edit", "edit_instruction"),
+    "edited": ("edited_image", "target_img", "target_image", "output_image", "edited_img", "output"),
+    "id": ("id",),
+    "edit_type": ("edit_type", "task"),
+}
+NEEDED = ("original", "instruction", "edited")
+SCORES = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
+FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
+JUDGE = "columns of the dataset"
+"""Rewards that stand in the dataset itself don't say whose they are."""
+
+
+def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], where: str) -> dict[str, str]:
+    """What -> column. What is optional and not there is not in the result.
+
+    Args:
+        names: the columns there are.
+        given: what -> column, where it has a name of its own; null: look for it; false: there is none.
+        where: the dataset, for errors.
+
+    Raises:
+        ValueError: a needed column that is not there, several candidates for one, or an unknown entry in `given`.
+    """
+    unknown = sorted(set(given) - set(SPELLINGS))
+    if unknown:
+        raise ValueError(f"{where}: columns has no entry {unknown[0]!r}: {', '.join(SPELLINGS)}")
+    found = {}
+    for what, spellings in SPELLINGS.items():
+        wanted = given.get(what)
+        if wanted is False and what not in NEEDED:
+            continue
+        candidates = [wanted] if isinstance(wanted, str) else list(spellings)
+        present = [name for name in candidates if name in names]
+        if len(present) > 1:
+            raise ValueError(f"{where} has {' and '.join(present)}: say which one is the {what} with columns.{what}=NAME")
+        if present:
+            found[what] = present[0]
+        elif what in NEEDED or isinstance(wanted, str):
+            raise ValueError(
+                f"{where} has no column for the {what} ({', '.join(candidates)}), but {', '.join(names)}: say which one with columns.{what}=NAME"
+            )
+    return found
+
+
+def has_rewards(names: Sequence[str], where: str) -> bool:
+    """Whether the six columns of a reward are there.
+
+    Raises:
+        ValueError: some are and some are not.
+    """
+    missing = [name for name in (*SCORES, *FEEDBACK) if name not in names]
+    if 0 < len(missing) < len(SCORES + FEEDBACK):
+        raise ValueError(f"{where} has columns of a reward but not {', '.join(missing)}: add them, or leave all out with data.dataset.rewards=false")
+    return not missing
+
+
+def reward_of_columns(value: Callable[[str], object], id: str) -> Reward | None:
+    """The reward in a row's columns, or None if its scores are null.
+
+    Raises:
+        ValueError: some scores are null, not a number, or outside [0, 5]; feedback that is no text.
+    """
+    scores, texts = [value(name) for name in SCORES], [value(name) for name in FEEDBACK]
+    if all(score is None for score in scores):
+        return None
+    verdicts = [verdict_of(score, text, f"row {id!r}, {name}") for score, text, name in zip(scores, texts, SCORES, strict=True)]
+    return Reward(id, JUDGE, id, *verdicts)
+
+
+def verdict_of(score: object, feedback: object, where: str) -> Verdict:
+    """One perspective from a number and a text of somebody's file.
+
+    Raises:
+        ValueError: not a number in [0, 5], or not a text.
+    """
+    if isinstance(score, bool) or not isinstance(score, int | float):
+        raise ValueError(f"{where}: the score is {score!r}, a number is needed")
+    if not isinstance(feedback, str):
+        raise ValueError(f"{where}: the feedback is {feedback!r}, a text is needed")
+    try:
+        return Verdict(float(score), feedback=feedback)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from error

@@ -1,0 +1,107 @@
+"""A JSON array, or JSON lines, of rows that name their pictures: AURORA-Bench's test.json, exports of all kinds.
+
+[{"input": "images/1.png", "output": "images/1-edited.png", "instruction": "make it night"}, ...]
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from src.data.columns import NEEDED, find_columns, has_rewards, reward_of_columns
+from src.data.rows import Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
+from src.records import Reward
+
+
+@final
+class JsonList(RowSource):
+    """Rows of one file. Their ids are those of an id field, or else content hashes.
+
+    Args:
+        file: .json (an array of objects) or .jsonl (an object a line).
+        folder: where relative paths start; None for the folder of the file.
+        columns: fields with names of their own, see columns.py.
+        rewards: whether to read reward fields, if there are any.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON of this form, no field for something needed, or an id that stands twice.
+    """
+
+    def __init__(
+        self, file: str | Path, folder: str | Path | None = None, columns: Mapping[str, str | bool | None] | None = None, rewards: bool = True
+    ) -> None:
+        self.file = Path(file)
+        self.folder = self.file.parent if folder is None else Path(folder)
+        self.entries = read_entries(self.file)
+        names = list(dict.fromkeys(name for entry in self.entries for name in entry))
+        self.columns = find_columns(names, columns or {}, str(self.file))
+        self.rated = rewards and has_rewards(names, str(self.file))
+        if "id" in self.columns:
+            twice = first_duplicate([self.id_of(index) for index in range(len(self))])
+            if twice is not None:
+                raise ValueError(
+                    f"{self.file}: rows {twice[0]} and {twice[1]} have the same id {self.id_of(twice[0])!r}; columns.id=false ignores ids"
+                )
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def row(self, index: int) -> Row:
+        check_index(index, len(self))
+        original, edited = (StoredPicture(str(path)) for path in self.files(index))
+        edit_type = self.entries[index].get(self.columns.get("edit_type", ""), "")
+        return Row(
+            self.id_of(index), original, edited, self._field(index, "instruction"), self.reward_of(index), str(edit_type), photograph=original.where
+        )
+
+    def id_of(self, index: int) -> str:
+        if "id" in self.columns:
+            return str(self._field(index, "id"))
+        original, edited = (StoredPicture(str(path)) for path in self.files(index))
+        return content_id(original, str(self._field(index, "instruction")), edited)
+
+    def reward_of(self, index: int) -> Reward | None:
+        return reward_of_columns(self.entries[index].get, self.id_of(index)) if self.rated else None
+
+    def files(self, index: int) -> Sequence[Path]:
+        return [self.folder / str(self._field(index, what)) for what in ("original", "edited")]
+
+    def counts(self) -> Mapping[str, int]:
+        return {}
+
+    def _field(self, index: int, what: str) -> Any:
+        name = self.columns[what]
+        if self.entries[index].get(name) is None:
+            raise ValueError(f"{self.file}: row {index} has no {name!r}" + (f", which is the {what}" if what in NEEDED else ""))
+        return self.entries[index][name]
+
+
+def read_entries(path: Path) -> list[dict[str, Any]]:
+    """The objects of a .json or .jsonl file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, not objects, or none.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; give a .json file with an array of rows, or a .jsonl file")
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        entries = [parsed(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+    else:
+        entries = parsed(text, str(path))
+    if not isinstance(entries, list) or not entries:
+        raise ValueError(f"{path} holds no array of rows: {text[:60]!r}")
+    wrong = next((number for number, entry in enumerate(entries) if not isinstance(entry, dict)), None)
+    if wrong is not None:
+        raise ValueError(f"{path}: row {wrong} is {str(entries[wrong])[:60]!r}, an object with named fields is needed")
+    return entries
+
+
+def parsed(text: str, where: str) -> Any:
+    """JSON text as an object, or ValueError naming the place."""
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON ({error})") from error

@@ -1,0 +1,117 @@
+"""The folder tree of the original InstructPix2Pix release.
+
+    FOLDER/seeds.json                      [[prompt_dir, [seed, ...]], ...]
+    FOLDER/<prompt_dir>/prompt.json        {"input" or "caption": text, "edit": the instruction, "output": text}
+    FOLDER/<prompt_dir>/<seed>_0.jpg       original
+    FOLDER/<prompt_dir>/<seed>_1.jpg       edited
+
+The original reader draws one of a prompt's seeds at random each time; here every (prompt, seed) is a row, whose id is `<prompt_dir>/<seed>`.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+from src.data.rows import Row, RowSource, StoredPicture, check_index
+from src.records import Reward
+
+TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
+"""The original splits, .9/.05/.05, by a prompt's place in seeds.json."""
+
+
+@final
+class Pix2PixTree(RowSource):
+    """One split of a tree. Nothing but seeds.json is read before a row is asked for.
+
+    Args:
+        folder: the tree.
+        split: "train", "validation" or "test", the original's shares; "all" for every prompt.
+        extension: of the pictures, "jpg" in the release.
+
+    Raises:
+        FileNotFoundError: no seeds.json.
+        ValueError: an unknown split, a seeds.json of another form, or a split without rows.
+    """
+
+    def __init__(self, folder: str | Path, split: str = "train", extension: str = "jpg") -> None:
+        self.folder = Path(folder)
+        self.extension = extension.lstrip(".")
+        prompts = read_seeds(self.folder / "seeds.json")
+        if split != "all" and split not in TWENTIETHS:
+            raise ValueError(f"unknown split {split!r}: one of {', '.join(TWENTIETHS)}, all")
+        first, last = (0, 20) if split == "all" else TWENTIETHS[split]
+        chosen = prompts[len(prompts) * first // 20 : len(prompts) * last // 20]
+        self.pairs = [(prompt, seed) for prompt, seeds in chosen for seed in seeds]
+        if not self.pairs:
+            raise ValueError(f"{self.folder} has no rows in split {split!r}: seeds.json lists {len(prompts)} prompts")
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def row(self, index: int) -> Row:
+        check_index(index, len(self))
+        original, edited, description = (str(path) for path in self.files(index))
+        id = self.id_of(index)
+        instruction = read_instruction(Path(description))
+        return Row(id, StoredPicture(original), StoredPicture(edited), instruction, photograph=id)
+
+    def id_of(self, index: int) -> str:
+        prompt, seed = self.pairs[index]
+        return f"{prompt}/{seed}"
+
+    def reward_of(self, index: int) -> Reward | None:
+        return None
+
+    def files(self, index: int) -> Sequence[Path]:
+        prompt, seed = self.pairs[index]
+        folder = self.folder / prompt
+        return [folder / f"{seed}_0.{self.extension}", folder / f"{seed}_1.{self.extension}", folder / "prompt.json"]
+
+    def counts(self) -> Mapping[str, int]:
+        return {"prompts": len({prompt for prompt, _ in self.pairs})}
+
+
+def read_seeds(path: Path) -> list[tuple[str, list[str]]]:
+    """Prompt folders and their seeds, in the order of the file.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: something else than a list of [prompt_dir, [seed, ...]], or a prompt that is listed twice.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, ...]]")
+    prompts: dict[str, list[str]] = {}
+    for number, entry in enumerate(read_json(path, list)):
+        match entry:
+            case [str() as prompt, list() as seeds] if prompt not in prompts and len(set(map(str, seeds))) == len(seeds):
+                prompts[prompt] = [str(seed) for seed in seeds]
+            case _:
+                raise ValueError(f"{path}: entry {number} is {str(entry)[:80]}, [prompt_dir, [seed, ...]] is needed, each prompt and seed once")
+    return list(prompts.items())
+
+
+def read_instruction(path: Path) -> str:
+    """The text to edit by.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not JSON, or no single text under "edit".
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"no file {path}; it must hold the instruction under 'edit'")
+    edit = read_json(path, dict).get("edit")
+    if not isinstance(edit, str):
+        raise ValueError(f'{path} holds {str(edit)[:80]!r} under "edit": one text is needed')
+    return edit
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """The content of a JSON file of the kind that is needed. Raises ValueError for any other."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    if not isinstance(content, kind):
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}, a {kind.__name__} is needed")
+    return content

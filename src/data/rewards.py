@@ -1,0 +1,209 @@
+"""Rewards joined to rows by id: from a reward file of ours, or from the multi-reward release's RewardEdit_20K.json."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal, final
+
+from rich.progress import track
+
+from src.data.columns import verdict_of
+from src.data.rows import Row, RowSource, check_index
+from src.records import PERSPECTIVES, Reward
+from src.reward_file import read_rewards
+
+MissingReward = Literal["drop", "fail"]
+
+
+@dataclass(frozen=True)
+class Rewards:
+    """Rewards by the id of their triplet.
+
+    Attributes:
+        source: the file.
+        by_id: rewards, failed ones included.
+        wrong: ids whose reward can't be used, and why (a score outside [0, 5], say).
+    """
+
+    source: str
+    by_id: Mapping[str, Reward]
+    wrong: Mapping[str, str]
+
+
+def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
+    """The rewards of one judge in a reward file (reward_file.py).
+
+    Args:
+        path: JSON lines.
+        judge: whose; None if the file holds those of a single one.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a broken line, several judges and none chosen, or two valid rewards of one triplet.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no reward file {path}; give an existing one")
+    rewards = read_rewards(Path(path))
+    judges = sorted({reward.judge for reward in rewards})
+    if judge is None and len(judges) > 1:
+        raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge=NAME")
+    if judge is not None and judge not in judges:
+        raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'nobody'}")
+    by_id: dict[str, Reward] = {}
+    for reward in rewards:
+        if judge is not None and reward.judge != judge:
+            continue
+        if reward.id in by_id:
+            # other pictures, or a judge that was asked otherwise; which of them is meant, nobody can know
+            raise ValueError(f"{path} rewards {reward.id!r} twice under different keys, {by_id[reward.id].key[:12]} and {reward.key[:12]}: keep one")
+        by_id[reward.id] = reward
+    return Rewards(str(path), by_id, {})
+
+
+def same(key: str) -> str:
+    """Resolver: the key is the id."""
+    return key
+
+
+def last_parts(key: str, count: int = 2) -> str:
+    """Resolver: the last folders of a key that is a path, without an extension; of "train/0000123/456.json" two give the id "0000123/456"."""
+    path = Path(key)
+    return "/".join(path.with_suffix("").parts[-count:] if path.suffix in (".json", ".jpg", ".png") else path.parts[-count:])
+
+
+def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) -> Rewards:
+    """RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality.
+
+    What its keys mean depends on how the triplets were exported, so it can be said: any function of a key that gives the triplet's id.
+
+    Args:
+        path: the file.
+        resolver: key -> id; in yaml a `_partial_` of `same`, `last_parts`, or a function of yours.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another form, or two keys for one triplet.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no file {path}; give an existing RewardEdit_20K.json")
+    try:
+        entries = json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    if not isinstance(entries, dict):
+        raise ValueError(f"{path} holds a JSON {type(entries).__name__}, an object key -> three verdicts is needed")
+    by_id: dict[str, Reward] = {}
+    wrong: dict[str, str] = {}
+    key_of: dict[str, str] = {}
+    for key, entry in entries.items():
+        id = resolver(key)
+        if id in key_of:
+            raise ValueError(f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: another resolver is needed")
+        key_of[id] = key
+        try:
+            by_id[id] = parse_entry(entry, id, f"{path}, key {key!r}")
+        except ValueError as error:
+            wrong[id] = str(error)
+    return Rewards(str(path), by_id, wrong)
+
+
+def parse_entry(entry: object, id: str, where: str) -> Reward:
+    """One reward of RewardEdit_20K.json. Raises ValueError naming what is wrong."""
+    if not isinstance(entry, list) or len(entry) != len(PERSPECTIVES) or not all(isinstance(each, dict) for each in entry):
+        raise ValueError(f"{where} holds {str(entry)[:80]!r}: three verdicts are needed, each with Score and Negative Prompt")
+    verdicts = [
+        verdict_of(each.get("Score"), each.get("Negative Prompt"), f"{where}, {name}") for each, name in zip(entry, PERSPECTIVES, strict=True)
+    ]
+    return Reward(id, "RewardEdit-20K", id, *verdicts)
+
+
+@final
+class Rated(RowSource):
+    """Another source's rows that have a usable reward; without any reward anywhere, all of its rows, unrated.
+
+    Args:
+        rows: where the rows come from.
+        rewards: joined by id; None for those that the rows bring along.
+        missing_reward: rows whose reward is missing or failed are dropped and counted, or an error.
+
+    Attributes:
+        indices: of the rows that are left.
+        wrong: ids of rows that were dropped because their reward can't be used, and why.
+
+    Raises:
+        ValueError: no reward fits any row, or one is missing and `missing_reward` is "fail".
+    """
+
+    def __init__(self, rows: RowSource, rewards: Rewards | None = None, missing_reward: MissingReward = "drop") -> None:
+        if missing_reward not in ("drop", "fail"):
+            raise ValueError(f"missing_reward is drop or fail, not {missing_reward!r}")
+        self.rows = rows
+        self.rewards = rewards
+        self.indices: Sequence[int] = range(len(rows))
+        self.wrong: dict[str, str] = {}
+        self.numbers: dict[str, int] = {}
+        if rewards is None:
+            self._choose([self._own(index) for index in range(len(rows))], missing_reward)
+            return
+        ids = [self._id(index) for index in track(range(len(rows)), "ids of rows", transient=True, disable=not sys.stdout.isatty())]
+        unmatched = (rewards.by_id.keys() | rewards.wrong.keys()) - set(ids)
+        if len(unmatched) == len(rewards.by_id) + len(rewards.wrong):
+            raise ValueError(
+                f"no reward of {rewards.source} fits any of {len(ids)} rows: the first row's id is {ids[0]!r}, "
+                f"the first reward's {next(iter(rewards.by_id), 'missing')!r}"
+            )
+        self._choose([rewards.wrong.get(id) or rewards.by_id.get(id) for id in ids], missing_reward)
+        self.numbers["rewards of other triplets"] = len(unmatched)
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def row(self, index: int) -> Row:
+        check_index(index, len(self))
+        row = self.rows.row(self.indices[index])
+        return row if self.rewards is None else replace(row, reward=self.rewards.by_id[row.id])
+
+    def id_of(self, index: int) -> str:
+        return self.rows.id_of(self.indices[index])
+
+    def reward_of(self, index: int) -> Reward | None:
+        return self.rows.reward_of(self.indices[index]) if self.rewards is None else self.rewards.by_id[self.id_of(index)]
+
+    def files(self, index: int) -> Sequence[Path]:
+        return self.rows.files(self.indices[index])
+
+    def counts(self) -> Mapping[str, int]:
+        return {**self.rows.counts(), **self.numbers}
+
+    def _id(self, index: int) -> str:
+        """The id of a row of the source; of one that can't be read, its place, as no reward can be joined to it."""
+        try:
+            return self.rows.id_of(index)
+        except (ValueError, FileNotFoundError):
+            return f"row {index}"
+
+    def _own(self, index: int) -> Reward | str | None:
+        try:
+            return self.rows.reward_of(index)
+        except (ValueError, FileNotFoundError) as error:
+            return str(error)
+
+    def _choose(self, found: Sequence[Reward | str | None], missing_reward: MissingReward) -> None:
+        """Keep the rows with a usable reward, and count the others. `found` is a reward, why it can't be used, or None."""
+        if self.rewards is None and all(each is None for each in found):
+            self.numbers = {"unrated": len(found)}
+            return
+        wrong = [index for index, each in enumerate(found) if isinstance(each, str)]
+        self.wrong = {self._id(index): str(found[index]) for index in wrong}
+        failed = [index for index, each in enumerate(found) if isinstance(each, Reward) and each.failed]
+        missing = [index for index, each in enumerate(found) if each is None]
+        if missing_reward == "fail" and missing + failed:
+            raise ValueError(
+                f"{len(missing)} of {len(found)} rows have no reward and {len(failed)} a failed one, the first is "
+                f"{self._id((missing + failed)[0])!r}: rate them, or drop them with data.missing_reward=drop"
+            )
+        left_out = {*wrong, *failed, *missing}
+        self.indices = [index for index in range(len(found)) if index not in left_out]
+        self.numbers = {"rated": len(self.indices), "dropped, no reward": len(missing), "dropped, failed reward": len(failed)}

@@ -1,0 +1,148 @@
+"""Rows of a dataset on disk: what is known of a triplet before its pictures are decoded. All datasets of files are sources of rows.
+
+A source says where things are (row), the transform what becomes of a pair of pictures (transforms.py), the loader which rows make up which batch
+(datamodule.py). None knows the others.
+"""
+
+import hashlib
+import io
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from src.pictures import decode_image, existing, size_of
+from src.records import Case, Image, Reward, Triplet
+
+
+@final
+@dataclass(frozen=True)
+class StoredPicture:
+    """A picture as it is stored: in a file, or in memory as a table holds it.
+
+    Attributes:
+        where: the file's path, or what an error calls the picture.
+        content: the encoded picture, or None if it is in the file `where`.
+    """
+
+    where: str
+    content: bytes | None = field(default=None, repr=False)
+
+    def decode(self) -> Image:
+        """RGB, upright. Raises FileNotFoundError or ValueError as `load_image` does."""
+        return decode_image(self._source(), self.where)
+
+    def size(self) -> tuple[int, int]:
+        """Height and width, upright, from the header. Raises as `decode`."""
+        return size_of(self._source(), self.where)
+
+    def read(self) -> bytes:
+        """The encoded picture. Raises FileNotFoundError."""
+        return existing(Path(self.where)).read_bytes() if self.content is None else self.content
+
+    def digest(self) -> str:
+        """sha256 of the encoded picture. Raises FileNotFoundError."""
+        return hashlib.sha256(self.read()).hexdigest()
+
+    def _source(self) -> Path | io.BytesIO:
+        return existing(Path(self.where)) if self.content is None else io.BytesIO(self.content)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A triplet whose pictures have not been decoded, and its reward if somebody rated it.
+
+    Attributes:
+        id: of the triplet.
+        original, edited: at their native sizes.
+        instruction: what to do.
+        reward: None if nobody rated it.
+        edit_type: "" where the dataset has none.
+        photograph: names the original (see Case).
+
+    Raises:
+        ValueError: the instruction is not a text, or an empty one.
+    """
+
+    id: str
+    original: StoredPicture
+    edited: StoredPicture
+    instruction: str
+    reward: Reward | None = None
+    edit_type: str = ""
+    photograph: str = ""
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.instruction, str) or not self.instruction.strip():
+            raise ValueError(f"row {self.id!r} has the instruction {self.instruction!r}: one text, not empty, is needed")
+
+
+class RowSource(ABC):
+    """A map-style dataset of rows; index -> triplet and reward, the same at every call, at native size."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    @abstractmethod
+    def row(self, index: int) -> Row:
+        """One row; no picture is decoded.
+
+        Raises:
+            ValueError, FileNotFoundError: what is wrong with it.
+        """
+
+    @abstractmethod
+    def id_of(self, index: int) -> str:
+        """The id alone, as cheaply as can be. Raises as `row`."""
+
+    @abstractmethod
+    def reward_of(self, index: int) -> Reward | None:
+        """The reward alone, without touching pictures. Raises ValueError for one that is none."""
+
+    @abstractmethod
+    def files(self, index: int) -> Sequence[Path]:
+        """Files that a row needs; none for a table with the pictures inside."""
+
+    @abstractmethod
+    def counts(self) -> Mapping[str, int]:
+        """What the report should say of how these rows came about, in words -> number."""
+
+    def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
+        """One triplet, decoded, with its reward. Raises as `row`."""
+        row = self.row(index)
+        return decoded(row), row.reward
+
+
+def decoded(row: Row) -> Triplet:
+    """The triplet of a row, at native size. Raises FileNotFoundError or ValueError for a picture that can't be read."""
+    return Triplet(Case(row.id, row.original.decode(), row.instruction, row.edit_type, row.photograph), row.edited.decode())
+
+
+def content_id(original: StoredPicture, instruction: str, edited: StoredPicture) -> str:
+    """The id of a triplet that has no other: sha256 of original, instruction and edited, each preceded by its length.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+    """
+    digest = hashlib.sha256()
+    for part in (original.read(), instruction.encode(), edited.read()):
+        digest.update(len(part).to_bytes(8, "big") + part)
+    return digest.hexdigest()
+
+
+def check_index(index: int, length: int) -> None:
+    """Raise IndexError, which also ends a loop over a dataset, unless 0 <= index < length."""
+    if not 0 <= index < length:
+        raise IndexError(f"row {index} of {length}")
+
+
+def first_duplicate(ids: Sequence[str]) -> tuple[int, int] | None:
+    """Indices of the first two equal ids, or None."""
+    seen: dict[str, int] = {}
+    for index, id in enumerate(ids):
+        if id in seen:
+            return seen[id], index
+        seen[id] = index
+    return None

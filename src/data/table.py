@@ -1,0 +1,169 @@
+"""Tables that `datasets` loads: a hub id, parquet files, a `save_to_disk` folder, an imagefolder with metadata.jsonl.
+
+Columns are found by the names that datasets of edits use (columns.py). Pictures stay encoded until a row is asked for.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import datasets
+from datasets import Dataset, DatasetDict, Features
+from datasets.exceptions import DatasetsError
+
+from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward_of_columns
+from src.data.rows import Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
+from src.records import Reward
+
+
+@final
+class Table(RowSource):
+    """Rows of a loaded table. Their ids are those of an id column, or else content hashes.
+
+    Args:
+        table: see `open_table`.
+        columns: columns with names of their own, see columns.py.
+        rewards: whether to read reward columns, if there are any.
+
+    Raises:
+        ValueError: no column for something needed, pictures of another kind than encoded ones, or an id that stands twice.
+    """
+
+    def __init__(self, table: Dataset, columns: Mapping[str, str | bool | None] | None = None, rewards: bool = True) -> None:
+        where = "the table"
+        self.columns = find_columns(table.column_names, columns or {}, where)
+        self.rated = rewards and has_rewards(table.column_names, where)
+        self.table = undecoded(table.select_columns(needed_columns(self.columns, self.rated)), self.columns)
+        # what is asked for without the pictures is kept outside the table, a row of which is read whole
+        self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
+        self.values: dict[str, list[Any]] = {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
+        twice = first_duplicate(self.ids) if self.ids is not None else None
+        if self.ids is not None and twice is not None:
+            raise ValueError(f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; columns.id=false ignores ids")
+
+    def __len__(self) -> int:
+        return len(self.table)
+
+    def row(self, index: int) -> Row:
+        check_index(index, len(self))
+        id = None if self.ids is None else self.ids[index]
+        row = row_of_columns(self.table[index], self.columns, id, f"row {index}")
+        return row if not self.rated else with_reward(row, self._reward(index, row.id))
+
+    def id_of(self, index: int) -> str:
+        return self.row(index).id if self.ids is None else self.ids[index]
+
+    def reward_of(self, index: int) -> Reward | None:
+        return self._reward(index, self.id_of(index)) if self.rated else None
+
+    def files(self, index: int) -> Sequence[Path]:
+        return []
+
+    def counts(self) -> Mapping[str, int]:
+        return {}
+
+    def _reward(self, index: int, id: str) -> Reward | None:
+        return reward_of_columns(lambda name: self.values[name][index], id)
+
+
+def open_table(path: str, split: str = "train", name: str | None = None, cache: str | None = None) -> Dataset:
+    """What `datasets` makes of a path.
+
+    Args:
+        path: a folder written by `save_to_disk`, a folder of parquet files, an imagefolder, a parquet file or glob, or else a hub id `owner/name`.
+        split: which one; files that name none are "train".
+        name: of the configuration, for hub ids that have several.
+        cache: a folder for what `datasets` converts and downloads; None for its own default.
+
+    Raises:
+        FileNotFoundError: a path without anything there.
+        ValueError: a folder of none of these kinds, or whatever `datasets` says.
+    """
+    kind, arguments = kind_of(path)
+    try:
+        if kind == "saved":
+            saved = datasets.load_from_disk(path)
+            return saved[split] if isinstance(saved, DatasetDict) else saved
+        table = datasets.load_dataset(kind, name, **arguments, split=split, cache_dir=cache)
+    except (DatasetsError, ValueError, KeyError, OSError) as error:
+        raise ValueError(f"{path} can't be loaded, split {split!r}: {str(error).splitlines()[0][:300]}") from error
+    assert isinstance(table, Dataset)
+    return table
+
+
+def kind_of(path: str) -> tuple[str, dict[str, Any]]:
+    """What to call `load_dataset` with: "saved", or a builder or hub id and where its files are. Raises as `open_table`."""
+    folder = Path(path)
+    if folder.is_dir():
+        if (folder / "state.json").exists() or (folder / "dataset_dict.json").exists():
+            return "saved", {}
+        if any(folder.rglob("*.parquet")):
+            return "parquet", {"data_dir": path}
+        if any(folder.rglob("metadata.jsonl")) or any(folder.rglob("metadata.csv")):
+            return "imagefolder", {"data_dir": path}
+        raise ValueError(f"{path} is none of these: save_to_disk folder (state.json), parquet files, imagefolder (metadata.jsonl)")
+    if path.endswith(".parquet"):
+        if not folder.exists() and not any(folder.parent.glob(folder.name)):
+            raise FileNotFoundError(f"no file {path}; give existing parquet files")
+        return "parquet", {"data_files": path}
+    if folder.is_absolute() or path.startswith(".") or path.count("/") != 1:
+        raise FileNotFoundError(f"no folder or file {path}; give an existing one, or a hub id owner/name")
+    return path, {}
+
+
+def needed_columns(columns: Mapping[str, str], rated: bool) -> list[str]:
+    """Those of a table's columns that are read at all."""
+    return [*dict.fromkeys(columns.values()), *((*SCORES, *FEEDBACK) if rated else ())]
+
+
+def undecoded(table: Any, columns: Mapping[str, str]) -> Any:
+    """A table, or a stream of one, whose pictures stay as they are stored.
+
+    Raises:
+        ValueError: a picture column of another kind.
+    """
+    features: Features | None = table.features
+    for what in ("original", "edited"):
+        feature = None if features is None else features[columns[what]]
+        if isinstance(feature, datasets.Image):
+            table = table.cast_column(columns[what], datasets.Image(decode=False))
+        elif feature is not None and not stores_pictures(feature):
+            raise ValueError(f"column {columns[what]!r} holds {feature} and no pictures: an image, bytes, or bytes and path are needed")
+    return table
+
+
+def stores_pictures(feature: Any) -> bool:
+    """Whether a column that isn't declared as pictures can hold encoded ones."""
+    return (isinstance(feature, dict) and "bytes" in feature) or (isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary"))
+
+
+def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str) -> Row:
+    """A row of a table, without its reward; with no id, that of its content.
+
+    Raises:
+        ValueError: an instruction that is no text, or a picture that is null.
+        FileNotFoundError: a picture that lies beside the table is missing.
+    """
+    original, edited = (stored(values[columns[what]], f"{where}, column {columns[what]!r}") for what in ("original", "edited"))
+    instruction = values[columns["instruction"]]
+    if not isinstance(instruction, str):
+        raise ValueError(f"{where}, column {columns['instruction']!r} holds {str(instruction)[:80]!r}: one text is needed")
+    id = content_id(original, instruction, edited) if id is None else id
+    edit_type = str(values[columns["edit_type"]]) if "edit_type" in columns else ""
+    return Row(id, original, edited, instruction, None, edit_type, original.digest()[:16])
+
+
+def stored(value: Any, where: str) -> StoredPicture:
+    """What a cell of a picture column holds."""
+    if isinstance(value, bytes):
+        return StoredPicture(where, value)
+    if isinstance(value, Mapping) and value.get("bytes") is not None:
+        return StoredPicture(where, value["bytes"])
+    if isinstance(value, Mapping) and value.get("path") is not None:
+        return StoredPicture(value["path"])
+    raise ValueError(f"{where} holds no picture")
+
+
+def with_reward(row: Row, reward: Reward | None) -> Row:
+    """The same row, rated."""
+    return Row(row.id, row.original, row.edited, row.instruction, reward, row.edit_type, row.photograph)

@@ -1,0 +1,127 @@
+"""Rewards join rows by id; what doesn't join is counted, and never joined to something else."""
+
+import json
+from pathlib import Path
+
+import pytest
+from written import reward, write_list, write_tree
+
+from src.data.columns import FEEDBACK, SCORES
+from src.data.json_list import JsonList
+from src.data.pix2pix_tree import Pix2PixTree
+from src.data.rewards import Rated, Rewards, from_reward_edit, from_reward_file, last_parts, same
+from src.reward_file import append_rewards
+
+
+@pytest.fixture
+def rows(tmp_path: Path) -> JsonList:
+    return JsonList(write_list(tmp_path, id=list("abcdef")))
+
+
+def written(path: Path, *rewards) -> Path:
+    append_rewards(path, rewards)
+    return path
+
+
+def test_rewards_of_a_file_are_joined_by_id_whatever_their_order(rows: JsonList, tmp_path: Path) -> None:
+    file = written(tmp_path / "r.jsonl", reward("z"), reward("e", None), reward("d", 1.0), reward("b", 2.0))
+    rated = Rated(rows, from_reward_file(file))
+    assert [rated.id_of(index) for index in range(len(rated))] == ["b", "d"]
+    for index, score in enumerate((2.0, 1.0)):
+        triplet, joined = rated[index]
+        assert joined is not None
+        assert joined == rated.reward_of(index)
+        assert (joined.id, joined.following.score) == (triplet.case.id, score)
+    assert rated.counts() == {"rated": 2, "dropped, no reward": 3, "dropped, failed reward": 1, "rewards of other triplets": 1}
+
+
+def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Path) -> None:
+    file = written(tmp_path / "r.jsonl", *(reward(id) for id in "abcde"))
+    with pytest.raises(ValueError, match=r"1 of 6 rows have no reward and 0 a failed one, the first is 'f'.*data.missing_reward=drop"):
+        Rated(rows, from_reward_file(file), "fail")
+    append_rewards(file, [reward("f", None)])
+    with pytest.raises(ValueError, match="0 of 6 rows have no reward and 1 a failed one"):
+        Rated(rows, from_reward_file(file), "fail")
+    append_rewards(file, [reward("f", 0.0)])  # a retry that was answered
+    assert len(Rated(rows, from_reward_file(file), "fail")) == 6
+
+
+def test_rewards_that_fit_nothing_are_refused_with_an_id_of_each_side(rows: JsonList, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"fits any of 6 rows: the first row's id is 'a', the first reward's 'train/a'"):
+        Rated(rows, from_reward_file(written(tmp_path / "r.jsonl", reward("train/a"))))
+
+
+def test_one_judge_is_chosen_and_keys_are_not_mixed(tmp_path: Path) -> None:
+    file = written(tmp_path / "r.jsonl", reward("a", 1.0, "strict"), reward("a", 4.0, "kind"))
+    with pytest.raises(ValueError, match="rewards of kind, strict: say whose"):
+        from_reward_file(file)
+    assert from_reward_file(file, "kind").by_id["a"].following.score == 4.0
+    with pytest.raises(ValueError, match="no rewards of 'lenient', but of kind, strict"):
+        from_reward_file(file, "lenient")
+    append_rewards(file, [reward("a", 2.0, "kind", key="other")])
+    with pytest.raises(ValueError, match="rewards 'a' twice under different keys"):
+        from_reward_file(file, "kind")
+    with pytest.raises(FileNotFoundError, match="no reward file"):
+        from_reward_file(tmp_path / "gone")
+
+
+def test_rewards_of_columns_are_dropped_where_there_are_none(tmp_path: Path) -> None:
+    scores: list[float | None] = [1.0, None, 3.0, 9.0, 5.0, 0.0]
+    columns: dict[str, list] = {name: scores for name in SCORES} | {name: ["None"] * 6 for name in FEEDBACK}
+    rated = Rated(JsonList(write_list(tmp_path, id=list("abcdef"), **columns)))
+    assert [rated.id_of(index) for index in range(len(rated))] == list("acef")
+    assert rated.wrong.keys() == {"d"}
+    assert "got 9.0" in rated.wrong["d"]
+
+
+def test_without_any_reward_all_rows_stay(rows: JsonList) -> None:
+    rated = Rated(rows)
+    assert len(rated) == 6
+    assert rated[5][1] is None
+    assert rated.counts() == {"unrated": 6}
+
+
+def verdicts(*scores: object) -> list[dict]:
+    return [{"Score": score, "Negative Prompt": f"flaw {number}"} for number, score in enumerate(scores)]
+
+
+def test_the_releases_file_joins_a_tree(tmp_path: Path) -> None:
+    tree = Pix2PixTree(write_tree(tmp_path / "tree", 2), split="all", extension="png")
+    file = tmp_path / "RewardEdit_20K.json"
+    file.write_text(
+        json.dumps({"train/0000000/31": verdicts(4, 5.0, 0), "train/0000001/7": verdicts(6, 5, 5), "train/0000001/31": verdicts("4", 5, 5)})
+    )
+    rated = Rated(tree, from_reward_edit(file, last_parts))
+    assert len(rated) == 1
+    triplet, joined = rated[0]
+    assert joined is not None
+    assert triplet.case.id == joined.id == "0000000/31"
+    assert [verdict.score for verdict in joined.verdicts] == [4.0, 5.0, 0.0]
+    assert joined.quality.feedback == "flaw 2"
+    assert "following: a score must lie in [0, 5], got 6.0" in rated.wrong["0000001/7"]
+    assert "the score is '4'" in rated.wrong["0000001/31"]
+
+
+def test_resolvers() -> None:
+    assert same("a/b") == "a/b"
+    assert last_parts("train/0000123/456") == last_parts("0000123/456.json") == "0000123/456"
+    assert last_parts("a/b.c/d", count=1) == "d"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("[]", "an object key"), ("{", "is not JSON"), ('{"a/b": [], "c/b": []}', "'a/b' and 'c/b' both mean the triplet 'b'")],
+)
+def test_other_files_than_the_releases_are_refused(tmp_path: Path, content: str, message: str) -> None:
+    (tmp_path / "r.json").write_text(content)
+    with pytest.raises(ValueError, match=message):
+        from_reward_edit(tmp_path / "r.json", lambda key: last_parts(key, 1))
+
+
+@pytest.mark.parametrize("entry", [verdicts(1, 2), "text", [1, 2, 3], [{"Score": 1}] * 3])
+def test_entries_of_another_form_are_listed_and_not_guessed(tmp_path: Path, entry: object) -> None:
+    (tmp_path / "r.json").write_text(json.dumps({"a": entry}))
+    rewards = from_reward_edit(tmp_path / "r.json")
+    assert isinstance(rewards, Rewards)
+    assert not rewards.by_id
+    assert "key 'a'" in rewards.wrong["a"]

@@ -1,0 +1,162 @@
+"""What `datasets` loads, in each form: the same rows, with columns found by name."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import config
+from datasets import Dataset, DatasetDict, Features, Value
+from datasets import Image as ImageColumn
+from PIL import Image
+from written import pixels
+
+from src import write_dataset
+from src.data.columns import FEEDBACK, SCORES, SPELLINGS, find_columns
+from src.data.table import Table, open_table
+from src.synthetic.world import World
+
+COUNT = 12
+
+
+@pytest.fixture(scope="module")
+def world() -> World:
+    return World(32)
+
+
+@pytest.fixture(scope="module", params=["parquet", "imagefolder", "saved", "saved splits", "glob"])
+def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The first triplets of the world, on disk."""
+    folder = tmp_path_factory.mktemp("table")
+    form = "imagefolder" if request.param == "imagefolder" else "parquet"
+    data = folder / "data"
+    write_dataset.main(config(f"format={form}", f"target={data}", f"count={COUNT}", "rows_per_file=5", "world.size=32", name="write_dataset"))
+    if request.param == "glob":
+        return str(data / "train-*.parquet")
+    if request.param.startswith("saved"):
+        loaded = open_table(str(data), cache=str(folder / "cache"))
+        saved = DatasetDict(train=loaded) if request.param == "saved splits" else loaded
+        saved.save_to_disk(str(folder / "saved"))
+        return str(folder / "saved")
+    return str(data)
+
+
+def test_every_form_holds_the_same_rows_in_the_same_order(path: str, world: World, tmp_path: Path) -> None:
+    table = Table(open_table(path, cache=str(tmp_path)))
+    assert len(table) == COUNT
+    for index in range(COUNT):
+        (triplet, reward), (exact, given) = table[index], world.rewarded_triplet("train", 0, index)
+        assert reward is not None
+        assert triplet.case.id == reward.id == exact.case.id
+        assert triplet.case.instruction == exact.case.instruction
+        assert reward.verdicts == given.verdicts
+        np.testing.assert_array_equal(triplet.case.original, exact.case.original)
+        np.testing.assert_array_equal(triplet.edited, exact.edited)
+    assert Table(open_table(path, cache=str(tmp_path)), rewards=False)[0][1] is None
+
+
+def encoded(picture: np.ndarray) -> bytes:
+    content = io.BytesIO()
+    Image.fromarray(picture).save(content, format="PNG")
+    return content.getvalue()
+
+
+def table_of(original: str = "input_image", instruction: str = "edit_prompt", edited: str = "edited_image", **more: list) -> Dataset:
+    pictures = {name: [{"bytes": encoded(pixels(seed + row)), "path": None} for row in range(3)] for name, seed in ((original, 0), (edited, 50))}
+    kinds: dict[str, Any] = {original: ImageColumn(), edited: ImageColumn(), instruction: Value("string")}
+    table = Dataset.from_dict({**pictures, instruction: ["make it night", "add a cat", "remove it"]}, features=Features(kinds))
+    for name, values in more.items():
+        table = table.add_column(name, values)
+    return table
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("original_image", "edit_prompt", "edited_image"),
+        ("input_image", "edit_prompt", "edited_image"),
+        ("source_img", "instruction", "target_img"),
+        ("input_image", "edit", "output_image"),
+        ("input", "instruction", "output"),
+    ],
+)
+def test_known_spellings_are_found(names: tuple[str, str, str]) -> None:
+    triplet, reward = Table(table_of(*names))[1]
+    assert reward is None
+    assert triplet.case.instruction == "add a cat"
+    np.testing.assert_array_equal(triplet.case.original, pixels(1))
+    np.testing.assert_array_equal(triplet.edited, pixels(51))
+    assert len(triplet.case.id) == 64
+
+
+def test_ids_of_a_column_are_used_and_checked() -> None:
+    assert Table(table_of(id=[3, 4, 5])).id_of(1) == "4"
+    with pytest.raises(ValueError, match="rows 0 and 2 of the table have the same id '3'"):
+        Table(table_of(id=[3, 4, 3]))
+    assert len(Table(table_of(id=[3, 4, 3]), columns={"id": False}).id_of(2)) == 64
+
+
+def test_the_hash_is_that_of_the_same_rows_in_json(tmp_path: Path) -> None:
+    from src.data.rows import StoredPicture, content_id
+
+    row = Table(table_of()).row(2)
+    (tmp_path / "a.png").write_bytes(encoded(pixels(2)))
+    (tmp_path / "b.png").write_bytes(encoded(pixels(52)))
+    assert row.id == content_id(StoredPicture(str(tmp_path / "a.png")), "remove it", StoredPicture(str(tmp_path / "b.png")))
+
+
+def test_pictures_as_plain_bytes_are_read() -> None:
+    table = Dataset.from_dict({"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "instruction": ["make it night"]})
+    np.testing.assert_array_equal(Table(table)[0][0].edited, pixels(2))
+
+
+def test_anything_else_in_a_picture_column_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"column 'input' holds .* no pictures"):
+        Table(Dataset.from_dict({"input": [1], "output": [2], "instruction": ["x"]}))
+
+
+def test_a_list_of_instructions_is_refused_where_it_stands() -> None:
+    table = Dataset.from_dict({"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "edit": [["a", "b"]]})
+    with pytest.raises(ValueError, match=r"row 0, column 'edit' holds \"\['a', 'b'\]\""):
+        Table(table).row(0)
+
+
+def test_rewards_in_columns_are_checked_row_by_row() -> None:
+    values: dict[str, list] = {name: [0.0, 7.0, None] for name in SCORES} | {name: ["None"] * 3 for name in FEEDBACK}
+    table = Table(table_of(**values))
+    assert table.reward_of(0) is not None
+    assert table.reward_of(2) is None
+    with pytest.raises(ValueError, match=r"reward_following: a score must lie in \[0, 5\], got 7.0"):
+        table.reward_of(1)
+
+
+def test_columns_that_could_be_meant_twice_are_refused() -> None:
+    with pytest.raises(ValueError, match="original_image and input_image: say which"):
+        find_columns(["original_image", "input_image", "edit_prompt", "edited_image"], {}, "x")
+    given = find_columns(["original_image", "input_image", "edit_prompt", "edited_image"], {"original": "input_image"}, "x")
+    assert given == {"original": "input_image", "instruction": "edit_prompt", "edited": "edited_image"}
+    assert set(given) <= set(SPELLINGS)
+
+
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("gone", FileNotFoundError, "no folder or file"),
+        ("empty", ValueError, "none of these"),
+        ("gone.parquet", FileNotFoundError, "no file"),
+        ("broken", ValueError, "can't be loaded"),
+    ],
+)
+def test_paths_that_hold_no_table_are_refused(tmp_path: Path, name: str, error: type[Exception], message: str) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "a.parquet").write_bytes(b"nothing")
+    with pytest.raises(error, match=message):
+        open_table(str(tmp_path / name), cache=str(tmp_path / "cache"))
+
+
+def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    DatasetDict(train=table_of()).save_to_disk(str(tmp_path / "saved"))
+    with pytest.raises(ValueError, match="split 'test'"):
+        open_table(str(tmp_path / "saved"), split="test")
