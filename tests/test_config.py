@@ -3,6 +3,7 @@
 import pytest
 from backbones.pipelines import write_pipeline
 from conftest import SMALL, config
+from data.written import write_tree
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from pytorch_lightning import Trainer
@@ -50,8 +51,9 @@ def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: 
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_builds(experiment: str) -> None:
-    cfg = config(f"+experiment={experiment}")
+def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> None:
+    full_size = [pipeline, f"data.dataset.folder={write_tree(tmp_path)}", "data.dataset.extension=png"] if "inspix2pix" in experiment else []
+    cfg = config(f"+experiment={experiment}", *full_size)
     assert isinstance(instantiate(cfg.model), Editor)
     instantiate(cfg.data)
     instantiate(cfg.algorithm)
