@@ -37,6 +37,7 @@ class Table(RowSource):
         # what is asked for without the pictures is kept outside the table, a row of which is read whole
         self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
         self.values: dict[str, list[Any]] = {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
+        self.paths = [paths for what in ("original", "edited") if (paths := paths_of(self.table, self.columns[what])) is not None]
         twice = first_duplicate(self.ids) if self.ids is not None else None
         if self.ids is not None and twice is not None:
             raise ValueError(f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; columns.id=false ignores ids")
@@ -57,7 +58,7 @@ class Table(RowSource):
         return self._reward(index, self.id_of(index)) if self.rated else None
 
     def files(self, index: int) -> Sequence[Path]:
-        return []
+        return [Path(path) for paths in self.paths if (path := paths[index]) is not None]
 
     def counts(self) -> Mapping[str, int]:
         return {}
@@ -135,6 +136,14 @@ def undecoded(table: Any, columns: Mapping[str, str]) -> Any:
 def stores_pictures(feature: Any) -> bool:
     """Whether a column that isn't declared as pictures can hold encoded ones."""
     return (isinstance(feature, dict) and "bytes" in feature) or (isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary"))
+
+
+def paths_of(table: Dataset, column: str) -> list[str | None] | None:
+    """Where the pictures of a column lie, or None if they lie in the table, all of which is not to be read for this."""
+    first = table[0][column] if len(table) else None
+    if not isinstance(first, Mapping) or first.get("bytes") is not None:
+        return None
+    return [None if cell is None or cell.get("bytes") is not None else cell.get("path") for cell in table[column]]
 
 
 def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str) -> Row:

@@ -13,7 +13,9 @@ from PIL import Image
 from written import pixels
 
 from src import write_dataset
+from src.data.check import check
 from src.data.columns import FEEDBACK, SCORES, SPELLINGS, find_columns
+from src.data.rewards import Rated
 from src.data.table import Table, open_table
 from src.synthetic.world import World
 
@@ -160,3 +162,14 @@ def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
     DatasetDict(train=table_of()).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="split 'test'"):
         open_table(str(tmp_path / "saved"), split="test")
+
+
+def test_files_beside_a_table_are_looked_for_in_all_rows(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    write_dataset.main(config("format=imagefolder", f"target={folder}", "count=6", "world.size=32", name="write_dataset"))
+    (folder / "train/edited_image/00000003.png").unlink()  # datasets itself doesn't mind
+    table = Table(open_table(str(folder), cache=str(tmp_path / "cache")))
+    assert [path.name for path in table.files(3)] == ["00000003.png"] * 2
+    (problem,) = check(Rated(table), 0).problems
+    assert (problem.index, problem.kind) == (3, "missing")
+    assert Table(table_of()).files(0) == []
