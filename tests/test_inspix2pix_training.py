@@ -25,7 +25,7 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inspix2pix")
     write_pipeline(folder / "pipeline")
     write_tree(folder / "tree", prompts=12)
-    append_rewards(folder / "rewards.jsonl", [reward(f"{prompt:07d}/{seed}", score=prompt % 6) for prompt in range(12) for seed in (7, 31)])
+    append_rewards(folder / "rewards.jsonl", [reward(f"{prompt:07d}/{seed}", score=float(prompt % 6)) for prompt in range(12) for seed in (7, 31)])
     return folder
 
 
