@@ -185,7 +185,7 @@ def export(folder: Path, config: str, picture_size: tuple[int, int], tensors: Ma
         NotWrittenError: the disk is full.
     """
     described = OmegaConf.to_yaml({"editor_config": config, "picture_size": list(picture_size)})
-    whole = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     weights = folder / "model.safetensors"
     with replacing(weights) as partial:
         try:
