@@ -16,15 +16,22 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
-from src.pipeline import SETTINGS, read_pipeline
 
 CONFIG = "editor_config"
 """Under this name the weights' file of an export carries the text of its config.yaml."""
+
+ADAPTER = "reward_adapter"
+"""The folder of the reward's modules in a diffusers pipeline folder; not named in model_index.json, so stock pipelines pass it by."""
+
+UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
+
+SETTINGS = "editor.yaml"
+"""What makes a pipeline folder an editor: its model config and the picture size it was trained on."""
 
 TRUSTED = ("src.", "torch.", "diffusers.", "transformers.", "peft.")
 """A config that comes with a checkpoint may only build objects from these packages."""
@@ -57,7 +64,7 @@ def read(path: Path) -> dict[str, Any]:
     """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, for a .ckpt also what Lightning saved), without building a model."""
     path = Path(path)
     if (path / SETTINGS).exists():
-        return read_pipeline(path)
+        return _read_pipeline(path)
     if path.is_dir():
         return _read_export(path)
     if not path.exists():
@@ -90,6 +97,19 @@ def _read_export(folder: Path) -> dict[str, Any]:
     if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
         raise ValueError(f"{config} doesn't describe an editor: editor_config and picture_size are needed")
     return {"editor_config": described["editor_config"], "picture_size": described["picture_size"], "ema": tensors}
+
+
+def _read_pipeline(folder: Path) -> dict[str, Any]:
+    settings: Any = OmegaConf.load(folder / SETTINGS)
+    tree: Any = OmegaConf.create(settings.editor_config)
+    tree.backbone.pretrained = str(folder)
+    try:
+        weights = {f"backbone.unet.{name}": value for name, value in load_file(folder / UNET_WEIGHTS).items()}
+        if (folder / ADAPTER).exists():
+            weights |= load_file(folder / ADAPTER / "model.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"the weights in {folder} can't be read: {error}") from error
+    return {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(settings.picture_size), "ema": weights}
 
 
 def build(config: str) -> Editor:

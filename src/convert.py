@@ -15,11 +15,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src import checkpoint, launch
+from src.checkpoint import ADAPTER, SETTINGS, UNET_WEIGHTS
 from src.files import not_written, replacing
 from src.formats import multi_reward_release
-from src.pipeline import ADAPTER, SETTINGS, write_pipeline
-
-WEIGHTS = "unet/diffusion_pytorch_model"
+from src.pipeline import write_pipeline
 
 
 def main(cfg: DictConfig) -> None:
@@ -67,7 +66,7 @@ def to_release(source: Path, target: Path) -> int:
             for ours in (SETTINGS, "pipeline.py", "README.md", f"{ADAPTER}/config.json", f"{ADAPTER}/model.safetensors"):
                 (partial / ours).unlink()
             (partial / ADAPTER).rmdir()
-            save_file(tensors, partial / f"{WEIGHTS}.safetensors", metadata={"format": "pt"})
+            save_file(tensors, partial / UNET_WEIGHTS, metadata={"format": "pt"})
         except (OSError, RuntimeError) as error:
             raise not_written(target, error) from error
     return len(tensors)
@@ -79,7 +78,8 @@ def unet_tensors(source: Path) -> dict[str, Tensor]:
     Raises:
         FileNotFoundError: no weights there.
     """
-    single, index, pickled = (source / f"{WEIGHTS}{suffix}" for suffix in (".safetensors", ".safetensors.index.json", ".bin"))
+    single = source / UNET_WEIGHTS
+    index, pickled = single.with_name(f"{single.name}.index.json"), single.with_suffix(".bin")
     if single.exists():
         return load_file(single)
     if index.exists():

@@ -22,6 +22,7 @@ from torch import Tensor
 from src.backbones.inspix2pix import InsPix2Pix
 from src.backbones.unet_hooks import UNetHooks, block_width, site_modules, site_widths
 from src.batch import RewardTokens, TextTokens
+from src.checkpoint import ADAPTER, SETTINGS
 from src.conditioning.addition import Addition
 from src.conditioning.attention import Attention
 from src.conditioning.both import Both
@@ -31,12 +32,6 @@ from src.conditioning.reward_encoder import RewardEncoder, sinusoidal_encoding
 from src.diffusion.ddpm import DDPM
 from src.editor import Editor
 from src.files import not_written, replacing
-
-ADAPTER = "reward_adapter"
-"""The folder of the reward's modules in a pipeline folder; not named in model_index.json, so stock pipelines pass it by."""
-
-SETTINGS = "editor.yaml"
-"""What makes the folder an editor again: its model config and the picture size it was trained on."""
 
 HEAD = '''"""A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers and safetensors only.
 
@@ -239,14 +234,3 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
             (partial / "README.md").write_text(card, encoding="utf-8")
         except (OSError, RuntimeError) as error:
             raise not_written(folder, error) from error
-
-
-def read_pipeline(folder: Path) -> dict[str, Any]:
-    """`editor_config`, `picture_size` and `ema` (all weights that can be trained) of a pipeline folder, as of an export."""
-    settings: Any = OmegaConf.load(folder / SETTINGS)
-    tree: Any = OmegaConf.create(settings.editor_config)
-    tree.backbone.pretrained = str(folder)
-    weights = {f"backbone.unet.{name}": value for name, value in load_file(folder / "unet/diffusion_pytorch_model.safetensors").items()}
-    if (folder / ADAPTER).exists():
-        weights |= load_file(folder / ADAPTER / "model.safetensors")
-    return {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(settings.picture_size), "ema": weights}

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+import diffusers
 import torch
+import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
@@ -40,7 +42,7 @@ def unet(pretrained: str | None) -> UNet2DConditionModel:
     """
     if pretrained is None:
         return UNet2DConditionModel(**UNET)
-    network = loaded(UNet2DConditionModel.from_pretrained, pretrained, "unet")
+    network = loaded(UNet2DConditionModel.from_pretrained, pretrained, "unet").train()  # it comes in evaluation mode
     channels = network.config["in_channels"]
     if channels == EDIT_CHANNELS:
         return network
@@ -116,6 +118,9 @@ def loaded(load: Callable[..., T], pretrained: str, part: str) -> T:
         raise FileNotFoundError(f"{folder} is not a Stable Diffusion pipeline: it has no folder {part}/")
     if not folder.is_dir() and (folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2):
         raise FileNotFoundError(f"no pipeline folder {pretrained}; pretrained= takes a folder or a hub id such as timbrooks/instruct-pix2pix")
+    # parts load in seconds, and their bars would tear ours
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         return load(str(folder) if folder.is_dir() else pretrained, subfolder=part)
     except (OSError, RuntimeError, ValueError) as error:

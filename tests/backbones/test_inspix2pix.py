@@ -14,7 +14,9 @@ from diffusers import StableDiffusionInstructPix2PixPipeline, UNet2DConditionMod
 from hydra.utils import instantiate
 from PIL import Image
 
+from src.algorithms.denoising import Denoising, draw
 from src.backbones.stable_diffusion import widened
+from src.batch import EditBatch
 from src.editor import Editor
 from src.records import TargetReward
 
@@ -110,6 +112,25 @@ def test_exactly_what_is_named_is_trained(pipeline: Path, overrides: list[str], 
         assert names == {f"backbone.{name}" for name in model.backbone.state_dict()}
     else:
         assert not names
+
+
+def test_gradient_checkpointing_is_at_work_and_changes_nothing(pipeline: Path) -> None:
+    """A U-Net comes from disk in evaluation mode, in which nothing would be checkpointed."""
+    found = []
+    for checkpointing in (False, True):
+        model = editor(pipeline, f"model.backbone.gradient_checkpointing={checkpointing}")
+        assert model.backbone.unet.training
+        calls = []
+        block = model.backbone.unet.down_blocks[0].resnets[0]
+        block.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        module = Denoising(model, torch.optim.AdamW, seed=0)
+        pictures = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        batch = EditBatch(["a", "b"], pictures[0], pictures[1], ["make it night", ""], torch.full((2, 3), 4.0), [("None", "None", "None")] * 2)
+        module.losses(batch, draw(0, 0, 0, range(2), (4, 8, 8))).minimised.backward()
+        assert len(calls) == 1 + checkpointing
+        found.append({name: parameter.grad for name, parameter in model.named_parameters()})
+    for name, gradient in found[0].items():
+        torch.testing.assert_close(found[1][name], gradient, atol=1e-6, rtol=1e-4)
 
 
 def test_text_is_masked_where_it_ends_and_the_unet_reads_all_of_it(pipeline: Path) -> None:
