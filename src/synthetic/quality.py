@@ -53,10 +53,6 @@ MIN_GRAIN = 0.012
 HIDDEN = 0.5
 """A flaw hides so much of another one's severity, as a share of its own."""
 
-BAND_SEVERITIES = 0.26 * 1.055 ** np.arange(26)
-SAME_BANDS, LEAST_STRANGE = 0.5, 0.02
-"""The least share of bands that must be there, and the root mean square of what was added from which on they are looked for."""
-
 LEAST_MOVED = 0.1
 """A background out of place by less than this many pixels is in its place."""
 
@@ -191,10 +187,8 @@ def flaws(
     # What blur would hide counts as far as blur is there.
     severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
-    named["banding"] = hidden_bands(picture, explained, sharp, width, judged, known)
     if severity > 0:
-        kind = structure(picture, coded, judged, found.seen)
-        named[kind] = max(named[kind], severity)
+        named[structure(picture, coded, judged, found.seen)] = severity
     named = {**named, "jpeg": max(named["jpeg"], traces.jpeg), "banding": max(named["banding"], traces.banding)}
     return {**named, "blur": blur}, found
 
@@ -216,38 +210,6 @@ def aligned(picture: Picture, explained: Picture, judged: Mask) -> Picture:
         return explained
     a, b = np.clip(moved, -1, 1).astype(np.float32)
     return explained + a * down + b * right
-
-
-def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float) -> float:
-    """Severity of bands under another flaw: that at which bands in the scene, blurred alike, explain best what was added to it; 0 if none does.
-
-    Only green is looked at. The less the background is `known`, the surer it must be.
-    """
-    size = picture.shape[0]
-    off = (picture - explained)[..., 1][judged]
-    off -= np.median(off)
-    strange = float(off @ off)
-    if strange < LEAST_STRANGE**2 * off.size:
-        return 0.0
-    severities = BAND_SEVERITIES[:, None, None]
-    green, steps = sharp[None, ..., 1], (MAX_STEP * severities).astype(np.float32)
-    added = np.clip((np.floor(green / steps) + np.float32(0.5)) * steps, 0, 1) - green
-    if width > 0:
-        blur = filters.blur_matrix(size, width)
-        added = blur @ added @ blur.T
-    added = added[:, judged]
-    added -= np.median(added, axis=1, keepdims=True)
-    energy, product = np.einsum("sn,sn->s", added, added) + np.float32(1e-6), added @ off
-    correlation = product / np.sqrt(energy * (strange + 1e-6))
-    best = int(correlation.argmax())
-    if product[best] < SAME_BANDS * energy[best] or energy[best] < 1e-4 * off.size:
-        return 0.0
-    # Bands are all over the picture; a thing that is not as it should be has colours like theirs in one place.
-    typical = float(np.median(np.abs(added[best])))
-    if typical < LEAST_STRANGE / 2 or float(np.median(np.abs(off))) < SAME_BANDS * typical:
-        return 0.0
-    least = 0.35 * known + 0.6 * (1 - known)
-    return float(BAND_SEVERITIES[best]) * min(1.0, max(0.0, (float(correlation[best]) - least) / 0.15))
 
 
 def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:

@@ -1,0 +1,170 @@
+"""A flaw that another one hides, found by synthesis: what it would have made of the scene is compared with what is seen.
+
+Bands and compression are deterministic, and the scene's own rendering is known. So each severity of them predicts a change of the picture, seen
+through whatever happened last: a blur of known width, a coding that left its traces, or noise, which changes little on average. The severity
+counts whose change explains most of what differs, if that is enough. What has another cause is left out first: another light or contrast, a
+displacement by a part of a pixel, more or less sharpness.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from src.synthetic import filters
+from src.synthetic.degradations import MAX_STEP, degrade, jpeg_quality
+from src.synthetic.scene import Picture
+from src.synthetic.traces import NO_TRACES, SIDE, Traces, cosines, steps_at
+
+Grey = Float[np.ndarray, "h w"]
+Greys = Float[np.ndarray, "s h w"]
+Mask = Bool[np.ndarray, "h w"]
+Values = Float[np.ndarray, " n"]
+Rows = Float[np.ndarray, "s n"]
+
+LOOKED_AT = {"banding": np.asarray((0, 1, 0), dtype=np.float32), "jpeg": filters.LUMINANCE}
+"""Bands are those of a channel, compression works on lightness."""
+
+BAND_SEVERITIES = 0.2 * 1.06 ** np.arange(28)
+JPEG_QUALITIES = (*range(8, 24), *range(24, 60, 2))
+"""What is tried; steps that are off by more than some percent match nothing."""
+
+LEAST_ALIKE, TRIED = 0.1, 4
+"""So many severities, those whose changes correlate best with what differs, are tried exactly, if any does so much."""
+
+LEAST_EXPLAINED = {"banding": 0.07, "jpeg": 0.03}
+LEAST_WITHOUT_NOISE = {"banding": 0.4, "jpeg": 0.3}
+"""The least share of what differs that must be explained, and of that which is no noise: another background is at times a little like bands."""
+
+LEAST_STRANGE = 0.004
+"""Root mean square of what differs from which on it is to be explained; rounding makes 0.001."""
+
+SHARPNESS = 0.02
+"""Scale, in picture widths, of the detail that is left out since there may be more or less of it."""
+
+
+@dataclass(frozen=True)
+class Hidden:
+    """A flaw that came first, the scene with it, and the same through what came last."""
+
+    kind: str
+    severity: float
+    spoiled: Picture
+    seen: Picture
+
+
+def hidden_flaw(picture: Picture, sharp: Picture, traces: Traces, width: float, judged: Mask) -> Hidden | None:
+    """The flaw that a picture got before the last one, or as the only one; None if none explains it.
+
+    Args:
+        picture: what is judged.
+        sharp: the scene as it should look, neither blurred nor coded.
+        traces: what the picture shows of its coding; where it does, that happened last.
+        width: of its blur else, in pixels, 0 for none.
+        judged: where to look.
+    """
+    width = width if traces == NO_TRACES else 0.0
+    expected = through(sharp, traces, width)
+    best, found = 0.0, None
+    for kind, weights in LOOKED_AT.items():
+        if getattr(traces, kind) > 0:
+            continue
+        usual = expected @ weights
+        others = other_causes(usual, judged)
+        off = without((picture @ weights - usual)[judged][None], others)
+        if float(np.vdot(off, off)) < LEAST_STRANGE**2 * off.size:
+            continue
+        severities, added = (banded if kind == "banding" else compressed)(sharp @ weights, width)
+        alike = correlations(off, without(added[:, judged], others))
+        if alike.max() < LEAST_ALIKE:
+            continue
+        for severity in severities[np.argsort(alike)[-TRIED:]]:
+            spoiled = degrade(sharp, kind, float(severity), 0)
+            seen = through(spoiled, traces, width)
+            change = without((seen @ weights - usual)[judged][None], others)
+            share, without_noise = shares(off, change, judged)
+            if share > max(best, LEAST_EXPLAINED[kind]) and without_noise > LEAST_WITHOUT_NOISE[kind]:
+                best, found = share, Hidden(kind, float(severity), spoiled, seen)
+    return found
+
+
+def through(picture: Picture, traces: Traces, width: float) -> Picture:
+    """A picture coded alike, or blurred."""
+    return traces.on(picture) if width == 0 else filters.blur(picture, width)
+
+
+def banded(green: Grey, width: float) -> tuple[Values, Greys]:
+    """Severities, and what bands of each change as seen through a blur."""
+    steps = (MAX_STEP * BAND_SEVERITIES[:, None, None]).astype(np.float32)
+    added = np.clip((np.floor(green / steps) + np.float32(0.5)) * steps, 0, 1) - green
+    if width > 0:
+        blur = filters.blur_matrix(green.shape[0], width)
+        added = blur @ added @ blur.T
+    return BAND_SEVERITIES, added
+
+
+def compressed(light: Grey, width: float) -> tuple[Values, Greys]:
+    """Severities, and what compression of each changes as seen through a blur: nearly, as colours are left out."""
+    size = light.shape[0]
+    transform, severities, steps = block_transform(size), *compression_steps(size)
+    frequencies = np.float32(255) * (transform @ (light - np.float32(128 / 255)) @ transform.T)
+    change = (np.rint(frequencies / steps) * steps - frequencies) * np.float32(1 / 255)
+    back = transform.T if width == 0 else filters.blur_matrix(size, width) @ transform.T
+    return severities, back @ change @ back.T
+
+
+@lru_cache(maxsize=4)
+def block_transform(size: int) -> Float[np.ndarray, "n n"]:
+    """The cosine transform of an axis, block by block."""
+    return np.kron(np.eye(size // SIDE, dtype=np.float32), cosines())
+
+
+@lru_cache(maxsize=4)
+def compression_steps(size: int) -> tuple[Values, Greys]:
+    """Severities, and the encoder's steps for the frequencies of all blocks of a picture."""
+    by_quality = {jpeg_quality(severity): severity for severity in np.arange(0.2, 1.0005, 0.001)}
+    steps = np.stack([np.tile(steps_at(quality), (size // SIDE,) * 2) for quality in JPEG_QUALITIES])
+    return np.array([by_quality[quality] for quality in JPEG_QUALITIES]), steps
+
+
+def other_causes(expected: Grey, judged: Mask) -> Rows:
+    """Orthonormal directions of what is no flaw here: light, contrast, a displacement, sharpness."""
+    down, right = np.zeros_like(expected), np.zeros_like(expected)
+    down[1:-1], right[:, 1:-1] = expected[2:] - expected[:-2], expected[:, 2:] - expected[:, :-2]
+    blur = filters.blur_matrix(expected.shape[0], SHARPNESS * expected.shape[0])
+    fine = expected - blur @ expected @ blur.T
+    found: list[np.ndarray] = []
+    for each in (np.ones_like(expected), expected, down, right, fine):
+        direction = each[judged]
+        for other in found:
+            direction = direction - (other @ direction) * other
+        length = float(np.sqrt(direction @ direction))
+        if length > 1e-3 * direction.size**0.5:
+            found.append(direction / np.float32(length))
+    return np.stack(found)
+
+
+def without(values: Rows, directions: Float[np.ndarray, "k n"]) -> Rows:
+    """What is left beside some directions."""
+    return values - (values @ directions.T) @ directions
+
+
+def correlations(off: Float[np.ndarray, "1 n"], added: Rows) -> Values:
+    """Of what differs with each change."""
+    return (added @ off[0]) / np.sqrt(np.einsum("sn,sn->s", added, added) * np.vdot(off, off) + np.float32(1e-6))
+
+
+def shares(off: Float[np.ndarray, "1 n"], change: Float[np.ndarray, "1 n"], judged: Mask) -> tuple[float, float]:
+    """The shares that a change explains of what differs, and of that which is no noise.
+
+    Noise is what differs between four neighbours after the change is taken off: no plane has any of it, a photograph little.
+    """
+    whole, left = float(np.vdot(off, off)), off - change
+    gain = whole - float(np.vdot(left, left))
+    rest = np.zeros(judged.shape, dtype=np.float32)
+    rest[judged] = left[0]
+    four = judged[1:, 1:] & judged[1:, :-1] & judged[:-1, 1:] & judged[:-1, :-1]
+    crossed = (rest[1:, 1:] - rest[1:, :-1] - rest[:-1, 1:] + rest[:-1, :-1])[four]
+    noise = float(np.square(crossed).mean()) / 4 * off.size if crossed.size else 0.0
+    return gain / whole, gain / max(whole - noise, gain, 0.05 * whole)
