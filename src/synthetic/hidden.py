@@ -72,7 +72,8 @@ def hidden_flaw(picture: Picture, sharp: Picture, traces: Traces, width: float, 
             continue
         usual = expected @ weights
         others = other_causes(usual, judged)
-        off = without((picture @ weights - usual)[judged][None], others)
+        raw = (picture @ weights - usual)[judged][None]
+        off = without(raw, others)
         if float(np.vdot(off, off)) < LEAST_STRANGE**2 * off.size:
             continue
         severities, added = (banded if kind == "banding" else compressed)(sharp @ weights, width)
@@ -84,6 +85,9 @@ def hidden_flaw(picture: Picture, sharp: Picture, traces: Traces, width: float, 
             seen = through(spoiled, traces, width)
             change = without((seen @ weights - usual)[judged][None], others)
             share, without_noise = shares(off, change, judged)
+            share *= float(np.vdot(off, off) / np.vdot(raw, raw))
+            if kind == "banding" and float(np.median(np.abs(change))) < 0.25 * float(np.vdot(change, change) / change.size) ** 0.5:
+                continue
             if share > max(best, LEAST_EXPLAINED[kind]) and without_noise > LEAST_WITHOUT_NOISE[kind]:
                 best, found = share, Hidden(kind, float(severity), spoiled, seen)
     return found

@@ -154,6 +154,8 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     solid = like.through_after.mean(axis=2) < 0.05
     seen, wanted, unspoiled = corrected, judged if whole or look is not None else reference_here, sharp
     first = hidden_flaw(picture, sharp, traces, width, mask)
+    if first is None and look is None and 0 < done < 1:
+        first = hidden_flaw(picture, facts.exact if done > 0.5 else facts.original, traces, width, mask)
     if first is not None:
         # What came first is part of what should be seen of what came last.
         seen, wanted, unspoiled = picture, first.seen, first.spoiled
