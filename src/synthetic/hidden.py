@@ -6,6 +6,7 @@ counts whose change explains most of what differs, if that is enough. What has a
 displacement by a part of a pixel, more or less sharpness.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -37,6 +38,9 @@ LEAST_EXPLAINED = {"banding": 0.07, "jpeg": 0.03}
 LEAST_WITHOUT_NOISE = {"banding": 0.4, "jpeg": 0.3}
 """The least share of what differs that must be explained, and of that which is no noise: another background is at times a little like bands."""
 
+LEAST_OF_ALL = 0.03
+"""The same of all that differs, other causes included."""
+
 LEAST_STRANGE = 0.004
 """Root mean square of what differs from which on it is to be explained; rounding makes 0.001."""
 
@@ -46,51 +50,72 @@ SHARPNESS = 0.02
 
 @dataclass(frozen=True)
 class Hidden:
-    """A flaw that came first, the scene with it, and the same through what came last."""
+    """A flaw that came first, the scene with it, the same through what came last, and the width of the blur if that was one."""
 
     kind: str
     severity: float
     spoiled: Picture
     seen: Picture
+    width: float
 
 
-def hidden_flaw(picture: Picture, sharp: Picture, traces: Traces, width: float, judged: Mask) -> Hidden | None:
+@dataclass(frozen=True)
+class Unexplained:
+    """What differs from a scene, blurred or not, where it is judged: all of it, and what has no other cause, with those causes."""
+
+    sharp: Picture
+    width: float
+    usual: Grey
+    others: Rows
+    raw: Values
+    off: Values
+
+
+def hidden_flaw(picture: Picture, scenes: Sequence[Picture], traces: Traces, width: float, judged: Mask) -> Hidden | None:
     """The flaw that a picture got before the last one, or as the only one; None if none explains it.
 
     Args:
         picture: what is judged.
-        sharp: the scene as it should look, neither blurred nor coded.
+        scenes: how the scene may look, neither blurred nor coded.
         traces: what the picture shows of its coding; where it does, that happened last.
-        width: of its blur else, in pixels, 0 for none.
+        width: of its blur else, in pixels, 0 for none. What seems to be blur may be the hidden flaw, so none is tried too.
         judged: where to look.
     """
-    width = width if traces == NO_TRACES else 0.0
-    expected = through(sharp, traces, width)
+    widths = sorted({0.0, width if traces == NO_TRACES else 0.0})
     best, found = 0.0, None
     for kind, weights in LOOKED_AT.items():
         if getattr(traces, kind) > 0:
             continue
-        usual = expected @ weights
-        others = other_causes(usual, judged)
-        raw = (picture @ weights - usual)[judged][None]
-        off = without(raw, others)
-        if float(np.vdot(off, off)) < LEAST_STRANGE**2 * off.size:
+        views = [unexplained(picture @ weights, scene, through(scene, traces, blur) @ weights, blur, judged) for scene in scenes for blur in widths]
+        # A flaw must do better than no flaw in any scene does.
+        strange, whole = min(energy(view.off) for view in views), min(energy(view.raw) for view in views)
+        if strange < max(LEAST_STRANGE**2 * views[0].off.size, LEAST_OF_ALL * whole):
             continue
-        severities, added = (banded if kind == "banding" else compressed)(sharp @ weights, width)
-        alike = correlations(off, without(added[:, judged], others))
-        if alike.max() < LEAST_ALIKE:
-            continue
-        for severity in severities[np.argsort(alike)[-TRIED:]]:
-            spoiled = degrade(sharp, kind, float(severity), 0)
-            seen = through(spoiled, traces, width)
-            change = without((seen @ weights - usual)[judged][None], others)
-            share, without_noise = shares(off, change, judged)
-            share *= float(np.vdot(off, off) / np.vdot(raw, raw))
-            if kind == "banding" and float(np.median(np.abs(change))) < 0.25 * float(np.vdot(change, change) / change.size) ** 0.5:
-                continue
-            if share > max(best, LEAST_EXPLAINED[kind]) and without_noise > LEAST_WITHOUT_NOISE[kind]:
-                best, found = share, Hidden(kind, float(severity), spoiled, seen)
+        for view in views:
+            for severity in likeliest(kind, view, view.sharp @ weights, judged):
+                spoiled = degrade(view.sharp, kind, severity, 0)
+                seen = through(spoiled, traces, view.width)
+                left = view.off - without((seen @ weights - view.usual)[judged], view.others)
+                gain = strange - energy(left)
+                without_noise = gain / max(strange - noise_energy(left, judged), gain, 0.05 * strange)
+                enough = gain > max(LEAST_EXPLAINED[kind] * strange, LEAST_OF_ALL * whole) and without_noise > LEAST_WITHOUT_NOISE[kind]
+                if enough and gain / strange > best:
+                    best, found = gain / strange, Hidden(kind, severity, spoiled, seen, view.width)
     return found
+
+
+def unexplained(grey: Grey, sharp: Picture, usual: Grey, width: float, judged: Mask) -> Unexplained:
+    """What differs in a picture from how it would usually look."""
+    others, raw = other_causes(usual, judged), (grey - usual)[judged]
+    return Unexplained(sharp, width, usual, others, raw, without(raw, others))
+
+
+def likeliest(kind: str, view: Unexplained, grey: Grey, judged: Mask) -> list[float]:
+    """The severities whose changes correlate best with what differs; what a coding does to them is left out here, since coding is slow."""
+    severities, added = (banded if kind == "banding" else compressed)(grey, view.width)
+    added = without(added[:, judged], view.others)
+    alike = (added @ view.off) / np.sqrt(np.einsum("sn,sn->s", added, added) * energy(view.off) + 1e-6)
+    return [] if alike.max() < LEAST_ALIKE else [float(each) for each in severities[np.argsort(alike)[-TRIED:]]]
 
 
 def through(picture: Picture, traces: Traces, width: float) -> Picture:
@@ -149,26 +174,20 @@ def other_causes(expected: Grey, judged: Mask) -> Rows:
     return np.stack(found)
 
 
-def without(values: Rows, directions: Float[np.ndarray, "k n"]) -> Rows:
+def without(values: Float[np.ndarray, "*s n"], directions: Rows) -> Float[np.ndarray, "*s n"]:
     """What is left beside some directions."""
     return values - (values @ directions.T) @ directions
 
 
-def correlations(off: Float[np.ndarray, "1 n"], added: Rows) -> Values:
-    """Of what differs with each change."""
-    return (added @ off[0]) / np.sqrt(np.einsum("sn,sn->s", added, added) * np.vdot(off, off) + np.float32(1e-6))
+def energy(values: Values) -> float:
+    """The sum of squares."""
+    return float(values @ values)
 
 
-def shares(off: Float[np.ndarray, "1 n"], change: Float[np.ndarray, "1 n"], judged: Mask) -> tuple[float, float]:
-    """The shares that a change explains of what differs, and of that which is no noise.
-
-    Noise is what differs between four neighbours after the change is taken off: no plane has any of it, a photograph little.
-    """
-    whole, left = float(np.vdot(off, off)), off - change
-    gain = whole - float(np.vdot(left, left))
+def noise_energy(left: Values, judged: Mask) -> float:
+    """The part of what is left that is noise, by what differs between four neighbours: a plane has none of that, a photograph little."""
     rest = np.zeros(judged.shape, dtype=np.float32)
-    rest[judged] = left[0]
+    rest[judged] = left
     four = judged[1:, 1:] & judged[1:, :-1] & judged[:-1, 1:] & judged[:-1, :-1]
     crossed = (rest[1:, 1:] - rest[1:, :-1] - rest[:-1, 1:] + rest[:-1, :-1])[four]
-    noise = float(np.square(crossed).mean()) / 4 * off.size if crossed.size else 0.0
-    return gain / whole, gain / max(whole - noise, gain, 0.05 * whole)
+    return energy(crossed) / max(4 * crossed.size, 1) * left.size

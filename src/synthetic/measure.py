@@ -153,13 +153,14 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     mask = judged_places(facts, free_pixels, things)
     solid = like.through_after.mean(axis=2) < 0.05
     seen, wanted, unspoiled = corrected, judged if whole or look is not None else reference_here, sharp
-    first = hidden_flaw(picture, sharp, traces, width, mask)
-    if first is None and look is None and 0 < done < 1:
-        first = hidden_flaw(picture, facts.exact if done > 0.5 else facts.original, traces, width, mask)
+    scenes = [sharp]
+    if look is None and (whole or edit.type == "background"):
+        scenes += [each for share, each in ((0, facts.original), (1, facts.exact)) if done != share]
+    first = hidden_flaw(picture, scenes, traces, width, mask)
     if first is not None:
         # What came first is part of what should be seen of what came last.
-        seen, wanted, unspoiled = picture, first.seen, first.spoiled
-        known, width = background_known(blocks, block_means(first.seen), free, noise), width if traces == NO_TRACES else 0.0
+        seen, wanted, unspoiled, width = picture, first.seen, first.spoiled, first.width
+        known = background_known(blocks, block_means(first.seen), free, noise)
     flaws, _ = quality.flaws(
         seen, wanted, unspoiled, traces, width, mask, solid & mask, known, all(thing.share > LOST for thing in things)
     )

@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from src.synthetic import filters
-from src.synthetic.degradations import MAX_NOISE, MAX_STEP
+from src.synthetic.degradations import MAX_NOISE, MAX_STEP, degrade
 from src.synthetic.scene import Picture
 from src.synthetic.traces import Traces
 
@@ -52,6 +52,9 @@ MIN_GRAIN = 0.012
 
 HIDDEN = 0.5
 """A flaw hides so much of another one's severity, as a share of its own."""
+
+NOISE_TRIED = (0.2, 0.45, 0.7, 1.0)
+"""Severities of noise that are tried under compression."""
 
 LEAST_MOVED = 0.1
 """A background out of place by less than this many pixels is in its place."""
@@ -189,8 +192,16 @@ def flaws(
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
     if severity > 0:
         named[structure(picture, coded, judged, found.seen)] = severity
+        if traces.jpeg > 0:
+            named["noise"] = max(named["noise"], noise_under(traces, found.seen, explained, sharp, judged, known))
     named = {**named, "jpeg": max(named["jpeg"], traces.jpeg), "banding": max(named["banding"], traces.banding)}
     return {**named, "blur": blur}, found
+
+
+def noise_under(traces: Traces, seen: float, explained: Picture, sharp: Picture, judged: Mask, known: float) -> float:
+    """The severity of noise that compression left so much grain of, found by compressing noisy pictures of the scene alike."""
+    left = [grain(traces.on(degrade(sharp, "noise", each, 0)), explained, 0.0, judged, known).seen for each in NOISE_TRIED]
+    return grain_severity(MAX_NOISE * float(np.interp(seen, (0.0, *np.maximum.accumulate(left)), (0.0, *NOISE_TRIED))))
 
 
 def total(severities: Mapping[str, float]) -> float:
