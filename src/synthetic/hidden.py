@@ -35,7 +35,7 @@ LEAST_ALIKE, TRIED = 0.1, 4
 """So many severities, those whose changes correlate best with what differs, are tried exactly, if any does so much."""
 
 LEAST_EXPLAINED = {"banding": 0.07, "jpeg": 0.03}
-LEAST_WITHOUT_NOISE = {"banding": 0.4, "jpeg": 0.3}
+LEAST_WITHOUT_NOISE = {"banding": 0.5, "jpeg": 0.3}
 """The least share of what differs that must be explained, and of that which is no noise: another background is at times a little like bands."""
 
 LEAST_OF_ALL = 0.03
@@ -82,25 +82,31 @@ def hidden_flaw(picture: Picture, scenes: Sequence[Picture], traces: Traces, wid
         judged: where to look.
     """
     widths = sorted({0.0, width if traces == NO_TRACES else 0.0})
+    usual: list[tuple[Picture, float, Picture]] = []
+    for scene in scenes:
+        for blur in widths:
+            usual.append((scene, blur, through(scene, traces, blur)))
+            if float(np.square(picture - usual[-1][2])[judged].mean()) < LEAST_STRANGE**2:
+                return None
     best, found = 0.0, None
     for kind, weights in LOOKED_AT.items():
         if getattr(traces, kind) > 0:
             continue
-        views = [unexplained(picture @ weights, scene, through(scene, traces, blur) @ weights, blur, judged) for scene in scenes for blur in widths]
+        views = [unexplained(picture @ weights, scene, seen @ weights, blur, judged) for scene, blur, seen in usual]
         # A flaw must do better than no flaw in any scene does.
         strange, whole = min(energy(view.off) for view in views), min(energy(view.raw) for view in views)
         if strange < max(LEAST_STRANGE**2 * views[0].off.size, LEAST_OF_ALL * whole):
             continue
-        for view in views:
-            for severity in likeliest(kind, view, view.sharp @ weights, judged):
-                spoiled = degrade(view.sharp, kind, severity, 0)
-                seen = through(spoiled, traces, view.width)
-                left = view.off - without((seen @ weights - view.usual)[judged], view.others)
-                gain = strange - energy(left)
-                without_noise = gain / max(strange - noise_energy(left, judged), gain, 0.05 * strange)
-                enough = gain > max(LEAST_EXPLAINED[kind] * strange, LEAST_OF_ALL * whole) and without_noise > LEAST_WITHOUT_NOISE[kind]
-                if enough and gain / strange > best:
-                    best, found = gain / strange, Hidden(kind, severity, spoiled, seen, view.width)
+        tried = sorted((each for view in views for each in likeliest(kind, view, judged)), key=lambda each: each[0])[:TRIED]
+        for _, severity, view in tried:
+            spoiled = degrade(view.sharp, kind, severity, 0)
+            seen = through(spoiled, traces, view.width)
+            left = view.off - without((seen @ weights - view.usual)[judged], view.others)
+            gain = strange - energy(left)
+            without_noise = gain / max(strange - noise_energy(left, judged), gain, 0.05 * strange)
+            enough = gain > max(LEAST_EXPLAINED[kind] * strange, LEAST_OF_ALL * whole) and without_noise > LEAST_WITHOUT_NOISE[kind]
+            if enough and gain / strange > best:
+                best, found = gain / strange, Hidden(kind, severity, spoiled, seen, view.width)
     return found
 
 
@@ -110,12 +116,16 @@ def unexplained(grey: Grey, sharp: Picture, usual: Grey, width: float, judged: M
     return Unexplained(sharp, width, usual, others, raw, without(raw, others))
 
 
-def likeliest(kind: str, view: Unexplained, grey: Grey, judged: Mask) -> list[float]:
-    """The severities whose changes correlate best with what differs; what a coding does to them is left out here, since coding is slow."""
-    severities, added = (banded if kind == "banding" else compressed)(grey, view.width)
-    added = without(added[:, judged], view.others)
-    alike = (added @ view.off) / np.sqrt(np.einsum("sn,sn->s", added, added) * energy(view.off) + 1e-6)
-    return [] if alike.max() < LEAST_ALIKE else [float(each) for each in severities[np.argsort(alike)[-TRIED:]]]
+def likeliest(kind: str, view: Unexplained, judged: Mask) -> list[tuple[float, float, Unexplained]]:
+    """The severities whose changes correlate best with what differs, each with about what it leaves unexplained, and with the view.
+
+    What a coding does to the changes is left out here: coding is slow.
+    """
+    severities, added = (banded if kind == "banding" else compressed)(view.sharp @ LOOKED_AT[kind], view.width)
+    added, strange = without(added[:, judged], view.others), energy(view.off)
+    alike = (added @ view.off) / np.sqrt(np.einsum("sn,sn->s", added, added) * strange + 1e-6)
+    best = np.argsort(alike)[-TRIED:]
+    return [(strange * (1 - float(alike[each]) ** 2), float(severities[each]), view) for each in best if alike[each] > LEAST_ALIKE]
 
 
 def through(picture: Picture, traces: Traces, width: float) -> Picture:

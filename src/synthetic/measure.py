@@ -161,9 +161,7 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         # What came first is part of what should be seen of what came last.
         seen, wanted, unspoiled, width = picture, first.seen, first.spoiled, first.width
         known = background_known(blocks, block_means(first.seen), free, noise)
-    flaws, _ = quality.flaws(
-        seen, wanted, unspoiled, traces, width, mask, solid & mask, known, all(thing.share > LOST for thing in things)
-    )
+    flaws, _ = quality.flaws(seen, wanted, unspoiled, traces, width, mask, solid & mask, known, all(thing.share > LOST for thing in things))
     if first is not None:
         flaws[first.kind] = max(flaws[first.kind], first.severity)
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
