@@ -3,7 +3,9 @@
 Bands and compression are deterministic, and the scene's own rendering is known. So each severity of them predicts a change of the picture, seen
 through whatever happened last: a blur of known width, a coding that left its traces, or noise, which changes little on average. The severity
 counts whose change explains most of what differs, if that is enough. What has another cause is left out first: another light or contrast, a
-displacement by a part of a pixel, more or less sharpness.
+displacement by a part of a pixel, more or less sharpness. Compression that left no traces is found as well, as a first flaw with none after it.
+
+Known gap: noise that was compressed, where the coding left no traces, is neither of the two.
 """
 
 from collections.abc import Sequence
@@ -184,7 +186,7 @@ def other_causes(expected: Grey, judged: Mask) -> Rows:
     return np.stack(found)
 
 
-def without(values: Float[np.ndarray, "*s n"], directions: Rows) -> Float[np.ndarray, "*s n"]:
+def without(values: Float[np.ndarray, "*r n"], directions: Rows) -> Float[np.ndarray, "*r n"]:
     """What is left beside some directions."""
     return values - (values @ directions.T) @ directions
 

@@ -2,9 +2,10 @@
 
 What was added is measured in two bands of detail, each divided by how much of that band the picture's blur lets through ("referred to the
 sharp picture"), and the stronger counts. Noise, blocks and bands are then told apart by the structure of what was added: jumps at every eighth
-pixel, a staircase of values against values, or neither. What the picture's coding shows (traces.py) is read off. Sharpness is the slope of fine
-detail against the rendering's, which noise doesn't bias. The worst of these estimates counts, raised by half of the second worst: a flaw hides
-part of another one. That is not always enough; how often a second flaw still helps is in coupling.py.
+pixel, a staircase of values against values, or neither. What the picture's coding shows (traces.py) is read off, and noise under it is told by
+coding noisy pictures alike. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias. Bands and blocks that came
+before the last flaw are found in hidden.py; here they are part of the scene. The worst of all these estimates counts, raised by half of the
+second worst: a flaw hides part of another one. How often a second flaw still helps is in coupling.py.
 
 Known gaps: grey noise counts as a photograph's detail where the scene isn't recognised; blurring a half-trained editor's noisy picture may raise
 its score.

@@ -2,9 +2,9 @@
 
 Compression leaves frequencies of 8 x 8 blocks at multiples of known steps, banding leaves a few levels at known distances. Where either is the
 last thing that happened to a picture, its severity is read off, and what should be seen is coded alike before it is compared: so neither
-counts as a change of the scene. A picture coded before something else happened to it shows no such traces, nor should a model's; there, grain
-tells (quality.py). Compression is found in seven to nine of ten pictures of the world's scenes, more seldom if it is severe, the background plain or
-much of it black or white; of 840 other pictures a size, none was taken for coded.
+counts as a change of the scene. A picture coded before something else happened to it shows no such traces, nor should a model's; there, the
+scene tells (hidden.py), or grain (quality.py). Compression is found in seven to nine of ten pictures of the world's scenes, more seldom if it is
+severe, the background plain or much of it black or white; of 840 other pictures a size, none was taken for coded.
 """
 
 from collections.abc import Sequence
