@@ -29,9 +29,9 @@ Rows = Float[np.ndarray, "s n"]
 LOOKED_AT = {"banding": np.asarray((0, 1, 0), dtype=np.float32), "jpeg": filters.LUMINANCE}
 """Bands are those of a channel, compression works on lightness."""
 
-BAND_SEVERITIES = 0.2 * 1.06 ** np.arange(28)
+BAND_SEVERITIES = 0.2 * 1.03 ** np.arange(55)
 JPEG_QUALITIES = (*range(8, 24), *range(24, 60, 2))
-"""What is tried; steps that are off by more than some percent match nothing."""
+"""What is tried: steps that are off by more than two percent match little."""
 
 LEAST_ALIKE, TRIED = 0.1, 4
 """So many severities, those whose changes correlate best with what differs, are tried exactly, if any does so much."""
