@@ -23,6 +23,7 @@ from src.synthetic import filters, language, quality
 from src.synthetic.attributes import Similarity, is_gone, is_there, recognise, things_alike
 from src.synthetic.edits import Edit
 from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, coded_facts, on_background, shift_facts
+from src.synthetic.hidden import hidden_flaw
 from src.synthetic.progress import progress, share_done
 from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, Scene, block_means, box, to_picture
 from src.synthetic.surroundings import (
@@ -151,17 +152,18 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     preserving = recognised * combine([part.share for part in background], [part.share for part in things]) if parts else recognised
     mask = judged_places(facts, free_pixels, things)
     solid = like.through_after.mean(axis=2) < 0.05
-    flaws, _ = quality.flaws(
-        corrected,
-        judged if whole or look is not None else reference_here,
-        sharp,
-        traces,
-        width,
-        mask,
-        solid & mask,
-        known,
-        all(thing.share > LOST for thing in things),
-    )
+    seen, wanted, unspoiled = corrected, judged if whole or look is not None else reference_here, sharp
+    scenes = [sharp]
+    if look is None and (whole or edit.type == "background"):
+        scenes += [each for share, each in ((0, facts.original), (1, facts.exact)) if done != share]
+    first = hidden_flaw(picture, scenes, traces, width, mask)
+    if first is not None:
+        # What came first is part of what should be seen of what came last.
+        seen, wanted, unspoiled, width = picture, first.seen, first.spoiled, first.width
+        known = background_known(blocks, block_means(first.seen), free, noise)
+    flaws, _ = quality.flaws(seen, wanted, unspoiled, traces, width, mask, solid & mask, known, all(thing.share > LOST for thing in things))
+    if first is not None:
+        flaws[first.kind] = max(flaws[first.kind], first.severity)
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
     sharpness = float(1 - min(1.0, quality.total(flaws)))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))

@@ -2,9 +2,10 @@
 
 What was added is measured in two bands of detail, each divided by how much of that band the picture's blur lets through ("referred to the
 sharp picture"), and the stronger counts. Noise, blocks and bands are then told apart by the structure of what was added: jumps at every eighth
-pixel, a staircase of values against values, or neither. What the picture's coding shows (traces.py) is read off. Sharpness is the slope of fine
-detail against the rendering's, which noise doesn't bias. The worst of these estimates counts, raised by half of the second worst: a flaw hides
-part of another one. That is not always enough; how often a second flaw still helps is in coupling.py.
+pixel, a staircase of values against values, or neither. What the picture's coding shows (traces.py) is read off, and noise under it is told by
+coding noisy pictures alike. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias. Bands and blocks that came
+before the last flaw are found in hidden.py; here they are part of the scene. The worst of all these estimates counts, raised by half of the
+second worst: a flaw hides part of another one. How often a second flaw still helps is in coupling.py.
 
 Known gaps: grey noise counts as a photograph's detail where the scene isn't recognised; blurring a half-trained editor's noisy picture may raise
 its score.
@@ -18,7 +19,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from src.synthetic import filters
-from src.synthetic.degradations import MAX_NOISE, MAX_STEP
+from src.synthetic.degradations import MAX_NOISE, MAX_STEP, degrade
 from src.synthetic.scene import Picture
 from src.synthetic.traces import Traces
 
@@ -53,9 +54,8 @@ MIN_GRAIN = 0.012
 HIDDEN = 0.5
 """A flaw hides so much of another one's severity, as a share of its own."""
 
-BAND_SEVERITIES = 0.26 * 1.055 ** np.arange(26)
-SAME_BANDS, LEAST_STRANGE = 0.5, 0.02
-"""The least share of bands that must be there, and the root mean square of what was added from which on they are looked for."""
+NOISE_TRIED = (0.2, 0.45, 0.7, 1.0)
+"""Severities of noise that are tried under compression."""
 
 LEAST_MOVED = 0.1
 """A background out of place by less than this many pixels is in its place."""
@@ -191,12 +191,18 @@ def flaws(
     # What blur would hide counts as far as blur is there.
     severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
-    named["banding"] = hidden_bands(picture, explained, sharp, width, judged, known)
     if severity > 0:
-        kind = structure(picture, coded, judged, found.seen)
-        named[kind] = max(named[kind], severity)
+        named[structure(picture, coded, judged, found.seen)] = severity
+        if traces.jpeg > 0:
+            named["noise"] = max(named["noise"], noise_under(traces, found.seen, explained, sharp, judged, known))
     named = {**named, "jpeg": max(named["jpeg"], traces.jpeg), "banding": max(named["banding"], traces.banding)}
     return {**named, "blur": blur}, found
+
+
+def noise_under(traces: Traces, seen: float, explained: Picture, sharp: Picture, judged: Mask, known: float) -> float:
+    """The severity of noise that compression left so much grain of, found by compressing noisy pictures of the scene alike."""
+    left = [grain(traces.on(degrade(sharp, "noise", each, 0)), explained, 0.0, judged, known).seen for each in NOISE_TRIED]
+    return grain_severity(MAX_NOISE * float(np.interp(seen, (0.0, *np.maximum.accumulate(left)), (0.0, *NOISE_TRIED))))
 
 
 def total(severities: Mapping[str, float]) -> float:
@@ -216,38 +222,6 @@ def aligned(picture: Picture, explained: Picture, judged: Mask) -> Picture:
         return explained
     a, b = np.clip(moved, -1, 1).astype(np.float32)
     return explained + a * down + b * right
-
-
-def hidden_bands(picture: Picture, explained: Picture, sharp: Picture, width: float, judged: Mask, known: float) -> float:
-    """Severity of bands under another flaw: that at which bands in the scene, blurred alike, explain best what was added to it; 0 if none does.
-
-    Only green is looked at. The less the background is `known`, the surer it must be.
-    """
-    size = picture.shape[0]
-    off = (picture - explained)[..., 1][judged]
-    off -= np.median(off)
-    strange = float(off @ off)
-    if strange < LEAST_STRANGE**2 * off.size:
-        return 0.0
-    severities = BAND_SEVERITIES[:, None, None]
-    green, steps = sharp[None, ..., 1], (MAX_STEP * severities).astype(np.float32)
-    added = np.clip((np.floor(green / steps) + np.float32(0.5)) * steps, 0, 1) - green
-    if width > 0:
-        blur = filters.blur_matrix(size, width)
-        added = blur @ added @ blur.T
-    added = added[:, judged]
-    added -= np.median(added, axis=1, keepdims=True)
-    energy, product = np.einsum("sn,sn->s", added, added) + np.float32(1e-6), added @ off
-    correlation = product / np.sqrt(energy * (strange + 1e-6))
-    best = int(correlation.argmax())
-    if product[best] < SAME_BANDS * energy[best] or energy[best] < 1e-4 * off.size:
-        return 0.0
-    # Bands are all over the picture; a thing that is not as it should be has colours like theirs in one place.
-    typical = float(np.median(np.abs(added[best])))
-    if typical < LEAST_STRANGE / 2 or float(np.median(np.abs(off))) < SAME_BANDS * typical:
-        return 0.0
-    least = 0.35 * known + 0.6 * (1 - known)
-    return float(BAND_SEVERITIES[best]) * min(1.0, max(0.0, (float(correlation[best]) - least) / 0.15))
 
 
 def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:

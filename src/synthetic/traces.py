@@ -2,9 +2,9 @@
 
 Compression leaves frequencies of 8 x 8 blocks at multiples of known steps, banding leaves a few levels at known distances. Where either is the
 last thing that happened to a picture, its severity is read off, and what should be seen is coded alike before it is compared: so neither
-counts as a change of the scene. A picture coded before something else happened to it shows no such traces, nor should a model's; there, grain
-tells (quality.py). Compression is found in seven to nine of ten pictures of the world's scenes, more seldom if it is severe, the background plain or
-much of it black or white; of 840 other pictures a size, none was taken for coded.
+counts as a change of the scene. A picture coded before something else happened to it shows no such traces, nor should a model's; there, the
+scene tells (hidden.py), or grain (quality.py). Compression is found in seven to nine of ten pictures of the world's scenes, more seldom if it is
+severe, the background plain or much of it black or white; of 840 other pictures a size, none was taken for coded.
 """
 
 from collections.abc import Sequence
@@ -37,9 +37,20 @@ LEAST_EVIDENCE, MISS = 7.0, -2.0
 MOST_LEVELS = 30
 """Bands have at most so many levels."""
 
-# Steps of the JPEG standard (annex K, lightness) at quality 50, for the rows and columns that are looked at: the lowest frequencies.
+# Steps of the JPEG standard (annex K, lightness) at quality 50, by row and column of frequencies; traces are looked for at the lowest ones.
+STEPS = np.array(
+    [
+        [16, 11, 10, 16, 24, 40, 51, 61],
+        [12, 12, 14, 19, 26, 58, 60, 55],
+        [14, 13, 16, 24, 40, 57, 69, 56],
+        [14, 17, 22, 29, 51, 87, 80, 62],
+        [18, 22, 37, 56, 68, 109, 103, 77],
+        [24, 35, 55, 64, 81, 104, 113, 92],
+        [49, 64, 78, 87, 103, 121, 120, 101],
+        [72, 92, 95, 98, 112, 100, 103, 99],
+    ]
+)
 LOW = 5
-STEPS = np.array([[16, 11, 10, 16, 24], [12, 12, 14, 19, 26], [14, 13, 16, 24, 40], [14, 17, 22, 29, 51], [18, 22, 37, 56, 68]])
 
 
 @dataclass(frozen=True)
@@ -99,12 +110,18 @@ def band_levels() -> tuple[Float[np.ndarray, " n"], np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def cosines() -> Float[np.ndarray, "k 8"]:
-    """The lowest rows of the discrete cosine transform of a block's axis."""
-    place, frequency = np.arange(SIDE), np.arange(LOW)[:, None]
+def cosines() -> Float[np.ndarray, "8 8"]:
+    """The discrete cosine transform of a block's axis, a frequency a row."""
+    place, frequency = np.arange(SIDE), np.arange(SIDE)[:, None]
     matrix = np.sqrt(2 / SIDE) * np.cos((2 * place + 1) * frequency * np.pi / (2 * SIDE))
     matrix[0] /= np.sqrt(2)
     return matrix.astype(np.float32)
+
+
+def steps_at(quality: int) -> Float[np.ndarray, "8 8"]:
+    """The steps that the encoder uses at a quality."""
+    scale = 5000 // quality if quality < 50 else 200 - 2 * quality
+    return np.clip((STEPS * scale + 50) // 100, 1, 255).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
@@ -113,12 +130,11 @@ def step_tables() -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
     tables: dict[int, tuple[float, np.ndarray]] = {}
     for severity in np.arange(1.0, 0.09, -0.0025):
         quality = jpeg_quality(float(severity))
-        scale = 5000 // quality if quality < 50 else 200 - 2 * quality
-        tables.setdefault(quality, (float(severity), np.clip((STEPS * scale + 50) // 100, 1, 255).ravel()))
+        tables.setdefault(quality, (float(severity), steps_at(quality)[:LOW, :LOW].ravel()))
     for quality in range(91, 98):  # so mild that it is no flaw, but better known than taken for another
-        tables[quality] = (0.0, np.clip((STEPS * (200 - 2 * quality) + 50) // 100, 1, 255).ravel())
+        tables[quality] = (0.0, steps_at(quality)[:LOW, :LOW].ravel())
     severities, steps = zip(*tables.values(), strict=True)
-    return np.array(severities), np.stack(steps).astype(np.float32)
+    return np.array(severities), np.stack(steps)
 
 
 def jpeg_of(image: Image) -> float:
@@ -127,7 +143,7 @@ def jpeg_of(image: Image) -> float:
     rows = grey.shape[0] // SIDE
     blocks = grey.reshape(rows, SIDE, rows, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
     extremes = ((image == 0) | (image == 255)).any(axis=2).reshape(rows, SIDE, rows, SIDE).any(axis=(1, 3)).ravel()
-    matrix = cosines()
+    matrix = cosines()[:LOW]
     size = np.abs((matrix @ (blocks - np.float32(128)) @ matrix.T).reshape(len(blocks), -1))
     order = np.argsort(extremes * 100 - (size > 1).sum(axis=1), kind="stable")[:MOST_BLOCKS]
     size, extremes = size[order], extremes[order]
