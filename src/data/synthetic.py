@@ -6,12 +6,11 @@ from pathlib import Path
 
 from rich.progress import track
 
-from src import synthetic
 from src.data.dataset import Example
 from src.records import Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 from src.synthetic.annotation import Annotator, Unrated
-from src.synthetic.world import World
+from src.synthetic.world import World, code_digest
 
 
 class SyntheticTriplets:
@@ -69,14 +68,6 @@ def kept_rewards(world: World, annotator: Annotator, length: int, split: str, se
         append_rewards(partial, list(known.values()))
         partial.replace(path)
     return [known[id] for id in ids]
-
-
-def code_digest() -> str:
-    """sha256 over the source of the synthetic world: scores measured by other code are never taken for today's."""
-    digest = hashlib.sha256()
-    for file in sorted(Path(synthetic.__path__[0]).glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
 
 
 def examples(world: World, count: int = 7) -> list[Example]:

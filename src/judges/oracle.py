@@ -6,7 +6,7 @@ from typing import final
 from src.judges.judge import reward_key
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 from src.synthetic.measure import measure
-from src.synthetic.world import World
+from src.synthetic.world import World, code_digest
 
 
 @final
@@ -20,7 +20,7 @@ class OracleJudge:
     def __init__(self, world: World) -> None:
         self.world = world
         self.name = "oracle"
-        self.fingerprint = f"oracle world={world.version} size={world.size}"
+        self.fingerprint = f"oracle world={world.version} size={world.size} code={code_digest()}"
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""

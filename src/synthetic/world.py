@@ -7,6 +7,7 @@ The splits: `train`; `validation`, to choose settings by; `benchmark`, unseen sc
 `wordings`, whose instructions are worded as none in training, and `pairs`, about objects of a colour and shape that training has only apart.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from src.synthetic.photos import PhotoLibrary
 from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_image
 
 VERSION = "2"
-"""Raised whenever an id would give another picture, instruction or score."""
+"""Raised whenever an id would give another picture or instruction; other measures are told apart by `code_digest`."""
 
 BENCHMARK_ORIGINALS = 80
 """As many as Real-Edit has; with seven edits each, 560 cases."""
@@ -194,3 +195,11 @@ class World:
         edit_type = pick(rng, EDIT_TYPES) if kind is None else EDIT_TYPES[kind]
         edit = sample_edit(rng, self.stage, scene, free, edit_type, held_out)
         return Situation(scene, reworded(rng, edit) if split == "wordings" else edit, free)
+
+
+def code_digest() -> str:
+    """sha256 over the source of the synthetic world: scores measured by other code are never taken for today's."""
+    digest = hashlib.sha256()
+    for file in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    return digest.hexdigest()

@@ -122,7 +122,7 @@ def test_gradient_checkpointing_is_at_work_and_changes_nothing(pipeline: Path) -
         assert model.backbone.unet.training
         calls = []
         block = model.backbone.unet.down_blocks[0].resnets[0]
-        block.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        block.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         module = Denoising(model, torch.optim.AdamW, seed=0)
         pictures = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
         batch = EditBatch(["a", "b"], pictures[0], pictures[1], ["make it night", ""], torch.full((2, 3), 4.0), [("None", "None", "None")] * 2)
