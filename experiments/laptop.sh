@@ -4,6 +4,7 @@
 # One stage 1 without rewards; from it, with the same start, order, steps and seed, each cell on 20,000 triplets:
 #   reward     with the noisy annotator's rewards      permuted   the same module, rewards shuffled over the triplets
 #   none       without reward                           all_good   without reward, only the triplets annotated 5/5/5 and "None"
+#   exact      without reward, on exact edits: what an editor of this size can learn in these steps at all
 # The scale of text guidance is chosen for each on validation photographs; then all 560 cases are edited, judged and compared in one report.
 # The variables below can be set; experiments/results/laptop.md says with which ones its results were made.
 set -euo pipefail
@@ -43,9 +44,10 @@ train reward "${cell[@]}" "${plain[@]}"
 train none "${cell[@]}" "${plain[@]}" model/integration=none
 train permuted "${cell[@]}" data=permuted "${wrapped[@]}"
 train all_good "${cell[@]}" data=all_good "${wrapped[@]}" model/integration=none
+train exact "${cell[@]}" data=exact_targets data.dataset.dataset.length="$triplets" '~data.dataset.length' '~data.dataset.cache' model/integration=none
 
 declare -A guidance
-for name in stage1 reward none permuted all_good; do
+for name in stage1 reward none permuted all_good exact; do
   for scale in "${scales[@]}"; do
     evaluate "$folder/$name/guidance/$scale/log.txt" checkpoint="$folder/$name/editor" benchmark=synthetic_validation \
       sampler.guidance.text="$scale" output="$folder/$name/guidance/$scale"
@@ -63,6 +65,7 @@ row stage1 "stage 1"
 row none "no reward"
 row permuted "permuted rewards"
 row all_good "only all-5 triplets"
+row exact "trained on exact edits"
 reward=(checkpoint="$folder/reward/editor" sampler.guidance.text="${guidance[reward]}" output="$report")
 evaluate "$report/wordings.txt" "${reward[@]}" benchmark=synthetic_wordings
 evaluate "$report/pairs.txt" "${reward[@]}" benchmark=synthetic_pairs

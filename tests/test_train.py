@@ -136,3 +136,12 @@ def test_resume_continues_and_refuses_another_model(tmp_path: Path) -> None:
     done = run(*LEAN, f"hydra.run.dir={tmp_path / 'third'}", f"resume={last}", "model.backbone.fold=4")
     assert done.returncode == 1
     assert "backbone.fold is 2 in the checkpoint and 4 here" in done.stderr
+
+
+@pytest.mark.slow
+def test_compiled_training_follows_the_same_path(tmp_path: Path) -> None:
+    """Sentences of several lengths and a reward included; only the compiled kernels' rounding differs."""
+    short = ("trainer.precision=32-true", "trainer.max_steps=4", "data.batch_size=4")
+    plain, compiled = (losses(train(tmp_path / str(kind), *short, f"algorithm.compiled={kind}")) for kind in (False, True))
+    assert len(plain) == 4
+    assert compiled == pytest.approx(plain, rel=1e-4)
