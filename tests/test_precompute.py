@@ -121,7 +121,7 @@ def test_killed_and_started_again_it_writes_the_same_files(folder: Path, tmp_pat
     assert set(files(folder / "cache")) - set(files(cache))
     kept = {path: path.stat().st_mtime_ns for path in cache.glob("latents-*")}
     data = instantiate(config(*settings(folder), f"data.precomputed={cache}").data)
-    with pytest.raises(FileNotFoundError, match="not finished, latents-.* is missing"):
+    with pytest.raises(FileNotFoundError, match=r"not finished, latents-.* is missing"):
         data.check(tmp_path / "listed.jsonl")
     precompute(folder, cache)
     assert files(cache) == files(folder / "cache")
@@ -199,6 +199,14 @@ def test_a_corrupt_shard_is_named(folder: Path, tmp_path: Path, kind: str) -> No
 def test_a_text_that_was_not_encoded_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="'make it day' is not among the"):
         Precomputed(folder / "cache").tokens(["make it day"])
+
+
+def test_a_layout_that_was_not_encoded_is_refused(folder: Path) -> None:
+    cache = Precomputed(folder / "cache")
+    cache.check_windows("per_perspective")
+    cache.request["windows"] = ["joined"]
+    with pytest.raises(ValueError, match="laid out joined in the cache and per_perspective here"):
+        cache.check_windows("per_perspective")
 
 
 def test_somebody_elses_folder_is_left_alone(folder: Path, tmp_path: Path) -> None:
