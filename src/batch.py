@@ -1,6 +1,6 @@
-"""What travels through training: EditBatch (from the data) and Condition (what the denoiser sees besides the noisy latent)."""
+"""What travels through training: EditBatch or EncodedBatch (from the data) and Condition (what the denoiser sees besides the noisy latent)."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -42,6 +42,10 @@ class TextTokens:
     tokens: Float[Tensor, "n l d"]
     mask: Bool[Tensor, "n l"]
 
+    def to(self, device: torch.device) -> "TextTokens":
+        """The same texts on another device."""
+        return TextTokens(self.tokens.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
     def mean(self) -> Float[Tensor, "n d"]:
         """The mean over each text's words, without its padding."""
         weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
@@ -51,6 +55,52 @@ class TextTokens:
         """The token at the end of each text; what CLIP calls its pooled output."""
         ends = self.mask.sum(1) - 1
         return self.tokens[torch.arange(len(ends), device=ends.device), ends]
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Normal distributions over latents, as an autoencoder makes them of pictures; not scaled.
+
+    Attributes:
+        mean, std: (b, c, h, w); the mean is also the mode.
+    """
+
+    mean: Float[Tensor, "b c h w"]
+    std: Float[Tensor, "b c h w"]
+
+
+@dataclass(frozen=True, eq=False)
+class EncodedBatch:
+    """Triplets whose pictures and texts were encoded before the training (data/precomputed.py); otherwise an EditBatch.
+
+    Attributes:
+        ids, instructions, scores, feedback: as in EditBatch.
+        original: (b, c, h, w), the condition c_I.
+        edited: what the clean latent x_0 is drawn from.
+        recall: the tokens of texts, on the CPU, in place of a text encoder; None on the way from a worker to the training.
+    """
+
+    ids: Sequence[str]
+    original: Float[Tensor, "b c h w"]
+    edited: Moments
+    instructions: Sequence[str]
+    scores: Float[Tensor, "b 3"] | None
+    feedback: Sequence[Feedback] | None
+    recall: Callable[[Sequence[str]], TextTokens] | None = None
+
+    def to(self, device: torch.device) -> "EncodedBatch":
+        """The same batch on another device (Lightning calls this)."""
+        return replace(
+            self,
+            original=self.original.to(device, non_blocking=True),
+            edited=Moments(self.edited.mean.to(device, non_blocking=True), self.edited.std.to(device, non_blocking=True)),
+            scores=None if self.scores is None else self.scores.to(device, non_blocking=True),
+        )
+
+    def encode_text(self, texts: Sequence[str]) -> TextTokens:
+        """What the text encoder made of these texts, on the batch's device. Raises ValueError for a text that it was not asked about."""
+        assert self.recall is not None
+        return self.recall(texts).to(self.original.device)
 
 
 @dataclass(frozen=True, eq=False)

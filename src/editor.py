@@ -64,6 +64,7 @@ class Editor(nn.Module):
         feedback: Sequence[Feedback] | None,
         dropped: Dropped | None = None,
         not_given: Bool[Tensor, "b signals"] | None = None,
+        encode_text: Callable[[Sequence[str]], TextTokens] | None = None,
     ) -> Condition:
         """Everything the denoiser is told.
 
@@ -74,6 +75,7 @@ class Editor(nn.Module):
             feedback: three texts per sample.
             dropped: samples that lose their instruction or image (training only).
             not_given: samples and signals whose reward is withheld.
+            encode_text: stands in for the backbone's where texts were encoded before; None for the backbone's own.
 
         Raises:
             ValueError: no scores or no feedback for an editor with reward conditioning.
@@ -81,11 +83,15 @@ class Editor(nn.Module):
         if dropped is not None:
             instructions = [NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, dropped.text.tolist(), strict=True)]
             original_latent = original_latent.masked_fill(dropped.image.to(original_latent.device).view(-1, 1, 1, 1), 0.0)
-        instruction = self.backbone.encode_text(instructions)
-        return Condition(original_latent, instruction, reward=self._reward(scores, feedback, not_given))
+        encode_text = encode_text or self.backbone.encode_text
+        return Condition(original_latent, encode_text(instructions), reward=self._reward(scores, feedback, not_given, encode_text))
 
     def _reward(
-        self, scores: Float[Tensor, "b 3"] | None, feedback: Sequence[Feedback] | None, not_given: Bool[Tensor, "b signals"] | None
+        self,
+        scores: Float[Tensor, "b 3"] | None,
+        feedback: Sequence[Feedback] | None,
+        not_given: Bool[Tensor, "b signals"] | None,
+        encode_text: Callable[[Sequence[str]], TextTokens],
     ) -> RewardTokens | None:
         """c_R, or None for an editor without reward conditioning."""
         if self.reward_encoder is None:
@@ -98,7 +104,7 @@ class Editor(nn.Module):
         text = None
         if self.reward_encoder.uses_text:
             windows = self.reward_encoder.layout(feedback)
-            text = self.backbone.encode_text([window for sample in windows for window in sample])
+            text = encode_text([window for sample in windows for window in sample])
         return self.reward_encoder(scores, text, not_given)
 
     def trained_state(self) -> dict[str, Tensor]:

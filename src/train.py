@@ -3,6 +3,7 @@
     python -m src.train +experiment=reward_synthetic
     python -m src.train -m +experiment=reward_synthetic model/integration=none,attention,addition,both
     python -m src.train +experiment=reward_synthetic start=STAGE_1/editor   # the paper's two stages: start from an editor trained without rewards
+    python -m src.train +experiment=reward_inspix2pix data.dataset.folder=DIR data.precomputed=CACHE   # no autoencoder and text encoder in memory
     python -m src.train +experiment=reward_synthetic hydra.run.dir=RUN      # go on after a kill: the same command and the folder of the run
 
 Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json, broken_rows.jsonl (rows that can't be used).
@@ -20,10 +21,15 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from src import checkpoint, launch
+from src.backbones.frozen import FrozenEncoders
 from src.callbacks.editor_checkpoint import EditorCheckpoint
+from src.callbacks.encoders_freed import EncodersFreed
 from src.callbacks.last_checkpoint import TrainingStopped, WholeCheckpoints
 from src.callbacks.run_record import RunRecord
 from src.data.check import BROKEN_ROWS
+from src.data.datamodule import EditData
+from src.data.precomputed import Precomputed
+from src.editor import Editor
 from src.files import remove_leftovers
 
 QUIET = (
@@ -56,10 +62,14 @@ def main(cfg: DictConfig) -> None:
     if cfg.start is not None and resumed is None:
         checkpoint.start_from(editor, Path(cfg.start))
     editor.check_resolution(*data.picture_size)
+    precomputed = data.precomputed if isinstance(data, EditData) else None
+    if precomputed is not None:
+        check_encoders(editor, precomputed)
     algorithm = instantiate(cfg.algorithm)(editor=editor)
 
     ema = instantiate(cfg.callbacks.ema)
     callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema, settings)]
+    callbacks += [] if precomputed is None else [EncodersFreed()]
     callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
     editing = {"folder": folder, "ema": ema, "target": instantiate(cfg.target_reward), "sampler": instantiate(cfg.sampler)}
     callbacks += [instantiate(cfg.callbacks[name], **editing) for name in EDITING if name in cfg.callbacks]
@@ -77,6 +87,20 @@ def main(cfg: DictConfig) -> None:
         raise launch.Stopped(f"{what}; the same command with hydra.run.dir={folder} goes on") from None
     if trainer.is_global_zero:
         print(folder)
+
+
+def check_encoders(editor: Editor, precomputed: Precomputed) -> None:
+    """Raise ValueError naming what differs unless this editor's encoders made the conditions; weights that are not on this machine are warned of."""
+    if not isinstance(editor.backbone, FrozenEncoders):
+        raise ValueError(
+            f"{type(editor.backbone).__name__} can't be trained on the conditions in {precomputed.folder}: it trains its text encoder, which then "
+            "makes others of the same texts; leave out data.precomputed"
+        )
+    absent = precomputed.check_encoders(editor.backbone.encoders())
+    if absent and rank_zero_only.rank == 0:
+        print(f"warning: {', '.join(absent)} are not on this machine and were not compared with those of {precomputed.folder}", file=sys.stderr)
+    if editor.reward_encoder is not None and editor.reward_encoder.uses_text:
+        precomputed.check_windows(editor.reward_encoder.windows)
 
 
 def settings_of(cfg: DictConfig) -> str:

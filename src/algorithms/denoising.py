@@ -15,7 +15,8 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.algorithms.uncertainty import Uncertainty, weighted_loss
-from src.batch import EditBatch
+from src.backbones.frozen import FrozenEncoders
+from src.batch import EditBatch, EncodedBatch
 from src.diffusion.guidance import condition_dropout
 from src.diffusion.process import Latent, noised
 from src.editor import Editor
@@ -101,12 +102,11 @@ class Denoising(LightningModule):
         self.condition_dropout = condition_dropout
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
 
-    def losses(self, batch: EditBatch, draws: Draws) -> Losses:
+    def losses(self, batch: EditBatch | EncodedBatch, draws: Draws) -> Losses:
         """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, and what is minimised: the same, or balanced."""
         process, device = self.editor.process, batch.original.device
         with torch.no_grad():
-            original = self.editor.backbone.encode_image(batch.original)
-            x_0 = self.editor.backbone.encode_target(batch.edited, original, draws.posterior)
+            original, x_0 = self._latents(batch, draws.posterior)
         eps = draws.eps.to(device)
         t = process.draw_time(draws.time).to(device)
         x_t = noised(x_0, eps, process.marginal(t))
@@ -117,6 +117,7 @@ class Denoising(LightningModule):
             batch.feedback,
             dropped=condition_dropout(draws.condition, self.condition_dropout),
             not_given=self._not_given(draws, device),
+            encode_text=batch.encode_text if isinstance(batch, EncodedBatch) else None,
         )
         output = (self.compiled or self.editor)(x_t, t, condition)
         errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
@@ -124,6 +125,15 @@ class Denoising(LightningModule):
             return Losses(errors.mean(), errors.mean())
         sigma = process.marginal(t).sigma.to(device)
         return Losses(errors.mean().detach(), weighted_loss(errors, self.uncertainty(sigma, condition.instruction.mean())))
+
+    def _latents(self, batch: EditBatch | EncodedBatch, noise: Latent) -> tuple[Latent, Latent]:
+        """c_I and x_0; `noise` draws the latter from the autoencoder's distribution."""
+        backbone = self.editor.backbone
+        if isinstance(batch, EncodedBatch):
+            assert isinstance(backbone, FrozenEncoders)  # no other backbone's pictures are ever encoded beforehand
+            return batch.original, backbone.drawn(batch.edited, noise)
+        original = backbone.encode_image(batch.original)
+        return original, backbone.encode_target(batch.edited, original, noise)
 
     def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
         """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained for it."""
@@ -133,10 +143,11 @@ class Denoising(LightningModule):
         uniform = {"score": draws.score, "text": draws.text}
         return torch.stack([uniform[signal] < encoder.dropout for signal in encoder.signals], 1).to(device)
 
-    def training_step(self, batch: EditBatch, batch_index: int) -> Tensor:
+    def training_step(self, batch: EditBatch | EncodedBatch, batch_index: int) -> Tensor:
         """One micro-step; logs `train/loss`."""
         samples, rank = len(batch.ids), self.global_rank
-        shape = self.editor.backbone.latent_shape(batch.original.shape[-2], batch.original.shape[-1])
+        channels, height, width = batch.original.shape[1:]
+        shape = (channels, height, width) if isinstance(batch, EncodedBatch) else self.editor.backbone.latent_shape(height, width)
         micro_step = batch_index % self.trainer.accumulate_grad_batches
         draws = draw(self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape)
         losses = self.losses(batch, draws)

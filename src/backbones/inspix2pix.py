@@ -4,26 +4,24 @@ model/backbone=inspix2pix model.backbone.pretrained=timbrooks/instruct-pix2pix  
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, Literal
 
 import torch
-from diffusers.models.autoencoders.vae import DiagonalGaussianDistribution
 from jaxtyping import Float, Shaped
 from peft import LoraConfig
 from torch import Tensor, nn
 
 from src.backbones import stable_diffusion
-from src.backbones.backbone import Backbone
-from src.backbones.frozen import Frozen
+from src.backbones.frozen import Frozen, FrozenEncoders
 from src.backbones.unet_hooks import UNetHooks, site_widths, told
-from src.batch import Condition, TextTokens
+from src.batch import Condition, Moments, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
 
-class InsPix2Pix(Backbone):
+class InsPix2Pix(FrozenEncoders):
     """A stock U-Net, with autoencoder and text encoder frozen and loaded when they are first needed.
 
     The condition c_I is the mode of the original's posterior, not scaled; the clean latent is a sample of the edited picture's posterior, scaled.
@@ -100,20 +98,33 @@ class InsPix2Pix(Backbone):
     def attach(self, integration: Integration) -> None:
         self.hooks = UNetHooks(self.unet, integration)
 
-    def posterior(self, pictures: Float[Tensor, "b 3 H W"]) -> DiagonalGaussianDistribution:
-        """What the autoencoder makes of pictures in [-1, 1]: a normal distribution over latents, not scaled."""
+    @torch.no_grad()
+    def encode_moments(self, pictures: Float[Tensor, "b 3 H W"]) -> Moments:
         vae: Any = self.vae.on(pictures.device)
         (posterior,) = vae.encode(pictures, return_dict=False)
-        return posterior
+        return Moments(posterior.mean, posterior.std)
+
+    def drawn(self, edited: Moments, noise: Latent) -> Latent:
+        return (edited.mean + edited.std * noise.to(edited.mean.device)).float() * self.scaling
+
+    def encoders(self) -> Mapping[str, str | None]:
+        if self.pretrained is None:
+            raise ValueError("pretrained=null gives autoencoder and text encoder random weights, others in every process: name a pipeline")
+        parts = {part: stable_diffusion.digests(self.pretrained, part) for part in ("vae", "text_encoder")}
+        digests = {f"{part}.{what}": digest for part, found in parts.items() for what, digest in found.items()}
+        return digests | {"tokenizer": stable_diffusion.tokenizer_digest(self.tokenizer)}
+
+    def free(self) -> None:
+        self.vae.free()
+        self.text_encoder.free()
 
     @torch.no_grad()
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
-        return self.posterior(original).mode().float()
+        return self.encode_moments(original).mean.float()
 
     @torch.no_grad()
     def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
-        posterior = self.posterior(edited)
-        return (posterior.mean + posterior.std * noise.to(edited.device)).float() * self.scaling
+        return self.drawn(self.encode_moments(edited), noise)
 
     @torch.no_grad()
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:

@@ -3,6 +3,8 @@
 Without either (None) they have the full size and random weights, for benchmarks and for tests without a network.
 """
 
+import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +13,7 @@ import diffusers
 import torch
 import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
+from huggingface_hub import try_to_load_from_cache
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
@@ -32,6 +35,8 @@ VAE: dict[str, Any] = {
 }
 TEXT_ENCODER: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 LONGEST_TEXT = 77
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
+"""Names of a part's weights, in the order in which they are looked for."""
 
 
 def unet(pretrained: str | None) -> UNet2DConditionModel:
@@ -104,6 +109,32 @@ def byte_tokenizer() -> CLIPTokenizer:
     alphabet = sorted(ByteLevel.alphabet())
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
     return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=LONGEST_TEXT)
+
+
+def digests(pretrained: str, part: str) -> dict[str, str | None]:
+    """sha256 of a part's config, without what only says who wrote it, and of its weights; None for what is not on this machine."""
+    folder = Path(pretrained).expanduser() / part
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(pretrained, f"{part}/config.json")
+        if not isinstance(cached, str):
+            return {"config": None, "weights": None}
+        folder = Path(cached).parent
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = {name: value for name, value in config.items() if not name.startswith("_") and name != "transformers_version"}
+    weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
+    return {"config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(), "weights": weights and file_digest(weights)}
+
+
+def file_digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def tokenizer_digest(tokenizer: CLIPTokenizer) -> str:
+    """sha256 of the vocabulary, whose order is also that of the merges, and of the window's length."""
+    known = [tokenizer.model_max_length, tokenizer.pad_token_id, sorted(tokenizer.get_vocab().items())]
+    return hashlib.sha256(json.dumps(known).encode()).hexdigest()
 
 
 def loaded(load: Callable[..., T], pretrained: str, part: str) -> T:

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
 
-from src.batch import EditBatch
+from src.batch import EditBatch, EncodedBatch
 
 
 class Progress(Callback):
@@ -45,7 +45,7 @@ class Progress(Callback):
             self.task = self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, told="")
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: EditBatch, batch_idx: int) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: EditBatch | EncodedBatch, batch_idx: int) -> None:
         """Count and show."""
         self.samples += len(batch.ids) * trainer.world_size
         if not trainer.is_global_zero:

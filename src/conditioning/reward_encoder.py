@@ -18,6 +18,12 @@ from src.batch import RewardTokens, TextTokens
 from src.records import PERSPECTIVES, Feedback
 
 Signal = Literal["score", "text"]
+Windows = Literal["joined", "per_perspective"]
+
+
+def laid_out(feedback: Feedback, windows: Windows) -> list[str]:
+    """The windows that the text encoder reads of a sample's feedback: one joined text, or one per perspective."""
+    return ["; ".join(feedback)] if windows == "joined" else list(feedback)
 
 
 def sinusoidal_encoding(scores: Float[Tensor, "*batch"], width: int, largest_period: float = 10000.0) -> Float[Tensor, "*batch {width}"]:
@@ -53,7 +59,7 @@ class RewardEncoder(nn.Module):
         self,
         width: int,
         signals: Sequence[Signal] = ("score", "text"),
-        windows: Literal["joined", "per_perspective"] = "joined",
+        windows: Windows = "joined",
         text_tokens: Literal["sequence", "pooled", "last"] = "sequence",
         score_tokens: Literal[1, 3] = 1,
         score_scale: float = 1.0,
@@ -71,7 +77,7 @@ class RewardEncoder(nn.Module):
             raise ValueError(f"reward dropout must lie in [0, 1), got {dropout}")
         self.width = width
         self.signals = tuple(signals)
-        self.windows = windows
+        self.windows: Windows = windows
         self.text_tokens = text_tokens
         self.score_tokens = score_tokens
         self.score_scale = score_scale
@@ -96,10 +102,8 @@ class RewardEncoder(nn.Module):
         return "text" in self.signals
 
     def layout(self, feedback: Sequence[Feedback]) -> list[list[str]]:
-        """The windows that the text encoder should read, per sample: one joined text, or one per perspective."""
-        if self.windows == "joined":
-            return [["; ".join(texts)] for texts in feedback]
-        return [list(texts) for texts in feedback]
+        """The windows that the text encoder should read, per sample."""
+        return [laid_out(texts, self.windows) for texts in feedback]
 
     def forward(
         self,

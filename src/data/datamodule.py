@@ -1,16 +1,18 @@
 """Batches of rewarded triplets for Lightning, any dataset, any number of ranks and workers."""
 
 import signal
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
-from src.batch import EditBatch
+from src.batch import EditBatch, EncodedBatch
 from src.data.check import Report, Thoroughness, check, write_problems
 from src.data.dataset import RewardedTriplets, collate
 from src.data.order import GlobalBatchOrder, VisitOrder
+from src.data.precomputed import Precomputed, PrecomputedRows, collate_encoded
 from src.data.rewards import MissingReward, Rated, Rewards
 from src.data.rows import RowSource
 from src.data.served import Served
@@ -30,9 +32,14 @@ class EditData(LightningDataModule):
         missing_reward: rows whose reward is missing or failed are dropped and counted, or an error.
         on_error: rows that can't be used end the training before it begins, or are listed in a file and other rows stand in their place.
         check: how closely the rows of a dataset on disk are looked at, see check.py.
+        augmentations: how many transformed versions of a pair there are, the same for every seed, taken in turn; None for a new one in each pass,
+            or for as many as are precomputed.
+        precomputed: a folder of src.precompute: pictures and texts were encoded there, and are not read.
 
     Raises:
-        ValueError: rewards for a dataset that can't be joined, an unknown `on_error`, or what `Rated` raises.
+        FileNotFoundError: nothing precomputed there.
+        ValueError: rewards or precomputed conditions for a dataset that is not on disk, an unknown `on_error`, less than one augmentation, or what
+            `Rated` raises.
     """
 
     def __init__(
@@ -46,12 +53,18 @@ class EditData(LightningDataModule):
         missing_reward: MissingReward = "drop",
         on_error: Literal["fail", "skip"] = "fail",
         check: Thoroughness = 1000,
+        augmentations: int | None = None,
+        precomputed: str | Path | None = None,
     ) -> None:
         super().__init__()
         if on_error not in ("fail", "skip"):
             raise ValueError(f"on_error is fail or skip, not {on_error!r}")
         if rewards is not None and not isinstance(dataset, RowSource):
             raise ValueError(f"rewards can't be joined to {type(dataset).__name__}, only to datasets on disk")
+        if precomputed is not None and not isinstance(dataset, RowSource):
+            raise ValueError(f"conditions of {type(dataset).__name__} can't be precomputed, only those of datasets on disk")
+        if augmentations is not None and augmentations < 1:
+            raise ValueError(f"augmentations={augmentations} is not possible: at least 1, or null for a new one in each pass")
         self.dataset = Rated(dataset, rewards, missing_reward) if isinstance(dataset, RowSource) else dataset
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -59,6 +72,8 @@ class EditData(LightningDataModule):
         self.transform = transform
         self.on_error = on_error
         self.thoroughness: Thoroughness = check
+        self.augmentations = augmentations
+        self.precomputed = None if precomputed is None else Precomputed(precomputed)
         self.broken: frozenset[int] = frozenset()
         self.listed: Path | None = None
 
@@ -77,10 +92,15 @@ class EditData(LightningDataModule):
             listed: the file that names the rows which can't be used.
 
         Raises:
-            ValueError: rows that can't be used, unless they are to be skipped; or no row is left.
+            ValueError: rows that can't be used, unless they are to be skipped; or no row is left. What is precomputed and of something else.
         """
         if not isinstance(self.dataset, Rated):
             return None
+        if self.precomputed is not None:
+            # every picture was decoded when it was encoded
+            self.precomputed.check(self.dataset, self.transform, self.augmentations)
+            what = f"digests are those of {self.precomputed.folder}, with {self.precomputed.augmentations} augmentations of each"
+            return Report(len(self.dataset), what, [], self.dataset.counts())
         report = check(self.dataset, self.thoroughness)
         write_problems(listed, report.problems)
         if report.problems and self.on_error == "fail":
@@ -94,7 +114,7 @@ class EditData(LightningDataModule):
         self.listed = listed if self.on_error == "skip" else None
         return report
 
-    def train_dataloader(self) -> DataLoader[EditBatch]:
+    def train_dataloader(self) -> DataLoader[EditBatch | EncodedBatch]:
         """Endless batches from the step at which training stands."""
         trainer = self.trainer
         assert trainer is not None
@@ -106,15 +126,23 @@ class EditData(LightningDataModule):
             self.seed,
             start=trainer.global_step * trainer.accumulate_grad_batches,
         )
+        if self.precomputed is None:
+            served = Served(self.dataset, self.transform, self.seed, self.broken, self.listed, self.augmentations)
+        else:
+            assert isinstance(self.dataset, Rated)  # so the constructor has it
+            served = PrecomputedRows(self.dataset, self.precomputed)
         return DataLoader(
-            # torch asks for a nominal Dataset, any sequence will do
-            Served(self.dataset, self.transform, self.seed, self.broken, self.listed),  # pyright: ignore[reportArgumentType]
+            served,  # pyright: ignore[reportArgumentType]  # torch asks for a nominal Dataset, any sequence will do
             batch_sampler=VisitOrder(order),
-            collate_fn=collate,
+            collate_fn=collate if self.precomputed is None else collate_encoded,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
             worker_init_fn=leave_interrupts_to_the_training,
         )
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
+        """Texts are looked up here, in the training's own process: which of them are needed, dropout decides."""
+        return batch if self.precomputed is None else replace(batch, recall=self.precomputed.tokens)
 
 
 def leave_interrupts_to_the_training(worker: int) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.batch import EditBatch
-from src.records import Case, Image, Reward, Triplet
+from src.records import Case, Feedback, Image, Reward, Triplet
 
 
 @runtime_checkable
@@ -41,30 +41,39 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
     """Stack triplets of one picture size; scores and feedback are None if nobody rated any of them.
 
     Raises:
-        ValueError: a reward with a failed verdict, as such triplets must be dropped (and counted) before training; only some are rated; or pictures
-            of several sizes.
+        ValueError: pictures of several sizes, or what `stacked_rewards` raises.
     """
     check_one_size([triplet for triplet, _ in rows])
-    scores, feedback = [], []
-    rated = sum(reward is not None for _, reward in rows)
-    if 0 < rated < len(rows):
-        raise ValueError(f"only {rated} of {len(rows)} triplets of a batch are rated: train on all with rewards, or on all without")
-    for triplet, reward in rows:
-        if reward is None:
-            continue
-        answered = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
-        if len(answered) != len(reward.verdicts):
-            raise ValueError(f"triplet {triplet.case.id!r} has a failed reward by {reward.judge!r} and can't train a model")
-        scores.append(answered)
-        feedback.append(tuple(verdict.feedback for verdict in reward.verdicts))
+    scores, feedback = stacked_rewards([(triplet.case.id, reward) for triplet, reward in rows])
     return EditBatch(
         ids=[triplet.case.id for triplet, _ in rows],
         original=to_tensor([triplet.case.original for triplet, _ in rows]),
         edited=to_tensor([triplet.edited for triplet, _ in rows]),
         instructions=[triplet.case.instruction for triplet, _ in rows],
-        scores=torch.tensor(scores, dtype=torch.float32) if rated else None,
-        feedback=feedback if rated else None,
+        scores=scores,
+        feedback=feedback,
     )
+
+
+def stacked_rewards(rewards: Sequence[tuple[str, Reward | None]]) -> tuple[Float[Tensor, "b 3"] | None, Sequence[Feedback] | None]:
+    """Scores and feedback of triplets, given with their ids; None and None if nobody rated any of them.
+
+    Raises:
+        ValueError: a failed verdict, as such triplets must be dropped (and counted) before training; or only some are rated.
+    """
+    scores, feedback = [], []
+    rated = sum(reward is not None for _, reward in rewards)
+    if 0 < rated < len(rewards):
+        raise ValueError(f"only {rated} of {len(rewards)} triplets of a batch are rated: train on all with rewards, or on all without")
+    for id, reward in rewards:
+        if reward is None:
+            continue
+        answered = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
+        if len(answered) != len(reward.verdicts):
+            raise ValueError(f"triplet {id!r} has a failed reward by {reward.judge!r} and can't train a model")
+        scores.append(answered)
+        feedback.append(tuple(verdict.feedback for verdict in reward.verdicts))
+    return (torch.tensor(scores, dtype=torch.float32), feedback) if rated else (None, None)
 
 
 def check_one_size(triplets: Sequence[Triplet]) -> None:

@@ -23,14 +23,24 @@ class Served:
         seed: of crops and flips.
         broken: indices that are known to be of no use.
         listed: the file that names rows which turn out to be; None lets them end the training.
+        augmentations: how many transformed versions of a triplet there are, taken in turn, the same for every seed; None for a new one in each pass.
     """
 
-    def __init__(self, dataset: RewardedTriplets, transform: Transform | None, seed: int, broken: frozenset[int], listed: Path | None) -> None:
+    def __init__(
+        self,
+        dataset: RewardedTriplets,
+        transform: Transform | None,
+        seed: int,
+        broken: frozenset[int],
+        listed: Path | None,
+        augmentations: int | None = None,
+    ) -> None:
         self.dataset = dataset
         self.transform = transform
         self.seed = seed
         self.broken = set(broken)
         self.listed = listed
+        self.augmentations = augmentations
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -60,4 +70,8 @@ class Served:
         triplet, reward = self.dataset[index]
         if self.transform is None:
             return triplet, reward
-        return self.transform(triplet, reward, fold_seed("transform", self.seed, epoch, triplet.case.id)), reward
+        if self.augmentations is None:
+            seed = fold_seed("transform", self.seed, epoch, triplet.case.id)
+        else:
+            seed = fold_seed("augmentation", epoch % self.augmentations, triplet.case.id)
+        return self.transform(triplet, reward, seed), reward

@@ -1,0 +1,262 @@
+"""Encode the pictures and texts of a dataset once, for trainings without autoencoder and text encoder in memory.
+
+    python -m src.precompute +experiment=reward_inspix2pix data.dataset.folder=DIR target=CACHE data.augmentations=4
+    torchrun --nproc-per-node 8 -m src.precompute ...                # the same files, each process writes its share
+    python -m src.train +experiment=reward_inspix2pix data.dataset.folder=DIR data.precomputed=CACHE
+
+Takes the same data and backbone as the training, in fp32. Killed at any moment, the same command goes on; data/precomputed.py says what is written.
+"""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from src import launch
+from src.backbones.frozen import FrozenEncoders
+from src.conditioning.reward_encoder import Windows
+from src.data.datamodule import EditData, leave_interrupts_to_the_training
+from src.data.dataset import collate
+from src.data.order import Visit
+from src.data.precomputed import (
+    FORMAT,
+    LATENTS,
+    REQUEST,
+    ROWS,
+    TEXTS,
+    Fingerprint,
+    checksum,
+    described,
+    differences,
+    feedback_of,
+    fingerprint,
+    lines_of,
+    opened_shard,
+    read_fingerprints,
+    request_digest,
+    row_difference,
+    rows_digest,
+    shard_name,
+    texts_of,
+)
+from src.data.rewards import Rated
+from src.data.rows import RowSource
+from src.data.served import Served
+from src.data.transforms import Size
+from src.evaluation.progress import counted
+from src.files import not_written, remove_leftovers, replacing, write_atomically
+
+DTYPES = {"float32": torch.float32, "float16": torch.float16}
+
+
+def main(cfg: DictConfig) -> None:
+    """Write the shards of this rank that are not there yet.
+
+    Raises:
+        ValueError: data that is not on disk, a backbone whose encoders are trained, an option outside its values, or a target that holds the
+            conditions of something else.
+        FileNotFoundError: a picture is missing.
+    """
+    target, dtype = Path(cfg.target), cfg.dtype
+    if dtype not in DTYPES:
+        raise ValueError(f"dtype is {' or '.join(DTYPES)}, not {dtype!r}")
+    if min(cfg.batch_size, cfg.rows_per_shard) < 1:
+        raise ValueError(f"batch_size={cfg.batch_size} and rows_per_shard={cfg.rows_per_shard} must be at least 1")
+    rank, world_size = place_among_ranks()
+    data = instantiate(cfg.data)
+    if not isinstance(data, EditData) or not isinstance(data.dataset, Rated):
+        raise ValueError("only datasets on disk can be precomputed: data=pix2pix_tree, table or json_list")
+    if data.precomputed is not None or data.augmentations is None or data.on_error != "fail":
+        raise ValueError("precomputing needs data.precomputed=null, a number for data.augmentations, and data.on_error=fail")
+    backbone = instantiate(cfg.model.backbone)
+    if not isinstance(backbone, FrozenEncoders):
+        raise ValueError(f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once")
+    backbone = backbone.eval().to(chosen_device(cfg.device))
+    old = {each.id: each for each in read_fingerprints(target / ROWS)} if (target / ROWS).is_file() else {}
+    prints, texts = looked_through(data.dataset, old, cfg.windows)
+    request = {
+        "format": FORMAT,
+        "rows": {"count": len(prints), "sha256": rows_digest(prints)},
+        "augmentations": data.augmentations,
+        "transform": described(data.transform),
+        "encoders": loaded_encoders(backbone, data.picture_size),
+        "windows": list(cfg.windows),
+        "dtype": dtype,
+        "rows_per_shard": cfg.rows_per_shard,
+    }
+    if rank == 0:
+        numbers = len(LATENTS) * math.prod(backbone.latent_shape(*data.picture_size)), backbone.encode_text([""]).tokens.numel()
+        each, text = (number * DTYPES[dtype].itemsize for number in numbers)
+        crops = len(prints) * data.augmentations
+        total = (crops * each + len(texts) * text) / 1e6
+        print(f"{crops} crops of {each} bytes, {len(texts)} texts of {text} bytes, {total:.1f} MB", file=sys.stderr)
+    claim(target, request, row_difference(list(old.values()), prints) if old else None)
+    if world_size == int(os.environ.get("LOCAL_WORLD_SIZE", "1")):  # else another machine's living processes would be taken for dead
+        remove_leftovers(target)
+    write_once(target / ROWS, "".join(lines_of(prints)))
+    write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
+    write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
+    write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
+    if rank == 0:
+        print(target)
+
+
+def looked_through(rows: RowSource, known: Mapping[str, Fingerprint], windows: Sequence[Windows]) -> tuple[list[Fingerprint], list[str]]:
+    """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row that can't be used."""
+    prints, said = [], []
+    for part in counted(list(parts(range(len(rows)), 1000)), len(rows), "read", "rows"):
+        for index in part:
+            row = rows.row(index)  # one at a time, as it may hold its pictures
+            prints.append(fingerprint(row, known.get(row.id)))
+            said.append((row.instruction, feedback_of(row.reward)))
+    return prints, texts_of(said, windows)
+
+
+def loaded_encoders(backbone: FrozenEncoders, picture_size: Size) -> dict[str, str | None]:
+    """What the encoders are, after they have been used: what comes from a hub is on this machine only then.
+
+    Raises:
+        ValueError: the weights can't be found.
+    """
+    backbone.encode_moments(torch.zeros(1, 3, *picture_size, device=next(backbone.parameters()).device))
+    backbone.encode_text([""])
+    encoders = dict(backbone.encoders())
+    unknown = [name for name, digest in encoders.items() if digest is None]
+    if unknown:
+        raise ValueError(f"{', '.join(unknown)} can't be told: the pipeline has no file of a known name there")
+    return encoders
+
+
+def place_among_ranks() -> tuple[int, int]:
+    """Rank and world size, from the variables of torchrun; one process where there is no torchrun."""
+    if "WORLD_SIZE" not in os.environ:
+        return 0, 1
+    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+
+
+def chosen_device(name: str) -> torch.device:
+    """A device by name; "auto" takes this process's accelerator if there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> None:
+    """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks may do this at once: all write the same.
+
+    Raises:
+        ValueError: somebody else's files, or another request; the message names what differs.
+    """
+    path = target / REQUEST
+    if not path.exists():
+        strangers = target.exists() and (not target.is_dir() or any(not found.name.startswith(f".{REQUEST}.") for found in target.iterdir()))
+        if strangers and not path.exists():  # another rank may just have been faster
+            raise ValueError(f"target={target} holds something already: give a new or an empty folder")
+        write_atomically(path, json.dumps(request, indent=2) + "\n")
+    different = differences(json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(request)))
+    if different:
+        what = [row_change] if row_change is not None else []
+        what += [each for each in different if row_change is None or not each.startswith("rows.")]
+        raise ValueError(f"target={target} holds the conditions of something else: {'; '.join(what[:3])}; give another folder, or the same command")
+
+
+def write_once(path: Path, text: str) -> None:
+    """A text file that is whole or not there; one that is there is kept."""
+    if not path.exists():
+        write_atomically(path, text)
+
+
+def parts(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Slices of this size, the last one maybe smaller."""
+    return (things[first : first + size] for first in range(0, len(things), size))
+
+
+def open_shards(kind: str, count: int, target: Path, request: Mapping[str, Any], rank: int, world_size: int) -> dict[Path, range]:
+    """Shards of this rank that are not there, and what belongs into each.
+
+    Raises:
+        ValueError: one is there and can't be read, or is of another request.
+    """
+    of_rank = list(enumerate(parts(range(count), request["rows_per_shard"])))[rank::world_size]
+    mine = {target / shard_name(kind, number): range(part[0], part[-1] + 1) for number, part in of_rank}
+    for path in mine:
+        if path.exists():
+            opened_shard(path, request_digest(request))
+    return {path: part for path, part in mine.items() if not path.exists()}
+
+
+@torch.no_grad()
+def write_latents(
+    backbone: FrozenEncoders, data: EditData, target: Path, request: Mapping[str, Any], rank: int, world_size: int, batch_size: int
+) -> None:
+    """Shards of latents. A batch never reaches over two shards, so that each comes out the same whoever writes it, and after a kill."""
+    missing = open_shards("latents", len(data.dataset), target, request, rank, world_size)
+    augmentations, dtype, device = request["augmentations"], DTYPES[request["dtype"]], next(backbone.parameters()).device
+    turns = {path: [Visit(index, turn) for index in part for turn in range(augmentations)] for path, part in missing.items()}
+    visits = {path: [list(batch) for batch in parts(each, batch_size)] for path, each in turns.items()}
+    batches = iter(
+        DataLoader(
+            Served(data.dataset, data.transform, data.seed, frozenset(), None, augmentations),  # pyright: ignore[reportArgumentType]
+            batch_sampler=[batch for each in visits.values() for batch in each],
+            collate_fn=collate,
+            num_workers=data.num_workers,
+            worker_init_fn=leave_interrupts_to_the_training,
+        )
+    )
+    for path in counted_shards(missing, "encode pictures", "rows"):
+        encoded: dict[str, list[Tensor]] = {name: [] for name in LATENTS}
+        for _ in visits[path]:
+            batch = next(batches).to(device)
+            original, edited = backbone.encode_moments(batch.original), backbone.encode_moments(batch.edited)
+            for name, latent in zip(LATENTS, (original.mean, edited.mean, edited.std), strict=True):
+                encoded[name].append(latent.to(dtype).cpu())
+        whole = {name: torch.cat(each) for name, each in encoded.items()}
+        check = torch.tensor([checksum(*entry) for entry in zip(*whole.values(), strict=True)])
+        shaped = {name: latent.unflatten(0, (-1, augmentations)) for name, latent in {**whole, "check": check}.items()}
+        write_shard(path, shaped, request)
+
+
+@torch.no_grad()
+def write_texts(
+    backbone: FrozenEncoders, texts: Sequence[str], target: Path, request: Mapping[str, Any], rank: int, world_size: int, batch_size: int
+) -> None:
+    """Shards of tokens, each text once."""
+    missing = open_shards("texts", len(texts), target, request, rank, world_size)
+    for path in counted_shards(missing, "encode texts", "texts"):
+        part = missing[path]
+        encoded = [backbone.encode_text(batch) for batch in parts(texts[part.start : part.stop], batch_size)]
+        tokens = torch.cat([each.tokens.to(DTYPES[request["dtype"]]).cpu() for each in encoded])
+        mask = torch.cat([each.mask.cpu() for each in encoded])
+        check = torch.tensor([checksum(*entry) for entry in zip(tokens, mask, strict=True)])
+        write_shard(path, {"tokens": tokens, "mask": mask, "check": check}, request)
+
+
+def counted_shards(missing: Mapping[Path, range], what: str, unit: str) -> Iterator[Path]:
+    """The shards to write, with progress shown."""
+    paths = iter(missing)
+    for _ in counted(list(missing.values()), sum(map(len, missing.values())), what, unit):
+        yield next(paths)
+
+
+def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str, Any]) -> None:
+    """A shard, whole or not there, that says which request it is of. Raises NotWrittenError."""
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={"request": request_digest(request)})
+        except SafetensorError as error:
+            raise not_written(path, error) from error
+
+
+if __name__ == "__main__":
+    launch.entry_point(main, "precompute")
