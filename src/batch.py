@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -50,6 +51,11 @@ class TextTokens:
         """The mean over each text's words, without its padding."""
         weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
         return (self.tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)
+
+    def padded(self, multiple: int) -> "TextTokens":
+        """The same texts with a number of positions that is a multiple of this, the new ones masked."""
+        more = -self.mask.shape[1] % multiple
+        return TextTokens(F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)))
 
     def last(self) -> Float[Tensor, "n d"]:
         """The token at the end of each text; what CLIP calls its pooled output."""

@@ -95,7 +95,8 @@ class Denoising(LightningModule):
         super().__init__()
         self.editor = editor
         # a function, not a module: the weights stay the editor's, under the editor's names
-        self.compiled: Callable[..., Latent] | None = torch.compile(editor.forward) if compiled else None
+        # every size is compiled by itself: sizes left open fail in torch 2.13 (a mask's stride is taken for fixed)
+        self.compiled: Callable[..., Latent] | None = torch.compile(editor.forward, dynamic=False) if compiled else None
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
         self.seed = seed

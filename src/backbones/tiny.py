@@ -20,6 +20,9 @@ from src.batch import Condition, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
+FEW_LENGTHS = 32
+"""Encoded texts have a multiple of so many positions: compiled kernels are made anew for every length."""
+
 
 class TinyBackbone(Backbone):
     """A U-Net on folded pixels.
@@ -103,7 +106,7 @@ class TinyBackbone(Backbone):
         ids, mask = ids.to(device), mask.to(device)
         tokens = self.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         rows = torch.tensor([row[text] for text in texts], device=device)
-        return TextTokens(tokens[rows], mask[rows])
+        return TextTokens(tokens[rows], mask[rows]).padded(FEW_LENGTHS)
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         inputs = torch.cat([x_t, condition.original_latent, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
