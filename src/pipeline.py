@@ -28,7 +28,7 @@ from src.conditioning.attention import Attention
 from src.conditioning.both import Both
 from src.conditioning.integration import Integration, width_of
 from src.conditioning.released import PostNormStem, Released, signal_layer
-from src.conditioning.reward_encoder import RewardEncoder, sinusoidal_encoding
+from src.conditioning.reward_encoder import RewardEncoder, laid_out, sinusoidal_encoding
 from src.diffusion.ddpm import DDPM
 from src.editor import Editor
 from src.files import not_written, replacing
@@ -164,6 +164,7 @@ BUNDLE = (
     signal_layer,
     PostNormStem,
     Released,
+    laid_out,
     sinusoidal_encoding,
     RewardEncoder,
     site_modules,
