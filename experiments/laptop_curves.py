@@ -10,7 +10,13 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 
 PERSPECTIVES = ("following", "preserving", "quality")
-CELLS = {"reward": "rewards, asked for 5/5/5", "none": "no reward", "permuted": "permuted rewards", "all_good": "only all-5 triplets", "exact": "exact edits"}
+CELLS = {
+    "reward": "rewards, asked for 5/5/5",
+    "none": "no reward",
+    "permuted": "permuted rewards",
+    "all_good": "only all-5 triplets",
+    "exact": "exact edits",
+}
 
 
 def curve(run: Path, perspective: str) -> tuple[list[int], list[float]]:
