@@ -184,10 +184,10 @@ def words_of(value: object, form: Form, scores: tuple[float, ...]) -> tuple[str,
 
 
 def expected_score(reply: Reply, form: Form) -> float | None:
-    """The mean score under the probabilities that the model gave to the digits 0 ... max_score where it wrote its score; None where it doesn't tell them.
+    """The mean score under the probabilities that the model gave to the digits 0 ... max_score where it wrote its score.
 
-    Only for a single score of one digit. The digit's place is found in the text, after the score's name, so that digits of the explanation don't count.
-    Probabilities are renormalised over the digits that are scores.
+    Only for a single score of one digit. The digit's place is found in the text, after the score's name, so that digits of the words don't count.
+    Probabilities are renormalised over the digits that are scores. None where the model doesn't tell probabilities.
     """
     if form.count != 1 or form.max_score > 9 or not reply.alternatives:
         return None

@@ -1,7 +1,7 @@
 """What a vision-language model is asked about an edit, and what it answers: Question, Form, Reply, Answer. Nothing here knows a server or a model.
 
-A rubric (rubric.py) turns a triplet into questions, a respondent (openai_chat.py, local_vlm.py) answers one at a time with a raw reply, parsing.py reads
-the reply by the question's form, and the rubric turns the answers into a Reward.
+A rubric (rubric.py) turns a triplet into questions, a respondent (openai_chat.py, local_vlm.py) answers one at a time with a raw reply, parsing.py
+reads the reply by the question's form, and the rubric turns the answers into a Reward.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """Rubrics: what is asked about a triplet, and how the answers become a Reward. The paper's: one question per perspective, two modes.
 
-In annotation mode a judge gives score and feedback (training data); in evaluation mode yes/no and score (Acc and Score of the paper's tables). The prompts
-are text files, src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {instruction} stands for the instruction.
+In annotation mode a judge gives score and feedback (training data); in evaluation mode yes/no and score (Acc and Score of the paper's tables). The
+prompts are text files, src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {instruction} stands for the instruction.
 """
 
 import hashlib
@@ -97,7 +97,7 @@ class PerspectiveRubric(Rubric):
 
     def questions(self, triplet: Triplet) -> list[Question]:
         original, edited = encoded_pair(triplet, self.max_pixels)
-        pictures = {each: (original, edited) for each in PERSPECTIVES}
+        pictures: dict[Perspective, tuple[Encoded, ...]] = {each: (original, edited) for each in PERSPECTIVES}
         if self.quality_sees == "edited":
             pictures[Perspective.QUALITY] = (edited,)
         return [
