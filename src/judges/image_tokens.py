@@ -1,7 +1,8 @@
 """What a picture counts as, in tokens, by the rule of the model's maker; an estimate before asking needs no network and costs nothing.
 
 Pure functions hold the arithmetic, small frozen classes hold a rule's numbers for the config (`image_tokens: {_target_: ...TileTokens, ...}`).
-Sources: OpenAI, "Images and vision", section "Calculating costs" (platform.openai.com/docs/guides/images-vision), with the rounding seen on real bills (community.openai.com/t/1281361 and /t/1262691); Qwen: `smart_resize` of transformers and the models' preprocessor_config.json.
+Sources: OpenAI, "Images and vision", section "Calculating costs" (platform.openai.com/docs/guides/images-vision), with the rounding seen on real
+bills (community.openai.com/t/1281361 and /t/1262691); Qwen: `smart_resize` of transformers and the models' preprocessor_config.json.
 """
 
 import math
@@ -30,8 +31,8 @@ class TileTokens:
     """OpenAI's gpt-4o, gpt-4.1, gpt-4.5, o1, o3, gpt-5: so many 512-pixel tiles, and a base for the whole.
 
     Attributes:
-        base: tokens of the picture as a whole, and all that it costs in low detail: 85 for gpt-4o and gpt-4.1, 2833 for gpt-4o-mini, 75 for o1 and o3,
-            70 for gpt-5.
+        base: tokens of the picture as a whole, and all that it costs in low detail: 85 for gpt-4o and gpt-4.1, 2833 for gpt-4o-mini, 75 for o1 and
+            o3, 70 for gpt-5.
         per_tile: 170, 5667, 150 and 140.
     """
 

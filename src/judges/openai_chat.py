@@ -310,7 +310,7 @@ def data_uri(picture: Encoded) -> str:
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, None if it doesn't say: OpenAI's retry-after-ms, or Retry-After in seconds or as a date (RFC 9110, 10.2.3)."""
+    """Seconds that a server asks to wait, None if it doesn't say: OpenAI's retry-after-ms, or Retry-After in seconds or as a date (RFC 9110)."""
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
             seconds = float(headers.get(name, "")) * scale

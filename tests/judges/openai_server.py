@@ -7,8 +7,8 @@ It prints its port and serves until it is ended:
 
 The answer depends on the content of the question alone (and on the seed asked for, if the temperature is above 0); a fault depends on the content,
 the number of the attempt at it and --seed. So a run can be repeated. With `--truth`, JSON lines
-{"edited": picture_key(edited), "following": {"score", "feedback", "success"}, "preserving": ..., "quality": ...}, pictures that are found there get the
-scores given there, rounded.
+{"edited": picture_key(edited), "following": {"score", "feedback", "success"}, "preserving": ..., "quality": ...}, pictures that are found there get
+the scores given there, rounded.
 The model "fault:KIND" always answers with that fault; kinds are the keys of FAULTS and ONLY_BY_NAME.
 """
 
