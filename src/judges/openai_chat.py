@@ -234,7 +234,9 @@ class OpenAIChat:
             raise Unanswered(f"{self.base_url} answered without a choice in it: {beginning(text)}", "transient") from None
         if message.get("refusal"):
             words, finish = str(message["refusal"]), "refusal"
-        return Reply(words or "", finish, *counted, seconds, alternatives, text)
+        # half a character, which some servers cut an emoji into, can't be stored
+        words = (words or "").encode(errors="replace").decode()
+        return Reply(words, finish, *counted, seconds, alternatives, text)
 
     def _unanswered(self, status: int, body: object, headers: Mapping[str, str]) -> Unanswered:
         """What an error status means for the next attempt, in a sentence."""
