@@ -24,6 +24,7 @@ KEY = {"OPENAI_API_KEY": "test-key"}
 
 
 def command(server: Running, output: Path, *more: str) -> list[str]:
+    """The command that asks this server."""
     address = f"judge.respondent.base_url={server.base_url}"
     return [sys.executable, "-m", "src.annotate", "judge=gpt4o", address, f"output={output}", "annotator=unrated", *more]
 
@@ -66,10 +67,12 @@ def rate(server: Running, folder: Path, concurrency: int, rows: int) -> float:
 
 
 def main() -> None:
+    """Measure, print and write."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--rows", type=int, default=20_000)
     arguments = parser.parse_args()
-    found: dict[str, object] = {"machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}", "python": platform.python_version()}
+    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
+    found: dict[str, object] = {"machine": machine, "python": platform.python_version()}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with running_server(folder / "slow.jsonl", "--latency=0.2") as server:

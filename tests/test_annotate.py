@@ -5,18 +5,19 @@ import re
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import datasets
 import pytest
-from tests.data.written import write_list
-from tests.judges.openai_server import Running, running_server
-from tests.killing import Command, finished
 
 from src.data.rewards import from_reward_edit, from_reward_file
 from src.judges.ledger import Ledger
 from src.records import Reward
 from src.reward_file import each_reward, read_rewards
+from tests.data.written import write_list
+from tests.judges.openai_server import Running, running_server
+from tests.killing import Command, finished
 
 KEY = "test-key"
 CALLS = 3  # per row
@@ -310,6 +311,6 @@ def test_retry_after_is_honoured(rows: Path, tmp_path: Path) -> None:
     by_key: dict[str, list[dict]] = {}
     for request in requests:
         by_key.setdefault(request["key"], []).append(request)
-    waits = [later["time"] - sooner["time"] for each in by_key.values() for sooner, later in zip(each, each[1:], strict=False)]
+    waits = [later["time"] - sooner["time"] for each in by_key.values() for sooner, later in pairwise(each)]
     assert waits
     assert min(waits) >= 0.4

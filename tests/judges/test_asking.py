@@ -196,8 +196,7 @@ def test_the_budget_is_never_passed_and_what_was_paid_for_is_handed_out(tmp_path
     asking = judge(Scripted(lambda question, _: GOOD, seconds=0.001), tmp_path / "ledger.sqlite", limits, price=price)
     judgements = []
     with pytest.raises(OverBudgetError, match=r"the budget of \$0\.05 would be passed"):
-        for judgement in asking.judgements(iter([triplet(number) for number in range(40)])):
-            judgements.append(judgement)
+        judgements.extend(asking.judgements(iter([triplet(number) for number in range(40)])))
     assert asking.ledger.total().calls == 25
     assert asking.ledger.total().dollars <= 0.0501
     assert 7 <= len(judgements) <= 8

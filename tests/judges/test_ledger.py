@@ -100,10 +100,9 @@ def test_an_export_holds_every_attempt(tmp_path: Path, suffix: str) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     target = tmp_path / f"replies.{suffix}"
     assert ledger.export(target) == 7
-    if suffix == "jsonl":
-        rows = [json.loads(line) for line in target.read_text().splitlines()]
-    else:
-        rows = pyarrow.parquet.read_table(target).to_pylist()
+    readers = {"jsonl": lambda: [json.loads(line) for line in target.read_text().splitlines()]}
+    readers["parquet"] = lambda: pyarrow.parquet.read_table(target).to_pylist()
+    rows = readers[suffix]()
     assert [row["text"] for row in rows] == [f"one {number}" for number in range(7)]
     assert rows == list(ledger.attempts())
 
