@@ -149,22 +149,23 @@ def test_faults_leave_every_row_scored_or_failed_and_no_score_is_made_up(rows: P
     assert sum(record["outcomes"].values()) == len(requests)
 
 
-def test_killed_three_times_the_same_rows_come_out(server: Running, tmp_path: Path) -> None:
-    many = write_list(tmp_path / "rows", 120)
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, tmp_path: Path) -> None:
+    many = write_list(tmp_path / "rows", count)
     concurrency, output, log = 6, tmp_path / "annotations", tmp_path / "log"
     before = len(server.requests())
-    for count in (40, 130, 250):
+    for share in (0.15, 0.4, 0.7):
+        calls = before + int(share * CALLS * count)
         command = Command("src.annotate", *asking(server, many, output, f"judge.limits.concurrency={concurrency}"), log=log)
-        assert command.killed_when(lambda count=count: len(server.requests()) >= before + count)
+        assert command.killed_when(lambda calls=calls: server.log.read_bytes().count(b"\n") >= calls)
     rewards = by_id(annotated(server, many, output, f"judge.limits.concurrency={concurrency}"))
-    assert len(rewards) == 120
+    assert len(rewards) == count
     assert not any(reward.failed for reward in rewards.values())
     keys = Counter(request["key"] for request in calls_of(server, before))
-    assert len(keys) == 120 * CALLS
+    assert len(keys) == count * CALLS
     assert keys.total() - len(keys) <= 3 * concurrency
-    assert "120 rewards derived" in verified(server, output)
-    untouched = by_id(annotated(server, many, tmp_path / "untouched"))
-    assert untouched == rewards
+    assert f"{count} rewards derived" in verified(server, output)
+    assert by_id(annotated(server, many, tmp_path / "untouched")) == rewards
 
 
 def test_the_budget_stops_the_run_and_a_larger_one_goes_on(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
