@@ -179,7 +179,7 @@ def text_in(given: Fields, name: str, default: str | None = None) -> str:
     return value
 
 
-def number_in(given: Fields, name: str, default: float) -> float:
+def number_in(given: Fields, name: str, default: float | int) -> float:
     """A number of a row, written as one or as a text."""
     value = given.get(name, default)
     try:
