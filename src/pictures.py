@@ -212,6 +212,11 @@ def opened_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image
         raise ValueError(f"{where} is not a readable picture ({reason}); replace it or leave it out") from error
 
 
+def resize_short_side(image: Image, short_side: int) -> NewImage:
+    """A picture in memory with its shorter side at `short_side` pixels. Raises ValueError as `by_short_side`."""
+    return np.array(_framed(PIL.Image.fromarray(image), by_short_side(*image.shape[:2], short_side)))
+
+
 def centre_crop(image: Image, height: int, width: int) -> NewImage:
     """The middle of the picture.
 

@@ -9,7 +9,19 @@ import PIL.Image
 import PIL.ImageOps
 import pytest
 
-from src.pictures import by_long_side_64, by_short_side, centre_crop, contact_sheet, decode_image, fit, load_image, save_png, size_of, text_of
+from src.pictures import (
+    by_long_side_64,
+    by_short_side,
+    centre_crop,
+    contact_sheet,
+    decode_image,
+    fit,
+    load_image,
+    resize_short_side,
+    save_png,
+    size_of,
+    text_of,
+)
 
 
 def picture(height: int = 32, width: int = 32, value: int = 7) -> np.ndarray:
@@ -53,7 +65,7 @@ def test_broken_and_missing_pictures_are_named(tmp_path: Path) -> None:
 
 
 def test_resize_keeps_the_aspect_ratio_and_crop_the_middle() -> None:
-    assert by_short_side(100, 150, 32).size == (32, 48)
+    assert resize_short_side(picture(100, 150), 32).shape == (*by_short_side(100, 150, 32).size, 3) == (32, 48, 3)
     assert by_short_side(150, 100, 32).size == (48, 32)
     assert by_short_side(1, 300, 2).size == (2, 600)
     ramp = np.repeat(np.arange(9, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(4, axis=0)
