@@ -214,7 +214,8 @@ def opened_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image
 
 def resize_short_side(image: Image, short_side: int) -> NewImage:
     """A picture in memory with its shorter side at `short_side` pixels. Raises ValueError as `by_short_side`."""
-    return np.array(_framed(PIL.Image.fromarray(image), by_short_side(*image.shape[:2], short_side)))
+    height, width = image.shape[:2]
+    return np.array(_framed(PIL.Image.fromarray(image), by_short_side(height, width, short_side)))
 
 
 def centre_crop(image: Image, height: int, width: int) -> NewImage:
