@@ -1,6 +1,7 @@
 """A full disk leaves what was there before and ends in one clear line. The room is limited by RLIMIT_FSIZE, which needs no privilege."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from test_resume import TRAINING
 
 from src import checkpoint
-from src.files import NotWrittenError, discard, remove_leftovers, replacing, write_atomically
+from src.files import NotWrittenError, append_lines, discard, remove_leftovers, replacing, write_atomically
 
 
 def refused(log: Path, module: str, *arguments: str, room: int) -> str:
@@ -80,6 +81,15 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match=r"file/b.txt could not be written \(File exists\)"):
         write_atomically(tmp_path / "file" / "b.txt", "new")
+
+
+def test_lines_are_appended_by_several_threads_at_once(tmp_path: Path) -> None:
+    lines = [f"{number} {'x' * 5000}\n" for number in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda line: append_lines(tmp_path / "below/a.txt", line), lines))
+    assert sorted((tmp_path / "below/a.txt").read_text().splitlines(keepends=True)) == sorted(lines)
+    with pytest.raises(NotWrittenError, match=r"a.txt/b could not be written"):
+        append_lines(tmp_path / "below/a.txt/b", "x\n")
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
