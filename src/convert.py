@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -68,7 +69,7 @@ def to_release(source: Path, target: Path) -> int:
                 (partial / ours).unlink()
             (partial / ADAPTER).rmdir()
             save_file(tensors, partial / UNET_WEIGHTS, metadata={"format": "pt"})
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(target, error) from error
     return len(tensors)
 
