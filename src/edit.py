@@ -48,7 +48,7 @@ def main(cfg: DictConfig) -> None:
     photographs = prepared(sources, Path(cfg.output), resize)
     device = device_of(cfg.device)
 
-    editor = checkpoint.load_editor(path, cfg.weights).to(device)
+    editor = instantiate(cfg.execution).prepare(checkpoint.load_editor(path, cfg.weights).to(device))
     metadata = {"instruction": cfg.instruction, "seed": str(cfg.seed), "checkpoint": checkpoint.content_hash(path), "weights": cfg.weights}
     metadata |= {"target_scores": "/".join(f"{score:g}" for score in target.scores), "target_feedback": "; ".join(target.feedback)}
     for photograph in photographs:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from src.batch import EncodedBatch, Moments, TextTokens
@@ -29,6 +30,7 @@ from src.data.dataset import stacked_rewards
 from src.data.order import Visit
 from src.data.rows import Row, RowSource
 from src.data.transforms import Transform
+from src.files import not_written, replacing
 from src.records import PERSPECTIVES, Case, Feedback, Reward, Triplet, three
 
 REQUEST, ROWS, TEXTS = "request.json", "rows.jsonl", "texts.json"
@@ -164,6 +166,15 @@ def checksum(*parts: Tensor) -> int:
     for part in parts:
         value = zlib.crc32(part.contiguous().numpy().data, value)
     return value
+
+
+def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str, Any]) -> None:
+    """A shard, whole or not there, that says which request it is of. Raises NotWrittenError."""
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={"request": request_digest(request)})
+        except SafetensorError as error:
+            raise not_written(path, error) from error
 
 
 class EncodedRow(NamedTuple):
