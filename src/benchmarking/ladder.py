@@ -95,6 +95,7 @@ def apart(work: Work, name: str, settings: Mapping[str, Any], log: Path, minutes
     theirs.close()
     try:
         if not ours.poll(60 * minutes):
+            process.kill()
             raise FailedError(f"no result after {minutes:g} minutes (minutes_per_rung)")
         good, result = ours.recv()
     except EOFError:

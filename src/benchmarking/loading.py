@@ -38,6 +38,8 @@ class Reader:
 def measure_loading(reader: Reader, samples: int, seconds: float) -> Measurement:
     """Read everything once to warm the page cache, then on and on for a while; the best of three thirds counts, as other processes only slow it down.
 
+    The time is that of the processor: what others do on the same core in between is not counted.
+
     Args:
         reader: takes batches.
         samples: how many there are, and so how many are read between two looks at the clock.
@@ -46,9 +48,9 @@ def measure_loading(reader: Reader, samples: int, seconds: float) -> Measurement
     reader.read(samples)
     rates = []
     for _ in range(3):
-        start, read = time.perf_counter(), 0
-        while time.perf_counter() - start < seconds / 3:
+        start, read = time.process_time(), 0
+        while time.process_time() - start < seconds / 3:
             reader.read(samples)
             read += -(-samples // reader.data.batch_size) * reader.data.batch_size
-        rates.append(read / (time.perf_counter() - start))
+        rates.append(read / (time.process_time() - start))
     return Measurement(max(rates), reader.data.batch_size, {"load": 1.0 / max(rates)})
