@@ -5,7 +5,7 @@ python -m src.edit ... execution=fast
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Literal, final
+from typing import final
 
 import torch
 from torch import nn
@@ -23,8 +23,8 @@ class Execution:
     """What changes the speed of an edit, and in short number formats its last digits.
 
     Attributes:
-        dtype: of the weights and of what the network computes. bfloat16 halves the memory; it is faster on GPUs and on CPUs that multiply it in
-            hardware, and several times slower on others.
+        dtype: float32 or bfloat16, of the weights and of what the network computes. bfloat16 halves the memory; it is faster on GPUs and on CPUs
+            that multiply it in hardware, and several times slower on others.
         channels_last: the memory order in which convolutions are fastest.
         compiled: torch.compile; a minute or more for the first picture of each size, so it is worth it for many pictures of one size.
 
@@ -32,7 +32,7 @@ class Execution:
         ValueError: an unknown dtype.
     """
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: str = "float32"
     channels_last: bool = False
     compiled: bool = False
 
