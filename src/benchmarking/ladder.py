@@ -4,10 +4,12 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, final
 
@@ -121,6 +123,7 @@ def _ending(code: int | None) -> str:
 def _report(pipe: Any, work: Work, name: str, settings: Mapping[str, Any], log: str) -> None:
     """The life of a rung's process."""
     multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
+    threading.Thread(target=_end_with_the_command, daemon=True).start()
     with Path(log).open("wb") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
@@ -132,6 +135,14 @@ def _report(pipe: Any, work: Work, name: str, settings: Mapping[str, Any], log: 
         pipe.send((False, message if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: {message}"))
     pipe.close()
     sys.stdout.flush()
+
+
+def _end_with_the_command() -> None:
+    """A rung must not go on, with gigabytes of memory, for a command that was killed."""
+    command = multiprocessing.parent_process()
+    assert command is not None
+    wait([command.sentinel])
+    os._exit(1)
 
 
 @final
