@@ -18,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -49,7 +50,23 @@ def cpu_precision() -> str:
     return "bf16-mixed" if features & {"amx_bf16", "avx512_bf16"} else "32-true"
 
 
-OmegaConf.register_new_resolver("cpu_precision", cpu_precision, replace=True)
+def accelerator() -> str:
+    """Lightning's name of the fastest device here, "gpu" or "cpu". Available to configs as `${accelerator:}`."""
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def fast_precision(device: str | None = None) -> str:
+    """The Lightning precision that a device is fastest in, that of `accelerator` unless named. Available to configs as `${fast_precision:}`."""
+    return "bf16-mixed" if (device or accelerator()) == "gpu" else cpu_precision()
+
+
+def fast_dtype(device: str | None = None) -> str:
+    """The number format of that precision. Available to configs as `${fast_dtype:}`."""
+    return "bfloat16" if fast_precision(device) == "bf16-mixed" else "float32"
+
+
+for resolver in (cpu_precision, accelerator, fast_precision, fast_dtype):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def entry_point(task: Task, config_name: str) -> None:
