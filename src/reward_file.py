@@ -58,21 +58,27 @@ def read_rewards(path: Path) -> list[Reward]:
     Raises:
         ValueError: a line that is not a reward, with file and line number.
     """
+    return [reward for reward, _ in read_rewards_and_usages(path)]
+
+
+def read_rewards_and_usages(path: Path) -> list[tuple[Reward, Usage]]:
+    """The same, each with what it cost. Raises as `read_rewards`."""
     if not path.exists():
         return []
-    last: dict[tuple[str, str, str], Reward] = {}
+    last: dict[tuple[str, str, str], tuple[Reward, Usage]] = {}
     for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
         if not line.endswith(b"\n"):
             break
         if not line.strip():
             continue
         try:
-            reward = parse_reward(line.decode())
+            text = line.decode()
+            reward, usage = parse_reward(text), parse_usage(text)
         except ValueError as error:
             raise ValueError(f"{path}:{number}: not a reward ({error}); correct or delete this line") from error
         name = (reward.id, reward.judge, reward.key)
         last.pop(name, None)
-        last[name] = reward
+        last[name] = reward, usage
     return list(last.values())
 
 
@@ -106,6 +112,16 @@ def parse_reward(line: str) -> Reward:
         raise ValueError("not a JSON object")
     id, judge, key = (_field(row, name, str) for name in ("id", "judge", "key"))
     return Reward(id, judge, key, *(_verdict(_field(row, perspective.value, dict)) for perspective in PERSPECTIVES))
+
+
+def parse_usage(line: str) -> Usage:
+    """What the reward in one line of JSON cost; nothing where the line does not say.
+
+    Raises:
+        ValueError: not JSON, or a usage that is no object.
+    """
+    row = json.loads(line)
+    return _field(row, "usage", dict) if "usage" in row else {}
 
 
 def _verdict(row: dict[str, object]) -> Verdict:

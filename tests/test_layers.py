@@ -13,6 +13,7 @@ LAYERS = [
     {"checkpoint"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
+    {"inspection"},
     {"callbacks"},
     {"launch"},
 ]
