@@ -3,14 +3,14 @@
     python -m src.inspect_rewards                                                      # what the annotator of the synthetic world says
     python -m src.inspect_rewards data=table data.dataset.table.path=PATH              # a dataset with reward columns
     python -m src.inspect_rewards data=json_list data.dataset.file=rows.json rewards_file=rewards.jsonl leakage=[DIR] fail_on=[leak,duplicate]
-    python -m src.inspect_rewards rewards_file=rewards.jsonl judge=gpt4o               # rewards alone, without pictures
+    python -m src.inspect_rewards rewards_file=rewards.jsonl judge_name=gpt4o          # rewards alone, without pictures
 
 The folder `target` then holds index.html (self-contained; open it in a browser), histograms.png and word_clouds.png (the paper's Figures 3 and 4),
 correlations.png, examples_<perspective>.png, summary.json and findings.jsonl. logger=wandb sends figures, numbers and a table there, too.
 
-In the synthetic world the truth is known, and a table says how far the annotator can be believed: an editor asked for 5/5/5, or for "None" three times,
-learns from the triplets annotated so, and the share of clean ones among them says what each signal can teach, and so in which order Table 4 of the
-paper (score, text, both) should come out.
+In the synthetic world the truth is known, and a table says how far the annotator can be believed: an editor asked for 5/5/5, or for "None" three
+times, learns from the triplets annotated so, and the share of clean ones among them says what each signal can teach, and so in which order Table 4
+of the paper (score, text, both) should come out.
 """
 
 import json
@@ -27,7 +27,7 @@ from rich.table import Table
 
 from src import launch
 from src.data.dataset import RewardedTriplets
-from src.data.lint import KINDS, Entry, Finding, Known, lint
+from src.data.lint import KINDS, Entry, Finding, Known, lint, verdicts_of
 from src.data.rewards import Rated
 from src.data.stream import StreamedEditData
 from src.data.synthetic import SyntheticTriplets
@@ -83,7 +83,7 @@ def main(cfg: DictConfig) -> None:
         ValueError: nothing to inspect, rewards of other triplets, several judges and none chosen, or findings of a kind in `cfg.fail_on`.
     """
     check_request(cfg)
-    rewards = EMPTY if cfg.rewards_file is None else read_reward_file(cfg.rewards_file, cfg.judge)
+    rewards = EMPTY if cfg.rewards_file is None else read_reward_file(cfg.rewards_file, cfg.judge_name)
     source, measured, name = source_of(cfg, rewards)
     if cfg.data is not None:
         check_ids(source, rewards)
@@ -123,8 +123,8 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError(f"fail_on names no kind of finding {unknown[0]!r}: fault, hint, {', '.join(KINDS)}")
     if cfg.leakage and not cfg.look:
         raise ValueError("leakage= compares pictures, which look=false leaves unseen: leave out one of the two")
-    if cfg.judge is not None and cfg.rewards_file is None:
-        raise ValueError(f"judge={cfg.judge} chooses among the judges of rewards_file=FILE, which is not given")
+    if cfg.judge_name is not None and cfg.rewards_file is None:
+        raise ValueError(f"judge_name={cfg.judge_name} chooses among the judges of rewards_file=FILE, which is not given")
     if cfg.font is not None:
         letters_of(Path(cfg.font))
 
@@ -164,7 +164,7 @@ def first_ones(source: Source, count: int | None) -> Source:
     return source if count is None else FirstOnes(source, count)
 
 
-def place_of(data: DictConfig) -> str:
+def place_of(data: Any) -> str:
     """Where a dataset on disk lies, as its config says."""
     dataset = data.dataset
     named = [dataset.get("file"), dataset.get("folder"), OmegaConf.select(dataset, "table.path")]
@@ -175,10 +175,10 @@ def known_pictures(cfg: DictConfig) -> list[Known]:
     """The pictures of everything that `cfg.leakage` names. Raises FileNotFoundError or ValueError as known.py does."""
     found: list[Known] = []
     for each in cfg.leakage:
-        yaml = launch.CONF / "benchmark" / f"{each}.yaml"
-        if yaml.is_file():
-            benchmark = OmegaConf.merge({"world": cfg.world}, {"benchmark": OmegaConf.load(yaml)})
-            found += known_cases(instantiate(benchmark.benchmark))
+        if (launch.CONF / "benchmark" / f"{each}.yaml").is_file():
+            evaluation = launch.composed("evaluate", f"benchmark={each}")
+            evaluation.world = cfg.world
+            found += known_cases(instantiate(evaluation.benchmark))
         else:
             files = picture_files(Path(each))
             portions = counted(known_files(files, Path(each)), len(files), f"reading {each}", "pictures")
@@ -205,8 +205,7 @@ def write_folder(
     about = by_entry(findings)
     cards = [card_of(entry, pictures[entry.row], about.get(entry.row, ())) for entry in shown]
     font = None if cfg.font is None else Path(cfg.font)
-    texts = [[entry.reward.verdicts[index].feedback for entry in entries if usable(entry, index)] for index in range(len(PERSPECTIVES))]
-    words = [words_of(each, font) for each in texts]
+    words = [words_of(texts_of(entries, index), font) for index in range(len(PERSPECTIVES))]
     draw_histograms(summary, target / "histograms.png")
     clouds = draw_clouds(words, target / "word_clouds.png", font)
     draw_correlations(summary, target / "correlations.png")
@@ -214,16 +213,18 @@ def write_folder(
         drawn = target / f"examples_{perspective}.png"
         if not draw_examples(shown, index, pictures.__getitem__, drawn):
             drawn.unlink(missing_ok=True)  # an earlier inspection's
-    write_atomically(target / "findings.jsonl", "".join(json.dumps({**asdict(each), "level": each.level}, ensure_ascii=False) + "\n" for each in findings))
+    write_atomically(
+        target / "findings.jsonl", "".join(json.dumps({**asdict(each), "level": each.level}, ensure_ascii=False) + "\n" for each in findings)
+    )
     content = asdict(summary) | ({"beliefs": {name: dict(zip(TITLES, cells, strict=True)) for name, cells in beliefs}} if beliefs else {})
     write_atomically(target / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_page(target / "index.html", summary, cards, findings, words, clouds, beliefs)
     return cards
 
 
-def usable(entry: Entry, index: int) -> bool:
-    """Whether a triplet has a verdict in this perspective."""
-    return entry.reward is not None and entry.reward.verdicts[index].status != "failed"
+def texts_of(entries: Sequence[Entry], index: int) -> list[str]:
+    """The feedback of one perspective; what a failed verdict says is no feedback."""
+    return [verdict.feedback for _, verdict in verdicts_of(entries, index) if verdict.status != "failed"]
 
 
 def pictures_of(source: Source, entry: Entry) -> tuple[Image, Image] | None:

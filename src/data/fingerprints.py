@@ -1,7 +1,7 @@
 """What is kept of a picture so that it can be recognised in another size or file: a digest, a perceptual hash and a 16 x 16 thumbnail, 800 bytes.
 
-The hash (ImageHash's phash, 64 bits of the grey picture's lowest frequencies) finds candidates among millions; the thumbnail, in colour, decides. Both
-survive resizing, also to another aspect ratio, and JPEG; neither survives a crop or a mirror, so cropped copies are not found.
+The hash (ImageHash's phash, 64 bits of the grey picture's lowest frequencies) finds candidates among millions; the thumbnail, in colour, decides.
+Both survive resizing, also to another aspect ratio, and JPEG; neither survives a crop or a mirror, so cropped copies are not found.
 """
 
 import hashlib
@@ -13,6 +13,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8, UInt64
 
+from src.pictures import NewImage
 from src.records import Image
 
 SIDE = 16
@@ -27,7 +28,11 @@ ROWS_AT_ONCE = 256
 MOST_CANDIDATES = 50
 """Of one picture, before it is taken for one without a likeness (a plain grey one has the hash of every plain one)."""
 
+COLOUR_GRID = 8
+BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
+
 Thumbnail = UInt8[np.ndarray, "16 16 3"]
+Blocks = UInt8[np.ndarray, "side side 3"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,20 +61,25 @@ def fingerprint(image: Image) -> Fingerprint:
     return Fingerprint(digest, int.from_bytes(bits.tobytes(), "big"), np.asarray(small.resize((SIDE, SIDE), PIL.Image.Resampling.BOX)))
 
 
-def unlikeness(first: Thumbnail, second: Thumbnail) -> float:
-    """The largest difference between two thumbnails in any block and colour, 0..255: a small object of another colour counts in full."""
-    return float(np.abs(first.astype(np.int16) - second.astype(np.int16)).max())
+def unlikeness(first: Blocks, second: Blocks) -> float:
+    """The largest difference between two pictures, given as block means, 0..255: of brightness in any block, of a colour in any of 8 x 8.
+
+    JPEG keeps brightness at every pixel but colour only roughly, hence the two grids. A small object that changes counts in full.
+    """
+    change = first.astype(np.float32) - second.astype(np.float32)
+    side = change.shape[0] // COLOUR_GRID
+    coarse = change.reshape(COLOUR_GRID, side, COLOUR_GRID, side, 3).mean(axis=(1, 3))
+    return float(max(np.abs(change @ BRIGHTNESS).max(), np.abs(coarse).max()))
 
 
-def largest_change(original: Image, edited: Image) -> float:
-    """The largest difference between the block means of two pictures on a grid of 32 x 32, 0..255; pictures of two sizes are compared all the same.
+def largest_change(original: Image, edited: NewImage) -> float:
+    """How far two pictures are apart on a grid of 32 x 32, see `unlikeness`; those of two sizes are compared all the same.
 
     Blocks average out the noise of JPEG and of an autoencoder, a change as small as a button fills one.
     """
     if original.shape == edited.shape and np.array_equal(original, edited):
         return 0.0
-    first, second = (blocks(image).astype(np.int16) for image in (original, edited))
-    return float(np.abs(first - second).max())
+    return unlikeness(blocks(original), blocks(edited))
 
 
 def blocks(image: Image) -> UInt8[np.ndarray, "32 32 3"]:

@@ -20,6 +20,7 @@ import numpy as np
 
 from src.data.fingerprints import Fingerprint, candidates, fingerprint, hashes, largest_change, unlikeness
 from src.data.stances import Stance, stance
+from src.pictures import NewImage
 from src.records import MAX_SCORE, PERSPECTIVES, Image, Perspective, Reward, Verdict
 
 Level = Literal["fault", "hint"]
@@ -67,10 +68,10 @@ class Limits:
     Attributes:
         silent_below: "None", praise or success contradicts a score below this.
         high: a following score from here on is high.
-        unseen: pictures whose 32 x 32 blocks differ by no more than this, 0..255, look the same.
+        unseen: pictures that differ by no more than this, 0..255, on a grid of 32 x 32 look the same (fingerprints.py).
         far_apart: points between two scores of one triplet and perspective.
         near_bits: of 64 in a perceptual hash, up to which two pictures may be the same.
-        near_blocks: difference of their 16 x 16 thumbnails, 0..255, up to which they are.
+        near_blocks: the same for their 16 x 16 thumbnails, up to which they are.
         failed: share of failed verdicts.
         constant: share of the most frequent score, or of rows with three equal scores.
         repeated: share of the most frequent text, "None" aside.
@@ -79,10 +80,10 @@ class Limits:
 
     silent_below: float = 2.0
     high: float = 3.0
-    unseen: float = 6.0
+    unseen: float = 8.0
     far_apart: float = 3.0
     near_bits: int = 8
-    near_blocks: float = 24.0
+    near_blocks: float = 16.0
     failed: float = 0.05
     constant: float = 0.98
     repeated: float = 0.5
@@ -168,7 +169,7 @@ class Known:
     print: Fingerprint
 
 
-def look_at_pair(original: Image, edited: Image) -> Look:
+def look_at_pair(original: Image, edited: NewImage) -> Look:
     """What is kept of a triplet's pictures."""
     return Look(fingerprint(original), fingerprint(edited), largest_change(original, edited))
 
@@ -230,7 +231,7 @@ def unedited(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         score = entry.reward.following.score
         if score is not None and score >= limits.high:
             same = entry.look.original.digest == entry.look.edited.digest
-            seen = "the edited picture is the original" if same else f"no block differs by more than {entry.look.change:.0f} of 255"
+            seen = "the edited picture is the original" if same else f"no part differs by more than {entry.look.change:.0f} of 255"
             found.append(Finding("unedited", entry.row, entry.id, Perspective.FOLLOWING.value, f"following {score:g}, but {seen}"))
     return found
 
@@ -242,8 +243,9 @@ def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     for entry, look in looked_at(entries):
         before = first.setdefault((look.original.digest, look.edited.digest), entry)
         if before is not entry:
-            same = "the same instruction" if same_words(before.instruction, entry.instruction) else f"the instruction {shortened(before.instruction)!r}"
-            found.append(Finding("duplicate", entry.row, entry.id, None, f"both pictures are those of row {before.row}, with {same}", before.id))
+            same = same_words(before.instruction, entry.instruction)
+            words = "the same instruction" if same else f"the instruction {shortened(before.instruction)!r}"
+            found.append(Finding("duplicate", entry.row, entry.id, None, f"both pictures are those of row {before.row}, with {words}", before.id))
     different = [(entry, look) for (entry, look) in looked_at(first.values())]
     prints = hashes([look.original for _, look in different]), hashes([look.edited for _, look in different])
     listed: set[int] = set()
@@ -252,7 +254,7 @@ def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         apart = max(unlikeness(look.original.thumbnail, like.original.thumbnail), unlikeness(look.edited.thumbnail, like.edited.thumbnail))
         if later not in listed and apart <= limits.near_blocks:
             listed.add(later)
-            what = f"both pictures look like those of row {before.row}: no block of 16 x 16 differs by more than {apart:.0f} of 255"
+            what = f"both pictures look like those of row {before.row}: no part differs by more than {apart:.0f} of 255"
             found.append(Finding("near_duplicate", entry.row, entry.id, None, what, before.id))
     return found
 
@@ -273,7 +275,8 @@ def disagreements(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
             scored = [(score, name, rival.id) for rival, name in rivals if (score := rival.verdicts[index].score) is not None]
             if own is None or not scored:
                 continue
-            score, name, other = max(scored, key=lambda each: abs(each[0] - own))
+            apart = [abs(score - own) for score, _, _ in scored]
+            score, name, other = scored[apart.index(max(apart))]
             if abs(score - own) >= limits.far_apart:
                 found.append(Finding("judged_twice", entry.row, entry.id, perspective.value, f"scored {own:g}, and {score:g} {name}", other))
     return found
@@ -356,19 +359,21 @@ TOPICS: Mapping[Perspective, re.Pattern[str]] = {
 
 def swaps(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     """Perspectives whose texts talk of each other's subject. Only a swap of most rows shows."""
-    texts = [[verdict.feedback.lower() for _, verdict in verdicts_of(entries, index) if stance(verdict.feedback) is Stance.FAILURE] for index in range(3)]
+    texts = [
+        [verdict.feedback.lower() for _, verdict in verdicts_of(entries, index) if stance(verdict.feedback) is Stance.FAILURE] for index in range(3)
+    ]
     if min(map(len, texts)) < limits.fewest:
         return []
     share = {
-        (said, topic): float(np.mean([TOPICS[topic].search(text) is not None for text in texts[index]]))
-        for index, said in enumerate(PERSPECTIVES)
+        (speaking, topic): float(np.mean([TOPICS[topic].search(text) is not None for text in texts[index]]))
+        for index, speaking in enumerate(PERSPECTIVES)
         for topic in PERSPECTIVES
     }
     found = []
-    for said, about in permutations(PERSPECTIVES, 2):
-        if share[said, about] > share[said, said] + 0.2 and share[about, about] + 0.2 < share[said, about]:
-            what = f"{share[said, about]:.0%} of its texts speak of {about}, {share[said, said]:.0%} of {said}"
-            found.append(Finding("swapped", None, None, said.value, what, about.value))
+    for speaking, about in permutations(PERSPECTIVES, 2):
+        if share[speaking, about] > max(share[speaking, speaking], share[about, about]) + 0.2:
+            what = f"{share[speaking, about]:.0%} of its texts speak of {about}, {share[speaking, speaking]:.0%} of {speaking}"
+            found.append(Finding("swapped", None, None, speaking.value, what, about.value))
     return found
 
 

@@ -25,11 +25,14 @@ NOTHING = re.compile(
 )
 """A whole text that says so, in small letters, without quotes and stops at its ends."""
 
-ABSENT = re.compile(
-    r"\b(no|without|free (of|from)|not any|nothing|none of the)( (any|visible|noticeable|obvious|apparent|other|unintended|significant|major|real|"
-    r"signs? of|trace of|or|and|else))* (artifacts?|artefacts?|distortions?|issues?|problems?|flaws?|changes?|changed|errors?|failures?|defects?|"
-    r"noise|blur|blurring|mistakes?|alterations?|differences?|failed|wrong|(is|was|has been) (lost|changed|altered|wrong|missing))"
+FAULTS = (
+    r"(artifacts?|artefacts?|distortions?|issues?|problems?|flaws?|changes?|errors?|failures?|defects?|noise|blur|blurring|mistakes?|"
+    r"alterations?|differences?|failed|wrong|(is|was|has been) (lost|wrong|missing))"
 )
+OF_ANY_KIND = (
+    r"( (any|visible|noticeable|obvious|apparent|other|unintended|unwanted|significant|major|real|signs? of|traces? of|or|and|else|of|the)|,)*"
+)
+ABSENT = re.compile(rf"\b(no|without|free (of|from)|not any|nothing|none){OF_ANY_KIND} {FAULTS}({OF_ANY_KIND} {FAULTS})*\b")
 """The absence of a failure, which is praise in words that name one."""
 
 PRAISES = re.compile(

@@ -9,13 +9,14 @@ from pathlib import Path
 
 import matplotlib
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.ft2font import FT2Font
 from wordcloud import STOPWORDS, WordCloud
 
 from src.data.stances import Stance, stance
 from src.records import Image
 
-WORD = re.compile(r"[^\W\d_][\w'’-]*")
+WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
 SIZE = 720, 400
 """Width and height in pixels."""
 
@@ -67,7 +68,7 @@ def cloud(counts: Mapping[str, int], colour: str, font: Path | None = None) -> I
     if not counts:
         return None
     strongest = max(counts.values())
-    red, green, blue = (round(255 * part) for part in matplotlib.colors.to_rgb(colour))
+    red, green, blue = (round(255 * part) for part in to_rgb(colour))
 
     def shade(word: str, **_: object) -> str:
         # rare words are paler, but never too pale to read

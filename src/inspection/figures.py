@@ -65,7 +65,7 @@ def draw_correlations(summary: Summary, path: Path) -> None:
     axis.imshow(np.nan_to_num(values), cmap="RdBu", vmin=-1, vmax=1)
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
-        text = "–" if np.isnan(value) else f"{value:.2f}"
+        text = "-" if np.isnan(value) else f"{value:.2f}"
         axis.text(column, row, text, ha="center", va="center", color="white" if abs(np.nan_to_num(value)) > 0.6 else "black")
     names = [perspective.value for perspective in PERSPECTIVES]
     axis.set_xticks(range(len(names)), names, fontsize=8)

@@ -28,6 +28,8 @@ THUMBNAIL = 256
 SMALL = 128
 """Up to here, pixels are enlarged as squares."""
 
+LONGEST_ID = 48
+
 MOST_FINDINGS = 200
 """Listed of each kind; findings.jsonl has all."""
 
@@ -38,7 +40,7 @@ class ShownVerdict:
 
     Attributes:
         perspective, status, feedback: as in the reward.
-        score: "4", "3.5"; "–" if it failed.
+        score: "4", "3.5"; "-" if it failed.
         place: the whole score nearest to it, or "failed"; what the page filters by.
         nothing: whether the text says that nothing failed.
         success: "yes", "no" or "".
@@ -80,18 +82,22 @@ class Card:
 
 def card_of(entry: Entry, pictures: tuple[Image, Image] | None, findings: Sequence[Finding]) -> Card:
     """A triplet with its thumbnails."""
-    verdicts = [] if entry.reward is None else [
-        ShownVerdict(
-            perspective.value,
-            "–" if verdict.score is None else f"{verdict.score:g}",
-            "failed" if verdict.score is None else str(int(verdict.score + 0.5)),
-            verdict.status,
-            "no reason given" if verdict.status == "failed" and verdict.feedback == NO_FAILURE else verdict.feedback,
-            verdict.status != "failed" and stance(verdict.feedback) is Stance.NOTHING,
-            {True: "yes", False: "no", None: ""}[verdict.success],
-        )
-        for perspective, verdict in zip(PERSPECTIVES, entry.reward.verdicts, strict=True)
-    ]
+    verdicts = (
+        []
+        if entry.reward is None
+        else [
+            ShownVerdict(
+                perspective.value,
+                "-" if verdict.score is None else f"{verdict.score:g}",
+                "failed" if verdict.score is None else str(int(verdict.score + 0.5)),
+                verdict.status,
+                "no reason given" if verdict.status == "failed" and verdict.feedback == NO_FAILURE else verdict.feedback,
+                verdict.status != "failed" and stance(verdict.feedback) is Stance.NOTHING,
+                {True: "yes", False: "no", None: ""}[verdict.success],
+            )
+            for perspective, verdict in zip(PERSPECTIVES, entry.reward.verdicts, strict=True)
+        ]
+    )
     shown = None if pictures is None else (data_uri(pictures[0]), data_uri(pictures[1]))
     return Card(entry, shown, verdicts, findings, pictures is not None and max(pictures[0].shape[:2]) <= SMALL)
 
@@ -135,7 +141,7 @@ def write_page(
     """
     environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     environment.filters["percent"] = percent
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "amount": amount, "brief": brief}
     listed: dict[str, list[Finding]] = {}
     for finding in findings:
         listed.setdefault(finding.kind, []).append(finding)
@@ -163,16 +169,27 @@ def undrawable(counts: Mapping[str, int]) -> str:
     if not counts:
         return ""
     often = sorted(counts, key=lambda word: (-counts[word], word))[:5]
-    return f"{len(counts)} words have letters that the font lacks and are not drawn ({', '.join(often)}{', …' if len(counts) > 5 else ''}): font=PATH"
+    subject = "1 word has" if len(counts) == 1 else f"{len(counts)} words have"
+    return f"{subject} letters that the font lacks, not drawn ({', '.join(often)}{', …' if len(counts) > 5 else ''}): font=PATH"
 
 
 def percent(share: float | None) -> str:
-    """As in "63.3 %"; "–" for nothing."""
-    return "–" if share is None else f"{100 * share:.1f} %"
+    """As in "63.3 %"; "-" for nothing."""
+    return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """As in "1,234.50"; whole numbers without a point, "–" for nothing."""
-    if value is None:
-        return "–"
-    return f"{value:,.0f}" if float(value).is_integer() and digits != 2 else f"{value:,.{digits}f}"
+def number(value: float | None) -> str:
+    """As in "4.50"; "-" for nothing."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def amount(value: float) -> str:
+    """As in "132,655", "163.4", "0.0061"."""
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def brief(id: str) -> str:
+    """An id short enough for a line: of a content hash the beginning."""
+    return id if len(id) <= LONGEST_ID else f"{id[:12]}…{id[-6:]}"

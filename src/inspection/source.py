@@ -53,7 +53,7 @@ def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
     lines = read_rewards_and_usages(Path(path))
     judges = sorted({reward.judge for reward, _ in lines})
     if judge is None and len(judges) > 1:
-        raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge=NAME")
+        raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge_name=NAME")
     if judge is not None and judge not in judges:
         raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'nobody'}")
     name = judge or (judges[0] if judges else "")
@@ -244,8 +244,8 @@ def check_ids(source: Source, rewards: RewardFile) -> None:
         return
     theirs, ours = (", ".join(map(repr, islice(ids, 3))) for ids in (rewards.chosen, map(source.id_of, range(len(source)))))
     raise ValueError(
-        f"none of the {len(rewards.chosen)} rewards in {rewards.path} is for one of the {len(source)} triplets: the file rewards {theirs}, the triplets "
-        f"are {ours}; give the dataset that was judged, or leave data= out for a page without pictures"
+        f"none of the {len(rewards.chosen)} rewards in {rewards.path} is for one of the {len(source)} triplets: the file rewards {theirs}, "
+        f"the triplets are {ours}; give the dataset that was judged, or leave data= out for a page without pictures"
     )
 
 

@@ -18,6 +18,8 @@ from src.seeds import fold_seed
 
 SCORES = tuple(range(int(MAX_SCORE) + 1))
 MOST_LISTED = 10
+QUOTED = re.compile(r"(?<!\w)'.*?'(?!\w)|\"[^\"]*\"")
+"""A quoted part; the apostrophe of "can't" ends none."""
 
 
 @dataclass(frozen=True)
@@ -169,14 +171,21 @@ def correlations(scores: Float[np.ndarray, "n 3"]) -> list[list[float | None]]:
     """Spearman's rank correlation of each pair of perspectives; None where it is not defined."""
     varied = [len(scores) > 1 and np.ptp(scores[:, index]) > 0 for index in range(scores.shape[1])]
     return [
-        [float(spearmanr(scores[:, one], scores[:, other]).statistic) if varied[one] and varied[other] else None for other in range(len(varied))]
+        [
+            float(spearmanr(scores[:, one], scores[:, other])[0])  # pyright: ignore[reportArgumentType]
+            if varied[one] and varied[other]
+            else None
+            for other in range(len(varied))
+        ]
         for one in range(len(varied))
     ]
 
 
 def levelled(reason: str) -> str:
     """A reason without what differs from row to row: quoted parts and numbers."""
-    return shortened(re.sub(r"\d+(\.\d+)?", "#", re.sub(r"'[^']*'|\"[^\"]*\"", "…", reason)) if reason != NO_FAILURE else "no reason given", 160)
+    if reason == NO_FAILURE:
+        return "no reason given"
+    return shortened(re.sub(r"\d+(\.\d+)?", "#", QUOTED.sub("…", reason)), 160)
 
 
 def sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
