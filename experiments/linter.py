@@ -163,13 +163,19 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
             original = data.world.triplet("train", 0, row).case.original
             high = with_verdict(entries[row], 0, Verdict(float(rng.randrange(4, 6)), None, NO_FAILURE))
             entries[row] = replace(high, look=look_at_pair(original, disturb(original)))
-    untouched = list(free)
+
+    def earlier(row: int) -> int:
+        """An earlier row that stays as it is, so that the later one is the repeat; of the first row, any."""
+        twin = next((other for other in free if other < row), free[0])
+        free.remove(twin)
+        return twin
+
     for row in take("duplicate"):
-        twin = entries[rng.choice([other for other in rng.sample(untouched, 50) if other < row] or [0])]
+        twin = entries[earlier(row)]
         entries[row] = replace(entries[row], look=twin.look, reward=twin.reward, instruction=rng.choice((twin.instruction, entries[row].instruction)))
     for name, disturb in DISTURBANCES.items():
         for row in take(f"near_duplicate, {name}", many=each // 3):
-            twin = rng.choice([other for other in rng.sample(untouched, 50) if other < row and other in free] or [free[0]])
+            twin = earlier(row)
             triplet = data.world.triplet("train", 0, twin)
             look = look_at_pair(disturb(triplet.case.original), disturb(triplet.edited))
             entries[row] = replace(entries[row], look=look, instruction=triplet.case.instruction)
@@ -205,7 +211,7 @@ def mistaken(finding: Finding, data: Data) -> bool:
     if finding.perspective is None:
         return False
     score = data.truth[finding.row][[perspective.value for perspective in PERSPECTIVES].index(finding.perspective)]
-    return (finding.kind == "silent_low" and score < FORGIVABLE) or (finding.kind == "failure_at_5" and score < CLEAN)
+    return (finding.kind == "silent_low" and score < FORGIVABLE) or (finding.kind in ("failure_at_5", "mild_at_5") and score < CLEAN)
 
 
 def lines(data: Data, seed: int = 0) -> list[Line]:
@@ -215,13 +221,15 @@ def lines(data: Data, seed: int = 0) -> list[Line]:
     touched = set().union(*rows.values())
     found: list[Line] = []
     for kind in KINDS:
-        flagged = {finding.row for finding in findings if finding.kind == kind}
+        alike = ("failure_at_5", "mild_at_5") if kind == "failure_at_5" else (kind,)
+        flagged = {finding.row for finding in findings if finding.kind in alike}
         alarms = [finding for finding in findings if finding.kind == kind and finding.row is not None and finding.row not in touched]
         false = {finding.row for finding in alarms if not mistaken(finding, data)}
-        for number, name in enumerate(name for name in rows if name.split(",")[0] == kind):
-            first = number == 0
+        names = [name for name in rows if name.split(",")[0] == kind] or ([kind] if alarms else [])
+        for number, name in enumerate(names):
+            first, there = number == 0, rows.get(name, set())
             alarmed = len({finding.row for finding in alarms})
-            found.append(Line(name, len(rows[name]), len(rows[name] & flagged), alarmed if first else None, len(false) if first else None))
+            found.append(Line(name, len(there), len(there & flagged), alarmed if first else None, len(false) if first else None))
     return found
 
 
@@ -262,10 +270,15 @@ def habit_lines(data: Data, part: int = 1000) -> list[Line]:
 
 def markdown(found: Sequence[Line], untouched: int) -> list[str]:
     """The lines as a table; shares are of the untouched rows, or parts."""
-    rows = ["| planted fault | planted | found | recall | alarms on untouched | of these false |", "| --- | ---: | ---: | ---: | ---: | ---: |"]
+    rows = [
+        "| planted fault | level | planted | found | recall | alarms on untouched | of these false |",
+        "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
     for line in found:
         shares = ["" if number is None else f"{number} ({100 * number / untouched:.2f} %)" for number in (line.alarms, line.false)]
-        rows.append(f"| {line.kind} | {line.planted} | {line.found} | {100 * line.found / max(1, line.planted):.1f} % | {shares[0]} | {shares[1]} |")
+        recall = f"{100 * line.found / line.planted:.1f} %" if line.planted else ""
+        level = KINDS[line.kind.split(",")[0]].level
+        rows.append(f"| {line.kind} | {level} | {line.planted} | {line.found} | {recall} | {shares[0]} | {shares[1]} |")
     return rows
 
 
@@ -278,6 +291,7 @@ def main(count: int, target: Path, size: int = 128) -> None:
     claimed = [line for line in single if "cropped" not in line.kind]
     hits, plants, false = (sum(getattr(line, name) or 0 for line in claimed) for name in ("found", "planted", "false"))
     alarms = sum(line.alarms or 0 for line in single)
+    hints = sum(line.false or 0 for line in claimed if KINDS[line.kind.split(",")[0]].level == "hint")
     text = [
         "# What the linter of reward data finds",
         "",
@@ -285,10 +299,12 @@ def main(count: int, target: Path, size: int = 128) -> None:
         f"{time.monotonic() - start:.0f} s.",
         "",
         f"Faults in single rows: **{100 * hits / plants:.1f} % of {plants} found** (crops left out, which the linter does not claim to find); "
-        f"false alarms, all kinds together: **{100 * false / untouched / 3:.2f} % of the verdicts**, {100 * false / untouched:.2f} % of the "
-        f"triplets, of {untouched:,} untouched triplets. Alarms on them are more, {100 * alarms / untouched / 3:.2f} % of the verdicts: the annotator errs by "
+        f"false alarms, all kinds together, on {untouched:,} untouched triplets: **faults {100 * (false - hints) / untouched:.2f} % of the "
+        f"triplets**, hints {100 * hints / untouched:.2f} % (both together {100 * false / untouched / 3:.2f} % of the verdicts). "
+        f"Alarms on them are more, faults and hints on {100 * alarms / untouched:.1f} % of the triplets: the annotator errs by "
         "itself, and the oracle, which measures the pictures, decides which alarms are right: "
         f'"None" at 0 or 1 where it gives less than {FORGIVABLE:g}, a failure named at 5 where it gives less than {CLEAN:g}. '
+        "A mild flaw in preserving is often worth a 5 to this annotator, so a failure named there is a hint (`mild_at_5`), and counts as found. "
         "The texts that praise, and those that say that nothing failed, were written for this test: other wordings may be missed.",
         "",
         *markdown(single, untouched),

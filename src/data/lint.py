@@ -3,10 +3,11 @@
     python -m src.inspect_rewards data=... rewards_file=rewards.jsonl leakage=[DIR]
     python experiments/linter.py     # how many planted faults it finds, and how often it cries wolf
 
-What counts as a contradiction between score and text. A 5 says that nothing failed, so a text that names a failure contradicts it. The reverse needs
-more care: annotators overlook mild failures (ours leaves out 15 % of those that are worth 3 points or more), and a score may be a point off, so a
-"None" at 2, 3 or 4 is the noise that training must live with. At 0 or 1 it is a contradiction (`silent_below`; with a judge that is told to name
-every failure, say 5). Praise contradicts the same scores. A text that names the wrong failure can't be told from the right one here.
+What counts as a contradiction between score and text. A 5 says that nothing failed, so a text that names a failure contradicts it; a judge who does
+that all the time (`habit`) means "good enough" by 5, and then it is only a hint. The reverse needs more care: annotators overlook mild failures (ours
+leaves out 15 % of those that are worth 3 points or more), and a score may be a point off, so a "None" at 2, 3 or 4 is the noise that training must
+live with. At 0 or 1 it is a contradiction (`silent_below`; with a judge that is told to name every failure, say 5). Praise contradicts the same
+scores. A text that names the wrong failure can't be told from the right one here.
 """
 
 import re
@@ -44,6 +45,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "silent_low": Kind("fault", '"None" at a score of 0 or 1', "the text says that nothing failed, the score that nearly everything did"),
     "failure_at_5": Kind("fault", "a failure named at a score of 5", "5 means that nothing failed; an editor asked for 5 learns the failure"),
+    "mild_at_5": Kind("hint", "a failure named at 5, as this judge often does", "its 5 means good enough; the texts may be right or too strict"),
     "praise_low": Kind("fault", "praise at a score of 0 or 1", "score and text were mixed up, or the scale was read upside down"),
     "success_contradicts": Kind("fault", "success against its score", "yes at 0 or 1, or no at 5"),
     "unedited": Kind("fault", "nothing edited, yet following scored high", "original and edited are the same picture, or look the same to an eye"),
@@ -72,6 +74,7 @@ class Limits:
         far_apart: points between two scores of one triplet and perspective.
         near_bits: of 64 in a perceptual hash, up to which two pictures may be the same.
         near_blocks: the same for their 16 x 16 thumbnails, up to which they are.
+        habit: share of a perspective's 5s with a failure named, from which on this is a habit of the judge and no longer a slip.
         failed: share of failed verdicts.
         constant: share of the most frequent score, or of rows with three equal scores.
         repeated: share of the most frequent text, "None" aside.
@@ -84,6 +87,7 @@ class Limits:
     far_apart: float = 3.0
     near_bits: int = 8
     near_blocks: float = 16.0
+    habit: float = 0.08
     failed: float = 0.05
     constant: float = 0.98
     repeated: float = 0.5
@@ -198,10 +202,13 @@ def verdicts_of(entries: Sequence[Entry], index: int) -> list[tuple[Entry, Verdi
 def contradictions(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     """Texts, and answers on success, that don't fit their score."""
     found = []
-    for entry in entries:
-        for perspective, verdict in zip(PERSPECTIVES, entry.reward.verdicts if entry.reward else (), strict=False):
-            for kind, what in contradictions_of(verdict, limits):
-                found.append(Finding(kind, entry.row, entry.id, perspective.value, what))
+    for index, perspective in enumerate(PERSPECTIVES):
+        verdicts = verdicts_of(entries, index)
+        seen = [(entry, kind, what) for entry, verdict in verdicts for kind, what in contradictions_of(verdict, limits)]
+        best = sum(verdict.score is not None and verdict.score >= MAX_SCORE for _, verdict in verdicts)
+        often = best >= limits.fewest and sum(kind == "failure_at_5" for _, kind, _ in seen) > limits.habit * best
+        for entry, kind, what in seen:
+            found.append(Finding("mild_at_5" if often and kind == "failure_at_5" else kind, entry.row, entry.id, perspective.value, what))
     return found
 
 

@@ -76,6 +76,13 @@ def test_a_stricter_limit_finds_what_an_overlooking_annotator_may_do() -> None:
     assert [kind for kind, _ in contradictions_of(Verdict(3.0), Limits(silent_below=5.0))] == ["silent_low"]
 
 
+def test_a_failure_at_5_is_a_slip_or_a_habit() -> None:
+    said = [Verdict(5.0, feedback="the hat is small" if row < 3 else "None") for row in range(60)]
+    assert kinds(lint([entry(row, reward(f"t{row}", each, Verdict(4.0), Verdict(3.0))) for row, each in enumerate(said)])[:3]) == ["failure_at_5"] * 3
+    often = [entry(row, reward(f"t{row}", each, Verdict(4.0), Verdict(3.0))) for row, each in enumerate(said[:30])]
+    assert kinds([finding for finding in lint(often) if finding.row is not None]) == ["mild_at_5"] * 3
+
+
 def test_an_unedited_picture_with_a_high_following() -> None:
     assert kinds(lint([entry(0, pair=(PHOTO, PHOTO))])) == ["unedited"]
     assert kinds(lint([entry(0, pair=(PHOTO, jpeg(PHOTO, 85)))])) == ["unedited"]
