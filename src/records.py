@@ -4,7 +4,7 @@ Perspectives always come in the order following, preserving, quality (F, P, Q), 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal, TypeVar
 
@@ -51,10 +51,14 @@ class Case:
 
 @dataclass(frozen=True, eq=False)
 class Triplet:
-    """A Case together with an edited picture, as found in a dataset or made by an Editor."""
+    """A Case together with an edited picture, as found in a dataset or made by an Editor.
+
+    `files` are original and edited as their files hold them, where they come from files: a judge that is sent files gets these untouched.
+    """
 
     case: Case
     edited: Image
+    files: tuple[bytes, bytes] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)

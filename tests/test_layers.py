@@ -13,8 +13,7 @@ LAYERS = [
     {"checkpoint"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
-    {"inspection"},
-    {"callbacks"},
+    {"callbacks", "annotation", "inspection"},
     {"launch"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

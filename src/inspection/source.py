@@ -15,7 +15,7 @@ from src.data.lint import Entry, look_at_pair
 from src.data.rewards import Rewards
 from src.data.rows import RowSource, decoded
 from src.records import Image, Reward, Triplet
-from src.reward_file import Usage, read_rewards_and_usages
+from src.reward_file import Usage, each_reward
 
 PORTION = 64
 """Triplets that are looked at between two words of progress."""
@@ -50,7 +50,12 @@ def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no reward file {path}; give an existing one")
-    lines = read_rewards_and_usages(Path(path))
+    last: dict[tuple[str, str, str], tuple[Reward, Usage]] = {}
+    for reward, usage in each_reward(Path(path)):
+        place = (reward.id, reward.judge, reward.key)
+        last.pop(place, None)
+        last[place] = reward, usage
+    lines = list(last.values())
     judges = sorted({reward.judge for reward, _ in lines})
     if judge is None and len(judges) > 1:
         raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge_name=NAME")

@@ -1,0 +1,191 @@
+"""What a vision-language model is asked about an edit, and what it answers: Question, Form, Reply, Answer. Nothing here knows a server or a model.
+
+A rubric (rubric.py) turns a triplet into questions, a respondent (openai_chat.py, local_vlm.py) answers one at a time with a raw reply, parsing.py
+reads the reply by the question's form, and the rubric turns the answers into a Reward.
+"""
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
+
+from src.records import MAX_SCORE
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A picture as it is sent: an encoded file in memory.
+
+    Attributes:
+        content: the file.
+        media_type: "image/png", "image/jpeg" or "image/webp".
+        height, width: in pixels.
+    """
+
+    content: bytes = field(repr=False)
+    media_type: str
+    height: int
+    width: int
+
+    def digest(self) -> str:
+        """sha256 of the file."""
+        return hashlib.sha256(self.content).hexdigest()
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields of an answer, in the order in which they are to be written: words first, because a judge that explains first scores better.
+
+    Attributes:
+        text: name of the field with words.
+        score: name of the field with the score, or with a list of `count` scores.
+        success: name of the yes/no field, or None.
+        count: how many scores are asked for.
+        max_score: scores lie in [0, max_score].
+        nothing: the words that mean "nothing failed"; with them, and only with them, the text may be left empty. None: the text may always be empty.
+    """
+
+    text: str = "feedback"
+    score: str = "score"
+    success: str | None = None
+    count: int = 1
+    max_score: float | int = MAX_SCORE
+    nothing: str | None = "None"
+
+    @property
+    def score_alone(self) -> bool:
+        """Whether a reply that is only a score, or only the list of scores, has all that is needed."""
+        return self.nothing is None and self.success is None
+
+    def schema(self) -> dict[str, object]:
+        """As a JSON schema that OpenAI's strict mode and the grammars of vLLM and SGLang take: closed object, all fields required, whole points."""
+        points: dict[str, object] = {"type": "integer", "enum": list(range(int(self.max_score) + 1))}
+        scores = points if self.count == 1 else {"type": "array", "items": points, "minItems": self.count, "maxItems": self.count}
+        fields: dict[str, object] = {self.text: {"type": "string"}}
+        if self.success is not None:
+            fields[self.success] = {"type": "string", "enum": ["yes", "no"]}
+        fields[self.score] = scores
+        return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+
+
+@dataclass(frozen=True)
+class Question:
+    """One call: pictures, words and the form of the answer.
+
+    Attributes:
+        triplet: id of the triplet that it is about.
+        about: what is asked, unique among the questions of a triplet ("following").
+        prompt: the whole text, instruction included.
+        pictures: in the order in which the text speaks of them.
+        form: of the answer.
+        repeat: 0, 1, ...: independent answers to one question, for a self-ensemble.
+        again: 0, or 1 where the first answer could not be read.
+    """
+
+    triplet: str
+    about: str
+    prompt: str
+    pictures: tuple[Encoded, ...]
+    form: Form
+    repeat: int = 0
+    again: int = 0
+
+    def prompt_digest(self) -> str:
+        """sha256 of the whole text."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()
+
+    def key(self, respondent: str) -> str:
+        """sha256 over everything that the answer depends on: pictures, text, form, respondent, repeat. Not the id: equal questions share an answer.
+
+        Args:
+            respondent: the respondent's fingerprint.
+        """
+        parts = [picture.digest() for picture in self.pictures]
+        asked = {"pictures": parts, "prompt": self.prompt, "schema": self.form.schema(), "respondent": respondent}
+        asked |= {"repeat": self.repeat, "again": self.again}
+        return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came back, unread.
+
+    Attributes:
+        text: the model's words.
+        finish: why it stopped: "stop", "length" (cut off), "refusal" or "content_filter".
+        input_tokens, output_tokens: as the respondent counts them.
+        seconds: from the question to the reply.
+        alternatives: per generated token the most probable tokens there with their probabilities, in the order of the text, the chosen one first;
+            empty where the respondent doesn't tell them.
+        raw: the whole reply as received, for the ledger.
+    """
+
+    text: str
+    finish: str = "stop"
+    input_tokens: int = 0
+    output_tokens: int = 0
+    seconds: float = 0.0
+    alternatives: tuple[tuple[tuple[str, float], ...], ...] = field(default=(), repr=False)
+    raw: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A reply, read by the question's form.
+
+    Attributes:
+        scores: one or several, in [0, the form's max_score].
+        text: the words; "None" when nothing failed.
+        success: None if the form doesn't ask.
+        repaired: the reply was not what the schema asks for, but can mean only this.
+    """
+
+    scores: tuple[float, ...]
+    text: str
+    success: bool | None = None
+    repaired: bool = False
+
+
+class Unanswered(Exception):  # noqa: N818  # most of them are followed by another attempt
+    """A call that brought no reply.
+
+    Args:
+        reason: in words.
+        kind: "busy" (429, try later), "transient" (5xx, timeout, connection), "refused" (this question will never be answered: 400, 413) or
+            "fatal" (no question will: wrong key, model or address).
+        retry_after: seconds that the server asks to wait, or None.
+    """
+
+    def __init__(self, reason: str, kind: str, retry_after: float | None = None) -> None:
+        super().__init__(reason)
+        self.kind = kind
+        self.retry_after = retry_after
+
+
+@runtime_checkable
+class Respondent(Protocol):
+    """A vision-language model, wherever it runs.
+
+    Attributes:
+        fingerprint: model, revision and parameters: all that an answer depends on besides the question.
+        model: its name, for people and the ledger.
+    """
+
+    fingerprint: str
+    model: str
+
+    async def ask(self, question: Question) -> Reply:
+        """One attempt at one question, without any retry of its own. Many may be asked at once.
+
+        Raises:
+            Unanswered: no reply.
+        """
+        ...
+
+    def tokens(self, question: Question) -> tuple[int, int]:
+        """Tokens that the question and its answer will count as, estimated before asking: (input, output)."""
+        ...
+
+    async def close(self) -> None:
+        """Part from the model or server; called in the event loop that asked."""
+        ...
