@@ -19,6 +19,8 @@ from pathlib import Path
 
 import hydra
 import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -101,6 +103,14 @@ def entry_point(task: Task, config_name: str) -> None:
         fail(one_line(error))
     if failures:
         fail(f"{len(failures)} of the sweep's jobs failed: {'; '.join(failures)}")
+
+
+def composed(config_name: str, *overrides: str) -> DictConfig:
+    """The config that the entry point `config_name` would get with these overrides, for an entry point that needs a node of another one's."""
+    if GlobalHydra.instance().is_initialized():
+        return compose(config_name, overrides=list(overrides))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(config_name, overrides=list(overrides))
 
 
 def fail(message: str) -> None:

@@ -13,7 +13,7 @@ LAYERS = [
     {"checkpoint", "execution"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
-    {"callbacks", "annotation", "editing"},
+    {"callbacks", "annotation", "editing", "inspection"},
     {"benchmarking"},
     {"launch"},
 ]
