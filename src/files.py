@@ -40,6 +40,9 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         partial.replace(path)
         if durable:
             _force_to_disk(path.parent)  # the rename itself
+    except NotWrittenError as error:
+        # about a file in a folder that is written as a whole: the name it would have had
+        raise NotWrittenError(str(error).replace(str(partial), str(path))) from error
     except OSError as error:
         raise not_written(path, error) from error
     finally:
