@@ -375,7 +375,7 @@ class LocalVLM:
         following = torch.cat([before.expand(len(numbers), 1, -1), behind], dim=1).float().log_softmax(-1)
         ends = (1 - following.exp() @ self._continues(following.shape[-1]).to(following)).clamp(min=0)
         shares = [
-            float(sum(following[row, step, token] for step, token in enumerate(each)).exp() * ends[row, len(each)])
+            float(torch.stack([following[row, step, token] for step, token in enumerate(each)]).sum().exp() * ends[row, len(each)])
             for row, each in enumerate(numbers)
         ]
         total = sum(shares)
@@ -414,7 +414,7 @@ class Choice(LogitsProcessor):
         self.count = count
         self.steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
-    def __call__(self, input_ids: Int[Tensor, "rows length"], scores: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
+    def __call__(self, input_ids: Any, scores: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
         shares = scores.float().softmax(-1)
         if self.warpers:
             drawn = torch.stack([torch.rand((), generator=each, dtype=torch.float64) for each in self.generators]).to(scores.device)
@@ -434,7 +434,7 @@ class Choice(LogitsProcessor):
 
 
 def places_of_scores(tokens: Sequence[str], form: Form) -> list[tuple[int, int]]:
-    """Where the scores stand in an answer: first and behind the last token of each whole number of points, after the last mention of the score's name.
+    """Where the scores stand in an answer: first and behind the last token of each whole number of points, after the last mention of its name.
 
     Numbers that share a token with something else, and those that are no points, are left out.
     """
