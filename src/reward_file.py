@@ -6,14 +6,17 @@ A failed verdict has `"score": null` and is counted, never replaced by a number.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar, cast
+from typing import BinaryIO, TypeVar, cast
 
 from src.files import not_written
 from src.records import PERSPECTIVES, Reward, Verdict
 
 F = TypeVar("F")
+
+BLOCK = 1 << 16
+"""Bytes read at once in search of a torn last line."""
 
 Usage = Mapping[str, int | float | str]
 """What a judgement cost, as its judge counts it (tokens, seconds, model); empty for the oracle."""
@@ -53,37 +56,60 @@ def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage
 def read_rewards(path: Path) -> list[Reward]:
     """The valid rewards of a file: the last line per (id, judge, key), in the order in which those lines stand. No file, no rewards.
 
-    A last line without its line end was being written when its process was killed; it does not count and the next append removes it.
-
     Raises:
         ValueError: a line that is not a reward, with file and line number.
     """
-    if not path.exists():
-        return []
     last: dict[tuple[str, str, str], Reward] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            break
-        if not line.strip():
-            continue
-        try:
-            reward = parse_reward(line.decode())
-        except ValueError as error:
-            raise ValueError(f"{path}:{number}: not a reward ({error}); correct or delete this line") from error
+    for reward, _ in each_reward(path):
         name = (reward.id, reward.judge, reward.key)
         last.pop(name, None)
         last[name] = reward
     return list(last.values())
 
 
+def each_reward(path: Path) -> Iterator[tuple[Reward, Usage]]:
+    """Every line of a file, one after the other, replaced ones too, with what it cost: for files that are larger than they should be in memory.
+
+    A last line without its line end was being written when its process was killed; it does not count and the next append removes it. No file, no
+    lines.
+
+    Raises:
+        ValueError: a line that is not a reward, with file and line number.
+    """
+    if not path.exists():
+        return
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                return
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+                reward = parse_reward(row)
+                usage = row.get("usage", {})
+            except ValueError as error:
+                raise ValueError(f"{path}:{number}: not a reward ({error}); correct or delete this line") from error
+            yield reward, usage
+
+
 def repair_torn_line(path: Path) -> None:
     """Cut off what stands behind the last line end, so that the next append starts a line of its own. A missing file is fine."""
     if not path.exists():
         return
-    content = path.read_bytes()
-    whole = content.rfind(b"\n") + 1
-    if whole < len(content):
+    with path.open("rb") as file:
+        end = whole = file.seek(0, os.SEEK_END)
+        while whole and (position := _last_line_end(file, whole)) != whole:
+            whole = position
+    if whole < end:
         os.truncate(path, whole)
+
+
+def _last_line_end(file: BinaryIO, end: int) -> int:
+    """Where the last line end of the last block before `end` stops, or where that block begins if it has none."""
+    start = max(0, end - BLOCK)
+    file.seek(start)
+    return start + file.read(end - start).rfind(b"\n") + 1
 
 
 def reward_line(reward: Reward, usage: Usage) -> str:
@@ -95,13 +121,12 @@ def reward_line(reward: Reward, usage: Usage) -> str:
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
-def parse_reward(line: str) -> Reward:
-    """The reward in one line of JSON.
+def parse_reward(row: object) -> Reward:
+    """The reward in a line's JSON value.
 
     Raises:
-        ValueError: not JSON, a field missing or of the wrong kind, a score outside [0, 5].
+        ValueError: a field missing or of the wrong kind, a score outside [0, 5].
     """
-    row = json.loads(line)
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
     id, judge, key = (_field(row, name, str) for name in ("id", "judge", "key"))

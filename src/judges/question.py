@@ -90,6 +90,10 @@ class Question:
     repeat: int = 0
     again: int = 0
 
+    def prompt_digest(self) -> str:
+        """sha256 of the whole text."""
+        return hashlib.sha256(self.prompt.encode()).hexdigest()
+
     def key(self, respondent: str) -> str:
         """sha256 over everything that the answer depends on: pictures, text, form, respondent, repeat. Not the id: equal questions share an answer.
 

@@ -1,0 +1,297 @@
+"""The ledger: every attempt to ask a judge, in an append-only SQLite file, so that nothing that was paid for is asked twice or lost.
+
+Content-addressed: an attempt belongs to the key of its question (question.py: pictures, text, form, model, parameters, repeat). Rewards are derived
+from the replies in it and can be derived again (`python -m src.verify_annotations`). Write-ahead logging lets several processes write at once and
+survives kill -9 at any moment; what was being answered then is asked again.
+"""
+
+import json
+import sqlite3
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+
+from src.files import not_written, replacing
+from src.judges.question import Form, Question, Reply
+
+PATIENCE = 60.0
+"""Seconds that one process waits for another to finish writing."""
+
+ROWS_PER_GROUP = 1000
+
+TABLES = """
+CREATE TABLE IF NOT EXISTS questions (
+  key TEXT PRIMARY KEY, triplet TEXT NOT NULL, about TEXT NOT NULL, repeat INTEGER NOT NULL, again INTEGER NOT NULL,
+  model TEXT NOT NULL, respondent TEXT NOT NULL, prompt TEXT NOT NULL, pictures TEXT NOT NULL, form TEXT NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS attempts (
+  id TEXT PRIMARY KEY, key TEXT NOT NULL, time REAL NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,
+  text TEXT, finish TEXT, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, dollars REAL NOT NULL, alternatives TEXT, raw TEXT
+);
+CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
+CREATE TABLE IF NOT EXISTS given_up (key TEXT NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (key, time)) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rewards (key TEXT PRIMARY KEY, triplet TEXT NOT NULL, judge TEXT NOT NULL, questions TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, reward TEXT NOT NULL) WITHOUT ROWID;
+"""
+"""questions: what was asked (prompt: its sha256). attempts: what came back, each with an id of its own so that ledgers can be merged. given_up:
+questions without an answer after all attempts. rewards: which questions a reward was made of. rows: rows of a dataset whose reward is known, by the
+digest of their files, so that a finished row need not be decoded to know that it is finished."""
+
+NAMES = ("questions", "attempts", "given_up", "rewards", "rows")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What questions cost, all attempts counted.
+
+    Attributes:
+        calls: attempts that reached the model or tried to.
+        input_tokens, output_tokens: as the respondent counts them.
+        dollars: by the price at the time.
+        seconds: of the calls, added up.
+    """
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    dollars: float = 0.0
+    seconds: float = 0.0
+
+
+class Ledger:
+    """A ledger file, made when missing. Used by one thread.
+
+    Args:
+        path: the file.
+
+    Raises:
+        ValueError: the file is no ledger.
+        NotWrittenError: no room, or no right to write.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        with self._checked():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            # a kill loses nothing; a loss of power may lose the last replies, never break the file
+            self.connection.execute("PRAGMA synchronous=NORMAL")
+            self.connection.executescript(TABLES)
+
+    def close(self) -> None:
+        """Give the file free."""
+        self.connection.close()
+
+    # what is written
+
+    def record_reply(self, key: str, question: Question, model: str, respondent: str, reply: Reply, dollars: float) -> None:
+        """An attempt that brought a reply, whatever the reply is worth. On return it is safe from a kill."""
+        values = (reply.text, reply.finish, reply.input_tokens, reply.output_tokens, dollars)
+        alternatives = json.dumps(reply.alternatives) if reply.alternatives else None
+        self._record(key, question, model, respondent, ("reply", "", reply.seconds), values, alternatives, reply.raw)
+
+    def record_failure(self, key: str, question: Question, model: str, respondent: str, kind: str, reason: str, seconds: float) -> None:
+        """An attempt that brought none."""
+        self._record(key, question, model, respondent, (kind, reason, seconds), (None, None, 0, 0, 0.0), None, None)
+
+    def record_given_up(self, key: str, reason: str) -> None:
+        """All attempts at a question failed."""
+        with self._checked():
+            self.connection.execute("INSERT OR IGNORE INTO given_up VALUES (?, ?, ?)", (key, time.time(), reason))
+
+    def record_reward(self, key: str, triplet: str, judge: str, questions: Sequence[str]) -> None:
+        """Of which questions a reward was made, in the order of the rubric; a second question after an unusable reply stands behind its first."""
+        with self._checked():
+            self.connection.execute("INSERT OR REPLACE INTO rewards VALUES (?, ?, ?, ?)", (key, triplet, judge, json.dumps(list(questions))))
+
+    def record_row(self, digest: str, reward: str) -> None:
+        """A row of a dataset, by the digest of its files, has the reward with this key."""
+        with self._checked():
+            self.connection.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", (digest, reward))
+
+    # what is read
+
+    def reply(self, key: str) -> Reply | None:
+        """The reply to a question, or None. If two processes asked at once, that of the first, so that all derive the same from it."""
+        row = self._one(
+            "SELECT text, finish, input_tokens, output_tokens, seconds, alternatives, raw FROM attempts "
+            "WHERE key = ? AND outcome = 'reply' ORDER BY rowid LIMIT 1",
+            key,
+        )
+        if row is None:
+            return None
+        text, finish, input_tokens, output_tokens, seconds, alternatives, raw = row
+        choices = json.loads(alternatives) if alternatives else []
+        told = tuple(tuple((token, share) for token, share in each) for each in choices)
+        return Reply(text, finish, input_tokens, output_tokens, seconds, told, raw or "")
+
+    def given_up(self, key: str) -> str | None:
+        """Why a question was given up, or None."""
+        row = self._one("SELECT reason FROM given_up WHERE key = ? ORDER BY time DESC LIMIT 1", key)
+        return None if row is None else row[0]
+
+    def form(self, key: str) -> Form | None:
+        """The form of a question that was asked, or None."""
+        row = self._one("SELECT form FROM questions WHERE key = ?", key)
+        return None if row is None else Form(**json.loads(row[0]))
+
+    def about(self, key: str) -> tuple[str, int, int] | None:
+        """What a question was about, its repeat and whether it was asked again; or None."""
+        return self._one("SELECT about, repeat, again FROM questions WHERE key = ?", key)
+
+    def questions_of(self, reward: str) -> list[str] | None:
+        """Of which questions a reward was made, or None if the ledger doesn't know it."""
+        row = self._one("SELECT questions FROM rewards WHERE key = ?", reward)
+        return None if row is None else json.loads(row[0])
+
+    def reward_of_row(self, digest: str) -> str | None:
+        """The key of the reward of a row, or None."""
+        row = self._one("SELECT reward FROM rows WHERE digest = ?", digest)
+        return None if row is None else row[0]
+
+    def usage(self, keys: Sequence[str]) -> Usage:
+        """What these questions cost."""
+        places = ", ".join("?" * len(keys))
+        row = self._one(f"{SUMS} WHERE key IN ({places})", *keys)
+        assert row is not None
+        return Usage(*row)
+
+    def total(self) -> Usage:
+        """What everything in the ledger cost."""
+        row = self._one(SUMS)
+        assert row is not None
+        return Usage(*row)
+
+    def mean_output_tokens(self) -> float | None:
+        """Mean length of the replies so far, or None."""
+        row = self._one("SELECT AVG(output_tokens) FROM attempts WHERE outcome = 'reply'")
+        return None if row is None else row[0]
+
+    def outcomes(self) -> dict[str, int]:
+        """Attempts by outcome."""
+        with self._checked():
+            return dict(self.connection.execute("SELECT outcome, COUNT(*) FROM attempts GROUP BY outcome ORDER BY outcome").fetchall())
+
+    def attempts(self) -> Iterator[dict[str, Any]]:
+        """All attempts with their questions, in order of time."""
+        with self._checked():
+            cursor = self.connection.execute(
+                "SELECT a.id, a.key, triplet, about, repeat, again, model, respondent, prompt, pictures, form, time, seconds, outcome, reason, text, "
+                "finish, input_tokens, output_tokens, dollars, raw FROM attempts a JOIN questions q ON a.key = q.key ORDER BY time, a.id"
+            )
+            names = [each[0] for each in cursor.description]
+            for row in cursor:
+                yield dict(zip(names, row, strict=True))
+
+    def export(self, path: Path) -> int:
+        """Write all attempts to a .jsonl or .parquet file; their number.
+
+        Raises:
+            ValueError: another suffix.
+            NotWrittenError: no room.
+        """
+        if path.suffix not in (".jsonl", ".parquet"):
+            raise ValueError(f"{path}: a ledger is exported to a .jsonl or a .parquet file")
+        count = 0
+        with replacing(path) as partial:
+            if path.suffix == ".jsonl":
+                with partial.open("w", encoding="utf-8") as file:
+                    for row in self.attempts():
+                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+                        count += 1
+            else:
+                with pyarrow.parquet.ParquetWriter(partial, PARQUET) as writer:
+                    group: list[dict[str, Any]] = []
+                    for row in self.attempts():
+                        group.append(row)
+                        count += 1
+                        if len(group) == ROWS_PER_GROUP:
+                            writer.write_table(pyarrow.Table.from_pylist(group, schema=PARQUET))
+                            group = []
+                    writer.write_table(pyarrow.Table.from_pylist(group, schema=PARQUET))
+        return count
+
+    def merge(self, other: Path) -> None:
+        """Take in all that another ledger holds; doing so twice changes nothing.
+
+        Raises:
+            FileNotFoundError: no such file.
+            ValueError: it is no ledger.
+        """
+        if not other.is_file():
+            raise FileNotFoundError(f"no ledger {other}; give an existing one")
+        Ledger(other).close()  # says whether it is one
+        with self._checked(other):
+            self.connection.execute("ATTACH DATABASE ? AS other", (str(other),))
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                for name in NAMES:
+                    self.connection.execute(f"INSERT OR IGNORE INTO main.{name} SELECT * FROM other.{name}")
+                self.connection.execute("COMMIT")
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+                self.connection.execute("DETACH DATABASE other")
+
+    def _record(
+        self,
+        key: str,
+        question: Question,
+        model: str,
+        respondent: str,
+        outcome: tuple[str, str, float],
+        values: tuple[str | None, str | None, int, int, float],
+        alternatives: str | None,
+        raw: str | None,
+    ) -> None:
+        kind, reason, seconds = outcome
+        asked = (key, question.triplet, question.about, question.repeat, question.again, model, respondent, question.prompt_digest())
+        asked += (json.dumps([picture.digest() for picture in question.pictures]), json.dumps(asdict(question.form)))
+        attempt = (uuid.uuid4().hex, key, time.time(), seconds, kind, reason, *values, alternatives, raw)
+        with self._checked():
+            self.connection.execute("BEGIN IMMEDIATE")
+            try:
+                self.connection.execute("INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", asked)
+                self.connection.execute("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", attempt)
+                self.connection.execute("COMMIT")
+            finally:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+
+    def _one(self, query: str, *values: str) -> tuple[Any, ...] | None:
+        with self._checked():
+            return self.connection.execute(query, values).fetchone()
+
+    @contextmanager
+    def _checked(self, source: Path | None = None) -> Iterator[None]:
+        """SQLite's errors as ours."""
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise not_written(self.path, OSError(0, str(error))) from error
+        except sqlite3.DatabaseError as error:
+            raise ValueError(f"{source or self.path} is no ledger, or a damaged one ({error}); move it away, or restore it") from error
+
+
+SUMS = (
+    "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), COALESCE(SUM(dollars), 0.0), "
+    "COALESCE(SUM(seconds), 0.0) FROM attempts"
+)
+
+PARQUET = pyarrow.schema(
+    [(name, pyarrow.string()) for name in ("id", "key", "triplet", "about")]
+    + [(name, pyarrow.int64()) for name in ("repeat", "again")]
+    + [(name, pyarrow.string()) for name in ("model", "respondent", "prompt", "pictures", "form")]
+    + [(name, pyarrow.float64()) for name in ("time", "seconds")]
+    + [(name, pyarrow.string()) for name in ("outcome", "reason", "text", "finish")]
+    + [(name, pyarrow.int64()) for name in ("input_tokens", "output_tokens")]
+    + [("dollars", pyarrow.float64()), ("raw", pyarrow.string())]
+)
