@@ -36,7 +36,6 @@ from transformers import (
     GenerationConfig,
     LogitsProcessor,
     LogitsProcessorList,
-    TemperatureLogitsWarper,
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
@@ -94,6 +93,7 @@ class LocalVLM:
         attention: "sdpa", "eager" or "flash_attention_2".
         max_new_tokens: an answer that is longer is cut off, and then counts as none.
         temperature: 0 always takes the most probable token.
+        temperature_again: of the second attempt at a question whose first answer couldn't be read: at temperature 0 it would be the same again.
         top_p, top_k: with a temperature, only the most probable tokens are drawn, of this total probability and this many; 1 and 0 for all.
         seed: with the question's `repeat` and `again` it decides what is drawn, whichever questions share a batch.
         batch_size: questions answered together.
@@ -122,6 +122,7 @@ class LocalVLM:
         attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa",
         max_new_tokens: int = 512,
         temperature: float = 0.0,
+        temperature_again: float = 0.7,
         top_p: float = 1.0,
         top_k: int = 0,
         seed: int = 0,
@@ -129,11 +130,12 @@ class LocalVLM:
         probabilities: int = 0,
         exact_scores: bool = False,
     ) -> None:
-        check_parameters(max_new_tokens, temperature, top_p, top_k, batch_size, probabilities)
+        check_parameters(max_new_tokens, min(temperature, temperature_again), top_p, top_k, batch_size, probabilities)
         self.model = model
         self.revision, self.adapter, self.dtype, self.attention = revision, adapter, dtype, attention
         self.device = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
-        self.max_new_tokens, self.temperature, self.top_p, self.top_k, self.seed = max_new_tokens, temperature, top_p, top_k, seed
+        self.max_new_tokens, self.top_p, self.top_k, self.seed = max_new_tokens, top_p, top_k, seed
+        self.temperatures = (temperature, temperature_again)
         self.batch_size, self.probabilities, self.exact_scores = batch_size, probabilities, exact_scores
         self.config = found(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
         if self.config.model_type not in FAMILIES:
@@ -149,7 +151,7 @@ class LocalVLM:
         weights = f"{model}@{version_of(model, revision, 'config.json')}"
         if adapter is not None:
             weights += f" adapter={adapter}@{version_of(adapter, None, 'adapter_config.json')}"
-        drawn = f"temperature={temperature:g} top_p={top_p:g} top_k={top_k} seed={seed}" if temperature else "temperature=0"
+        drawn = f"temperature={temperature:g},{temperature_again:g} top_p={top_p:g} top_k={top_k} seed={seed}"
         told = f"probabilities={probabilities} exact_scores={exact_scores}"
         reading = f"{dtype} {attention} {type(self.pictures).__name__}"
         self.fingerprint = f"local_vlm {weights} {reading} max_new_tokens={max_new_tokens} {drawn} {told}"
@@ -270,7 +272,8 @@ class LocalVLM:
     def generate(self, asked: Sequence[tuple[Question, Inputs]]) -> list[Reply]:
         """The answers to a batch."""
         seeds = [fold_seed("local_vlm", self.seed, question.repeat, question.again) for question, _ in asked]
-        choice = Choice(seeds, self.temperature, self.top_p, self.top_k, self.probabilities)
+        temperatures = [self.temperatures[min(question.again, 1)] for question, _ in asked]
+        choice = Choice(seeds, temperatures, self.top_p, self.top_k, self.probabilities)
         batch = self.padded([inputs for _, inputs in asked])
         made = self._network.generate(**batch, do_sample=False, logits_processor=LogitsProcessorList([choice]))
         made = made[:, batch["input_ids"].shape[1] :].tolist()
@@ -287,8 +290,10 @@ class LocalVLM:
 
     def _reply(self, written: Sequence[int], finish: str, asked: int, alternatives: tuple[Alternatives, ...]) -> Reply:
         text = self.words.decode(written, skip_special_tokens=True)
-        raw = {"text": text, "finish": finish, "input_tokens": asked, "output_tokens": len(written), "alternatives": alternatives}
-        return Reply(text, finish, asked, len(written), 0.0, alternatives, json.dumps(raw, ensure_ascii=False))
+        raw = json.dumps(
+            {"text": self.words.decode(written, skip_special_tokens=False), "tokens": list(written), "finish": finish}, ensure_ascii=False
+        )
+        return Reply(text, finish, asked, len(written), 0.0, alternatives, raw)
 
     def inputs(self, question: Question) -> Inputs:
         """A question as tokens and patches.
@@ -397,31 +402,31 @@ class Choice(LogitsProcessor):
     before temperature, top_k and top_p.
 
     Args:
-        seeds: one per row.
-        temperature, top_p, top_k: see LocalVLM.
+        seeds, temperatures: one per row; at temperature 0 the most probable token is taken.
+        top_p, top_k: see LocalVLM.
         count: how many alternatives to remember.
     """
 
-    def __init__(self, seeds: Sequence[int], temperature: float, top_p: float, top_k: int, count: int) -> None:
+    def __init__(self, seeds: Sequence[int], temperatures: Sequence[float], top_p: float, top_k: int, count: int) -> None:
         self.generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-        self.warpers = LogitsProcessorList()
-        if temperature > 0:
-            self.warpers.append(TemperatureLogitsWarper(temperature))
-            if top_k > 0:
-                self.warpers.append(TopKLogitsWarper(top_k))
-            if top_p < 1:
-                self.warpers.append(TopPLogitsWarper(top_p))
+        self.temperatures = torch.tensor(temperatures)
+        self.limits = LogitsProcessorList()
+        if top_k > 0:
+            self.limits.append(TopKLogitsWarper(top_k))
+        if top_p < 1:
+            self.limits.append(TopPLogitsWarper(top_p))
         self.count = count
         self.steps: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
 
     def __call__(self, input_ids: Any, scores: Float[Tensor, "rows vocabulary"]) -> Float[Tensor, "rows vocabulary"]:
-        shares = scores.float().softmax(-1)
-        if self.warpers:
+        shares, chosen = scores.float().softmax(-1), scores.argmax(-1)
+        drawing = (self.temperatures > 0).to(scores.device)
+        if drawing.any():
             drawn = torch.stack([torch.rand((), generator=each, dtype=torch.float64) for each in self.generators]).to(scores.device)
-            total = self.warpers(input_ids, scores.float()).softmax(-1).double().cumsum(-1)
-            chosen = torch.searchsorted(total, (drawn * total[:, -1]).unsqueeze(1), right=True).squeeze(1)
-        else:
-            chosen = scores.argmax(-1)
+            scaled = scores.float() / torch.where(self.temperatures > 0, self.temperatures, 1.0).to(scores.device).unsqueeze(1)
+            total = self.limits(input_ids, scaled).softmax(-1).double().cumsum(-1)
+            picked = torch.searchsorted(total, (drawn * total[:, -1]).unsqueeze(1), right=True).squeeze(1)
+            chosen = torch.where(drawing, picked, chosen)
         top = shares.topk(min(max(self.count, 1), shares.shape[-1]))
         self.steps.append((chosen.cpu(), shares.gather(1, chosen.unsqueeze(1)).squeeze(1).cpu(), top.indices.cpu(), top.values.cpu()))
         return torch.full_like(scores, -torch.inf).scatter(1, chosen.unsqueeze(1), 0.0)

@@ -156,12 +156,20 @@ def test_what_is_drawn_depends_on_seed_and_repeat_and_not_on_the_batch(models: d
     assert ask(small(models["qwen2_5_vl"], **drawn, seed=1), asked[0])[0].text != replies[0].text
 
 
+def test_asked_again_at_temperature_0_it_answers_otherwise(models: dict[str, Path]) -> None:
+    respondent = small(models["qwen3_vl"], batch_size=2, temperature_again=1.5)
+    asked = [question("draw", SIZES[0], again=again) for again in (0, 1)]
+    first, second = ask(respondent, *asked)
+    assert first.text != second.text
+    assert ask(respondent, asked[0])[0].text == first.text
+
+
 def test_draws_follow_the_probabilities_and_the_limits() -> None:
     scores = torch.tensor([[0.0, 1.0, 2.0, -1.0]]).expand(2000, 4)
     ids = torch.zeros(2000, 1, dtype=torch.long)
 
-    def shares(**limits: float) -> list[float]:
-        choice = Choice(list(range(2000)), **{"temperature": 1.0, "top_p": 1.0, "top_k": 0, "count": 0, **limits})
+    def shares(temperature: float = 1.0, **limits: float) -> list[float]:
+        choice = Choice(list(range(2000)), [temperature] * 2000, **{"top_p": 1.0, "top_k": 0, "count": 0, **limits})
         chosen = choice(ids, scores.clone()).argmax(-1)
         return (torch.bincount(chosen, minlength=4) / 2000).tolist()
 
