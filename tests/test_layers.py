@@ -13,7 +13,7 @@ LAYERS = [
     {"checkpoint"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
-    {"callbacks"},
+    {"callbacks", "annotation"},
     {"launch"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

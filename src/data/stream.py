@@ -108,10 +108,21 @@ class StreamedRows:
         part = split_dataset_by_node(self.stream, lane, lanes, strategy=strategy)
         part.set_epoch(1 + fold_seed("shards", seed, epoch) % 2**31)  # any other number than 0 is the seed of a shuffle of the shards
         # iterating in a worker process would divide the part among the workers once more; taking batches doesn't
+        yield from self._rows_of(part, f"lane {lane} of {lanes}")
+
+    def in_order(self) -> Iterator[Row | Problem]:
+        """Every row that is rated, in the order of the files, or why it can't be used.
+
+        Raises:
+            ValueError: a reward is missing or failed, and `missing_reward` is "fail".
+        """
+        return self._rows_of(self.stream, "the stream")
+
+    def _rows_of(self, stream: IterableDataset, where: str) -> Iterator[Row | Problem]:
         number = 0
-        for batch in part.iter(READ_AHEAD):
+        for batch in stream.iter(READ_AHEAD):
             for place in range(len(batch[self.columns["instruction"]])):
-                found = self._row({name: values[place] for name, values in batch.items()}, f"row {number} of lane {lane} of {lanes}")
+                found = self._row({name: values[place] for name, values in batch.items()}, f"row {number} of {where}")
                 number += 1
                 if found is not None:
                     yield found

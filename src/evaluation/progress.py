@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from rich.console import Console
@@ -13,22 +13,23 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def counted(batches: Iterable[Sequence[T]], total: int, what: str, unit: str) -> Iterator[Sequence[T]]:
+def counted(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str] = str) -> Iterator[Sequence[T]]:
     """The batches, unchanged; what has been worked off is shown on stderr as "what 128/560, 35.2 unit/s, 12 s left".
 
     Args:
         batches: sequences of things; a batch counts as done when the next one is asked for.
-        total: number of things in all batches.
+        total: number of things in all batches; None if nobody knows.
         what: what is being done ("5/5/5").
         unit: what is counted ("edits").
+        note: what else is to be said, asked each time ("3 failed").
     """
     if sys.stderr.isatty():
-        yield from _with_bar(batches, total, what, unit)
+        yield from _with_bar(batches, total, what, unit, note)
     else:
-        yield from _with_lines(batches, total, what, unit)
+        yield from _with_lines(batches, total, what, unit, note)
 
 
-def _with_bar(batches: Iterable[Sequence[T]], total: int, what: str, unit: str) -> Iterator[Sequence[T]]:
+def _with_bar(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str]) -> Iterator[Sequence[T]]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task, start = progress.add_task(what, total=total, rate=""), time.monotonic()
@@ -36,10 +37,10 @@ def _with_bar(batches: Iterable[Sequence[T]], total: int, what: str, unit: str) 
         for batch in batches:
             yield batch
             done += len(batch)
-            progress.update(task, completed=done, rate=f"{done / (time.monotonic() - start):.1f} {unit}/s")
+            progress.update(task, completed=done, rate=_joined(f"{done / (time.monotonic() - start):.1f} {unit}/s", note()))
 
 
-def _with_lines(batches: Iterable[Sequence[T]], total: int, what: str, unit: str) -> Iterator[Sequence[T]]:
+def _with_lines(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str]) -> Iterator[Sequence[T]]:
     start = spoken = time.monotonic()
     done = 0
     for batch in batches:
@@ -49,4 +50,10 @@ def _with_lines(batches: Iterable[Sequence[T]], total: int, what: str, unit: str
         if done == total or now - spoken >= SECONDS_BETWEEN_LINES:
             spoken = now
             rate = done / max(now - start, 1e-9)
-            print(f"{what} {done}/{total}, {rate:.1f} {unit}/s, {(total - done) / rate:.0f} s left", file=sys.stderr, flush=True)
+            count = f"{what} {done}" if total is None else f"{what} {done}/{total}"
+            left = "" if total is None else f"{(total - done) / rate:.0f} s left"
+            print(_joined(count, f"{rate:.1f} {unit}/s", left, note()), file=sys.stderr, flush=True)
+
+
+def _joined(*parts: str) -> str:
+    return ", ".join(part for part in parts if part)

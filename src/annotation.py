@@ -1,0 +1,213 @@
+"""An annotation: a folder with the rewards of a dataset's rows, made by one judge, that can be gone on with at any moment.
+
+`request.json` says what was asked of whom, `rewards.jsonl` holds the rewards, `ledger.sqlite` every raw reply, `annotation.json` the counts. Written
+by src.annotate, joined by src.merge_annotations, checked by src.verify_annotations.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from src.data.all_rows import with_files
+from src.data.check import Problem
+from src.data.rows import Row
+from src.evaluation.generation import differences
+from src.evaluation.judging import batches_of
+from src.evaluation.progress import counted
+from src.files import remove_leftovers, write_atomically
+from src.judges.asking import Judgement, StreamingJudge, VLMJudge
+from src.judges.judge import Judge
+from src.records import PERSPECTIVES, Reward, Triplet, Verdict
+from src.reward_file import append_rewards, each_reward
+
+REQUEST, REWARDS, RECORD, LEDGER = "request.json", "rewards.jsonl", "annotation.json", "ledger.sqlite"
+
+SECONDS_UNWRITTEN = 1.0
+"""Rewards are appended in groups, as each append waits for the disk; a kill loses none, they are derived once more from the ledger."""
+
+
+def claim(folder: Path, request: dict[str, Any]) -> None:
+    """Make a new folder ours, or check that what it holds was made from the same data.
+
+    Raises:
+        ValueError: another request; the message names what differs.
+    """
+    path = folder / REQUEST
+    if path.exists():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        different = differences({name: before.get(name) for name in request}, request)
+        if different:
+            raise ValueError(f"{folder} holds the annotation of other rows ({'; '.join(different)}); give another output=, or the same command")
+    else:
+        write_atomically(path, json.dumps(request, indent=2) + "\n")
+    remove_leftovers(folder)
+
+
+def claim_judge(folder: Path, judge: Judge) -> None:
+    """Note who judges in this folder, or check that it is the same judge, asked in the same way.
+
+    Raises:
+        ValueError: another one; the message names what differs.
+    """
+    path = folder / REQUEST
+    request = json.loads(path.read_text(encoding="utf-8"))
+    asked = {"judge": judge.name, "fingerprint": judge.fingerprint}
+    if "judge" in request:
+        different = differences({name: request[name] for name in asked}, asked)
+        if different:
+            raise ValueError(f"{folder} holds the answers of another judge ({'; '.join(different)}); give another output=, or the same judge")
+    write_atomically(path, json.dumps(request | asked, indent=2) + "\n")
+
+
+@dataclass
+class Counts:
+    """What became of the rows of a run."""
+
+    before: int = 0
+    scored: int = 0
+    failed: int = 0
+    dollars: float = 0.0
+
+    def __str__(self) -> str:
+        """For the progress line."""
+        return f"{self.failed} failed, ${self.dollars:.2f}"
+
+
+@dataclass
+class Annotation:
+    """The annotation of one shard.
+
+    Attributes:
+        folder: where it lies.
+        judge: who is asked.
+        retry_failed: ask again about rows that failed in an earlier run.
+    """
+
+    folder: Path
+    judge: Judge
+    retry_failed: bool = False
+    counts: Counts = field(default_factory=Counts)
+    known: dict[bytes, bool] = field(default_factory=dict)
+    """(id, key) of every reward in the file, as a short hash, and whether it failed: a hundred thousand fit into 15 MB."""
+    digests: dict[str, str] = field(default_factory=dict)
+    unreadable: list[Reward] = field(default_factory=list)
+    begun: float = field(default_factory=time.monotonic)
+
+    @property
+    def path(self) -> Path:
+        """The reward file."""
+        return self.folder / REWARDS
+
+    def run(self, rows: Iterator[Row | Problem], total: int | None) -> None:
+        """Have every row judged that isn't yet, and write the rewards.
+
+        Raises:
+            ValueError: there is no point in asking on; what was answered is written first.
+        """
+        for reward, _ in each_reward(self.path):
+            self.known[short(reward.id, reward.key)] = reward.failed
+        unwritten: list[Judgement] = []
+        written = time.monotonic()
+        try:
+            for batch in counted(self._judged(rows), total, f"annotate {self.folder}", "rows", self.counts.__str__):
+                unwritten += [each for each in batch if each is not None]
+                if time.monotonic() - written > SECONDS_UNWRITTEN:
+                    self._write(unwritten)
+                    written, unwritten = time.monotonic(), []
+        finally:
+            self._write(unwritten)
+
+    def _judged(self, rows: Iterator[Row | Problem]) -> Iterator[list[Judgement | None]]:
+        """One list per row, with a judgement in it, or None where it was known before."""
+        known_before = 0
+        triplets = self._open_triplets(rows)
+        for judgement in judgements_of(self.judge, triplets):
+            yield [None] * (self.counts.before - known_before) + [judgement]
+            known_before = self.counts.before
+        yield [None] * (self.counts.before - known_before)
+
+    def _open_triplets(self, rows: Iterator[Row | Problem]) -> Iterator[Triplet]:
+        """The triplets that have to be judged. Read in a thread of its own by judges that ask many at once."""
+        ledger = self.judge.ledger if isinstance(self.judge, VLMJudge) else None
+        for row in rows:
+            if isinstance(row, Problem):
+                self._fail(row.id, row.reason)
+                continue
+            try:
+                digest = digest_of(row, self.judge.fingerprint)
+                key = ledger.reward_of_row(digest) if ledger is not None else None
+                if key is not None and self._finished(row.id, key):
+                    self.counts.before += 1
+                    continue
+                triplet = with_files(row)
+            except (ValueError, FileNotFoundError) as error:
+                self._fail(row.id, str(error))
+                continue
+            self.digests[row.id] = digest
+            yield triplet
+
+    def _finished(self, id: str, key: str) -> bool:
+        failed = self.known.get(short(id, key))
+        return failed is not None and not (failed and self.retry_failed)
+
+    def _fail(self, id: str, reason: str) -> None:
+        """A row that can't be shown to a judge has failed verdicts, with the reason, like one that the judge can't answer."""
+        key = hashlib.sha256(f"unreadable {id} {reason} {self.judge.fingerprint}".encode()).hexdigest()
+        following, preserving, quality = (Verdict(None, None, reason, "failed") for _ in PERSPECTIVES)
+        self.unreadable.append(Reward(id, self.judge.name, key, following, preserving, quality))
+
+    def _write(self, judgements: Sequence[Judgement]) -> None:
+        unreadable, self.unreadable = self.unreadable, []
+        new = [each for each in (*judgements, *(Judgement(reward, {}) for reward in unreadable)) if self._is_new(each.reward)]
+        append_rewards(self.path, [each.reward for each in new], [each.usage for each in new])
+        for each in new:
+            self.counts.dollars += float(each.usage.get("dollars", 0.0))
+            self.known[short(each.reward.id, each.reward.key)] = each.reward.failed
+        if isinstance(self.judge, VLMJudge):
+            for each in judgements:
+                if each.reward.id in self.digests:
+                    self.judge.ledger.record_row(self.digests.pop(each.reward.id), each.reward.key)
+
+    def _is_new(self, reward: Reward) -> bool:
+        """Whether the file lacks it, or holds a failed one in its place. Counts it."""
+        before = self.known.get(short(reward.id, reward.key))
+        self.counts.failed += reward.failed
+        self.counts.scored += not reward.failed
+        return before is None or (before and not reward.failed)
+
+    def record(self) -> dict[str, Any]:
+        """What is in the folder now, and what it cost."""
+        last = {short(reward.id, reward.key): tuple(verdict.status for verdict in reward.verdicts) for reward, _ in each_reward(self.path)}
+        verdicts = Counter(status for statuses in last.values() for status in statuses)
+        failed = sum("failed" in statuses for statuses in last.values())
+        record: dict[str, Any] = {"rows": len(last), "scored": len(last) - failed, "failed": failed, "verdicts": dict(sorted(verdicts.items()))}
+        record |= {"judge": self.judge.name, "fingerprint": self.judge.fingerprint, "seconds": round(time.monotonic() - self.begun, 1)}
+        if isinstance(self.judge, VLMJudge):
+            usage = self.judge.ledger.total()
+            record |= {"calls": usage.calls, "outcomes": self.judge.ledger.outcomes(), "input_tokens": usage.input_tokens}
+            record |= {"output_tokens": usage.output_tokens, "dollars": round(usage.dollars, 6) if self.judge.price else None}
+        return record
+
+
+def judgements_of(judge: Judge, triplets: Iterator[Triplet]) -> Iterator[Judgement]:
+    """One judgement per triplet; judges that can't work on many at once get them in batches."""
+    if isinstance(judge, StreamingJudge):
+        yield from judge.judgements(triplets)
+        return
+    for batch in batches_of(triplets, 32):
+        yield from (Judgement(reward, {}) for reward in judge.judge(batch))
+
+
+def digest_of(row: Row, fingerprint: str) -> str:
+    """sha256 over a row's files, instruction and judge: known without decoding. Raises FileNotFoundError."""
+    return hashlib.sha256("\0".join((row.original.digest(), row.edited.digest(), row.instruction, fingerprint)).encode()).hexdigest()
+
+
+def short(id: str, key: str) -> bytes:
+    """Sixteen bytes that stand for (id, key)."""
+    return hashlib.blake2b(f"{id}\0{key}".encode(), digest_size=16).digest()

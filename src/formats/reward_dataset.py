@@ -1,0 +1,105 @@
+"""Triplets with their rewards as a `datasets` dataset: parquet files with the pictures inside, and a card, ready for the hub.
+
+Columns: original_image, edit_prompt, edited_image, id, reward_{following,preserving,quality}, feedback_{...}, judge. Loads with
+`datasets.load_dataset("parquet", data_files="DIR/data/*.parquet")`, and as `data=table data.dataset.table.path=DIR` here.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow
+import pyarrow.parquet
+from datasets import Features, Value
+from datasets import Image as ImageColumn
+
+from src.data.rows import Row
+from src.files import replacing, write_atomically
+from src.records import MAX_SCORE, PERSPECTIVES, Reward
+
+ROWS_PER_FILE = 1000
+
+FEATURES = Features(
+    {"original_image": ImageColumn(), "edit_prompt": Value("string"), "edited_image": ImageColumn(), "id": Value("string")}
+    | {f"reward_{perspective}": Value("float32") for perspective in PERSPECTIVES}
+    | {f"feedback_{perspective}": Value("string") for perspective in PERSPECTIVES}
+    | {"judge": Value("string")}
+)
+
+
+def write_reward_dataset(rows: Iterator[tuple[Row, Reward]], target: Path, total: int, about: Mapping[str, Any]) -> int:
+    """Write rows to `target/data/train-*.parquet` and `target/README.md`; their number. Pictures are passed on as they are stored.
+
+    Args:
+        rows: with rewards that didn't fail.
+        target: a folder, new or written by the same command before.
+        total: number of rows.
+        about: what the card says besides: name -> value.
+
+    Raises:
+        FileNotFoundError: a picture is missing.
+        ValueError: there is no row.
+        NotWrittenError: no room.
+    """
+    files = max(1, -(-total // ROWS_PER_FILE))
+    histogram = {perspective.value: [0] * (int(MAX_SCORE) + 1) for perspective in PERSPECTIVES}
+    part: list[dict[str, Any]] = []
+    count = written = 0
+    for row, reward in rows:
+        part.append(columns_of(row, reward))
+        for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
+            histogram[perspective.value][round(verdict.score or 0.0)] += 1
+        count += 1
+        if len(part) == ROWS_PER_FILE:
+            write_part(part, target, written, files)
+            part, written = [], written + 1
+    if part:
+        write_part(part, target, written, files)
+    if not count:
+        raise ValueError("no row has a reward that didn't fail, so there is no dataset to write")
+    write_atomically(target / "README.md", card(target.name, count, histogram, about))
+    return count
+
+
+def write_part(part: Sequence[dict[str, Any]], target: Path, number: int, files: int) -> None:
+    """One parquet file, whole or not at all."""
+    with replacing(target / "data" / f"train-{number:05d}-of-{files:05d}.parquet") as partial:
+        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(part), schema=FEATURES.arrow_schema), partial)
+
+
+def columns_of(row: Row, reward: Reward) -> dict[str, Any]:
+    """A row of the table. Raises FileNotFoundError."""
+    columns: dict[str, Any] = {"edit_prompt": row.instruction, "id": row.id, "judge": reward.judge}
+    columns |= {f"{name}_image": {"bytes": picture.read(), "path": None} for name, picture in (("original", row.original), ("edited", row.edited))}
+    for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
+        columns |= {f"reward_{perspective}": verdict.score, f"feedback_{perspective}": verdict.feedback}
+    return columns
+
+
+def card(name: str, count: int, histogram: Mapping[str, Sequence[int]], about: Mapping[str, Any]) -> str:
+    """The dataset card: front matter that the hub reads, counts, how it was made."""
+    size = next((label for most, label in ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M")) if count < most), "n>1M")
+    head = ["---", "task_categories:", "- image-to-image", "tags:", "- image-editing", "- reward", "size_categories:", f"- {size}"]
+    head += ["configs:", "- config_name: default", "  data_files:", "  - split: train", "    path: data/train-*.parquet", "---"]
+    scores = "\n".join(
+        f"| {perspective} | {' | '.join(str(number) for number in counts)} | {sum(s * n for s, n in enumerate(counts)) / sum(counts):.2f} |"
+        for perspective, counts in histogram.items()
+    )
+    facts = "\n".join(f"- {what}: {value}" for what, value in about.items())
+    columns = " | ".join(str(score) for score in range(int(MAX_SCORE) + 1))
+    body = f"""
+# {name}
+
+{count:,} edits (original, instruction, edited), each scored from 0 to 5 for following the instruction, for preserving the rest and for quality, with
+a text on what failed ("None" where nothing did). Made with the multi-reward-editing framework, `python -m src.annotate`.
+
+{facts}
+
+| rounded score | {columns} | mean |
+|---|{"---:|" * (int(MAX_SCORE) + 2)}
+{scores}
+
+Train on it: `python -m src.train +experiment=reward_inspix2pix data=table data.dataset.table.path=THIS_FOLDER`. The licence of the pictures is
+that of the dataset they come from.
+"""
+    return "\n".join(head) + "\n" + body
