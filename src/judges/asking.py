@@ -10,6 +10,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
@@ -71,7 +72,7 @@ class VLMJudge:
         retry_failed: ask once more what was given up in an earlier run.
 
     Raises:
-        ValueError: a budget without a price; a file that is no ledger.
+        ValueError: a budget without a price.
     """
 
     def __init__(
@@ -89,11 +90,16 @@ class VLMJudge:
         self.name = name
         self.rubric = rubric
         self.respondent = respondent
-        self.ledger = Ledger(":memory:" if ledger is None else ledger)
+        self.ledger_path = ":memory:" if ledger is None else ledger
         self.limits = limits
         self.price = price
         self.retry_failed = retry_failed
         self.fingerprint = f"{rubric.fingerprint} | {respondent.fingerprint}"
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """Opened when first needed, so that composing a judge makes no file. Raises as `Ledger`."""
+        return Ledger(self.ledger_path)
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order. Raises as `judgements`."""

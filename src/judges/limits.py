@@ -23,11 +23,11 @@ class Limits:
     """
 
     concurrency: int = 32
-    requests_per_minute: float | None = None
-    tokens_per_minute: float | None = None
+    requests_per_minute: float | int | None = None
+    tokens_per_minute: float | int | None = None
     attempts: int = 6
-    longest_wait: float = 60.0
-    budget_usd: float | None = None
+    longest_wait: float | int = 60.0
+    budget_usd: float | int | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("concurrency", 1), ("attempts", 1), ("longest_wait", 0.0), ("budget_usd", 0.0)):
@@ -47,7 +47,7 @@ class Pace:
     Used by the tasks of one event loop.
     """
 
-    def __init__(self, per_minute: float | None) -> None:
+    def __init__(self, per_minute: float | int | None) -> None:
         self.per_minute = per_minute
         self.free = 0.0
 
@@ -73,7 +73,7 @@ class Purse:
         spent: dollars spent before.
     """
 
-    def __init__(self, budget: float | None, spent: float) -> None:
+    def __init__(self, budget: float | int | None, spent: float) -> None:
         self.budget = budget
         self.spent = spent
         self.reserved = 0.0
