@@ -202,7 +202,10 @@ def of_mean(name: str, values: Sequence[float], places: Sequence[str], needed: f
     numbers = np.array(values, dtype=float)
     if len(numbers) == 0:
         return Check(name, 0.0, None, needed, 0)
-    return Check(name, float(numbers.mean()), clustered_interval(numbers, places), needed, len(numbers))
+    interval = clustered_interval(numbers, places)
+    if interval is not None:
+        interval = Interval(max(interval.low, -1.0), min(interval.high, 1.0))
+    return Check(name, float(numbers.mean()), interval, needed, len(numbers))
 
 
 def by_case(asked: Sequence[Asked], kind: str) -> dict[int, Asked]:
@@ -276,13 +279,13 @@ def mark_of(check: Check) -> str:
 def draw_card(card: Card, path: Path) -> None:
     """The picture: checks on the left, scores against the truth and growing flaws on the right."""
     figure = plt.figure(figsize=(13, 7.2), layout="constrained")
-    left, right = np.ravel(figure.subfigures(1, 2, width_ratios=[1.08, 1]))
-    draw_checks(left.subplots(), card)
-    above, below = np.ravel(right.subfigures(2, 1))
-    for index, axis in enumerate(above.subplots(1, len(PERSPECTIVES), sharey=True)):
-        draw_scores(axis, card, index)
-    for flaw, axis in zip(GROWING, below.subplots(1, len(GROWING), sharey=True), strict=True):
-        draw_growth(axis, card, flaw)
+    panels = [["checks", *PERSPECTIVES], ["checks", *GROWING]]
+    axes = figure.subplot_mosaic(panels, width_ratios=[2.2, 1, 1, 1])
+    draw_checks(axes["checks"], card)
+    for index, perspective in enumerate(PERSPECTIVES):
+        draw_scores(axes[perspective], card, index)
+    for flaw in GROWING:
+        draw_growth(axes[flaw], card, flaw)
     figure.suptitle(f"{card.judge}: {verdict_of(card)}", fontsize=15, fontweight="bold", color=GOOD if card.passed else BAD)
     words = [
         f"{card.world['everyday']} everyday triplets, {card.world['cases']} cases probed, {card.world['size']} px, world {card.world['version']}"
@@ -304,13 +307,13 @@ def draw_checks(axis: Axes, card: Card) -> None:
         axis.plot([check.needed / check.scale] * 2, [row - 0.42, row + 0.42], color="black", linewidth=2.2)
         words = "not asked" if check.value is None else f"{check.value:.2f}" + (" points" if check.scale != 1 else "")
         sign = "≥" if check.at_least else "≤"
-        axis.text(1.04, row, f"{words}   ({sign} {check.needed:g})", va="center", fontsize=9, color=colour, transform=axis.get_yaxis_transform())
+        axis.text(1.03, row, f"{words}  ({sign} {check.needed:g})", va="center", fontsize=9, color=colour, transform=axis.get_yaxis_transform())
     axis.set_yticks(range(len(card.checks)), [check.name for check in card.checks], fontsize=9)
     axis.invert_yaxis()
     lowest = min((check.value or 0.0 for check in card.checks), default=0.0)
     axis.set_xlim(min(0.0, lowest, -0.02), 1.02)
     axis.axvline(0, color=NEUTRAL, linewidth=0.8)
-    axis.set_title("checks (the upright line is what is needed)", fontsize=10, loc="left")
+    axis.set_title("checks; the upright line is what is needed", fontsize=10, loc="left")
     axis.spines[["top", "right", "left"]].set_visible(False)
     axis.tick_params(axis="y", length=0)
 
