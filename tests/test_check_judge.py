@@ -198,11 +198,15 @@ def test_the_command_tries_the_oracle(tmp_path: Path) -> None:
 def http_judge(url: str, folder: Path, *more: str) -> list[str]:
     small = ["world.size=32", "count=14", "cases=7", "retest=4", f"output={folder}", "note=a fake for tests"]
     judge = ["judge=openai_compatible", "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct", "judge.rubric.mode=evaluation"]
+    judge += ["judge.respondent.key_variable=OPENAI_API_KEY"]
     return [*judge, f"judge.respondent.base_url={url}", *small, *more]
 
 
-def test_a_judge_over_http_that_knows_pictures_but_not_instructions(truth: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judge_over_http_that_knows_pictures_but_not_instructions(
+    truth: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The test server gives the truth by the edited picture alone, so it can't tell the edit asked for from another instruction's."""
+    monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     rows = {}
     for each in sorted(truth, key=lambda each: each.probe.kind == EXACT):
         verdicts = {

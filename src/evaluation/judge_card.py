@@ -290,7 +290,9 @@ def draw_card(card: Card, path: Path) -> None:
     words = [
         f"{card.world['everyday']} everyday triplets, {card.world['cases']} cases probed, {card.world['size']} px, world {card.world['version']}"
     ]
-    words += [f"{name.replace('_', ' ')} {value:.3g}" for name, value in card.cost.items() if value is not None]
+    words += [
+        f"{name.replace('_', ' ')} {f'{value:,.0f}' if value >= 100 else f'{value:.3g}'}" for name, value in card.cost.items() if value is not None
+    ]
     figure.supxlabel("   |   ".join([*words, *([card.note] if card.note else [])]), fontsize=8, color=NEUTRAL)
     figure.savefig(path, dpi=110, format="png")
     plt.close(figure)

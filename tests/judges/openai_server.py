@@ -62,7 +62,7 @@ ONLY_BY_NAME = (*ERRORS, "html", "no_choices", "content_filter", "short_body", "
 
 PERSPECTIVES = {
     "following": "whether the instruction was carried out",
-    "preserving": "left alone was left alone",
+    "preserving": "leaves alone was left alone",
     "quality": "how well made",
 }
 """Words of src/judges/prompts by which the server knows what it is asked, needed for --truth only."""

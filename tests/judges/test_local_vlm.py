@@ -13,10 +13,13 @@ from judges.tiny_vlm import FAMILIES, write_adapter, write_vlm
 from peft import PeftModel
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
+from src.judges.asking import VLMJudge
+from src.judges.editscore import EditScoreRubric
+from src.judges.limits import Limits
 from src.judges.local_vlm import Choice, LocalVLM, places_of_scores
 from src.judges.parsing import UnusableReply, expected_score
 from src.judges.question import Encoded, Form, Question, Reply, Respondent, Unanswered
-from src.judges.rubric import PerspectiveRubric
+from src.judges.rubric import PerspectiveRubric, Rubric
 from src.records import Case, Triplet
 
 SIZES = ((40, 40), (60, 33), (90, 130))
@@ -294,6 +297,26 @@ def test_a_random_network_gives_reasons_and_never_a_number(models: dict[str, Pat
     for verdict in rubric.verdicts(answers):
         assert (verdict.score, verdict.status) == (None, "failed")
         assert verdict.feedback
+
+
+@pytest.mark.parametrize(
+    "rubric", [PerspectiveRubric(max_pixels=4096), EditScoreRubric(max_pixels=4096, repeats=2)], ids=["perspectives", "editscore"]
+)
+def test_as_a_judge_with_a_ledger(models: dict[str, Path], tmp_path: Path, rubric: Rubric) -> None:
+    """Two attempts at each question, no number out of garbage; a second run in another event loop asks nothing, a third triplet is asked about."""
+    respondent = small(models["qwen3_vl"], batch_size=4, max_new_tokens=4)
+    judge = VLMJudge("tiny", rubric, respondent, tmp_path / "ledger.sqlite", Limits(concurrency=8, attempts=2))
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
+    triplets = [Triplet(Case(str(index), pixels[index], "remove the dog", "remove", "p"), pixels[index + 1]) for index in range(3)]
+    for reward in judge.judge(triplets[:2]):
+        assert all((verdict.score, verdict.status) == (None, "failed") for verdict in reward.verdicts)
+    # the second triplet's original is the first one's edited picture, but no question is the same
+    calls = judge.ledger.total().calls
+    assert calls == 2 * 2 * rubric.calls
+    assert [reward.failed for reward in judge.judge(triplets[:2])] == [True, True]
+    assert judge.ledger.total().calls == calls
+    judge.judge(triplets)
+    assert judge.ledger.total().calls == calls + 2 * rubric.calls
 
 
 def test_bad_questions_are_refused_and_the_others_answered(models: dict[str, Path]) -> None:
