@@ -7,7 +7,7 @@ by src.annotate, joined by src.merge_annotations, checked by src.verify_annotati
 import hashlib
 import json
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -66,12 +66,22 @@ def claim_judge(folder: Path, judge: Judge) -> None:
 
 @dataclass
 class Counts:
-    """What became of the rows of a run."""
+    """What became of the rows of a run.
 
-    before: int = 0
-    scored: int = 0
+    Attributes:
+        passed: rows that nobody was asked about: finished before, or unreadable.
+        failed: rows without a usable answer.
+        dollars: what the rows of this run cost.
+    """
+
+    passed: int = 0
     failed: int = 0
     dollars: float = 0.0
+
+    def add(self, judgement: Judgement) -> None:
+        """A row is done."""
+        self.failed += judgement.reward.failed
+        self.dollars += float(judgement.usage.get("dollars", 0.0))
 
     def __str__(self) -> str:
         """For the progress line."""
@@ -95,7 +105,7 @@ class Annotation:
     known: dict[bytes, bool] = field(default_factory=dict)
     """(id, key) of every reward in the file, as a short hash, and whether it failed: a hundred thousand fit into 15 MB."""
     digests: dict[str, str] = field(default_factory=dict)
-    unreadable: list[Reward] = field(default_factory=list)
+    unreadable: deque[Reward] = field(default_factory=deque)
     begun: float = field(default_factory=time.monotonic)
 
     @property
@@ -115,7 +125,10 @@ class Annotation:
         written = time.monotonic()
         try:
             for batch in counted(self._judged(rows), total, f"annotate {self.folder}", "rows", self.counts.__str__):
-                unwritten += [each for each in batch if each is not None]
+                for judgement in batch:
+                    if judgement is not None:
+                        unwritten.append(judgement)
+                        self.counts.add(judgement)
                 if time.monotonic() - written > SECONDS_UNWRITTEN:
                     self._write(unwritten)
                     written, unwritten = time.monotonic(), []
@@ -123,13 +136,13 @@ class Annotation:
             self._write(unwritten)
 
     def _judged(self, rows: Iterator[Row | Problem]) -> Iterator[list[Judgement | None]]:
-        """One list per row, with a judgement in it, or None where it was known before."""
-        known_before = 0
+        """Judgements as they come, with a None for each row that nobody was asked about."""
+        passed = 0
         triplets = self._open_triplets(rows)
         for judgement in judgements_of(self.judge, triplets):
-            yield [None] * (self.counts.before - known_before) + [judgement]
-            known_before = self.counts.before
-        yield [None] * (self.counts.before - known_before)
+            yield [None] * (self.counts.passed - passed) + [judgement]
+            passed = self.counts.passed
+        yield [None] * (self.counts.passed - passed)
 
     def _open_triplets(self, rows: Iterator[Row | Problem]) -> Iterator[Triplet]:
         """The triplets that have to be judged. Read in a thread of its own by judges that ask many at once."""
@@ -142,7 +155,7 @@ class Annotation:
                 digest = digest_of(row, self.judge.fingerprint)
                 key = ledger.reward_of_row(digest) if ledger is not None else None
                 if key is not None and self._finished(row.id, key):
-                    self.counts.before += 1
+                    self.counts.passed += 1
                     continue
                 triplet = with_files(row)
             except (ValueError, FileNotFoundError) as error:
@@ -160,13 +173,16 @@ class Annotation:
         key = hashlib.sha256(f"unreadable {id} {reason} {self.judge.fingerprint}".encode()).hexdigest()
         following, preserving, quality = (Verdict(None, None, reason, "failed") for _ in PERSPECTIVES)
         self.unreadable.append(Reward(id, self.judge.name, key, following, preserving, quality))
+        self.counts.failed += 1
+        self.counts.passed += 1
 
     def _write(self, judgements: Sequence[Judgement]) -> None:
-        unreadable, self.unreadable = self.unreadable, []
-        new = [each for each in (*judgements, *(Judgement(reward, {}) for reward in unreadable)) if self._is_new(each.reward)]
+        done = list(judgements)
+        while self.unreadable:  # another thread may be adding to it
+            done.append(Judgement(self.unreadable.popleft(), {}))
+        new = [each for each in done if self._is_new(each.reward)]
         append_rewards(self.path, [each.reward for each in new], [each.usage for each in new])
         for each in new:
-            self.counts.dollars += float(each.usage.get("dollars", 0.0))
             self.known[short(each.reward.id, each.reward.key)] = each.reward.failed
         if isinstance(self.judge, VLMJudge):
             for each in judgements:
@@ -174,10 +190,8 @@ class Annotation:
                     self.judge.ledger.record_row(self.digests.pop(each.reward.id), each.reward.key)
 
     def _is_new(self, reward: Reward) -> bool:
-        """Whether the file lacks it, or holds a failed one in its place. Counts it."""
+        """Whether the file lacks it, or holds a failed one in its place."""
         before = self.known.get(short(reward.id, reward.key))
-        self.counts.failed += reward.failed
-        self.counts.scored += not reward.failed
         return before is None or (before and not reward.failed)
 
     def record(self) -> dict[str, Any]:

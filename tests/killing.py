@@ -13,7 +13,9 @@ from pathlib import Path
 from src import launch
 
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["src.train", "src.evaluate", "src.write_dataset", "src.precompute", "torch.optim.adamw", "tensorboard"])
+CONTEXT.set_forkserver_preload(
+    ["src.train", "src.evaluate", "src.write_dataset", "src.precompute", "src.annotate", "torch.optim.adamw", "tensorboard"]
+)
 
 
 def command(module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None) -> None:

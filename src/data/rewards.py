@@ -55,6 +55,10 @@ def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
     for reward in rewards:
         if judge is not None and reward.judge != judge:
             continue
+        if reward.id in by_id and reward.failed != by_id[reward.id].failed:
+            # a picture that could not be read, or an answer, until it was tried again
+            by_id[reward.id] = reward if by_id[reward.id].failed else by_id[reward.id]
+            continue
         if reward.id in by_id:
             # other pictures, or a judge that was asked otherwise; which of them is meant, nobody can know
             raise ValueError(f"{path} rewards {reward.id!r} twice under different keys, {by_id[reward.id].key[:12]} and {reward.key[:12]}: keep one")

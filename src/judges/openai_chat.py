@@ -144,14 +144,17 @@ class OpenAIChat:
             # a deadline for the whole call: the HTTP client's own limits are per packet, which a slow server never exceeds
             async with asyncio.timeout(self.timeout):
                 response = await self._connected().chat.completions.with_raw_response.create(**self._request(question))
-        except TimeoutError as error:
-            raise Unanswered(f"no answer from {self.base_url} within {self.timeout:g} s", "transient") from error
+            failure = None
+        except TimeoutError:
+            failure = Unanswered(f"no answer from {self.base_url} within {self.timeout:g} s", "transient")
         except openai.APIStatusError as error:
-            # without its cause: the error holds the request, and with it the key
-            raise self._unanswered(error.status_code, error.body, error.response.headers) from None
+            failure = self._unanswered(error.status_code, error.body, error.response.headers)
         except openai.APIConnectionError as error:
-            reason = type(error.__cause__ or error).__name__
-            raise Unanswered(f"no connection to {self.base_url} ({reason}: {self._public(str(error.__cause__ or error))})", "transient") from None
+            cause = error.__cause__ or error
+            failure = Unanswered(f"no connection to {self.base_url} ({type(cause).__name__}: {self._public(str(cause))})", "transient")
+        if failure is not None:
+            # raised out here, where no other error hangs on to it: the client's errors hold the request, and the server's words
+            raise failure
         return self._reply(self._public(response.text), response.headers, time.perf_counter() - start)
 
     def tokens(self, question: Question) -> tuple[int, int]:
@@ -234,7 +237,9 @@ class OpenAIChat:
             raise Unanswered(f"{self.base_url} answered without a choice in it: {beginning(text)}", "transient") from None
         if message.get("refusal"):
             words, finish = str(message["refusal"]), "refusal"
-        return Reply(words or "", finish, *counted, seconds, alternatives, text)
+        # half a character, which some servers cut an emoji into, can't be stored
+        words = (words or "").encode(errors="replace").decode()
+        return Reply(words, finish, *counted, seconds, alternatives, text)
 
     def _unanswered(self, status: int, body: object, headers: Mapping[str, str]) -> Unanswered:
         """What an error status means for the next attempt, in a sentence."""

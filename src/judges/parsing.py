@@ -5,7 +5,6 @@ yes); else UnusableReply. Scores outside their range and scores on another scale
 """
 
 import json
-import math
 import re
 from collections.abc import Mapping
 from typing import Any
@@ -21,9 +20,26 @@ SHOWN = 80
 NOT_WORDS = ("", "none", "n/a", "na", "null", "nothing")
 """What models write for "None", in lower case and without punctuation."""
 
-THINKING = re.compile(r"<think>.*?</think>", re.DOTALL)
-FENCE = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
-POINTS = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?)?\s*\.?\s*", re.IGNORECASE)
+THOUGHT = re.compile(r"<think(?:ing)?>|◁think▷")
+END_OF_THOUGHT = re.compile(r"</think(?:ing)?>|◁/think▷")
+FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
+POINTS = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?|分)?\s*\.?\s*", re.IGNORECASE)
+UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
+"""Control characters, and halves of characters, which no file can hold."""
+
+QUOTES = "\"'`“”„‘’"  # noqa: RUF001  # meant
+CLOSING = {"[": "]", "“": "”", "„": "“", "‘": "’", '"': '"', "'": "'", "`": "`"}  # noqa: RUF001  # meant
+CHINESE = str.maketrans({"「": "“", "」": "”", "『": "“", "』": "”"})
+CHINESE_COLON = re.compile(f"(?<=[{QUOTES}])\\s*：")  # noqa: RUF001  # meant
+CHINESE_COMMA = re.compile(f"，(?=\\s*[{QUOTES}])")  # noqa: RUF001  # meant
+
+NESTED = 4
+"""How deep in lists and objects an answer is looked for."""
+
+WRITTEN = re.compile(rf"[{QUOTES}](?P<quoted>[^{QUOTES}]*)[{QUOTES}]|[\[(](?P<several>[^\])]*)[\])]|(?P<bare>(?:(?!//|#|[,}}\]\n]).)*)")
+"""A value in almost-JSON."""
+NEXT = re.compile(rf"\s*(?:$|[}}\]#]|//|[,;]\s*(?:$|[}}\]])|[,;\n]\s*[{QUOTES}]?[^\W\d]\w*[{QUOTES}]?\s*[:=])")
+"""What may follow a value: an end, a comment, the next field."""
 
 
 class UnusableReply(ValueError):  # noqa: N818  # a finding
@@ -50,39 +66,135 @@ def fields_of(text: str, form: Form) -> tuple[Mapping[str, Any], bool]:
     Raises:
         UnusableReply: there is none, several, or one that is cut off.
     """
-    try:
-        plain = json.loads(text, object_pairs_hook=_without_repeats)
-    except json.JSONDecodeError:
-        plain = None
-    if isinstance(plain, dict):
+    plain = strict(text)
+    if isinstance(plain, dict) and form.score in plain:
         return plain, False
-    if form.score_alone and (isinstance(plain, int | float | list | str) or POINTS.fullmatch(text)):
-        return {form.score: text if plain is None else plain}, True
-    words = THINKING.sub("", text).strip()
+    words = (plain if isinstance(plain, str) else without_thoughts(text)).strip("\ufeff \t\r\n")
     if not words:
         raise UnusableReply("the reply is empty")
-    fenced = FENCE.findall(words)
-    found = [each for source in (fenced or [words]) for each in objects_in(source)]
-    found = [each for each in found if form.score in {str(name).lower() for name in each}]
-    if len(found) > 1 and any(each != found[0] for each in found):
+    if form.score_alone:
+        alone = strict(words)
+        if POINTS.fullmatch(words) or (isinstance(alone, list) and not any(isinstance(each, dict) for each in alone)):
+            return {form.score: words if alone is None else alone}, True
+    found = [each for block in FENCE.findall(words) for each in objects_in(block, form)] or objects_in(words, form)
+    if any(each != found[0] for each in found):
         raise UnusableReply(f"{len(found)} different answers in one reply: {shown(text)}")
     if not found:
         raise UnusableReply(f"no answer in the form asked for: {shown(text)}")
-    return {str(name).lower(): value for name, value in found[0].items()}, True
+    return found[0], True
 
 
-def objects_in(text: str) -> list[dict[str, Any]]:
-    """The JSON objects in a text, in order; almost-JSON is repaired, an object that never ends is left out, as its last value may be cut short."""
-    found = []
-    for part in braced(text):
-        try:
-            # a repaired reply holds what was written, only its punctuation is mended
-            value = json.loads(part, object_pairs_hook=_without_repeats)
-        except json.JSONDecodeError:
-            value = json_repair.loads(part)
-        if isinstance(value, dict) and value:
-            found.append(value)
-    return found
+def strict(text: str) -> Any:
+    """What a text says as JSON; None if it isn't JSON.
+
+    Raises:
+        UnusableReply: one field with two values.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=_without_repeats)
+    except UnusableReply:
+        raise
+    except (ValueError, RecursionError):
+        # not only errors of syntax: numbers of thousands of digits and thousands of brackets are no answer either
+        return None
+
+
+def without_thoughts(text: str) -> str:
+    """What a model says after it has thought aloud; some servers leave out where the thought begins.
+
+    Raises:
+        UnusableReply: it never came to an end; what it considered on the way is no answer.
+    """
+    *_, said = END_OF_THOUGHT.split(text)
+    if THOUGHT.search(said):
+        raise UnusableReply(f"the reply was cut off in its thoughts: {shown(text)}")
+    return said
+
+
+def objects_in(text: str, form: Form) -> list[dict[str, Any]]:
+    """The answers in a text, in order, by the names of the form; almost-JSON is mended.
+
+    An object that never ends is left out, as its last value may be cut short.
+    """
+    found = [each for part in braced(text) for each in answers_in(strict(part) or mended(part, form), form)]
+    start, end = text.find("{"), text.rfind("}")
+    if found or start < 0 or end < start:
+        return found
+    # quotes within quotes may have hidden where the object ends
+    return answers_in(mended(text[start : end + 1], form), form)
+
+
+def answers_in(value: object, form: Form, depth: int = NESTED) -> list[dict[str, Any]]:
+    """The objects with a score in what a reply says, whatever they are wrapped in, by the names of the form."""
+    if isinstance(value, dict):
+        names = {name.lower(): name for name in (form.text, form.score, form.success) if name is not None}
+        fields = {names.get(str(name).lower(), str(name).lower()): each for name, each in value.items()}
+        if form.score in fields:
+            return [fields]
+    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return [found for each in inside for found in answers_in(each, form, depth - 1)] if depth else []
+
+
+def mended(part: str, form: Form) -> object:
+    """Almost-JSON as if it were JSON. Its score is what is written there, never what a repair makes of it: "4 or 5" is not 4.
+
+    Raises:
+        UnusableReply: two scores, a score that is none, or words at the end whose quote is missing: the brace after them may be one of theirs.
+    """
+    part = CHINESE_COLON.sub(":", CHINESE_COMMA.sub(",", part.translate(CHINESE)))
+    scores = written(part, form)
+    if not scores:
+        return None
+    if any(each != scores[0] for each in scores):
+        raise UnusableReply(f"{len(scores)} different scores in one answer: {shown(part)}")
+    if not closed(part, form):
+        raise UnusableReply(f"no end of the last field in {shown(part)}")
+    return with_score(json_repair.loads(part), scores[0], form)
+
+
+def places(name: str, part: str) -> list[int]:
+    """Where the values of a field begin in almost-JSON."""
+    return [field.end() for field in re.finditer(rf"\b{re.escape(name)}[{QUOTES}]?\s*[:=]\s*", part, re.IGNORECASE)]
+
+
+def closed(part: str, form: Form) -> bool:
+    """Whether the words of almost-JSON have an end: where they come last, the quote that opens them has to close them."""
+    start, *others = (max(places(name, part), default=-1) for name in (form.text, form.score, form.success) if name is not None)
+    if start < max(others):
+        return True
+    words = part[start:].rstrip("},; \t\r\n")
+    if words[:1] in CLOSING:
+        return len(words) > 1 and words.endswith(CLOSING[words[0]]) and not words.endswith("\\" + CLOSING[words[0]])
+    return words.lower() in ("null", "none")
+
+
+def written(part: str, form: Form) -> list[str | list[str]]:
+    """The scores as they stand in almost-JSON, one per place where the score's name stands as a field's; several numbers in brackets are a list.
+
+    Raises:
+        UnusableReply: something that is neither a number nor a list of numbers.
+    """
+    scores: list[str | list[str]] = []
+    for start in places(form.score, part):
+        value = WRITTEN.match(part, start)
+        several = value["several"] if value else None
+        numbers = re.split(r"[,\s]+", several.strip(" ,\n")) if several is not None else [(value["quoted"] or value["bare"] or "") if value else ""]
+        numbers = [number.strip(f" {QUOTES}") for number in numbers]
+        if value is None or not NEXT.match(part, value.end()) or not all(POINTS.fullmatch(number) for number in numbers):
+            raise UnusableReply(f"the score {shown(part[start:])!r} is no number")
+        scores.append(numbers[0] if several is None else numbers)
+    return scores
+
+
+def with_score(value: object, score: str | list[str], form: Form, depth: int = NESTED) -> object:
+    """A mended object with the score as it was written."""
+    if isinstance(value, list):
+        return [with_score(each, score, form, depth - 1) for each in value] if depth else None
+    if not isinstance(value, dict):
+        return None
+    if not any(str(name).lower() == form.score.lower() for name in value):
+        return {name: with_score(each, score, form, depth - 1) for name, each in value.items()} if depth else None
+    return {name: score if str(name).lower() == form.score.lower() else each for name, each in value.items()}
 
 
 def braced(text: str) -> list[str]:
@@ -143,9 +255,9 @@ def points_of(value: object, max_score: float) -> tuple[float, bool]:
         number, mended = float(match[1]), True
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise UnusableReply(f"the score {shown(repr(value))} is no number")
-    if not math.isfinite(number) or not 0 <= number <= max_score:
-        raise UnusableReply(f"the score {number} lies outside [0, {max_score:g}]")
-    return float(number), mended
+    if not 0 <= number <= max_score:
+        raise UnusableReply(f"the score {shown(repr(number))} lies outside [0, {max_score:g}]")
+    return abs(float(number)), mended
 
 
 def yes_or_no(value: object) -> tuple[bool, bool]:
@@ -168,19 +280,20 @@ def words_of(value: object, form: Form, scores: tuple[float, ...]) -> tuple[str,
     Raises:
         UnusableReply: no text where there must be one: a score below the best without a word why can't teach anybody.
     """
+    listed = isinstance(value, list)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
         value = "; ".join(value)
     if value is not None and not isinstance(value, str):
         raise UnusableReply(f"the text is no text: {shown(repr(value))}")
-    text = " ".join((value or "").split())
+    text = " ".join(UNPRINTABLE.sub(" ", value or "").split())
     if form.nothing is None:
-        return text, False
+        return text, listed
     if text.strip("\"'. ").lower() in NOT_WORDS:
         said = text.strip("\"'. ") != ""
         if not said and any(score < form.max_score for score in scores):
             raise UnusableReply(f"a score of {min(scores):g} without {form.text}")
-        return NO_FAILURE, text != form.nothing
-    return text, False
+        return NO_FAILURE, listed or text != form.nothing
+    return text, listed
 
 
 def expected_score(reply: Reply, form: Form) -> float | None:
@@ -209,7 +322,7 @@ def expected_score(reply: Reply, form: Form) -> float | None:
 
 def shown(text: str) -> str:
     """The beginning of a text on one line."""
-    line = " ".join(text.split())
+    line = " ".join(UNPRINTABLE.sub(" ", text).split())
     return line if len(line) <= SHOWN else line[: SHOWN - 1] + "…"
 
 

@@ -49,7 +49,7 @@ class Form:
     score: str = "score"
     success: str | None = None
     count: int = 1
-    max_score: float = MAX_SCORE
+    max_score: float | int = MAX_SCORE
     nothing: str | None = "None"
 
     @property

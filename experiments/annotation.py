@@ -1,0 +1,125 @@
+"""How fast a judge is asked, and what a long annotation needs, against a server on this machine: rates, 20,000 rows end to end, memory.
+
+    python -m experiments.annotation            # 15 minutes on two cores; writes experiments/results/annotation.md and .json
+
+The server is tests/judges/openai_server.py in a process of its own: it speaks the OpenAI protocol, decodes every picture and makes its answers up, so
+the scores mean nothing; what is measured is the asking.
+"""
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from tests.judges.openai_server import Running, running_server
+
+RESULTS = Path(__file__).resolve().parent / "results"
+KEY = {"OPENAI_API_KEY": "test-key"}
+
+
+def command(server: Running, output: Path, *more: str) -> list[str]:
+    """The command that asks this server."""
+    address = f"judge.respondent.base_url={server.base_url}"
+    return [sys.executable, "-m", "src.annotate", "judge=gpt4o", address, f"output={output}", "annotator=unrated", *more]
+
+
+def memory(process: subprocess.Popen) -> float:
+    """Resident memory in MB."""
+    for line in Path(f"/proc/{process.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS"):
+            return int(line.split()[1]) / 1024
+    return 0.0
+
+
+def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int, float, float]]:
+    """Run a command; (rows written, seconds, MB) whenever so many more rows are there."""
+    start, following, seen, position = time.monotonic(), every, 0, 0
+    process = subprocess.Popen(arguments, env={**os.environ, **KEY}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    while process.poll() is None:
+        time.sleep(0.05)
+        if file.exists():
+            with file.open("rb") as source:
+                source.seek(position)
+                new = source.read()
+            position += len(new)
+            seen += new.count(b"\n")
+        if seen >= following and process.poll() is None:
+            yield seen, time.monotonic() - start, memory(process)
+            following += every
+    if process.returncode:
+        raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}")
+
+
+def rate(server: Running, folder: Path, concurrency: int, rows: int) -> float:
+    """Calls per second, from the server's own log: without the start of the process."""
+    before = len(server.requests())
+    options = ("world.size=256", f"data.dataset.length={rows}", f"judge.limits.concurrency={concurrency}", f"seed={concurrency}")
+    for _ in watched(command(server, folder / f"rate-{concurrency}", *options), folder / "nothing", 1):
+        pass
+    times = [request["time"] for request in server.requests()[before:]]
+    return (len(times) - 1) / (max(times) - min(times))
+
+
+def main() -> None:
+    """Measure, print and write."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--rows", type=int, default=20_000)
+    arguments = parser.parse_args()
+    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
+    found: dict[str, object] = {"machine": machine, "python": platform.python_version()}
+    with TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        with running_server(folder / "slow.jsonl", "--latency=0.2") as server:
+            found["calls per second at concurrency 1"] = round(rate(server, folder, 1, 20), 2)
+            found["calls per second at concurrency 32"] = round(rate(server, folder, 32, 500), 1)
+        with running_server(folder / "long.jsonl", "--latency=0.05") as server:
+            options = ("world.size=64", f"data.dataset.length={arguments.rows}")
+            points = list(watched(command(server, folder / "long", *options), folder / "long/rewards.jsonl", max(1, arguments.rows // 20)))
+            record = json.loads((folder / "long/annotation.json").read_text())
+            before, start = len(server.requests()), time.monotonic()
+            for _ in watched(command(server, folder / "long", *options), folder / "nothing", 1):
+                pass
+            found |= {"rows": record["rows"], "failed rows": record["failed"], "calls": record["calls"], "seconds": record["seconds"]}
+            found |= {"seconds of a second run": round(time.monotonic() - start, 1), "calls of a second run": len(server.requests()) - before}
+            found["MB of the ledger"] = round((folder / "long/ledger.sqlite").stat().st_size / 1e6, 1)
+            found["rows, seconds, MB"] = [(rows, round(seconds, 1), round(megabytes, 1)) for rows, seconds, megabytes in points]
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "annotation.json").write_text(json.dumps(found, indent=2) + "\n")
+    (RESULTS / "annotation.md").write_text(report(found))
+    print(report(found))
+
+
+def report(found: dict) -> str:
+    """The figures, and what they say of the targets."""
+    one, many = found["calls per second at concurrency 1"], found["calls per second at concurrency 32"]
+    points = found["rows, seconds, MB"]
+    middle, last = points[len(points) // 2 - 1], points[-1]
+    growth = (last[2] - middle[2]) / (last[0] - middle[0]) * 90_000
+    lines = [
+        "# Annotation over HTTP",
+        "",
+        f"`python -m experiments.annotation`, {found['machine']}, Python {found['python']}; server and client share the machine.",
+        "",
+        f"- 256 px, 200 ms latency: {one} calls/s one at a time, {many} calls/s at concurrency 32: {many / one:.1f} times (target 25)",
+        f"- {found['rows']:,} rows of 64 px, 50 ms latency, concurrency 32: {found['calls']:,} calls in {found['seconds']:.0f} s, "
+        f"{found['calls'] / found['seconds']:.0f} calls/s; {found['failed rows']} failed; ledger {found['MB of the ledger']} MB",
+        f"- the same again: {found['calls of a second run']} calls, {found['seconds of a second run']} s",
+        f"- memory at {middle[0]:,} rows {middle[2]} MB, at {last[0]:,} rows {last[2]} MB: {growth:.0f} MB from 10,000 to 100,000 rows at this slope "
+        "(target below 50; extrapolated)",
+        "",
+        "| rows | seconds | MB |",
+        "|---:|---:|---:|",
+        *(f"| {rows:,} | {seconds} | {megabytes} |" for rows, seconds, megabytes in points),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""The ledger: what a key covers, what survives a kill, two writers, a merge, an export."""
+
+import json
+import multiprocessing
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow.parquet
+import pytest
+
+from src.judges.ledger import Ledger
+from src.judges.question import Encoded, Form, Question, Reply
+
+QUESTION = Question("t1", "following", "was the dog removed?", (Encoded(b"one", "image/png", 4, 4), Encoded(b"two", "image/png", 4, 4)), Form())
+REPLY = Reply('{"feedback": "None", "score": 5}', "stop", 100, 10, 0.5, ((("5", 0.9), ("4", 0.1)),), "{}")
+
+CHANGED = {
+    "a picture's bytes": replace(QUESTION, pictures=(Encoded(b"other", "image/png", 4, 4), QUESTION.pictures[1])),
+    "the order of pictures": replace(QUESTION, pictures=QUESTION.pictures[::-1]),
+    "a picture less": replace(QUESTION, pictures=QUESTION.pictures[:1]),
+    "the text": replace(QUESTION, prompt="was the cat removed?"),
+    "the form": replace(QUESTION, form=Form(max_score=10)),
+    "the repeat": replace(QUESTION, repeat=1),
+    "asked again": replace(QUESTION, again=1),
+}
+
+
+@pytest.mark.parametrize("what", CHANGED)
+def test_changing_any_input_changes_the_key(what: str) -> None:
+    assert CHANGED[what].key("model a") != QUESTION.key("model a")
+
+
+def test_the_key_depends_on_the_model_and_not_on_the_id() -> None:
+    assert QUESTION.key("model a") != QUESTION.key("model b")
+    assert replace(QUESTION, triplet="t2").key("model a") == QUESTION.key("model a")
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    key = QUESTION.key("m")
+    assert ledger.reply(key) is None
+    ledger.record_failure(key, QUESTION, "gpt", "m", "busy", "try later", 0.1)
+    assert ledger.reply(key) is None
+    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, 0.25)
+    assert ledger.reply(key) == REPLY
+    assert ledger.form(key) == QUESTION.form
+    usage = ledger.usage([key])
+    assert (usage.calls, usage.input_tokens, usage.output_tokens, usage.dollars) == (2, 100, 10, 0.25)
+    assert ledger.outcomes() == {"busy": 1, "reply": 1}
+
+
+def test_of_two_replies_the_first_is_valid(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    key = QUESTION.key("m")
+    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, 0.0)
+    ledger.record_reply(key, QUESTION, "gpt", "m", replace(REPLY, text="another"), 0.0)
+    assert ledger.reply(key) == REPLY
+    assert ledger.total().calls == 2
+
+
+def write_many(path: str, name: str, count: int) -> None:
+    ledger = Ledger(path)
+    for number in range(count):
+        question = replace(QUESTION, prompt=f"{name} {number}")
+        ledger.record_reply(question.key("m"), question, "gpt", "m", replace(REPLY, text=f"{name} {number}"), 0.001)
+
+
+def test_two_processes_write_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.sqlite"
+    context = multiprocessing.get_context("fork")
+    writers = [context.Process(target=write_many, args=(str(path), name, 200)) for name in ("one", "two")]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    ledger = Ledger(path)
+    assert ledger.total().calls == 400
+    for name in ("one", "two"):
+        found = ledger.reply(replace(QUESTION, prompt=f"{name} 199").key("m"))
+        assert found is not None
+        assert found.text == f"{name} 199"
+
+
+def test_a_merge_takes_all_and_a_second_one_nothing(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        write_many(str(tmp_path / f"{name}.sqlite"), name, 5)
+    whole = Ledger(tmp_path / "whole.sqlite")
+    for _ in range(2):
+        for name in ("one", "two"):
+            whole.merge(tmp_path / f"{name}.sqlite")
+        assert whole.total().calls == 10
+    assert whole.total().dollars == pytest.approx(0.01)
+
+
+@pytest.mark.parametrize("suffix", ["jsonl", "parquet"])
+def test_an_export_holds_every_attempt(tmp_path: Path, suffix: str) -> None:
+    write_many(str(tmp_path / "ledger.sqlite"), "one", 7)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    target = tmp_path / f"replies.{suffix}"
+    assert ledger.export(target) == 7
+    readers = {"jsonl": lambda: [json.loads(line) for line in target.read_text().splitlines()]}
+    readers["parquet"] = lambda: pyarrow.parquet.read_table(target).to_pylist()
+    rows = readers[suffix]()
+    assert [row["text"] for row in rows] == [f"one {number}" for number in range(7)]
+    assert rows == list(ledger.attempts())
+
+
+def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "photo.jpg").write_bytes(b"not a database, although it has some length" * 100)
+    with pytest.raises(ValueError, match=r"photo\.jpg is no ledger"):
+        Ledger(tmp_path / "photo.jpg")
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    with pytest.raises(ValueError, match=r"photo\.jpg is no ledger"):
+        ledger.merge(tmp_path / "photo.jpg")
+    with pytest.raises(FileNotFoundError, match="no ledger"):
+        ledger.merge(tmp_path / "nothing.sqlite")
+
+
+def test_nothing_is_ever_changed_or_deleted(tmp_path: Path) -> None:
+    """Append-only: what stands in the file stays, whatever is recorded after it."""
+    path = tmp_path / "ledger.sqlite"
+    write_many(str(path), "one", 3)
+    before = sqlite3.connect(path).execute("SELECT * FROM attempts ORDER BY rowid").fetchall()
+    ledger = Ledger(path)
+    key = replace(QUESTION, prompt="one 0").key("m")
+    ledger.record_failure(key, QUESTION, "gpt", "m", "transient", "gone", 0.1)
+    ledger.record_given_up(key, "gone")
+    write_many(str(path), "one", 3)
+    assert sqlite3.connect(path).execute("SELECT * FROM attempts ORDER BY rowid").fetchall()[:3] == before
