@@ -10,6 +10,7 @@ judge passed, by the thresholds in conf/check_judge.yaml. The judge never sees a
 without. Stopped at any moment, the same command goes on.
 """
 
+import itertools
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -18,9 +19,10 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
+from rich.progress import track
 
 from src import launch
-from src.evaluation.judge_battery import EVERYDAY, Probe, everyday, hidden, probes
+from src.evaluation.judge_battery import EVERYDAY, PROBES, Probe, everyday, hidden, probes
 from src.evaluation.judge_card import Asked, Card, card_table, checks_of, details_of, scores_of, write_card
 from src.evaluation.judging import judge_row
 from src.judges.agreement import agreement_table
@@ -39,14 +41,14 @@ def main(cfg: DictConfig) -> None:
         ValueError: too few triplets; whatever the judge raises.
     """
     world: World = instantiate(cfg.world)
-    asked_about = [*everyday(world, cfg.count), *probes(world, cfg.cases)]
+    made = itertools.chain(everyday(world, cfg.count), probes(world, cfg.cases))
+    asked_about = list(track(made, "making triplets", cfg.count + PROBES * cfg.cases, transient=True, console=Console(stderr=True)))
     judge: Judge = instantiate(cfg.judge)
     if cfg.dry_run:
         print(estimate(judge, asked_about))
         return
     folder = Path(cfg.output)
-    oracle = OracleJudge(world)
-    truth = [reward for probe in asked_about for reward in oracle.judge([probe.triplet])]
+    truth = rewards_of(OracleJudge(world), asked_about, folder / "truth.jsonl", "truth", cfg.batch_size)
     start = time.monotonic()
     said = rewards_of(judge, asked_about, folder / "rewards.jsonl", judge.name, cfg.batch_size)
     seconds = time.monotonic() - start

@@ -4,7 +4,7 @@ The truth is the oracle's measurement. A judge under trial sees none of it: `hid
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from src.judges.judge import reward_key
@@ -19,6 +19,9 @@ EVERYDAY, EXACT, UNEDITED, SHUFFLED, SWAPPED = "everyday", "exact", "unedited", 
 GROWING = ("blur", "noise", "jpeg")
 LEVELS = (0.33, 0.67, 1.0)
 """Severities of a growing flaw, besides none at all."""
+
+PROBES = 4 + len(GROWING) * len(LEVELS)
+"""Of each case."""
 
 SPLIT = "benchmark"
 
@@ -40,7 +43,7 @@ class Probe:
     triplet: Triplet
 
 
-def everyday(world: World, count: int) -> list[Probe]:
+def everyday(world: World, count: int) -> Iterator[Probe]:
     """Triplets as in training: each perspective is spoiled in more than half of them.
 
     Raises:
@@ -49,10 +52,10 @@ def everyday(world: World, count: int) -> list[Probe]:
     most = BENCHMARK_ORIGINALS * len(EDIT_TYPES)
     if not 8 <= count <= most:
         raise ValueError(f"count={count}: a judge is tried on 8 to {most} everyday triplets")
-    return [Probe(index, EVERYDAY, 0.0, world.triplet(SPLIT, 0, index)) for index in range(count)]
+    return (Probe(index, EVERYDAY, 0.0, world.triplet(SPLIT, 0, index)) for index in range(count))
 
 
-def probes(world: World, cases: int, levels: Sequence[float] = LEVELS) -> list[Probe]:
+def probes(world: World, cases: int) -> Iterator[Probe]:
     """Each case in all the ways that a judge must tell apart.
 
     - exact: what was asked for, and nothing else.
@@ -68,10 +71,10 @@ def probes(world: World, cases: int, levels: Sequence[float] = LEVELS) -> list[P
     most = BENCHMARK_ORIGINALS * len(EDIT_TYPES)
     if not 2 <= cases <= most:
         raise ValueError(f"cases={cases}: a judge is probed on 2 to {most} cases")
-    return [probe for index in range(cases) for probe in probes_of(world, index, levels)]
+    return (probe for index in range(cases) for probe in probes_of(world, index))
 
 
-def probes_of(world: World, index: int, levels: Sequence[float]) -> list[Probe]:
+def probes_of(world: World, index: int) -> list[Probe]:
     """All probes of one case."""
     case = world.case(SPLIT, 0, index)
     original, kind = divmod(index, len(EDIT_TYPES))
@@ -84,7 +87,7 @@ def probes_of(world: World, index: int, levels: Sequence[float]) -> list[Probe]:
         Probe(index, SWAPPED, 0.0, Triplet(replace(case, original=exact), case.original)),
     ]
     for flaw in GROWING:
-        found += [Probe(index, flaw, level, Triplet(case, spoiled(exact, flaw, level, index))) for level in levels]
+        found += [Probe(index, flaw, level, Triplet(case, spoiled(exact, flaw, level, index))) for level in LEVELS]
     return found
 
 

@@ -41,12 +41,13 @@ class Check:
 
     Attributes:
         name: what.
-        value: how it did; None where it can't be said (a judge that isn't asked for yes or no).
+        value: how it did; None where there is no answer that would tell.
         interval: 95 %, or None.
         needed: the threshold.
         at_least: whether the value has to reach the threshold, or must not pass it.
         n: of how many triplets or cases.
         scale: the largest possible value, for drawing.
+        asked: False for what this judge isn't asked (yes or no, in annotation mode); it then isn't held against him.
     """
 
     name: str
@@ -56,12 +57,13 @@ class Check:
     n: int
     at_least: bool = True
     scale: float = 1.0
+    asked: bool = True
 
     @property
     def passed(self) -> bool:
-        """A value that isn't defined although it was asked for (too few answers) is not passed."""
+        """Without an answer to what was asked, nothing is passed."""
         if self.value is None:
-            return True
+            return not self.asked
         return self.value >= self.needed if self.at_least else self.value <= self.needed
 
 
@@ -129,15 +131,17 @@ def checks_of(asked: Sequence[Asked], again: Sequence[tuple[Reward, Reward]], th
     return tuple(checks)
 
 
-def correlation(scores: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"], clusters: Sequence[str]) -> tuple[float, Interval | None, int]:
-    """Spearman's correlation, its interval over photographs, and of how many scores it is; 0 of too few."""
+def correlation(
+    scores: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"], clusters: Sequence[str]
+) -> tuple[float | None, Interval | None, int]:
+    """Spearman's correlation, its interval over photographs, and of how many scores it is; None of fewer than two."""
     there = np.isfinite(scores)
     value = rank_correlation(scores, truth)
     names = np.asarray(clusters)
     members = [np.flatnonzero((names == name) & there) for name in sorted(set(clusters))]
     members = [each for each in members if len(each)]
     if math.isnan(value) or len(members) < 2:
-        return (0.0 if math.isnan(value) else value), None, int(there.sum())
+        return (None if math.isnan(value) else value), None, int(there.sum())
     rng = np.random.default_rng(fold_seed("correlation"))
     drawn = []
     for _ in range(DRAWS):
@@ -181,10 +185,10 @@ def falls(asked: Sequence[Asked], flaw: str, needed: float) -> Check:
 
 def yes_or_no(common: Sequence[Asked], index: int, name: str, needed: float) -> Check:
     """Agreement with the truth on success, beyond chance."""
-    pairs = [(each.said.verdicts[index].success, each.truth.verdicts[index].success) for each in common]
-    told = [(said, true) for said, true in pairs if said is not None]
+    pairs = [(each.said.verdicts[index], each.truth.verdicts[index].success) for each in common]
+    told = [(said.success, true) for said, true in pairs if said.success is not None]
     if not told:
-        return Check(name, None, None, needed, 0)
+        return Check(name, None, None, needed, 0, asked=all(said.status == "failed" for said, _ in pairs))
     said, true = (np.array(each, dtype=bool) for each in zip(*told, strict=True))
     return Check(name, kappa(said, true), None, needed, len(told))
 
@@ -193,15 +197,15 @@ def spread(again: Sequence[tuple[Reward, Reward]], needed: float) -> Check:
     """Mean distance, in points, of two scores for the same triplet."""
     gaps = np.abs(scores_of([one for one, _ in again]) - scores_of([two for _, two in again]))
     known = gaps[np.isfinite(gaps)]
-    value = float(known.mean()) if len(known) else MAX_SCORE
+    value = float(known.mean()) if len(known) else None
     return Check("asked twice: points apart", value, None, needed, len(again), at_least=False, scale=MAX_SCORE)
 
 
 def of_mean(name: str, values: Sequence[float], places: Sequence[str], needed: float) -> Check:
-    """A check of a mean over cases; 0 of no case."""
+    """A check of a mean over cases."""
     numbers = np.array(values, dtype=float)
     if len(numbers) == 0:
-        return Check(name, 0.0, None, needed, 0)
+        return Check(name, None, None, needed, 0)
     interval = clustered_interval(numbers, places)
     if interval is not None:
         interval = Interval(max(interval.low, -1.0), min(interval.high, 1.0))
@@ -259,7 +263,7 @@ def card_table(card: Card) -> Table:
         table.add_column(title, justify="left" if title in ("check", "") else "right")
     for check in card.checks:
         interval = "" if check.interval is None else f"{check.interval.low:.2f} to {check.interval.high:.2f}"
-        value = "not asked" if check.value is None else f"{check.value:.2f}"
+        value = f"{check.value:.2f}" if check.value is not None else "no answer" if check.asked else "not asked"
         needed = f"{'at least' if check.at_least else 'at most'} {check.needed:g}"
         table.add_row(check.name, value, interval, needed, str(check.n), mark_of(check))
     return table
@@ -273,7 +277,7 @@ def verdict_of(card: Card) -> str:
 
 def mark_of(check: Check) -> str:
     """Of one check."""
-    return "-" if check.value is None else "passed" if check.passed else "MISSED"
+    return "-" if not check.asked else "passed" if check.passed else "MISSED"
 
 
 def draw_card(card: Card, path: Path) -> None:
@@ -301,13 +305,15 @@ def draw_card(card: Card, path: Path) -> None:
 def draw_checks(axis: Axes, card: Card) -> None:
     """A bar per check, the threshold as a line across it."""
     for row, check in enumerate(card.checks):
-        colour = NEUTRAL if check.value is None else GOOD if check.passed else BAD
+        colour = NEUTRAL if not check.asked else GOOD if check.passed else BAD
         value = 0.0 if check.value is None else check.value / check.scale
         axis.barh(row, value, color=colour, height=0.6, alpha=0.85)
         if check.interval is not None:
             axis.plot([check.interval.low / check.scale, check.interval.high / check.scale], [row, row], color="black", linewidth=1.2)
         axis.plot([check.needed / check.scale] * 2, [row - 0.42, row + 0.42], color="black", linewidth=2.2)
-        words = "not asked" if check.value is None else f"{check.value:.2f}" + (" points" if check.scale != 1 else "")
+        words = "no answer" if check.asked else "not asked"
+        if check.value is not None:
+            words = f"{check.value:.2f}" + (" points" if check.scale != 1 else "")
         sign = "≥" if check.at_least else "≤"
         axis.text(1.03, row, f"{words}  ({sign} {check.needed:g})", va="center", fontsize=9, color=colour, transform=axis.get_yaxis_transform())
     axis.set_yticks(range(len(card.checks)), [check.name for check in card.checks], fontsize=9)

@@ -464,8 +464,13 @@ def merged(network: Any, adapter: str, model: str) -> Any:
         ValueError: the adapter was made for another model.
     """
     reason = f"the adapter {adapter} doesn't fit {model}: "
+    settings = PeftConfig.from_pretrained(adapter)
+    # not every adapter says what it was made for; where one does, equal shapes don't count
+    made_for = (settings.auto_mapping or {}).get("base_model_class", type(network).__name__)
+    if made_for != type(network).__name__:
+        raise ValueError(f"{reason}it was made for {made_for}, and this is {type(network).__name__}")
     try:
-        adapted = PeftModel(network, PeftConfig.from_pretrained(adapter))
+        adapted = PeftModel(network, settings)
         loaded = set_peft_model_state_dict(adapted, load_peft_weights(adapter, device="cpu"))
     except (ValueError, RuntimeError) as error:
         raise ValueError(reason + one_sentence(error)) from error

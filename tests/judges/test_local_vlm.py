@@ -200,6 +200,8 @@ def test_an_adapter_of_another_model_is_refused(models: dict[str, Path], adapter
     import json
     import shutil
 
+    with pytest.raises(ValueError, match=r"made for Qwen2_5_VL.*this is Qwen3VL"):
+        small(models["qwen3_vl"], adapter=str(adapter)).load()
     other = tmp_path / "other"
     shutil.copytree(adapter, other)
     settings = json.loads((other / "adapter_config.json").read_text())
