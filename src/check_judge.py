@@ -102,16 +102,20 @@ def members_said(judge: EnsembleJudge, asked_about: Sequence[Probe], folder: Pat
 
 
 def cost_of(judge: Judge, triplets: int, seconds: float) -> dict[str, float | None]:
-    """What the trial cost, without the second asking."""
-    if not isinstance(judge, VLMJudge):
+    """What the trial cost, without the second asking; of a judge without a ledger, the time."""
+    members = list(judge.members.values()) if isinstance(judge, EnsembleJudge) else [judge]
+    # members may share a ledger
+    ledgers = {str(member.ledger.path): member for member in members if isinstance(member, VLMJudge)}
+    if not ledgers:
         return {"seconds_per_triplet": seconds / triplets}
-    used = judge.ledger.total()
+    used = [member.ledger.total() for member in ledgers.values()]
+    priced = any(isinstance(member, VLMJudge) and member.price is not None for member in members)
     return {
-        "calls": float(used.calls),
-        "input_tokens": float(used.input_tokens),
-        "output_tokens": float(used.output_tokens),
-        "dollars_per_1000_triplets": None if judge.price is None else 1000 * used.dollars / triplets,
-        "seconds_of_calls_per_triplet": used.seconds / triplets,
+        "calls": float(sum(each.calls for each in used)),
+        "input_tokens": float(sum(each.input_tokens for each in used)),
+        "output_tokens": float(sum(each.output_tokens for each in used)),
+        "dollars_per_1000_triplets": 1000 * sum(each.dollars for each in used) / triplets if priced else None,
+        "seconds_of_calls_per_triplet": sum(each.seconds for each in used) / triplets,
     }
 
 

@@ -26,6 +26,9 @@ from src.records import MAX_SCORE, PERSPECTIVES, Reward
 from src.seeds import fold_seed
 
 DRAWS = 1000
+FEWEST_CLUSTERS = 5
+"""Fewer photographs, drawn with replacement, say nothing of a correlation."""
+
 CLEAR = 2.0
 """A law is asked of a case only if the truth obeys it by so many points."""
 
@@ -140,7 +143,7 @@ def correlation(
     names = np.asarray(clusters)
     members = [np.flatnonzero((names == name) & there) for name in sorted(set(clusters))]
     members = [each for each in members if len(each)]
-    if math.isnan(value) or len(members) < 2:
+    if math.isnan(value) or len(members) < FEWEST_CLUSTERS:
         return (None if math.isnan(value) else value), None, int(there.sum())
     rng = np.random.default_rng(fold_seed("correlation"))
     drawn = []

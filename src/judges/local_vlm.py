@@ -172,8 +172,11 @@ class LocalVLM:
         return Reply(**{**vars(reply), "seconds": time.monotonic() - start})
 
     def tokens(self, question: Question) -> tuple[int, int]:
-        """Tokens of the question, exactly, and the most that its answer can have."""
-        return len(self._text(question, [self._places(picture.height, picture.width) for picture in question.pictures])), self.max_new_tokens
+        """Tokens of the question, exactly, and the most that its answer can have. Of a question that will be refused, its plain text is counted."""
+        prompt = question.prompt
+        for special in self._specials(prompt):
+            prompt = prompt.replace(special, "")
+        return len(self._text(prompt, [self._places(picture.height, picture.width) for picture in question.pictures])), self.max_new_tokens
 
     async def close(self) -> None:
         """End the queue; the weights stay, so that the next questions don't wait for them."""
@@ -301,10 +304,12 @@ class LocalVLM:
         Raises:
             ValueError: its text holds a special token, which would be taken for a picture or for the end of the question.
         """
+        if specials := self._specials(question.prompt):
+            raise ValueError(f"the question holds {specials[0]}, which is no text to {self.model}")
         opened = [np.asarray(decoded(picture)) for picture in question.pictures]
         processed = self.pictures(images=opened, return_tensors="pt")
         grids = processed["image_grid_thw"]
-        ids = self._text(question, [int(grid.prod()) // self.pictures.merge_size**2 for grid in grids])
+        ids = self._text(question.prompt, [int(grid.prod()) // self.pictures.merge_size**2 for grid in grids])
         return Inputs(torch.tensor(ids), processed["pixel_values"], grids)
 
     def padded(self, asked: Sequence[Inputs]) -> dict[str, Tensor]:
@@ -324,12 +329,13 @@ class LocalVLM:
         """Tokens that a picture takes."""
         return self.pictures.get_number_of_image_patches(height, width, {}) // self.pictures.merge_size**2
 
-    def _text(self, question: Question, places: Sequence[int]) -> list[int]:
+    def _specials(self, prompt: str) -> list[str]:
+        """Special tokens in a text."""
+        return [token for token in self.words.all_special_tokens if token in prompt]
+
+    def _text(self, prompt: str, places: Sequence[int]) -> list[int]:
         """The tokens of a question: the chat template's text with one place holder per token of each picture."""
-        specials = [token for token in self.words.all_special_tokens if token in question.prompt]
-        if specials:
-            raise ValueError(f"the question holds {specials[0]}, which is no text to {self.model}")
-        content = [*({"type": "image"} for _ in places), {"type": "text", "text": question.prompt}]
+        content = [*({"type": "image"} for _ in places), {"type": "text", "text": prompt}]
         chat = self.words.apply_chat_template([{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False)
         first, *rest = chat.split(PLACE_HOLDER)
         if len(rest) != len(places):
