@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import yaml
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -71,11 +73,16 @@ def read(path: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"no checkpoint at {path}; give a .ckpt file or an exported editor/ folder")
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, EOFError, OSError, pickle.UnpicklingError, KeyError) as error:
-        raise ValueError(f"{path} can't be read as a checkpoint, it may be truncated ({str(error).splitlines()[0][:120]})") from error
+    except pickle.UnpicklingError as error:
+        raise ValueError(f"{path} can't be read as a checkpoint: it is a pickle of more than tensors, or of none; nothing of it was run") from error
+    except (RuntimeError, EOFError, OSError, KeyError) as error:
+        reason = str(error).splitlines()[0][:120]
+        raise ValueError(f"{path} can't be read as a checkpoint, it may be truncated ({reason}): copy it again, or take another one") from error
+    if not isinstance(saved, dict):
+        raise ValueError(f"{path} is not a checkpoint of this project: it holds a {type(saved).__name__}; give a .ckpt or editor/ of a run")
     missing = [key for key in ("editor_config", "picture_size", "ema", "state_dict") if key not in saved]
     if missing:
-        raise ValueError(f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}")
+        raise ValueError(f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}; give a .ckpt or editor/ of a run")
     return saved
 
 
@@ -83,33 +90,58 @@ def _read_export(folder: Path) -> dict[str, Any]:
     config, weights = folder / "config.yaml", folder / "model.safetensors"
     for file in (config, weights):
         if not file.exists():
-            raise FileNotFoundError(f"{folder} is not an exported editor: {file.name} is missing")
+            raise FileNotFoundError(f"{folder} is not an exported editor: {file.name} is missing{_meant(folder)}")
     try:
         with safe_open(weights, framework="pt") as opened:
             carried = (opened.metadata() or {}).get(CONFIG)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights} can't be read, it may be truncated ({error})") from error
+        raise ValueError(f"{weights} can't be read, it may be truncated ({error}): copy it again, or export the run's .ckpt anew") from error
     text = config.read_text()
     if carried is not None and carried != text:
         print(f"warning: {config} is not the config that {weights.name} was saved with, which is used instead", file=sys.stderr)
-    described = OmegaConf.to_container(OmegaConf.create(carried or text))
-    if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
-        raise ValueError(f"{config} doesn't describe an editor: editor_config and picture_size are needed")
+    described = _described(carried or text, config)
     return {"editor_config": described["editor_config"], "picture_size": described["picture_size"], "ema": tensors}
 
 
-def _read_pipeline(folder: Path) -> dict[str, Any]:
-    settings: Any = OmegaConf.load(folder / SETTINGS)
-    tree: Any = OmegaConf.create(settings.editor_config)
-    tree.backbone.pretrained = str(folder)
+def _meant(folder: Path) -> str:
+    """What somebody probably wanted who gave a folder that is no export."""
+    if (folder / "editor").is_dir():
+        return f"; it is a run, give {folder / 'editor'} or {folder / 'checkpoints/last.ckpt'}"
+    if (folder / "model_index.json").is_file():
+        return "; it is a diffusers pipeline without an editor, which model.backbone.pretrained takes"
+    return "; give the editor/ or checkpoints/last.ckpt of a run, or what src.export wrote"
+
+
+def _described(text: str, file: Path) -> dict[str, Any]:
+    """The config and picture size in a file's text. Raises ValueError unless it is YAML with both."""
     try:
-        weights = {f"backbone.unet.{name}": value for name, value in load_file(folder / UNET_WEIGHTS).items()}
-        if (folder / ADAPTER).exists():
-            weights |= load_file(folder / ADAPTER / "model.safetensors")
+        described = OmegaConf.to_container(OmegaConf.create(text))
+    except (yaml.YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"{file} is not YAML ({' '.join(str(error).split())[:120]}): copy it again, or export the editor anew") from error
+    if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
+        raise ValueError(f"{file} doesn't describe an editor: editor_config and picture_size are needed; export the editor anew")
+    return {str(name): value for name, value in described.items()}
+
+
+def _read_pipeline(folder: Path) -> dict[str, Any]:
+    described = _described((folder / SETTINGS).read_text(encoding="utf-8"), folder / SETTINGS)
+    tree: Any = OmegaConf.create(described["editor_config"])
+    tree.backbone.pretrained = str(folder)
+    weights = {f"backbone.unet.{name}": value for name, value in _tensors(folder / UNET_WEIGHTS).items()}
+    if (folder / ADAPTER).exists():
+        weights |= _tensors(folder / ADAPTER / "model.safetensors")
+    return {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(described["picture_size"]), "ema": weights}
+
+
+def _tensors(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file of an exported pipeline. Raises FileNotFoundError or ValueError."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing from an exported editor: copy it again, or export the run anew")
+    try:
+        return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"the weights in {folder} can't be read: {error}") from error
-    return {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(settings.picture_size), "ema": weights}
+        raise ValueError(f"{file} can't be read, it may be truncated ({error}): copy it again, or export the run anew") from error
 
 
 def build(config: str) -> Editor:
@@ -146,7 +178,10 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
         if name in tensors and tensors[name].shape != value.shape
     ]
     if wrong:
-        raise ValueError(f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}")
+        raise ValueError(
+            f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
+            "take the backbone, LoRA and reward modules that they were trained with"
+        )
     editor.load_state_dict(dict(tensors), strict=False)  # what is frozen isn't among them
 
 

@@ -11,10 +11,12 @@ from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src import checkpoint, launch
+from src.backbones.pretrained import what_is_broken
 from src.checkpoint import ADAPTER, SETTINGS, UNET_WEIGHTS
 from src.files import not_written, replacing
 from src.formats import multi_reward_release
@@ -67,7 +69,7 @@ def to_release(source: Path, target: Path) -> int:
                 (partial / ours).unlink()
             (partial / ADAPTER).rmdir()
             save_file(tensors, partial / UNET_WEIGHTS, metadata={"format": "pt"})
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(target, error) from error
     return len(tensors)
 
@@ -77,17 +79,38 @@ def unet_tensors(source: Path) -> dict[str, Tensor]:
 
     Raises:
         FileNotFoundError: no weights there.
+        ValueError: they can't be read.
     """
+    if not source.is_dir():
+        raise FileNotFoundError(f"no folder source={source}: download the release and give the folder that holds unet/")
     single = source / UNET_WEIGHTS
     index, pickled = single.with_name(f"{single.name}.index.json"), single.with_suffix(".bin")
     if single.exists():
-        return load_file(single)
+        return tensors_of(single)
     if index.exists():
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        return {name: value for file in files for name, value in load_file(source / "unet" / file).items()}
+        try:
+            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"{index} doesn't say which file holds which tensor ({error}): download it again") from error
+        return {name: value for file in files for name, value in tensors_of(source / "unet" / file).items()}
     if pickled.exists():
-        return torch.load(pickled, map_location="cpu", weights_only=True)
-    raise FileNotFoundError(f"no U-Net weights in {source}: {single.relative_to(source)} is missing")
+        return tensors_of(pickled)
+    raise FileNotFoundError(f"no U-Net weights in {source}: {single.relative_to(source)} is missing, download the release again")
+
+
+def tensors_of(file: Path) -> dict[str, Tensor]:
+    """The tensors of a file. Raises FileNotFoundError, or ValueError if it is cut off or a pickle of anything else, which is never run."""
+    if not file.is_file():
+        raise FileNotFoundError(f"{file} is missing: download the release again")
+    broken = what_is_broken(file)
+    if broken is not None:
+        raise ValueError(broken)
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    tensors = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise ValueError(f"{file} holds no named tensors, but a {type(tensors).__name__}: give the weights of a U-Net")
+    return tensors
 
 
 if __name__ == "__main__":

@@ -1,138 +1,137 @@
-"""Edit one photograph, or every photograph of a folder, with an instruction and a target reward.
+"""Edit a photograph, every photograph of a folder, or the rows of a list, with an instruction and a target reward.
 
     python -m src.edit checkpoint=runs/.../last.ckpt image=photo.jpg instruction="make the sky purple" output=edited
     python -m src.edit checkpoint=... image=photos/ instruction="..." target_reward.scores=[5,0,5] seed=3
+    python -m src.edit checkpoint=... list=edits.csv batch_size=8              # a row each: image, instruction, ... (src/editing/requests.py)
+    torchrun --nproc-per-node 4 -m src.edit checkpoint=... list=edits.csv      # four processes share the rows
 
-Leaves `<name>.png` with instruction, seed and reward in its text metadata, and for a single photograph `<name>_strip.png`, original beside edit.
+Leaves `<name>.png` with instruction, seed and reward in its text metadata; for a single photograph `<name>_strip.png`, original beside edit; for a
+list `edits.jsonl` and `contact_sheet.png`, its first rows. Stopped at any moment, the same command goes on: what is there is not made again.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from functools import partial
+import os
 from pathlib import Path
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src import checkpoint, launch
-from src.data.dataset import to_pictures, to_tensor
-from src.editor import Editor
-from src.evaluation.ranks import device_of
-from src.pictures import centre_crop, contact_sheet, load_image, resize_long_side_64, resize_short_side, save_png
-from src.records import Image, TargetReward
-from src.seeds import fold_seed
+from src.editing.batches import Plan, make_edits
+from src.editing.edits import SKIPPED, TABLE, edit_path, made_already, metadata_of, scores_in_words, start_skipped, start_table
+from src.editing.photographs import Broken, Photograph, decoded, framing_for, measured
+from src.editing.requests import check_files, read_list, requests_for
+from src.evaluation.generation import is_there
+from src.evaluation.ranks import device_of, join_ranks, leave_ranks
+from src.files import NotWrittenError, remove_leftovers
+from src.pictures import NewImage, centre_crop, contact_sheet, load_image, save_png
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
-
-
-@dataclass(frozen=True, eq=False)
-class Photograph:
-    """A picture to be edited, already at the size asked for, and where its edit goes."""
-
-    source: Path
-    output: Path
-    image: Image
+SHEET = "contact_sheet.png"
+SHEET_ROWS = 12
 
 
 def main(cfg: DictConfig) -> None:
     """Check everything that was asked for, then load the model and edit."""
-    for name in ("checkpoint", "image", "instruction"):
-        if not cfg[name]:
-            raise ValueError(f"{name}=... is missing; see the head of src/edit.py for a command")
-    target: TargetReward = instantiate(cfg.target_reward)
-    sampler = instantiate(cfg.sampler)
-    path = Path(cfg.checkpoint)
-    sources = photographs_of(Path(cfg.image))
-    resize = resizer(cfg.resize, min(checkpoint.read(path)["picture_size"]))
-    photographs = prepared(sources, Path(cfg.output), resize)
-    device = device_of(cfg.device)
+    ranks = join_ranks()
+    try:
+        plan = ranks.from_first(lambda: planned(cfg))
+        batches = plan.batches(cfg.batch_size)[ranks.rank :: ranks.world]
+        if batches:
+            path, device = Path(str(cfg.checkpoint)), device_of(cfg.device)
+            make_edits(plan, batches, lambda: checkpoint.load_editor(path, cfg.weights).to(device), instantiate(cfg.sampler), device)
+        ranks.wait()
+    finally:
+        leave_ranks()
+    if ranks.rank == 0:
+        report(plan)
 
-    editor = checkpoint.load_editor(path, cfg.weights).to(device)
-    metadata = {"instruction": cfg.instruction, "seed": str(cfg.seed), "checkpoint": checkpoint.content_hash(path), "weights": cfg.weights}
-    metadata |= {"target_scores": "/".join(f"{score:g}" for score in target.scores), "target_feedback": "; ".join(target.feedback)}
+
+def planned(cfg: DictConfig) -> Plan:
+    """Look at everything but the pixels.
+
+    Raises:
+        ValueError, FileNotFoundError: whatever is wrong with the command, the list, the pictures, the checkpoint's file or the edits that are there.
+        NotWrittenError: the folder of the edits can't be written to.
+    """
+    check_request(cfg)
+    device_of(cfg.device)
+    target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
+    path, output, source = (Path(str(place)) for place in (cfg.checkpoint, cfg.output, cfg.list or cfg.image))
+    requests = read_list(source, cfg.seed, target) if cfg.list else requests_for(source, str(cfg.instruction), cfg.seed, target)
+    check_files(requests, output, [SHEET] if cfg.list else [])
+    check_writable(output)
+    framing = framing_for(cfg.resize, min(checkpoint.read(path)["picture_size"]))
+    looks = measured(requests, framing, cfg.most_pixels)
+    broken = [look for look in looks if isinstance(look, Broken)]
+    photographs = [look for look in looks if isinstance(look, Photograph)]
+    if broken and (cfg.on_error == "fail" or not photographs):
+        more = f" (and {len(broken) - 1} more of {len(looks)}; on_error=skip edits the others)" if len(broken) > 1 else ""
+        raise ValueError(f"{broken[0].reason}{more}")
+
+    common = {"checkpoint": checkpoint.content_hash(path), "weights": cfg.weights, "sampler": sampler.settings(), "resize": cfg.resize}
+    made = made_already(photographs, output, common, cfg.overwrite)
+    table, skipped = (output / TABLE if cfg.list else None), (output / SKIPPED if cfg.on_error == "skip" else None)
+    remove_leftovers(output, below=any("/" in request.id for request in requests))
+    if table is not None:
+        start_table(table, [photograph.request for photograph in photographs], made)
+    if skipped is not None:
+        start_skipped(skipped, broken)
+    return Plan(photographs, made, framing, common, output, table, skipped)
+
+
+def check_request(cfg: DictConfig) -> None:
+    """Raise ValueError where the command lacks something or contradicts itself, before anything is read."""
+    if not cfg.checkpoint:
+        raise ValueError("checkpoint=... is missing; see the head of src/edit.py for a command")
+    if bool(cfg.image) == bool(cfg.list):
+        raise ValueError("give either image=PATH (a picture or a folder of pictures) or list=PATH (a .csv or .jsonl file)")
+    if cfg.image and not str(cfg.instruction or "").strip():
+        raise ValueError("instruction=... is missing; see the head of src/edit.py for a command")
+    if cfg.list and cfg.instruction:
+        raise ValueError("each row of a list has its own instruction; leave out instruction=..., or give image=... in place of list=...")
+    if cfg.list and Path(str(cfg.list)).resolve() == (Path(str(cfg.output)) / TABLE).resolve():
+        raise ValueError(f"the table of the edits would overwrite list={cfg.list}; choose another output=DIR")
+    for name, values in (("weights", ("ema", "raw")), ("on_error", ("fail", "skip"))):
+        if cfg[name] not in values:
+            raise ValueError(f"{name}={cfg[name]}: choose {' or '.join(values)}")
+    for name, least in (("batch_size", 1), ("most_pixels", 1), ("seed", None)):
+        if not isinstance(cfg[name], int) or (least is not None and cfg[name] < least):
+            raise ValueError(f"{name}={cfg[name]}: a whole number{f', at least {least},' if least else ''} is needed")
+
+
+def check_writable(folder: Path) -> None:
+    """Raise NotWrittenError unless files can be made in a folder, which need not exist yet."""
+    there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        reason = "may not be written to" if there.is_dir() else "is no folder"
+        raise NotWrittenError(f"the edits can't be written to {folder}: {there} {reason}; choose another output=DIR")
+
+
+def report(plan: Plan) -> None:
+    """Say what became of the photographs; one alone gets a strip, a list its contact sheet."""
+    there = [photograph for photograph in plan.photographs if is_there(edit_path(plan.output, photograph.request))]
+    skipped = len(plan.skipped.read_text(encoding="utf-8").splitlines()) if plan.skipped is not None and plan.skipped.exists() else 0
+    if plan.table is not None or plan.made or skipped:
+        listed = f", {skipped} photographs left out ({plan.skipped})" if skipped else ""
+        print(f"{len(there) - len(plan.made)} edits made, {len(plan.made)} were there{listed}: {plan.output}")
+    if plan.table is not None and there:
+        save_png(sheet_of(plan, there[:SHEET_ROWS]), plan.output / SHEET)
+        print(plan.table, plan.output / SHEET, sep="\n")
+    if plan.table is None and len(plan.photographs) == 1 and there:
+        file = edit_path(plan.output, there[0].request)
+        strip = file.with_name(f"{file.stem}_strip.png")
+        digest = decoded(there[0], plan.framing).digest
+        save_png(sheet_of(plan, there), strip, metadata_of(there[0].request, digest, plan.common))
+        print(strip)
+
+
+def sheet_of(plan: Plan, photographs: list[Photograph]) -> NewImage:
+    """Originals and edits side by side, with what was asked for."""
+    rows, titles = [], []
     for photograph in photographs:
-        original = centre_crop(photograph.image, *size_to_edit(editor, *photograph.image.shape[:2]))
-        seed = fold_seed("noise", photograph.source.name, cfg.seed)
-        with torch.inference_mode():
-            edited = to_pictures(editor.edit(to_tensor([original]).to(device), [cfg.instruction], [target], [seed], sampler))[0]
-        save_png(edited, photograph.output, metadata)
-        print(f"{photograph.source} -> {photograph.output}, {edited.shape[1]}x{edited.shape[0]} pixels")
-        if len(photographs) == 1:
-            strip = photograph.output.with_name(f"{photograph.output.stem}_strip.png")
-            title = f"{metadata['target_scores']}\n{cfg.instruction}"
-            save_png(contact_sheet([[original, edited]], ["original", "edit"], [title], cell=256), strip, metadata)
-            print(strip)
-
-
-def photographs_of(path: Path) -> list[Path]:
-    """The picture itself, or the pictures in a folder (not in its subfolders), by name.
-
-    Raises:
-        FileNotFoundError: nothing there, or a folder without pictures.
-    """
-    if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix.lower() in SUFFIXES)
-        if not found:
-            raise FileNotFoundError(f"no pictures in {path}; image= takes a picture or a folder with {', '.join(SUFFIXES)}")
-        return found
-    if not path.exists():
-        raise FileNotFoundError(f"no picture {path}; image= takes a picture or a folder of pictures")
-    return [path]
-
-
-def resizer(resize: str | int, trained: int) -> Callable[[Image], Image]:
-    """What brings a picture to the size that `resize` asks for.
-
-    Raises:
-        ValueError: neither "trained", "keep", a number of pixels, nor "long_side_64:<pixels>".
-    """
-    if resize == "keep":
-        return lambda image: image
-    if resize == "trained":
-        return partial(resize_short_side, short_side=trained)
-    name, _, pixels = str(resize).rpartition(":")
-    if pixels.isdecimal() and int(pixels) >= 1 and name in ("", "long_side_64"):
-        return partial(resize_long_side_64, long_side=int(pixels)) if name else partial(resize_short_side, short_side=int(pixels))
-    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, or long_side_64:512")
-
-
-def prepared(sources: Sequence[Path], output: Path, resize: Callable[[Image], Image]) -> list[Photograph]:
-    """The pictures read, turned upright, resized, each with a file of its own to go to.
-
-    Raises:
-        ValueError: a broken picture, two pictures with one output file, or an output file that is one of the pictures.
-    """
-    photographs: list[Photograph] = []
-    taken: dict[Path, Path] = {}
-    originals = {source.resolve() for source in sources}
-    for source in sources:
-        file = output / f"{source.stem}.png"
-        if file.resolve() in originals:
-            raise ValueError(f"the edit would overwrite {file}; choose another output=DIR")
-        if file in taken:
-            raise ValueError(f"{taken[file]} and {source} would both be edited into {file}; rename one")
-        taken[file] = source
-        photographs.append(Photograph(source, file, resize(load_image(source))))
-    return photographs
-
-
-def size_to_edit(editor: Editor, height: int, width: int) -> tuple[int, int]:
-    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64 are tried.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for multiple in (1, 2, 4, 8, 16, 32, 64):
-        size = (height // multiple * multiple, width // multiple * multiple)
-        if min(size) == 0:
-            break
-        try:
-            editor.check_resolution(*size)
-        except ValueError:
-            continue
-        return size
-    raise ValueError(f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side")
+        edited = load_image(edit_path(plan.output, photograph.request))
+        rows.append([centre_crop(decoded(photograph, plan.framing).image, *edited.shape[:2]), edited])
+        titles.append(f"{scores_in_words(photograph.request)}\n{photograph.request.instruction}")
+    return contact_sheet(rows, ["original", "edit"], titles, cell=256)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 A kill at any moment leaves the old file, or none; a full disk as well, and no half file beside it.
 """
 
+import fcntl
 import os
 import shutil
 from collections.abc import Iterator
@@ -61,6 +62,29 @@ def write_atomically(path: Path, text: str) -> None:
     """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def append_lines(path: Path, lines: str) -> None:
+    """Append whole lines and return when they are on the disk; several processes may do so at once.
+
+    Raises:
+        NotWrittenError: the disk is full; the file is as it was before.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("ab", buffering=0) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, so that what is cut off below is ours
+            before = os.fstat(file.fileno()).st_size
+            try:
+                rest = lines.encode()
+                while rest:  # a disk that is almost full takes a part
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+            except OSError:
+                os.truncate(path, before)
+                raise
+    except OSError as error:
+        raise not_written(path, error) from error
 
 
 def discard(folder: Path) -> None:

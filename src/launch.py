@@ -87,10 +87,18 @@ def entry_point(task: Task, config_name: str) -> None:
 
 
 def fail(message: str) -> None:
-    """Print the error line and exit with code 1."""
+    """Print the error line and exit with code 1; of several processes, only the first one's begins with "error: "."""
     sys.stdout.flush()
-    print(f"error: {message}", file=sys.stderr, flush=True)
+    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    print(f"error: {message}" if rank == "0" else f"rank {rank}: {message}", file=sys.stderr, flush=True)
     sys.exit(1)
+
+
+def check_shared_folder() -> None:
+    """Raise ValueError if torchrun or srun started several of us and each would take a time-stamped run folder of its own."""
+    processes = os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_NTASKS", "1")
+    if int(processes) > 1 and not any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra):
+        raise ValueError(f"{processes} processes were started, each of which would take a run folder of its own: give hydra.run.dir=RUN")
 
 
 def one_line(error: BaseException) -> str:

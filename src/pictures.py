@@ -4,8 +4,12 @@ Every picture is an `Image` (RGB, uint8, rows from the top); nothing here knows 
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+import struct
+import warnings
+import zlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import BytesIO
 from pathlib import Path
@@ -26,8 +30,69 @@ MARGIN, GAP, TITLE_WIDTH = 16, 10, 190
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations in which height and width change places."""
 
+HUGE = 40_000_000
+"""JPEGs of more pixels are decoded at a half, a quarter or an eighth of their size, at least twice the size asked for: else 100 million pixels take
+half a gigabyte."""
+
+BROKEN = (
+    *(OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, EOFError, struct.error, zlib.error),
+    PIL.Image.DecompressionBombError,
+)
+"""What Pillow was seen to raise for bytes changed at random: OSError for a cut-off file, SyntaxError for a PNG, RuntimeError for an AVIF ..."""
+
+# Pillow warns of 90 million pixels, which are today's photographs, and refuses 180 million
+warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
+
 NewImage = UInt8[np.ndarray, "new_h new_w 3"]
 """An Image of another size than the one it was made from."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """How a picture is brought to another size.
+
+    Attributes:
+        size: height and width of the result.
+        part: left, top, right and bottom of what is kept of the picture, in its pixels.
+    """
+
+    size: tuple[int, int]
+    part: tuple[float | int, float | int, float | int, float | int]
+
+
+Framing = Callable[[int, int], Frame]
+"""Height and width of a picture -> its frame."""
+
+
+def native(height: int, width: int) -> Frame:
+    """The picture as it is."""
+    return Frame((height, width), (0, 0, width, height))
+
+
+def by_short_side(height: int, width: int, pixels: int) -> Frame:
+    """The shorter side at so many pixels, aspect ratio kept to the pixel.
+
+    Raises:
+        ValueError: less than one pixel.
+    """
+    if pixels < 1:
+        raise ValueError(f"the short side must have at least 1 pixel, got {pixels}")
+    scale = pixels / min(height, width)
+    return Frame((max(1, round(height * scale)), max(1, round(width * scale))), (0, 0, width, height))
+
+
+def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
+    """As the releases of InsPix2Pix and of the multi-reward paper size pictures: the long side about `pixels`, both sides multiples of 64.
+
+    The short side is rounded up, so the long one may exceed what was asked for; then the middle is kept, a sliver less.
+    """
+    scale = pixels / max(height, width)
+    scale = math.ceil(min(height, width) * scale / 64) * 64 / min(height, width)
+    # 49 * (64 / 49) is less than 64: the releases make nothing of such a picture
+    new_height, new_width = (max(64, int(side * scale) // 64 * 64) for side in (height, width))
+    kept_height, kept_width = min(height, width * new_height / new_width), min(width, height * new_width / new_height)
+    left, top = (width - kept_width) / 2, (height - kept_height) / 2
+    return Frame((new_height, new_width), (left, top, left + kept_width, top + kept_height))
 
 
 def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
@@ -44,32 +109,64 @@ def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None
         PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
 
 
-def load_image(path: Path) -> Image:
-    """A picture as RGB, turned upright as its EXIF orientation says; transparency is laid on white, 16 bits of grey become 8.
+def load_image(path: Path, framing: Framing = native) -> Image:
+    """A picture as RGB, turned upright as its EXIF orientation says, at the size that `framing` makes of its own.
+
+    Transparency is laid on white, 16 bits become 8; of an animation or a file of several pages it is the first picture.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no picture, a broken one, or one whose values have no known white (32-bit grey).
+        ValueError: the file is no picture, a broken one, one of more pixels than Pillow opens (180 million), or one whose values have no known
+            white (32-bit grey).
     """
-    return decode_image(existing(path), str(path))
+    return decode_image(existing(path), str(path), framing)
 
 
-def decode_image(source: Path | BytesIO, where: str) -> Image:
+def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) -> Image:
     """The same for a picture in memory; `where` names it in errors. Raises ValueError as `load_image` does."""
     with opened_image(source, where) as opened:
-        upright = ImageOps.exif_transpose(opened)
-        if upright.has_transparency_data:
-            white = PIL.Image.new("RGBA", upright.size, (255, 255, 255, 255))
-            upright = PIL.Image.alpha_composite(white, upright.convert("RGBA"))
-        if upright.mode.startswith("I;16"):
-            # Pillow would cut 16 bits off at 255, which leaves a white picture
-            grey = np.rint(np.asarray(upright).astype(np.float64) / 257).astype(np.uint8)
-            return np.repeat(grey[..., None], 3, axis=2)
-        if upright.mode in ("I", "F"):
-            raise ValueError(
-                f"{where} has 32-bit grey values (mode {upright.mode!r}), of which nobody knows which is white; save it with 8 or 16 bits"
-            )
-        return np.array(upright.convert("RGB"))
+        frame = framing(*_upright_size(opened))
+        if opened.width * opened.height > HUGE:
+            opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # only JPEG knows how
+        ImageOps.exif_transpose(opened, in_place=True)
+    return _flat(_framed(_resizable(opened, where), frame))
+
+
+def _framed(picture: PIL.Image.Image, frame: Frame) -> PIL.Image.Image:
+    """The part that is kept, at its new size. Pillow weighs colours by their opacity."""
+    height, width = frame.size
+    left, top, right, bottom = frame.part
+    if picture.size == (width, height) == (right - left, bottom - top):
+        return picture
+    # where the middle is kept, as much goes on the left as on the right: left + right is the width that `frame` was made for, before any draft
+    across, down = picture.width / (left + right), picture.height / (top + bottom)
+    part = left * across, top * down, right * across, bottom * down
+    return picture.resize((width, height), PIL.Image.Resampling.LANCZOS, box=part)
+
+
+def _resizable(picture: PIL.Image.Image, where: str) -> PIL.Image.Image:
+    """The picture in a mode whose values can be averaged, at little cost in memory: palettes, single bits and transparent colours can't.
+
+    Raises:
+        ValueError: 32-bit grey.
+    """
+    if picture.mode in ("I", "F"):
+        raise ValueError(f"{where} has 32-bit grey values (mode {picture.mode!r}), of which nobody knows which is white; save it with 8 or 16 bits")
+    if picture.mode in ("P", "PA") or (picture.mode in ("L", "RGB") and picture.has_transparency_data):
+        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
+    return picture.convert("L") if picture.mode == "1" else picture
+
+
+def _flat(picture: PIL.Image.Image) -> Image:
+    """RGB, transparency laid on white, 16 bits as 8."""
+    if picture.mode.startswith("I;16"):
+        # Pillow would cut 16 bits off at 255, which leaves a white picture
+        grey = np.rint(np.asarray(picture).astype(np.float64) / 257).astype(np.uint8)
+        return np.repeat(grey[..., None], 3, axis=2)
+    if picture.has_transparency_data:
+        white = PIL.Image.new("RGBA", picture.size, (255, 255, 255, 255))
+        picture = PIL.Image.alpha_composite(white, picture.convert("RGBA"))
+    return np.array(picture.convert("RGB"))
 
 
 def size_of(source: Path | BytesIO, where: str) -> tuple[int, int]:
@@ -78,9 +175,22 @@ def size_of(source: Path | BytesIO, where: str) -> tuple[int, int]:
     The orientation of a PNG is seen only if it stands before the pixels, where all programs we know put it.
     """
     with opened_image(source, where) as opened:
-        width, height = opened.size
-        exif = {} if opened.format == "PNG" and "exif" not in opened.info else opened.getexif()  # Pillow would decode a PNG in search of it
-        return (width, height) if exif.get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS else (height, width)
+        return _upright_size(opened)
+
+
+def _upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
+    """Height and width as they will be after `exif_transpose`."""
+    width, height = opened.size
+    if opened.format == "TIFF" or (opened.format == "PNG" and "exif" not in opened.info):
+        # a TIFF opens with the sides already changed; a PNG would be decoded in search of its orientation
+        return height, width
+    return (width, height) if opened.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS else (height, width)
+
+
+def text_of(path: Path) -> dict[str, str]:
+    """The text metadata of a PNG that `save_png` wrote; nothing is decoded. Raises as `load_image`."""
+    with opened_image(existing(path), str(path)) as opened:
+        return {str(name): str(value) for name, value in opened.info.items() if isinstance(value, str)}
 
 
 def existing(path: Path) -> Path:
@@ -96,36 +206,16 @@ def opened_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image
     try:
         with PIL.Image.open(source) as opened:
             yield opened
-    except (UnidentifiedImageError, OSError, SyntaxError, PIL.Image.DecompressionBombError) as error:
-        # Pillow reports a broken PNG as SyntaxError and a cut-off file as OSError; a picture in memory has no name but ours.
-        reason = "not a picture in a known format" if isinstance(error, UnidentifiedImageError) else str(error)
+    except BROKEN as error:
+        # a picture in memory has no name but ours
+        reason = "not a picture in a known format" if isinstance(error, UnidentifiedImageError) else str(error).rstrip(".")
         raise ValueError(f"{where} is not a readable picture ({reason}); replace it or leave it out") from error
 
 
 def resize_short_side(image: Image, short_side: int) -> NewImage:
-    """The picture with its shorter side at `short_side` pixels, aspect ratio kept to the pixel.
-
-    Raises:
-        ValueError: short_side below 1.
-    """
-    if short_side < 1:
-        raise ValueError(f"short_side must be at least 1 pixel, got {short_side}")
+    """A picture in memory with its shorter side at `short_side` pixels. Raises ValueError as `by_short_side`."""
     height, width = image.shape[:2]
-    scale = short_side / min(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
-
-
-def resize_long_side_64(image: Image, long_side: int) -> NewImage:
-    """The picture as the releases of InsPix2Pix and of the multi-reward paper size it: the long side about `long_side`, both sides multiples of 64.
-
-    The short side is rounded up, so the long one may exceed what was asked for; then the middle is cut out, a sliver less.
-    """
-    height, width = image.shape[:2]
-    scale = long_side / max(height, width)
-    scale = math.ceil(min(height, width) * scale / 64) * 64 / min(height, width)
-    size = (int(width * scale) // 64 * 64, int(height * scale) // 64 * 64)
-    return np.array(ImageOps.fit(PIL.Image.fromarray(image), size, PIL.Image.Resampling.LANCZOS))
+    return np.array(_framed(PIL.Image.fromarray(image), by_short_side(height, width, short_side)))
 
 
 def centre_crop(image: Image, height: int, width: int) -> NewImage:

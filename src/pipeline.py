@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
 from omegaconf import OmegaConf
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -233,5 +234,5 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
             settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(picture_size)}
             (partial / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(settings)), encoding="utf-8")
             (partial / "README.md").write_text(card, encoding="utf-8")
-        except (OSError, RuntimeError) as error:
+        except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(folder, error) from error

@@ -30,6 +30,7 @@ from src.data.datamodule import EditData, leave_interrupts_to_the_training
 from src.data.dataset import collate
 from src.data.order import Visit
 from src.data.precomputed import (
+    AGAIN,
     FORMAT,
     LATENTS,
     REQUEST,
@@ -44,6 +45,8 @@ from src.data.precomputed import (
     lines_of,
     opened_shard,
     read_fingerprints,
+    read_request,
+    read_texts,
     request_digest,
     row_difference,
     rows_digest,
@@ -106,6 +109,8 @@ def main(cfg: DictConfig) -> None:
         remove_leftovers(target)
     write_once(target / ROWS, "".join(lines_of(prints)))
     write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
+    if read_texts(target / TEXTS) != texts:
+        raise ValueError(f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {AGAIN}")
     write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
     write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
     if rank == 0:
@@ -164,7 +169,7 @@ def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> N
         if strangers and not path.exists():  # another rank may just have been faster
             raise ValueError(f"target={target} holds something already: give a new or an empty folder")
         write_atomically(path, json.dumps(request, indent=2) + "\n")
-    different = differences(json.loads(path.read_text(encoding="utf-8")), json.loads(json.dumps(request)))
+    different = differences(read_request(path), json.loads(json.dumps(request)))
     if different:
         what = [row_change] if row_change is not None else []
         what += [each for each in different if row_change is None or not each.startswith("rows.")]

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
-from src.files import not_written
+from src.files import append_lines
 from src.records import PERSPECTIVES, Reward, Verdict
 
 F = TypeVar("F")
@@ -41,16 +41,7 @@ def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage
     path.parent.mkdir(parents=True, exist_ok=True)
     repair_torn_line(path)
     lines = [reward_line(reward, usages[index] if usages is not None else {}) for index, reward in enumerate(rewards)]
-    before = path.stat().st_size if path.exists() else 0
-    try:
-        with path.open("ab") as file:
-            file.write("".join(lines).encode())
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        if path.exists():
-            os.truncate(path, before)
-        raise not_written(path, error) from error
+    append_lines(path, "".join(lines))
 
 
 def read_rewards(path: Path) -> list[Reward]:

@@ -49,6 +49,7 @@ def main(cfg: DictConfig) -> None:
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
+    launch.check_shared_folder()
     folder = HydraConfig.get().runtime.output_dir
     data = instantiate(cfg.data)
     report = data.check(Path(folder, BROKEN_ROWS))

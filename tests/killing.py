@@ -12,10 +12,9 @@ from pathlib import Path
 
 from src import launch
 
+PRELOADED = ("train", "evaluate", "write_dataset", "precompute", "annotate", "edit", "backbones.tiny")
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    ["src.train", "src.evaluate", "src.write_dataset", "src.precompute", "src.annotate", "torch.optim.adamw", "tensorboard"]
-)
+CONTEXT.set_forkserver_preload([*(f"src.{name}" for name in PRELOADED), "torch.optim.adamw", "tensorboard"])
 
 
 def command(module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None) -> None:

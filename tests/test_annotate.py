@@ -149,22 +149,23 @@ def test_faults_leave_every_row_scored_or_failed_and_no_score_is_made_up(rows: P
     assert sum(record["outcomes"].values()) == len(requests)
 
 
-def test_killed_three_times_the_same_rows_come_out(server: Running, tmp_path: Path) -> None:
-    many = write_list(tmp_path / "rows", 120)
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
+def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, tmp_path: Path) -> None:
+    many = write_list(tmp_path / "rows", count)
     concurrency, output, log = 6, tmp_path / "annotations", tmp_path / "log"
     before = len(server.requests())
-    for count in (40, 130, 250):
+    for share in (0.15, 0.4, 0.7):
+        calls = before + int(share * CALLS * count)
         command = Command("src.annotate", *asking(server, many, output, f"judge.limits.concurrency={concurrency}"), log=log)
-        assert command.killed_when(lambda count=count: len(server.requests()) >= before + count)
+        assert command.killed_when(lambda calls=calls: server.log.read_bytes().count(b"\n") >= calls, seconds=600)
     rewards = by_id(annotated(server, many, output, f"judge.limits.concurrency={concurrency}"))
-    assert len(rewards) == 120
+    assert len(rewards) == count
     assert not any(reward.failed for reward in rewards.values())
     keys = Counter(request["key"] for request in calls_of(server, before))
-    assert len(keys) == 120 * CALLS
+    assert len(keys) == count * CALLS
     assert keys.total() - len(keys) <= 3 * concurrency
-    assert "120 rewards derived" in verified(server, output)
-    untouched = by_id(annotated(server, many, tmp_path / "untouched"))
-    assert untouched == rewards
+    assert f"{count} rewards derived" in verified(server, output)
+    assert by_id(annotated(server, many, tmp_path / "untouched")) == rewards
 
 
 def test_the_budget_stops_the_run_and_a_larger_one_goes_on(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
@@ -220,6 +221,20 @@ def test_an_annotation_is_passed_on(server: Running, rows: Path, whole: Path, tm
         assert [(v.score, v.feedback) for v in reward.verdicts] == [(v.score, v.feedback) for v in rewards[id].verdicts]
     finished("src.export_annotations", f"folder={whole}", "format=ledger", f"target={tmp_path / 'replies.parquet'}", log=tmp_path / "log")
     assert len(datasets.load_dataset("parquet", data_files=str(tmp_path / "replies.parquet"), split="train")) == 30 * CALLS
+
+
+def test_a_stream_is_annotated_like_a_table(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
+    """Rows of a set that needn't fit on a disk, a shard at a time."""
+    finished(
+        "src.export_annotations", f"folder={whole}", "data=json_list", f"data.dataset.file={rows}", f"target={tmp_path / 'set'}", log=tmp_path / "log"
+    )
+    judge = ("judge=gpt4o", f"judge.respondent.base_url={server.base_url}", f"output={tmp_path / 'a'}")
+    for shard in ("1/2", "2/2"):
+        data = ("data=stream", f"data.stream.path={tmp_path / 'set/data'}", f"shard={shard}")
+        finished("src.annotate", *data, *judge, log=tmp_path / "log")
+    finished("src.merge_annotations", f"folder={tmp_path / 'a'}", log=tmp_path / "log")
+    scores = {id: [verdict.score for verdict in reward.verdicts] for id, reward in by_id(read_rewards(tmp_path / "a/rewards.jsonl")).items()}
+    assert scores == {id: [verdict.score for verdict in reward.verdicts] for id, reward in by_id(read_rewards(whole / "rewards.jsonl")).items()}
 
 
 def test_the_rewards_join_the_rows_they_were_made_of(rows: Path, whole: Path, tmp_path: Path) -> None:

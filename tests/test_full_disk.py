@@ -1,16 +1,21 @@
 """A full disk leaves what was there before and ends in one clear line. The room is limited by RLIMIT_FSIZE, which needs no privilege."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+from backbones.pipelines import write_pipeline
 from conftest import SMALL, config, small_editor
+from data.written import write_tree
 from killing import Command, finished
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
+from test_convert import release_tensors
 from test_resume import TRAINING
 
 from src import checkpoint
-from src.files import NotWrittenError, discard, remove_leftovers, replacing, write_atomically
+from src.files import NotWrittenError, append_lines, discard, remove_leftovers, replacing, write_atomically
 
 
 def refused(log: Path, module: str, *arguments: str, room: int) -> str:
@@ -72,6 +77,50 @@ def test_a_dataset_goes_on_when_there_is_room(tmp_path: Path, form: str) -> None
     assert contents(tmp_path / "data") == whole
 
 
+@pytest.fixture(scope="module")
+def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small release of the paper's layout, and a tree."""
+    folder = tmp_path_factory.mktemp("release")
+    unet = write_pipeline(folder / "release") / "unet/diffusion_pytorch_model.safetensors"
+    save_file(load_file(unet) | release_tensors(), unet, metadata={"format": "pt"})
+    write_tree(folder / "tree", prompts=4)
+    return folder
+
+
+def test_conditions_go_on_when_there_is_room(release: Path, tmp_path: Path) -> None:
+    command = ["+experiment=inspix2pix", f"model.backbone.pretrained={release / 'release'}", f"data.dataset.folder={release / 'tree'}"]
+    command += ["data.dataset.extension=png", "data.dataset.split=all", "data.transform.size=16", "data.num_workers=0", "data.augmentations=1"]
+    command += ["rows_per_shard=4", "device=cpu"]
+    finished("src.precompute", *command, f"target={tmp_path / 'whole'}", log=tmp_path / "log")
+    whole = contents(tmp_path / "whole")
+    room = max(map(len, whole.values())) - 1  # the texts', which come after all latents
+    message = refused(tmp_path / "error", "src.precompute", *command, f"target={tmp_path / 'cache'}", room=room)
+    assert "texts-00000.safetensors could not be written" in message
+    left = contents(tmp_path / "cache")
+    assert len(left) > 3
+    assert left.items() < whole.items()
+    finished("src.precompute", *command, f"target={tmp_path / 'cache'}", log=tmp_path / "log")
+    assert contents(tmp_path / "cache") == whole
+
+
+def test_a_conversion_and_an_export_leave_nothing_behind(release: Path, tmp_path: Path) -> None:
+    ours, again = tmp_path / "made/ours", tmp_path / "made/again"
+    there = [f"source={release / 'release'}", f"target={ours}"]
+    unet = len((release / "release/unet/diffusion_pytorch_model.safetensors").read_bytes())
+    for room in (unet // 2, 1000):
+        message = refused(tmp_path / "error", "src.convert", *there, room=room)
+        assert f"{ours} could not be written" in message
+        assert list(ours.parent.iterdir()) == []
+        (tmp_path / "error").unlink()
+    finished("src.convert", *there, log=tmp_path / "log")
+    whole = contents(ours)
+    for module, arguments in {"src.export": [f"checkpoint={ours}"], "src.convert": [f"source={ours}", "reverse=true"]}.items():
+        message = refused(tmp_path / module, module, *arguments, f"target={again}", room=unet // 2)
+        assert f"{again} could not be written" in message
+        assert [path.name for path in ours.parent.iterdir()] == ["ours"]
+    assert contents(ours) == whole
+
+
 def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a.txt", "old")
     with pytest.raises(TypeError), replacing(tmp_path / "a.txt") as partial:
@@ -80,6 +129,15 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match=r"file/b.txt could not be written \(File exists\)"):
         write_atomically(tmp_path / "file" / "b.txt", "new")
+
+
+def test_lines_are_appended_by_several_threads_at_once(tmp_path: Path) -> None:
+    lines = [f"{number} {'x' * 5000}\n" for number in range(64)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda line: append_lines(tmp_path / "below/a.txt", line), lines))
+    assert sorted((tmp_path / "below/a.txt").read_text().splitlines(keepends=True)) == sorted(lines)
+    with pytest.raises(NotWrittenError, match=r"a.txt/b could not be written"):
+        append_lines(tmp_path / "below/a.txt/b", "x\n")
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:

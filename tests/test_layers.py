@@ -13,7 +13,7 @@ LAYERS = [
     {"checkpoint"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
-    {"callbacks", "annotation"},
+    {"callbacks", "annotation", "editing"},
     {"launch"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

@@ -1,13 +1,27 @@
 """Pictures: files that say how they were made, sizes, and sheets that hold every picture they were given."""
 
 import io
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
+import PIL.ImageOps
 import pytest
 
-from src.pictures import centre_crop, contact_sheet, decode_image, fit, load_image, resize_short_side, save_png, size_of
+from src.pictures import (
+    by_long_side_64,
+    by_short_side,
+    centre_crop,
+    contact_sheet,
+    decode_image,
+    fit,
+    load_image,
+    resize_short_side,
+    save_png,
+    size_of,
+    text_of,
+)
 
 
 def picture(height: int = 32, width: int = 32, value: int = 7) -> np.ndarray:
@@ -21,6 +35,7 @@ def test_png_round_trip_with_metadata(tmp_path: Path) -> None:
     assert (load_image(tmp_path / "deep" / "a.png") == picture()).all()
     with PIL.Image.open(tmp_path / "deep" / "a.png") as opened:
         assert opened.info["instruction"] == "füge einen Hut hinzu"
+    assert text_of(tmp_path / "deep" / "a.png") == {"instruction": "füge einen Hut hinzu", "seed": "3"}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
 
 
@@ -50,8 +65,9 @@ def test_broken_and_missing_pictures_are_named(tmp_path: Path) -> None:
 
 
 def test_resize_keeps_the_aspect_ratio_and_crop_the_middle() -> None:
-    assert resize_short_side(picture(100, 150), 32).shape == (32, 48, 3)
-    assert resize_short_side(picture(150, 100), 32).shape == (48, 32, 3)
+    assert resize_short_side(picture(100, 150), 32).shape == (*by_short_side(100, 150, 32).size, 3) == (32, 48, 3)
+    assert by_short_side(150, 100, 32).size == (48, 32)
+    assert by_short_side(1, 300, 2).size == (2, 600)
     ramp = np.repeat(np.arange(9, dtype=np.uint8)[None, :, None], 3, axis=2).repeat(4, axis=0)
     assert centre_crop(ramp, 2, 3)[0, :, 0].tolist() == [3, 4, 5]
     with pytest.raises(ValueError, match="cannot crop"):
@@ -106,7 +122,18 @@ def test_a_header_tells_the_size_that_decoding_gives(tmp_path) -> None:
     exif = PIL.Image.Exif()
     for orientation in range(1, 9):
         exif[0x0112] = orientation
-        PIL.Image.new("RGB", (40, 20)).save(tmp_path / "turned.jpg", exif=exif)
-        assert size_of(tmp_path / "turned.jpg", "x") == load_image(tmp_path / "turned.jpg").shape[:2]
+        for form in ("jpg", "png", "tiff", "webp"):
+            turned = tmp_path / f"turned.{form}"
+            PIL.Image.new("RGB", (40, 20)).save(turned, exif=exif)
+            assert size_of(turned, "x") == load_image(turned).shape[:2] == ((20, 40) if orientation < 5 else (40, 20))
     with pytest.raises(ValueError, match=r"^in memory is not a readable picture \(not a picture in a known format\)"):
         decode_image(io.BytesIO(b"nothing"), "in memory")
+
+
+def test_long_side_64_is_the_fit_of_the_releases(tmp_path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (130, 201, 3)).astype(np.uint8)
+    PIL.Image.fromarray(pixels).save(tmp_path / "a.png")
+    image = load_image(tmp_path / "a.png", partial(by_long_side_64, pixels=128))
+    assert image.shape == (128, 192, 3)
+    expected = np.array(PIL.ImageOps.fit(PIL.Image.fromarray(pixels), (192, 128), PIL.Image.Resampling.LANCZOS)).astype(int)
+    assert np.abs(image - expected).max() <= 1

@@ -54,7 +54,7 @@ class InsPix2Pix(FrozenEncoders):
         config = stable_diffusion.vae_config(pretrained)
         self.scaling = float(config.get("scaling_factor", 0.18215))
         self.pixels_per_cell = 2 ** (len(config["block_out_channels"]) - 1)
-        self._text_width = stable_diffusion.text_width(pretrained)
+        self._text_width = stable_diffusion.text_config(pretrained).hidden_size
         self.tokenizer = stable_diffusion.tokenizer(pretrained)
         self.vae = Frozen(partial(stable_diffusion.vae, pretrained))
         self.text_encoder = Frozen(partial(stable_diffusion.text_encoder, pretrained))

@@ -5,20 +5,17 @@ Without either (None) they have the full size and random weights, for benchmarks
 
 import hashlib
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import diffusers
 import torch
-import transformers
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from huggingface_hub import try_to_load_from_cache
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-T = TypeVar("T")
+from src.backbones.pretrained import WEIGHTS, loaded, weights
 
 LATENT_CHANNELS = 4
 EDIT_CHANNELS = 2 * LATENT_CHANNELS
@@ -35,20 +32,20 @@ VAE: dict[str, Any] = {
 }
 TEXT_ENCODER: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
 LONGEST_TEXT = 77
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
-"""Names of a part's weights, in the order in which they are looked for."""
 
 
 def unet(pretrained: str | None) -> UNet2DConditionModel:
     """The U-Net of an editor: that of InsPix2Pix as it is, that of Stable Diffusion widened.
 
     Raises:
-        ValueError: neither 4 nor 8 input channels.
+        FileNotFoundError, ValueError: as `pretrained.weights`; neither 4 nor 8 input channels, or other than 4 output channels.
     """
     if pretrained is None:
         return UNet2DConditionModel(**UNET)
-    network = loaded(UNet2DConditionModel.from_pretrained, pretrained, "unet").train()  # it comes in evaluation mode
-    channels = network.config["in_channels"]
+    network: UNet2DConditionModel = weights(UNet2DConditionModel, pretrained, "unet").train()  # it comes in evaluation mode
+    channels, out = network.config["in_channels"], network.config["out_channels"]
+    if out != LATENT_CHANNELS:
+        raise ValueError(f"the U-Net of {pretrained} has {out} output channels, an editor's has {LATENT_CHANNELS}: start from Stable Diffusion 1.5")
     if channels == EDIT_CHANNELS:
         return network
     if channels == LATENT_CHANNELS:
@@ -75,33 +72,61 @@ def widened(network: UNet2DConditionModel) -> UNet2DConditionModel:
 
 
 def vae(pretrained: str | None) -> AutoencoderKL:
-    """The autoencoder."""
-    return AutoencoderKL(**VAE) if pretrained is None else loaded(AutoencoderKL.from_pretrained, pretrained, "vae")
+    """The autoencoder. Raises as `pretrained.weights`."""
+    return AutoencoderKL(**VAE) if pretrained is None else weights(AutoencoderKL, pretrained, "vae")
 
 
 def vae_config(pretrained: str | None) -> dict[str, Any]:
-    """The autoencoder's config, without its weights."""
+    """The autoencoder's config, without its weights.
+
+    Raises:
+        FileNotFoundError: as `pretrained.loaded`.
+        ValueError: of something else, or of latents that a U-Net of Stable Diffusion can't read.
+    """
     if pretrained is None:
         return VAE
     config: Any = loaded(AutoencoderKL.load_config, pretrained, "vae")
+    missing = [name for name in ("block_out_channels", "latent_channels") if name not in config]
+    if missing:
+        raise ValueError(f"vae/config.json of {pretrained} is not that of an autoencoder: it has no {', '.join(missing)}; take the one of the model")
+    if config["latent_channels"] != LATENT_CHANNELS:
+        raise ValueError(
+            f"the autoencoder of {pretrained} makes latents of {config['latent_channels']} channels, its U-Net works on {LATENT_CHANNELS}: "
+            "take the autoencoder of Stable Diffusion 1.5"
+        )
     return config
 
 
 def text_encoder(pretrained: str | None) -> CLIPTextModel:
-    """The text encoder."""
+    """The text encoder. Raises as `pretrained.weights`."""
     if pretrained is None:
-        return CLIPTextModel(CLIPTextConfig(**TEXT_ENCODER, max_position_embeddings=LONGEST_TEXT))
-    return loaded(CLIPTextModel.from_pretrained, pretrained, "text_encoder")
+        return CLIPTextModel(text_config(None))
+    return weights(CLIPTextModel, pretrained, "text_encoder", ignore_mismatched_sizes=True)  # they are named by us
 
 
-def text_width(pretrained: str | None) -> int:
-    """Width of its tokens, without its weights."""
-    return TEXT_ENCODER["hidden_size"] if pretrained is None else loaded(CLIPTextConfig.from_pretrained, pretrained, "text_encoder").hidden_size
+def text_config(pretrained: str | None) -> CLIPTextConfig:
+    """Its config, without its weights."""
+    if pretrained is None:
+        return CLIPTextConfig(**TEXT_ENCODER, max_position_embeddings=LONGEST_TEXT)
+    return loaded(CLIPTextConfig.from_pretrained, pretrained, "text_encoder")
 
 
 def tokenizer(pretrained: str | None) -> CLIPTokenizer:
-    """The tokenizer; without a source, one that knows bytes and no words."""
-    return byte_tokenizer() if pretrained is None else loaded(CLIPTokenizer.from_pretrained, pretrained, "tokenizer")
+    """The tokenizer; without a source, one that knows bytes and no words.
+
+    Raises:
+        FileNotFoundError: as `pretrained.loaded`.
+        ValueError: it makes tokens, or windows of them, that the text encoder doesn't know.
+    """
+    if pretrained is None:
+        return byte_tokenizer()
+    found, encoder = loaded(CLIPTokenizer.from_pretrained, pretrained, "tokenizer"), text_config(pretrained)
+    if len(found) > encoder.vocab_size or found.model_max_length > encoder.max_position_embeddings:
+        raise ValueError(
+            f"tokenizer and text encoder of {pretrained} don't fit: the one has {len(found)} tokens and windows of {found.model_max_length}, "
+            f"the other {encoder.vocab_size} and {encoder.max_position_embeddings}; take both from the same model"
+        )
+    return found
 
 
 def byte_tokenizer() -> CLIPTokenizer:
@@ -135,24 +160,3 @@ def tokenizer_digest(tokenizer: CLIPTokenizer) -> str:
     """sha256 of the vocabulary, whose order is also that of the merges, and of the window's length."""
     known = [tokenizer.model_max_length, tokenizer.pad_token_id, sorted(tokenizer.get_vocab().items())]
     return hashlib.sha256(json.dumps(known).encode()).hexdigest()
-
-
-def loaded(load: Callable[..., T], pretrained: str, part: str) -> T:
-    """One part of a pipeline.
-
-    Raises:
-        FileNotFoundError: a folder that is not there or lacks this part.
-        ValueError: files that can't be read; pickled weights are read as weights only.
-    """
-    folder = Path(pretrained).expanduser()
-    if folder.is_dir() and not (folder / part).is_dir():
-        raise FileNotFoundError(f"{folder} is not a Stable Diffusion pipeline: it has no folder {part}/")
-    if not folder.is_dir() and (folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2):
-        raise FileNotFoundError(f"no pipeline folder {pretrained}; pretrained= takes a folder or a hub id such as timbrooks/instruct-pix2pix")
-    # parts load in seconds, and their bars would tear ours
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    try:
-        return load(str(folder) if folder.is_dir() else pretrained, subfolder=part)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{part} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}") from error

@@ -42,7 +42,14 @@ class RunRecord(Callback):
         self.resumed_at_steps = list(state_dict["resumed_at_steps"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note where a resumed training goes on."""
+        """Note where a resumed training goes on.
+
+        Raises:
+            ValueError: the ranks begin at different steps.
+        """
+        steps = pl_module.all_gather(torch.tensor(trainer.global_step, device=pl_module.device)).reshape(-1).tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        if len(set(steps)) > 1:
+            raise ValueError(f"the ranks go on at different steps, {steps}: the run folder must lie on a disk that all machines share")
         if trainer.global_step:
             self.resumed_at_steps.append(trainer.global_step)
             self.facts["resumed_at_steps"] = self.resumed_at_steps

@@ -94,7 +94,7 @@ class ScoreCurve(Callback):
         editor, rewards = pl_module.editor, []
         with self.ema.averaged(editor), torch.inference_mode(), trainer.precision_plugin.forward_context():
             editor.eval()
-            for batch in same_size_batches(self.cases, self.batch_size):
+            for batch in same_size_batches(self.cases, lambda case: case.original.shape, self.batch_size):
                 originals = to_tensor([case.original for case in batch]).to(pl_module.device)
                 seeds = [fold_seed("noise", case.id, 0) for case in batch]
                 edited = editor.edit(originals, [case.instruction for case in batch], [self.target] * len(batch), seeds, self.sampler)

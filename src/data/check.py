@@ -101,10 +101,10 @@ def check(rows: RowSource, how: Thoroughness) -> Report:
     decode = how != "headers"
     wrong = rows.wrong if isinstance(rows, Rated) else {}
     problems = [Problem(None, id, "reward", reason) for id, reason in wrong.items()]
-    missing = [problem for problem in _spread("looking for files", range(len(rows)), lambda index: missing_file(rows, index)) if problem is not None]
+    missing = [problem for problem in spread("looking for files", range(len(rows)), lambda index: missing_file(rows, index)) if problem is not None]
     gone = {problem.index for problem in missing}
     there = [index for index in chosen if index not in gone]
-    looks = _spread("looking at pictures", there, lambda index: look_at(rows, index, decode))
+    looks = spread("looking at pictures", there, lambda index: look_at(rows, index, decode))
     broken = [look.problem for look in looks if look.problem is not None]
     problems += sorted([*missing, *broken], key=lambda problem: problem.index or 0)
     what = f"pictures of {'all' if len(chosen) == len(rows) else len(chosen)} rows {'decoded' if decode else 'measured by their headers'}"
@@ -211,7 +211,7 @@ def _id(rows: RowSource, index: int) -> str:
         return f"row {index}"
 
 
-def _spread(what: str, indices: Sequence[int], look: Callable[[int], T]) -> list[T]:
+def spread(what: str, indices: Sequence[int], look: Callable[[int], T]) -> list[T]:
     """`look` at each index, on all cores: Pillow decodes without holding Python up."""
     parts = [indices[first : first + PORTION] for first in range(0, len(indices), PORTION)]
 

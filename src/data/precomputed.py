@@ -191,7 +191,7 @@ class Precomputed:
         self.folder = Path(folder)
         if not (self.folder / REQUEST).is_file():
             raise FileNotFoundError(f"no precomputed conditions in {folder}, which has no {REQUEST}: write them with src.precompute target={folder}")
-        self.request = json.loads((self.folder / REQUEST).read_text(encoding="utf-8"))
+        self.request = read_request(self.folder / REQUEST)
         if self.request.get("format") != FORMAT:
             raise ValueError(f"{folder} has format {self.request.get('format')}, this version reads {FORMAT}: precompute it anew")
         self.augmentations: int = self.request["augmentations"]
@@ -249,7 +249,7 @@ class Precomputed:
     def place(self) -> Mapping[str, int]:
         """Where a text's tokens stand."""
         if self._place is None:
-            self._place = {text: place for place, text in enumerate(json.loads((self.folder / TEXTS).read_text(encoding="utf-8")))}
+            self._place = {text: place for place, text in enumerate(read_texts(self.folder / TEXTS))}
         return self._place
 
     def latents(self, index: int, augmentation: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -318,12 +318,36 @@ def opened_shard(path: Path, digest: str) -> Any:
     return shard
 
 
-def read_fingerprints(path: Path) -> list[Fingerprint]:
-    """What `lines_of` made. Raises FileNotFoundError."""
+def read_request(path: Path) -> dict[str, Any]:
+    """What a cache was written for. Raises ValueError for a file that is broken."""
+    try:
+        request = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is broken ({error}), so nobody can say what {path.parent} was made of: precompute into another folder") from error
+    if not isinstance(request, dict):
+        raise ValueError(f"{path} holds {str(request)[:60]}, so nobody can say what {path.parent} was made of: precompute into another folder")
+    return request
+
+
+def read_texts(path: Path) -> list[str]:
+    """The distinct texts, in order. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
         raise FileNotFoundError(f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again")
-    with path.open(encoding="utf-8") as file:
-        return [Fingerprint(id, original, edited, texts, tuple(stamps)) for id, original, edited, texts, stamps in map(json.loads, file)]
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is broken ({error}): {AGAIN}") from error
+
+
+def read_fingerprints(path: Path) -> list[Fingerprint]:
+    """What `lines_of` made. Raises FileNotFoundError or ValueError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again")
+    try:
+        with path.open(encoding="utf-8") as file:
+            return [Fingerprint(id, original, edited, texts, tuple(stamps)) for id, original, edited, texts, stamps in map(json.loads, file)]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is broken ({error}): {AGAIN}") from error
 
 
 def lines_of(fingerprints: Iterable[Fingerprint]) -> Iterator[str]:

@@ -77,6 +77,11 @@ def last_parts(key: str, count: int = 2) -> str:
     return "/".join(path.with_suffix("").parts[-count:] if path.suffix in (".json", ".jpg", ".png") else path.parts[-count:])
 
 
+def examples(ids: Sequence[str]) -> str:
+    """A few ids, to be compared with others by eye."""
+    return ", ".join(map(repr, ids[:3])) + (", ..." if len(ids) > 3 else "") if ids else "missing"
+
+
 def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) -> Rewards:
     """RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality.
 
@@ -102,7 +107,7 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) ->
     wrong: dict[str, str] = {}
     key_of: dict[str, str] = {}
     for key, entry in entries.items():
-        id = resolver(key)
+        id = resolved(key, resolver, f"{path}, key {key!r}")
         if id in key_of:
             raise ValueError(f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: another resolver is needed")
         key_of[id] = key
@@ -111,6 +116,17 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) ->
         except ValueError as error:
             wrong[id] = str(error)
     return Rewards(str(path), by_id, wrong)
+
+
+def resolved(key: str, resolver: Callable[[str], str], where: str) -> str:
+    """The id that a key means. Raises ValueError naming the key of which a resolver makes none."""
+    try:
+        id = resolver(key)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{where}: the resolver makes no id of it ({type(error).__name__}: {error}), another one is needed") from error
+    if not isinstance(id, str):
+        raise ValueError(f"{where}: the resolver makes {id!r} of it, a text is needed")
+    return id
 
 
 def parse_entry(entry: object, id: str, where: str) -> Reward:
@@ -155,8 +171,9 @@ class Rated(RowSource):
         unmatched = (rewards.by_id.keys() | rewards.wrong.keys()) - set(ids)
         if len(unmatched) == len(rewards.by_id) + len(rewards.wrong):
             raise ValueError(
-                f"no reward of {rewards.source} fits any of {len(ids)} rows: the first row's id is {ids[0]!r}, "
-                f"the first reward's {next(iter(rewards.by_id), 'missing')!r}"
+                f"none of {len(unmatched)} rewards of {rewards.source} fits any of {len(ids)} rows: the rows' ids are {examples(ids)}, "
+                f"those of the rewards "
+                f"{examples([*rewards.by_id, *rewards.wrong])}; give the rewards of these rows, or another resolver (conf/rewards)"
             )
         self._choose([rewards.wrong.get(id) or rewards.by_id.get(id) for id in ids], missing_reward)
         self.numbers["rewards of other triplets"] = len(unmatched)

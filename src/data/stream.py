@@ -15,7 +15,7 @@ from typing import Any, Literal, NamedTuple, final
 import datasets
 from datasets import IterableDataset
 from datasets.distributed import split_dataset_by_node
-from datasets.exceptions import DatasetsError
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import IterableDataset as TorchIterable
@@ -27,7 +27,7 @@ from src.data.datamodule import leave_interrupts_to_the_training
 from src.data.dataset import collate
 from src.data.rewards import MissingReward, Rewards
 from src.data.rows import Row, decoded
-from src.data.table import kind_of, needed_columns, row_of_columns, undecoded, with_reward
+from src.data.table import kind_of, needed_columns, not_on_the_hub, row_of_columns, undecoded, with_reward
 from src.data.transforms import Transform, check_pair
 from src.records import Reward, Triplet
 from src.seeds import fold_seed
@@ -50,7 +50,7 @@ def open_stream(path: str, split: str = "train", name: str | None = None) -> Ite
     """What `datasets` streams from a path: parquet files, an imagefolder, or a hub id; see `open_table`.
 
     Raises:
-        FileNotFoundError: a path without anything there.
+        FileNotFoundError: a path, or a hub id, without anything there.
         ValueError: a `save_to_disk` folder, which needs no streaming, or whatever `datasets` says.
     """
     kind, arguments = kind_of(path)
@@ -58,6 +58,8 @@ def open_stream(path: str, split: str = "train", name: str | None = None) -> Ite
         raise ValueError(f"{path} was written by save_to_disk and is read in place: say data=table")
     try:
         stream = datasets.load_dataset(kind, name, **arguments, split=split, streaming=True)
+    except (ConnectionError, DatasetNotFoundError) as error:
+        raise not_on_the_hub(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
         raise ValueError(f"{path} can't be streamed, split {split!r}: {str(error).splitlines()[0][:300]}") from error
     assert isinstance(stream, IterableDataset)

@@ -9,7 +9,7 @@ from typing import Any, final
 
 import datasets
 from datasets import Dataset, DatasetDict, Features
-from datasets.exceptions import DatasetsError
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward_of_columns
 from src.data.rows import Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
@@ -77,7 +77,7 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
         cache: a folder for what `datasets` converts and downloads; None for its own default.
 
     Raises:
-        FileNotFoundError: a path without anything there.
+        FileNotFoundError: a path, or a hub id, without anything there.
         ValueError: a folder of none of these kinds, or whatever `datasets` says.
     """
     kind, arguments = kind_of(path)
@@ -86,10 +86,20 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
             saved = datasets.load_from_disk(path)
             return saved[split] if isinstance(saved, DatasetDict) else saved
         table = datasets.load_dataset(kind, name, **arguments, split=split, cache_dir=cache)
+    except (ConnectionError, DatasetNotFoundError) as error:
+        raise not_on_the_hub(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
         raise ValueError(f"{path} can't be loaded, split {split!r}: {str(error).splitlines()[0][:300]}") from error
     assert isinstance(table, Dataset)
     return table
+
+
+def not_on_the_hub(name: str) -> FileNotFoundError:
+    """The error for a hub id that gives no data."""
+    return FileNotFoundError(
+        f"no dataset {name}: no such folder here, and on the hub there is none, or it is private, or the hub gave no answer as there is no network; "
+        "correct path=, connect, or log in (hf auth login)"
+    )
 
 
 def kind_of(path: str) -> tuple[str, dict[str, Any]]:

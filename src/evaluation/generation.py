@@ -9,9 +9,10 @@ of the batch that it belongs to.
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TypeVar
 
 import torch
 
@@ -25,6 +26,8 @@ from src.files import discard, remove_leftovers, write_atomically
 from src.pictures import load_image, save_png
 from src.records import Case, Triplet
 from src.seeds import fold_seed
+
+T = TypeVar("T")
 
 Settings = Mapping[str, object]
 """JSON-able: everything that the edits of a generation depend on."""
@@ -119,7 +122,7 @@ def generations_in(folder: Path) -> list[Generation]:
 
 def differences(old: Settings, new: Settings) -> list[str]:
     """What differs, value by value: "seed: 0 there, 1 asked for"."""
-    before, after = dict(_leaves(old)), dict(_leaves(json.loads(json.dumps(new))))
+    before, after = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
     names = [*before, *(name for name in after if name not in before)]
     return [
         f"{name}: {before.get(name, 'nothing')} there, {after.get(name, 'nothing')} asked for"
@@ -128,21 +131,22 @@ def differences(old: Settings, new: Settings) -> list[str]:
     ]
 
 
-def _leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, object]]:
+def leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Settings one by one, nested ones by names with dots: ("sampler.steps", 30)."""
     for name, value in settings.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
+            yield from leaves(value, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", value
 
 
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:
     """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into place."""
-    return [case for case in cases if not _is_there(generation.edit_path(case))]
+    return [case for case in cases if not is_there(generation.edit_path(case))]
 
 
-def _is_there(edit: Path) -> bool:
-    """An empty file is what a loss of power can leave of a renamed one."""
+def is_there(edit: Path) -> bool:
+    """Whether an edit was written. An empty file is what a loss of power can leave of a renamed one."""
     return edit.exists() and edit.stat().st_size > 0
 
 
@@ -162,7 +166,7 @@ def check_resolutions(editor: Editor, cases: Sequence[Case]) -> None:
 
 def open_batches(generation: Generation, cases: Sequence[Case], batch_size: int) -> list[list[Case]]:
     """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there already."""
-    return [batch for batch in same_size_batches(cases, batch_size) if missing_edits(generation, batch)]
+    return [batch for batch in same_size_batches(cases, lambda case: case.original.shape, batch_size) if missing_edits(generation, batch)]
 
 
 def make_edits(
@@ -201,23 +205,23 @@ def make_edits(
                 sampler,
             )
         for case, image in zip(batch, to_pictures(edited), strict=True):
-            if not _is_there(generation.edit_path(case)):
+            if not is_there(generation.edit_path(case)):
                 save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
                 written += 1
     return written
 
 
-def same_size_batches(cases: Sequence[Case], batch_size: int) -> list[list[Case]]:
-    """Batches of pictures of one size, each size in the order of the cases.
+def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_size: int) -> list[list[T]]:
+    """Batches of things of one size, each size in the order of the things.
 
     Raises:
         ValueError: batch_size below 1.
     """
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    by_size: dict[tuple[int, ...], list[Case]] = {}
-    for case in cases:
-        by_size.setdefault(case.original.shape, []).append(case)
+    by_size: dict[object, list[T]] = {}
+    for thing in things:
+        by_size.setdefault(size(thing), []).append(thing)
     return [group[start : start + batch_size] for group in by_size.values() for start in range(0, len(group), batch_size)]
 
 

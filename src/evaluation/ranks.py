@@ -1,11 +1,14 @@
 """The processes among which torchrun divides a generation; without torchrun there is one."""
 
 import os
+from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 import torch.distributed as dist
+
+T = TypeVar("T")
 
 SLOWEST_RANK = timedelta(hours=12)
 """How long the first rank to finish waits for the last; gloo's own default of half an hour is shorter than a large generation."""
@@ -21,6 +24,24 @@ class Ranks(NamedTuple):
         """Return when all processes have come here."""
         if self.world > 1:
             dist.barrier()
+
+    def from_first(self, work: Callable[[], T]) -> T:
+        """What `work` returns on the first process, handed to all; so that what concerns all is looked at, and complained of, once.
+
+        Raises:
+            SystemExit: on the others, where it fails on the first, which raises its error.
+        """
+        if self.world == 1:
+            return work()
+        results: list[T | None] = [None]
+        try:
+            if self.rank == 0:
+                results = [work()]
+        finally:
+            dist.broadcast_object_list(results)
+        if results[0] is None:
+            raise SystemExit(1)
+        return results[0]
 
 
 def join_ranks() -> Ranks:

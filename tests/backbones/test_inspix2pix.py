@@ -162,7 +162,7 @@ def damaged(pipeline: Path, target: Path, damage: str) -> Path:
     [
         ("no unet", "is not a Stable Diffusion pipeline: it has no folder unet/"),
         ("six channels", "has 6 input channels; an editor starts from Stable Diffusion (4) or InsPix2Pix (8)"),
-        ("cut weights", "can't be loaded"),
+        ("cut weights", "diffusion_pytorch_model.safetensors can't be read, it may be truncated"),
     ],
 )
 def test_a_damaged_pipeline_is_named(pipeline: Path, tmp_path: Path, damage: str, message: str) -> None:

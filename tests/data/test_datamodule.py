@@ -20,7 +20,7 @@ from src.data.datamodule import EditData
 from src.data.dataset import collate
 from src.data.examples import first_rows
 from src.data.json_list import JsonList
-from src.data.order import Visit
+from src.data.order import GlobalBatchOrder, Visit
 from src.data.pix2pix_tree import Pix2PixTree
 from src.data.served import Served
 from src.data.transforms import CentreCrop, RandomCrop
@@ -164,7 +164,8 @@ class Losses(Callback):
 
 def losses(tmp_path: Path, *overrides: str) -> list[float]:
     """Of two steps of a small editor."""
-    cfg = config(*SMALL, "data.batch_size=4", "data.num_workers=0", *overrides)
+    workers = "data.readers=0" if "data=stream" in overrides else "data.num_workers=0"
+    cfg = config(*SMALL, "data.batch_size=4", workers, *overrides)
     seed_everything(0, verbose=False)
     data = instantiate(cfg.data)
     data.check(tmp_path / "broken_rows.jsonl")
@@ -188,6 +189,23 @@ def test_the_world_written_out_trains_as_the_world_itself(name: str, world_on_di
         ours = losses(tmp_path, f"data={name}", *way, "data.transform.size=32", "data.transform.flip=0.0", "data.check=all")
         assert np.abs(np.array(ours) - of_the_world).max() < 1e-6
     assert len(of_the_world) == 2
+
+
+def test_a_stream_of_the_same_rows_in_the_same_order_trains_as_the_world_itself(
+    world_on_disk: Path, of_the_world: list[float], tmp_path: Path
+) -> None:
+    """A stream serves the rows of a file as they stand, sets of a known length are shuffled: a file written in the order of that shuffle agrees."""
+    import pyarrow.parquet
+
+    (order,) = islice(iter(GlobalBatchOrder(COUNT, batch_size=COUNT, rank=0, world_size=1, seed=0)), 1)
+    assert sorted(order) == list(range(COUNT))
+    table = pyarrow.parquet.read_table(world_on_disk / "parquet/train-00000-of-00001.parquet")
+    pyarrow.parquet.write_table(table.take(order), tmp_path / "ordered.parquet")
+    way = ["data=stream", f"data.stream.path={tmp_path / 'ordered.parquet'}", "data.transform.size=32", "data.transform.flip=0.0"]
+    assert losses(tmp_path, *way) == pytest.approx(of_the_world, abs=1e-6)
+    # in their own order the same rows are other batches
+    other = losses(tmp_path, way[0], f"data.stream.path={world_on_disk / 'parquet'}", *way[2:])
+    assert np.abs(np.array(other) - of_the_world).max() > 1e-3
 
 
 def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -> None:

@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from conftest import config
+from test_errors import quickly_refused  # noqa: F401  # a fixture
 from written import reward, write_list, write_tree
 
+from src import check_data
 from src.data.columns import FEEDBACK, SCORES
 from src.data.json_list import JsonList
 from src.data.pix2pix_tree import Pix2PixTree
@@ -47,7 +50,7 @@ def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Pa
 
 
 def test_rewards_that_fit_nothing_are_refused_with_an_id_of_each_side(rows: JsonList, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"fits any of 6 rows: the first row's id is 'a', the first reward's 'train/a'"):
+    with pytest.raises(ValueError, match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; give"):
         Rated(rows, from_reward_file(written(tmp_path / "r.jsonl", reward("train/a"))))
 
 
@@ -106,6 +109,27 @@ def test_resolvers() -> None:
     assert same("a/b") == "a/b"
     assert last_parts("train/0000123/456") == last_parts("0000123/456.json") == "0000123/456"
     assert last_parts("a/b.c/d", count=1) == "d"
+
+
+def by_number(key: str, seeds: dict[str, int]) -> str:
+    """Somebody's own resolver: keys that count rows."""
+    prompt, _, place = key.partition("#")
+    return f"{int(prompt):07d}/{seeds[place]}"
+
+
+def test_a_resolver_of_ones_own_is_named_on_the_command_line(tmp_path: Path, quickly_refused, capfd) -> None:  # noqa: F811
+    write_tree(tmp_path / "tree", 2)
+    file = tmp_path / "RewardEdit_20K.json"
+    file.write_text(json.dumps({"0#first": verdicts(1, 2, 3), "1#second": verdicts(4, 5, 0)}))
+    command = ["data=pix2pix_tree", f"data.dataset.folder={tmp_path / 'tree'}", "data.dataset.extension=png", "data.dataset.split=all"]
+    command += ["+rewards@data.rewards=reward_edit_20k", f"data.rewards.path={file}", f"target={tmp_path / 'broken.jsonl'}"]
+    said = quickly_refused(*command, module="src.check_data")
+    assert "none of 2 rewards" in said
+    assert "the rows' ids are '0000000/7', '0000000/31', '0000001/7', ..., those of the rewards '0#first', '1#second'; give" in said
+    own = ["data.rewards.resolver._target_=data.test_rewards.by_number", "~data.rewards.resolver.count", "+data.rewards.resolver.seeds.first=7"]
+    assert "key '1#second': the resolver makes no id of it (ConfigKeyError" in quickly_refused(*command, *own, module="src.check_data")
+    check_data.main(config(*command, *own, "+data.rewards.resolver.seeds.second=31", name="check_data"))
+    assert "rated: 2" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -167,11 +167,11 @@ def test_a_size_that_the_latent_cannot_hold_names_the_case(editor: Editor) -> No
 
 def test_batches_hold_one_size() -> None:
     cases = [case for pair in zip(Squares(16).cases(), Squares(24).cases(), strict=True) for case in pair]
-    batches = same_size_batches(cases, 5)
+    batches = same_size_batches(cases, lambda case: case.original.shape, 5)
     assert [len(batch) for batch in batches] == [5, 5, 2, 5, 5, 2]
     assert all(len({case.original.shape for case in batch}) == 1 for batch in batches)
     with pytest.raises(ValueError, match="batch_size"):
-        same_size_batches(cases, 0)
+        same_size_batches(cases, lambda case: case.original.shape, 0)
 
 
 def test_edits_made_elsewhere_are_checked_by_name(tmp_path: Path) -> None:

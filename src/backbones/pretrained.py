@@ -1,0 +1,178 @@
+"""One part of somebody's pipeline, loaded strictly from a diffusers folder or a hub id: all of its weights and no others, never run as code.
+
+diffusers and transformers fill missing weights with random numbers and read any pickle; here every such folder ends in one line that names the file.
+"""
+
+import json
+import pickle
+import re
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import diffusers
+import torch
+import transformers
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
+from safetensors import SafetensorError, safe_open
+
+T = TypeVar("T")
+
+WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
+"""Names of a part's weights, in the order in which they are looked for."""
+
+CONFIGS = {"unet": "config.json", "vae": "config.json", "text_encoder": "config.json", "tokenizer": "tokenizer_config.json"}
+"""The file without which a part can't be told."""
+
+VOCABULARIES = ("tokenizer.json", "vocab.json")
+"""Either holds a tokenizer's words."""
+
+UNREADABLE = (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError, AttributeError)
+"""What libraries raise for files that are cut off, of another kind, or pickles of more than tensors."""
+
+PASSED_BY = ("position_ids",)
+"""Constants that older files hold among their weights."""
+
+
+def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -> T:
+    """One part of a pipeline, by a `from_pretrained` of diffusers or transformers.
+
+    Raises:
+        FileNotFoundError: a folder that is not there or lacks this part or its files; a hub id that can't be found.
+        ValueError: files that can't be read, or that don't fit each other.
+    """
+    folder = Path(pretrained).expanduser()
+    if folder.is_dir():
+        check_files(folder, part)
+    elif folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2:
+        raise FileNotFoundError(f"no pipeline folder {pretrained}; pretrained= takes a folder or a hub id such as timbrooks/instruct-pix2pix")
+    else:
+        check_hub(pretrained, part)
+    try:
+        with quiet():
+            return load(str(folder) if folder.is_dir() else pretrained, subfolder=part, **options)
+    except UNREADABLE as error:
+        raise ValueError(why_not(error, pretrained, folder / part)) from error
+
+
+def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
+    """A network with all of its weights.
+
+    Args:
+        kind: a model class of diffusers or transformers.
+        pretrained: the pipeline.
+        part: which folder of it.
+        options: for its `from_pretrained`.
+
+    Raises:
+        FileNotFoundError: as `loaded`.
+        ValueError: as `loaded`, or weights that are missing or of another shape than the config says.
+    """
+    network, found = loaded(kind.from_pretrained, pretrained, part, output_loading_info=True, **options)
+    wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
+    wrong += [f"{name} has shape {tuple(old)}, by config.json it is {tuple(new)}" for name, old, new in sorted(found["mismatched_keys"])]
+    if wrong:
+        raise ValueError(
+            f"config and weights of {Path(pretrained) / part} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
+        )
+    surplus = [name for name in sorted(found["unexpected_keys"]) if not name.endswith(PASSED_BY)]
+    if surplus:
+        print(
+            f"warning: {Path(pretrained) / part} holds {len(surplus)} tensors that a stock {kind.__name__} has no place for, such as {surplus[0]}: "
+            "they take no part; weights of the multi-reward release become an editor by src.convert",
+            file=sys.stderr,
+        )
+    return network
+
+
+def check_files(folder: Path, part: str) -> None:
+    """Raise FileNotFoundError or ValueError unless a part of a pipeline folder has a readable config and a file for everything else."""
+    if not (folder / part).is_dir():
+        raise FileNotFoundError(f"{folder} is not a Stable Diffusion pipeline: it has no folder {part}/")
+    config = folder / part / CONFIGS[part]
+    if not config.is_file():
+        raise FileNotFoundError(f"{folder} is not a whole pipeline: {part}/{config.name} is missing; copy or download it again")
+    try:
+        described = json.loads(config.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{config} is not JSON ({error}); copy or download it again") from error
+    if not isinstance(described, dict):
+        raise ValueError(f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it again")
+    if part == "tokenizer" and not any((folder / part / name).is_file() for name in VOCABULARIES):
+        raise FileNotFoundError(f"{folder} is not a whole pipeline: tokenizer/ has none of {', '.join(VOCABULARIES)}; copy or download it again")
+
+
+def weights_file(folder: Path) -> Path | None:
+    """The file of a part's weights, or the index of several; None if there is none."""
+    names = [*WEIGHTS, *(f"{name}.index.json" for name in WEIGHTS)]
+    return next((folder / name for name in names if (folder / name).is_file()), None)
+
+
+def check_hub(name: str, part: str) -> None:
+    """Raise FileNotFoundError unless a part's config can be had from the hub, or lies in this machine's cache."""
+    file = f"{part}/{CONFIGS[part]}"
+    if isinstance(try_to_load_from_cache(name, file), str):
+        return
+    try:
+        hf_hub_download(name, file)
+    except RepositoryNotFoundError as error:
+        raise FileNotFoundError(
+            f"the hub has no model {name}, or doesn't show it to you, and there is no such folder: correct pretrained=, or log in (hf auth login)"
+        ) from error
+    except LocalEntryNotFoundError as error:
+        raise FileNotFoundError(
+            f"{name} can't be had: no such folder, nothing in this machine's cache, and no answer from the hub: no network, or no such model; "
+            "connect, or copy the pipeline here and give pretrained=FOLDER"
+        ) from error
+    except EntryNotFoundError as error:
+        raise FileNotFoundError(f"the model {name} of the hub is not a Stable Diffusion pipeline: it has no {file}; give another one") from error
+
+
+def why_not(error: BaseException, pretrained: str, folder: Path) -> str:
+    """What is wrong with a part that a library could not load, in one sentence."""
+    shapes = re.search(r"because (\S+) expected shape torch.Size\(\[(.*?)\]\), but got torch.Size\(\[(.*?)\]\)", str(error))
+    if shapes:
+        name, wanted, found = shapes.groups()
+        return (
+            f"config and weights of {Path(pretrained) / folder.name} disagree: {name} has shape ({found}), by config.json it is ({wanted}); "
+            "take both from the same model"
+        )
+    file = weights_file(folder)
+    if folder.is_dir() and file is None and folder.name != "tokenizer":
+        return f"{folder} has no weights: {WEIGHTS[folder.name == 'text_encoder']} is missing; copy or download it again"
+    broken = None if file is None else what_is_broken(file)
+    return broken or f"{folder.name} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
+
+
+def what_is_broken(file: Path) -> str | None:
+    """Why a file of weights can't be read, or None if it can."""
+    try:
+        if file.suffix == ".safetensors":
+            with safe_open(file, framework="pt"):
+                return None
+        if file.suffix == ".bin":
+            torch.load(file, map_location="meta", weights_only=True)
+    except pickle.UnpicklingError:
+        return f"{file} is refused: it is a pickle of more than tensors, or cut off, and nothing of it was run; take the model as safetensors"
+    except UNREADABLE as error:
+        return f"{file} can't be read, it may be truncated ({' '.join(str(error).split())[:100]}); copy or download it again"
+    return None
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No words and bars of the libraries: parts load in seconds, bars would tear ours, and what is wrong is said above."""
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
+    loggers = diffusers.utils.logging, transformers.utils.logging
+    before = [logger.get_verbosity() for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.set_verbosity(logger.FATAL)
+        yield
+    finally:
+        for logger, verbosity in zip(loggers, before, strict=True):
+            logger.set_verbosity(verbosity)

@@ -1,0 +1,130 @@
+"""What is left to do, and the doing of it: photographs edited in batches of one size, each edit written as soon as it is made."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+import torch
+
+from src.data.dataset import to_pictures, to_tensor
+from src.diffusion.samplers import Sampler
+from src.editing.edits import append_entries, append_skipped, edit_path, metadata_of
+from src.editing.photographs import Broken, Decoded, Photograph, Size, read_ahead, size_to_edit
+from src.editor import Editor
+from src.evaluation.generation import Settings, same_size_batches
+from src.evaluation.progress import counted
+from src.pictures import Framing, centre_crop, save_png
+from src.records import Image
+from src.seeds import fold_seed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a command has to do, found without a model.
+
+    Attributes:
+        photographs: all that can be edited, in the order in which they were asked for.
+        made: ids of the edits that are there already.
+        framing: picture size -> size of the edit.
+        common: what all edits depend on (see `metadata_of`).
+        output: folder of the edits.
+        table: where edits are listed; None without a list.
+        skipped: where photographs that can't be edited are listed; None where they are an error.
+    """
+
+    photographs: Sequence[Photograph]
+    made: set[str]
+    framing: Framing
+    common: Settings
+    output: Path
+    table: Path | None
+    skipped: Path | None
+
+    def missing(self, photograph: Photograph) -> bool:
+        """Whether an edit has to be made."""
+        return photograph.request.id not in self.made
+
+    def batches(self, batch_size: int) -> list[list[Photograph]]:
+        """Photographs of one size, wherever they stand, in batches of which at least one edit is missing.
+
+        The others of such a batch are edited again, though not written: the last bits of an edit depend on the number of pictures beside it, and a
+        command that was stopped is to end with the files of one that was not.
+        """
+        batches = same_size_batches(self.photographs, lambda photograph: photograph.size, batch_size)
+        return [batch for batch in batches if any(map(self.missing, batch))]
+
+
+def make_edits(plan: Plan, batches: Sequence[Sequence[Photograph]], load: Callable[[], Editor], sampler: Sampler, device: torch.device) -> None:
+    """Edit whole batches and write those of their edits that are missing.
+
+    Args:
+        plan: where they go.
+        batches: of `plan`, at least one.
+        load: the editor, on `device`; called when the first batch was read, so that a broken picture is found before.
+        sampler: steps and guidance.
+        device: where to work.
+
+    Raises:
+        ValueError: a photograph that can't be edited, unless such are skipped; or a batch for which the GPU has no room.
+        NotWrittenError: a full disk; what was written is whole.
+    """
+
+    def set_aside(broken: Broken) -> None:
+        if plan.skipped is None:
+            raise ValueError(broken.reason)
+        append_skipped(plan.skipped, broken)
+
+    pictures = read_ahead(batches, plan.missing, plan.framing, set_aside)
+    first = next(pictures)
+    editor = load()
+    sizes = sizes_to_edit(editor, [photograph for batch in batches for photograph in batch if plan.missing(photograph)], set_aside)
+    total = sum(len(batch) for batch in batches)
+    for batch in counted(chain([first], pictures), total, "edit", "edits"):
+        if batch and batch[0].photograph.size in sizes:
+            height, width = sizes[batch[0].photograph.size]
+            begun = time.monotonic()
+            edited = edited_together(editor, batch, [centre_crop(each.image, height, width) for each in batch], sampler, device)
+            write_edits(plan, batch, edited, begun)
+
+
+def sizes_to_edit(editor: Editor, photographs: Sequence[Photograph], set_aside: Callable[[Broken], None]) -> dict[Size, Size]:
+    """Size of a photograph -> what the editor's latent holds of it. Those it can't hold are set aside."""
+    sizes: dict[Size, Size] = {}
+    for photograph in photographs:
+        try:
+            sizes[photograph.size] = sizes.get(photograph.size) or size_to_edit(editor, *photograph.size)
+        except ValueError as error:
+            request = photograph.request
+            set_aside(Broken(request, f"{request.where}{request.source}: {error}"))
+    return sizes
+
+
+def edited_together(editor: Editor, batch: Sequence[Decoded], originals: Sequence[Image], sampler: Sampler, device: torch.device) -> list[Image]:
+    """The edits of pictures of one size. Raises ValueError if the GPU has no room for them."""
+    requests = [each.photograph.request for each in batch]
+    seeds = [fold_seed("noise", request.source.name, request.seed) for request in requests]
+    instructions, targets = [request.instruction for request in requests], [request.target for request in requests]
+    try:
+        with torch.inference_mode():
+            return to_pictures(editor.edit(to_tensor(originals).to(device), instructions, targets, seeds, sampler))
+    except torch.OutOfMemoryError as error:
+        height, width = originals[0].shape[:2]
+        advice = f"say batch_size={max(1, len(batch) // 2)}" if len(batch) > 1 else "say resize=... with fewer pixels"
+        raise ValueError(f"{device} has no room to edit {len(batch)} pictures of {width}x{height} at once; {advice}") from error
+
+
+def write_edits(plan: Plan, batch: Sequence[Decoded], edited: Sequence[Image], begun: float) -> None:
+    """Write the missing edits of a batch, then their lines in the table. Raises NotWrittenError."""
+    written = []
+    for each, image in zip(batch, edited, strict=True):
+        request = each.photograph.request
+        if plan.missing(each.photograph):
+            file = edit_path(plan.output, request)
+            save_png(image, file, metadata_of(request, each.digest, plan.common))
+            written.append(request)
+            if plan.table is None:
+                print(f"{request.source} -> {file}, {image.shape[1]}x{image.shape[0]} pixels", flush=True)
+    if plan.table is not None:
+        append_entries(plan.table, written, (time.monotonic() - begun) / len(batch))

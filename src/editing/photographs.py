@@ -1,0 +1,172 @@
+"""The pictures to be edited: measured by their headers, and decoded a batch ahead, so that a folder of any length fits into memory."""
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+
+from src.data.check import spread
+from src.editing.requests import Request
+from src.editor import Editor
+from src.pictures import Framing, by_long_side_64, by_short_side, existing, load_image, native, size_of
+from src.records import Image
+
+Size = tuple[int, int]
+"""Height and width."""
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A request whose picture was measured.
+
+    Attributes:
+        request: what to do with it.
+        size: at which it is edited, up to a rim that the latent can't hold.
+    """
+
+    request: Request
+    size: Size
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A request whose picture can't be edited, and the reason in a sentence."""
+
+    request: Request
+    reason: str
+
+
+@dataclass(frozen=True, eq=False)
+class Decoded:
+    """A photograph in memory; the digest is the sha256 of its file."""
+
+    photograph: Photograph
+    image: Image
+    digest: str
+
+
+def framing_for(resize: str | int, trained: int) -> Framing:
+    """What brings a picture to the size that `resize` asks for.
+
+    Raises:
+        ValueError: neither "trained", "keep", a number of pixels, nor "long_side_64:<pixels>".
+    """
+    if resize == "keep":
+        return native
+    if resize == "trained":
+        return partial(by_short_side, pixels=trained)
+    name, _, pixels = str(resize).rpartition(":")
+    if pixels.isdecimal() and int(pixels) >= 1 and name in ("", "long_side_64"):
+        return partial(by_long_side_64 if name else by_short_side, pixels=int(pixels))
+    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, or long_side_64:512")
+
+
+def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) -> list[Photograph | Broken]:
+    """The requests in their order, with the size of each picture from its header.
+
+    Args:
+        requests: several may name one picture.
+        framing: picture size -> size of the edit.
+        most_pixels: larger edits are refused, as no memory is large enough for some: a strip of 7 x 300 with a short side of 512 has 11 million.
+    """
+
+    @cache
+    def edited_size(source: Path) -> Size | str:
+        try:
+            height, width = framing(*size_of(existing(source), str(source))).size
+        except (ValueError, FileNotFoundError) as error:
+            return str(error)
+        if height * width > most_pixels:
+            return f"{source} would be edited at {width}x{height} pixels, more than most_pixels={most_pixels}; say resize=... or raise that limit"
+        return height, width
+
+    def measure(index: int) -> Photograph | Broken:
+        request = requests[index]
+        size = edited_size(request.source)
+        return Broken(request, f"{request.where}{size}") if isinstance(size, str) else Photograph(request, size)
+
+    return spread("looking at photographs", range(len(requests)), measure)
+
+
+def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
+    """sha256 of files, each read once."""
+    distinct = list(dict.fromkeys(sources))
+    return dict(zip(distinct, spread("comparing photographs", range(len(distinct)), lambda index: digest_of(distinct[index])), strict=True))
+
+
+def digest_of(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def decoded(photograph: Photograph, framing: Framing) -> Decoded:
+    """The photograph read.
+
+    Raises:
+        FileNotFoundError: it is gone.
+        ValueError: a broken picture, or one that is not what its header said.
+    """
+    source = photograph.request.source
+    image = load_image(source, framing)
+    if image.shape[:2] != photograph.size:
+        raise ValueError(f"{source} changed since it was measured, or its header is wrong; start again")
+    return Decoded(photograph, image, digest_of(source))
+
+
+def read_ahead(
+    batches: Sequence[Sequence[Photograph]], needed: Callable[[Photograph], bool], framing: Framing, report: Callable[[Broken], None]
+) -> Iterator[list[Decoded]]:
+    """The batches decoded, each while the one before is edited.
+
+    Args:
+        batches: photographs of one size.
+        needed: those whose edit is wanted; where none of a batch can be read, the others of the batch are not, either.
+        framing: picture size -> size of the edit.
+        report: told of each photograph that can't be read; what it raises comes up here.
+    """
+
+    def read(photographs: Sequence[Photograph]) -> list[Decoded]:
+        whole = []
+        for photograph in photographs:
+            try:
+                whole.append(decoded(photograph, framing))
+            except (ValueError, FileNotFoundError) as error:
+                report(Broken(photograph.request, f"{photograph.request.where}{error}"))
+        return whole
+
+    def read_batch(batch: Sequence[Photograph]) -> list[Decoded]:
+        wanted = read([photograph for photograph in batch if needed(photograph)])
+        company = read([photograph for photograph in batch if not needed(photograph)]) if wanted else []
+        places = {photograph.request.id: place for place, photograph in enumerate(batch)}
+        return sorted([*wanted, *company], key=lambda each: places[each.photograph.request.id])
+
+    with ThreadPoolExecutor(1) as reader:
+        ahead = None
+        for batch in batches:
+            following = reader.submit(read_batch, batch)
+            if ahead is not None:
+                yield ahead.result()
+            ahead = following
+        if ahead is not None:
+            yield ahead.result()
+
+
+def size_to_edit(editor: Editor, height: int, width: int) -> Size:
+    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64 are tried.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        size = (height // multiple * multiple, width // multiple * multiple)
+        if min(size) == 0:
+            break
+        try:
+            editor.check_resolution(*size)
+        except ValueError:
+            continue
+        return size
+    raise ValueError(f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side")

@@ -1,0 +1,229 @@
+"""What is to be edited, and how: one picture, a folder of pictures, or the rows of a list. No picture is opened here.
+
+    image,instruction,output,seed,following,preserving,quality,feedback_following,feedback_preserving,feedback_quality
+    photos/a.jpg,make it night,a_night,3,5,0,5,,the dog is gone,
+
+A list is a CSV file with a line of names, or JSON lines with the same names. Only image and instruction are needed; what a row leaves empty is what
+the command says for all.
+"""
+
+import csv
+import io
+import json
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+
+from src.records import PERSPECTIVES, TargetReward, three
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+
+NEEDED = ("image", "instruction")
+SCORES = tuple(perspective.value for perspective in PERSPECTIVES)
+FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
+COLUMNS = (*NEEDED, "output", "seed", *SCORES, *FEEDBACK)
+
+Fields = Mapping[str, object]
+"""A row of a list as it stands there: texts in a CSV file, any JSON value in JSON lines."""
+
+
+@dataclass(frozen=True)
+class Request:
+    """One edit that is asked for.
+
+    Attributes:
+        id: names the edit's file, `<id>.png`; may hold slashes.
+        source: the picture.
+        instruction: what to do.
+        seed: of the noise.
+        target: the reward asked for.
+        where: what an error begins with: "edits.csv:3: ", or "" without a list.
+    """
+
+    id: str
+    source: Path
+    instruction: str
+    seed: int
+    target: TargetReward
+    where: str = ""
+
+
+def requests_for(path: Path, instruction: str, seed: int, target: TargetReward) -> list[Request]:
+    """A picture, or the pictures in a folder (not in its subfolders) by name, all to be edited in one way.
+
+    Raises:
+        FileNotFoundError: nothing there, or a folder without pictures.
+    """
+    return [Request(source.stem, source, instruction, seed, target) for source in photographs_of(path)]
+
+
+def photographs_of(path: Path) -> list[Path]:
+    """The picture itself, or the pictures in a folder; what else lies there is told on stderr. Raises FileNotFoundError."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
+        found = [file for file in files if file.suffix.lower() in SUFFIXES]
+        if not found:
+            raise FileNotFoundError(f"no pictures in {path}; image= takes a picture or a folder with {', '.join(SUFFIXES)}")
+        if len(found) < len(files):
+            others = [file.name for file in files if file not in set(found)]
+            named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            print(f"warning: {len(others)} files in {path} are left out, their names don't end as pictures do: {named}", file=sys.stderr)
+        return found
+    if not path.exists():
+        raise FileNotFoundError(f"no picture {path}; image= takes a picture or a folder of pictures")
+    return [path]
+
+
+def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
+    """The rows of a .csv or .jsonl file; relative pictures lie beside it.
+
+    Args:
+        path: the list.
+        seed: of rows that have none.
+        target: its scores and feedback stand in for those that a row leaves empty.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another kind of file, a list without rows, or a row that can't be used, with its line.
+    """
+    readers = {".csv": csv_rows, ".jsonl": json_rows}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"list={path}: a list is a {' or '.join(readers)} file")
+    if not path.is_file():
+        raise FileNotFoundError(f"no list {path}; give a {' or '.join(readers)} file with the columns {', '.join(COLUMNS)}")
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    requests = []
+    for line, fields in readers[path.suffix.lower()](text, path):
+        where = f"{path}:{line}: "
+        try:
+            requests.append(request_of(fields, path.parent, Request("", path, "", seed, target, where)))
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from error
+    if not requests:
+        raise ValueError(f"{path} has no rows; each names an image and an instruction")
+    return requests
+
+
+def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Fields]]:
+    """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the line."""
+    reader, names, line = csv.reader(io.StringIO(text, newline=""), strict=True), None, 1
+    try:
+        for cells in reader:
+            if cells and names is None:
+                names = cells
+                check_columns(names, f"{path}:{line}: ")
+            elif cells and names is not None:
+                if len(cells) != len(names):
+                    raise ValueError(f"{path}:{line}: {len(cells)} values for {len(names)} columns; a value with a comma stands in double quotes")
+                yield line, dict(zip(names, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}:{line}: not CSV ({error})") from error
+
+
+def json_rows(text: str, path: Path) -> Iterator[tuple[int, Fields]]:
+    """Rows of JSON lines with their line numbers; empty lines are no rows. Raises ValueError naming the line."""
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        try:
+            fields = json.loads(content)
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: not JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path}:{line}: an object with named fields is needed, not {content.strip()[:40]!r}")
+        check_columns(list(fields), f"{path}:{line}: ")
+        yield line, fields
+
+
+def check_columns(names: Sequence[str], where: str) -> None:
+    """Raise ValueError unless the needed columns are there, once each, and no unknown ones."""
+    missing = [name for name in NEEDED if name not in names]
+    unknown = [name for name in names if name not in COLUMNS]
+    twice = [name for name in names if names.count(name) > 1]
+    for wrong, what in ((missing, "missing"), (unknown, "unknown"), (twice, "there twice")):
+        if wrong:
+            raise ValueError(f"{where}column {wrong[0]!r} is {what}; a list has image and instruction, and may have {', '.join(COLUMNS[2:])}")
+
+
+def request_of(fields: Fields, folder: Path, default: Request) -> Request:
+    """The request of one row; what it leaves empty is the default's. Raises ValueError or what TargetReward raises."""
+    given = {name: value for name, value in fields.items() if value is not None and not (isinstance(value, str) and not value.strip())}
+    source = folder / text_in(given, "image")
+    target = default.target
+    scores = [number_in(given, name, score) for name, score in zip(SCORES, target.scores, strict=True)]
+    feedback = [text_in(given, name, text) for name, text in zip(FEEDBACK, target.feedback, strict=True)]
+    return replace(
+        default,
+        id=id_in(given, source.stem),
+        source=source,
+        instruction=text_in(given, "instruction"),
+        seed=seed_in(given, default.seed),
+        target=TargetReward(three(scores, "scores"), three(feedback, "feedback")),
+    )
+
+
+def text_in(given: Fields, name: str, default: str | None = None) -> str:
+    """A text of a row. Raises ValueError where there is none, or something else."""
+    value = given.get(name, default)
+    if value is None:
+        raise ValueError(f"the row has no {name}")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}, a text is needed")
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise ValueError(f"{name} holds something that is no letter: {value!r}")
+    return value
+
+
+def number_in(given: Fields, name: str, default: float | int) -> float:
+    """A number of a row, written as one or as a text."""
+    value = given.get(name, default)
+    try:
+        if isinstance(value, str | int | float) and not isinstance(value, bool):
+            return float(value)
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError(f"{name} is {value!r}, a number is needed")
+
+
+def seed_in(given: Fields, default: int) -> int:
+    """A whole number; also as 3.0, which tables make of a 3 where other rows have no seed."""
+    value = given.get("seed", default)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        return int(value)
+    number = number_in(given, "seed", default)
+    if not number.is_integer():
+        raise ValueError(f"seed is {value!r}, a whole number is needed")
+    return int(number)
+
+
+def id_in(given: Fields, default: str) -> str:
+    """The name of the edit, without .png. Raises ValueError if it leads out of the folder of the edits."""
+    name = text_in(given, "output", default).removesuffix(".png")
+    parts = PurePosixPath(name).parts
+    if not parts or PurePosixPath(name).is_absolute() or ".." in parts or name.endswith("/") or parts[-1].startswith("."):
+        raise ValueError(f"output is {name!r}: the name of a picture in the folder of the edits is needed")
+    return PurePosixPath(name).as_posix()
+
+
+def check_files(requests: Sequence[Request], output: Path, reserved: Sequence[str]) -> None:
+    """Raise ValueError unless every edit has a file of its own, and none is one of the pictures or of a reserved name."""
+    originals = {request.source.resolve() for request in requests}
+    taken: dict[str, Request] = {}
+    for request in requests:
+        file = output / f"{request.id}.png"
+        if file.resolve() in originals:
+            raise ValueError(f"{request.where}the edit would overwrite {file}; choose another output=DIR")
+        if file.name in reserved and file.parent == output:
+            raise ValueError(f"{request.where}{file} has a place for something else; give the edit another name in the column output")
+        if request.id in taken:
+            other = taken[request.id]
+            how = "give each a name in the column output" if request.where else "rename one"
+            raise ValueError(f"{request.where}{other.source} and {request.source} would both be edited into {file}; {how}")
+        taken[request.id] = request

@@ -1,0 +1,20 @@
+"""A callback that writes down, rank by rank, which triplets a training saw.
+
++callbacks.visited._target_=visited.Visited +callbacks.visited.folder=DIR, with tests/ on the path
+"""
+
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+
+
+class Visited(Callback):
+    """Appends the ids of every batch to `<folder>/<rank>.txt`, a batch a line."""
+
+    def __init__(self, folder: str) -> None:
+        self.folder = Path(folder)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        with (self.folder / f"{trainer.global_rank}.txt").open("a") as file:
+            file.write(f"{trainer.world_size} {trainer.global_step} {' '.join(batch.ids)}\n")
