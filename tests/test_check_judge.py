@@ -37,7 +37,7 @@ def world() -> World:
 def truth(world: World) -> list[Asked]:
     """The oracle's answers to a battery."""
     oracle = OracleJudge(world)
-    return [Asked(probe, reward, reward) for probe in [*everyday(world, 42), *probes(world, 14)] for reward in oracle.judge([probe.triplet])]
+    return [Asked(probe, reward, reward) for probe in [*everyday(world, 28), *probes(world, 14)] for reward in oracle.judge([probe.triplet])]
 
 
 def answered(truth: list[Asked], change: Callable[[Asked], list[float | None]]) -> dict[str, Check]:
@@ -140,7 +140,7 @@ def test_a_judge_who_is_not_asked_for_yes_or_no_is_not_blamed(truth: list[Asked]
     asked = [
         Asked(each.probe, Reward("x", "f", "k", *(Verdict(score) for score in true_scores(each))), each.truth)
         for each in truth
-        if each.probe.kind != EVERYDAY or each.probe.case < 30
+        if each.probe.kind != EVERYDAY or each.probe.case < 20
     ]
     checks = checks_of(asked, [(each.said, each.said) for each in asked[:5]], THRESHOLDS)
     assert all(check.passed for check in checks)
@@ -171,7 +171,7 @@ def test_intervals_of_correlations_hold_the_value() -> None:
 
 def test_a_card_is_written_whole(truth: list[Asked], tmp_path: Path) -> None:
     checks = checks_of(truth, [(each.said, each.truth) for each in truth[:9]], THRESHOLDS)
-    described = {"version": "2", "size": 32, "everyday": 42, "cases": 14}
+    described = {"version": "2", "size": 32, "everyday": 28, "cases": 14}
     write_card(Card("oracle", "print", described, checks, {"seconds_per_triplet": 0.1}, details_of(truth), "a note"), tmp_path)
     card = json.loads((tmp_path / "card.json").read_text())
     assert {"judge", "passed", "note", "checks", "cost", "world", "fingerprint", "mean_scores", "everyday", "verdicts"} <= set(card)

@@ -2,6 +2,7 @@
 
 import asyncio
 import io
+import json
 import math
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTo
 from src.judges.asking import VLMJudge
 from src.judges.editscore import EditScoreRubric
 from src.judges.limits import Limits
-from src.judges.local_vlm import Choice, LocalVLM, places_of_scores
+from src.judges.local_vlm import Choice, Inputs, LocalVLM, places_of_scores
 from src.judges.parsing import UnusableReply, expected_score
 from src.judges.question import Encoded, Form, Question, Reply, Respondent, Unanswered
 from src.judges.rubric import PerspectiveRubric, Rubric
@@ -135,6 +136,20 @@ def test_logits_of_a_padded_batch_are_those_of_the_questions_alone(models: dict[
             torch.testing.assert_close(together[row], alone, atol=2e-4, rtol=2e-4)
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_written_step_by_step_is_what_reading_the_whole_says(models: dict[str, Path], family: str) -> None:
+    """Caches, padding and three-dimensional positions: each token of a batch's answers is the most probable one after all that precedes it."""
+    respondent = small(models[family], batch_size=3)
+    for each, reply in zip(QUESTIONS, ask(respondent, *QUESTIONS), strict=True):
+        written = json.loads(reply.raw)["tokens"]
+        assert written, "an empty answer tests nothing"
+        inputs = respondent.inputs(each)
+        whole = Inputs(torch.cat([inputs.ids, torch.tensor(written)]), inputs.pixels, inputs.grids)
+        with torch.inference_mode():
+            said = respondent._network(**respondent.padded([whole])).logits[0, len(inputs.ids) - 1 : -1].argmax(-1)
+        assert said.tolist() == written
+
+
 def test_probabilities_are_the_networks_own_with_the_written_token_first(models: dict[str, Path]) -> None:
     respondent = small(models["qwen3_vl"], probabilities=4)
     (reply,) = ask(respondent, QUESTIONS[0])
@@ -197,7 +212,6 @@ def test_an_adapter_changes_answers_as_peft_does(models: dict[str, Path], adapte
 
 
 def test_an_adapter_of_another_model_is_refused(models: dict[str, Path], adapter: Path, tmp_path: Path) -> None:
-    import json
     import shutil
 
     with pytest.raises(ValueError, match=r"made for Qwen2_5_VL.*this is Qwen3VL"):
