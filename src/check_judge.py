@@ -30,6 +30,7 @@ from src.judges.asking import VLMJudge
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
 from src.judges.oracle import OracleJudge
+from src.judges.redrawn import Redrawn
 from src.records import Reward, Triplet
 from src.synthetic.world import World
 
@@ -84,7 +85,7 @@ def rewards_of(judge: Judge, asked_about: Sequence[Probe], path: Path, what: str
 
 
 def asked_anew(judge: Judge, folder: Path) -> Judge:
-    """The same judge without its memory: with another ledger, so that what was answered is asked once more, within what is left of the budget."""
+    """The same judge without its memory: with another ledger and other random numbers, within what is left of the budget."""
     if isinstance(judge, EnsembleJudge):
         return EnsembleJudge({name: asked_anew(member, folder) for name, member in judge.members.items()}, judge.reduction, judge.name)
     if not isinstance(judge, VLMJudge):
@@ -92,7 +93,7 @@ def asked_anew(judge: Judge, folder: Path) -> Judge:
     limits = judge.limits
     if limits.budget_usd is not None:
         limits = replace(limits, budget_usd=max(0.0, limits.budget_usd - judge.ledger.total().dollars))
-    return VLMJudge(judge.name, judge.rubric, judge.respondent, folder / "ledger_again.sqlite", limits, judge.price)
+    return VLMJudge(judge.name, judge.rubric, Redrawn(judge.respondent), folder / "ledger_again.sqlite", limits, judge.price)
 
 
 def members_said(judge: EnsembleJudge, asked_about: Sequence[Probe], folder: Path, batch_size: int) -> dict:

@@ -20,6 +20,7 @@ from src.judges.limits import Limits
 from src.judges.local_vlm import Choice, Inputs, LocalVLM, places_of_scores
 from src.judges.parsing import UnusableReply, expected_score
 from src.judges.question import Encoded, Form, Question, Reply, Respondent, Unanswered
+from src.judges.redrawn import Redrawn
 from src.judges.rubric import PerspectiveRubric, Rubric
 from src.records import Case, Triplet
 
@@ -52,7 +53,7 @@ def question(prompt: str, *sizes: tuple[int, int], form: Form | None = None, rep
 QUESTIONS = [question("short", SIZES[0]), question("a longer question about two", SIZES[1], SIZES[2]), question("third", SIZES[2], SIZES[0])]
 
 
-def ask(respondent: LocalVLM, *questions: Question) -> list[Reply]:
+def ask(respondent: Respondent, *questions: Question) -> list[Reply]:
     async def all_at_once() -> list[Reply]:
         try:
             return list(await asyncio.gather(*map(respondent.ask, questions)))
@@ -172,6 +173,16 @@ def test_what_is_drawn_depends_on_seed_and_repeat_and_not_on_the_batch(models: d
     assert len({reply.text for reply in replies}) == 3
     assert [ask(respondent, each)[0].text for each in asked] == [reply.text for reply in replies]
     assert ask(small(models["qwen2_5_vl"], **drawn, seed=1), asked[0])[0].text != replies[0].text
+
+
+def test_redrawn_answers_differ_where_something_is_drawn(models: dict[str, Path]) -> None:
+    for temperature in (0.0, 1.5):
+        respondent = small(models["qwen2_5_vl"], temperature=temperature, max_new_tokens=6)
+        other = Redrawn(respondent)
+        assert isinstance(other, Respondent)
+        assert other.fingerprint != respondent.fingerprint
+        (first,), (second,) = ask(respondent, QUESTIONS[0]), ask(other, QUESTIONS[0])
+        assert (first.text != second.text) == (temperature > 0)
 
 
 def test_asked_again_at_temperature_0_it_answers_otherwise(models: dict[str, Path]) -> None:
