@@ -131,8 +131,8 @@ class RewardTokens:
         """Each signal's mean token, without its padding."""
         means = []
         for tokens, mask in zip(self.tokens.split(self.lengths, 1), self.mask.split(self.lengths, 1), strict=True):
-            weight = mask.unsqueeze(-1).to(tokens.dtype)
-            means.append((tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0))
+            weight = mask.unsqueeze(-1).float()  # a sum of bf16 numbers loses digits, and torch 2.13 can't compile this one for CPUs
+            means.append(((tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)).to(tokens.dtype))
         return means
 
 

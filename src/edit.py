@@ -20,6 +20,7 @@ from src.editing.batches import Plan, make_edits
 from src.editing.edits import SKIPPED, TABLE, edit_path, made_already, metadata_of, scores_in_words, start_skipped, start_table
 from src.editing.photographs import Broken, Photograph, decoded, framing_for, measured
 from src.editing.requests import check_files, read_list, requests_for
+from src.editor import Editor
 from src.evaluation.generation import is_there
 from src.evaluation.ranks import device_of, join_ranks, leave_ranks
 from src.files import NotWrittenError, remove_leftovers
@@ -37,7 +38,12 @@ def main(cfg: DictConfig) -> None:
         batches = plan.batches(cfg.batch_size)[ranks.rank :: ranks.world]
         if batches:
             path, device = Path(str(cfg.checkpoint)), device_of(cfg.device)
-            make_edits(plan, batches, lambda: checkpoint.load_editor(path, cfg.weights).to(device), instantiate(cfg.sampler), device)
+            execution = instantiate(cfg.execution)
+
+            def load() -> Editor:
+                return execution.prepare(checkpoint.load_editor(path, cfg.weights).to(device))
+
+            make_edits(plan, batches, load, instantiate(cfg.sampler), device)
         ranks.wait()
     finally:
         leave_ranks()
@@ -68,6 +74,7 @@ def planned(cfg: DictConfig) -> Plan:
         raise ValueError(f"{broken[0].reason}{more}")
 
     common = {"checkpoint": checkpoint.content_hash(path), "weights": cfg.weights, "sampler": sampler.settings(), "resize": cfg.resize}
+    common["dtype"] = cfg.execution.dtype  # the other ways of computing change an edit's last digits only
     made = made_already(photographs, output, common, cfg.overwrite)
     table, skipped = (output / TABLE if cfg.list else None), (output / SKIPPED if cfg.on_error == "skip" else None)
     remove_leftovers(output, below=any("/" in request.id for request in requests))

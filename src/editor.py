@@ -43,6 +43,8 @@ class Editor(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.process = process
+        # stands in for `forward` when pictures are edited (execution.py); a function, not a module: the weights keep their names
+        self.network: Callable[..., Latent] | None = None
         self.reward_encoder: RewardEncoder | None = None
         self.integration: Integration | None = None
         if reward_encoder is not None and integration is not None:
@@ -147,7 +149,7 @@ class Editor(nn.Module):
         condition = _stacked(conditions)
 
         def denoise(x_t: Latent, t: Time) -> Latent:
-            output = self(x_t.repeat(len(weights), 1, 1, 1), t.repeat(len(weights)), condition)
+            output = (self.network or self)(x_t.repeat(len(weights), 1, 1, 1), t.repeat(len(weights)), condition)
             parts = output.float().chunk(len(weights))
             return torch.stack([weight * part for weight, part in zip(weights.values(), parts, strict=True)]).sum(0)
 

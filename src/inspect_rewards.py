@@ -1,160 +1,308 @@
-"""What a source of rewards says of training triplets, and how far it can be believed: a table and a histogram, before anything is trained.
+"""Look at reward data before anything is trained on it: one HTML page, pictures, numbers, and a list of what is suspicious.
 
-    python -m src.inspect_rewards count=2000 target=rewards.png
-    python -m src.inspect_rewards world=never_all_good annotator=exact
+    python -m src.inspect_rewards                                                      # what the annotator of the synthetic world says
+    python -m src.inspect_rewards data=table data.dataset.table.path=PATH              # a dataset with reward columns
+    python -m src.inspect_rewards data=json_list data.dataset.file=rows.json rewards_file=rewards.jsonl leakage=[DIR] fail_on=[leak,duplicate]
+    python -m src.inspect_rewards rewards_file=rewards.jsonl judge_name=gpt4o          # rewards alone, without pictures
 
-A triplet is clean if the oracle gives it at least `clean` points in each perspective. An editor asked for 5/5/5, or for "None" three times, learns
-from the triplets annotated so; the share of clean ones among them says what each signal can teach, and so in which order Table 4 of the paper
-(score, text, both) should come out. The histogram is that of the paper's Figure 3.
+The folder `target` then holds index.html (self-contained; open it in a browser), histograms.png and word_clouds.png (the paper's Figures 3 and 4),
+correlations.png, examples_<perspective>.png, summary.json and findings.jsonl. logger=wandb sends figures, numbers and a table there, too.
+
+In the synthetic world the truth is known, and a table says how far the annotator can be believed: an editor asked for 5/5/5, or for "None" three
+times, learns from the triplets annotated so, and the share of clean ones among them says what each signal can teach, and so in which order Table 4
+of the paper (score, text, both) should come out.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any, final
 
-import matplotlib.pyplot as plt
-import numpy as np
 from hydra.utils import instantiate
-from jaxtyping import Bool, Float
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger, TensorBoardLogger, WandbLogger
 from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
 from src import launch
-from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Reward
-from src.synthetic.annotation import Annotator, ExactAnnotator, Unrated
-from src.synthetic.world import World
+from src.data.dataset import RewardedTriplets
+from src.data.lint import KINDS, Entry, Finding, Known, lint, verdicts_of
+from src.data.rewards import Rated
+from src.data.stream import StreamedEditData
+from src.data.synthetic import SyntheticTriplets
+from src.evaluation.progress import counted
+from src.files import write_atomically
+from src.inspection.beliefs import TITLES, belief_rows
+from src.inspection.clouds import letters_of, words_of
+from src.inspection.figures import draw_clouds, draw_correlations, draw_examples, draw_histograms
+from src.inspection.known import known_cases, known_files, picture_files
+from src.inspection.page import Card, card_of, thumbnail, write_page
+from src.inspection.source import FirstOnes, MadeTriplets, RewardFile, RewardsAlone, Source, StoredTriplets, check_ids, joined, read_reward_file
+from src.inspection.summary import SCORES, Summary, by_entry, chosen_examples, summarise
+from src.pictures import load_image
+from src.records import PERSPECTIVES, Image, Reward, Scores, Triplet
+from src.synthetic.annotation import Unrated
+from src.synthetic.measure import measure
+
+SYNTHETIC_COUNT = 2000
+FIGURES = ("histograms", "word_clouds", "correlations")
+EMPTY = RewardFile("", "", {}, {}, ())
 
 
-@dataclass(frozen=True)
-class Belief:
-    """How many triplets are said to be good, and how many of them are.
+@final
+class Measured:
+    """Triplets of the synthetic world, and the oracle's scores of those that were asked for.
+
+    Args:
+        triplets: with the annotator's rewards.
 
     Attributes:
-        said: number of triplets of which it is said.
-        clean: how many of them are clean.
+        truth: scores by index.
     """
 
-    said: int
-    clean: int
+    def __init__(self, triplets: SyntheticTriplets) -> None:
+        self.triplets = triplets
+        self.truth: dict[int, Scores] = {}
 
-    def __str__(self) -> str:
-        """As in "0.85 (61 of 72)"."""
-        return f"{self.clean / self.said:.2f} ({self.clean} of {self.said})" if self.said else "- (0 of 0)"
+    def __len__(self) -> int:
+        return len(self.triplets)
+
+    def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
+        triplet, reward = self.triplets[index]
+        if index not in self.truth:
+            self.truth[index] = measure(self.triplets.world.facts(triplet.case.id), triplet.edited).scores
+        return triplet, reward
 
 
 def main(cfg: DictConfig) -> None:
-    """Print the table and write the picture `cfg.target`.
+    """Look at everything, write the folder `cfg.target`, print what was found.
 
     Raises:
-        ValueError: no triplet asked for, or an annotator that rates nothing.
+        FileNotFoundError: no such dataset, reward file, font or folder.
+        ValueError: nothing to inspect, rewards of other triplets, several judges and none chosen, or findings of a kind in `cfg.fail_on`.
     """
-    if cfg.count < 1:
-        raise ValueError(f"count={cfg.count}: inspect at least one triplet")
-    world: World = instantiate(cfg.world)
-    annotator: Annotator | Unrated = instantiate(cfg.annotator)
-    if isinstance(annotator, Unrated):
-        raise ValueError("annotator=unrated gives no rewards to inspect: say annotator=noisy or annotator=exact")
-    pairs = [rewards_of(world, annotator, cfg.split, cfg.seed, index) for index in track(range(cfg.count), "rewarding", transient=True)]
-    given, truth = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    scores, clean = scores_of(given), scores_of(truth) >= cfg.clean
-    nothing = silent(given)
-    console = Console(width=120)
-    console.print(counts_table(scores, scores_of(truth), nothing))
-    console.print(beliefs_table(scores == MAX_SCORE, nothing, clean, cfg.clean))
+    check_request(cfg)
+    rewards = EMPTY if cfg.rewards_file is None else read_reward_file(cfg.rewards_file, cfg.judge_name)
+    source, measured, name = source_of(cfg, rewards)
+    if cfg.data is not None:
+        check_ids(source, rewards)
+    known = known_pictures(cfg)
+    entries = [entry for portion in counted(source.entries(), len(source), "looking", "triplets") for entry in portion]
+    if cfg.rewards_file is not None:
+        entries = joined(entries, rewards)
+    if not rewards.judge and all(entry.reward is None for entry in entries) and cfg.rewards_file is None:
+        raise ValueError(f"{name} has no rewards to inspect: give rewards_file=FILE, or a dataset with reward columns")
+    findings = lint(entries, known, instantiate(cfg.limits))
+    judge = rewards.judge or next((entry.reward.judge for entry in entries if entry.reward is not None), "")
+    unused = 0 if cfg.count is not None else len(rewards.chosen.keys() - {entry.id for entry in entries})
+    summary = summarise(cfg.name or name, judge, entries, findings, rewards.usages, unused)
+    beliefs: list[tuple[str, list[str]]] = []
+    if measured is not None:
+        rated = [(entry.reward, measured.truth[entry.row]) for entry in entries if entry.reward is not None and not entry.reward.failed]
+        beliefs = belief_rows([reward for reward, _ in rated], [truth for _, truth in rated], cfg.clean) if rated else []
     target = Path(cfg.target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    draw_histogram(scores, f"{cfg.count} training triplets of world {world.version}, {annotator.name}", target)
-    print(target)
+    cards = write_folder(target, cfg, source, entries, findings, summary, beliefs)
+    print_tables(summary, beliefs, cfg.clean)
+    print(target / "index.html")
+    logger: Logger | None = instantiate(cfg.logger)
+    if logger is not None:
+        log(logger, target, summary, cards)
+    wanted = [finding for finding in findings if finding.kind in cfg.fail_on or finding.level in cfg.fail_on]
+    if wanted:
+        kinds = ", ".join(f"{kind} {number}" for kind, number in summary.findings.items() if kind in {finding.kind for finding in wanted})
+        raise ValueError(f"{len(wanted)} findings that fail_on names ({kinds}): see {target / 'findings.jsonl'}")
 
 
-def rewards_of(world: World, annotator: Annotator, split: str, seed: int, index: int) -> tuple[Reward, Reward]:
-    """What is said of a triplet, and what is true of it."""
-    return world.rewarded_triplet(split, seed, index, annotator)[1], world.rewarded_triplet(split, seed, index, ExactAnnotator())[1]
+def check_request(cfg: DictConfig) -> None:
+    """Raise ValueError for what could otherwise only be found out at the end."""
+    if cfg.count is not None and cfg.count < 1:
+        raise ValueError(f"count={cfg.count}: inspect at least one triplet, or all with count=null")
+    unknown = [kind for kind in cfg.fail_on if kind not in (*KINDS, "fault", "hint")]
+    if unknown:
+        raise ValueError(f"fail_on names no kind of finding {unknown[0]!r}: fault, hint, {', '.join(KINDS)}")
+    if cfg.leakage and not cfg.look:
+        raise ValueError("leakage= compares pictures, which look=false leaves unseen: leave out one of the two")
+    if cfg.judge_name is not None and cfg.rewards_file is None:
+        raise ValueError(f"judge_name={cfg.judge_name} chooses among the judges of rewards_file=FILE, which is not given")
+    if cfg.font is not None:
+        letters_of(Path(cfg.font))
 
 
-def scores_of(rewards: Sequence[Reward]) -> Float[np.ndarray, "n 3"]:
-    """Scores by perspective; NaN where a verdict failed."""
-    return np.array([[verdict.score for verdict in reward.verdicts] for reward in rewards], dtype=float)
+def source_of(cfg: DictConfig, rewards: RewardFile) -> tuple[Source, Measured | None, str]:
+    """Where the triplets come from, the synthetic ones among them with their truth, and what to call them.
 
-
-def silent(rewards: Sequence[Reward]) -> Bool[np.ndarray, "n 3"]:
-    """Where a text says that nothing failed."""
-    return np.array([[verdict.feedback == NO_FAILURE for verdict in reward.verdicts] for reward in rewards])
-
-
-def histogram(scores: Float[np.ndarray, " n"]) -> list[int]:
-    """How many scores are nearest to 0, 1, ..., 5."""
-    rounded = np.floor(scores[np.isfinite(scores)] + 0.5).astype(int)
-    return np.bincount(rounded, minlength=int(MAX_SCORE) + 1).tolist()
-
-
-def beliefs(
-    best: Bool[np.ndarray, "n 3"], nothing: Bool[np.ndarray, "n 3"], clean: Bool[np.ndarray, "n 3"]
-) -> dict[str, tuple[Belief, Belief, Belief]]:
-    """P(clean | score 5), P(clean | text "None"), P(clean | both), for each perspective alone and for all three at once.
-
-    Args:
-        best: where the score is 5.
-        nothing: where the text is "None".
-        clean: where the oracle's score is high enough.
+    Raises:
+        ValueError: data that can't be inspected, or an annotator that rates nothing.
     """
+    if cfg.data is None and cfg.rewards_file is not None:
+        return first_ones(RewardsAlone(rewards.chosen), cfg.count), None, Path(cfg.rewards_file).name
+    if cfg.data is None:
+        dataset: Any = SyntheticTriplets(instantiate(cfg.world), instantiate(cfg.annotator), cfg.count or SYNTHETIC_COUNT, cfg.split, cfg.seed)
+    else:
+        data = instantiate(cfg.data)
+        if isinstance(data, StreamedEditData):
+            raise ValueError("data=stream can't be inspected, as no row of it can be asked for again: open the same files with data=table")
+        dataset = data.dataset
+    if isinstance(dataset, Rated):
+        return first_ones(StoredTriplets(dataset.rows, dataset.rewards, cfg.look), cfg.count), None, place_of(cfg.data)
+    if isinstance(dataset, SyntheticTriplets):
+        name = f"synthetic world {dataset.world.version}, {dataset.world.size} px"
+        if cfg.rewards_file is not None:
+            unrated = SyntheticTriplets(dataset.world, Unrated(), dataset.length, dataset.split, dataset.seed)
+            return first_ones(MadeTriplets(unrated, cfg.look), cfg.count), None, name
+        if isinstance(dataset.annotator, Unrated):
+            raise ValueError("annotator=unrated gives no rewards to inspect: say annotator=noisy or annotator=exact")
+        measured = Measured(dataset)
+        return first_ones(MadeTriplets(measured, cfg.look), cfg.count), measured, name
+    assert isinstance(dataset, RewardedTriplets)
+    return first_ones(MadeTriplets(dataset, cfg.look), cfg.count), None, type(dataset).__name__
 
-    def three_of(score: Bool[np.ndarray, " n"], text: Bool[np.ndarray, " n"], true: Bool[np.ndarray, " n"]) -> tuple[Belief, Belief, Belief]:
-        first, second, third = (Belief(int(said.sum()), int((said & true).sum())) for said in (score, text, score & text))
-        return first, second, third
 
-    found = {perspective.value: three_of(best[:, index], nothing[:, index], clean[:, index]) for index, perspective in enumerate(PERSPECTIVES)}
-    return {**found, "all three": three_of(*(np.asarray(each.all(1)) for each in (best, nothing, clean)))}
+def first_ones(source: Source, count: int | None) -> Source:
+    """A source, cut off if so many are not wanted."""
+    return source if count is None else FirstOnes(source, count)
 
 
-def counts_table(scores: Float[np.ndarray, "n 3"], exact: Float[np.ndarray, "n 3"], nothing: Bool[np.ndarray, "n 3"]) -> Table:
-    """Per perspective: how often each score was given, the mean, the oracle's mean, how many are below 5 and how many texts say "None"."""
-    table = Table(title=f"Rewards of {len(scores)} triplets")
-    for title in (
-        "perspective",
-        *(str(score) for score in range(int(MAX_SCORE) + 1)),
-        "mean",
-        "oracle's mean",
-        "below 5",
-        "oracle's below 5",
-        '"None"',
-    ):
-        table.add_column(title, justify="left" if title == "perspective" else "right")
+def place_of(data: Any) -> str:
+    """Where a dataset on disk lies, as its config says."""
+    dataset = data.dataset
+    named = [dataset.get("file"), dataset.get("folder"), OmegaConf.select(dataset, "table.path")]
+    return next((str(each) for each in named if each is not None), type(dataset).__name__)
+
+
+def known_pictures(cfg: DictConfig) -> list[Known]:
+    """The pictures of everything that `cfg.leakage` names. Raises FileNotFoundError or ValueError as known.py does."""
+    found: list[Known] = []
+    for each in cfg.leakage:
+        if (launch.CONF / "benchmark" / f"{each}.yaml").is_file():
+            evaluation = launch.composed("evaluate", f"benchmark={each}")
+            evaluation.world = cfg.world
+            found += known_cases(instantiate(evaluation.benchmark))
+        else:
+            files = picture_files(Path(each))
+            portions = counted(known_files(files, Path(each)), len(files), f"reading {each}", "pictures")
+            found += [known for portion in portions for known in portion]
+    return found
+
+
+def write_folder(
+    target: Path,
+    cfg: DictConfig,
+    source: Source,
+    entries: Sequence[Entry],
+    findings: Sequence[Finding],
+    summary: Summary,
+    beliefs: Sequence[tuple[str, Sequence[str]]],
+) -> list[Card]:
+    """Everything that lies in the target folder; the page comes last. Returns the triplets shown.
+
+    Raises:
+        NotWrittenError: the folder can't be written to.
+    """
+    shown = [entries[place] for place in chosen_examples(entries, findings, cfg.per_score, cfg.per_kind)]
+    pictures = {entry.row: pictures_of(source, entry) for entry in shown}
+    about = by_entry(findings)
+    cards = [card_of(entry, pictures[entry.row], about.get(entry.row, ())) for entry in shown]
+    font = None if cfg.font is None else Path(cfg.font)
+    words = [words_of(texts_of(entries, index), font) for index in range(len(PERSPECTIVES))]
+    draw_histograms(summary, target / "histograms.png")
+    clouds = draw_clouds(words, target / "word_clouds.png", font)
+    draw_correlations(summary, target / "correlations.png")
     for index, perspective in enumerate(PERSPECTIVES):
-        column, true = scores[:, index], exact[:, index]
-        shares = (np.mean(column < MAX_SCORE), np.mean(true < MAX_SCORE), np.mean(nothing[:, index]))
-        means = (f"{np.nanmean(column):.2f}", f"{true.mean():.2f}")
-        table.add_row(perspective.value, *map(str, histogram(column)), *means, *(f"{100 * share:.1f} %" for share in shares))
-    return table
+        drawn = target / f"examples_{perspective}.png"
+        if not draw_examples(shown, index, pictures.__getitem__, drawn):
+            drawn.unlink(missing_ok=True)  # an earlier inspection's
+    write_atomically(
+        target / "findings.jsonl", "".join(json.dumps({**asdict(each), "level": each.level}, ensure_ascii=False) + "\n" for each in findings)
+    )
+    content = asdict(summary) | ({"beliefs": {name: dict(zip(TITLES, cells, strict=True)) for name, cells in beliefs}} if beliefs else {})
+    write_atomically(target / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_page(target / "index.html", summary, cards, findings, words, clouds, beliefs)
+    return cards
 
 
-def beliefs_table(best: Bool[np.ndarray, "n 3"], nothing: Bool[np.ndarray, "n 3"], clean: Bool[np.ndarray, "n 3"], least: float) -> Table:
-    """The beliefs, beside how many triplets are clean at all."""
-    table = Table(title=f"How many are clean (oracle at least {least:g}) of those said to be good")
-    for title in ("perspective", "clean at all", "P(clean | score 5)", 'P(clean | text "None")', "P(clean | both)"):
-        table.add_column(title, justify="left" if title == "perspective" else "right")
-    for name, row in beliefs(best, nothing, clean).items():
-        true = clean.all(1) if name == "all three" else clean[:, [perspective.value for perspective in PERSPECTIVES].index(name)]
-        table.add_row(name, f"{true.mean():.3f}", *map(str, row))
-    return table
+def texts_of(entries: Sequence[Entry], index: int) -> list[str]:
+    """The feedback of one perspective; what a failed verdict says is no feedback."""
+    return [verdict.feedback for _, verdict in verdicts_of(entries, index) if verdict.status != "failed"]
 
 
-def draw_histogram(scores: Float[np.ndarray, "n 3"], title: str, target: Path) -> None:
-    """One panel per perspective, like the paper's Figure 3."""
-    figure, axes = plt.subplots(1, len(PERSPECTIVES), figsize=(10, 3.2), sharey=True, layout="constrained")
-    for index, (axis, perspective) in enumerate(zip(axes, PERSPECTIVES, strict=True)):
-        counts = np.array(histogram(scores[:, index]))
-        bars = axis.bar(range(len(counts)), 100 * counts / counts.sum(), color="#4477aa", width=0.8)
-        axis.bar_label(bars, fmt="%.0f", fontsize=8, padding=1)
-        axis.set_title(f"{perspective.value} (mean {np.nanmean(scores[:, index]):.2f})", fontsize=10)
-        axis.set_xlabel("score")
-        axis.spines[["top", "right"]].set_visible(False)
-    axes[0].set_ylabel("% of triplets")
-    figure.suptitle(title, fontsize=11)
-    figure.savefig(target, dpi=120)
-    plt.close(figure)
+def pictures_of(source: Source, entry: Entry) -> tuple[Image, Image] | None:
+    """Original and edited, no larger than they are shown; None where there are none, or none that can be read."""
+    if entry.problem is not None:
+        return None
+    try:
+        pair = source.pictures(entry.row)
+    except (ValueError, FileNotFoundError):
+        return None  # with look=false nobody has tried before; the card then says that there is no picture
+    return None if pair is None else (thumbnail(pair[0]), thumbnail(pair[1]))
+
+
+def print_tables(summary: Summary, beliefs: Sequence[tuple[str, Sequence[str]]], clean: float) -> None:
+    """Scores, beliefs and findings, for a terminal."""
+    console = Console(width=120)
+    console.print(counts_table(summary))
+    if beliefs:
+        console.print(table(f"How many are clean (oracle at least {clean:g}) of those said to be good", ["perspective", *TITLES], beliefs))
+    if summary.findings:
+        rows = [(kind, [KINDS[kind].level, str(number), KINDS[kind].title]) for kind, number in summary.findings.items()]
+        console.print(table("Findings", ["kind", "level", "number", "what"], rows, left=(0, 1, 3)))
+    else:
+        console.print("no findings")
+
+
+def counts_table(summary: Summary) -> Table:
+    """Per perspective: how often each score was given, the mean, how many are below 5, how many texts say that nothing failed, how many failed."""
+    rows = [
+        (
+            perspective.value,
+            [
+                *map(str, part.counts),
+                "-" if part.mean is None else f"{part.mean:.2f}",
+                *("-" if share is None else f"{100 * share:.1f} %" for share in (part.below_5, part.nothing)),
+                str(part.failed),
+            ],
+        )
+        for perspective, part in zip(PERSPECTIVES, summary.perspectives, strict=True)
+    ]
+    titles = ["perspective", *map(str, SCORES), "mean", "below 5", '"None"', "failed"]
+    return table(f"{summary.rated} complete rewards of {summary.triplets} triplets, by {summary.judge or 'nobody'}", titles, rows)
+
+
+def table(title: str, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left: Sequence[int] = (0,)) -> Table:
+    """A table whose first column holds names; numbers stand at the right."""
+    made = Table(title=title)
+    for place, each in enumerate(titles):
+        made.add_column(each, justify="left" if place in left else "right")
+    for name, cells in rows:
+        made.add_row(name, *cells)
+    return made
+
+
+def log(logger: Logger, target: Path, summary: Summary, cards: Sequence[Card]) -> None:
+    """Numbers to any logger, figures to those that show them, and the examples as a table to wandb."""
+    numbers: dict[str, float] = {"triplets": summary.triplets, "rated": summary.rated, "incomplete": summary.incomplete}
+    for perspective, part in zip(PERSPECTIVES, summary.perspectives, strict=True):
+        more = {"mean": part.mean, "below_5": part.below_5, "nothing": part.nothing, "failed": part.failed}
+        numbers |= {f"{perspective}/{name}": value for name, value in more.items() if value is not None}
+    numbers |= {f"findings/{kind}": number for kind, number in summary.findings.items()}
+    logger.log_metrics({f"rewards/{name}": float(value) for name, value in numbers.items()}, step=0)
+    figures = {path.stem: load_image(path) for path in sorted(target.glob("*.png"))}
+    if isinstance(logger, TensorBoardLogger):
+        for name, picture in figures.items():
+            logger.experiment.add_image(f"rewards/{name}", picture, 0, dataformats="HWC")
+    elif isinstance(logger, WandbLogger):
+        for name, picture in figures.items():
+            logger.log_image(f"rewards/{name}", [picture], step=0)
+        titles = ["id", "instruction", *(f"{perspective} {what}" for perspective in PERSPECTIVES for what in ("score", "feedback")), "findings"]
+        logger.log_table("rewards/examples", titles, [table_row(card) for card in cards], step=0)
+    logger.finalize("success")
+
+
+def table_row(card: Card) -> list[str]:
+    """An example as a row of a table; scores are texts, as one may have failed."""
+    said = [text for verdict in card.verdicts for text in (verdict.score, verdict.feedback)] or [""] * (2 * len(PERSPECTIVES))
+    return [card.entry.id, card.entry.instruction, *said, ", ".join(dict.fromkeys(finding.kind for finding in card.findings))]
 
 
 if __name__ == "__main__":

@@ -18,6 +18,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import hydra
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
@@ -49,7 +52,23 @@ def cpu_precision() -> str:
     return "bf16-mixed" if features & {"amx_bf16", "avx512_bf16"} else "32-true"
 
 
-OmegaConf.register_new_resolver("cpu_precision", cpu_precision, replace=True)
+def accelerator() -> str:
+    """Lightning's name of the fastest device here, "gpu" or "cpu". Available to configs as `${accelerator:}`."""
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
+def fast_precision(device: str | None = None) -> str:
+    """The Lightning precision that a device is fastest in, that of `accelerator` unless named. Available to configs as `${fast_precision:}`."""
+    return "bf16-mixed" if (device or accelerator()) == "gpu" else cpu_precision()
+
+
+def fast_dtype(device: str | None = None) -> str:
+    """The number format of that precision. Available to configs as `${fast_dtype:}`."""
+    return "bfloat16" if fast_precision(device) == "bf16-mixed" else "float32"
+
+
+for resolver in (cpu_precision, accelerator, fast_precision, fast_dtype):
+    OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
 def entry_point(task: Task, config_name: str) -> None:
@@ -84,6 +103,14 @@ def entry_point(task: Task, config_name: str) -> None:
         fail(one_line(error))
     if failures:
         fail(f"{len(failures)} of the sweep's jobs failed: {'; '.join(failures)}")
+
+
+def composed(config_name: str, *overrides: str) -> DictConfig:
+    """The config that the entry point `config_name` would get with these overrides, for an entry point that needs a node of another one's."""
+    if GlobalHydra.instance().is_initialized():
+        return compose(config_name, overrides=list(overrides))
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return compose(config_name, overrides=list(overrides))
 
 
 def fail(message: str) -> None:

@@ -18,8 +18,6 @@ from typing import Any
 import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 from torch.utils.data import DataLoader
 
@@ -52,13 +50,14 @@ from src.data.precomputed import (
     rows_digest,
     shard_name,
     texts_of,
+    write_shard,
 )
 from src.data.rewards import Rated
 from src.data.rows import RowSource
 from src.data.served import Served
 from src.data.transforms import Size
 from src.evaluation.progress import counted
-from src.files import not_written, remove_leftovers, replacing, write_atomically
+from src.files import remove_leftovers, write_atomically
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -252,15 +251,6 @@ def counted_shards(missing: Mapping[Path, range], what: str, unit: str) -> Itera
     paths = iter(missing)
     for _ in counted(list(missing.values()), sum(map(len, missing.values())), what, unit):
         yield next(paths)
-
-
-def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str, Any]) -> None:
-    """A shard, whole or not there, that says which request it is of. Raises NotWrittenError."""
-    with replacing(path) as partial:
-        try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={"request": request_digest(request)})
-        except SafetensorError as error:
-            raise not_written(path, error) from error
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from conftest import small_editor
 from src.batch import EditBatch
 from src.diffusion.guidance import Guidance
 from src.diffusion.samplers import Sampler
+from src.execution import Execution
 from src.records import TargetReward
 
 BEST = TargetReward()
@@ -98,3 +99,20 @@ def test_a_target_decodes_to_itself(batch: EditBatch, relative: bool) -> None:
     backbone = small_editor(f"model.backbone.relative={relative}").backbone
     original = backbone.encode_image(batch.original)
     torch.testing.assert_close(backbone.decode(backbone.encode_target(batch.edited, original, torch.zeros_like(original)), original), batch.edited)
+
+
+def test_execution_changes_only_the_last_digits(batch: EditBatch) -> None:
+    """bf16, channels last: the edits are those of fp32 but for rounding; fp32 in channels last exactly those, but for the order of sums."""
+    plain = edit(small_editor().eval(), batch, [0, 1, 2])
+    lasting = Execution(channels_last=True).prepare(small_editor())
+    torch.testing.assert_close(edit(lasting, batch, [0, 1, 2]), plain, atol=1e-5, rtol=1e-4)
+    short = Execution("bfloat16", channels_last=True).prepare(small_editor())
+    assert {parameter.dtype for parameter in short.backbone.parameters()} == {torch.bfloat16}
+    edited = edit(short, batch, [0, 1, 2])
+    assert edited.dtype is torch.float32
+    assert (edited - plain).abs().mean() < 0.05 * plain.abs().mean()
+
+
+def test_an_unknown_number_format_is_refused() -> None:
+    with pytest.raises(ValueError, match="float32 or bfloat16, not 'int8'"):
+        Execution("int8")

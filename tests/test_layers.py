@@ -10,10 +10,11 @@ LAYERS = [
     {"synthetic", "diffusion", "conditioning", "pictures", "reward_file"},
     {"data", "backbones", "judges"},
     {"editor"},
-    {"checkpoint"},
+    {"checkpoint", "execution"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
-    {"callbacks", "annotation", "editing"},
+    {"callbacks", "annotation", "editing", "inspection"},
+    {"benchmarking"},
     {"launch"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

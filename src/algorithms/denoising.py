@@ -157,13 +157,14 @@ class Denoising(LightningModule):
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""
-        self.log("train/gradient_norm", torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None]))
+        self.gradient_norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        self.log("train/gradient_norm", self.gradient_norm)
 
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
         """Clip by norm ourselves unless a gradient scaler is at work (fp16): Lightning refuses fused optimisers under any mixed precision, though
-        bf16 needs no scaler and its gradients are plain.
+        bf16 needs no scaler and its gradients are plain. The norm is the one that was just logged: it takes a pass over all gradients.
         """
         if gradient_clip_val is None:
             return
@@ -171,7 +172,7 @@ class Denoising(LightningModule):
         if scaled or gradient_clip_algorithm not in (None, "norm"):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
-            torch.nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
+            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.gradient_norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Leave out what is frozen: it is loaded again from where the config says."""

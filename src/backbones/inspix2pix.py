@@ -5,6 +5,7 @@ model/backbone=inspix2pix model.backbone.pretrained=timbrooks/instruct-pix2pix  
 
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
 
@@ -101,7 +102,8 @@ class InsPix2Pix(FrozenEncoders):
     @torch.no_grad()
     def encode_moments(self, pictures: Float[Tensor, "b 3 H W"]) -> Moments:
         vae: Any = self.vae.on(pictures.device)
-        (posterior,) = vae.encode(pictures, return_dict=False)
+        with self._frozen_precision():
+            (posterior,) = vae.encode(pictures, return_dict=False)
         return Moments(posterior.mean, posterior.std)
 
     def drawn(self, edited: Moments, noise: Latent) -> Latent:
@@ -129,7 +131,8 @@ class InsPix2Pix(FrozenEncoders):
     @torch.no_grad()
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
         vae: Any = self.vae.on(latent.device)
-        (picture,) = vae.decode(latent / self.scaling, return_dict=False)
+        with self._frozen_precision():
+            (picture,) = vae.decode(latent / self.scaling, return_dict=False)
         return picture.float().clamp(-1.0, 1.0)
 
     @torch.no_grad()
@@ -142,9 +145,15 @@ class InsPix2Pix(FrozenEncoders):
             if len(ids) > longest:
                 warnings.warn(f"cut after {longest} of {len(ids)} tokens: {text!r}", stacklevel=2)
         tokens = self.tokenizer(distinct, padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
-        encoded = self.text_encoder.on(self.device)(input_ids=tokens.input_ids.to(self.device)).last_hidden_state
+        with self._frozen_precision():
+            encoded = self.text_encoder.on(self.device)(input_ids=tokens.input_ids.to(self.device)).last_hidden_state
         rows = torch.tensor([row[text] for text in texts], device=self.device)
         return TextTokens(encoded[rows], tokens.attention_mask.to(self.device).bool()[rows])
+
+    def _frozen_precision(self) -> AbstractContextManager[object]:
+        """Autoencoder and text encoder compute in the U-Net's number format where that is a short one (execution.py), else in their caller's."""
+        weight = self.unet.conv_in.weight
+        return nullcontext() if weight.dtype is torch.float32 else torch.autocast(weight.device.type, weight.dtype)
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         inputs = torch.cat([x_t, condition.original_latent.to(x_t.dtype)], 1)

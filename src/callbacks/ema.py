@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.algorithms.denoising import Denoising
 from src.editor import Editor
@@ -41,12 +42,12 @@ class EMA(Callback):
             return
         self.updates = trainer.global_step
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        for name, value in _editor(pl_module).trained_state().items():
-            average = self.average[name]
-            if average.is_floating_point():
-                average.lerp_(value, 1.0 - decay)
-            else:
-                average.copy_(value)
+        state = _editor(pl_module).trained_state()
+        floating = [name for name, value in state.items() if value.is_floating_point()]
+        # all tensors in a few kernels: one each would keep a GPU waiting for a thousand of them
+        get_ema_multi_avg_fn(decay)([self.average[name] for name in floating], [state[name] for name in floating], self.updates)
+        for name in state.keys() - set(floating):
+            self.average[name].copy_(state[name])
 
     @contextmanager
     def averaged(self, editor: Editor) -> Iterator[None]:

@@ -21,6 +21,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from src.batch import EncodedBatch, Moments, TextTokens
@@ -29,6 +30,7 @@ from src.data.dataset import stacked_rewards
 from src.data.order import Visit
 from src.data.rows import Row, RowSource
 from src.data.transforms import Transform
+from src.files import not_written, replacing
 from src.records import PERSPECTIVES, Case, Feedback, Reward, Triplet, three
 
 REQUEST, ROWS, TEXTS = "request.json", "rows.jsonl", "texts.json"
@@ -166,6 +168,15 @@ def checksum(*parts: Tensor) -> int:
     return value
 
 
+def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str, Any]) -> None:
+    """A shard, whole or not there, that says which request it is of. Raises NotWrittenError."""
+    with replacing(path) as partial:
+        try:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={"request": request_digest(request)})
+        except SafetensorError as error:
+            raise not_written(path, error) from error
+
+
 class EncodedRow(NamedTuple):
     """A row, and what was made of its pictures; each latent (c, h, w)."""
 
@@ -196,7 +207,7 @@ class Precomputed:
             raise ValueError(f"{folder} has format {self.request.get('format')}, this version reads {FORMAT}: precompute it anew")
         self.augmentations: int = self.request["augmentations"]
         self._digest = request_digest(self.request)
-        self._opened: dict[str, Any] = {}
+        self._opened: dict[str, dict[str, Any]] = {}
         self._place: dict[str, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -260,8 +271,8 @@ class Precomputed:
         """
         number, row = divmod(index, self.request["rows_per_shard"])
         shard = self._shard("latents", number)
-        original, mean, std = (shard.get_slice(name)[row : row + 1, augmentation : augmentation + 1][0, 0] for name in LATENTS)
-        self._verify(shard.get_slice("check")[row : row + 1, augmentation : augmentation + 1], (original, mean, std), "latents", number)
+        original, mean, std = (shard[name][row : row + 1, augmentation : augmentation + 1][0, 0] for name in LATENTS)
+        self._verify(shard["check"][row : row + 1, augmentation : augmentation + 1], (original, mean, std), "latents", number)
         return original.float(), mean.float(), std.float()
 
     def tokens(self, texts: Sequence[str]) -> TextTokens:
@@ -281,8 +292,8 @@ class Precomputed:
             raise ValueError(f"the text {text[:80]!r} is not among the {len(self.place)} in {self.folder}: precompute it anew, into another folder")
         number, row = divmod(self.place[text], self.request["rows_per_shard"])
         shard = self._shard("texts", number)
-        tokens, mask = (shard.get_slice(name)[row : row + 1][0] for name in ("tokens", "mask"))
-        self._verify(shard.get_slice("check")[row : row + 1], (tokens, mask), "texts", number)
+        tokens, mask = (shard[name][row : row + 1][0] for name in ("tokens", "mask"))
+        self._verify(shard["check"][row : row + 1], (tokens, mask), "texts", number)
         return tokens, mask
 
     def _verify(self, expected: Tensor, parts: tuple[Tensor, ...], kind: str, number: int) -> None:
@@ -292,10 +303,12 @@ class Precomputed:
                 f"{self.folder / shard_name(kind, number)} is corrupt, an entry has the checksum {found}, not {int(expected.item())}: {AGAIN}"
             )
 
-    def _shard(self, kind: str, number: int) -> Any:
+    def _shard(self, kind: str, number: int) -> dict[str, Any]:
+        """Its tensors, to be cut out of the file."""
         name = shard_name(kind, number)
         if name not in self._opened:
-            self._opened[name] = opened_shard(self.folder / name, self._digest)
+            shard = opened_shard(self.folder / name, self._digest)
+            self._opened[name] = {tensor: shard.get_slice(tensor) for tensor in shard.keys()}  # noqa: SIM118  # it is no dict
         return self._opened[name]
 
 

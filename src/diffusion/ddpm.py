@@ -32,13 +32,17 @@ class DDPM(Process):
         self.beta_end = beta_end
         beta = torch.linspace(beta_start**0.5, beta_end**0.5, steps, dtype=torch.float64) ** 2
         self.alpha_bar = torch.cumprod(1.0 - beta, 0)
+        self._tables: dict[torch.device, Marginal] = {}
 
     def draw_time(self, u: Float[Tensor, " b"]) -> Time:
         return (u * self.steps).long().clamp_max(self.steps - 1)
 
     def marginal(self, t: Time) -> Marginal:
-        alpha_bar = self.alpha_bar[t.cpu()]
-        return Marginal(alpha_bar.sqrt().float().to(t.device), (1.0 - alpha_bar).sqrt().float().to(t.device))
+        if t.device not in self._tables:
+            # one copy per device: to look a time up on the CPU, a GPU would have to finish everything before it
+            self._tables[t.device] = Marginal(self.alpha_bar.sqrt().float().to(t.device), (1.0 - self.alpha_bar).sqrt().float().to(t.device))
+        alpha, sigma = self._tables[t.device]
+        return Marginal(alpha[t], sigma[t])
 
     def network_time(self, t: Time) -> Shaped[Tensor, " b"]:
         return t

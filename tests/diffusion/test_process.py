@@ -90,3 +90,12 @@ def test_scaled_input_is_the_best_linear_guess_of_the_clean_latent() -> None:
         assert ((guess - x_0) * x_t).mean().abs() < 0.01  # no linear correction would be better
     assert not process.network_input(eps, torch.ones(1)).any()
     torch.testing.assert_close(process.network_input(x_0, torch.zeros(1)), x_0)
+
+
+def test_the_schedule_is_looked_up_on_the_device_of_the_times() -> None:
+    """Nothing comes from another device, which would stall a GPU at every step."""
+    process = DDPM()
+    here = process.marginal(torch.tensor([0, 999]))
+    assert here.alpha[0] ** 2 == pytest.approx(1 - 0.00085)
+    torch.testing.assert_close(here.alpha**2 + here.sigma**2, torch.ones(2))
+    assert process.marginal(torch.zeros(2, dtype=torch.long, device="meta")).sigma.device.type == "meta"

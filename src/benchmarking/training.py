@@ -1,0 +1,99 @@
+"""How fast the project's own training step is: Lightning's loop around Denoising, with clipping, optimiser and EMA, on batches that lie ready."""
+
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any, final
+
+from pytorch_lightning import Callback, LightningModule, Trainer
+from torch.utils.data import DataLoader
+
+from src.algorithms.denoising import Denoising
+from src.batch import EditBatch, EncodedBatch
+from src.benchmarking.clock import Clock, forget_peak, marked, operation_counter, peak_memory
+from src.benchmarking.measurement import Measurement
+from src.data.datamodule import EditData
+
+DISTINCT_BATCHES = 4
+"""So many are taken from the loader; they come in turn."""
+
+PHASES = ("encode", "forward", "backward", "optimiser")
+"""Encode: everything before the denoiser: transfer, autoencoder and text encoder, or looking texts up. Optimiser: with clipping and EMA."""
+
+
+@final
+class TimedSteps(Callback):
+    """Counts the operations of the first step, and times those after the warm-up. The last of the trainer's callbacks, so that EMA is in the time.
+
+    Args:
+        clock: takes the times.
+        untimed: steps before timing; the first of them is never compiled, as a compiled network hides what it computes.
+    """
+
+    def __init__(self, clock: Clock, untimed: int) -> None:
+        self.clock = clock
+        self.untimed = untimed
+        self.counter = operation_counter()
+        self.operations = 0
+        self.first_call_s = 0.0
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Begin to count."""
+        assert isinstance(pl_module, Denoising)
+        self.network = pl_module.compiled
+        pl_module.compiled = marked(pl_module.editor, self.clock, "encode", "forward")
+        self.counter.__enter__()
+
+    def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
+        """The loss belongs to the forward pass."""
+        self.clock.mark("forward")
+
+    def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Gradients are there."""
+        self.clock.mark("backward")
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """A step is done, with its average."""
+        assert isinstance(pl_module, Denoising)
+        self.clock.mark("optimiser")
+        done = trainer.global_step
+        if done == 1:
+            self.counter.__exit__(None, None, None)
+            self.operations = self.counter.get_total_flops()
+            if self.network is not None:
+                pl_module.compiled = marked(self.network, self.clock, "encode", "forward")
+        if done == 2 and self.network is not None:
+            self.first_call_s = sum(self.clock.seconds().values())
+        if done <= self.untimed:
+            self.clock.restart()
+        if done == self.untimed:
+            forget_peak(self.clock.device)
+
+
+def batches_of(data: EditData, trainer: Trainer, count: int) -> list[EditBatch | EncodedBatch]:
+    """The first batches of a training, on the CPU."""
+    data.trainer = trainer
+    # texts are looked up in the step itself, where a training does it
+    return [data.on_after_batch_transfer(batch, 0) for batch in islice(data.train_dataloader(), count)]
+
+
+def measure_training(algorithm: Denoising, trainer: Trainer, steps: TimedSteps, batches: Sequence[EditBatch | EncodedBatch]) -> Measurement:
+    """Train for as many steps as the trainer is told.
+
+    Args:
+        algorithm: what is trained.
+        trainer: with `steps` as the last of its callbacks.
+        steps: measures.
+        batches: of one size; they come in turn.
+    """
+    order = [batches[step % len(batches)] for step in range(trainer.max_steps)]
+    trainer.fit(algorithm, train_dataloaders=DataLoader(order, batch_size=None))  # pyright: ignore[reportArgumentType]  # any sequence will do
+    samples = len(batches[0].ids) * (trainer.max_steps - steps.untimed)
+    phases = {phase: seconds / samples for phase, seconds in steps.clock.seconds().items()}
+    return Measurement(
+        samples_per_s=1.0 / sum(phases.values()),
+        batch_size=len(batches[0].ids),
+        phases={phase: phases[phase] for phase in PHASES},
+        tflop_per_sample=steps.operations / len(batches[0].ids) / 1e12,
+        peak_memory_gb=peak_memory(steps.clock.device) / 1e9,
+        first_call_s=steps.first_call_s,
+    )

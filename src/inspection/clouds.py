@@ -1,0 +1,108 @@
+"""Word clouds of feedback, the paper's Figure 4: the larger a word, the more often it is said."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import to_rgb
+from matplotlib.ft2font import FT2Font
+from wordcloud import STOPWORDS, WordCloud
+
+from src.data.stances import Stance, stance
+from src.records import Image
+
+WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
+SIZE = 720, 400
+"""Width and height in pixels."""
+
+MOST_WORDS = 80
+
+
+@dataclass(frozen=True)
+class Words:
+    """What is said, word by word.
+
+    Attributes:
+        counts: number of texts with the word; words without meaning of their own (the, was) are left out.
+        undrawable: the same for words that the font has no letters for.
+    """
+
+    counts: Mapping[str, int]
+    undrawable: Mapping[str, int]
+
+
+def default_font() -> Path:
+    """DejaVu Sans as it lies in matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more, but neither Chinese, Japanese and Korean nor emoji."""
+    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+
+
+def words_of(texts: Iterable[str], font: Path | None = None) -> Words:
+    """The words of texts; those that say that nothing failed are left out.
+
+    Args:
+        texts: feedback.
+        font: decides what can be drawn; None for the default one.
+
+    Raises:
+        FileNotFoundError: no such font.
+    """
+    letters = letters_of(default_font() if font is None else font)
+    counts: Counter[str] = Counter()
+    for text, times in Counter(texts).items():
+        if stance(text) is not Stance.NOTHING:
+            for word in sorted({word.lower() for word in WORD.findall(text)} - STOPWORDS):
+                counts[word] += times
+    drawable = {word: all(ord(letter) in letters for letter in word) for word in counts}
+    return Words(
+        {word: number for word, number in counts.items() if drawable[word]}, {word: number for word, number in counts.items() if not drawable[word]}
+    )
+
+
+def cloud(counts: Mapping[str, int], colour: str, font: Path | None = None) -> Image | None:
+    """A word cloud in shades of one colour, or None if there is no word; the same at every call."""
+    if not counts:
+        return None
+    strongest = max(counts.values())
+    red, green, blue = (round(255 * part) for part in to_rgb(colour))
+
+    def shade(word: str, **_: object) -> str:
+        # rare words are paler, but never too pale to read
+        pale = 0.35 * (1 - counts[word] / strongest)
+        return "rgb({}, {}, {})".format(*(round(part + pale * (255 - part)) for part in (red, green, blue)))
+
+    made = WordCloud(
+        width=SIZE[0],
+        height=SIZE[1],
+        font_path=str(default_font() if font is None else font),
+        background_color="white",
+        max_words=MOST_WORDS,
+        prefer_horizontal=0.97,
+        relative_scaling=0.4,  # pyright: ignore[reportArgumentType]  # annotated as a word, used as a number
+        max_font_size=110,
+        margin=4,
+        random_state=0,
+        color_func=shade,
+    )
+    # the library breaks ties of frequency by the order given
+    return np.asarray(made.generate_from_frequencies(dict(sorted(counts.items()))).to_image())
+
+
+@cache
+def letters_of(font: Path) -> frozenset[int]:
+    """Code points that a font can draw.
+
+    Raises:
+        FileNotFoundError: no such font.
+        ValueError: not a font.
+    """
+    if not font.is_file():
+        raise FileNotFoundError(f"no font {font}; give an existing .ttf or .otf file, or leave font= out")
+    try:
+        return frozenset(FT2Font(str(font)).get_charmap())
+    except RuntimeError as error:
+        raise ValueError(f"{font} is not a font ({error}); give a .ttf or .otf file") from error

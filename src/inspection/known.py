@@ -1,0 +1,45 @@
+"""Pictures that should not be in training data: those of a folder or of a benchmark."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from src.data.fingerprints import fingerprint
+from src.data.lint import Known
+from src.evaluation.benchmark import Benchmark
+from src.pictures import load_image
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+PORTION = 32
+
+
+def picture_files(folder: Path) -> list[Path]:
+    """All pictures in a folder and below it, sorted.
+
+    Raises:
+        FileNotFoundError: no such folder.
+        ValueError: no picture in it.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"leakage: {folder} is neither a folder of pictures nor a benchmark of conf/benchmark; give one of these")
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    if not files:
+        raise ValueError(f"leakage: no picture in {folder} or below it ({', '.join(SUFFIXES)}); give the folder of a benchmark's pictures")
+    return files
+
+
+def known_files(files: Sequence[Path], folder: Path) -> Iterator[list[Known]]:
+    """The pictures of a folder, a portion at a time. Raises ValueError for a broken one."""
+    for start in range(0, len(files), PORTION):
+        yield [Known(str(path.relative_to(folder)), str(folder), fingerprint(load_image(path))) for path in files[start : start + PORTION]]
+
+
+def known_cases(benchmark: Benchmark) -> list[Known]:
+    """The originals of a benchmark, each once, and its right answers where they are known."""
+    found: dict[bytes, Known] = {}
+    for case in benchmark.cases():
+        original, answer = fingerprint(case.original), benchmark.exact_target(case)
+        found.setdefault(original.digest, Known(case.id, benchmark.name, original))
+        if answer is not None:
+            exact = fingerprint(answer)
+            found.setdefault(exact.digest, Known(f"{case.id} (right answer)", benchmark.name, exact))
+    return list(found.values())

@@ -1,0 +1,195 @@
+"""One self-contained HTML page about reward data: no network, no other file, thumbnails of what is shown and nothing else.
+
+Everything that comes from the data is escaped by the template engine, and a content security policy forbids the page to load anything.
+"""
+
+import base64
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+
+import PIL.Image
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from src.data.lint import KINDS, Entry, Finding
+from src.data.stances import Stance, stance
+from src.files import write_atomically
+from src.inspection.clouds import Words
+from src.inspection.figures import COLOURS
+from src.inspection.summary import SCORES, Summary
+from src.pictures import NewImage, fit
+from src.records import NO_FAILURE, PERSPECTIVES, Image
+
+TEMPLATE = "page.html"
+THUMBNAIL = 256
+"""Longer side in pixels; smaller pictures stay as they are."""
+
+SMALL = 128
+"""Up to here, pixels are enlarged as squares."""
+
+LONGEST_ID = 48
+
+MOST_FINDINGS = 200
+"""Listed of each kind; findings.jsonl has all."""
+
+
+@dataclass(frozen=True)
+class ShownVerdict:
+    """One perspective of a card.
+
+    Attributes:
+        perspective, status, feedback: as in the reward.
+        score: "4", "3.5"; "-" if it failed.
+        place: the whole score nearest to it, or "failed"; what the page filters by.
+        nothing: whether the text says that nothing failed.
+        success: "yes", "no" or "".
+    """
+
+    perspective: str
+    score: str
+    place: str
+    status: str
+    feedback: str
+    nothing: bool
+    success: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """One triplet on the page.
+
+    Attributes:
+        entry: the triplet.
+        pictures: original and edited as data URIs; None where there are none.
+        verdicts: in the order of PERSPECTIVES; empty for one without a reward.
+        findings: about it.
+        small: whether its pictures have so few pixels that they are to be seen one by one.
+    """
+
+    entry: Entry
+    pictures: tuple[str, str] | None
+    verdicts: Sequence[ShownVerdict]
+    findings: Sequence[Finding]
+    small: bool = False
+
+    @property
+    def status(self) -> str:
+        """Of the reward: failed if any verdict did, repaired if any was, unrated if there is none."""
+        statuses = {verdict.status for verdict in self.verdicts}
+        return next((status for status in ("failed", "repaired", "ok") if status in statuses), "unrated")
+
+
+def card_of(entry: Entry, pictures: tuple[Image, Image] | None, findings: Sequence[Finding]) -> Card:
+    """A triplet with its thumbnails."""
+    verdicts = (
+        []
+        if entry.reward is None
+        else [
+            ShownVerdict(
+                perspective.value,
+                "-" if verdict.score is None else f"{verdict.score:g}",
+                "failed" if verdict.score is None else str(int(verdict.score + 0.5)),
+                verdict.status,
+                "no reason given" if verdict.status == "failed" and verdict.feedback == NO_FAILURE else verdict.feedback,
+                verdict.status != "failed" and stance(verdict.feedback) is Stance.NOTHING,
+                {True: "yes", False: "no", None: ""}[verdict.success],
+            )
+            for perspective, verdict in zip(PERSPECTIVES, entry.reward.verdicts, strict=True)
+        ]
+    )
+    shown = None if pictures is None else (data_uri(pictures[0]), data_uri(pictures[1]))
+    return Card(entry, shown, verdicts, findings, pictures is not None and max(pictures[0].shape[:2]) <= SMALL)
+
+
+def thumbnail(image: Image) -> NewImage:
+    """The picture as it is shown: its longer side at most THUMBNAIL pixels."""
+    return image if max(image.shape[:2]) <= THUMBNAIL else fit(image, THUMBNAIL)
+
+
+def data_uri(image: Image) -> str:
+    """A picture inside the page: WebP, small pictures without loss, as each of their pixels is seen."""
+    picture = PIL.Image.fromarray(image)
+    small = max(picture.size) <= SMALL
+    content = BytesIO()
+    picture.save(content, format="WEBP", lossless=small, quality=80, method=4)
+    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
+
+
+def write_page(
+    path: Path,
+    summary: Summary,
+    cards: Sequence[Card],
+    findings: Sequence[Finding],
+    words: Sequence[Words],
+    clouds: Sequence[Image | None],
+    beliefs: Sequence[tuple[str, Sequence[str]]] = (),
+) -> None:
+    """Write the page.
+
+    Args:
+        path: index.html.
+        summary: all numbers.
+        cards: the triplets shown.
+        findings: of the linter, in order.
+        words: of each perspective's feedback.
+        clouds: their pictures, None where nothing was said.
+        beliefs: rows of beliefs.py where the truth is known.
+
+    Raises:
+        NotWrittenError: the file can't be written.
+    """
+    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["percent"] = percent
+    environment.filters |= {"number": number, "amount": amount, "brief": brief}
+    listed: dict[str, list[Finding]] = {}
+    for finding in findings:
+        listed.setdefault(finding.kind, []).append(finding)
+    text = environment.get_template(TEMPLATE).render(
+        summary=summary,
+        perspectives=list(zip([perspective.value for perspective in PERSPECTIVES], summary.perspectives, strict=True)),
+        colours={perspective.value: colour for perspective, colour in COLOURS.items()},
+        scores=SCORES,
+        stances=[claim.value for claim in Stance],
+        nothing=Stance.NOTHING.value,
+        failure=Stance.FAILURE.value,
+        kinds=KINDS,
+        findings={kind: found[:MOST_FINDINGS] for kind, found in listed.items()},
+        cards=cards,
+        shown={card.entry.row for card in cards},
+        clouds=[None if picture is None else data_uri(picture) for picture in clouds],
+        words=[undrawable(each.undrawable) for each in words],
+        beliefs=beliefs,
+    )
+    write_atomically(path, text)
+
+
+def undrawable(counts: Mapping[str, int]) -> str:
+    """A sentence on the words that the font has no letters for; "" if there are none."""
+    if not counts:
+        return ""
+    often = sorted(counts, key=lambda word: (-counts[word], word))[:5]
+    subject = "1 word has" if len(counts) == 1 else f"{len(counts)} words have"
+    return f"{subject} letters that the font lacks, not drawn ({', '.join(often)}{', …' if len(counts) > 5 else ''}): font=PATH"
+
+
+def percent(share: float | None) -> str:
+    """As in "63.3 %"; "-" for nothing."""
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def number(value: float | None) -> str:
+    """As in "4.50"; "-" for nothing."""
+    return "-" if value is None else f"{value:.2f}"
+
+
+def amount(value: float) -> str:
+    """As in "132,655", "163.4", "0.0061"."""
+    if float(value).is_integer() or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
+
+
+def brief(id: str) -> str:
+    """An id short enough for a line: of a content hash the beginning."""
+    return id if len(id) <= LONGEST_ID else f"{id[:12]}…{id[-6:]}"

@@ -1,0 +1,259 @@
+"""Triplets one after the other, with their rewards, for somebody who looks at all of them and keeps no picture."""
+
+import os
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+from typing import final
+
+from src.data.dataset import RewardedTriplets
+from src.data.lint import Entry, look_at_pair
+from src.data.rewards import Rewards
+from src.data.rows import RowSource, decoded
+from src.records import Image, Reward, Triplet
+from src.reward_file import Usage, each_reward
+
+PORTION = 64
+"""Triplets that are looked at between two words of progress."""
+
+
+@final
+@dataclass(frozen=True)
+class RewardFile:
+    """All that a reward file says, sorted for one judge.
+
+    Attributes:
+        path: the file.
+        judge: whose rewards are inspected; "" in an empty file.
+        chosen: his rewards by id of the triplet, the last one if there are several.
+        others: all other rewards by id: by other judges, or by him under other keys.
+        usages: what each of his rewards cost.
+    """
+
+    path: str
+    judge: str
+    chosen: Mapping[str, Reward]
+    others: Mapping[str, tuple[Reward, ...]]
+    usages: Sequence[Usage]
+
+
+def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
+    """A reward file, for one judge.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: a broken line, several judges and none chosen, or one who is not in it.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no reward file {path}; give an existing one")
+    last: dict[tuple[str, str, str], tuple[Reward, Usage]] = {}
+    for reward, usage in each_reward(Path(path)):
+        place = (reward.id, reward.judge, reward.key)
+        last.pop(place, None)
+        last[place] = reward, usage
+    lines = list(last.values())
+    judges = sorted({reward.judge for reward, _ in lines})
+    if judge is None and len(judges) > 1:
+        raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge_name=NAME")
+    if judge is not None and judge not in judges:
+        raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'nobody'}")
+    name = judge or (judges[0] if judges else "")
+    chosen: dict[str, Reward] = {}
+    others: defaultdict[str, list[Reward]] = defaultdict(list)
+    for reward, _ in lines:
+        if reward.judge == name:
+            if reward.id in chosen:
+                others[reward.id].append(chosen[reward.id])
+            chosen[reward.id] = reward
+        else:
+            others[reward.id].append(reward)
+    usages = [usage for reward, usage in lines if reward.judge == name]
+    return RewardFile(str(path), name, chosen, {id: tuple(rewards) for id, rewards in others.items()}, usages)
+
+
+class Source(ABC):
+    """Triplets in a fixed order."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of triplets."""
+
+    @abstractmethod
+    def id_of(self, index: int) -> str:
+        """The id alone, as cheaply as can be; "row <index>" where it can't be told."""
+
+    @abstractmethod
+    def entry(self, index: int) -> Entry:
+        """What the linter needs of one triplet, and the reward that the dataset itself has; pictures are read and let go."""
+
+    @abstractmethod
+    def pictures(self, index: int) -> tuple[Image, Image] | None:
+        """Original and edited, or None if there are none. Raises ValueError or FileNotFoundError for those that can't be read."""
+
+    def entries(self) -> Iterator[Sequence[Entry]]:
+        """All entries, a portion at a time."""
+        for start in range(0, len(self), PORTION):
+            yield [self.entry(index) for index in range(start, min(start + PORTION, len(self)))]
+
+
+@final
+class StoredTriplets(Source):
+    """A dataset on disk; all cores decode.
+
+    Args:
+        rows: at native size.
+        rewards: joined by id, in place of those that the rows have; None for these.
+        look: whether to decode the pictures.
+    """
+
+    def __init__(self, rows: RowSource, rewards: Rewards | None = None, look: bool = True) -> None:
+        self.rows = rows
+        self.rewards = rewards
+        self.look = look
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def id_of(self, index: int) -> str:
+        try:
+            return self.rows.id_of(index)
+        except (ValueError, FileNotFoundError):
+            return f"row {index}"
+
+    def entry(self, index: int) -> Entry:
+        try:
+            row = self.rows.row(index)
+        except (ValueError, FileNotFoundError) as error:
+            return Entry(index, f"row {index}", problem=str(error))
+        reward = row.reward if self.rewards is None else self.rewards.by_id.get(row.id)
+        entry = Entry(index, row.id, row.instruction, reward, edit_type=row.edit_type)
+        if not self.look:
+            return entry
+        try:
+            return replace(entry, look=look_at_pair(row.original.decode(), row.edited.decode()))
+        except (ValueError, FileNotFoundError) as error:
+            return replace(entry, problem=str(error))
+
+    def pictures(self, index: int) -> tuple[Image, Image]:
+        triplet = decoded(self.rows.row(index))
+        return triplet.case.original, triplet.edited
+
+    def entries(self) -> Iterator[Sequence[Entry]]:
+        """Pillow decodes without holding Python up; a few portions are under way at a time, so nothing piles up."""
+        starts = iter(range(0, len(self), PORTION))
+        with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+            waiting: list[Future[list[Entry]]] = [pool.submit(self._portion, start) for start in islice(starts, 16)]
+            try:
+                while waiting:
+                    done = waiting.pop(0).result()
+                    waiting += [pool.submit(self._portion, start) for start in islice(starts, 1)]
+                    yield done
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _portion(self, start: int) -> list[Entry]:
+        return [self.entry(index) for index in range(start, min(start + PORTION, len(self)))]
+
+
+@final
+class MadeTriplets(Source):
+    """A dataset that is made on the fly, as that of the synthetic world.
+
+    Args:
+        dataset: triplets with their rewards.
+        look: whether to look at the pictures.
+    """
+
+    def __init__(self, dataset: RewardedTriplets, look: bool = True) -> None:
+        self.dataset = dataset
+        self.look = look
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def id_of(self, index: int) -> str:
+        return self.dataset[index][0].case.id
+
+    def entry(self, index: int) -> Entry:
+        triplet, reward = self.dataset[index]
+        return entry_of(index, triplet, reward, self.look)
+
+    def pictures(self, index: int) -> tuple[Image, Image]:
+        triplet, _ = self.dataset[index]
+        return triplet.case.original, triplet.edited
+
+
+@final
+class RewardsAlone(Source):
+    """Rewards whose triplets are not at hand: no pictures, no instructions."""
+
+    def __init__(self, rewards: Mapping[str, Reward]) -> None:
+        self.rewards = list(rewards.values())
+
+    def __len__(self) -> int:
+        return len(self.rewards)
+
+    def id_of(self, index: int) -> str:
+        return self.rewards[index].id
+
+    def entry(self, index: int) -> Entry:
+        return Entry(index, self.rewards[index].id, reward=self.rewards[index])
+
+    def pictures(self, index: int) -> None:
+        return None
+
+
+@final
+class FirstOnes(Source):
+    """The first triplets of another source."""
+
+    def __init__(self, source: Source, count: int) -> None:
+        self.source = source
+        self.count = min(count, len(source))
+
+    def __len__(self) -> int:
+        return self.count
+
+    def id_of(self, index: int) -> str:
+        return self.source.id_of(index)
+
+    def entry(self, index: int) -> Entry:
+        return self.source.entry(index)
+
+    def pictures(self, index: int) -> tuple[Image, Image] | None:
+        return self.source.pictures(index)
+
+    def entries(self) -> Iterator[Sequence[Entry]]:
+        left = self.count
+        for portion in self.source.entries():
+            yield portion[:left]
+            left -= len(portion)
+            if left <= 0:
+                return
+
+
+def entry_of(index: int, triplet: Triplet, reward: Reward | None, look: bool = True) -> Entry:
+    """An entry from a triplet in memory."""
+    seen = look_at_pair(triplet.case.original, triplet.edited) if look else None
+    return Entry(index, triplet.case.id, triplet.case.instruction, reward, look=seen, edit_type=triplet.case.edit_type)
+
+
+def check_ids(source: Source, rewards: RewardFile) -> None:
+    """Raise ValueError, with ids of both, if no reward of a file is for any of the triplets; before pictures are looked at."""
+    if not len(source) or not rewards.chosen or any(source.id_of(index) in rewards.chosen for index in range(len(source))):
+        return
+    theirs, ours = (", ".join(map(repr, islice(ids, 3))) for ids in (rewards.chosen, map(source.id_of, range(len(source)))))
+    raise ValueError(
+        f"none of the {len(rewards.chosen)} rewards in {rewards.path} is for one of the {len(source)} triplets: the file rewards {theirs}, "
+        f"the triplets are {ours}; give the dataset that was judged, or leave data= out for a page without pictures"
+    )
+
+
+def joined(entries: Iterable[Entry], rewards: RewardFile) -> list[Entry]:
+    """The same triplets with the rewards of a file, by id."""
+    return [replace(entry, reward=rewards.chosen.get(entry.id), others=rewards.others.get(entry.id, ())) for entry in entries]

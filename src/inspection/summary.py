@@ -1,0 +1,263 @@
+"""What reward data says, in numbers: the content of summary.json, and of the tables on the page."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from random import Random
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import spearmanr
+
+from src.data.lint import KINDS, Entry, Finding, shortened
+from src.data.stances import Stance, stance
+from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES
+from src.reward_file import Usage
+from src.seeds import fold_seed
+
+SCORES = tuple(range(int(MAX_SCORE) + 1))
+MOST_LISTED = 10
+QUOTED = re.compile(r"(?<!\w)'.*?'(?!\w)|\"[^\"]*\"")
+"""A quoted part; the apostrophe of "can't" ends none."""
+
+
+@dataclass(frozen=True)
+class PerspectiveSummary:
+    """One perspective over all triplets.
+
+    Attributes:
+        scored, failed: numbers of verdicts.
+        mean: of the scores; None if there are none.
+        counts: how many scores are nearest to 0, 1, ..., 5.
+        below_5: share of the scores.
+        nothing: share of texts that say that nothing failed.
+        stances: for each score 0..5, how many texts take each stance (see stances.py).
+        texts: the most frequent texts with their numbers, those that say nothing left out.
+        success: share of "yes" where the judge said yes or no; None if he never did.
+    """
+
+    scored: int
+    failed: int
+    mean: float | None
+    counts: list[int]
+    below_5: float | None
+    nothing: float | None
+    stances: list[dict[str, int]]
+    texts: list[tuple[str, int]]
+    success: float | None
+
+
+@dataclass(frozen=True)
+class Summary:
+    """All triplets.
+
+    Attributes:
+        name: of the data.
+        judge: whose rewards.
+        triplets: number of them.
+        rated: with three scores.
+        incomplete: with a reward that failed in some perspective.
+        unrated: without a reward.
+        unused: rewards of other triplets.
+        unread: pictures that were not looked at or can't be read.
+        following, preserving, quality: see PerspectiveSummary.
+        correlations: Spearman's, in the order of PERSPECTIVES; None where one score is always the same.
+        statuses: number of verdicts by status.
+        reasons: what failed verdicts say, with numbers; ids and numbers in them are levelled, so that like ones count together.
+        usage: sums of what the judge counted, with the number of rewards that say so.
+        used: texts in the usage (the model) with numbers.
+        types: triplets, and mean scores, by edit type.
+        findings: number by kind.
+    """
+
+    name: str
+    judge: str
+    triplets: int
+    rated: int
+    incomplete: int
+    unrated: int
+    unused: int
+    unread: int
+    following: PerspectiveSummary
+    preserving: PerspectiveSummary
+    quality: PerspectiveSummary
+    correlations: list[list[float | None]]
+    statuses: dict[str, int]
+    reasons: list[tuple[str, int]]
+    usage: dict[str, tuple[float, int]]
+    used: dict[str, dict[str, int]]
+    types: dict[str, tuple[int, list[float | None]]]
+    findings: dict[str, int]
+
+    @property
+    def perspectives(self) -> tuple[PerspectiveSummary, PerspectiveSummary, PerspectiveSummary]:
+        """In the order of PERSPECTIVES."""
+        return self.following, self.preserving, self.quality
+
+
+def summarise(name: str, judge: str, entries: Sequence[Entry], findings: Sequence[Finding], usages: Sequence[Usage] = (), unused: int = 0) -> Summary:
+    """All numbers. Nothing in them is random.
+
+    Args:
+        name: of the data.
+        judge: whose rewards.
+        entries: all triplets.
+        findings: of the linter.
+        usages: what each reward cost.
+        unused: number of rewards of other triplets.
+    """
+    rewards = [entry.reward for entry in entries if entry.reward is not None]
+    verdicts = [verdict for reward in rewards for verdict in reward.verdicts]
+    incomplete = sum(reward.failed for reward in rewards)
+    counted = Counter(finding.kind for finding in findings)
+    following, preserving, quality = (perspective_summary(entries, index) for index in range(len(PERSPECTIVES)))
+    return Summary(
+        name,
+        judge,
+        len(entries),
+        len(rewards) - incomplete,
+        incomplete,
+        len(entries) - len(rewards),
+        unused,
+        sum(entry.look is None for entry in entries),
+        following,
+        preserving,
+        quality,
+        correlations(scores_of(entries)),
+        dict(Counter(verdict.status for verdict in verdicts)),
+        Counter(levelled(verdict.feedback) for verdict in verdicts if verdict.status == "failed").most_common(MOST_LISTED),
+        sums(usages),
+        words(usages),
+        by_type(entries),
+        {kind: counted[kind] for kind in KINDS if counted[kind]},
+    )
+
+
+def perspective_summary(entries: Sequence[Entry], index: int) -> PerspectiveSummary:
+    """The numbers of one perspective."""
+    verdicts = [entry.reward.verdicts[index] for entry in entries if entry.reward is not None]
+    answered = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
+    scores = np.array([score for score, _ in answered])
+    said = [(nearest(score), stance(verdict.feedback)) for score, verdict in answered]
+    stances = Counter(said)
+    texts = Counter(verdict.feedback for (_, verdict), (_, claim) in zip(answered, said, strict=True) if claim is not Stance.NOTHING)
+    successes = [verdict.success for _, verdict in answered if verdict.success is not None]
+    return PerspectiveSummary(
+        len(answered),
+        len(verdicts) - len(answered),
+        float(scores.mean()) if answered else None,
+        [sum(score == place for score, _ in said) for place in SCORES],
+        float(np.mean(scores < MAX_SCORE)) if answered else None,
+        sum(claim is Stance.NOTHING for _, claim in said) / len(said) if said else None,
+        [{claim.value: stances[score, claim] for claim in Stance} for score in SCORES],
+        texts.most_common(MOST_LISTED),
+        float(np.mean(successes)) if successes else None,
+    )
+
+
+def nearest(score: float) -> int:
+    """The whole score that a score is nearest to; halves count as the higher one."""
+    return int(np.floor(score + 0.5))
+
+
+def scores_of(entries: Sequence[Entry]) -> Float[np.ndarray, "n 3"]:
+    """The scores of complete rewards."""
+    complete = [entry.reward for entry in entries if entry.reward is not None and not entry.reward.failed]
+    return np.array([[verdict.score for verdict in reward.verdicts] for reward in complete], dtype=float).reshape(len(complete), len(PERSPECTIVES))
+
+
+def correlations(scores: Float[np.ndarray, "n 3"]) -> list[list[float | None]]:
+    """Spearman's rank correlation of each pair of perspectives; None where it is not defined."""
+    varied = [len(scores) > 1 and np.ptp(scores[:, index]) > 0 for index in range(scores.shape[1])]
+    return [
+        [
+            float(spearmanr(scores[:, one], scores[:, other])[0])  # pyright: ignore[reportArgumentType]
+            if varied[one] and varied[other]
+            else None
+            for other in range(len(varied))
+        ]
+        for one in range(len(varied))
+    ]
+
+
+def levelled(reason: str) -> str:
+    """A reason without what differs from row to row: quoted parts and numbers."""
+    if reason == NO_FAILURE:
+        return "no reason given"
+    return shortened(re.sub(r"\d+(\.\d+)?", "#", QUOTED.sub("…", reason)), 160)
+
+
+def sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
+    """The sum of each number in the usages, and how many have it."""
+    found: dict[str, tuple[float, int]] = {}
+    for usage in usages:
+        for name, value in usage.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                total, number = found.get(name, (0.0, 0))
+                found[name] = total + value, number + 1
+    return found
+
+
+def words(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
+    """How often each text stands in the usages; fields with a text of its own for nearly every triplet (an answer's id) are left out."""
+    names = dict.fromkeys(name for usage in usages for name, value in usage.items() if isinstance(value, str))
+    counted = {name: Counter(str(usage[name]) for usage in usages if name in usage) for name in names}
+    return {name: dict(counter.most_common()) for name, counter in counted.items() if len(counter) <= MOST_LISTED}
+
+
+def by_type(entries: Sequence[Entry]) -> dict[str, tuple[int, list[float | None]]]:
+    """Number of triplets and mean scores of each edit type; nothing where the dataset has none, or as many as it has triplets."""
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        if entry.edit_type:
+            groups.setdefault(entry.edit_type, []).append(entry)
+    if len(groups) > 3 * MOST_LISTED:
+        return {}
+    found = {}
+    for name in sorted(groups):
+        scores = scores_of(groups[name])
+        found[name] = len(groups[name]), [float(mean) for mean in scores.mean(axis=0)] if len(scores) else [None] * len(PERSPECTIVES)
+    return found
+
+
+def chosen_examples(entries: Sequence[Entry], findings: Sequence[Finding], per_score: int, per_kind: int) -> list[int]:
+    """Places of the entries that the page shows, in order; the same at every call.
+
+    Args:
+        entries: all triplets.
+        findings: of the linter.
+        per_score: how many at each score of each perspective, and how many that failed.
+        per_kind: how many of each kind of finding, with the triplets they resemble.
+    """
+    chosen: set[int] = set()
+
+    def draw(places: Sequence[int], count: int, *what: str | int) -> None:
+        """Fill up to `count` of these places, those counted that are chosen already."""
+        left = sorted(set(places) - chosen)
+        chosen.update(Random(fold_seed("examples", *what)).sample(left, min(len(left), max(0, count - (len(places) - len(left))))))
+
+    place_of = {entry.row: place for place, entry in enumerate(entries)}
+    named = {entry.id: place for place, entry in reversed(list(enumerate(entries)))}
+    for kind in KINDS:
+        rows = [finding for finding in findings if finding.kind == kind and finding.row is not None]
+        found = Random(fold_seed("findings", kind)).sample(rows, min(len(rows), per_kind))
+        chosen.update(place_of[finding.row] for finding in found if finding.row is not None)
+        chosen.update(named[finding.other] for finding in found if kind in ("duplicate", "near_duplicate") and finding.other in named)
+    for index, perspective in enumerate(PERSPECTIVES):
+        scored = [(place, entry.reward.verdicts[index].score) for place, entry in enumerate(entries) if entry.reward is not None]
+        for score in SCORES:
+            draw([place for place, given in scored if given is not None and nearest(given) == score], per_score, perspective.value, score)
+        draw([place for place, given in scored if given is None], per_score, perspective.value, "failed")
+    if not chosen:
+        draw(range(len(entries)), per_score * len(SCORES), "unrated")
+    return sorted(chosen)
+
+
+def by_entry(findings: Sequence[Finding]) -> Mapping[int, list[Finding]]:
+    """The findings about each row."""
+    found: dict[int, list[Finding]] = {}
+    for finding in findings:
+        if finding.row is not None:
+            found.setdefault(finding.row, []).append(finding)
+    return found
