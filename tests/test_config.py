@@ -1,11 +1,14 @@
 """Every yaml composes, and everything it describes can be built; new files are found by glob."""
 
+from pathlib import Path
+
 import pytest
 from backbones.pipelines import write_pipeline
 from conftest import SMALL, config
 from data.written import write_tree
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from judges.tiny_vlm import write_vlm
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 
 from src.editor import Editor
@@ -90,12 +93,22 @@ def test_every_trainer_names_arguments_that_lightning_knows(trainer: str) -> Non
     assert set(config(f"trainer={trainer}").trainer) - {"_target_"} <= known
 
 
+def local_models(node: DictConfig) -> list[DictConfig]:
+    """The nodes below that would load a model of the hub."""
+    inside = [found for value in node.values() if isinstance(value, DictConfig) for found in local_models(value)]
+    return [*inside, *([node] if node.get("_target_") == "src.judges.local_vlm.LocalVLM" else [])]
+
+
 @pytest.mark.parametrize("group", ["benchmark", "judge", "targets", "sampler"])
-def test_every_choice_of_evaluation_builds(group: str) -> None:
+def test_every_choice_of_evaluation_builds(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    weights = write_vlm(tmp_path / "vlm", "qwen3_vl") if group == "judge" else tmp_path
     for option in options(group):
         whole = config(f"{group}={option}", name="evaluate")
         for name in OmegaConf.missing_keys(whole[group]):
             OmegaConf.update(whole, name, "given by the user")
+        for node in local_models(whole[group]):
+            node.update({"model": str(weights), "adapter": None})
         instantiate(whole[group])
 
 

@@ -1,0 +1,74 @@
+"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of the one nearest to the score.
+
+python -m src.check_judge judge=ensemble          # with a table of how far its members agree
+"""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Literal, final
+
+from src.judges.judge import Judge, reward_key
+from src.records import PERSPECTIVES, Reward, Triplet, Verdict
+
+
+@final
+class EnsembleJudge:
+    """Asks all its members about all triplets. Implements `Judge`.
+
+    Args:
+        members: the judges by a name each, at least two.
+        reduction: "mean", or "median", which one judge who is far off doesn't move.
+        name: see Judge.
+
+    Attributes:
+        last: what each member said of the triplets judged last, for reports of their agreement.
+
+    Raises:
+        ValueError: fewer than two members, or an unknown reduction.
+    """
+
+    def __init__(self, members: Mapping[str, Judge], reduction: Literal["mean", "median"] = "mean", name: str = "ensemble") -> None:
+        if len(members) < 2:
+            raise ValueError(f"an ensemble of {len(members)} judge(s): give at least two members")
+        if reduction not in ("mean", "median"):
+            raise ValueError(f"reduction={reduction}: say mean or median")
+        self.members = dict(members)
+        self.reduction: Literal["mean", "median"] = reduction
+        self.name = name
+        self.fingerprint = f"ensemble {reduction} of " + ", ".join(f"[{judge.fingerprint}]" for judge in self.members.values())
+        self.last: dict[str, list[Reward]] = {}
+
+    def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
+        """One Reward per triplet, in order; whatever a member raises ends the asking."""
+        self.last = {name: member.judge(triplets) for name, member in self.members.items()}
+        return [
+            Reward(triplet.case.id, self.name, reward_key(triplet, self.fingerprint), *united(said, self.reduction))
+            for triplet, *said in zip(triplets, *self.last.values(), strict=True)
+        ]
+
+
+def united(rewards: Sequence[Reward], reduction: Literal["mean", "median"] = "mean") -> tuple[Verdict, Verdict, Verdict]:
+    """Three verdicts out of several rewards of one triplet."""
+    following, preserving, quality = (
+        one_of([reward.verdicts[index] for reward in rewards], [reward.judge for reward in rewards], reduction) for index in range(len(PERSPECTIVES))
+    )
+    return following, preserving, quality
+
+
+def one_of(verdicts: Sequence[Verdict], names: Sequence[str], reduction: Literal["mean", "median"] = "mean") -> Verdict:
+    """One verdict out of several judges' on one perspective.
+
+    Those that failed are left out, and the verdict marked as repaired, as long as more than half answered; otherwise it failed, as with the passes
+    of one judge (rubric.combined). A tie of yes and no is a no: nothing is called a success that half of the judges call none.
+    """
+    given = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
+    if 2 * len(given) <= len(verdicts):
+        reasons = [f"{name}: {verdict.feedback}" for name, verdict in zip(names, verdicts, strict=True) if verdict.status == "failed"]
+        return Verdict(None, None, "; ".join(reasons), "failed")
+    scores = [score for score, _ in given]
+    score = statistics.fmean(scores) if reduction == "mean" else statistics.median(scores)
+    nearest = min(given, key=lambda pair: abs(pair[0] - score))[1]
+    successes = [verdict.success for _, verdict in given if verdict.success is not None]
+    success = 2 * sum(successes) > len(successes) if successes else None
+    whole = len(given) == len(verdicts) and all(verdict.status == "ok" for verdict in verdicts)
+    return Verdict(score, success, nearest.feedback, "ok" if whole else "repaired")
