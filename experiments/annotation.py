@@ -17,6 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import PIL.Image
+
+from src.synthetic.world import World
 from tests.judges.openai_server import Running, running_server
 
 RESULTS = Path(__file__).resolve().parent / "results"
@@ -56,10 +59,23 @@ def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int,
         raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}")
 
 
-def rate(server: Running, folder: Path, concurrency: int, rows: int) -> float:
+def write_files(folder: Path, rows: int) -> Path:
+    """Triplets of 256 px as JPEG files, as edit datasets have them, and their list."""
+    world, listed = World(size=256), []
+    folder.mkdir()
+    for index in range(rows):
+        triplet = world.triplet("train", 0, index)
+        for name, picture in (("original", triplet.case.original), ("edited", triplet.edited)):
+            PIL.Image.fromarray(picture).save(folder / f"{index}-{name}.jpg", quality=95)
+        listed.append({"input": f"{index}-original.jpg", "output": f"{index}-edited.jpg", "instruction": triplet.case.instruction})
+    (folder / "rows.json").write_text(json.dumps(listed))
+    return folder / "rows.json"
+
+
+def rate(server: Running, folder: Path, files: Path, concurrency: int, rows: int) -> float:
     """Calls per second, from the server's own log: without the start of the process."""
     before = len(server.requests())
-    options = ("world.size=256", f"data.dataset.length={rows}", f"judge.limits.concurrency={concurrency}", f"seed={concurrency}")
+    options = ("data=json_list", f"data.dataset.file={files}", f"limit={rows}", f"judge.limits.concurrency={concurrency}")
     for _ in watched(command(server, folder / f"rate-{concurrency}", *options), folder / "nothing", 1):
         pass
     times = [request["time"] for request in server.requests()[before:]]
@@ -76,8 +92,9 @@ def main() -> None:
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         with running_server(folder / "slow.jsonl", "--latency=0.2") as server:
-            found["calls per second at concurrency 1"] = round(rate(server, folder, 1, 20), 2)
-            found["calls per second at concurrency 32"] = round(rate(server, folder, 32, 500), 1)
+            files = write_files(folder / "files", 800)
+            found["calls per second at concurrency 1"] = round(rate(server, folder, files, 1, 20), 2)
+            found["calls per second at concurrency 32"] = round(rate(server, folder, files, 32, 800), 1)
         with running_server(folder / "long.jsonl", "--latency=0.05") as server:
             options = ("world.size=64", f"data.dataset.length={arguments.rows}")
             points = list(watched(command(server, folder / "long", *options), folder / "long/rewards.jsonl", max(1, arguments.rows // 20)))
@@ -106,7 +123,7 @@ def report(found: dict) -> str:
         "",
         f"`python -m experiments.annotation`, {found['machine']}, Python {found['python']}; server and client share the machine.",
         "",
-        f"- 256 px, 200 ms latency: {one} calls/s one at a time, {many} calls/s at concurrency 32: {many / one:.1f} times (target 25)",
+        f"- JPEG files of 256 px, 200 ms latency: {one} calls/s one at a time, {many} calls/s at concurrency 32: {many / one:.1f} times (target 25)",
         f"- {found['rows']:,} rows of 64 px, 50 ms latency, concurrency 32: {found['calls']:,} calls in {found['seconds']:.0f} s, "
         f"{found['calls'] / found['seconds']:.0f} calls/s; {found['failed rows']} failed; ledger {found['MB of the ledger']} MB",
         f"- the same again: {found['calls of a second run']} calls, {found['seconds of a second run']} s",

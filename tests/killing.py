@@ -71,10 +71,10 @@ class Command:
         return self.ended()
 
 
-def finished(module: str, *arguments: str, log: Path) -> str:
+def finished(module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None) -> str:
     """Run a command to its end, which must be a good one; what it printed."""
     before = log.stat().st_size if log.exists() else 0
-    code = Command(module, *arguments, log=log).ended()
+    code = Command(module, *arguments, log=log, environment=environment).ended()
     text = log.read_bytes()[before:].decode(errors="replace")
     assert code == 0, text[-3000:]
     return text

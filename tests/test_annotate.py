@@ -20,12 +20,8 @@ from tests.judges.openai_server import Running, running_server
 from tests.killing import Command, finished
 
 KEY = "test-key"
+ENVIRONMENT = {"OPENAI_API_KEY": KEY}  # for each command: the server that forks them may have been started by another test
 CALLS = 3  # per row
-
-
-@pytest.fixture(autouse=True)
-def key(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +42,7 @@ def asking(server: Running | str, rows: Path, output: Path, *more: str) -> list[
 
 
 def annotated(server: Running, rows: Path, output: Path, *more: str) -> list[Reward]:
-    finished("src.annotate", *asking(server, rows, output, *more), log=output.with_suffix(".log"))
+    finished("src.annotate", *asking(server, rows, output, *more), log=output.with_suffix(".log"), environment=ENVIRONMENT)
     return read_rewards(output / "rewards.jsonl")
 
 
@@ -67,10 +63,8 @@ def by_id(rewards: list[Reward]) -> dict[str, Reward]:
 @pytest.fixture(scope="module")
 def whole(server: Running, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An annotation that nothing happened to."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OPENAI_API_KEY", KEY)
-        folder = tmp_path_factory.mktemp("whole") / "annotations"
-        annotated(server, rows, folder)
+    folder = tmp_path_factory.mktemp("whole") / "annotations"
+    annotated(server, rows, folder)
     return folder
 
 
@@ -156,7 +150,7 @@ def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, 
     before = len(server.requests())
     for share in (0.15, 0.4, 0.7):
         calls = before + int(share * CALLS * count)
-        command = Command("src.annotate", *asking(server, many, output, f"judge.limits.concurrency={concurrency}"), log=log)
+        command = Command("src.annotate", *asking(server, many, output, f"judge.limits.concurrency={concurrency}"), log=log, environment=ENVIRONMENT)
         assert command.killed_when(lambda calls=calls: server.log.read_bytes().count(b"\n") >= calls, seconds=600)
     rewards = by_id(annotated(server, many, output, f"judge.limits.concurrency={concurrency}"))
     assert len(rewards) == count
@@ -172,7 +166,8 @@ def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, 
 def test_the_budget_stops_the_run_and_a_larger_one_goes_on(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
     cost = json.loads((whole / "annotation.json").read_text())["dollars"]
     log = tmp_path / "log"
-    command = Command("src.annotate", *asking(server, rows, tmp_path / "a", f"budget_usd={cost / 2}", "judge.limits.concurrency=4"), log=log)
+    small = asking(server, rows, tmp_path / "a", f"budget_usd={cost / 2}", "judge.limits.concurrency=4")
+    command = Command("src.annotate", *small, log=log, environment=ENVIRONMENT)
     assert command.ended() == 1
     assert "error: the budget of $" in log.read_text().splitlines()[-1]
     spent = json.loads((tmp_path / "a/annotation.json").read_text())
@@ -185,11 +180,11 @@ def test_the_budget_stops_the_run_and_a_larger_one_goes_on(server: Running, rows
 def test_shards_join_to_the_whole(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "annotations"
     for shard in ("1/3", "3/3"):
-        finished("src.annotate", *asking(server, rows, output, f"shard={shard}"), log=tmp_path / "log")
+        finished("src.annotate", *asking(server, rows, output, f"shard={shard}"), log=tmp_path / "log", environment=ENVIRONMENT)
     log = tmp_path / "merge.log"
     assert Command("src.merge_annotations", f"folder={output}", log=log).ended() == 1
     assert "lacks 1 of 3 shards, the first is 2" in log.read_text()
-    finished("src.annotate", *asking(server, rows, output, "shard=2/3"), log=tmp_path / "log")
+    finished("src.annotate", *asking(server, rows, output, "shard=2/3"), log=tmp_path / "log", environment=ENVIRONMENT)
     for _ in range(2):
         finished("src.merge_annotations", f"folder={output}", log=tmp_path / "log")
         assert by_id(read_rewards(output / "rewards.jsonl")) == by_id(read_rewards(whole / "rewards.jsonl"))
@@ -232,7 +227,7 @@ def test_a_stream_is_annotated_like_a_table(server: Running, rows: Path, whole: 
     judge = ("judge=gpt4o", f"judge.respondent.base_url={server.base_url}", f"output={tmp_path / 'a'}")
     for shard in ("1/2", "2/2"):
         data = ("data=stream", f"data.stream.path={tmp_path / 'set/data'}", f"shard={shard}")
-        finished("src.annotate", *data, *judge, log=tmp_path / "log")
+        finished("src.annotate", *data, *judge, log=tmp_path / "log", environment=ENVIRONMENT)
     finished("src.merge_annotations", f"folder={tmp_path / 'a'}", log=tmp_path / "log")
     scores = {id: [verdict.score for verdict in reward.verdicts] for id, reward in by_id(read_rewards(tmp_path / "a/rewards.jsonl")).items()}
     assert scores == {id: [verdict.score for verdict in reward.verdicts] for id, reward in by_id(read_rewards(whole / "rewards.jsonl")).items()}
@@ -283,7 +278,7 @@ def test_bad_input_is_one_line_after_at_most_one_call(
     monkeypatch.setenv("WRONG_KEY", "sk-wrong-and-secret")
     before, log = len(server.requests()), tmp_path / "log"
     arguments = asking(server, rows, tmp_path / "annotations", *(each.format(address=server.base_url) for each in overrides))
-    environment = {"OPENAI_API_KEY": KEY, "WRONG_KEY": "sk-wrong-and-secret"}
+    environment = {**ENVIRONMENT, "WRONG_KEY": "sk-wrong-and-secret"}
     assert Command("src.annotate", *arguments, log=log, environment=environment).ended() == 1
     errors = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -296,7 +291,7 @@ def test_bad_input_is_one_line_after_at_most_one_call(
 def test_another_judge_or_other_rows_are_refused_in_the_same_folder(
     override: str, words: str, server: Running, rows: Path, whole: Path, tmp_path: Path
 ) -> None:
-    assert Command("src.annotate", *asking(server, rows, whole, override), log=tmp_path / "log").ended() == 1
+    assert Command("src.annotate", *asking(server, rows, whole, override), log=tmp_path / "log", environment=ENVIRONMENT).ended() == 1
     assert words in (tmp_path / "log").read_text().splitlines()[-1]
 
 

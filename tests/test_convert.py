@@ -80,7 +80,7 @@ class Payload:
         ("missing", "text_linear.bias is missing"),
         ("extra", "surplus is not in the release"),
         ("misshapen", "text_linear.weight has shape (2, 3) instead of (16, 24)"),
-        ("pickle", "weights"),
+        ("pickle", "is a pickle"),
         ("nothing", "no U-Net weights in"),
     ],
 )
