@@ -240,7 +240,7 @@ def test_the_rewards_join_the_rows_they_were_made_of(rows: Path, whole: Path, tm
     other = write_list(tmp_path / "other", 5, name="others.json", instruction=[f"turn it upside down {index}" for index in range(5)])
     log = tmp_path / "other.log"
     assert Command("src.check_data", "data=json_list", f"data.dataset.file={other}", *reward_file, log=log).ended() == 1
-    assert re.search(r"^error: no reward of .* fits any of 5 rows", log.read_text(), re.MULTILINE)
+    assert re.search(r"^error: none of 30 rewards of .* fits any of 5 rows", log.read_text(), re.MULTILINE)
 
 
 def test_an_unreadable_picture_fails_its_row_and_the_run_goes_on(server: Running, tmp_path: Path) -> None:
