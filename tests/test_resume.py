@@ -72,7 +72,7 @@ def killed_again_and_again(folder: Path, seed: int, *overrides: str, kills: int 
         moment = (
             lines_in(folder / "metrics.csv", chance.randint(1, steps + 1)),
             being_written(folder / "checkpoints", "last.ckpt", chance.choice((0, 1, 1_000_000))),
-            after(chance.uniform(1.0, 5.0)),
+            after(chance.uniform(0.3, 2.5)),
         )[chance.randrange(3)]
         hits += process.killed_when(moment)
     trained(folder, *overrides)
