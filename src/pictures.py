@@ -95,6 +95,13 @@ def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
     return Frame((new_height, new_width), (left, top, left + kept_width, top + kept_height))
 
 
+def png_of(image: Image) -> bytes:
+    """A picture as the content of a PNG file."""
+    content = BytesIO()
+    PIL.Image.fromarray(image).save(content, format="PNG")
+    return content.getvalue()
+
+
 def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
     """Write a PNG with text metadata; a reader never sees half a file, and a kill or a full disk leaves the old one.
 

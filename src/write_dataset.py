@@ -9,7 +9,6 @@ tree of InstructPix2Pix, with PNG files and a reward file beside it.
 Killed at any moment, the same command goes on and ends with the same files; `request.json` says which command that is.
 """
 
-import io
 import json
 import os
 from collections.abc import Iterator, Mapping
@@ -23,14 +22,13 @@ from datasets import Features, Value
 from datasets import Image as ImageColumn
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from PIL import Image as Pillow
 
 from src import launch
 from src.evaluation.generation import differences
 from src.evaluation.progress import counted
 from src.files import not_written, remove_leftovers, replacing, write_atomically
-from src.pictures import save_png
-from src.records import PERSPECTIVES, Image, Reward, Triplet
+from src.pictures import png_of, save_png
+from src.records import PERSPECTIVES, Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 from src.synthetic.world import World
 
@@ -123,13 +121,6 @@ def write_parquet(world: World, split: str, seed: int, indices: range, rows_per_
             rows.append(columns_of(triplet, reward) | {column: {"bytes": png_of(picture), "path": None} for column, picture in pictures})
         with replacing(files[part]) as partial:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
-
-
-def png_of(picture: Image) -> bytes:
-    """A picture as the content of a PNG file."""
-    content = io.BytesIO()
-    Pillow.fromarray(picture).save(content, format="PNG")
-    return content.getvalue()
 
 
 def write_imagefolder(world: World, split: str, seed: int, indices: range, target: Path) -> None:

@@ -3,18 +3,16 @@
 A shard is every n-th row, so that shards are equally long however long the dataset is, and together all of it.
 """
 
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
-
-import PIL.Image
 
 from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
 from src.data.rows import Row, RowSource, StoredPicture, decoded
 from src.data.stream import StreamedRows
-from src.records import Image, Triplet
+from src.pictures import png_of
+from src.records import Triplet
 
 
 @final
@@ -93,15 +91,10 @@ def row_at(dataset: RewardedTriplets, index: int) -> Row | Problem:
 def row_of(triplet: Triplet) -> Row:
     """A triplet that was made on the fly, as a row with its pictures as PNG files in memory."""
     case = triplet.case
-    original, edited = (StoredPicture(f"{case.id}, {name}", png(image)) for name, image in (("original", case.original), ("edited", triplet.edited)))
+    original, edited = (
+        StoredPicture(f"{case.id}, {name}", png_of(image)) for name, image in (("original", case.original), ("edited", triplet.edited))
+    )
     return Row(case.id, original, edited, case.instruction, None, case.edit_type, case.photograph)
-
-
-def png(image: Image) -> bytes:
-    """The content of a PNG file; small pictures are written thousands of times, so speed goes before size."""
-    content = io.BytesIO()
-    PIL.Image.fromarray(image).save(content, format="PNG", compress_level=1)
-    return content.getvalue()
 
 
 def with_files(row: Row) -> Triplet:

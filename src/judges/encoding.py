@@ -7,7 +7,7 @@ import numpy as np
 import PIL.Image
 
 from src.judges.question import Encoded
-from src.pictures import size_of
+from src.pictures import png_of, size_of
 from src.records import Image
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -37,9 +37,7 @@ def encoded(image: Image, file: bytes | None, max_pixels: int) -> Encoded:
         scale = math.sqrt(max_pixels / (height * width))
         size = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
         image = np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
-    content = io.BytesIO()
-    PIL.Image.fromarray(image).save(content, format="PNG")
-    return Encoded(content.getvalue(), "image/png", *image.shape[:2])
+    return Encoded(png_of(image), "image/png", *image.shape[:2])
 
 
 def passed_through(file: bytes, image: Image) -> str | None:
