@@ -15,7 +15,7 @@ from pathlib import Path
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src import checkpoint, launch
+from src import checkpoint, launch, memory
 from src.editing.batches import Plan, make_edits
 from src.editing.edits import SKIPPED, TABLE, edit_path, made_already, metadata_of, scores_in_words, start_skipped, start_table
 from src.editing.photographs import Broken, Photograph, decoded, framing_for, measured
@@ -32,6 +32,8 @@ SHEET_ROWS = 12
 
 def main(cfg: DictConfig) -> None:
     """Check everything that was asked for, then load the model and edit."""
+    if cfg.keep_memory:
+        memory.keep_freed()
     ranks = join_ranks()
     try:
         plan = ranks.from_first(lambda: planned(cfg))

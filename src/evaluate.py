@@ -16,7 +16,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
-from src import checkpoint, launch
+from src import checkpoint, launch, memory
 from src.diffusion.samplers import Sampler
 from src.evaluation import generation as edits
 from src.evaluation.benchmark import Benchmark
@@ -38,6 +38,8 @@ ORIGIN = ("checkpoint", "weights", "seed", "sampler", "edits")
 def main(cfg: DictConfig) -> None:
     """Generate on all ranks; judge and report on the first."""
     check_request(cfg)
+    if cfg.keep_memory:
+        memory.keep_freed()
     run = run_folder(cfg)
     targets: list[Target] = instantiate(cfg.targets.rows, _convert_="all")
     benchmark: Benchmark = instantiate(cfg.benchmark)

@@ -57,6 +57,11 @@ def accelerator() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
+def on_cpu() -> bool:
+    """Whether the fastest device here is the CPU. Available to configs as `${on_cpu:}`."""
+    return accelerator() == "cpu"
+
+
 def fast_precision(device: str | None = None) -> str:
     """The Lightning precision that a device is fastest in, that of `accelerator` unless named. Available to configs as `${fast_precision:}`."""
     return "bf16-mixed" if (device or accelerator()) == "gpu" else cpu_precision()
@@ -67,7 +72,7 @@ def fast_dtype(device: str | None = None) -> str:
     return "bfloat16" if fast_precision(device) == "bf16-mixed" else "float32"
 
 
-for resolver in (cpu_precision, accelerator, fast_precision, fast_dtype):
+for resolver in (cpu_precision, accelerator, on_cpu, fast_precision, fast_dtype):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 

@@ -28,7 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError
 from pytorch_lightning import Trainer
 
-from src import launch
+from src import launch, memory
 from src.backbones.frozen import FrozenEncoders
 from src.benchmarking.clock import Clock, matrix_rate
 from src.benchmarking.files import Shapes, photographs, write_conditions, write_tree
@@ -44,7 +44,7 @@ from src.data.dataset import to_tensor
 from src.data.rewards import Rated
 from src.files import write_atomically
 
-PARTS = ("model", "data", "algorithm", "sampler", "trainer", "execution", "released", "size", "device", "seed", "tokens")
+PARTS = ("model", "data", "algorithm", "sampler", "trainer", "execution", "released", "size", "device", "seed", "tokens", "keep_memory")
 """Of the config, what the process of a rung needs; and the sides of pictures and matrices."""
 
 PRECISIONS = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16, "32-true": torch.float32}
@@ -186,6 +186,10 @@ def measure(name: str, settings: Mapping[str, Any]) -> Any:
     warnings.filterwarnings("ignore")
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     torch.manual_seed(settings["seed"])
+    if settings["keep_memory"]:
+        memory.keep_freed()
+    else:
+        memory.refuse_huge_pages()
     return MEASURES[name](OmegaConf.create(dict(settings)))
 
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
-from src import checkpoint, launch
+from src import checkpoint, launch, memory
 from src.backbones.frozen import FrozenEncoders
 from src.callbacks.editor_checkpoint import EditorCheckpoint
 from src.callbacks.encoders_freed import EncodersFreed
@@ -50,6 +50,8 @@ def main(cfg: DictConfig) -> None:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
     launch.check_shared_folder()
+    if cfg.keep_memory:
+        memory.keep_freed()
     folder = HydraConfig.get().runtime.output_dir
     data = instantiate(cfg.data)
     report = data.check(Path(folder, BROKEN_ROWS))

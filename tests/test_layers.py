@@ -5,7 +5,7 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 LAYERS = [
-    {"records", "seeds", "files"},
+    {"records", "seeds", "files", "memory"},
     {"batch"},
     {"synthetic", "diffusion", "conditioning", "pictures", "reward_file"},
     {"data", "backbones", "judges"},
