@@ -5,10 +5,13 @@
     image,instruction,type,target,mask,caption_local,photograph
     a.jpg,make the sky purple,local,a_purple.png,a_mask.png,a purple sky,
 
-The source is such a list (.csv or .jsonl, relative pictures beside it), or a folder with a metadata.jsonl or metadata.csv, where `file_name` may stand
-for `image` as in an imagefolder. Needed: image, instruction. Optional: id (names the edit's file; else the picture's name with a number), type (row of
-the per-type table), photograph (cases of one cluster; else the picture), target (the right answer), mask (transparent, or else white, where the edit may
-change the picture), captions of the right answer: caption_<kind> for any of KINDS.
+The source is such a list (.csv or .jsonl, relative pictures beside it), or a folder with a metadata.jsonl or metadata.csv, where `file_name` may
+stand for `image` as in an imagefolder. Needed: image, instruction. Optional:
+
+    id                  names the edit's file; else the picture's name with a number
+    type, photograph    row of the per-type table; cases of one photograph form a cluster, else those of one picture do
+    target, mask        the right answer; a picture that is transparent, or else white, where the edit may change the original
+    caption_<kind>      what the right answer shows, of the kinds in KINDS; in JSON lines also captions: {kind: text}
 
 Protocol: one edit per case, all cases in the means.
 """
@@ -33,7 +36,7 @@ from src.records import Case, Feedback, Image, Triplet
 KINDS = ("local", "global")
 """Of captions, as MagicBrush has them: what was edited, and the whole picture."""
 
-OPTIONAL = ("id", "type", "photograph", "target", "mask", *(f"caption_{kind}" for kind in KINDS))
+OPTIONAL = ("id", "type", "photograph", "target", "mask", "captions", *(f"caption_{kind}" for kind in KINDS))
 LISTS = ("metadata.jsonl", "metadata.csv")
 
 
@@ -176,7 +179,7 @@ def known_of(fields: Fields, picture: str, folder: Path, seen: Counter[str]) -> 
     if not parts or PurePosixPath(id).is_absolute() or ".." in parts or parts[-1].startswith("."):
         raise ValueError(f"id is {id!r}: the name of a picture in the folder of the edits is needed")
     target, mask = (folder / text_in(given, name) if name in given else None for name in ("target", "mask"))
-    captions = {kind: text_in(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given}
+    captions = {kind: text_in(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given} | captions_in(given)
     case = Case(
         id,
         StoredPicture(str(folder / original)),
@@ -185,6 +188,14 @@ def known_of(fields: Fields, picture: str, folder: Path, seen: Counter[str]) -> 
         text_in(given, "photograph", original),
     )
     return Known(case, target, mask, captions)
+
+
+def captions_in(given: Fields) -> dict[str, str]:
+    """Captions that stand together under one name. Raises ValueError for anything else."""
+    captions = given.get("captions", {})
+    if not isinstance(captions, Mapping) or not all(kind in KINDS and isinstance(text, str) for kind, text in captions.items()):
+        raise ValueError(f"captions is {captions!r}: texts by their kind ({', '.join(KINDS)}) are needed")
+    return {str(kind): str(text) for kind, text in captions.items()}
 
 
 def files_of(known: Known) -> list[Path]:
