@@ -19,7 +19,7 @@ def write_real_edit(folder: Path, sizes: Mapping[str, tuple[int, int]], lines: S
     return folder
 
 
-def write_magicbrush(folder: Path, turns: Mapping[str, int], size: tuple[int, int] = (40, 48)) -> Path:
+def write_magicbrush(folder: Path, turns: Mapping[str, int], size: tuple[int, int] = (40, 48), instruction: str = "do {} {}") -> Path:
     """Sessions of so many turns; mask k is transparent in row k; picture k of session s is pixels(10 s + k), those after turn 1 twice as large."""
     sessions = {}
     for number, (session, count) in enumerate(turns.items()):
@@ -33,7 +33,7 @@ def write_magicbrush(folder: Path, turns: Mapping[str, int], size: tuple[int, in
                 mask = np.full((*size, 4), 255, np.uint8)
                 mask[turn, :, 3] = 0
                 Image.fromarray(mask).save(place / f"{session}-mask{turn}.png")
-                rows.append({"input": before, "mask": f"{session}-mask{turn}.png", "output": name, "instruction": f"do {session} {turn}"})
+                rows.append({"input": before, "mask": f"{session}-mask{turn}.png", "output": name, "instruction": instruction.format(session, turn)})
         sessions[session] = rows
     (folder / "edit_sessions.json").write_text(json.dumps(sessions))
     return folder

@@ -1,4 +1,4 @@
-"""src.evaluate on photographs of several sizes and on sessions of several turns, judged over HTTP: killed, shared by two processes, made elsewhere."""
+"""src.evaluate on photographs of several sizes and on sessions of several turns, judged over HTTP: killed, on two ranks, with edits of others."""
 
 import json
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, config, small_editor
-from folders import LINES, write_magicbrush, write_real_edit
+from folders import write_magicbrush, write_real_edit
 from judges.openai_server import Running, running_server
 from killing import Command, finished
 from omegaconf import OmegaConf
@@ -18,6 +18,7 @@ from src.pictures import load_image
 
 PHOTOGRAPHS = {"1.png": (40, 60), "2.png": (60, 40), "3.jpg": (40, 60)}
 SESSIONS = {"5": 3, "6": 1, "7": 2}
+LINES = ("1. Local: remove the red circle", "6. Global: make it night")
 
 
 @pytest.fixture(scope="module")
@@ -31,15 +32,20 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An editor trained on pictures of 32 x 32, photographs and sessions."""
     folder = tmp_path_factory.mktemp("data")
     checkpoint.export(folder / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
-    write_real_edit(folder / "real_edit", PHOTOGRAPHS)
-    write_magicbrush(folder / "magicbrush", SESSIONS)
+    write_real_edit(folder / "real_edit", PHOTOGRAPHS, LINES)
+    write_magicbrush(folder / "magicbrush", SESSIONS, instruction="make it night")
     return folder
 
 
 def asked(server: Running, data: Path, benchmark: str, output: Path, *more: str) -> list[str]:
     folder = data / ("real_edit" if benchmark == "real_edit" else "magicbrush")
     source = [f"checkpoint={data}/editor", "sampler.steps=1", "batch_size=2"] if not any(each.startswith("edits=") for each in more) else []
-    judge = ["judge=openai_compatible", "judge.respondent.model=a", f"judge.respondent.base_url={server.base_url}", f"ledger={output}/ledger.sqlite"]
+    judge = [
+        "judge=openai_compatible",
+        "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct",
+        f"judge.respondent.base_url={server.base_url}",
+        f"ledger={output}/ledger.sqlite",
+    ]
     return [*source, f"benchmark={benchmark}", f"benchmark.folder={folder}", "benchmark.judged_height=24", *judge, f"output={output}", *more]
 
 
@@ -93,7 +99,7 @@ def test_photographs_are_edited_at_the_size_of_the_sampler(photographs: Path) ->
 def test_another_size_is_refused_by_name(server: Running, data: Path, photographs: Path) -> None:
     with pytest.raises(ValueError, match="resize: 32 there, 40 asked for"):
         evaluated(asked(server, data, "real_edit", photographs, "sampler.resize=40"))
-    with pytest.raises(ValueError, match="row '0/0/0[+]text' asks with the feedback of failed edits, which real_edit does not know"):
+    with pytest.raises(ValueError, match=r"row '0/0/0[+]text' asks with the feedback of failed edits, which real_edit does not know"):
         evaluated(asked(server, data, "real_edit", photographs, "targets=table6"))
 
 
