@@ -1,6 +1,7 @@
 """Evaluate a checkpoint on a benchmark: generate edits, have them judged, report.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle targets=table6
+    python -m src.evaluate checkpoint=... benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o      # photographs
     python -m src.evaluate edits=runs/.../5-5-5/edits judge=oracle               # re-judge: no model is loaded
     torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...                   # four processes share the generation
 
@@ -197,7 +198,11 @@ def judge_rows(
 
     def judged(triplets: Iterable[Triplet], where: Path, name: str) -> list[Judged]:
         asking = {"batch_size": cfg.batch_size, "ask": "judge" in cfg.steps, "retry_failed": cfg.retry_failed}
-        return judge_row(triplets, len(cases), judge, where / judge.name / "rewards.jsonl", name, **asking)
+        found = judge_row(triplets, len(cases), judge, where / judge.name / "rewards.jsonl", name, **asking)
+        failed = [case.reward.following.feedback for case in found if case.reward is not None and case.reward.failed]
+        if len(failed) == len(found):
+            print(f"warning: {judge.name} failed on every edit of {name}: {failed[0]}", file=sys.stderr)
+        return found
 
     rows = []
     for generation in generations:

@@ -46,6 +46,9 @@ warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
 NewImage = UInt8[np.ndarray, "new_h new_w 3"]
 """An Image of another size than the one it was made from."""
 
+AnyImage = UInt8[np.ndarray, "_ _ 3"]
+"""An Image among others of other sizes."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -255,7 +258,7 @@ def centre_crop(image: Image, height: int, width: int) -> NewImage:
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Image | None]],
+    rows: Sequence[Sequence[AnyImage | None]],
     column_titles: Sequence[str],
     row_titles: Sequence[str],
     captions: Sequence[Sequence[str]] | None = None,
@@ -314,7 +317,7 @@ def fit(image: Image, side: int) -> NewImage:
 
 
 def _check_table(
-    rows: Sequence[Sequence[Image | None]], column_titles: Sequence[str], row_titles: Sequence[str], captions: Sequence[Sequence[str]] | None
+    rows: Sequence[Sequence[AnyImage | None]], column_titles: Sequence[str], row_titles: Sequence[str], captions: Sequence[Sequence[str]] | None
 ) -> None:
     if not rows or not column_titles:
         raise ValueError("a contact sheet needs at least one row and one column")

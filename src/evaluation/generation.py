@@ -30,7 +30,7 @@ from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
 from src.files import discard, remove_leftovers, write_atomically
 from src.pictures import Framing, centre_crop, framing_for, load_image, native, save_png
-from src.records import Case, Image, Triplet, Turn
+from src.records import Case, Image, TargetReward, Triplet, Turn
 from src.seeds import fold_seed
 
 T = TypeVar("T")
@@ -251,20 +251,6 @@ def make_edits(
     """
     written = 0
     held = check_resolutions(editor, [batch[0] for batch in batches if batch], framing)
-
-    def edited(pictures: Sequence[Image], turns: Sequence[Turn], cases: Sequence[Case]) -> list[Image]:
-        rewards = [reward_asked(target, case, benchmark) for case in cases]
-        seeds = [fold_seed("noise", turn.id, seed) for turn in turns]
-        try:
-            with torch.inference_mode():
-                return to_pictures(editor.edit(to_tensor(pictures).to(device), [turn.instruction for turn in turns], rewards, seeds, sampler))
-        except torch.OutOfMemoryError as error:
-            height, width = pictures[0].shape[:2]
-            raise ValueError(
-                f"{device} has no room to edit {len(pictures)} pictures of {width}x{height} at once; "
-                f"say batch_size={max(1, len(pictures) // 2)}, or a smaller sampler.resize"
-            ) from error
-
     for batch in counted(batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"):
         pictures = originals_of(batch, framing, held)
         for number in range(max(len(turns_of(case)) for case in batch)):
@@ -272,7 +258,8 @@ def make_edits(
             turns = [turns_of(batch[index])[number] for index in acting]
             lacking = [turn for turn in turns if not is_there(generation.edit_path(turn))]
             if lacking:
-                made = edited([pictures[index] for index in acting], turns, [batch[index] for index in acting])
+                rewards = [reward_asked(target, batch[index], benchmark) for index in acting]
+                made = edited_together(editor, [pictures[index] for index in acting], turns, rewards, sampler, seed, device)
             else:
                 made = [load_image(generation.edit_path(turn)) for turn in turns]
             for index, turn, image in zip(acting, turns, made, strict=True):
@@ -296,6 +283,28 @@ def originals_of(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Si
         small = framed(case, framing)
         read[id(case.picture)] = centre_crop(small.original, *held[small.size])
     return [read[id(case.picture)] for case in batch]
+
+
+def edited_together(
+    editor: Editor,
+    pictures: Sequence[Image],
+    turns: Sequence[Turn],
+    rewards: Sequence[TargetReward],
+    sampler: Sampler,
+    seed: int,
+    device: torch.device,
+) -> list[Image]:
+    """The edits of pictures of one size. Raises ValueError if the GPU has no room for them."""
+    seeds = [fold_seed("noise", turn.id, seed) for turn in turns]
+    try:
+        with torch.inference_mode():
+            return to_pictures(editor.edit(to_tensor(pictures).to(device), [turn.instruction for turn in turns], rewards, seeds, sampler))
+    except torch.OutOfMemoryError as error:
+        height, width = pictures[0].shape[:2]
+        raise ValueError(
+            f"{device} has no room to edit {len(pictures)} pictures of {width}x{height} at once; "
+            f"say batch_size={max(1, len(pictures) // 2)}, or a smaller sampler.resize"
+        ) from error
 
 
 def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_size: int) -> list[list[T]]:

@@ -15,10 +15,12 @@ expects, so that `edits=` takes a folder made for it, and it takes ours:
 
     <img_id>/<img_id>_1.png, <img_id>/<img_id>_inde_<k>.png (single-turn), <img_id>/<img_id>_iter_<k>.png (multi-turn)
 
-Also read: the rows of AURORA-Bench's test.json (benchmark.folder=.../test.json).
+Also read: the rows of AURORA-Bench's test.json (benchmark.folder=.../test.json), and the other splits, which are on the hub
+(benchmark.folder=osunlp/MagicBrush benchmark.split=dev); the test split is not there, so that nobody trains on it.
 Source: Zhang et al., "MagicBrush", NeurIPS 2023; evaluation/image_eval.py and edit_cli_single_multi_turn.py of its release.
 """
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,14 +29,22 @@ from pathlib import Path
 from typing import Any, final
 
 import numpy as np
+from datasets import Image as Undecoded
+from datasets.config import HF_DATASETS_CACHE
 from jaxtyping import Bool
+from rich.progress import track
 
 from src.data.json_list import parsed, read_entries
 from src.data.rows import StoredPicture
+from src.data.table import open_table, stored
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.photographs import in_short, read_region
 from src.evaluation.references import copy_of_input
+from src.files import replacing, write_atomically
 from src.records import Case, Feedback, Image, Triplet, Turn
+
+COLUMNS = {"source_img": "input", "mask_img": "mask", "target_img": "output"}
+"""Of the dataset on the hub, and what their pictures are called in the test split."""
 
 SESSIONS, TURNS = "edit_sessions.json", "edit_turns.json"
 CAPTIONS = {"local": "local_descriptions.json", "global": "global_descriptions.json"}
@@ -67,7 +77,8 @@ class MagicBrush(Benchmark):
     """Turns, or sessions, in the order of the release. Nothing is read before it is asked for.
 
     Args:
-        folder: with edit_sessions.json or edit_turns.json and images/; or AURORA-Bench's test.json.
+        folder: with edit_sessions.json or edit_turns.json and images/; or AURORA-Bench's test.json; or a hub id, unpacked into the hub's cache.
+        split: of the dataset on the hub.
         multi_turn: one case per session, edited turn after turn; False: one case per turn.
         local_captions, global_captions: what the true pictures show; None for local_descriptions.json, global_descriptions.json, if they are there.
         judged_height: pixels to which original and edit are scaled for the judge; None for the size of the edit.
@@ -76,12 +87,14 @@ class MagicBrush(Benchmark):
     def __init__(
         self,
         folder: str | Path,
+        split: str = "dev",
         multi_turn: bool = False,
         local_captions: str | Path | None = None,
         global_captions: str | Path | None = None,
         judged_height: int | None = 512,
     ) -> None:
-        self.folder = Path(folder)
+        self.given = Path(folder)
+        self.split = split
         self.multi_turn = multi_turn
         self.caption_files = {"local": local_captions, "global": global_captions}
         self.judged_height = judged_height
@@ -126,6 +139,13 @@ class MagicBrush(Benchmark):
 
     def _steps(self, case: Case) -> Sequence[Step]:
         return self._known[case.id][1]
+
+    @cached_property
+    def folder(self) -> Path:
+        """Where the list and the pictures lie."""
+        if self.given.exists() or self.given.is_absolute() or len(self.given.parts) != 2:
+            return self.given
+        return unpacked(str(self.given), self.split, Path(HF_DATASETS_CACHE) / "magicbrush" / self.given.name / self.split)
 
     @cached_property
     def _sessions(self) -> dict[str, list[Step]]:
@@ -205,6 +225,42 @@ def listed_rows(folder: Path) -> tuple[Path, list[object]]:
     if not isinstance(listed, list) or not listed:
         raise ValueError(f'{path} is not of the form {{"<img_id>": [{{"input", "mask", "output", "instruction"}}, ...], ...}}')
     return path, listed
+
+
+def unpacked(table: str, split: str, folder: Path) -> Path:
+    """A split of the hub's dataset in the layout of the test split; what a kill left unfinished is done again.
+
+    Args:
+        table: see `open_table`; with the columns img_id, turn_index, source_img, mask_img, instruction, target_img.
+        split: which one.
+        folder: where it goes; its list comes last.
+
+    Raises:
+        FileNotFoundError: no such dataset, or no network.
+        ValueError: a table of another kind.
+    """
+    if (folder / SESSIONS).is_file():
+        return folder
+    opened = open_table(table, split)
+    lacking = [name for name in ("img_id", "turn_index", "instruction", *COLUMNS) if name not in opened.column_names]
+    if lacking:
+        raise ValueError(f"{table} is no MagicBrush: it has no column {lacking[0]!r}")
+    for column in COLUMNS:
+        opened = opened.cast_column(column, Undecoded(decode=False))
+    sessions: dict[str, list[dict[str, str]]] = {}
+    for number, row in enumerate(track(opened, f"unpacking {table}", total=len(opened))):
+        values = dict(row)
+        session, turn = str(values["img_id"]), int(values["turn_index"])
+        names = {column: f"{session}-{kind}{turn}.png" for column, kind in COLUMNS.items()}
+        names["source_img"] = f"{session}-input.png" if turn == 1 else f"{session}-output{turn - 1}.png"
+        for column, name in names.items():
+            if column != "source_img" or turn == 1:  # a later turn starts from the output before it
+                with replacing(folder / "images" / session / name, durable=False) as partial:
+                    partial.write_bytes(stored(values[column], f"row {number} of {table}, {column}").read())
+        files = {"input": names["source_img"], "mask": names["mask_img"], "output": names["target_img"]}
+        sessions.setdefault(session, []).append({**files, "instruction": values["instruction"]})
+    write_atomically(folder / SESSIONS, json.dumps(sessions))
+    return folder
 
 
 def step_of(row: object, folder: Path, where: str) -> Step:

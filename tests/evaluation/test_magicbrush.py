@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from data.written import pixels
+from datasets import Dataset, Features, Value
+from datasets import Image as Stored
 from folders import write_captions, write_magicbrush
 
-from src.evaluation.magicbrush import MagicBrush
+from src.evaluation.magicbrush import MagicBrush, unpacked
 from src.records import Turn
 
 COUNTS = {"70": 1, "9": 3}
@@ -110,3 +112,23 @@ def test_what_is_wrong_is_named(folder: Path, damage: Callable[[Path], None], me
     with pytest.raises((ValueError, FileNotFoundError), match=message) as raised:
         MagicBrush(folder).cases()
     assert "\n" not in str(raised.value)
+
+
+def test_the_splits_on_the_hub_are_read_alike(folder: Path, tmp_path: Path) -> None:
+    """From a table of the hub's columns; the network is not asked."""
+    pictures = {"source_img": [], "mask_img": [], "target_img": []}
+    for row in (row for rows in json.loads((folder / "edit_sessions.json").read_text()).values() for row in rows):
+        place = folder / "images" / row["output"].split("-")[0]
+        for column, field in (("source_img", "input"), ("mask_img", "mask"), ("target_img", "output")):
+            pictures[column].append({"bytes": (place / row[field]).read_bytes(), "path": None})
+    columns = {"img_id": ["70", "9", "9", "9"], "turn_index": [1, 1, 2, 3], "instruction": ["do 70 1", "do 9 1", "do 9 2", "do 9 3"]}
+    features = Features(
+        {"img_id": Value("string"), "turn_index": Value("int32"), "instruction": Value("string"), **dict.fromkeys(pictures, Stored())}
+    )
+    Dataset.from_dict({**columns, **pictures}, features=features).to_parquet(tmp_path / "dev.parquet")
+    copy = MagicBrush(unpacked(str(tmp_path / "dev.parquet"), "train", tmp_path / "unpacked"), multi_turn=True)
+    own = MagicBrush(folder, multi_turn=True)
+    for one, other in zip(copy.cases(), own.cases(), strict=True):
+        assert (one.id, one.turns) == (other.id, other.turns)
+        np.testing.assert_array_equal(copy.exact_target(one), own.exact_target(other))
+        np.testing.assert_array_equal(copy.edit_region(one), own.edit_region(other))
