@@ -18,13 +18,13 @@ from omegaconf import DictConfig
 from src import checkpoint, launch, memory
 from src.editing.batches import Plan, make_edits
 from src.editing.edits import SKIPPED, TABLE, edit_path, made_already, metadata_of, scores_in_words, start_skipped, start_table
-from src.editing.photographs import Broken, Photograph, decoded, framing_for, measured
+from src.editing.photographs import Broken, Photograph, decoded, measured
 from src.editing.requests import check_files, read_list, requests_for
 from src.editor import Editor
 from src.evaluation.generation import is_there
 from src.evaluation.ranks import device_of, join_ranks, leave_ranks
 from src.files import NotWrittenError, remove_leftovers
-from src.pictures import NewImage, centre_crop, contact_sheet, load_image, save_png
+from src.pictures import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
 
 SHEET = "contact_sheet.png"
 SHEET_ROWS = 12

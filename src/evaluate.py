@@ -1,6 +1,7 @@
 """Evaluate a checkpoint on a benchmark: generate edits, have them judged, report.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle targets=table6
+    python -m src.evaluate checkpoint=... benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o      # photographs
     python -m src.evaluate edits=runs/.../5-5-5/edits judge=oracle               # re-judge: no model is loaded
     torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...                   # four processes share the generation
 
@@ -9,29 +10,33 @@ Each step goes on where it was stopped and can be run alone (`steps=[generate]`,
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+import numpy as np
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 from rich.console import Console
 
 from src import checkpoint, launch, memory
+from src.data.transforms import Size
 from src.diffusion.samplers import Sampler
 from src.evaluation import generation as edits
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
-from src.evaluation.judging import judge_row
+from src.evaluation.judging import Judged, judge_row
+from src.evaluation.photographs import framed, reference_triplets, turns_of
 from src.evaluation.ranks import Ranks, device_of, join_ranks, leave_ranks
 from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_comparisons, terminal_table, write_report
-from src.evaluation.targets import Target
+from src.evaluation.targets import Target, reward_asked
 from src.files import remove_leftovers
 from src.judges.judge import Judge
-from src.records import Case
+from src.pictures import Framing, framing_for
+from src.records import Case, Triplet
 
 STEPS = ("generate", "judge", "report")
-ORIGIN = ("checkpoint", "weights", "seed", "sampler", "edits")
+ORIGIN = ("checkpoint", "weights", "seed", "sampler", "resize", "edits")
 """What of a generation's settings the report repeats with its row."""
 
 
@@ -103,33 +108,40 @@ def foreign_generation(cfg: DictConfig, folder: Path, benchmark: Benchmark, case
     ours = record.exists() and pictures.parent.parent == folder.resolve()
     name = str(edits.read_settings(record)["name"]) if ours else cfg.row or pictures.name
     generation = Generation(name, pictures.parent if ours else folder / edits.folder_name(name), pictures)
-    extra = edits.check_foreign_edits(generation, cases, {case.id for case in benchmark.cases()})
+    extra = edits.check_foreign_edits(generation, cases, {turn.id for case in benchmark.cases() for turn in turns_of(case)})
     if ranks.rank == 0:
         if extra:
             print(f"warning: {pictures} holds {len(extra)} files that belong to no case: {', '.join(extra[:3])}", file=sys.stderr)
         if not ours:
-            edits.start_generation(generation, {"name": name, "edits": str(pictures)}, cfg.overwrite)
+            # edits of another run of this project: what was cut off the photographs is known
+            resize = edits.read_settings(record).get("resize") if record.exists() else None
+            told = {"name": name, "edits": str(pictures), **({} if resize is None else {"resize": resize})}
+            edits.start_generation(generation, told, cfg.overwrite)
     return generation
 
 
 def generate(cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequence[Case], targets: Sequence[Target], ranks: Ranks) -> list[Generation]:
     """Make the edits that are missing; the model is loaded only if there are any."""
     path = Path(cfg.checkpoint)
-    check_picture_size(path, benchmark, cfg.any_size)
+    height, width = checkpoint.read(path)["picture_size"]
+    check_picture_size(path, (height, width), benchmark, cfg.any_size)
+    for target in targets:
+        reward_asked(target, cases[0], benchmark)  # a row that can't be asked for is found out before the others are made
     sampler: Sampler = instantiate(cfg.sampler)
     made_by = {"checkpoint": checkpoint.content_hash(path), "weights": cfg.weights, "sampler": sampler.settings(), "seed": cfg.seed}
+    framing, size = edited_at(min(height, width), sampler, benchmark.cases())
     generations = []
     for target in targets:
         row = folder / edits.folder_name(target.name)
         generation = Generation(target.name, row, row / "edits")
         if ranks.rank == 0:
-            asked = {"name": target.name, **made_by, "target_reward": target.settings(), "size": sizes_of(benchmark.cases())}
+            asked = {"name": target.name, **made_by, "target_reward": target.settings(), **size}
             edits.start_generation(generation, asked, cfg.overwrite)
         generations.append(generation)
     ranks.wait()
 
     rows = zip(targets, generations, strict=True)
-    open_rows = [(target, generation, edits.open_batches(generation, cases, cfg.batch_size)) for target, generation in rows]
+    open_rows = [(target, generation, edits.open_batches(generation, cases, cfg.batch_size, framing)) for target, generation in rows]
     # nobody may look for what is missing while another already adds to it
     ranks.wait()
     if "generate" not in cfg.steps:
@@ -139,17 +151,19 @@ def generate(cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequenc
     elif any(batches for _, _, batches in open_rows):
         device = device_of(cfg.device)
         editor = checkpoint.load_editor(path, cfg.weights).to(device)
-        edits.check_resolutions(editor, cases)
+        edits.check_resolutions(editor, cases, framing)
         for target, generation, batches in open_rows:
-            edits.make_edits(generation, batches[ranks.rank :: ranks.world], target, benchmark, editor, sampler, cfg.seed, device)
+            edits.make_edits(generation, batches[ranks.rank :: ranks.world], target, benchmark, editor, sampler, cfg.seed, device, framing)
     ranks.wait()
     return generations
 
 
-def check_picture_size(path: Path, benchmark: Benchmark, any_size: bool) -> None:
-    """Raise ValueError if the benchmark's pictures are of another size than those that the editor was trained on."""
-    trained = tuple(checkpoint.read(path)["picture_size"])
-    others = sorted({case.original.shape[:2] for case in benchmark.cases()} - {trained})
+def check_picture_size(path: Path, trained: Size, benchmark: Benchmark, any_size: bool) -> None:
+    """Raise ValueError if pictures that were made for an editor are of another size than those that it was trained on.
+
+    Photographs may be of any size: the sampler's `resize` says at which they are edited.
+    """
+    others = sorted({case.size for case in benchmark.cases() if isinstance(case.picture, np.ndarray)} - {trained})
     if others and not any_size:
         height, width = others[0]
         raise ValueError(
@@ -158,26 +172,47 @@ def check_picture_size(path: Path, benchmark: Benchmark, any_size: bool) -> None
         )
 
 
-def sizes_of(cases: Sequence[Case]) -> list[list[int]]:
-    """The sizes (height, width) that occur."""
-    return [list(size) for size in sorted({case.original.shape[:2] for case in cases})]
+def edited_at(trained: int, sampler: Sampler, cases: Sequence[Case]) -> tuple[Framing, dict[str, object]]:
+    """How photographs are brought to the size at which they are edited, and what generation.json says of the sizes.
+
+    Args:
+        trained: short side of the pictures that the editor was trained on.
+        sampler: its `resize` decides.
+        cases: of the whole benchmark.
+
+    Raises:
+        ValueError, FileNotFoundError: a photograph whose size can't be told.
+    """
+    framing = framing_for(sampler.resize, trained)
+    sizes = [list(size) for size in sorted({framed(case, framing).size for case in cases})]
+    if all(isinstance(case.picture, np.ndarray) for case in cases):
+        return framing, {"size": sizes}
+    return framing, {"size": sizes, "resize": trained if sampler.resize == "trained" else sampler.resize}
 
 
 def judge_rows(
     cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequence[Case], generations: Sequence[Generation], judge: Judge
 ) -> list[Row]:
     """The report's rows: the generations, then the references."""
-    asking = {"batch_size": cfg.batch_size, "ask": "judge" in cfg.steps, "retry_failed": cfg.retry_failed}
+    height = benchmark.judged_height
+
+    def judged(triplets: Iterable[Triplet], where: Path, name: str) -> list[Judged]:
+        asking = {"batch_size": cfg.batch_size, "ask": "judge" in cfg.steps, "retry_failed": cfg.retry_failed}
+        found = judge_row(triplets, len(cases), judge, where / judge.name / "rewards.jsonl", name, **asking)
+        failed = [case.reward.following.feedback for case in found if case.reward is not None and case.reward.failed]
+        if len(failed) == len(found):
+            print(f"warning: {judge.name} failed on every edit of {name}: {failed[0]}", file=sys.stderr)
+        return found
+
     rows = []
     for generation in generations:
-        rewards = generation.folder / judge.name / "rewards.jsonl"
-        judged = judge_row(generation.triplets(cases), len(cases), judge, rewards, generation.name, **asking)
-        settings = edits.read_settings(generation.folder / "generation.json")
-        rows.append(row_of(generation.name, judged, {name: settings[name] for name in ORIGIN if name in settings}))
+        settings = edits.read_settings(generation.folder / edits.SETTINGS)
+        made_by = {name: settings[name] for name in ORIGIN if name in settings}
+        triplets = generation.judged_triplets(cases, height)
+        rows.append(row_of(generation.name, judged(triplets, generation.folder, generation.name), made_by))
     for reference in benchmark.references():
-        rewards = folder / edits.folder_name(reference.name) / judge.name / "rewards.jsonl"
-        judged = judge_row(reference.triplets(cases), len(cases), judge, rewards, reference.name, **asking)
-        rows.append(row_of(reference.name, judged, {}))
+        triplets = reference_triplets(reference, cases, height)
+        rows.append(row_of(reference.name, judged(triplets, folder / edits.folder_name(reference.name), reference.name), {}))
     return rows
 
 

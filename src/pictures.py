@@ -10,7 +10,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
@@ -45,6 +45,9 @@ warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
 
 NewImage = UInt8[np.ndarray, "new_h new_w 3"]
 """An Image of another size than the one it was made from."""
+
+AnyImage = UInt8[np.ndarray, "_ _ 3"]
+"""An Image among others of other sizes."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,22 @@ def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
     kept_height, kept_width = min(height, width * new_height / new_width), min(width, height * new_width / new_height)
     left, top = (width - kept_width) / 2, (height - kept_height) / 2
     return Frame((new_height, new_width), (left, top, left + kept_width, top + kept_height))
+
+
+def framing_for(resize: str | int, trained: int) -> Framing:
+    """What brings a picture to the size that `resize` asks for.
+
+    Raises:
+        ValueError: neither "trained", "keep", a number of pixels, nor "long_side_64:<pixels>".
+    """
+    if resize == "keep":
+        return native
+    if resize == "trained":
+        return partial(by_short_side, pixels=trained)
+    name, _, pixels = str(resize).rpartition(":")
+    if pixels.isdecimal() and int(pixels) >= 1 and name in ("", "long_side_64"):
+        return partial(by_long_side_64 if name else by_short_side, pixels=int(pixels))
+    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, or long_side_64:512")
 
 
 def png_of(image: Image) -> bytes:
@@ -239,7 +258,7 @@ def centre_crop(image: Image, height: int, width: int) -> NewImage:
 
 
 def contact_sheet(
-    rows: Sequence[Sequence[Image | None]],
+    rows: Sequence[Sequence[AnyImage | None]],
     column_titles: Sequence[str],
     row_titles: Sequence[str],
     captions: Sequence[Sequence[str]] | None = None,
@@ -298,7 +317,7 @@ def fit(image: Image, side: int) -> NewImage:
 
 
 def _check_table(
-    rows: Sequence[Sequence[Image | None]], column_titles: Sequence[str], row_titles: Sequence[str], captions: Sequence[Sequence[str]] | None
+    rows: Sequence[Sequence[AnyImage | None]], column_titles: Sequence[str], row_titles: Sequence[str], captions: Sequence[Sequence[str]] | None
 ) -> None:
     if not rows or not column_titles:
         raise ValueError("a contact sheet needs at least one row and one column")

@@ -6,7 +6,7 @@ Perspectives always come in the order following, preserving, quality (F, P, Q), 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, TypeVar
+from typing import Literal, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -35,18 +35,64 @@ Scores = tuple[float, float, float]
 Feedback = tuple[str, str, str]
 
 
+@runtime_checkable
+class StoredImage(Protocol):
+    """A picture in a file or table, read when it is needed: the photographs of a benchmark don't fit into memory together."""
+
+    def size(self) -> tuple[int, int]:
+        """Height and width, without decoding it."""
+        ...
+
+    def decode(self) -> Image:
+        """The picture, read anew at each call."""
+        ...
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One of several edits, each of which is made of what the one before it made.
+
+    Attributes:
+        id: names this edit's file, and its noise.
+        instruction: of this edit alone.
+    """
+
+    id: str
+    instruction: str
+
+
 @dataclass(frozen=True, eq=False)
 class Case:
     """What a benchmark is made of: a picture and what to do with it.
 
-    `photograph` names the original that the case was made from; cases that share one are not independent, so intervals cluster by it.
+    Attributes:
+        id: names the edit.
+        picture: the original, in memory or stored.
+        instruction: all that is to be done.
+        edit_type: the row of the per-type table.
+        photograph: the original that the case was made from; cases that share one are not independent, so intervals cluster by it.
+        turns: where the edit is made in several steps, these, the last one with the case's id; empty for one step, as the instruction says.
     """
 
     id: str
-    original: Image
+    picture: Image | StoredImage
     instruction: str
     edit_type: str
     photograph: str
+    turns: tuple[Turn, ...] = ()
+
+    @property
+    def original(self) -> Image:
+        """The picture; one that is stored is decoded at each call."""
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.decode()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the original, known without decoding it."""
+        if isinstance(self.picture, np.ndarray):
+            height, width, _ = self.picture.shape
+            return height, width
+        return self.picture.size()
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from src.pictures import decode_image, existing, size_of
+from src.pictures import Framing, decode_image, existing, native, size_of
 from src.records import Case, Image, Reward, Triplet
 
 
@@ -29,9 +29,9 @@ class StoredPicture:
     where: str
     content: bytes | None = field(default=None, repr=False)
 
-    def decode(self) -> Image:
-        """RGB, upright. Raises FileNotFoundError or ValueError as `load_image` does."""
-        return decode_image(self._source(), self.where)
+    def decode(self, framing: Framing = native) -> Image:
+        """RGB, upright, at the size that `framing` makes of its own. Raises FileNotFoundError or ValueError as `load_image` does."""
+        return decode_image(self._source(), self.where, framing)
 
     def size(self) -> tuple[int, int]:
         """Height and width, upright, from the header. Raises as `decode`."""

@@ -111,7 +111,7 @@ def cropped(triplet: Triplet, size: int, vertical: float, horizontal: float, fli
     scaled = scaled_size(original.shape[:2], size)
     place = int(vertical * (scaled[0] - size) + 0.5), int(horizontal * (scaled[1] - size) + 0.5)
     first, second = (cut(resized(picture, scaled), place, size, flipped) for picture in (original, triplet.edited))
-    return Triplet(replace(triplet.case, original=first), second)
+    return Triplet(replace(triplet.case, picture=first), second)
 
 
 def check_pair(original: Size, edited: Size, id: str) -> None:

@@ -11,9 +11,9 @@ import torch
 from src.data.dataset import to_pictures, to_tensor
 from src.diffusion.samplers import Sampler
 from src.editing.edits import append_entries, append_skipped, edit_path, metadata_of
-from src.editing.photographs import Broken, Decoded, Photograph, Size, read_ahead, size_to_edit
+from src.editing.photographs import Broken, Decoded, Photograph, Size, read_ahead
 from src.editor import Editor
-from src.evaluation.generation import Settings, same_size_batches
+from src.evaluation.generation import Settings, same_size_batches, size_to_edit
 from src.evaluation.progress import counted
 from src.pictures import Framing, centre_crop, save_png
 from src.records import Image

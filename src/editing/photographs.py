@@ -4,13 +4,12 @@ import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 
 from src.data.check import spread
 from src.editing.requests import Request
-from src.editor import Editor
-from src.pictures import Framing, by_long_side_64, by_short_side, existing, load_image, native, size_of
+from src.pictures import Framing, existing, load_image, size_of
 from src.records import Image
 
 Size = tuple[int, int]
@@ -45,22 +44,6 @@ class Decoded:
     photograph: Photograph
     image: Image
     digest: str
-
-
-def framing_for(resize: str | int, trained: int) -> Framing:
-    """What brings a picture to the size that `resize` asks for.
-
-    Raises:
-        ValueError: neither "trained", "keep", a number of pixels, nor "long_side_64:<pixels>".
-    """
-    if resize == "keep":
-        return native
-    if resize == "trained":
-        return partial(by_short_side, pixels=trained)
-    name, _, pixels = str(resize).rpartition(":")
-    if pixels.isdecimal() and int(pixels) >= 1 and name in ("", "long_side_64"):
-        return partial(by_long_side_64 if name else by_short_side, pixels=int(pixels))
-    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, or long_side_64:512")
 
 
 def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) -> list[Photograph | Broken]:
@@ -152,21 +135,3 @@ def read_ahead(
             ahead = following
         if ahead is not None:
             yield ahead.result()
-
-
-def size_to_edit(editor: Editor, height: int, width: int) -> Size:
-    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64 are tried.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for multiple in (1, 2, 4, 8, 16, 32, 64):
-        size = (height // multiple * multiple, width // multiple * multiple)
-        if min(size) == 0:
-            break
-        try:
-            editor.check_resolution(*size)
-        except ValueError:
-            continue
-        return size
-    raise ValueError(f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side")

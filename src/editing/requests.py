@@ -7,25 +7,19 @@ A list is a CSV file with a line of names, or JSON lines with the same names. On
 the command says for all.
 """
 
-import csv
-import io
-import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
+from src.data.lists import Columns, Fields, given_ones, listed, text_in
 from src.records import PERSPECTIVES, TargetReward, three
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
-NEEDED = ("image", "instruction")
 SCORES = tuple(perspective.value for perspective in PERSPECTIVES)
 FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
-COLUMNS = (*NEEDED, "output", "seed", *SCORES, *FEEDBACK)
-
-Fields = Mapping[str, object]
-"""A row of a list as it stands there: texts in a CSV file, any JSON value in JSON lines."""
+COLUMNS = Columns(needed=("image", "instruction"), optional=("output", "seed", *SCORES, *FEEDBACK))
 
 
 @dataclass(frozen=True)
@@ -87,72 +81,18 @@ def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
         FileNotFoundError: no such file.
         ValueError: another kind of file, a list without rows, or a row that can't be used, with its line.
     """
-    readers = {".csv": csv_rows, ".jsonl": json_rows}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"list={path}: a list is a {' or '.join(readers)} file")
-    if not path.is_file():
-        raise FileNotFoundError(f"no list {path}; give a {' or '.join(readers)} file with the columns {', '.join(COLUMNS)}")
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
     requests = []
-    for line, fields in readers[path.suffix.lower()](text, path):
-        where = f"{path}:{line}: "
+    for where, fields in listed(path, COLUMNS):
         try:
             requests.append(request_of(fields, path.parent, Request("", path, "", seed, target, where)))
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
-    if not requests:
-        raise ValueError(f"{path} has no rows; each names an image and an instruction")
     return requests
-
-
-def csv_rows(text: str, path: Path) -> Iterator[tuple[int, Fields]]:
-    """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the line."""
-    reader, names, line = csv.reader(io.StringIO(text, newline=""), strict=True), None, 1
-    try:
-        for cells in reader:
-            if cells and names is None:
-                names = cells
-                check_columns(names, f"{path}:{line}: ")
-            elif cells and names is not None:
-                if len(cells) != len(names):
-                    raise ValueError(f"{path}:{line}: {len(cells)} values for {len(names)} columns; a value with a comma stands in double quotes")
-                yield line, dict(zip(names, cells, strict=True))
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(f"{path}:{line}: not CSV ({error})") from error
-
-
-def json_rows(text: str, path: Path) -> Iterator[tuple[int, Fields]]:
-    """Rows of JSON lines with their line numbers; empty lines are no rows. Raises ValueError naming the line."""
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            fields = json.loads(content)
-        except ValueError as error:
-            raise ValueError(f"{path}:{line}: not JSON ({error})") from error
-        if not isinstance(fields, dict):
-            raise ValueError(f"{path}:{line}: an object with named fields is needed, not {content.strip()[:40]!r}")
-        check_columns(list(fields), f"{path}:{line}: ")
-        yield line, fields
-
-
-def check_columns(names: Sequence[str], where: str) -> None:
-    """Raise ValueError unless the needed columns are there, once each, and no unknown ones."""
-    missing = [name for name in NEEDED if name not in names]
-    unknown = [name for name in names if name not in COLUMNS]
-    twice = [name for name in names if names.count(name) > 1]
-    for wrong, what in ((missing, "missing"), (unknown, "unknown"), (twice, "there twice")):
-        if wrong:
-            raise ValueError(f"{where}column {wrong[0]!r} is {what}; a list has image and instruction, and may have {', '.join(COLUMNS[2:])}")
 
 
 def request_of(fields: Fields, folder: Path, default: Request) -> Request:
     """The request of one row; what it leaves empty is the default's. Raises ValueError or what TargetReward raises."""
-    given = {name: value for name, value in fields.items() if value is not None and not (isinstance(value, str) and not value.strip())}
+    given = given_ones(fields)
     source = folder / text_in(given, "image")
     target = default.target
     scores = [number_in(given, name, score) for name, score in zip(SCORES, target.scores, strict=True)]
@@ -165,18 +105,6 @@ def request_of(fields: Fields, folder: Path, default: Request) -> Request:
         seed=seed_in(given, default.seed),
         target=TargetReward(three(scores, "scores"), three(feedback, "feedback")),
     )
-
-
-def text_in(given: Fields, name: str, default: str | None = None) -> str:
-    """A text of a row. Raises ValueError where there is none, or something else."""
-    value = given.get(name, default)
-    if value is None:
-        raise ValueError(f"the row has no {name}")
-    if not isinstance(value, str):
-        raise ValueError(f"{name} is {value!r}, a text is needed")
-    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise ValueError(f"{name} holds something that is no letter: {value!r}")
-    return value
 
 
 def number_in(given: Fields, name: str, default: float | int) -> float:

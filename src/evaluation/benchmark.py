@@ -1,8 +1,11 @@
 """What a benchmark is: Cases, what is known about their right answers, and rows that need no model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
 
 from src.records import Case, Feedback, Image, Triplet
 
@@ -24,7 +27,12 @@ class Benchmark(ABC):
     """Cases to be edited, in a fixed order, and how good their edits can be.
 
     A benchmark is one file in this folder and one yaml in `conf/benchmark`.
+
+    Attributes:
+        judged_height: pixels to which photographs and their edits are scaled for a judge; None for the size of the edit.
     """
+
+    judged_height: int | None = None
 
     @property
     @abstractmethod
@@ -42,6 +50,14 @@ class Benchmark(ABC):
     @abstractmethod
     def failed_feedback(self, case: Case) -> Feedback | None:
         """What a judge would say of an edit of this case that failed in every perspective, or None where nobody knows it."""
+
+    @abstractmethod
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """What the right answer shows, in words, by the kind of caption ("local", "global"); empty where nobody knows it."""
+
+    @abstractmethod
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
+        """Where the edit may change the picture, or None where nobody knows it."""
 
     @abstractmethod
     def references(self) -> Sequence[Reference]:

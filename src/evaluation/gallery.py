@@ -10,8 +10,8 @@ from pathlib import Path
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.generation import Generation
 from src.judges.judge import Judge, reward_key
-from src.pictures import contact_sheet, load_image, save_png
-from src.records import Case, Image, Reward, Triplet
+from src.pictures import contact_sheet, save_png
+from src.records import Case, Image, Reward
 from src.reward_file import read_rewards
 
 
@@ -52,7 +52,7 @@ def write_gallery(path: Path, cases: Sequence[Case], columns: Sequence[Column], 
     pictures: list[list[Image | None]] = []
     captions: list[list[str]] = []
     for case, target in zip(shown, exact, strict=True):
-        edits = [_edit(case, column, judge) for column in columns]
+        edits = [_edit(case, column, benchmark, judge) for column in columns]
         pictures.append([case.original, *(edit for edit, _ in edits), *([target] if with_exact else [])])
         captions.append(["", *(caption for _, caption in edits), *([""] if with_exact else [])])
     row_titles = [f"{case.edit_type}\n{case.instruction}" for case in shown]
@@ -77,13 +77,12 @@ def _mean(reward: Reward) -> float:
     return sum(scores) / len(scores)
 
 
-def _edit(case: Case, column: Column, judge: Judge) -> tuple[Image | None, str]:
+def _edit(case: Case, column: Column, benchmark: Benchmark, judge: Judge) -> tuple[Image | None, str]:
     """The edit and its caption, "F 4.0  P 5.0  Q 3.5"."""
-    path = column.generation.edit_path(case)
-    if not path.exists():
+    if not column.generation.edit_path(case).exists():
         return None, ""
-    edited = load_image(path)
-    reward = column.rewards.get((case.id, reward_key(Triplet(case, edited), judge.fingerprint)))
+    (triplet,) = column.generation.judged_triplets([case], benchmark.judged_height)
+    edited, reward = triplet.edited, column.rewards.get((case.id, reward_key(triplet, judge.fingerprint)))
     if reward is None:
         return edited, "not judged"
     scores = ("-" if verdict.score is None else f"{verdict.score:.1f}" for verdict in reward.verdicts)

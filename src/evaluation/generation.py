@@ -3,6 +3,9 @@
     <run>/evaluation/<benchmark>/<generation>/generation.json
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
 
+Photographs are edited at the size that the sampler's `resize` makes of them, and their edits are saved at that size. A case of several turns is
+edited turn by turn; each turn's edit is saved under the turn's own id and is what the next turn edits.
+
 An edit is a function of (case, seed, target reward, checkpoint, sampler), up to the rounding of batches of different sizes: a stopped generation goes
 on where it was, on any number of processes, and ends with the same files, bit for bit, because an edit that is missing is made again in the company
 of the batch that it belongs to.
@@ -14,20 +17,25 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
 
+import numpy as np
 import torch
 
 from src.data.dataset import to_pictures, to_tensor
+from src.data.transforms import Size
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
+from src.evaluation.photographs import as_judged, framed, in_short, turns_of
 from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
 from src.files import discard, remove_leftovers, write_atomically
-from src.pictures import load_image, save_png
-from src.records import Case, Triplet
+from src.pictures import Framing, centre_crop, framing_for, load_image, native, save_png
+from src.records import Case, Image, TargetReward, Triplet, Turn
 from src.seeds import fold_seed
 
 T = TypeVar("T")
+
+SETTINGS = "generation.json"
 
 Settings = Mapping[str, object]
 """JSON-able: everything that the edits of a generation depend on."""
@@ -47,8 +55,8 @@ class Generation:
     folder: Path
     edits: Path
 
-    def edit_path(self, case: Case) -> Path:
-        """Where the edit of a case lies.
+    def edit_path(self, case: Case | Turn) -> Path:
+        """Where the edit of a case, or of one of its turns, lies.
 
         Raises:
             ValueError: a case id that leads out of the folder.
@@ -67,6 +75,17 @@ class Generation:
         """
         return (Triplet(case, load_image(self.edit_path(case))) for case in cases)
 
+    def judged_triplets(self, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
+        """The same as a judge sees them: original and edit show one part of the photograph and are of one size. Raises as `triplets`, `as_judged`.
+
+        Args:
+            cases: those to be judged.
+            height: the benchmark's `judged_height`.
+        """
+        resize = read_settings(self.folder / SETTINGS).get("resize")
+        framing = None if resize is None else framing_for(str(resize), trained=0)
+        return (as_judged(triplet, height, framing) for triplet in self.triplets(cases))
+
 
 def folder_name(row: str) -> str:
     """A row's name as a folder name: "0/0/0+text" becomes "0-0-0+text", "copy input" becomes "copy_input"."""
@@ -82,7 +101,7 @@ def start_generation(generation: Generation, settings: Settings, overwrite: bool
     Raises:
         ValueError: the folder holds edits made otherwise; the message names what differs.
     """
-    path = generation.folder / "generation.json"
+    path = generation.folder / SETTINGS
     if overwrite and path.exists():
         discard(generation.folder)
     remove_leftovers(generation.folder, below=True)
@@ -150,23 +169,54 @@ def is_there(edit: Path) -> bool:
     return edit.exists() and edit.stat().st_size > 0
 
 
-def check_resolutions(editor: Editor, cases: Sequence[Case]) -> None:
-    """Raise ValueError, naming the case, unless the editor's latent can hold every case's picture."""
-    checked: set[tuple[int, int]] = set()
+def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = native) -> dict[Size, Size]:
+    """The sizes at which cases are edited -> what the editor's latent holds of them.
+
+    A photograph loses a rim that the latent can't hold. A picture in memory was made for the editor and loses nothing.
+
+    Args:
+        editor: its latent decides.
+        cases: with their pictures in memory or stored.
+        framing: photograph's size -> size of the edit.
+
+    Raises:
+        ValueError: the latent can't hold a picture, naming the case; a broken photograph.
+        FileNotFoundError: a photograph is missing.
+    """
+    held: dict[Size, Size] = {}
     for case in cases:
-        height, width = case.original.shape[:2]
-        if (height, width) in checked:
+        size = framed(case, framing).size
+        if size in held:
             continue
         try:
-            editor.check_resolution(height, width)
+            held[size] = size if isinstance(case.picture, np.ndarray) else size_to_edit(editor, *size)
+            editor.check_resolution(*held[size])
         except ValueError as error:
-            raise ValueError(f"case {case.id}, {width}x{height} pixels: {error}") from error
-        checked.add((height, width))
+            raise ValueError(f"case {case.id}, {size[1]}x{size[0]} pixels: {error}") from error
+    return held
 
 
-def open_batches(generation: Generation, cases: Sequence[Case], batch_size: int) -> list[list[Case]]:
+def size_to_edit(editor: Editor, height: int, width: int) -> Size:
+    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64 are tried.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for multiple in (1, 2, 4, 8, 16, 32, 64):
+        size = (height // multiple * multiple, width // multiple * multiple)
+        if min(size) == 0:
+            break
+        try:
+            editor.check_resolution(*size)
+        except ValueError:
+            continue
+        return size
+    raise ValueError(f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side")
+
+
+def open_batches(generation: Generation, cases: Sequence[Case], batch_size: int, framing: Framing = native) -> list[list[Case]]:
     """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there already."""
-    return [batch for batch in same_size_batches(cases, lambda case: case.original.shape, batch_size) if missing_edits(generation, batch)]
+    return [batch for batch in same_size_batches(cases, lambda case: framed(case, framing).size, batch_size) if missing_edits(generation, batch)]
 
 
 def make_edits(
@@ -178,8 +228,9 @@ def make_edits(
     sampler: Sampler,
     seed: int,
     device: torch.device,
+    framing: Framing = native,
 ) -> int:
-    """Edit whole batches and write, as soon as a batch is done, those of its edits that are missing.
+    """Edit whole batches and write, as soon as a batch has done a turn, those of its edits that are missing.
 
     Args:
         generation: where they go.
@@ -190,25 +241,70 @@ def make_edits(
         sampler: steps and guidance.
         seed: of the noise; that of a case is a function of this and its id.
         device: where the editor is.
+        framing: photograph's size -> size of the edit.
 
     Returns:
         How many edits were written.
+
+    Raises:
+        ValueError, FileNotFoundError: a photograph that can't be read; a size that the latent can't hold; a batch for which the GPU has no room.
     """
     written = 0
+    held = check_resolutions(editor, [batch[0] for batch in batches if batch], framing)
     for batch in counted(batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"):
-        with torch.inference_mode():
-            edited = editor.edit(
-                to_tensor([case.original for case in batch]).to(device),
-                [case.instruction for case in batch],
-                [reward_asked(target, case, benchmark) for case in batch],
-                [fold_seed("noise", case.id, seed) for case in batch],
-                sampler,
-            )
-        for case, image in zip(batch, to_pictures(edited), strict=True):
-            if not is_there(generation.edit_path(case)):
-                save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
-                written += 1
+        pictures = originals_of(batch, framing, held)
+        for number in range(max(len(turns_of(case)) for case in batch)):
+            acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > number]
+            turns = [turns_of(batch[index])[number] for index in acting]
+            lacking = [turn for turn in turns if not is_there(generation.edit_path(turn))]
+            if lacking:
+                rewards = [reward_asked(target, batch[index], benchmark) for index in acting]
+                made = edited_together(editor, [pictures[index] for index in acting], turns, rewards, sampler, seed, device)
+            else:
+                made = [load_image(generation.edit_path(turn)) for turn in turns]
+            for index, turn, image in zip(acting, turns, made, strict=True):
+                pictures[index] = image
+                if turn in lacking:
+                    save_png(image, generation.edit_path(turn), {"instruction": turn.instruction, "row": generation.name, "seed": str(seed)})
+                    written += 1
     return written
+
+
+def originals_of(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Size]) -> list[Image]:
+    """The pictures that the editor is given; a photograph that several cases of the batch share is read once.
+
+    Raises:
+        ValueError, FileNotFoundError: a photograph that can't be read, with its case.
+    """
+    read: dict[object, Image] = {}
+    for case in batch:
+        if id(case.picture) in read:
+            continue
+        small = framed(case, framing)
+        read[id(case.picture)] = centre_crop(small.original, *held[small.size])
+    return [read[id(case.picture)] for case in batch]
+
+
+def edited_together(
+    editor: Editor,
+    pictures: Sequence[Image],
+    turns: Sequence[Turn],
+    rewards: Sequence[TargetReward],
+    sampler: Sampler,
+    seed: int,
+    device: torch.device,
+) -> list[Image]:
+    """The edits of pictures of one size. Raises ValueError if the GPU has no room for them."""
+    seeds = [fold_seed("noise", turn.id, seed) for turn in turns]
+    try:
+        with torch.inference_mode():
+            return to_pictures(editor.edit(to_tensor(pictures).to(device), [turn.instruction for turn in turns], rewards, seeds, sampler))
+    except torch.OutOfMemoryError as error:
+        height, width = pictures[0].shape[:2]
+        raise ValueError(
+            f"{device} has no room to edit {len(pictures)} pictures of {width}x{height} at once; "
+            f"say batch_size={max(1, len(pictures) // 2)}, or a smaller sampler.resize"
+        ) from error
 
 
 def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_size: int) -> list[list[T]]:
@@ -242,10 +338,6 @@ def check_foreign_edits(generation: Generation, cases: Sequence[Case], all_ids: 
         raise FileNotFoundError(f"no folder of edits {generation.edits}; edits=DIR takes a folder of <case id>.png")
     missing = [case.id for case in missing_edits(generation, cases)]
     if missing:
-        raise FileNotFoundError(f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {_some(missing)}")
+        raise FileNotFoundError(f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {in_short(missing)}")
     present = {path.relative_to(generation.edits).with_suffix("").as_posix() for path in generation.edits.rglob("*.png")}
     return sorted(present - all_ids)
-
-
-def _some(names: Sequence[str], most: int = 3) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -84,7 +84,7 @@ def probes_of(world: World, index: int) -> list[Probe]:
         Probe(index, EXACT, 0.0, Triplet(case, exact)),
         Probe(index, UNEDITED, 0.0, Triplet(case, case.original)),
         Probe(index, SHUFFLED, 0.0, Triplet(case, world.exact(world.case_id(SPLIT, 0, other)))),
-        Probe(index, SWAPPED, 0.0, Triplet(replace(case, original=exact), case.original)),
+        Probe(index, SWAPPED, 0.0, Triplet(replace(case, picture=exact), case.original)),
     ]
     for flaw in GROWING:
         found += [Probe(index, flaw, level, Triplet(case, spoiled(exact, flaw, level, index))) for level in LEVELS]

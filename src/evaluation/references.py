@@ -1,9 +1,17 @@
 """Rows of a report that any benchmark can have without a model."""
 
+from collections.abc import Iterator, Sequence
+
 from src.evaluation.benchmark import Reference
-from src.records import Triplet
+from src.evaluation.photographs import in_memory
+from src.records import Case, Triplet
 
 
 def copy_of_input() -> Reference:
     """`copy input`: the original handed back unedited; preserving and quality are free, so this is what following is worth."""
-    return Reference("copy input", lambda cases: (Triplet(case, case.original) for case in cases))
+    return Reference("copy input", _copies)
+
+
+def _copies(cases: Sequence[Case]) -> Iterator[Triplet]:
+    for case in map(in_memory, cases):
+        yield Triplet(case, case.original)

@@ -10,9 +10,12 @@ Scenes and photographs are disjoint from those of training. Protocol: one edit p
     synthetic_validation  other photographs, to choose settings by and to watch a training
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import final
+
+import numpy as np
+from jaxtyping import Bool
 
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.references import copy_of_input
@@ -60,6 +63,14 @@ class SyntheticEdit(Benchmark):
     def failed_feedback(self, case: Case) -> Feedback:
         """What is said of this case's corrupted edit."""
         return self.world.failed_feedback(case.id)
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
+        """Not told."""
+        return None
 
     def references(self) -> Sequence[Reference]:
         """Doing nothing; how good the training data is; doing exactly what was asked."""

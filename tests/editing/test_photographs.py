@@ -17,9 +17,9 @@ from omegaconf import OmegaConf
 
 from src import checkpoint, edit
 from src.editing import photographs
-from src.editing.photographs import Broken, Photograph, digest_of, framing_for, measured, read_ahead
+from src.editing.photographs import Broken, Photograph, digest_of, measured, read_ahead
 from src.editing.requests import Request
-from src.pictures import by_long_side_64, by_short_side, decode_image, load_image, native
+from src.pictures import by_long_side_64, by_short_side, decode_image, framing_for, load_image, native
 from src.records import TargetReward
 
 RED, GREEN, BLUE, GREY = (250, 10, 10), (10, 250, 10), (10, 10, 250), (130, 130, 130)

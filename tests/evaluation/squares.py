@@ -1,6 +1,6 @@
 """A benchmark and a judge small enough to work out by hand: 4 grey photographs x 3 edit types; the answer is a plain square."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -32,6 +32,12 @@ class Squares(Benchmark):
 
     def failed_feedback(self, case: Case) -> Feedback:
         return f"nothing of {case.id} was done", "None", "None"
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        return {}
+
+    def edit_region(self, case: Case) -> np.ndarray | None:
+        return None
 
     def references(self) -> Sequence[Reference]:
         return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases))

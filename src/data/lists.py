@@ -1,0 +1,112 @@
+"""Lists that people write by hand or out of a spreadsheet: CSV with a line of names, or JSON lines with the same names. Every row knows its place.
+
+image,instruction                          {"image": "photos/a.jpg", "instruction": "make it night"}
+photos/a.jpg,make it night
+"""
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Fields = Mapping[str, object]
+"""A row of a list as it stands there: texts in a CSV file, any JSON value in JSON lines."""
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What a list may hold.
+
+    Attributes:
+        needed: names that every row has.
+        optional: names that it may have.
+    """
+
+    needed: Sequence[str]
+    optional: Sequence[str]
+
+    def check(self, names: Sequence[str], where: str) -> None:
+        """Raise ValueError unless the needed columns are there, once each, and no unknown ones."""
+        missing = [name for name in self.needed if name not in names]
+        unknown = [name for name in names if name not in (*self.needed, *self.optional)]
+        twice = [name for name in names if names.count(name) > 1]
+        for wrong, what in ((missing, "missing"), (unknown, "unknown"), (twice, "there twice")):
+            if wrong:
+                raise ValueError(
+                    f"{where}column {wrong[0]!r} is {what}; a list has {' and '.join(self.needed)}, and may have {', '.join(self.optional)}"
+                )
+
+
+def listed(path: Path, columns: Columns) -> list[tuple[str, Fields]]:
+    """The rows of a list, each with what an error about it begins with: "edits.csv:3: ".
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: another kind of file, no rows, or a row that can't be read, with its line.
+    """
+    readers = {".csv": csv_rows, ".jsonl": json_rows}
+    if path.suffix.lower() not in readers:
+        raise ValueError(f"list={path}: a list is a {' or '.join(readers)} file")
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"no list {path}; give a {' or '.join(readers)} file with the columns {', '.join((*columns.needed, *columns.optional))}"
+        )
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
+    rows = [(f"{path}:{line}: ", fields) for line, fields in readers[path.suffix.lower()](text, path, columns)]
+    if not rows:
+        raise ValueError(f"{path} has no rows; each names {' and '.join(f'an {name}' for name in columns.needed)}")
+    return rows
+
+
+def csv_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fields]]:
+    """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the line."""
+    reader, names, line = csv.reader(io.StringIO(text, newline=""), strict=True), None, 1
+    try:
+        for cells in reader:
+            if cells and names is None:
+                names = cells
+                columns.check(names, f"{path}:{line}: ")
+            elif cells and names is not None:
+                if len(cells) != len(names):
+                    raise ValueError(f"{path}:{line}: {len(cells)} values for {len(names)} columns; a value with a comma stands in double quotes")
+                yield line, dict(zip(names, cells, strict=True))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(f"{path}:{line}: not CSV ({error})") from error
+
+
+def json_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fields]]:
+    """Rows of JSON lines with their line numbers; empty lines are no rows. Raises ValueError naming the line."""
+    for line, content in enumerate(text.split("\n"), start=1):
+        if not content.strip():
+            continue
+        try:
+            fields = json.loads(content)
+        except ValueError as error:
+            raise ValueError(f"{path}:{line}: not JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise ValueError(f"{path}:{line}: an object with named fields is needed, not {content.strip()[:40]!r}")
+        columns.check(list(fields), f"{path}:{line}: ")
+        yield line, fields
+
+
+def given_ones(fields: Fields) -> dict[str, object]:
+    """What a row doesn't leave empty."""
+    return {name: value for name, value in fields.items() if value is not None and not (isinstance(value, str) and not value.strip())}
+
+
+def text_in(given: Fields, name: str, default: str | None = None) -> str:
+    """A text of a row. Raises ValueError where there is none, or something else."""
+    value = given.get(name, default)
+    if value is None:
+        raise ValueError(f"the row has no {name}")
+    if not isinstance(value, str):
+        raise ValueError(f"{name} is {value!r}, a text is needed")
+    if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
+        raise ValueError(f"{name} holds something that is no letter: {value!r}")
+    return value

@@ -1,0 +1,204 @@
+"""Your own benchmark: pictures and instructions, with whatever else is known of the right answers.
+
+    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=custom benchmark.source=mine/ sampler=paper judge=gpt4o
+
+    image,instruction,type,target,mask,caption_local,photograph
+    a.jpg,make the sky purple,local,a_purple.png,a_mask.png,a purple sky,
+
+The source is such a list (.csv or .jsonl, relative pictures beside it), or a folder with a metadata.jsonl or metadata.csv, where `file_name` may
+stand for `image` as in an imagefolder. Needed: image, instruction. Optional:
+
+    id                  names the edit's file; else the picture's name with a number
+    type, photograph    row of the per-type table; cases of one photograph form a cluster, else those of one picture do
+    target, mask        the right answer; a picture that is transparent, or else white, where the edit may change the original
+    caption_<kind>      what the right answer shows, of the kinds in KINDS; in JSON lines also captions: {kind: text}
+
+Protocol: one edit per case, all cases in the means.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool
+
+from src.data.lists import Columns, Fields, given_ones, listed, text_in
+from src.data.rows import StoredPicture, first_duplicate
+from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.photographs import in_short, read_region
+from src.evaluation.references import copy_of_input
+from src.records import Case, Feedback, Image, Triplet
+
+KINDS = ("local", "global")
+"""Of captions, as MagicBrush has them: what was edited, and the whole picture."""
+
+OPTIONAL = ("id", "type", "photograph", "target", "mask", "captions", *(f"caption_{kind}" for kind in KINDS))
+LISTS = ("metadata.jsonl", "metadata.csv")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A case and what its row says of the right answer."""
+
+    case: Case
+    target: Path | None
+    mask: Path | None
+    captions: Mapping[str, str]
+
+
+@final
+class Custom(Benchmark):
+    """The rows of a list, in their order. Nothing is read before it is asked for.
+
+    Args:
+        source: the list, or a folder with one.
+        title: the benchmark's name in paths and tables.
+        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the edit.
+    """
+
+    def __init__(self, source: str | Path, title: str = "custom", judged_height: int | None = 512) -> None:
+        if not title or title != PurePosixPath(title).name or title.startswith("."):
+            raise ValueError(f"benchmark.title={title!r} names a folder of results: letters without slashes are needed")
+        self.source = Path(source)
+        self.title = title
+        self.judged_height = judged_height
+
+    @property
+    def name(self) -> str:
+        """See Benchmark."""
+        return self.title
+
+    def cases(self) -> Sequence[Case]:
+        """The rows.
+
+        Raises:
+            FileNotFoundError: no such list; pictures that are missing, named.
+            ValueError: a row that can't be used, with its line; ids that stand twice.
+        """
+        return [known.case for known in self._known.values()]
+
+    def exact_target(self, case: Case) -> Image | None:
+        """The row's target. Raises as StoredPicture."""
+        target = self._known[case.id].target
+        return None if target is None else StoredPicture(str(target)).decode()
+
+    def failed_feedback(self, case: Case) -> Feedback | None:
+        """Nobody knows it."""
+        return None
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """Those of the row."""
+        return self._known[case.id].captions
+
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
+        """What the row's mask leaves open, at the size of the original. Raises as StoredPicture."""
+        mask = self._known[case.id].mask
+        return None if mask is None else read_region(mask, case.size)
+
+    def references(self) -> Sequence[Reference]:
+        """Doing nothing; the right answers, if every row has one."""
+        if any(known.target is None for known in self._known.values()):
+            return (copy_of_input(),)
+        return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self._target(case)) for case in cases))
+
+    def _target(self, case: Case) -> Image:
+        target = self._known[case.id].target
+        assert target is not None
+        return StoredPicture(str(target)).decode()
+
+    @cached_property
+    def _known(self) -> dict[str, Known]:
+        known = read_rows(list_of(self.source))
+        return {each.case.id: each for each in known}
+
+
+def list_of(source: Path) -> Path:
+    """The list itself, or that of a folder.
+
+    Raises:
+        FileNotFoundError: nothing there, or a folder without a list.
+    """
+    if not source.is_dir():
+        return source
+    path = next((source / name for name in LISTS if (source / name).is_file()), None)
+    if path is None:
+        raise FileNotFoundError(f"no {' or '.join(LISTS)} in {source}; benchmark.source is a folder with one, or a .csv or .jsonl file")
+    return path
+
+
+def read_rows(path: Path) -> list[Known]:
+    """All rows. Raises as `Custom.cases`."""
+    picture = "file_name" if names_files(path) else "image"
+    seen: Counter[str] = Counter()
+    known, places = [], []
+    for where, fields in listed(path, Columns((picture, "instruction"), OPTIONAL)):
+        try:
+            known.append(known_of(fields, picture, path.parent, seen))
+        except ValueError as error:
+            raise ValueError(f"{where}{error}") from error
+        places.append(where)
+    twice = first_duplicate([each.case.id for each in known])
+    if twice is not None:
+        raise ValueError(f"{places[twice[1]]}the id {known[twice[1]].case.id!r} is that of another row, too; give each row its own in the column id")
+    files = [(place, file) for place, each in zip(places, known, strict=True) for file in files_of(each) if not file.is_file()]
+    if files:
+        raise FileNotFoundError(f"{files[0][0]}{len(files)} pictures are missing ({in_short([str(file) for _, file in files])}); no case is left out")
+    return known
+
+
+def names_files(path: Path) -> bool:
+    """Whether a list calls its pictures as an imagefolder does."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as opened:
+        return "file_name" in opened.readline()
+
+
+def known_of(fields: Fields, picture: str, folder: Path, seen: Counter[str]) -> Known:
+    """What a row says.
+
+    Args:
+        fields: of the row.
+        picture: name of the column with the original.
+        folder: where relative paths start.
+        seen: how often each name of a picture came before; counts this one.
+
+    Raises:
+        ValueError: something that is no text, or an id that leads out of the folder of the edits.
+    """
+    given = given_ones(fields)
+    original = text_in(given, picture)
+    stem = Path(original).stem
+    seen[stem] += 1
+    id = text_in(given, "id", f"{stem}-{seen[stem]}")
+    parts = PurePosixPath(id).parts
+    if not parts or PurePosixPath(id).is_absolute() or ".." in parts or parts[-1].startswith("."):
+        raise ValueError(f"id is {id!r}: the name of a picture in the folder of the edits is needed")
+    target, mask = (folder / text_in(given, name) if name in given else None for name in ("target", "mask"))
+    captions = {kind: text_in(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given} | captions_in(given)
+    case = Case(
+        id,
+        StoredPicture(str(folder / original)),
+        text_in(given, "instruction"),
+        text_in(given, "type", "all"),
+        text_in(given, "photograph", original),
+    )
+    return Known(case, target, mask, captions)
+
+
+def captions_in(given: Fields) -> dict[str, str]:
+    """Captions that stand together under one name. Raises ValueError for anything else."""
+    captions = given.get("captions", {})
+    if not isinstance(captions, Mapping) or not all(kind in KINDS and isinstance(text, str) for kind, text in captions.items()):
+        raise ValueError(f"captions is {captions!r}: texts by their kind ({', '.join(KINDS)}) are needed")
+    return {str(kind): str(text) for kind, text in captions.items()}
+
+
+def files_of(known: Known) -> list[Path]:
+    """The pictures that a row names."""
+    assert isinstance(known.case.picture, StoredPicture)
+    return [Path(known.case.picture.where), *(file for file in (known.target, known.mask) if file is not None)]

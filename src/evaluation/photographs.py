@@ -1,0 +1,118 @@
+"""The photographs of a benchmark at the sizes at which they are edited and judged, each decoded when it is needed.
+
+    file -> framing (the sampler's `resize`), cropped to what the latent holds -> edited -> edits/<case id>.png at this size
+    that part of the photograph, and the edit -> the benchmark's `judged_height` -> judged
+
+Cases whose picture is in memory, those of the synthetic world, are edited and judged as they are.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import final
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Bool
+
+from src.data.rows import StoredPicture
+from src.data.transforms import Size, resized
+from src.evaluation.benchmark import Reference
+from src.pictures import Frame, Framing, centre_crop, existing, native, opened_image
+from src.records import Case, Image, Triplet, Turn
+
+
+@final
+@dataclass(frozen=True)
+class FramedPicture:
+    """A stored picture at the size that a framing makes of its own."""
+
+    picture: StoredPicture
+    framing: Framing
+
+    def size(self) -> Size:
+        """Height and width, from the header."""
+        return self.framing(*self.picture.size()).size
+
+    def decode(self) -> Image:
+        """RGB, upright. Raises as StoredPicture."""
+        return self.picture.decode(self.framing)
+
+
+def framed(case: Case, framing: Framing) -> Case:
+    """The case with its photograph at another size; one in memory stays as it is."""
+    return replace(case, picture=FramedPicture(case.picture, framing)) if isinstance(case.picture, StoredPicture) else case
+
+
+def of_height(height: int, width: int, pixels: int) -> Frame:
+    """So many pixels high, with the aspect ratio kept, the width rounded down as the release of the multi-reward paper does."""
+    return Frame((pixels, max(1, int(pixels * width / height))), (0, 0, width, height))
+
+
+def in_memory(case: Case) -> Case:
+    """The case with its picture decoded. Raises as StoredPicture."""
+    return replace(case, picture=case.original)
+
+
+def reference_triplets(reference: Reference, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
+    """The triplets of a row without a model as a judge sees them; see `as_judged`."""
+    framing = native if height is None else partial(of_height, pixels=height)
+    for triplet in reference.triplets([framed(case, framing) for case in cases]):
+        case = in_memory(triplet.case)
+        yield replace(triplet, case=case, edited=resized(triplet.edited, case.size))
+
+
+def as_judged(triplet: Triplet, height: int | None, framing: Framing | None) -> Triplet:
+    """What a judge sees of an edited photograph: two pictures of one size that show the same part of it.
+
+    As the release does, both are brought to one height and to the aspect ratio of the whole photograph, whatever was cut off before the editing.
+
+    Args:
+        triplet: the edit as it was made; its case's picture is stored, or the triplet is left alone.
+        height: of both; None for the size of the edit.
+        framing: that of the edit, so that the original is cut in the same way; None for edits made elsewhere, which are taken to show all of it.
+
+    Raises:
+        ValueError: an edit larger than its framing makes the photograph; broken pictures.
+        FileNotFoundError: the photograph is gone.
+    """
+    case, edited = triplet.case, triplet.edited
+    if not isinstance(case.picture, StoredPicture):
+        return triplet
+    size: Size = (edited.shape[0], edited.shape[1])
+    if height is not None:
+        size = of_height(*case.size, pixels=height).size
+    if framing is None:
+        original = case.picture.decode(lambda high, wide: Frame(size, (0, 0, wide, high)))
+    else:
+        original = resized(centre_crop(case.picture.decode(framing), edited.shape[0], edited.shape[1]), size)
+    return Triplet(replace(case, picture=original), resized(edited, size))
+
+
+def turns_of(case: Case) -> tuple[Turn, ...]:
+    """The edits by which a case's edit is made, in order; the last one is the case's."""
+    return case.turns or (Turn(case.id, case.instruction),)
+
+
+def in_short(names: Sequence[str], most: int = 3) -> str:
+    """The first few of many names: "a, b, c and 4 more"."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def read_region(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:
+    """Where a mask lets an edit change the picture: where it is transparent, as DALL-E and MagicBrush have it, or, without transparency, white.
+
+    Args:
+        path: the mask; brought to `size` without new values in between.
+        size: of the picture.
+
+    Raises:
+        FileNotFoundError, ValueError: no such picture, or a broken one.
+    """
+    with opened_image(existing(path), str(path)) as opened:
+        if opened.has_transparency_data:
+            values, least = opened.convert("RGBA").getchannel("A").point(lambda alpha: 255 - alpha), 255
+        else:
+            values, least = opened.convert("L"), 128
+        return np.asarray(values.resize((size[1], size[0]), PIL.Image.Resampling.NEAREST)) >= least

@@ -1,0 +1,195 @@
+"""Real-Edit, the paper's benchmark: 80 photographs x 7 edit types = 560 cases without right answers, scored by a judge.
+
+    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o
+
+    DIR/Real-Edit/<name>             a photograph
+    DIR/real_edit_instruct.json      {"<name>": ["1. Local: <instruction>", "2. Remove: <instruction>", ...], ...}
+
+Protocol: one edit per case; a judge scores it in following, preserving and quality, each with yes or no (Acc: share of yes) and a score in [0, 5]
+(Score: mean), over all cases and per edit type; cases on which the judge failed are counted, not left out. The paper's size is a short side of 512
+(sampler=paper), that of its released code a long side of about 512 with both sides multiples of 64 (sampler=released). The judge sees original and
+edit 512 pixels high, as in the release, and the edit alone for quality.
+
+We differ from the released evaluation where it is wrong: the instruction begins after the first ": " (it took what follows the last one), the noise
+of a case depends on nothing but the case and the seed (it depended on all cases before), and Acc and Score are over the same cases.
+Source: Multi-Reward as Condition, ICLR 2025, section 4.1; eval.py of its release; the data: huggingface.co/datasets/Gstar666/RewardEdit.
+"""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from jaxtyping import Bool
+
+from src.data.rows import StoredPicture
+from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.photographs import in_short
+from src.evaluation.references import copy_of_input
+from src.records import Case, Feedback, Image
+
+TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
+LINE = re.compile(r"(\d+)\. ([A-Za-z]+)(?: Edit)?: \s*(.*\S)\s*", re.DOTALL)
+"""Two of the release's photographs have "1. Local Edit: ..."; what follows the first ": " is the instruction, colons and all."""
+PHOTOGRAPHS = "Real-Edit"
+INSTRUCTIONS = ("real_edit_instruct.json", "eval_instruct.json")
+"""As the releases of the multi-reward paper and of SuperEdit call the same file."""
+ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
+
+
+@final
+class RealEdit(Benchmark):
+    """Cases of one folder, photographs by their numbers, instructions in the order of their lines. Nothing is read before it is asked for.
+
+    Args:
+        folder: holds Real-Edit/ and the JSON, or is Real-Edit/ itself; or the hub id of the release, which is downloaded.
+        instructions: the JSON; None for the one in the folder or beside it.
+        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the edit.
+    """
+
+    def __init__(self, folder: str | Path, instructions: str | Path | None = None, judged_height: int | None = 512) -> None:
+        self.folder = folder
+        self.instructions = instructions
+        self.judged_height = judged_height
+
+    @property
+    def name(self) -> str:
+        """See Benchmark."""
+        return "real_edit"
+
+    def cases(self) -> Sequence[Case]:
+        """Photographs x their instructions; the id is `<photograph's stem>-<number>-<type>`.
+
+        Raises:
+            FileNotFoundError: no such folder or JSON, or a hub that gives nothing.
+            ValueError: photographs or instructions that are missing, malformed or there twice, all named.
+        """
+        return self._cases
+
+    def exact_target(self, case: Case) -> Image | None:
+        """Nobody knows it."""
+        return None
+
+    def failed_feedback(self, case: Case) -> Feedback | None:
+        """Nobody knows it."""
+        return None
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """None."""
+        return {}
+
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
+        """Nobody knows it."""
+        return None
+
+    def references(self) -> Sequence[Reference]:
+        """Doing nothing."""
+        return (copy_of_input(),)
+
+    @cached_property
+    def _cases(self) -> Sequence[Case]:
+        photographs, instructions = find_files(self.folder, self.instructions)
+        return read_cases(photographs, instructions)
+
+
+def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Path, Path]:
+    """The folder of the photographs and the JSON.
+
+    Raises:
+        FileNotFoundError: one of them isn't there.
+    """
+    top = Path(folder)
+    if not top.is_dir():
+        top = downloaded(str(folder))
+    photographs = next((found for found in (top / PHOTOGRAPHS, *sorted(top.rglob(PHOTOGRAPHS))) if found.is_dir()), top)
+    if instructions is not None:
+        if not Path(instructions).is_file():
+            raise FileNotFoundError(f"no file {instructions}; benchmark.instructions is the JSON of Real-Edit, {INSTRUCTIONS[0]}")
+        return photographs, Path(instructions)
+    candidates = [place / name for place in (photographs, photographs.parent, top) for name in INSTRUCTIONS]
+    found = next((path for path in candidates if path.is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"no {INSTRUCTIONS[0]} in {photographs} or beside it; say where it is with benchmark.instructions=FILE")
+    return photographs, found
+
+
+def downloaded(name: str) -> Path:
+    """Real-Edit out of a dataset of the hub, kept in the hub's own cache.
+
+    Raises:
+        FileNotFoundError: no such folder, and none on the hub, or no network.
+    """
+    hint = f"no folder {name}; benchmark.folder is a folder with {PHOTOGRAPHS}/ and {INSTRUCTIONS[0]}, or a hub id owner/name"
+    if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
+        raise FileNotFoundError(hint)
+    try:
+        # the training rewards lie in the same repository
+        wanted = [f"*{PHOTOGRAPHS}/*", *(f"*{file}" for file in INSTRUCTIONS)]
+        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise FileNotFoundError(f"{hint}; the hub gave nothing ({str(error).splitlines()[0][:120]})") from error
+
+
+def read_cases(photographs: Path, instructions: Path) -> list[Case]:
+    """All cases, or one sentence with everything that is wrong.
+
+    Raises:
+        ValueError: see RealEdit.cases.
+    """
+    listed = read_instructions(instructions)
+    there = {path.name for path in photographs.iterdir() if path.suffix.lower() in ENDINGS}
+    names = [name for name, _ in listed]
+    pictures = {name: StoredPicture(str(photographs / name)) for name in names}
+    cases, malformed = [], []
+    for name, lines in sorted(listed, key=lambda entry: by_number(entry[0])):
+        for line in lines:
+            match = LINE.fullmatch(line) if isinstance(line, str) else None
+            if match is None or match[2].lower() not in TYPES:
+                malformed.append(f"{name}: {str(line)[:60]!r}")
+                continue
+            kind = match[2].lower()
+            cases.append(Case(f"{Path(name).stem}-{match[1]}-{kind}", pictures[name], match[3], kind, name))
+    problems = {
+        "photographs are missing": [name for name in pictures if name not in there],
+        "photographs have no instructions": [*sorted(there - set(names)), *(name for name, lines in listed if not lines)],
+        "photographs are listed twice": twice(names),
+        f'lines are not "<number>. <Type>: <instruction>" of a type among {", ".join(TYPES)}': malformed,
+        "ids occur twice": twice([case.id for case in cases]),
+    }
+    wrong = "; ".join(f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found)
+    if wrong:
+        raise ValueError(f"{instructions} and {photographs} don't fit: {wrong}; correct them, no case is left out")
+    if not cases:
+        raise ValueError(f"{instructions} lists no photographs")
+    return cases
+
+
+def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
+    """Names of photographs and their lines, in the order of the file, a name that stands twice twice.
+
+    Raises:
+        ValueError: not JSON of this form.
+    """
+    try:
+        listed = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON ({error})") from error
+    if not isinstance(listed, list) or not all(isinstance(entry, tuple) and isinstance(entry[1], list) for entry in listed):
+        raise ValueError(f'{path} is not of the form {{"<name>": ["1. Local: <instruction>", ...], ...}}')
+    return listed
+
+
+def by_number(name: str) -> list[tuple[int, str]]:
+    """Sort key by which 2.jpeg comes before 10.jpeg: the two releases list the photographs in different orders."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
+
+
+def twice(names: Sequence[str]) -> list[str]:
+    """The names that occur more than once, each once."""
+    return [name for name, count in Counter(names).items() if count > 1]
