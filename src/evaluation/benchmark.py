@@ -1,8 +1,11 @@
 """What a benchmark is: Cases, what is known about their right answers, and rows that need no model."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool
 
 from src.records import Case, Feedback, Image, Triplet
 
@@ -38,6 +41,14 @@ class Benchmark(ABC):
     @abstractmethod
     def exact_target(self, case: Case) -> Image | None:
         """The one right answer, or None where nobody knows it."""
+
+    @abstractmethod
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """What the right answer shows, in words, by the kind of caption ("local", "global"); empty where nobody knows it."""
+
+    @abstractmethod
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
+        """Where the edit may change the picture, or None where nobody knows it."""
 
     @abstractmethod
     def failed_feedback(self, case: Case) -> Feedback | None:

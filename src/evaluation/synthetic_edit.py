@@ -10,16 +10,23 @@ Scenes and photographs are disjoint from those of training. Protocol: one edit p
     synthetic_validation  other photographs, to choose settings by and to watch a training
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
+import numpy as np
+from jaxtyping import Bool
+
 from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.pixels import changed_region
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
 from src.synthetic.world import BENCHMARK_ORIGINALS, World
 
 NAMES = {"benchmark": "synthetic_edit", "wordings": "synthetic_wordings", "pairs": "synthetic_pairs", "validation": "synthetic_validation"}
+
+PIXELS_PER_MARGIN = 32
+"""Around what an edit changes, one pixel of margin for so many pixels of the picture's side: an editor on a coarser grid needs as much."""
 
 
 @final
@@ -56,6 +63,17 @@ class SyntheticEdit(Benchmark):
     def exact_target(self, case: Case) -> Image:
         """The scene drawn again with the edit done."""
         return self.world.exact(case.id)
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """None: the world describes edits, not pictures."""
+        return {}
+
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"]:
+        """The pixels in which original and exact target differ, and a margin of 1/32 of the picture's side.
+
+        Of edits of the whole picture (style, global, most of background) that is everything, so that nothing lies outside.
+        """
+        return changed_region(case.original, self.exact_target(case), self.world.size // PIXELS_PER_MARGIN)
 
     def failed_feedback(self, case: Case) -> Feedback:
         """What is said of this case's corrupted edit."""

@@ -1,6 +1,6 @@
 """A benchmark and a judge small enough to work out by hand: 4 grey photographs x 3 edit types; the answer is a plain square."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -29,6 +29,12 @@ class Squares(Benchmark):
 
     def exact_target(self, case: Case) -> Image:
         return np.full_like(case.original, 200)
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        return {}
+
+    def edit_region(self, case: Case) -> None:
+        return None
 
     def failed_feedback(self, case: Case) -> Feedback:
         return f"nothing of {case.id} was done", "None", "None"
