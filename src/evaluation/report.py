@@ -337,7 +337,7 @@ def metric_notes(report: Report) -> list[str]:
         networks.setdefault(tuple(row.measured_by.items()), []).append(row.name)
     told = [(names, "; ".join(f"{name}: {described}" for name, described in used)) for used, names in networks.items() if used]
     if len(networks) == 1:
-        return [words for _, words in told]
+        return [f"{words}." for _, words in told]
     return [f"{', '.join(names)}: {words}." for names, words in told] + ["the image metrics were taken by different networks and do not compare."]
 
 
