@@ -177,15 +177,20 @@ class ImageMetrics:
             defining = [index for index, edit in enumerate(batch) if name in edit.keys]
             if not defining:
                 continue
-            taken = self._cosines(name, batch, defining, device) if METRICS[name].encoder else [compared(name, batch[index]) for index in defining]
+            encoder = self._encoder(name)
+            taken = self._cosines(name, encoder, batch, defining, device) if encoder else [compared(name, batch[index]) for index in defining]
             for index, value in zip(defining, taken, strict=True):
                 values[index][name] = value
         return values
 
-    def _cosines(self, name: str, batch: Sequence[Measurable], defining: Sequence[int], device: torch.device) -> list[float]:
+    def _encoder(self, name: str) -> PictureEncoder | None:
+        """The network of a metric, or None if it compares pixels."""
+        wanted = METRICS[name].encoder
+        return None if wanted is None else self.encoders[wanted]
+
+    def _cosines(self, name: str, encoder: PictureEncoder, batch: Sequence[Measurable], defining: Sequence[int], device: torch.device) -> list[float]:
         """A metric of those cases of a batch that define it, all of whose edits are embedded."""
         metric = METRICS[name]
-        encoder = self.encoders[metric.encoder or ""]
         edited = self._pictures(encoder, batch, "edited", device)[torch.tensor(defining)]
         those = [batch[index] for index in defining]
         if metric.needs == "target":
@@ -214,12 +219,11 @@ class ImageMetrics:
         return self._embedded[known][torch.tensor([different.index(text) for text in texts])]
 
     def _key(self, name: str, digests: Mapping[str, str], captions: Mapping[str, str]) -> str:
-        metric = METRICS[name]
-        fingerprint = self.encoders[metric.encoder].fingerprint if metric.encoder else None
+        metric, encoder = METRICS[name], self._encoder(name)
         against = {"target": [digests.get("target")], "region": [digests.get("original"), digests.get("region")]}.get(
             metric.needs, [captions.get(metric.needs)]
         )
-        everything = [VERSION, name, fingerprint, digests["edited"], *against]
+        everything = [VERSION, name, encoder and encoder.fingerprint, digests["edited"], *against]
         return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:32]
 
 

@@ -11,7 +11,7 @@ A name carries its protocol, because without it the same name has meant differen
 
 Of Table 2 of the multi-reward paper (InsPix2Pix 85.4 / 29.2, Reward-InsPix2Pix 88.9 / 29.8) it is known that numbers are per cent, that is 100 times
 the cosines here, and that they are taken on MagicBrush's test set. Its code is not released: not known are the CLIP model, the kind of caption, the
-turns and the preparation. Cosines of 29 to 31 per cent don't come out of the official protocol (27.6 for InsPix2Pix), so compare with care.
+turns and the preparation. The MagicBrush paper has about 27.6 for InsPix2Pix by the official protocol, so this is another one: compare with care.
 """
 
 from collections.abc import Mapping, Sequence
