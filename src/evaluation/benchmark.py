@@ -43,16 +43,16 @@ class Benchmark(ABC):
         """The one right answer, or None where nobody knows it."""
 
     @abstractmethod
+    def failed_feedback(self, case: Case) -> Feedback | None:
+        """What a judge would say of an edit of this case that failed in every perspective, or None where nobody knows it."""
+
+    @abstractmethod
     def captions(self, case: Case) -> Mapping[str, str]:
         """What the right answer shows, in words, by the kind of caption ("local", "global"); empty where nobody knows it."""
 
     @abstractmethod
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
         """Where the edit may change the picture, or None where nobody knows it."""
-
-    @abstractmethod
-    def failed_feedback(self, case: Case) -> Feedback | None:
-        """What a judge would say of an edit of this case that failed in every perspective, or None where nobody knows it."""
 
     @abstractmethod
     def references(self) -> Sequence[Reference]:

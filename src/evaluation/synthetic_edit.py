@@ -64,6 +64,10 @@ class SyntheticEdit(Benchmark):
         """The scene drawn again with the edit done."""
         return self.world.exact(case.id)
 
+    def failed_feedback(self, case: Case) -> Feedback:
+        """What is said of this case's corrupted edit."""
+        return self.world.failed_feedback(case.id)
+
     def captions(self, case: Case) -> Mapping[str, str]:
         """None: the world describes edits, not pictures."""
         return {}
@@ -74,10 +78,6 @@ class SyntheticEdit(Benchmark):
         Of edits of the whole picture (style, global, most of background) that is everything, so that nothing lies outside.
         """
         return changed_region(case.original, self.exact_target(case), self.world.size // PIXELS_PER_MARGIN)
-
-    def failed_feedback(self, case: Case) -> Feedback:
-        """What is said of this case's corrupted edit."""
-        return self.world.failed_feedback(case.id)
 
     def references(self) -> Sequence[Reference]:
         """Doing nothing; how good the training data is; doing exactly what was asked."""

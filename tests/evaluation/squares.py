@@ -30,14 +30,14 @@ class Squares(Benchmark):
     def exact_target(self, case: Case) -> Image:
         return np.full_like(case.original, 200)
 
+    def failed_feedback(self, case: Case) -> Feedback:
+        return f"nothing of {case.id} was done", "None", "None"
+
     def captions(self, case: Case) -> Mapping[str, str]:
         return {}
 
-    def edit_region(self, case: Case) -> None:
+    def edit_region(self, case: Case) -> np.ndarray | None:
         return None
-
-    def failed_feedback(self, case: Case) -> Feedback:
-        return f"nothing of {case.id} was done", "None", "None"
 
     def references(self) -> Sequence[Reference]:
         return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases))
