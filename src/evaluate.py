@@ -1,16 +1,18 @@
-"""Evaluate a checkpoint on a benchmark: generate edits, have them judged, report.
+"""Evaluate a checkpoint on a benchmark: generate edits, measure them, have them judged, report.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle targets=table6
     python -m src.evaluate checkpoint=... benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o      # photographs
     python -m src.evaluate edits=runs/.../5-5-5/edits judge=oracle               # re-judge: no model is loaded
-    torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...                   # four processes share the generation
+    python -m src.evaluate ... image_metrics=magicbrush                          # CLIP-I, CLIP-T, DINO, L1, L2 as well; pixels: no network needed
+    torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...                   # four processes share generating and measuring
 
 Each step goes on where it was stopped and can be run alone (`steps=[generate]`, `[judge,report]`, `[report]`). Results lie in
 `<run>/evaluation/<benchmark>/`; the model's config comes from the checkpoint, so no model group is composed.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -25,23 +27,38 @@ from src.evaluation import generation as edits
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
-from src.evaluation.judging import Judged, judge_row
+from src.evaluation.image_metrics import ImageMetrics
+from src.evaluation.judging import Judged, batches_of, judge_row
+from src.evaluation.measuring import FILE, in_order, measure_row
+from src.evaluation.metrics import CaseMetrics
 from src.evaluation.photographs import framed, reference_triplets, turns_of
 from src.evaluation.ranks import Ranks, device_of, join_ranks, leave_ranks
-from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_comparisons, terminal_table, write_report
+from src.evaluation.report import (
+    Report,
+    Row,
+    merged,
+    read_report,
+    row_of,
+    row_order,
+    terminal_comparisons,
+    terminal_metrics,
+    terminal_table,
+    write_report,
+)
 from src.evaluation.targets import Target, reward_asked
 from src.files import remove_leftovers
 from src.judges.judge import Judge
 from src.pictures import Framing, framing_for
 from src.records import Case, Triplet
+from src.reward_file import repair_torn_line
 
-STEPS = ("generate", "judge", "report")
+STEPS = ("generate", "measure", "judge", "report")
 ORIGIN = ("checkpoint", "weights", "seed", "sampler", "resize", "edits")
 """What of a generation's settings the report repeats with its row."""
 
 
 def main(cfg: DictConfig) -> None:
-    """Generate on all ranks; judge and report on the first."""
+    """Generate and measure on all ranks; judge and report on the first."""
     check_request(cfg)
     if cfg.keep_memory:
         memory.keep_freed()
@@ -49,6 +66,7 @@ def main(cfg: DictConfig) -> None:
     targets: list[Target] = instantiate(cfg.targets.rows, _convert_="all")
     benchmark: Benchmark = instantiate(cfg.benchmark)
     judge: Judge = instantiate(cfg.judge)
+    metrics: ImageMetrics | None = instantiate(cfg.image_metrics, _convert_="all")
     cases = benchmark.cases()[: cfg.limit]
     folder = run / "evaluation" / benchmark.name
     for part in (folder, folder / judge.name):
@@ -56,14 +74,19 @@ def main(cfg: DictConfig) -> None:
 
     ranks = join_ranks()
     try:
+        if metrics is not None:
+            ranks.from_first(lambda: metrics.check(benchmark, cases))
         if cfg.checkpoint is None:
             generations = [foreign_generation(cfg, folder, benchmark, cases, ranks)]
         else:
             generations = generate(cfg, folder, benchmark, cases, targets, ranks)
+        measured: Mapping[str, Sequence[CaseMetrics]] = {}
+        if metrics is not None and set(cfg.steps) & {"measure", "report"}:
+            measured = measure_rows(cfg, folder, benchmark, cases, generations, metrics, ranks)
     finally:
         leave_ranks()
     if ranks.rank == 0 and set(cfg.steps) & {"judge", "report"}:
-        rows = judge_rows(cfg, folder, benchmark, cases, generations, judge)
+        rows = judge_rows(cfg, folder, benchmark, cases, generations, judge, measured, metrics.measured_by if metrics is not None else {})
         if "report" in cfg.steps:
             report(folder, benchmark, cases, rows, judge, cfg.gallery)
 
@@ -190,10 +213,44 @@ def edited_at(trained: int, sampler: Sampler, cases: Sequence[Case]) -> tuple[Fr
     return framing, {"size": sizes, "resize": trained if sampler.resize == "trained" else sampler.resize}
 
 
+def measure_rows(
+    cfg: DictConfig,
+    folder: Path,
+    benchmark: Benchmark,
+    cases: Sequence[Case],
+    generations: Sequence[Generation],
+    metrics: ImageMetrics,
+    ranks: Ranks,
+) -> dict[str, list[CaseMetrics]]:
+    """The image metrics of generations and references, by the row's name; every process takes its share of the batches."""
+    mine = list(batches_of(cases, metrics.batch_size))[ranks.rank :: ranks.world]
+    rows: list[tuple[str, Path, Iterator[list[Triplet]]]] = []
+    for generation in generations:
+        rows.append((generation.name, generation.folder, map(list, map(generation.triplets, mine))))
+    for reference in benchmark.references():
+        batches = batches_of(reference.triplets(cases), metrics.batch_size)
+        rows.append((reference.name, folder / edits.folder_name(reference.name), islice(batches, ranks.rank, None, ranks.world)))
+    if ranks.rank == 0:
+        for _, place, _ in rows:
+            repair_torn_line(place / FILE)
+    ranks.wait()
+    total, device, measure = sum(len(batch) for batch in mine), device_of(cfg.device), "measure" in cfg.steps
+    shares = {name: measure_row(metrics, benchmark, batches, total, place / FILE, name, device, measure) for name, place, batches in rows}
+    together = ranks.gathered(shares)
+    return {name: in_order([share[name] for share in together]) for name in shares}
+
+
 def judge_rows(
-    cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequence[Case], generations: Sequence[Generation], judge: Judge
+    cfg: DictConfig,
+    folder: Path,
+    benchmark: Benchmark,
+    cases: Sequence[Case],
+    generations: Sequence[Generation],
+    judge: Judge,
+    measured: Mapping[str, Sequence[CaseMetrics]],
+    measured_by: Mapping[str, str],
 ) -> list[Row]:
-    """The report's rows: the generations, then the references."""
+    """The report's rows: the generations, then the references, with what was measured of them."""
     height = benchmark.judged_height
 
     def judged(triplets: Iterable[Triplet], where: Path, name: str) -> list[Judged]:
@@ -208,11 +265,11 @@ def judge_rows(
     for generation in generations:
         settings = edits.read_settings(generation.folder / edits.SETTINGS)
         made_by = {name: settings[name] for name in ORIGIN if name in settings}
-        triplets = generation.judged_triplets(cases, height)
-        rows.append(row_of(generation.name, judged(triplets, generation.folder, generation.name), made_by))
+        found = judged(generation.judged_triplets(cases, height), generation.folder, generation.name)
+        rows.append(row_of(generation.name, found, made_by, measured.get(generation.name, ()), measured_by))
     for reference in benchmark.references():
-        triplets = reference_triplets(reference, cases, height)
-        rows.append(row_of(reference.name, judged(triplets, folder / edits.folder_name(reference.name), reference.name), {}))
+        found = judged(reference_triplets(reference, cases, height), folder / edits.folder_name(reference.name), reference.name)
+        rows.append(row_of(reference.name, found, {}, measured.get(reference.name, ()), measured_by))
     return rows
 
 
@@ -238,10 +295,9 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge)
     # in a log file the table is as wide as it needs to be
     console = Console(width=None if sys.stdout.isatty() else 160)
-    console.print(terminal_table(whole))
-    compared = terminal_comparisons(whole)
-    if compared is not None:
-        console.print(compared)
+    for table in (terminal_table(whole), terminal_metrics(whole), terminal_comparisons(whole)):
+        if table is not None:
+            console.print(table)
     print(where / "report.md")
     print(where / "gallery.png")
 

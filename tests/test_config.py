@@ -6,6 +6,7 @@ import pytest
 from backbones.pipelines import write_pipeline
 from conftest import SMALL, config
 from data.written import write_tree
+from evaluation.tiny_encoders import write_clip, write_dino
 from hydra.utils import instantiate
 from judges.tiny_vlm import write_vlm
 from omegaconf import DictConfig, OmegaConf
@@ -97,6 +98,15 @@ def local_models(node: DictConfig) -> list[DictConfig]:
     """The nodes below that would load a model of the hub."""
     inside = [found for value in node.values() if isinstance(value, DictConfig) for found in local_models(value)]
     return [*inside, *([node] if node.get("_target_") == "src.judges.local_vlm.LocalVLM" else [])]
+
+
+def test_every_choice_of_image_metrics_builds(tmp_path: Path) -> None:
+    folders = {"clip": write_clip(tmp_path / "clip"), "dino": write_dino(tmp_path / "dino")}
+    for option in options("image_metrics"):
+        node = config(f"image_metrics={option}", name="evaluate").image_metrics
+        for name in () if node is None else folders.keys() & node.keys():
+            node[name].model = folders[name]
+        assert (instantiate(node) is None) == (option == "none")
 
 
 @pytest.mark.parametrize("group", ["benchmark", "judge", "targets", "sampler"])

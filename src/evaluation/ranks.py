@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -24,6 +24,14 @@ class Ranks(NamedTuple):
         """Return when all processes have come here."""
         if self.world > 1:
             dist.barrier()
+
+    def gathered(self, value: T) -> list[T]:
+        """What each process has, in the order of their numbers, handed to all."""
+        if self.world == 1:
+            return [value]
+        values: list[T | None] = [None] * self.world
+        dist.all_gather_object(values, value)
+        return cast(list[T], values)
 
     def from_first(self, work: Callable[[], T]) -> T:
         """What `work` returns on the first process, handed to all; so that what concerns all is looked at, and complained of, once.

@@ -5,8 +5,8 @@ A report belongs to one benchmark and one judge. Evaluating another target rewar
 """
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from rich.table import Table
 
 from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, CaseScores, Comparison, compare, comparison_cells
 from src.evaluation.judging import Judged
+from src.evaluation.metrics import METRIC_NOTES, CaseMetrics, MetricMean, metric_cell, metric_means, metric_names, metric_title
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
 from src.records import MAX_SCORE, PERSPECTIVES, Verdict
@@ -83,6 +84,8 @@ class Row:
         types: the same per edit type.
         made_by: what the edits come from (checkpoint hash, weights, seed); empty for rows without a model.
         cases: the scores that the means are over.
+        image_metrics: by metric; empty where none was measured.
+        measured_by: the networks that the image metrics come from.
     """
 
     name: str
@@ -90,6 +93,8 @@ class Row:
     types: dict[str, Means]
     made_by: dict[str, Any]
     cases: tuple[CaseScores, ...] = ()
+    image_metrics: Mapping[str, MetricMean] = field(default_factory=dict)
+    measured_by: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,8 +113,14 @@ class Report:
     rows: tuple[Row, ...]
 
 
-def row_of(name: str, judged: Sequence[Judged], made_by: dict[str, Any]) -> Row:
-    """The report's line for one row's rewards.
+def row_of(
+    name: str,
+    judged: Sequence[Judged],
+    made_by: dict[str, Any],
+    measured: Sequence[CaseMetrics] = (),
+    measured_by: Mapping[str, str] | None = None,
+) -> Row:
+    """The report's line for one row's rewards and image metrics.
 
     Raises:
         ValueError: no case at all.
@@ -117,7 +128,9 @@ def row_of(name: str, judged: Sequence[Judged], made_by: dict[str, Any]) -> Row:
     by_type: dict[str, list[Judged]] = {}
     for case in judged:
         by_type.setdefault(case.edit_type, []).append(case)
-    return Row(name, means_of(judged), {edit_type: means_of(cases) for edit_type, cases in by_type.items()}, made_by, cases_of(judged))
+    types = {edit_type: means_of(cases) for edit_type, cases in by_type.items()}
+    metrics = metric_means(measured)
+    return Row(name, means_of(judged), types, made_by, cases_of(judged), metrics, dict(measured_by or {}) if metrics else {})
 
 
 def cases_of(judged: Sequence[Judged]) -> tuple[CaseScores, ...]:
@@ -161,13 +174,22 @@ def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
 def merged(old: Report | None, new: Report) -> Report:
     """The new report with those rows of the old one that the new one does not replace, in the order shown.
 
-    Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare.
+    Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare. A row that was judged again without
+    measuring, with the same scores in the same cases, keeps its image metrics.
     """
     kept: tuple[Row, ...] = ()
+    rows = new.rows
     if old is not None and (old.benchmark, old.judge, old.fingerprint) == (new.benchmark, new.judge, new.fingerprint):
-        replaced = {row.name for row in new.rows}
-        kept = tuple(row for row in old.rows if row.name not in replaced)
-    return Report(new.benchmark, new.judge, new.fingerprint, tuple(sorted((*kept, *new.rows), key=lambda row: row_order(row.name))))
+        replaced = {row.name: row for row in old.rows}
+        rows = tuple(_with_metrics_of(replaced.get(row.name), row) for row in new.rows)
+        kept = tuple(row for row in old.rows if row.name not in {row.name for row in rows})
+    return Report(new.benchmark, new.judge, new.fingerprint, tuple(sorted((*kept, *rows), key=lambda row: row_order(row.name))))
+
+
+def _with_metrics_of(old: Row | None, new: Row) -> Row:
+    if old is None or new.image_metrics or (old.made_by, old.cases) != (new.made_by, new.cases):
+        return new
+    return replace(new, image_metrics=old.image_metrics, measured_by=old.measured_by)
 
 
 def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
@@ -218,13 +240,23 @@ def _as_json(report: Report) -> dict[str, Any]:
     rows = []
     for row in report.rows:
         types = {name: asdict(means) for name, means in row.types.items()}
-        rows.append({"name": row.name, **asdict(row.means), "types": types, "made_by": row.made_by})
+        entry = {"name": row.name, **asdict(row.means), "types": types, "made_by": row.made_by}
+        if row.image_metrics:
+            entry["image_metrics"] = {name: asdict(mean) for name, mean in row.image_metrics.items()}
+            entry["measured_by"] = dict(row.measured_by)
+        rows.append(entry)
     compared = [asdict(comparison) for pair in comparisons(report) for comparison in pair]
     return {"benchmark": report.benchmark, "judge": report.judge, "fingerprint": report.fingerprint, "rows": rows, "comparisons": compared}
 
 
 def _row(row: dict[str, Any], cases: Sequence[CaseScores]) -> Row:
-    return Row(row["name"], _means(row), {name: _means(means) for name, means in row["types"].items()}, row["made_by"], tuple(cases))
+    types = {name: _means(means) for name, means in row["types"].items()}
+    metrics = {name: _metric_mean(mean) for name, mean in row.get("image_metrics", {}).items()}
+    return Row(row["name"], _means(row), types, row["made_by"], tuple(cases), metrics, row.get("measured_by", {}))
+
+
+def _metric_mean(mean: dict[str, Any]) -> MetricMean:
+    return MetricMean(mean["mean"], None if mean["ci95"] is None else Interval(*mean["ci95"]), mean["n"])
 
 
 def _read_cases(path: Path) -> dict[str, list[CaseScores]]:
@@ -278,6 +310,7 @@ def markdown(report: Report) -> str:
         markdown_table(HEADER, [cells(row) for row in report.rows]),
         f"{NOTES}\n",
         *(f"Note: {note}\n" for note in notes(report)),
+        *_metrics_part(report),
         *_comparisons_part(report),
         "## By edit type\n",
         "Mean scores F / P / Q.\n",
@@ -285,6 +318,31 @@ def markdown(report: Report) -> str:
         "![gallery](gallery.png)\n",
     ]
     return "\n".join(parts)
+
+
+def _metrics_part(report: Report) -> list[str]:
+    measured = _measured(report)
+    if not measured:
+        return []
+    names = metric_names([row.image_metrics for row in measured])
+    lines = [[row.name, str(row.means.n), *(metric_cell(row.image_metrics.get(name), row.means.n) for name in names)] for row in measured]
+    table = markdown_table(("row", "n", *(metric_title(name) for name in names)), lines)
+    return ["## Image metrics\n", table, f"{METRIC_NOTES}\n", *(f"Note: {note}\n" for note in metric_notes(report))]
+
+
+def metric_notes(report: Report) -> list[str]:
+    """Which networks the image metrics come from, and which rows they can't be compared for."""
+    networks: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for row in _measured(report):
+        networks.setdefault(tuple(row.measured_by.items()), []).append(row.name)
+    told = [(names, "; ".join(f"{name}: {described}" for name, described in used)) for used, names in networks.items() if used]
+    if len(networks) == 1:
+        return [f"{words}." for _, words in told]
+    return [f"{', '.join(names)}: {words}." for names, words in told] + ["the image metrics were taken by different networks and do not compare."]
+
+
+def _measured(report: Report) -> list[Row]:
+    return [row for row in report.rows if row.image_metrics]
 
 
 def _comparisons_part(report: Report) -> list[str]:
@@ -339,6 +397,20 @@ def terminal_table(report: Report) -> Table:
     for row, after in zip(report.rows, (*report.rows[1:], None), strict=True):
         ends = after is not None and bool(row.made_by) and not after.made_by
         table.add_row(*cells(row), end_section=ends)
+    return table
+
+
+def terminal_metrics(report: Report) -> Table | None:
+    """The image metrics for a terminal, with half the interval's width in place of its ends; None where nothing was measured."""
+    measured = _measured(report)
+    if not measured:
+        return None
+    names = metric_names([row.image_metrics for row in measured])
+    table = Table(title=f"{report.benchmark}, image metrics", caption="; ".join(metric_notes(report)) or None)
+    for index, title in enumerate(("row", *(metric_title(name).replace("/", "/\n") for name in names))):
+        table.add_column(title, justify="right" if index else "left", no_wrap=True)
+    for row in measured:
+        table.add_row(row.name, *(metric_cell(row.image_metrics.get(name), row.means.n, short=True) for name in names))
     return table
 
 

@@ -18,11 +18,15 @@ import numpy as np
 from jaxtyping import Bool
 
 from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.pixels import changed_region
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
 from src.synthetic.world import BENCHMARK_ORIGINALS, World
 
 NAMES = {"benchmark": "synthetic_edit", "wordings": "synthetic_wordings", "pairs": "synthetic_pairs", "validation": "synthetic_validation"}
+
+PIXELS_PER_MARGIN = 32
+"""Around what an edit changes, one pixel of margin for so many pixels of the picture's side: an editor on a coarser grid needs as much."""
 
 
 @final
@@ -65,12 +69,15 @@ class SyntheticEdit(Benchmark):
         return self.world.failed_feedback(case.id)
 
     def captions(self, case: Case) -> Mapping[str, str]:
-        """None."""
+        """None: the world describes edits, not pictures."""
         return {}
 
-    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """Not told."""
-        return None
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"]:
+        """The pixels in which original and exact target differ, and a margin of 1/32 of the picture's side.
+
+        Of edits of the whole picture (style, global, most of background) that is everything, so that nothing lies outside.
+        """
+        return changed_region(case.original, self.exact_target(case), self.world.size // PIXELS_PER_MARGIN)
 
     def references(self) -> Sequence[Reference]:
         """Doing nothing; how good the training data is; doing exactly what was asked."""

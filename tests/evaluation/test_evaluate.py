@@ -93,7 +93,7 @@ def test_edits_are_judged_without_a_model(run: Path, tmp_path: Path) -> None:
         (["world.size=64"], "trained on pictures of 32x32 and synthetic_edit has 64x64"),
         (["checkpoint=gone.ckpt"], r"no checkpoint at gone\.ckpt"),
         (["checkpoint=null"], "either checkpoint=PATH"),
-        (["steps=[report,publish]"], "choose from generate, judge, report"),
+        (["steps=[report,publish]"], "choose from generate, measure, judge, report"),
         (["limit=0"], "at least one case"),
     ],
 )

@@ -32,3 +32,17 @@ def test_training_triplets_are_those_that_the_editor_learns_from(never_all_good:
         expected, _ = world.rewarded_triplet("train", 3, index)
         assert triplet.case.id == expected.case.id == f"w{world.version}-train-3-{index}-32"
         np.testing.assert_array_equal(triplet.edited, expected.edited)
+
+
+def test_outside_its_region_an_exact_edit_changes_nothing() -> None:
+    benchmark = SyntheticEdit(World(64), training_seed=0, originals=2)
+    left = {}
+    for case in benchmark.cases():
+        region, changed = benchmark.edit_region(case), (case.original != benchmark.exact_target(case)).any(axis=2)
+        assert not changed[~region].any()
+        padded = np.pad(changed, 2)
+        grown = np.any([padded[down : down + 64, across : across + 64] for down in range(5) for across in range(5)], axis=0)
+        np.testing.assert_array_equal(region, grown)
+        left.setdefault(case.edit_type, []).append(1 - region.mean())
+    assert min(min(left[kind]) for kind in ("local", "remove", "add", "texture")) > 0.5
+    assert max(max(left[kind]) for kind in ("global", "style")) < 0.05

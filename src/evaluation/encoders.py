@@ -1,0 +1,202 @@
+"""Pictures and captions as vectors: CLIP and DINO of transformers, from a local folder or a hub id.
+
+    image_metrics=magicbrush image_metrics.clip.model=FOLDER image_metrics.dino.model=FOLDER
+
+The official evaluation of MagicBrush uses OpenAI's ViT-B/32 (openai/clip-vit-base-patch32) and DINO's dino_vits16 (facebook/dino-vits16). It runs
+CLIP in fp16 on a GPU; here everything is fp32, so that a CPU and a GPU agree. Config and tokenizer are read at once, so that a wrong name shows
+early; the weights when there is something to measure.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformers import AutoConfig, AutoTokenizer, CLIPModel, ViTModel
+
+from src.backbones.pretrained import UNREADABLE, quiet, weights_file, what_is_broken
+from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Picture, Preparation, prepared
+from src.judges.local_vlm import found, one_sentence, version_of
+
+VIT_B_32 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 32, "image_size": 224}
+VIT_S_16 = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "patch_size": 16, "image_size": 224}
+
+
+class PictureEncoder(ABC):
+    """A network that makes a vector of a picture.
+
+    Attributes:
+        fingerprint: everything besides the picture that a vector depends on.
+        described: the model, its version and its size, for readers of a report.
+    """
+
+    fingerprint: str
+    described: str
+
+    @abstractmethod
+    def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:
+        """One vector per picture, on the CPU; at least one picture."""
+
+
+class TextEncoder(PictureEncoder):
+    """A network that also makes vectors of texts, which compare with those of pictures."""
+
+    @abstractmethod
+    def check_text(self, text: str, where: str = "") -> None:
+        """Raise ValueError, which begins with `where`, for a text that the network can't take whole."""
+
+    @abstractmethod
+    def texts(self, texts: Sequence[str], device: torch.device) -> Float[Tensor, "n d"]:
+        """One vector per text, on the CPU; at least one text. Raises ValueError as `check_text`."""
+
+
+@final
+class ClipEncoder(TextEncoder):
+    """CLIP: the projected class token of a picture, the projected end token of a text.
+
+    Args:
+        model: a folder that transformers' `CLIPModel` and its tokenizer were saved to, or a hub id.
+        revision: of the hub id: a commit, tag or branch; None for the newest. The commit found is part of the fingerprint.
+
+    Raises:
+        FileNotFoundError: no such folder or hub id, or the hub can't be reached.
+        ValueError: a model of another kind, or no tokenizer.
+    """
+
+    def __init__(self, model: str, revision: str | None = None) -> None:
+        self.model, self.revision = model, revision
+        config = config_of(model, revision, "clip", "openai/clip-vit-base-patch32")
+        self.longest = int(config.text_config.max_position_embeddings)
+        self.words: Any = tokenizer_of(model, revision, int(config.text_config.vocab_size))
+        version = version_of(model, revision, "config.json")
+        self.fingerprint = f"clip {version} fp32"
+        self.described = f"{model}@{version}, {size_in_words(config.vision_config, VIT_B_32, 'ViT-B/32')}"
+        side = int(config.vision_config.image_size)
+        self.preparation = Preparation(side, side, CLIP_MEAN, CLIP_STD)
+        self._network: Any = None
+
+    def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:
+        pixels = torch.stack([prepared(picture, self.preparation) for picture in pictures])
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            return self._on(device).get_image_features(pixel_values=pixels.to(device)).pooler_output.cpu()
+
+    def check_text(self, text: str, where: str = "") -> None:
+        tokens = len(self.words(text)["input_ids"])
+        if tokens > self.longest:
+            raise ValueError(
+                f"{where}the caption {text[:40]!r}... has {tokens} tokens and CLIP takes {self.longest}; "
+                "shorten it, or leave the metrics of captions out of image_metrics.metrics"
+            )
+
+    def texts(self, texts: Sequence[str], device: torch.device) -> Float[Tensor, "n d"]:
+        for text in texts:
+            self.check_text(text)
+        inputs = self.words(list(texts), padding=True, return_tensors="pt").to(device)
+        with torch.inference_mode():
+            return self._on(device).get_text_features(**inputs).pooler_output.cpu()
+
+    def _on(self, device: torch.device) -> Any:
+        if self._network is None:
+            self._network = whole_network(CLIPModel, self.model, self.revision)
+        return self._network.to(device)
+
+
+@final
+class DinoEncoder(PictureEncoder):
+    """DINO: the class token after the last normalisation.
+
+    Args:
+        model: a folder that transformers' `ViTModel` was saved to, or a hub id.
+        revision: as of ClipEncoder.
+
+    Raises:
+        FileNotFoundError: no such folder or hub id, or the hub can't be reached.
+        ValueError: a model of another kind.
+    """
+
+    def __init__(self, model: str, revision: str | None = None) -> None:
+        self.model, self.revision = model, revision
+        config = config_of(model, revision, "vit", "facebook/dino-vits16")
+        version = version_of(model, revision, "config.json")
+        self.fingerprint = f"dino {version} fp32"
+        self.described = f"{model}@{version}, {size_in_words(config, VIT_S_16, 'ViT-S/16')}"
+        side = int(config.image_size)
+        self.preparation = Preparation(round(side * 256 / 224), side, IMAGENET_MEAN, IMAGENET_STD)
+        self._network: Any = None
+
+    def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:
+        pixels = torch.stack([prepared(picture, self.preparation) for picture in pictures])
+        if self._network is None:
+            # the head behind the class token belongs to classifiers
+            self._network = whole_network(ViTModel, self.model, self.revision, add_pooling_layer=False)
+        with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
+            return self._network.to(device)(pixel_values=pixels.to(device)).last_hidden_state[:, 0].cpu()
+
+
+def config_of(model: str, revision: str | None, kind: str, example: str) -> Any:
+    """A model's config, if it is of the kind that is wanted.
+
+    Raises:
+        FileNotFoundError: no such folder or hub id.
+        ValueError: a model of another kind.
+    """
+    if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
+        raise FileNotFoundError(f"{model} holds no model: config.json is missing; give a folder that a model was saved to, such as {example}")
+    try:
+        config = found(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
+    except ValueError as error:
+        raise ValueError(f"{model} holds no model that transformers knows ({one_sentence(error)}); give one such as {example}") from error
+    if config.model_type != kind:
+        raise ValueError(f"{model} is a model of type {config.model_type}, one of type {kind} is needed here, such as {example}")
+    return config
+
+
+def tokenizer_of(model: str, revision: str | None, size: int) -> Any:
+    """The tokenizer that lies beside a model with so many tokens.
+
+    Raises:
+        FileNotFoundError: it isn't there.
+        ValueError: it can't be read, or has another number of tokens: where there is none, transformers makes an empty one.
+    """
+    try:
+        words = found(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
+    except UNREADABLE as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{model} has no tokenizer that can be read ({one_sentence(error)}); copy or download it again") from error
+    if len(words) != size:
+        raise ValueError(f"{model} has a network of {size} tokens and a tokenizer of {len(words)}; take both from the same model")
+    return words
+
+
+def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -> Any:
+    """A network in fp32 with all of its weights, none of them drawn at random.
+
+    Raises:
+        FileNotFoundError: no weights.
+        ValueError: weights that can't be read or are incomplete.
+    """
+    try:
+        with quiet():
+            network, loading = kind.from_pretrained(model, revision=revision, dtype=torch.float32, output_loading_info=True, **options)
+    except UNREADABLE as error:
+        file = weights_file(Path(model))
+        broken = None if file is None else what_is_broken(file)
+        raise ValueError(broken or f"{model} can't be loaded ({one_sentence(error)}); copy or download it again") from error
+    wrong = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
+    if wrong:
+        raise ValueError(f"the weights of {model} lack {len(wrong)} tensors that its config names, such as {wrong[0]}; take both from the same model")
+    return network.eval().requires_grad_(False)
+
+
+def size_in_words(config: Any, official: Mapping[str, int], name: str) -> str:
+    """The network's size, and whether it is the one whose numbers are published."""
+    if all(getattr(config, field) == value for field, value in official.items()):
+        return name
+    return (
+        f"not {name} but {config.num_hidden_layers} layers of {config.hidden_size}, patches of {config.patch_size}, {config.image_size} px: "
+        "not the protocol's, compare with no published number"
+    )

@@ -1,0 +1,105 @@
+"""The step "measure" of an evaluation: image metrics of the edits of one row, in a file. Needs neither editor nor judge.
+
+    <run>/evaluation/<benchmark>/<row>/metrics.jsonl    {"id", "metric", "key", "value"}: a line per case and metric, append-only
+
+The key is sha256 of all that a value depends on: the pictures, the caption or the region, the metric and the network's files. So nothing is measured
+twice, and an edit that was made anew is measured anew. A killed step goes on where it was, on any number of processes.
+"""
+
+import json
+from collections.abc import Iterable, Sequence
+from itertools import zip_longest
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+import torch
+
+from src.evaluation.benchmark import Benchmark
+from src.evaluation.image_metrics import ImageMetrics
+from src.evaluation.metrics import CaseMetrics
+from src.evaluation.progress import counted
+from src.files import append_lines
+from src.records import Triplet
+
+T = TypeVar("T")
+
+FILE = "metrics.jsonl"
+
+
+class Name(NamedTuple):
+    """What a value is the value of: a line without its value."""
+
+    id: str
+    metric: str
+    key: str
+
+
+def measure_row(
+    metrics: ImageMetrics,
+    benchmark: Benchmark,
+    batches: Iterable[Sequence[Triplet]],
+    total: int,
+    path: Path,
+    what: str,
+    device: torch.device,
+    measure: bool = True,
+) -> list[list[CaseMetrics]]:
+    """The metrics of a row, or of one process's share of it; what is not in the file yet is measured and appended batch by batch.
+
+    Args:
+        metrics: which, and by what.
+        benchmark: knows targets, captions and regions.
+        batches: triplets to be embedded together, read lazily.
+        total: number of triplets, for the progress shown.
+        path: the file; several processes may append to it.
+        what: the row's name.
+        device: where the networks run.
+        measure: False looks up only.
+
+    Returns:
+        Batch by batch what is known of its cases.
+
+    Raises:
+        ValueError: a line of the file that is none of ours.
+        NotWrittenError: the disk is full; the file is as it was before.
+    """
+    known = read_values(path)
+    found = []
+    for batch in counted(batches, total, f"measure {what}", "edits"):
+        edits = [metrics.measurable(benchmark, triplet) for triplet in batch]
+        names = [[Name(triplet.case.id, metric, key) for metric, key in edit.keys.items()] for triplet, edit in zip(batch, edits, strict=True)]
+        lacking = {name.metric for own in names for name in own if name not in known}
+        if measure and lacking:
+            taken = metrics.measure(edits, [metric for metric in metrics.names if metric in lacking], device)
+            new = {name: values[name.metric] for own, values in zip(names, taken, strict=True) for name in own if name not in known}
+            append_lines(path, "".join(json.dumps({**name._asdict(), "value": value}) + "\n" for name, value in new.items()))
+            known.update(new)
+        values = [{name.metric: known[name] for name in own if name in known} for own in names]
+        found.append([CaseMetrics(triplet.case.id, triplet.case.photograph, own) for triplet, own in zip(batch, values, strict=True)])
+    return found
+
+
+def read_values(path: Path) -> dict[Name, float]:
+    """The values in a file; the last line of a name is the valid one. A line without its end was being written when its process was killed, or is.
+
+    Raises:
+        ValueError: a line that is none of ours, with file and line number.
+    """
+    values: dict[Name, float] = {}
+    if not path.exists():
+        return values
+    with path.open("rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.endswith(b"\n"):
+                break
+            try:
+                entry = json.loads(line)
+                values[Name(entry["id"], entry["metric"], entry["key"])] = float(entry["value"])
+            except (ValueError, KeyError, TypeError) as error:
+                raise ValueError(f"{path}:{number}: no measured value ({type(error).__name__}: {error}); correct or delete this line") from error
+    return values
+
+
+def in_order(shares: Sequence[Sequence[Sequence[T]]]) -> list[T]:
+    """What is in batches that were dealt out to processes in turn, in the order of the batches."""
+    return [thing for turn in zip_longest(*shares, fillvalue=()) for batch in turn for thing in batch]

@@ -1,0 +1,136 @@
+"""The image metrics by name, their means over cases, and the table of these.
+
+A name carries its protocol, because without it the same name has meant different numbers (CLIP-T of one model: 0.223 by ViT-L/14, 0.275 by ViT-B/32):
+
+    magicbrush/l1, l2         distance to the target; official evaluation of MagicBrush
+    magicbrush/clip_i, dino   cosine with the target, CLIP ViT-B/32 and DINO ViT-S/16; official
+    magicbrush/clip_t_local   cosine with the local caption ("a red hat"), as in the MagicBrush paper; the official script's default is the global one
+    multi_reward/clip_i       cosine with the target, as Table 2 of the multi-reward paper describes it; here the same number as magicbrush/clip_i
+    multi_reward/clip_t       cosine with the target's caption, here the global one (what the whole target shows)
+    outside/l1, ssim          the edit against its original outside the region that it may change
+
+Of Table 2 of the multi-reward paper (InsPix2Pix 85.4 / 29.2, Reward-InsPix2Pix 88.9 / 29.8) it is known that numbers are per cent, that is 100 times
+the cosines here, and that they are taken on MagicBrush's test set. Its code is not released: not known are the CLIP model, the kind of caption, the
+turns and the preparation. The MagicBrush paper has about 27.6 for InsPix2Pix by the official protocol, so this is another one: compare with care.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from src.evaluation.statistics import Interval, clustered_interval
+
+Needed = Literal["target", "local", "global", "region"]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is.
+
+    Attributes:
+        needs: what must be known of a case: its exact target, a kind of caption, or the region that may change.
+        encoder: "clip", "dino", or None for those that compare pixels.
+        better: "higher" or "lower".
+        bounds: what it can be.
+    """
+
+    needs: Needed
+    encoder: Literal["clip", "dino"] | None
+    better: Literal["higher", "lower"]
+    bounds: Interval
+
+
+SHARE, COSINE = Interval(0.0, 1.0), Interval(-1.0, 1.0)
+
+METRICS: Mapping[str, Metric] = {
+    "magicbrush/l1": Metric("target", None, "lower", SHARE),
+    "magicbrush/l2": Metric("target", None, "lower", SHARE),
+    "magicbrush/clip_i": Metric("target", "clip", "higher", COSINE),
+    "magicbrush/dino": Metric("target", "dino", "higher", COSINE),
+    "magicbrush/clip_t_local": Metric("local", "clip", "higher", COSINE),
+    "multi_reward/clip_i": Metric("target", "clip", "higher", COSINE),
+    "multi_reward/clip_t": Metric("global", "clip", "higher", COSINE),
+    "outside/l1": Metric("region", None, "lower", SHARE),
+    "outside/ssim": Metric("region", None, "higher", COSINE),
+}
+"""In the order in which tables show them."""
+
+METRIC_NOTES = (
+    "Means with their 95 % intervals (Student's t on errors clustered by photograph); the arrow points to better. In parentheses the number of cases "
+    "that a mean is over, where it is not all: the others have no target, no such caption, or nothing outside the edit, and no number stands in for "
+    "them."
+)
+
+
+@dataclass(frozen=True)
+class CaseMetrics:
+    """What was measured on one case of a row.
+
+    Attributes:
+        id: the triplet's id.
+        photograph: its cluster.
+        values: by metric; without those that this case doesn't define or that have not been measured.
+    """
+
+    id: str
+    photograph: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class MetricMean:
+    """One metric over the cases of a row that define it.
+
+    Attributes:
+        mean: over these.
+        ci95: clustered by photograph, within the metric's bounds; None with fewer than two photographs.
+        n: their number.
+    """
+
+    mean: float
+    ci95: Interval | None
+    n: int
+
+
+def metric_means(cases: Sequence[CaseMetrics]) -> dict[str, MetricMean]:
+    """The mean of every metric that any case has."""
+    means = {}
+    for name, metric in METRICS.items():
+        measured = [(case.values[name], case.photograph) for case in cases if name in case.values]
+        if measured:
+            values = np.array([value for value, _ in measured])
+            interval = clustered_interval(values, [photograph for _, photograph in measured])
+            if interval is not None:
+                interval = Interval(max(metric.bounds.low, interval.low), min(metric.bounds.high, interval.high))
+            means[name] = MetricMean(float(values.mean()), interval, len(measured))
+    return means
+
+
+def metric_names(rows: Sequence[Mapping[str, MetricMean]]) -> list[str]:
+    """Those that any row has, in the order in which tables show them; names that this version doesn't know come last."""
+    present = list(dict.fromkeys(name for row in rows for name in row))
+    return [*(name for name in METRICS if name in present), *(name for name in present if name not in METRICS)]
+
+
+def metric_title(name: str) -> str:
+    """A column's title: the name, and an arrow that points to better."""
+    return name if name not in METRICS else f"{name} {'↑' if METRICS[name].better == 'higher' else '↓'}"
+
+
+def metric_cell(mean: MetricMean | None, n: int, short: bool = False) -> str:
+    """A mean as in 0.0656 [0.0601, 0.0711]; "-" where nothing was measured.
+
+    Args:
+        mean: to be shown.
+        n: cases of the row; another number of measured ones is told.
+        short: half the interval's width in place of its ends, for narrow tables: 0.0656 ±0.0055.
+    """
+    if mean is None:
+        return "-"
+    interval = ""
+    if mean.ci95 is not None:
+        low, high = mean.ci95
+        interval = f" ±{(high - low) / 2:.4f}" if short else f" [{low:.4f}, {high:.4f}]"
+    return f"{mean.mean:.4f}{interval}" + ("" if mean.n == n else f" ({mean.n})")

@@ -1,0 +1,130 @@
+"""Pictures prepared and compared as the official evaluation of MagicBrush does it; pure functions, no model.
+
+Read off the authors' script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py): both distances compare on [0, 1] after the edit has been resized
+to its target by Pillow, bicubic; for CLIP a picture's short side becomes 224 pixels, for DINO 256, bicubic, then the middle 224 x 224 are cut out.
+The two measures outside the edit are no part of that script.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import PIL.Image
+import torch
+from jaxtyping import Bool, Float, UInt8
+from scipy.ndimage import maximum_filter
+from skimage.metrics import structural_similarity
+from torch import Tensor
+
+from src.pictures import NewImage
+from src.records import Image
+
+Colour = tuple[float, float, float]
+
+CLIP_MEAN, CLIP_STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+
+SIGMA = 1.5
+WINDOW = 11
+"""Side of SSIM's window in pixels; scikit-image cuts the Gaussian of width 1.5 off at 3.5 widths."""
+
+Picture = UInt8[np.ndarray, "_ _ 3"]
+"""An Image among others of other sizes."""
+
+Mask = Bool[np.ndarray, "rows columns"]
+"""Some of a picture's pixels."""
+
+
+class Preparation(NamedTuple):
+    """How a network wants its pictures.
+
+    Attributes:
+        short_side: of the whole picture, in pixels, before the cut.
+        side: of the square cut out of its middle.
+        mean, std: per channel, on [0, 1].
+    """
+
+    short_side: int
+    side: int
+    mean: Colour
+    std: Colour
+
+
+def resized(image: Image, height: int, width: int) -> NewImage:
+    """The picture at another size, by Pillow, bicubic; the picture itself if it has that size."""
+    if image.shape[:2] == (height, width):
+        return image
+    return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
+
+
+def prepared(image: Image, how: Preparation) -> Float[Tensor, "3 side side"]:
+    """A picture as a network takes it.
+
+    The long side is rounded down and the cut begins at round(half of what is left over), both as torchvision has it. The image processors of
+    transformers round the latter down, which lies one pixel higher or further left for some sizes: with them the numbers are others.
+    """
+    height, width = image.shape[:2]
+    scaled = [int(how.short_side * side / min(height, width)) for side in (height, width)]
+    picture = resized(image, *scaled)
+    top, left = (round((side - how.side) / 2) for side in scaled)
+    pixels = unit(picture[top : top + how.side, left : left + how.side])
+    return (pixels - torch.tensor(how.mean)[:, None, None]) / torch.tensor(how.std)[:, None, None]
+
+
+def unit(image: NewImage) -> Float[Tensor, "3 new_h new_w"]:
+    """A picture's values from 0..255 to [0, 1]."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
+
+
+def l1(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Mean absolute difference."""
+    return (one - other).abs().mean()
+
+
+def l2(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
+    """Mean squared difference: what the literature on MagicBrush calls L2."""
+    return (one - other).square().mean()
+
+
+def cosine(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Cosine of the angle between vectors, pair by pair, in [-1, 1]."""
+    one, other = one.double(), other.double()
+    return ((one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))).clamp(-1, 1)
+
+
+def outside_l1(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
+    """Mean absolute difference on [0, 1] over the pixels outside the region; None where the region is everything."""
+    if region.all():
+        return None
+    return float(l1(unit(edited)[:, torch.from_numpy(~region)], unit(original)[:, torch.from_numpy(~region)]))
+
+
+def outside_ssim(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
+    """Mean SSIM over the windows outside the region, in [-1, 1]; None where there is no such window.
+
+    SSIM as its authors define it (Wang et al., 2004: Gaussian window of width 1.5), per colour channel, by scikit-image. A window that touches the
+    region would also compare what the edit may change, so it counts only if all of its 11 x 11 pixels lie outside the region and inside the picture.
+    """
+    whole = whole_windows(region)
+    if not whole.any():
+        return None
+    settings = {"gaussian_weights": True, "sigma": SIGMA, "use_sample_covariance": False, "channel_axis": -1, "data_range": 255, "full": True}
+    similarity: Any = structural_similarity(edited.astype(np.float64), original.astype(np.float64), **settings)[1]
+    return float(similarity[whole].mean())
+
+
+def whole_windows(region: Mask) -> Mask:
+    """The centres of those windows of SSIM that lie inside the picture and touch no pixel of the region."""
+    reach, touched = WINDOW // 2, dilated(region, WINDOW // 2)
+    inside = np.zeros_like(region)
+    inside[reach : region.shape[0] - reach, reach : region.shape[1] - reach] = True
+    return inside & ~touched
+
+
+def changed_region(original: Image, target: Image, margin: int) -> Mask:
+    """Where two pictures of one size differ in any channel, and all that lies within `margin` pixels of there, diagonals included."""
+    return dilated((original != target).any(axis=2), margin)
+
+
+def dilated(region: Mask, margin: int) -> Mask:
+    """The region and all pixels within so many pixels of it, diagonals included."""
+    return np.asarray(maximum_filter(region, size=2 * margin + 1, mode="constant"))
