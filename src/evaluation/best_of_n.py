@@ -23,6 +23,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from jaxtyping import Float, Int
 from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from src.evaluation.generation import Generation, Settings, differences, folder_name, read_settings
@@ -402,30 +403,45 @@ def terminal_choices(choices: Sequence[Choice]) -> Table:
 
 
 def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
-    """A row of panels per choice: the weighted mean, then the perspectives; scores over the number of candidates."""
+    """A row of panels per choice: what is chosen by, then the perspectives; expected scores over the number of candidates."""
     columns = max(len(choice.curves) for choice in choices)
-    figure, grid = plt.subplots(len(choices), columns, figsize=(3.3 * columns, 3.4 * len(choices) + 0.6), layout="constrained", squeeze=False)
+    size = (3.2 * columns, 3.3 * len(choices) + 0.9)
+    figure, grid = plt.subplots(len(choices), columns, figsize=size, layout="constrained", squeeze=False)
     for axes, choice in zip(grid, choices, strict=True):
         for axis, curve in zip(axes, choice.curves, strict=True):
-            draw_panel(axis, curve, choice)
-        axes[0].set_ylabel(f"expected score by {judge}")
-    figure.savefig(path, dpi=130, format="png")
+            draw_panel(axis, curve, choice.n)
+        axes[0].set_ylabel(f"{choice.base}: score by {judge}")
+    one = choices[0]
+    warning = " (the same judge: too high)" if one.optimistic else ""
+    figure.suptitle(f"Best of k edits, chosen by {one.selector} (highest {one.selection}), scored by {judge}{warning}", fontsize=12)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=120, format="png")
     plt.close(figure)
 
 
-def draw_panel(axis: Axes, curve: Curve, choice: Choice) -> None:
-    """One curve with its band, the ceiling, and the level of one edit."""
-    lines = ((curve.ceiling, CEILING_COLOUR, "--", "chosen by the scoring judge"), (curve.chosen, CHOSEN_COLOUR, "-", f"chosen by {choice.selector}"))
-    for points, colour, style, label in lines:
-        ks = [point.k for point in points]
-        axis.plot(ks, [point.score for point in points], color=colour, linestyle=style, marker="o", markersize=3.5, label=label)
-        known = [(point.k, *point.ci95) for point in points if point.ci95 is not None]
-        if known:
-            axis.fill_between(*np.array(known).T, color=colour, alpha=0.15, linewidth=0)
+def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
+    """One curve with its band, the ceiling, and the level of one edit; the title has the gain, case by case."""
+    axis.plot(*_line(curve.ceiling), color=CEILING_COLOUR, linestyle="--", linewidth=1.2, label="ceiling: chosen by the scoring judge itself")
+    axis.plot(
+        *_line(curve.chosen),
+        color=CHOSEN_COLOUR,
+        marker="o",
+        markersize=4,
+        linewidth=2,
+        label="chosen by the selector, 95 % interval over photographs",
+    )
+    banded = [(point.k, *point.ci95) for point in curve.chosen if point.ci95 is not None]
+    if banded:
+        axis.fill_between(*np.array(banded).T, color=CHOSEN_COLOUR, alpha=0.15, linewidth=0)
     if curve.chosen:
-        axis.axhline(curve.chosen[0].score, color="black", linewidth=0.7, linestyle=":")
-    gain = "" if curve.gain is None else f"\n{curve.gain:+.2f}{_bracket(curve.gain_ci95, '+.2f')}"
-    axis.set_title(f"{curve.of}{gain}", fontsize=10)
-    axis.set(xlabel="candidates k", xlim=(0.8, choice.n + 0.2))
+        axis.axhline(curve.chosen[0].score, color="black", linewidth=0.8, linestyle=":", label="one edit")
+    gain = "no case has all scores" if curve.gain is None else f"best of {n}: {curve.gain:+.2f}{_bracket(curve.gain_ci95, '+.2f')}"
+    axis.set_title(f"{curve.of}\n{gain}", fontsize=10)
+    axis.set(xlabel="candidates k", xlim=(0.7, n + 0.3))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
+
+
+def _line(points: Sequence[Point]) -> tuple[list[int], list[float]]:
+    return [point.k for point in points], [point.score for point in points]

@@ -239,18 +239,18 @@ def terminal_dial(dial: Dial) -> Table:
 def draw_dial(dial: Dial, judge: str, path: Path) -> None:
     """A panel per axis with three judged curves, and the matrix of correlations."""
     names = list(dict.fromkeys(each.asked for each in dial.responses))
-    widths = [1.0] * len(names) + [1.35]
-    figure, axes = plt.subplots(1, len(widths), figsize=(3.1 * sum(widths), 3.7), layout="constrained", width_ratios=widths)
-    for panel, (axis, name) in enumerate(zip(axes, names, strict=False)):
-        draw_axis(axis, [each for each in dial.responses if each.asked == name])
-        axis.set_title(f"{name} turned" if name == TOGETHER else f"{name} alone turned", fontsize=10)
-        if panel == 0:
-            axis.set_ylabel(f"mean score by {judge}")
-            axis.legend(fontsize=8, frameon=False, title="judged", title_fontsize=8, loc="best")
-        else:
-            axis.tick_params(labelleft=False)
-    draw_matrix(axes[-1], dial, names)
-    figure.savefig(path, dpi=130, format="png")
+    alone = [perspective.value for perspective in PERSPECTIVES]
+    figure = plt.figure(figsize=(10.5, 7), layout="constrained")
+    # where all three are never turned together, the matrix has that place, too
+    axes = figure.subplot_mosaic([alone, [TOGETHER if TOGETHER in names else "matrix", "matrix", "matrix"]])
+    for name in names:
+        draw_axis(axes[name], [each for each in dial.responses if each.asked == name])
+        axes[name].set_title("all three asked together" if name == TOGETHER else f"{name} asked, the others at 5", fontsize=10)
+    axes[alone[0]].set_ylabel(f"mean score by {judge}")
+    axes[alone[0]].legend(fontsize=8, frameon=False, title="judged", title_fontsize=8, loc="best")
+    draw_matrix(axes["matrix"], dial, names)
+    figure.suptitle("Reward dial: scores asked for and scores judged, 95 % intervals over photographs", fontsize=12)
+    figure.savefig(path, dpi=120, format="png")
     plt.close(figure)
 
 
@@ -285,11 +285,11 @@ def draw_matrix(axis: Axes, dial: Dial, names: Sequence[str]) -> None:
         words = "-"
         if each.correlation is not None:
             interval = "" if each.ci95 is None else f"\n[{each.ci95.low:+.2f}, {each.ci95.high:+.2f}]"
-            words = f"{each.correlation:+.2f}{interval}"
+            words = f"{each.correlation:+.2f}{interval}\n{each.slope:+.2f} per point"
         dark = abs(np.nan_to_num(values[row, column])) > 0.6
         bold = "bold" if names[row] == each.judged else "normal"
         axis.text(column, row, words, ha="center", va="center", fontsize=8, color="white" if dark else "black", fontweight=bold)
     axis.set_xticks(range(len(PERSPECTIVES)), [f"judged\n{perspective.value}" for perspective in PERSPECTIVES], fontsize=8)
     axis.set_yticks(range(len(names)), [f"{name}\nasked" for name in names], fontsize=8)
-    axis.set_title("rank correlation: control and leakage", fontsize=10)
+    axis.set_title("rank correlation of asked and judged (the diagonal: control, beside it: leakage) and slope", fontsize=10)
     axis.tick_params(length=0)

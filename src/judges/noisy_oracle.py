@@ -34,11 +34,11 @@ class NoisyOracleJudge:
         ValueError: a negative deviation.
     """
 
-    def __init__(self, world: World, deviation: float = 0.7, whole_points: bool = False, seed: int = 0, name: str = "noisy_oracle") -> None:
+    def __init__(self, world: World, deviation: float | int = 0.7, whole_points: bool = False, seed: int = 0, name: str = "noisy_oracle") -> None:
         if not deviation >= 0:
             raise ValueError(f"deviation={deviation} is not possible: a standard deviation is 0 or more")
         self.oracle = OracleJudge(world)
-        self.deviation = deviation
+        self.deviation = float(deviation)
         self.whole_points = whole_points
         self.seed = seed
         self.name = name
