@@ -69,7 +69,7 @@ class Selection:
         utility, total = self.utility(scores), np.round(scores.sum(axis=-1), TOLERANCE)
         # The highest plain mean among equal weighted ones is dominated by nobody, and is an order, so that all of a subset's candidates compare.
         keys = np.stack([utility, total if self.pareto else np.zeros_like(utility)], axis=-1)
-        known: Bool[np.ndarray, "cases n"] = np.all(np.isfinite(keys), axis=-1)
+        known = np.logical_and.reduce(np.isfinite(keys), axis=-1)
         ranks = np.full(known.shape, -1)
         for case in range(len(keys)):
             if known[case].any():
@@ -91,7 +91,7 @@ def ties(preference: Int[np.ndarray, "cases n"]) -> Bool[np.ndarray, " cases"]:
 def dominated(scores: Float[np.ndarray, "n 3"]) -> Bool[np.ndarray, " n"]:
     """Whether another candidate is at least as good in all perspectives and better in one; one with a missing score (NaN) compares with none."""
     one, other = scores[:, None], scores[None]
-    return np.any(np.all(one >= other, axis=-1) & np.any(one > other, axis=-1), axis=0)
+    return np.logical_or.reduce((one >= other).all(axis=-1) & (one > other).any(axis=-1), axis=0)
 
 
 def choice_probabilities(preference: Int[np.ndarray, " n"]) -> Float[np.ndarray, "n n"]:

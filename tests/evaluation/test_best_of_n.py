@@ -88,38 +88,23 @@ def test_the_row_holds_the_selectors_choices_as_the_judge_sees_them(whole: Path)
     assert choice["curves"][0]["ceiling"][-1]["score"] >= choice["curves"][0]["chosen"][-1]["score"]
 
 
-def test_killed_in_every_step_and_resumed(tmp_path: Path, editor: Path, whole: Path) -> None:
+def test_killed_in_the_making_and_in_the_choosing_then_finished_by_two_ranks(tmp_path: Path, editor: Path, whole: Path) -> None:
     folder = tmp_path / "evaluation/synthetic_edit"
 
-    def start() -> Command:
-        return Command("src.evaluate", *QUICK, f"checkpoint={editor}", f"output={tmp_path}", log=tmp_path / "log")
+    def start(environment: dict[str, str] | None = None) -> Command:
+        return Command("src.evaluate", *QUICK, f"checkpoint={editor}", f"output={tmp_path}", log=tmp_path / "log", environment=environment)
 
     assert start().killed_when(lambda: len(list((folder / "5-5-5/candidates/1/edits").glob("w*.png"))) >= 4)
-    assert start().killed_when(lines_in(folder / "5-5-5/candidates/2/noisy_oracle/rewards.jsonl", 3))
-    assert start().killed_when(lines_in(folder / "5-5-5/candidates/1/oracle/rewards.jsonl", 3))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
+    first, second = (start({**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2))
+    assert first.killed_when(lines_in(folder / "5-5-5/candidates/2/noisy_oracle/rewards.jsonl", 3))
+    assert second.ended() == 0
     assert start().ended() == 0
     assert results(folder) == results(whole)
     for path in folder.rglob("rewards.jsonl"):
         assert len(list(each_reward(path))) == len(read_rewards(path)) == CASES
-
-
-def test_two_ranks(tmp_path: Path, editor: Path, whole: Path) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
-    both = [
-        Command(
-            "src.evaluate",
-            *QUICK,
-            f"checkpoint={editor}",
-            f"output={tmp_path}",
-            log=tmp_path / "log",
-            environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-        )
-        for rank in range(2)
-    ]
-    assert [process.ended() for process in both] == [0, 0]
-    assert results(tmp_path / "evaluation/synthetic_edit") == results(whole)
 
 
 def test_more_candidates_keep_the_first_ones(tmp_path: Path, editor: Path, whole: Path) -> None:
