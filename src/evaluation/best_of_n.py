@@ -389,7 +389,9 @@ def section(folder: Path, fingerprint: str) -> list[str]:
         return []
     parts = ["## Best of N\n", markdown_table(HEADER, [cells(row) for row in rows]), f"{NOTES}\n"]
     parts += [f"Note: {row['row']} was chosen and scored by the same judge, so its scores are too high.\n" for row in rows if row["optimistic"]]
-    return [*parts, *([f"![best of N]({PICTURE})\n"] if (folder / PICTURE).exists() else [])]
+    if not all(row["curves"] for row in rows):
+        parts.append("Note: where no scores stand, the scoring judge saw the chosen edits alone; best_of_curve=true has it score all candidates.\n")
+    return [*parts, *([f"![best of N]({PICTURE})\n"] if any(row["curves"] for row in rows) else [])]
 
 
 def terminal_choices(choices: Sequence[Choice]) -> Table:

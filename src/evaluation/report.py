@@ -14,7 +14,17 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, CaseScores, Comparison, compare, comparison_cells, detectable_note
+from src.evaluation.comparison import (
+    COMPARISON_HEADER,
+    COMPARISON_NOTES,
+    DETECTABLE_HEADER,
+    DETECTABLE_NOTES,
+    CaseScores,
+    Comparison,
+    compare,
+    comparison_cells,
+    detectable_cells,
+)
 from src.evaluation.judging import Judged
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
@@ -303,7 +313,9 @@ def _comparisons_part(report: Report) -> list[str]:
     if not pairs:
         return []
     table = markdown_table(COMPARISON_HEADER, [comparison_cells(pair) for pair in pairs])
-    return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n", f"{detectable_note(pairs)}\n"]
+    lines = [detectable_cells(pair) for pair in pairs if pair[0].paired]
+    detectable = [markdown_table(DETECTABLE_HEADER, lines), f"{DETECTABLE_NOTES}\n"] if lines else []
+    return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n", *detectable]
 
 
 def _types_table(report: Report) -> str:
