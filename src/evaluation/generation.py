@@ -2,6 +2,7 @@
 
     <run>/evaluation/<benchmark>/<generation>/generation.json
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
+    <run>/evaluation/<benchmark>/<generation>/candidates/<number>/...    the same with other noise, for best-of-N
 
 Photographs are edited at the size that the sampler's `resize` makes of them, and their edits are saved at that size. A case of several turns is
 edited turn by turn; each turn's edit is saved under the turn's own id and is what the next turn edits.
@@ -229,6 +230,7 @@ def make_edits(
     seed: int,
     device: torch.device,
     framing: Framing = native,
+    candidate: int = 0,
 ) -> int:
     """Edit whole batches and write, as soon as a batch has done a turn, those of its edits that are missing.
 
@@ -242,6 +244,7 @@ def make_edits(
         seed: of the noise; that of a case is a function of this and its id.
         device: where the editor is.
         framing: photograph's size -> size of the edit.
+        candidate: its number, for best-of-N; 0 is the ordinary edit.
 
     Returns:
         How many edits were written.
@@ -253,13 +256,14 @@ def make_edits(
     held = check_resolutions(editor, [batch[0] for batch in batches if batch], framing)
     for batch in counted(batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"):
         pictures = originals_of(batch, framing, held)
-        for number in range(max(len(turns_of(case)) for case in batch)):
-            acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > number]
-            turns = [turns_of(batch[index])[number] for index in acting]
+        for step in range(max(len(turns_of(case)) for case in batch)):
+            acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > step]
+            turns = [turns_of(batch[index])[step] for index in acting]
             lacking = [turn for turn in turns if not is_there(generation.edit_path(turn))]
             if lacking:
                 rewards = [reward_asked(target, batch[index], benchmark) for index in acting]
-                made = edited_together(editor, [pictures[index] for index in acting], turns, rewards, sampler, seed, device)
+                seeds = [noise_seed(turn, seed, candidate) for turn in turns]
+                made = edited_together(editor, [pictures[index] for index in acting], turns, rewards, sampler, seeds, device)
             else:
                 made = [load_image(generation.edit_path(turn)) for turn in turns]
             for index, turn, image in zip(acting, turns, made, strict=True):
@@ -291,11 +295,10 @@ def edited_together(
     turns: Sequence[Turn],
     rewards: Sequence[TargetReward],
     sampler: Sampler,
-    seed: int,
+    seeds: Sequence[int],
     device: torch.device,
 ) -> list[Image]:
     """The edits of pictures of one size. Raises ValueError if the GPU has no room for them."""
-    seeds = [fold_seed("noise", turn.id, seed) for turn in turns]
     try:
         with torch.inference_mode():
             return to_pictures(editor.edit(to_tensor(pictures).to(device), [turn.instruction for turn in turns], rewards, seeds, sampler))
@@ -305,6 +308,11 @@ def edited_together(
             f"{device} has no room to edit {len(pictures)} pictures of {width}x{height} at once; "
             f"say batch_size={max(1, len(pictures) // 2)}, or a smaller sampler.resize"
         ) from error
+
+
+def noise_seed(turn: Turn, seed: int, candidate: int = 0) -> int:
+    """The seed of an edit's noise: each candidate has its own, however many are asked for; number 0 is the ordinary edit."""
+    return fold_seed("noise", turn.id, seed, candidate) if candidate else fold_seed("noise", turn.id, seed)
 
 
 def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_size: int) -> list[list[T]]:
