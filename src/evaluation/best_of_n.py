@@ -290,7 +290,7 @@ def curves_of(
 
 
 def _curve(of: str, best: Float[np.ndarray, "cases n"], ceiling: Float[np.ndarray, "cases n"], photographs: Sequence[str]) -> Curve:
-    known = np.isfinite(best).all(axis=1)
+    known = np.logical_and.reduce(np.isfinite(best), axis=1)
     clusters = [photograph for photograph, one in zip(photographs, known, strict=True) if one]
     best, ceiling = best[known], ceiling[known]
     gains = best[:, -1] - best[:, 0]

@@ -242,7 +242,8 @@ def draw_dial(dial: Dial, judge: str, path: Path) -> None:
     alone = [perspective.value for perspective in PERSPECTIVES]
     figure = plt.figure(figsize=(10.5, 7), layout="constrained")
     # where all three are never turned together, the matrix has that place, too
-    axes = figure.subplot_mosaic([alone, [TOGETHER if TOGETHER in names else "matrix", "matrix", "matrix"]])
+    panels: list[Any] = [alone, [TOGETHER if TOGETHER in names else "matrix", "matrix", "matrix"]]
+    axes = figure.subplot_mosaic(panels)
     for name in names:
         draw_axis(axes[name], [each for each in dial.responses if each.asked == name])
         axes[name].set_title("all three asked together" if name == TOGETHER else f"{name} asked, the others at 5", fontsize=10)
