@@ -1,0 +1,65 @@
+"""The oracle with errors: what a judge of known accuracy would say, for best-of-N and whatever else depends on how good a judge is.
+
+python -m src.evaluate checkpoint=runs/.../editor best_of=8 judge@selector=noisy_oracle selector.deviation=1.0
+"""
+
+import math
+from collections.abc import Sequence
+from random import Random
+from typing import final
+
+from src.judges.judge import reward_key
+from src.judges.oracle import OracleJudge
+from src.records import MAX_SCORE, PERSPECTIVES, Perspective, Reward, Triplet, Verdict
+from src.seeds import fold_seed
+from src.synthetic.world import World
+
+
+@final
+class NoisyOracleJudge:
+    """The oracle's scores, each with an error of its own N(0, deviation), clipped to [0, 5]. Implements `Judge`.
+
+    An error is a function of (seed, what the oracle was shown, perspective): the same edit gets the same error whenever and in whatever company it is
+    judged, and a larger deviation stretches the same errors. The words are the oracle's; there is no yes or no, as an error of a score says nothing
+    about one. What the oracle can't judge fails here, too.
+
+    Args:
+        world: whose ids and picture size are understood.
+        deviation: standard deviation of the error, in points, before rounding and clipping.
+        whole_points: round to whole points, as most models that judge do; makes ties.
+        seed: of the errors; another one is another judge of the same accuracy.
+        name: see Judge; give two of them two names to compare them in one report.
+
+    Raises:
+        ValueError: a negative deviation.
+    """
+
+    def __init__(self, world: World, deviation: float | int = 0.7, whole_points: bool = False, seed: int = 0, name: str = "noisy_oracle") -> None:
+        if not deviation >= 0:
+            raise ValueError(f"deviation={deviation} is not possible: a standard deviation is 0 or more")
+        self.oracle = OracleJudge(world)
+        self.deviation = float(deviation)
+        self.whole_points = whole_points
+        self.seed = seed
+        self.name = name
+        self.fingerprint = f"noisy deviation={deviation:g} whole_points={whole_points} seed={seed} of {self.oracle.fingerprint}"
+
+    def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
+        """One Reward per triplet, in order."""
+        return [self._blurred(triplet, exact) for triplet, exact in zip(triplets, self.oracle.judge(triplets), strict=True)]
+
+    def _blurred(self, triplet: Triplet, exact: Reward) -> Reward:
+        pairs = zip(PERSPECTIVES, exact.verdicts, strict=True)
+        following, preserving, quality = (self._verdict(verdict, perspective, exact.key) for perspective, verdict in pairs)
+        return Reward(exact.id, self.name, reward_key(triplet, self.fingerprint), following, preserving, quality)
+
+    def _verdict(self, verdict: Verdict, perspective: Perspective, key: str) -> Verdict:
+        if verdict.score is None:
+            return verdict
+        error = Random(fold_seed("noisy oracle", self.seed, key, perspective.value)).gauss(0.0, self.deviation)
+        return Verdict(on_scale(verdict.score + error, self.whole_points), None, verdict.feedback)
+
+
+def on_scale(score: float, whole_points: bool) -> float:
+    """The score rounded to whole points (halves go up) if asked, then clipped to [0, 5]."""
+    return float(min(MAX_SCORE, max(0.0, math.floor(score + 0.5) if whole_points else score)))
