@@ -77,6 +77,9 @@ def test_a_report_compares_its_first_row_with_all_others(tmp_path: Path) -> None
     assert [each["paired"] for each in found] == [True] * 3 + [False] * 3
     assert "| 0/0/0 | 8 | 4 | +2.00 [+2.00, +2.00] | 0.3750 |" in markdown(report)
     assert "| training triplets (unpaired) |" in markdown(report)
+    # two points up in every case: any difference would be seen; unpaired rows have no such figure
+    assert "| 0/0/0 | 0.00 | 0.00 | 0.00 |" in markdown(report)
+    assert "training triplets" not in markdown(report).partition("| F detectable |")[2].partition("## By edit type")[0]
     table = terminal_comparisons(report)
     assert table is not None
     assert table.row_count == 2
