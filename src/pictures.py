@@ -249,7 +249,7 @@ def contact_sheet(
 
     Args:
         rows: pictures row by row; None leaves a cell empty.
-        column_titles: one per column.
+        column_titles: one per column, wrapped at the width of its cell.
         row_titles: one per row, wrapped; a first line followed by a line break is set in bold.
         captions: one per picture, a single short line; None for no captions at all.
         cell: side of a cell in pixels.
@@ -260,15 +260,17 @@ def contact_sheet(
     _check_table(rows, column_titles, row_titles, captions)
     title_width = TITLE_WIDTH if any(row_titles) else 0
     caption_height = 20 if captions is not None else 0
-    heading = 30
+    headings = [_wrapped(title, _font(13, bold=True), cell + GAP) for title in column_titles]
+    heading = 13 + 17 * max(1, *(len(lines) for lines in headings))
     width = 2 * MARGIN + title_width + len(column_titles) * (cell + GAP) - GAP
     height = 2 * MARGIN + heading + len(rows) * (cell + caption_height + GAP) - GAP
     sheet = PIL.Image.new("RGB", (width, height), PAPER)
     draw = ImageDraw.Draw(sheet)
 
-    for column, title in enumerate(column_titles):
+    for column, lines in enumerate(headings):
         centre = MARGIN + title_width + column * (cell + GAP) + cell / 2
-        draw.text((centre, MARGIN + heading - 12), title, font=_font(13, bold=True), fill=INK, anchor="ms")
+        for above, line in enumerate(reversed(lines)):
+            draw.text((centre, MARGIN + heading - 12 - 17 * above), line, font=_font(13, bold=True), fill=INK, anchor="ms")
     for row, pictures in enumerate(rows):
         top = MARGIN + heading + row * (cell + caption_height + GAP)
         _draw_row_title(draw, row_titles[row], MARGIN, top, title_width - MARGIN, cell + caption_height)

@@ -98,6 +98,11 @@ def test_a_sheet_with_a_hole_and_pictures_of_several_sizes() -> None:
     assert ((sheet == 7).all(2)).sum() >= 80 * 40 - 40
 
 
+def test_long_column_titles_are_wrapped() -> None:
+    short, long = (contact_sheet([[picture(40, 40)] * 2], ["a", title], ["row"], cell=120) for title in ("b", "5/5/5 best of 8 by noisy_oracle"))
+    assert long.shape == (short.shape[0] + 17, *short.shape[1:])
+
+
 def test_titles_and_captions_must_fit() -> None:
     with pytest.raises(ValueError, match="at least one row"):
         contact_sheet([], ["a"], [])
