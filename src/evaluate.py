@@ -3,6 +3,8 @@
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle targets=table6
     python -m src.evaluate edits=runs/.../5-5-5/edits judge=oracle               # re-judge: no model is loaded
     torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...                   # four processes share the generation
+    python -m src.evaluate checkpoint=... best_of=8 judge@selector=noisy_oracle   # the best of 8, chosen by one judge, scored by another
+    python -m src.evaluate checkpoint=... targets=dial                            # does each score asked for move what it should?
 
 Each step goes on where it was stopped and can be run alone (`steps=[generate]`, `[judge,report]`, `[report]`). Results lie in
 `<run>/evaluation/<benchmark>/`; the model's config comes from the checkpoint, so no model group is composed.
@@ -18,8 +20,11 @@ from rich.console import Console
 
 from src import checkpoint, launch, memory
 from src.diffusion.samplers import Sampler
+from src.evaluation import best_of_n, dial
 from src.evaluation import generation as edits
 from src.evaluation.benchmark import Benchmark
+from src.evaluation.best_of_n import BestOf, Choice
+from src.evaluation.dial import Dial
 from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
 from src.evaluation.judging import judge_row
@@ -31,7 +36,7 @@ from src.judges.judge import Judge
 from src.records import Case
 
 STEPS = ("generate", "judge", "report")
-ORIGIN = ("checkpoint", "weights", "seed", "sampler", "edits")
+ORIGIN = ("checkpoint", "weights", "seed", "sampler", "edits", "best_of")
 """What of a generation's settings the report repeats with its row."""
 
 
@@ -44,6 +49,7 @@ def main(cfg: DictConfig) -> None:
     targets: list[Target] = instantiate(cfg.targets.rows, _convert_="all")
     benchmark: Benchmark = instantiate(cfg.benchmark)
     judge: Judge = instantiate(cfg.judge)
+    best = best_of(cfg, judge)
     cases = benchmark.cases()[: cfg.limit]
     folder = run / "evaluation" / benchmark.name
     for part in (folder, folder / judge.name):
@@ -58,9 +64,13 @@ def main(cfg: DictConfig) -> None:
     finally:
         leave_ranks()
     if ranks.rank == 0 and set(cfg.steps) & {"judge", "report"}:
-        rows = judge_rows(cfg, folder, benchmark, cases, generations, judge)
+        rows, choices = judge_rows(cfg, folder, benchmark, cases, generations, judge, best)
         if "report" in cfg.steps:
-            report(folder, benchmark, cases, rows, judge, cfg.gallery)
+            turned = None
+            if cfg.checkpoint is not None:
+                scores = {row.name: row.cases for row in rows}
+                turned = dial.dial_of([(target, scores[target.name]) for target in targets])
+            report(folder, benchmark, cases, rows, judge, cfg.gallery, choices, turned)
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -76,6 +86,20 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError(f"weights={cfg.weights}: choose ema or raw")
     if cfg.limit is not None and cfg.limit < 1:
         raise ValueError(f"limit={cfg.limit}: evaluate at least one case, or limit=null for all")
+    if not isinstance(cfg.best_of, int) or cfg.best_of < 1:
+        raise ValueError(f"best_of={cfg.best_of}: say how many edits are made of each case, 1 or more")
+    if cfg.best_of > 1 and cfg.checkpoint is None:
+        raise ValueError(f"best_of={cfg.best_of} makes {cfg.best_of} edits of each case and needs checkpoint=PATH; edits=DIR has one of each")
+    if cfg.best_of > 1 and cfg.get("selector") is None:
+        raise ValueError(f"best_of={cfg.best_of} needs a judge that chooses: say judge@selector=NAME, best another one than judge, which scores")
+
+
+def best_of(cfg: DictConfig, judge: Judge) -> BestOf | None:
+    """The request for best-of-N; None for one edit per case."""
+    if cfg.best_of == 1:
+        return None
+    curve = not best_of_n.is_paid(judge) if cfg.best_of_curve is None else bool(cfg.best_of_curve)
+    return BestOf(cfg.best_of, instantiate(cfg.selector), instantiate(cfg.selection), curve)
 
 
 def run_folder(cfg: DictConfig) -> Path:
@@ -113,35 +137,36 @@ def foreign_generation(cfg: DictConfig, folder: Path, benchmark: Benchmark, case
 
 
 def generate(cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequence[Case], targets: Sequence[Target], ranks: Ranks) -> list[Generation]:
-    """Make the edits that are missing; the model is loaded only if there are any."""
+    """Make the edits that are missing, all candidates of them for best-of-N; the model is loaded only if there are any."""
     path = Path(cfg.checkpoint)
     check_picture_size(path, benchmark, cfg.any_size)
     sampler: Sampler = instantiate(cfg.sampler)
     made_by = {"checkpoint": checkpoint.content_hash(path), "weights": cfg.weights, "sampler": sampler.settings(), "seed": cfg.seed}
-    generations = []
+    generations, rows = [], []
     for target in targets:
         row = folder / edits.folder_name(target.name)
-        generation = Generation(target.name, row, row / "edits")
-        if ranks.rank == 0:
-            asked = {"name": target.name, **made_by, "target_reward": target.settings(), "size": sizes_of(benchmark.cases())}
-            edits.start_generation(generation, asked, cfg.overwrite)
-        generations.append(generation)
+        generations.append(Generation(target.name, row, row / "edits"))
+        for number in range(cfg.best_of):
+            generation = best_of_n.candidate(generations[-1], number)
+            if ranks.rank == 0:
+                asked = {"name": generation.name, **made_by, "target_reward": target.settings(), "size": sizes_of(benchmark.cases())}
+                edits.start_generation(generation, asked | ({"candidate": number} if number else {}), cfg.overwrite)
+            rows.append((target, generation, number))
     ranks.wait()
 
-    rows = zip(targets, generations, strict=True)
-    open_rows = [(target, generation, edits.open_batches(generation, cases, cfg.batch_size)) for target, generation in rows]
+    open_rows = [(*row, edits.open_batches(row[1], cases, cfg.batch_size)) for row in rows]
     # nobody may look for what is missing while another already adds to it
     ranks.wait()
     if "generate" not in cfg.steps:
-        lacking = [f"{generation.name} {len(edits.missing_edits(generation, cases))}" for _, generation, batches in open_rows if batches]
+        lacking = [f"{generation.name} {len(edits.missing_edits(generation, cases))}" for _, generation, _, batches in open_rows if batches]
         if lacking:
             raise FileNotFoundError(f"edits are missing below {folder} ({', '.join(lacking)}); add generate to steps")
-    elif any(batches for _, _, batches in open_rows):
+    elif any(batches for *_, batches in open_rows):
         device = device_of(cfg.device)
         editor = checkpoint.load_editor(path, cfg.weights).to(device)
         edits.check_resolutions(editor, cases)
-        for target, generation, batches in open_rows:
-            edits.make_edits(generation, batches[ranks.rank :: ranks.world], target, benchmark, editor, sampler, cfg.seed, device)
+        for target, generation, number, batches in open_rows:
+            edits.make_edits(generation, batches[ranks.rank :: ranks.world], target, benchmark, editor, sampler, cfg.seed, device, number)
     ranks.wait()
     return generations
 
@@ -164,28 +189,54 @@ def sizes_of(cases: Sequence[Case]) -> list[list[int]]:
 
 
 def judge_rows(
-    cfg: DictConfig, folder: Path, benchmark: Benchmark, cases: Sequence[Case], generations: Sequence[Generation], judge: Judge
-) -> list[Row]:
-    """The report's rows: the generations, then the references."""
-    asking = {"batch_size": cfg.batch_size, "ask": "judge" in cfg.steps, "retry_failed": cfg.retry_failed}
-    rows = []
+    cfg: DictConfig,
+    folder: Path,
+    benchmark: Benchmark,
+    cases: Sequence[Case],
+    generations: Sequence[Generation],
+    judge: Judge,
+    best: BestOf | None = None,
+) -> tuple[list[Row], list[Choice]]:
+    """The report's rows: the generations, each with its best of N if asked for, then the references; and how the best were chosen."""
+    asking: best_of_n.Asking = {"batch_size": cfg.batch_size, "ask": "judge" in cfg.steps, "retry_failed": cfg.retry_failed}
+    rows, choices = [], []
     for generation in generations:
         rewards = generation.folder / judge.name / "rewards.jsonl"
         judged = judge_row(generation.triplets(cases), len(cases), judge, rewards, generation.name, **asking)
-        settings = edits.read_settings(generation.folder / "generation.json")
-        rows.append(row_of(generation.name, judged, {name: settings[name] for name in ORIGIN if name in settings}))
+        rows.append(row_of(generation.name, judged, origin_of(generation)))
+        if best is not None:
+            chosen, judged, choice = best_of_n.choose(generation, cases, best, judge, asking)
+            rows.append(row_of(chosen.name, judged, origin_of(chosen)))
+            choices.append(choice)
     for reference in benchmark.references():
         rewards = folder / edits.folder_name(reference.name) / judge.name / "rewards.jsonl"
         judged = judge_row(reference.triplets(cases), len(cases), judge, rewards, reference.name, **asking)
         rows.append(row_of(reference.name, judged, {}))
-    return rows
+    return rows, choices
 
 
-def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequence[Row], judge: Judge, columns: Sequence[str] | None) -> None:
+def origin_of(generation: Generation) -> dict[str, object]:
+    """What a row's edits come from."""
+    settings = edits.read_settings(generation.folder / "generation.json")
+    return {name: settings[name] for name in ORIGIN if name in settings}
+
+
+def report(
+    folder: Path,
+    benchmark: Benchmark,
+    cases: Sequence[Case],
+    rows: Sequence[Row],
+    judge: Judge,
+    columns: Sequence[str] | None,
+    choices: Sequence[Choice] = (),
+    turned: Dial | None = None,
+) -> None:
     """Write and print the report with the rows of earlier invocations; the path of the gallery comes last.
 
     Args:
         columns: names of the rows that the gallery shows, from the left; None for all that have edits.
+        choices: how the best of N were chosen.
+        turned: the reward dial, if the rows make one.
 
     Raises:
         ValueError: a column that is no row with edits.
@@ -193,7 +244,11 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     where = folder / judge.name
     old = read_report(where / "report.json") if (where / "report.json").exists() else None
     whole = merged(old, Report(benchmark.name, judge.name, judge.fingerprint, tuple(rows)))
-    write_report(where, whole)
+    if choices:
+        best_of_n.write_choices(where, choices, judge)
+    if turned is not None:
+        dial.write_dial(where, turned, judge.name, judge.fingerprint)
+    write_report(where, whole, [*best_of_n.section(where, judge.fingerprint), *dial.section(where, judge.fingerprint)])
     known = {row.name for row in whole.rows}
     edited = {found.name: found for found in edits.generations_in(folder) if found.name in known}
     unknown = [name for name in columns or () if name not in edited]
@@ -207,6 +262,12 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     compared = terminal_comparisons(whole)
     if compared is not None:
         console.print(compared)
+    if choices:
+        console.print(best_of_n.terminal_choices(choices))
+    if turned is not None:
+        console.print(dial.terminal_dial(turned))
+    for picture in [*([best_of_n.PICTURE] if any(choice.curves for choice in choices) else []), *([dial.PICTURE] if turned else [])]:
+        print(where / picture)
     print(where / "report.md")
     print(where / "gallery.png")
 

@@ -2,6 +2,7 @@
 
     <run>/evaluation/<benchmark>/<generation>/generation.json
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
+    <run>/evaluation/<benchmark>/<generation>/candidates/<number>/...    the same with other noise, for best-of-N
 
 An edit is a function of (case, seed, target reward, checkpoint, sampler), up to the rounding of batches of different sizes: a stopped generation goes
 on where it was, on any number of processes, and ends with the same files, bit for bit, because an edit that is missing is made again in the company
@@ -178,6 +179,7 @@ def make_edits(
     sampler: Sampler,
     seed: int,
     device: torch.device,
+    number: int = 0,
 ) -> int:
     """Edit whole batches and write, as soon as a batch is done, those of its edits that are missing.
 
@@ -190,6 +192,7 @@ def make_edits(
         sampler: steps and guidance.
         seed: of the noise; that of a case is a function of this and its id.
         device: where the editor is.
+        number: of the candidate, for best-of-N; 0 is the ordinary edit.
 
     Returns:
         How many edits were written.
@@ -201,7 +204,7 @@ def make_edits(
                 to_tensor([case.original for case in batch]).to(device),
                 [case.instruction for case in batch],
                 [reward_asked(target, case, benchmark) for case in batch],
-                [fold_seed("noise", case.id, seed) for case in batch],
+                [noise_seed(case, seed, number) for case in batch],
                 sampler,
             )
         for case, image in zip(batch, to_pictures(edited), strict=True):
@@ -209,6 +212,11 @@ def make_edits(
                 save_png(image, generation.edit_path(case), {"instruction": case.instruction, "row": generation.name, "seed": str(seed)})
                 written += 1
     return written
+
+
+def noise_seed(case: Case, seed: int, number: int = 0) -> int:
+    """The seed of an edit's noise: each candidate has its own, however many are asked for; number 0 is the ordinary edit."""
+    return fold_seed("noise", case.id, seed, number) if number else fold_seed("noise", case.id, seed)
 
 
 def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_size: int) -> list[list[T]]:

@@ -5,6 +5,7 @@ A report belongs to one benchmark and one judge. Evaluating another target rewar
 """
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,7 +14,17 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, CaseScores, Comparison, compare, comparison_cells
+from src.evaluation.comparison import (
+    COMPARISON_HEADER,
+    COMPARISON_NOTES,
+    DETECTABLE_HEADER,
+    DETECTABLE_NOTES,
+    CaseScores,
+    Comparison,
+    compare,
+    comparison_cells,
+    detectable_cells,
+)
 from src.evaluation.judging import Judged
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
@@ -183,20 +194,29 @@ def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
 
 
 def row_order(name: str) -> tuple[int, str]:
-    """Sort key: the demo's rows first, the references last, everything else between them by name."""
-    if name in FIRST_ROWS:
-        return FIRST_ROWS.index(name), ""
+    """Sort key: the demo's rows first, the references last, everything else between them by name; a best of N behind the row it is chosen from."""
+    base, _, rest = name.partition(" best of ")
+    # numbers in order of size: best of 8 before best of 16
+    behind = re.sub(r"\d+", lambda number: number.group().zfill(9), rest)
+    if base in FIRST_ROWS:
+        return FIRST_ROWS.index(base), behind
     if name in LAST_ROWS:
         return len(FIRST_ROWS) + 1 + LAST_ROWS.index(name), ""
-    return len(FIRST_ROWS), name
+    return len(FIRST_ROWS), f"{base} {behind}".strip()
 
 
-def write_report(folder: Path, report: Report) -> None:
-    """Write cases.jsonl, report.json and report.md; each is whole or the old one."""
+def write_report(folder: Path, report: Report, sections: Sequence[str] = ()) -> None:
+    """Write cases.jsonl, report.json and report.md; each is whole or the old one.
+
+    Args:
+        folder: where they go.
+        report: the rows.
+        sections: more parts of report.md, shown before the scores by edit type.
+    """
     lines = [{"row": row.name, **asdict(case)} for row in report.rows for case in row.cases]
     write_atomically(folder / CASES, "".join(json.dumps(line) + "\n" for line in lines))
     write_atomically(folder / "report.json", json.dumps(_as_json(report), indent=2) + "\n")
-    write_atomically(folder / "report.md", markdown(report))
+    write_atomically(folder / "report.md", markdown(report, sections))
 
 
 def read_report(path: Path) -> Report:
@@ -271,14 +291,15 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
-def markdown(report: Report) -> str:
-    """The whole report.md."""
+def markdown(report: Report, sections: Sequence[str] = ()) -> str:
+    """The whole report.md, with further parts that others have made."""
     parts = [
         f"# {report.benchmark}, judged by {report.judge}\n",
         markdown_table(HEADER, [cells(row) for row in report.rows]),
         f"{NOTES}\n",
         *(f"Note: {note}\n" for note in notes(report)),
         *_comparisons_part(report),
+        *sections,
         "## By edit type\n",
         "Mean scores F / P / Q.\n",
         _types_table(report),
@@ -292,7 +313,9 @@ def _comparisons_part(report: Report) -> list[str]:
     if not pairs:
         return []
     table = markdown_table(COMPARISON_HEADER, [comparison_cells(pair) for pair in pairs])
-    return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n"]
+    lines = [detectable_cells(pair) for pair in pairs if pair[0].paired]
+    detectable = [markdown_table(DETECTABLE_HEADER, lines), f"{DETECTABLE_NOTES}\n"] if lines else []
+    return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n", *detectable]
 
 
 def _types_table(report: Report) -> str:
@@ -321,7 +344,9 @@ def notes(report: Report) -> list[str]:
     origins: dict[str, list[str]] = {}
     for row in report.rows:
         if row.made_by:
-            origins.setdefault(json.dumps(row.made_by, sort_keys=True), []).append(row.name)
+            # how the best of N was chosen is in its name
+            made_by = {name: value for name, value in row.made_by.items() if name != "best_of"}
+            origins.setdefault(json.dumps(made_by, sort_keys=True), []).append(row.name)
     if len(origins) > 1:
         found.append("the edits were made differently: " + "; ".join(f"{', '.join(names)}: {_origin(made_by)}" for made_by, names in origins.items()))
     return found

@@ -83,6 +83,20 @@ def test_edits_are_judged_without_a_model(run: Path, tmp_path: Path) -> None:
         evaluate.main(config(f"edits={source}", "limit=9", f"output={tmp_path}", "row=theirs", name="evaluate"))
 
 
+def test_the_dial_is_drawn_from_rewards_on_disk_too(run: Path, tmp_path: Path) -> None:
+    turned = (f"output={tmp_path}", "targets=dial", "targets.rows.values=[0,5]")
+    evaluate_with(run, *turned, limit=7)
+    assert [row["name"] for row in rows_of(tmp_path)][:5] == ["5/5/5", "0/0/0", "0/5/5", "5/0/5", "5/5/0"]
+    folder = tmp_path / "evaluation/synthetic_edit/oracle"
+    before = {name: (folder / name).read_bytes() for name in ("dial.json", "dial.png", "report.md")}
+    assert b"![dial](dial.png)" in before["report.md"]
+    assert len(json.loads(before["dial.json"])["responses"]) == 12
+    for name in before:
+        (folder / name).unlink()
+    evaluate_with(run, *turned, "steps=[report]", limit=7)
+    assert {name: (folder / name).read_bytes() for name in before} == before
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

@@ -1,0 +1,449 @@
+"""Best-of-N: several edits of each case, one judge chooses, another scores the choice. Its row stands beside that of one edit per case.
+
+    python -m src.evaluate checkpoint=runs/.../editor best_of=8 judge@selector=noisy_oracle judge=oracle
+
+    <generation>/                                  candidate 0: the ordinary edits, which are not made twice
+    <generation>/candidates/3/edits, /<judge>      candidate 3: other noise, everything else the same
+    <generation> best of 8 by <selector>/edits     the chosen edits, copied; a row like any other
+    <judge>/best_of_n.json, best_of_n.png          the curve: what choosing among 1 .. 8 is worth, and how the choice went
+
+A judge that chooses is fooled by its own errors, so its own scores of what it chose are too high; hence a second judge. What it costs per case: N
+edits, N verdicts of the selector, and 2 of the scoring judge (the ordinary edit and the chosen one), or N for the curve (`best_of_curve`), since the
+unbiased estimate of the best of k needs the scores of all N. Everything goes on where it was stopped, and nothing is judged twice.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, TypedDict
+
+import matplotlib.pyplot as plt
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+from rich.table import Table
+
+from src.evaluation.generation import Generation, Settings, differences, folder_name, read_settings
+from src.evaluation.judging import Judged, judge_row
+from src.evaluation.report import markdown_table
+from src.evaluation.selection import Selection, chosen, dominated, expected_best, ties
+from src.evaluation.statistics import Interval, clustered_interval
+from src.files import remove_leftovers, replacing, write_atomically
+from src.judges.asking import VLMJudge
+from src.judges.ensemble import EnsembleJudge
+from src.judges.judge import Judge
+from src.records import MAX_SCORE, PERSPECTIVES, Case, Reward
+from src.reward_file import append_rewards, read_rewards
+
+FILE = "best_of_n.json"
+PICTURE = "best_of_n.png"
+CHOSEN_COLOUR, CEILING_COLOUR = "#2f6db3", "#8a8a8a"
+
+
+class Asking(TypedDict):
+    """How judges are asked; see `judge_row`."""
+
+    batch_size: int
+    ask: bool
+    retry_failed: bool
+
+
+@dataclass(frozen=True)
+class BestOf:
+    """A request for best-of-N.
+
+    Attributes:
+        n: candidates per case, at least 2.
+        selector: the judge that chooses.
+        selection: by which of its scores.
+        curve: whether the scoring judge scores all candidates, for the curve and the ceiling.
+    """
+
+    n: int
+    selector: Judge
+    selection: Selection
+    curve: bool
+
+    def row_name(self, base: str) -> str:
+        """The row's name: "5/5/5 best of 8 by noisy_oracle", with " for following" where the choice is not by the mean."""
+        label = self.selection.label
+        return f"{base} best of {self.n} by {self.selector.name}" + ("" if label == "mean" else f" for {label}")
+
+    def settings(self) -> dict[str, object]:
+        """What a choice depends on besides the candidates, for generation.json and the report."""
+        return {"n": self.n, "selector": self.selector.name, "fingerprint": self.selector.fingerprint, "selection": self.selection.label}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A mean over cases at one k; the interval is None with fewer than two photographs."""
+
+    k: int
+    score: float
+    ci95: Interval | None
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What the best of k is worth by the scoring judge.
+
+    Attributes:
+        of: what is counted: a perspective, or the weighted mean that is chosen by.
+        n, clusters: cases all of whose candidates have this score, and their photographs.
+        chosen: by the selector, k = 1 .. N; k = 1 is the mean over all candidates.
+        ceiling: by the scoring judge itself, which is the most that any selector could reach in the weighted mean.
+        gain, gain_ci95: best of N less best of 1, case by case.
+    """
+
+    of: str
+    n: int
+    clusters: int
+    chosen: tuple[Point, ...]
+    ceiling: tuple[Point, ...]
+    gain: float | None
+    gain_ci95: Interval | None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """How the choice of one row went.
+
+    Attributes:
+        row, base: names of the row and of that of one edit per case.
+        n: candidates per case.
+        selector, selection: who chose, by what.
+        optimistic: whether the selector is the scoring judge, so that the row's scores are too high.
+        cases: their number.
+        tied: cases in which the best place was shared; the lowest number was taken.
+        failed: candidates that the selector failed on; they are not chosen.
+        all_failed: cases in which it failed on all of them; candidate 0 was taken.
+        front: mean number of candidates that no other one dominates, of cases without failures; None if there are none.
+        counts: how often each candidate was chosen.
+        curves: the weighted mean first (or the one perspective), then the others; empty where the scoring judge did not score all candidates.
+    """
+
+    row: str
+    base: str
+    n: int
+    selector: str
+    selection: str
+    optimistic: bool
+    cases: int
+    tied: int
+    failed: int
+    all_failed: int
+    front: float | None
+    counts: tuple[int, ...]
+    curves: tuple[Curve, ...]
+
+
+def candidate(generation: Generation, number: int) -> Generation:
+    """Edits of the same cases with other noise; number 0 is the generation itself."""
+    if number == 0:
+        return generation
+    folder = generation.folder / "candidates" / str(number)
+    return Generation(f"{generation.name} candidate {number}", folder, folder / "edits")
+
+
+def is_paid(judge: Judge) -> bool:
+    """Whether a judge has a price, so that asking it more often than needed is for the user to decide."""
+    if isinstance(judge, EnsembleJudge):
+        return any(is_paid(member) for member in judge.members.values())
+    return isinstance(judge, VLMJudge) and judge.price is not None
+
+
+def choose(generation: Generation, cases: Sequence[Case], best: BestOf, judge: Judge, asking: Asking) -> tuple[Generation, list[Judged], Choice]:
+    """The selector judges all candidates, its choices are laid out as a row of their own, and the scoring judge judges these.
+
+    Args:
+        generation: the row of one edit per case; its candidates are all there.
+        cases: in the order of the report.
+        best: what is asked for.
+        judge: whose scores the report shows.
+        asking: passed on to `judge_row`.
+
+    Returns:
+        The row's generation, its rewards and how the choice went.
+
+    Raises:
+        ValueError: nobody may be asked and the selector has not judged all candidates yet.
+    """
+    candidates = [candidate(generation, number) for number in range(best.n)]
+    seen = [judged_by(best.selector, each, cases, asking) for each in candidates]
+    unjudged = sum(one.reward is None for row in seen for one in row)
+    if unjudged:
+        raise ValueError(
+            f"{best.selector.name} has not judged {unjudged} of {best.n * len(cases)} candidates of {generation.name}; add judge to steps"
+        )
+    scores = scores_of(seen)
+    preference = best.selection.preference(scores)
+    choices = chosen(preference)
+
+    row = laid_out(generation, candidates, cases, choices, best)
+    judged: list[list[Judged | None]] = []
+    for number, each in enumerate(candidates):
+        wanted = np.ones(len(cases), dtype=bool) if best.curve else choices == number
+        found = iter(judged_by(judge, each, [case for case, want in zip(cases, wanted, strict=True) if want], asking))
+        judged.append([next(found) if want else None for want in wanted])
+    final = [one for index, number in enumerate(choices) if (one := judged[number][index]) is not None]
+    keep_rewards(row.folder / judge.name / "rewards.jsonl", [one.reward for one in final if one.reward is not None], judge)
+
+    whole = [[one for one in line if one is not None] for line in judged]
+    curves = curves_of(preference, scores_of(whole), [case.photograph for case in cases], best.selection) if best.curve else ()
+    return row, final, choice_of(row.name, generation.name, best, judge, scores, preference, curves)
+
+
+def judged_by(judge: Judge, generation: Generation, cases: Sequence[Case], asking: Asking) -> list[Judged]:
+    """The rewards of some cases of a generation, in its own folder."""
+    path = generation.folder / judge.name / "rewards.jsonl"
+    return judge_row(generation.triplets(cases), len(cases), judge, path, f"{generation.name} by {judge.name}", **asking) if cases else []
+
+
+def scores_of(seen: Sequence[Sequence[Judged]]) -> Float[np.ndarray, "cases n 3"]:
+    """Scores by case, candidate and perspective, NaN where there is none; `seen` is by candidate and case."""
+    rows = [[[np.nan] * 3 if one.reward is None else [_number(verdict.score) for verdict in one.reward.verdicts] for one in row] for row in seen]
+    return np.array(rows, dtype=float).swapaxes(0, 1)
+
+
+def _number(score: float | None) -> float:
+    return np.nan if score is None else score
+
+
+def laid_out(
+    generation: Generation, candidates: Sequence[Generation], cases: Sequence[Case], choices: Int[np.ndarray, " cases"], best: BestOf
+) -> Generation:
+    """The chosen edits as a row's folder: copied, so that the gallery, the page and other tools find them where all edits lie.
+
+    A row that was chosen otherwise before (a changed selector, other scores) is brought up to date, edit by edit.
+    """
+    name = best.row_name(generation.name)
+    folder = generation.folder.parent / folder_name(name)
+    remove_leftovers(folder, below=True)
+    settings: Settings = {**read_settings(generation.folder / "generation.json"), "name": name, "best_of": best.settings()}
+    record = folder / "generation.json"
+    if record.exists():
+        different = differences(read_settings(record), settings)
+        if different:
+            print(f"note: {name} was chosen otherwise before ({'; '.join(different)[:200]}); it is brought up to date", file=sys.stderr)
+    row = Generation(name, folder, folder / "edits")
+    for case, number in zip(cases, choices, strict=True):
+        copy_changed(candidates[number].edit_path(case), row.edit_path(case))
+    write_atomically(record, json.dumps(settings, indent=2) + "\n")
+    return row
+
+
+def copy_changed(source: Path, target: Path) -> None:
+    """Copy a file whole, unless the target is the same already."""
+    content = source.read_bytes()
+    if not target.exists() or target.read_bytes() != content:
+        with replacing(target, durable=False) as partial:
+            partial.write_bytes(content)
+
+
+def keep_rewards(path: Path, rewards: Sequence[Reward], judge: Judge) -> None:
+    """Append those rewards to a row's own file that are not there, or there otherwise."""
+    known = {(reward.id, reward.key): reward for reward in read_rewards(path) if reward.judge == judge.name}
+    new = [reward for reward in rewards if known.get((reward.id, reward.key)) != reward]
+    if new:
+        append_rewards(path, new)
+
+
+def choice_of(
+    row: str,
+    base: str,
+    best: BestOf,
+    judge: Judge,
+    scores: Float[np.ndarray, "cases n 3"],
+    preference: Int[np.ndarray, "cases n"],
+    curves: Sequence[Curve],
+) -> Choice:
+    """How a choice went, counted."""
+    unknown = preference < 0
+    whole = scores[np.isfinite(scores).all(axis=(1, 2))]
+    front = float(np.mean([np.sum(~dominated(case)) for case in whole])) if len(whole) else None
+    counts = np.bincount(chosen(preference), minlength=best.n)
+    return Choice(
+        row=row,
+        base=base,
+        n=best.n,
+        selector=best.selector.name,
+        selection=best.selection.label,
+        optimistic=best.selector.fingerprint == judge.fingerprint,
+        cases=len(preference),
+        tied=int(ties(preference).sum()),
+        failed=int(unknown.sum()),
+        all_failed=int(unknown.all(axis=1).sum()),
+        front=front,
+        counts=tuple(int(count) for count in counts),
+        curves=tuple(curves),
+    )
+
+
+def curves_of(
+    preference: Int[np.ndarray, "cases n"], scores: Float[np.ndarray, "cases n 3"], photographs: Sequence[str], selection: Selection
+) -> tuple[Curve, ...]:
+    """The best-of-N curves of the weighted mean and of the three perspectives.
+
+    Args:
+        preference: the selector's.
+        scores: the scoring judge's, NaN where it failed; a case with a NaN among its candidates is left out of the curve that needs it.
+        photographs: the cluster of each case.
+        selection: how both choose.
+    """
+    own, counted = selection.preference(scores), selection.label.removesuffix(" Pareto")
+    parts = {counted: selection.utility(scores)} | {perspective.value: scores[..., index] for index, perspective in enumerate(PERSPECTIVES)}
+    return tuple(_curve(of, expected_best(preference, values), expected_best(own, values), photographs) for of, values in parts.items())
+
+
+def _curve(of: str, best: Float[np.ndarray, "cases n"], ceiling: Float[np.ndarray, "cases n"], photographs: Sequence[str]) -> Curve:
+    known = np.logical_and.reduce(np.isfinite(best), axis=1)
+    clusters = [photograph for photograph, one in zip(photographs, known, strict=True) if one]
+    best, ceiling = best[known], ceiling[known]
+    gains = best[:, -1] - best[:, 0]
+    return Curve(
+        of=of,
+        n=len(best),
+        clusters=len(set(clusters)),
+        chosen=_points(best, clusters),
+        ceiling=_points(ceiling, clusters),
+        gain=float(gains.mean()) if len(gains) else None,
+        gain_ci95=clustered_interval(gains, clusters),
+    )
+
+
+def _points(values: Float[np.ndarray, "cases n"], clusters: Sequence[str]) -> tuple[Point, ...]:
+    if not len(values):
+        return ()
+    points = []
+    for index, column in enumerate(values.T):
+        interval = clustered_interval(column, clusters)
+        if interval is not None:
+            # no mean of scores lies outside the scale
+            interval = Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
+        points.append(Point(index + 1, float(column.mean()), interval))
+    return tuple(points)
+
+
+def write_choices(folder: Path, choices: Sequence[Choice], judge: Judge) -> None:
+    """Write best_of_n.json, with the rows of earlier invocations by the same judge, and best_of_n.png."""
+    new = [asdict(choice) for choice in choices]
+    names = {choice.row for choice in choices}
+    old = [row for row in read_choices(folder, judge.fingerprint) if row["row"] not in names]
+    content = {"judge": judge.name, "fingerprint": judge.fingerprint, "rows": [*old, *new]}
+    write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
+    drawn = [choice for choice in choices if choice.curves]
+    if drawn:
+        with replacing(folder / PICTURE, durable=False) as partial:
+            draw_curves(drawn, judge.name, partial)
+
+
+def read_choices(folder: Path, fingerprint: str) -> list[dict[str, Any]]:
+    """The rows of best_of_n.json; none where there is no such file or it is by another judge.
+
+    Raises:
+        ValueError: not a file of ours.
+    """
+    path = folder / FILE
+    if not path.exists():
+        return []
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return content["rows"] if content["fingerprint"] == fingerprint else []
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a record of best-of-N ({type(error).__name__}: {error}); delete it and evaluate again") from error
+
+
+HEADER = ("row", "counted", "best of 1", "best of N", "gain", "ceiling", "ties", "selector failed")
+NOTES = (
+    "Expected scores over all ways to pick k of the N candidates (k = 1: the mean of all), 95 % intervals clustered by photograph. Ceiling: the "
+    "scoring judge itself chooses. Ties: cases in which several candidates share the best place; the one of the lowest number is taken. Selector "
+    "failed: candidates without a usable verdict, never chosen unless all of a case failed, then candidate 0."
+)
+
+
+def cells(row: Mapping[str, Any]) -> list[str]:
+    """One line of the table below HEADER."""
+    failed = f"{row['failed']} of {row['n'] * row['cases']}" + (f", all of {row['all_failed']} case(s)" if row["all_failed"] else "")
+    ends = [f"{100 * row['tied'] / row['cases']:.1f} %", failed]
+    if not row["curves"]:
+        return [row["row"], row["selection"], "-", "-", "-", "-", *ends]
+    curve = row["curves"][0]
+    if not curve["n"]:
+        return [row["row"], curve["of"], "-", "-", "-", "-", *ends]
+    points = (curve["chosen"][0], curve["chosen"][-1], curve["ceiling"][-1])
+    first, last, ceiling = (f"{point['score']:.2f}{_bracket(point['ci95'], '.2f')}" for point in points)
+    return [row["row"], curve["of"], first, last, f"{curve['gain']:+.2f}{_bracket(curve['gain_ci95'], '+.2f')}", ceiling, *ends]
+
+
+def _bracket(interval: Sequence[float] | None, form: str) -> str:
+    return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
+
+
+def section(folder: Path, fingerprint: str) -> list[str]:
+    """The part of report.md about best-of-N; nothing where there is none by this judge."""
+    rows = read_choices(folder, fingerprint)
+    if not rows:
+        return []
+    parts = ["## Best of N\n", markdown_table(HEADER, [cells(row) for row in rows]), f"{NOTES}\n"]
+    parts += [f"Note: {row['row']} was chosen and scored by the same judge, so its scores are too high.\n" for row in rows if row["optimistic"]]
+    if not all(row["curves"] for row in rows):
+        parts.append("Note: where no scores stand, the scoring judge saw the chosen edits alone; best_of_curve=true has it score all candidates.\n")
+    return [*parts, *([f"![best of N]({PICTURE})\n"] if any(row["curves"] for row in rows) else [])]
+
+
+def terminal_choices(choices: Sequence[Choice]) -> Table:
+    """The same for a terminal."""
+    table = Table(title="best of N, by the scoring judge")
+    for index, title in enumerate(HEADER):
+        table.add_column(title, justify="right" if index else "left", no_wrap=True)
+    for choice in choices:
+        table.add_row(*cells(json.loads(json.dumps(asdict(choice)))))
+    return table
+
+
+def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
+    """A row of panels per choice: what is chosen by, then the perspectives; expected scores over the number of candidates."""
+    columns = max(len(choice.curves) for choice in choices)
+    size = (3.2 * columns, 3.3 * len(choices) + 0.9)
+    figure, grid = plt.subplots(len(choices), columns, figsize=size, layout="constrained", squeeze=False)
+    for axes, choice in zip(grid, choices, strict=True):
+        for axis, curve in zip(axes, choice.curves, strict=True):
+            draw_panel(axis, curve, choice.n)
+        axes[0].set_ylabel(f"{choice.base}: score by {judge}")
+    one = choices[0]
+    warning = " (the same judge: too high)" if one.optimistic else ""
+    figure.suptitle(f"Best of k edits, chosen by {one.selector} (highest {one.selection}), scored by {judge}{warning}", fontsize=12)
+    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.savefig(path, dpi=120, format="png")
+    plt.close(figure)
+
+
+def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
+    """One curve with its band, the ceiling, and the level of one edit; the title has the gain, case by case."""
+    axis.plot(*_line(curve.ceiling), color=CEILING_COLOUR, linestyle="--", linewidth=1.2, label="ceiling: chosen by the scoring judge itself")
+    axis.plot(
+        *_line(curve.chosen),
+        color=CHOSEN_COLOUR,
+        marker="o",
+        markersize=4,
+        linewidth=2,
+        label="chosen by the selector, 95 % interval over photographs",
+    )
+    banded = [(point.k, *point.ci95) for point in curve.chosen if point.ci95 is not None]
+    if banded:
+        axis.fill_between(*np.array(banded).T, color=CHOSEN_COLOUR, alpha=0.15, linewidth=0)
+    if curve.chosen:
+        axis.axhline(curve.chosen[0].score, color="black", linewidth=0.8, linestyle=":", label="one edit")
+    gain = "no case has all scores" if curve.gain is None else f"best of {n}: {curve.gain:+.2f}{_bracket(curve.gain_ci95, '+.2f')}"
+    axis.set_title(f"{curve.of}\n{gain}", fontsize=10)
+    axis.set(xlabel="candidates k", xlim=(0.7, n + 0.3))
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _line(points: Sequence[Point]) -> tuple[list[int], list[float]]:
+    return [point.k for point in points], [point.score for point in points]
