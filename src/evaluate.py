@@ -235,7 +235,8 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     if unknown:
         raise ValueError(f"gallery={list(columns or ())}: no row {unknown[0]!r} with edits; there are {', '.join(edited)}")
     shown = [edited[name] for name in columns or sorted(edited, key=row_order)]
-    write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge)
+    cell = 128 if benchmark.judged_height is None else 256  # photographs show less at a glance
+    write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge, cell)
     # in a log file the table is as wide as it needs to be
     console = Console(width=None if sys.stdout.isatty() else 160)
     console.print(terminal_table(whole))
