@@ -350,7 +350,8 @@ def report(
     if unknown:
         raise ValueError(f"gallery={list(columns or ())}: no row {unknown[0]!r} with edits; there are {', '.join(edited)}")
     shown = [edited[name] for name in columns or sorted(edited, key=row_order)]
-    write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge)
+    cell = 128 if benchmark.judged_height is None else 256  # photographs show less at a glance
+    write_gallery(where / "gallery.png", cases, [column_of(found, judge) for found in shown], benchmark, judge, cell)
     # in a log file the table is as wide as it needs to be
     console = Console(width=None if sys.stdout.isatty() else 160)
     for table in (terminal_table(whole), terminal_metrics(whole), terminal_comparisons(whole)):

@@ -104,10 +104,8 @@ def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Pat
     Raises:
         FileNotFoundError: one of them isn't there.
     """
-    top = Path(folder)
-    if not top.is_dir():
-        top = downloaded(str(folder))
-    photographs = next((found for found in (top / PHOTOGRAPHS, *sorted(top.rglob(PHOTOGRAPHS))) if found.is_dir()), top)
+    top = Path(folder) if Path(folder).is_dir() else downloaded(str(folder))
+    photographs = top / PHOTOGRAPHS if (top / PHOTOGRAPHS).is_dir() else top
     if instructions is not None:
         if not Path(instructions).is_file():
             raise FileNotFoundError(f"no file {instructions}; benchmark.instructions is the JSON of Real-Edit, {INSTRUCTIONS[0]}")
@@ -131,9 +129,13 @@ def downloaded(name: str) -> Path:
     try:
         # the training rewards lie in the same repository
         wanted = [f"*{PHOTOGRAPHS}/*", *(f"*{file}" for file in INSTRUCTIONS)]
-        return Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
+        top = Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
         raise FileNotFoundError(f"{hint}; the hub gave nothing ({str(error).splitlines()[0][:120]})") from error
+    found = next((place for place in sorted(top.rglob(PHOTOGRAPHS)) if place.is_dir()), None)
+    if found is None:
+        raise FileNotFoundError(f"{name} on the hub has no folder {PHOTOGRAPHS}; download it, unpack what is packed, and give benchmark.folder=DIR")
+    return found.parent
 
 
 def read_cases(photographs: Path, instructions: Path) -> list[Case]:
