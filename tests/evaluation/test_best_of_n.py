@@ -3,6 +3,7 @@
 import json
 import shutil
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from squares import Ruler, Squares
 from src import checkpoint, evaluate
 from src.evaluation.best_of_n import BestOf, candidate, choose, curves_of, is_paid, read_choices, section, write_choices
 from src.evaluation.generation import Generation, start_generation
+from src.evaluation.judging import Judged, judge_row
 from src.evaluation.selection import Selection
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
@@ -24,7 +26,6 @@ from src.reward_file import each_reward, read_rewards
 CASES, N = 7, 3
 ROW = "5/5/5 best of 3 by noisy_oracle"
 QUICK = (f"limit={CASES}", "batch_size=3", "sampler.steps=1", f"best_of={N}", "judge@selector=noisy_oracle")
-ASKING = {"batch_size": 4, "ask": True, "retry_failed": False}
 
 
 @pytest.fixture(scope="module")
@@ -192,9 +193,14 @@ class Fussy(Ruler):
         return super()._one(triplet)
 
 
+def asked(judge: Judge, generation: Generation, cases: Sequence[Case]) -> list[Judged]:
+    """As src.evaluate asks."""
+    return judge_row(generation.triplets(cases), len(cases), judge, generation.folder / judge.name / "rewards.jsonl", generation.name, 4)
+
+
 def outcome(folder: Path, greys: list[list[int]], selector: Judge, judge: Judge, curve: bool = True):
     best = BestOf(len(greys), selector, Selection([1, 0, 0]), curve)
-    return choose(squares_with(folder, greys), Squares().cases(), best, judge, ASKING)
+    return choose(squares_with(folder, greys), Squares().cases(), best, judge, asked)
 
 
 def test_failed_verdicts_of_the_selector_are_never_chosen_unless_all_failed(tmp_path: Path) -> None:
