@@ -20,6 +20,7 @@ from src import checkpoint, launch, memory
 from src.diffusion.samplers import Sampler
 from src.evaluation import generation as edits
 from src.evaluation.benchmark import Benchmark
+from src.evaluation.case_list import keep_cases
 from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
 from src.evaluation.judging import judge_row
@@ -194,6 +195,7 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
     old = read_report(where / "report.json") if (where / "report.json").exists() else None
     whole = merged(old, Report(benchmark.name, judge.name, judge.fingerprint, tuple(rows)))
     write_report(where, whole)
+    keep_cases(folder, benchmark, cases)
     known = {row.name for row in whole.rows}
     edited = {found.name: found for found in edits.generations_in(folder) if found.name in known}
     unknown = [name for name in columns or () if name not in edited]
