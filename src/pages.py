@@ -37,9 +37,4 @@ def webp(image: Image, quality: int = 80, exact: bool | None = None) -> bytes:
 
 def data_uri(image: Image) -> str:
     """A picture inside a page."""
-    return webp_uri(webp(image))
-
-
-def webp_uri(content: bytes) -> str:
-    """A WebP file inside a page."""
-    return "data:image/webp;base64," + base64.b64encode(content).decode()
+    return "data:image/webp;base64," + base64.b64encode(webp(image)).decode()

@@ -75,7 +75,7 @@ class Chromium:
         self.messages.clear()
         self.do("Page.navigate", url="about:blank")
         self.do("Page.navigate", url=page.as_uri() + view)
-        self.wait("document.documentElement.dataset.shownAfter !== undefined")
+        self.wait("document.documentElement?.dataset.shownAfter !== undefined")
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression is in the page; a promise is waited for."""

@@ -44,7 +44,7 @@ def write_page(path: Path, reports: Sequence[FoundReport], names: Sequence[str] 
     if not columns:
         raise ValueError(f"{', '.join(str(each.run) for each in reports)}: no edits to show on a page; run python -m src.evaluate first")
     cases = all_cases(reports)
-    data = page_data(cases, columns, megabytes)
+    data, pictures = page_data(cases, columns, megabytes)
     rows = page_rows(reports)
     report = reports[0].report
     text = (
@@ -64,10 +64,11 @@ def write_page(path: Path, reports: Sequence[FoundReport], names: Sequence[str] 
             chart=chart(rows),
             notes=[NOTES, *dict.fromkeys(note for each in reports for note in notes(each.report))],
             data=data,
+            pictures=pictures,
         )
     )
     write_atomically(path, text)
-    return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(data['pictures'])} pictures)"
+    return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(pictures)} pictures)"
 
 
 def page_rows(reports: Sequence[FoundReport]) -> list[tuple[str, Row]]:

@@ -4,6 +4,7 @@ Scores are those of the report; feedback and success come from the reward files,
 """
 
 import hashlib
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +16,7 @@ from src.evaluation.generation import Generation, generations_in
 from src.evaluation.judging import batches_of
 from src.evaluation.progress import counted
 from src.evaluation.report import row_order
-from src.pages import thumbnail, webp, webp_uri
+from src.pages import thumbnail, webp
 from src.pictures import load_image
 from src.records import NO_FAILURE, Image, Reward
 from src.reward_file import read_rewards
@@ -51,19 +52,19 @@ class Pictures:
 
     Attributes:
         most: bytes that a picture may have.
-        uris: in the order in which they were added.
+        contents: in base64, in the order in which they were added.
     """
 
     most: int
-    uris: list[str] = field(default_factory=list)
+    contents: list[str] = field(default_factory=list)
     places: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, image: Image) -> int:
-        """Put a picture in, small enough; its place among `uris`."""
+        """Put a picture in, small enough; its place among `contents`."""
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if digest not in self.places:
-            self.places[digest] = len(self.uris)
-            self.uris.append(webp_uri(small_enough(image, self.most)))
+            self.places[digest] = len(self.contents)
+            self.contents.append(b64encode(small_enough(image, self.most)).decode())
         return self.places[digest]
 
 
@@ -137,8 +138,8 @@ def all_cases(reports: Sequence[FoundReport]) -> list[tuple[KeptCase, Path]]:
     return list(found.values())
 
 
-def page_data(cases: Sequence[tuple[KeptCase, Path]], columns: Sequence[EditColumn], megabytes: float) -> dict[str, Any]:
-    """Everything that the page's script needs.
+def page_data(cases: Sequence[tuple[KeptCase, Path]], columns: Sequence[EditColumn], megabytes: float) -> tuple[dict[str, Any], list[str]]:
+    """Everything that the page's script needs: a tree in which pictures are numbers, and these pictures as WebP in base64.
 
     Args:
         cases: with their folders, see `all_cases`.
@@ -155,7 +156,7 @@ def page_data(cases: Sequence[tuple[KeptCase, Path]], columns: Sequence[EditColu
     listed: list[dict[str, Any]] = []
     for batch in counted(batches_of(cases, 16), len(cases), "page", "cases"):
         listed += [_case(case, folder, columns, pictures) for case, folder in batch]
-    return {"columns": [column.name for column in columns], "cases": listed, "pictures": pictures.uris}
+    return {"columns": [column.name for column in columns], "cases": listed}, pictures.contents
 
 
 def _case(case: KeptCase, folder: Path, columns: Sequence[EditColumn], pictures: Pictures) -> dict[str, Any]:
