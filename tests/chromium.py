@@ -1,8 +1,8 @@
 """A real headless Chromium that tests click, type and look with, spoken to over a pipe (the DevTools protocol): no driver, no port, no library.
 
-    with Chromium(folder) as browser:
-        browser.open(page)
-        browser.value("document.title")
+with Chromium(folder) as browser:
+    browser.open(page)
+    browser.value("document.title")
 """
 
 import json
@@ -121,7 +121,9 @@ class Chromium:
     def _middle(self, selector: str) -> tuple[float, float]:
         quoted = json.dumps(selector)
         self.value(f"document.querySelector({quoted}).scrollIntoView({{block: 'center'}})")
-        place = self.value(f"(() => {{ const r = document.querySelector({quoted}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()")
+        place = self.value(
+            f"(() => {{ const r = document.querySelector({quoted}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()"
+        )
         return place[0], place[1]
 
     def _ask(self, method: str, session: str | None = None, **parameters: object) -> dict[str, Any]:

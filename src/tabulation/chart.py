@@ -92,7 +92,7 @@ def chart(rows: Sequence[tuple[str, Row]]) -> Chart:
                 points += [] if point is None else [point]
         panels.append(Panel(perspective.value, points))
     bottom = TOP + len(types) * (height + GAP) + BOTTOM - GAP
-    return Chart(panels, lanes, [(score, x_of(score)) for score in range(int(MAX_SCORE) + 1)], bottom, [name for name, _ in rows])
+    return Chart(panels, lanes, [(score, x_of(float(score))) for score in range(int(MAX_SCORE) + 1)], bottom, [name for name, _ in rows])
 
 
 def _point(means: Means, index: int, y: float, row: int, what: str) -> Point | None:
