@@ -11,7 +11,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from src.evaluation.benchmark import Benchmark
-from src.files import replacing, write_atomically
+from src.evaluation.judging import batches_of
+from src.evaluation.progress import counted
+from src.files import remove_leftovers, replacing, write_atomically
 from src.pages import thumbnail, webp
 from src.records import Case, Image
 
@@ -49,8 +51,11 @@ def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> Non
         NotWrittenError: the disk is full.
     """
     where = folder / FOLDER
+    remove_leftovers(where)
     kept = {case.id: case for case in kept_cases(folder)} if (where / LIST).exists() else {}
-    found = {case.id: _kept(where, case, benchmark.exact_target(case)) for case in cases}
+    found: dict[str, KeptCase] = {}
+    for batch in counted(batches_of(cases, 16), len(cases), "keep", "cases"):
+        found.update({case.id: _kept(where, case, benchmark.exact_target(case)) for case in batch})
     found.update({id: case for id, case in kept.items() if id not in found})
     write_atomically(where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values()))
 

@@ -7,7 +7,7 @@ from src.evaluation.report import Means, Row
 from src.records import MAX_SCORE, PERSPECTIVES
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 380.0, 92.0, 14.0, 8.0, 26.0
-PITCH, GAP = 11.0, 12.0
+PITCH, GAP = 9.5, 11.0
 """Between two rows of one type, and between two types."""
 
 SHAPES = ("M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", "M-3.6,-3.6h7.2v7.2h-7.2z", "M0,-5L5,0L0,5L-5,0z", "M0,-4.8L4.6,3.6H-4.6z")

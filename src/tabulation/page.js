@@ -21,12 +21,15 @@ const cards = data.cases.map((one, index) => {
 });
 const words = data.cases.map(one => [one.id, one.type, one.photograph, one.instruction, ...one.edits.flatMap(edit => edit.feedback)].join("\n").toLowerCase());
 
+let looked;
+const firstLook = new Promise(done => { looked = done; });
 const near = new IntersectionObserver(entries => {
   for (const entry of entries) if (entry.isIntersecting) { fill(entry.target); near.unobserve(entry.target); }
+  looked();
 }, { rootMargin: "600px 0px" });
 
 // Pictures follow this script in the file, a hundred at a time, one a line in base64; images that wait for theirs get it when it has arrived.
-const pictures = [], waiting = new Map();
+const pictures = [], waiting = new Map(), NOTHING = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
 
 function arrived(block) {
   pictures.push(...block.textContent.split("\n"));
@@ -97,9 +100,9 @@ function picture(index, name, alt, ...more) {
 }
 
 function image(index, alt) {
-  const made = element("img", { alt, decoding: "async" });
-  made.addEventListener("load", () => { if (made.naturalWidth <= 128) made.className = "tiny"; });  // their pixels are to be seen
-  if (index < pictures.length) made.src = source(index); else waiting.set(made, index);
+  const made = element("img", { alt, decoding: "async", src: index < pictures.length ? source(index) : NOTHING });
+  made.addEventListener("load", () => { made.className = made.naturalWidth <= 128 ? "tiny" : ""; });  // their pixels are to be seen
+  if (index >= pictures.length) waiting.set(made, index);
   return made;
 }
 
@@ -205,10 +208,11 @@ fromAddress(true);
 performance.mark("cases built");
 // How long it took until all cases stood in the page and the pictures of the first of them were there; tests and curious people read it off <html>.
 function loaded(image) {
-  return image.src ? image.decode().catch(() => null) : new Promise(done => image.addEventListener("load", done, { once: true }));
+  if (!waiting.has(image)) return image.decode().catch(() => null);
+  return new Promise(done => image.addEventListener("load", () => { if (!waiting.has(image)) done(); }));
 }
-requestAnimationFrame(() => requestAnimationFrame(() => Promise.all([...document.images].map(loaded)).then(() => {
+firstLook.then(() => Promise.all([...document.images].map(loaded))).then(() => requestAnimationFrame(() => {
   performance.measure("cases shown", { start: 0 });
   const [measured] = performance.getEntriesByName("cases shown");
   document.documentElement.dataset.shownAfter = measured.duration.toFixed(0);
-})));
+}));

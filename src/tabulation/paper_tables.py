@@ -18,7 +18,7 @@ from src.tabulation.cells import (
 from src.tabulation.layouts import Layout, Place, layout_named
 from src.tabulation.naming import differing, names_of, worded
 from src.tabulation.published import PublishedRow, published_table
-from src.tabulation.runs import Evaluated, FoundReport, check_one_kind, check_one_size, evaluated_rows, short
+from src.tabulation.runs import Evaluated, FoundReport, check_one_kind, check_one_measure, check_one_size, evaluated_rows, short
 from src.tabulation.table import LEVEL, MARK, Column, Line, Table, Value
 
 
@@ -58,6 +58,8 @@ def paper_table(reports: Sequence[FoundReport], name: str, target: str, against:
     if not rows:
         raise ValueError(f"table={name}: none of the runs has {layout.needs}; the target reward is target={target}")
     check_one_size([row for row, _ in rows])
+    if layout.images:
+        check_one_measure([row for row, _ in rows])
     ours = our_lines(layout, rows)
     columns = image_columns(list(dict.fromkeys(key for row, _ in rows for key in row.images))) if layout.images else judged_columns()
     values = [image_values(each.group, columns) if layout.images else judged_values(each.group) for each in ours]
@@ -199,6 +201,10 @@ def _notes(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> list
     judged = "" if layout.images else f", judged by {report.judge} ({short(report.fingerprint)})"
     notes = [f"Ours: {report.benchmark}{judged}, {means.n} cases on {means.clusters} photographs."]
     if layout.images:
+        first = lines[0].group.rows[0]
+        fewer = [f"{key} {mean.n}" for key, mean in first.images.items() if mean.n != means.n]
+        notes += [f"Measured by {'; '.join(f'{name}: {what}' for name, what in first.networks.items())}."] if first.networks else []
+        notes += [f"Numbers of cases, where not all have what a metric needs: {', '.join(fewer)}."] if fewer else []
         notes.append("In brackets the 95 % interval over cases" + (", where there is one seed" if seeds else "") + ".")
     else:
         notes.append(

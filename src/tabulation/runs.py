@@ -46,12 +46,14 @@ class FoundReport:
         folder: holds report.json.
         report: its content.
         images: image metrics by row name and key; empty where none were measured.
+        networks: what they were measured by, by row name.
     """
 
     run: Path
     folder: Path
     report: Report
     images: Mapping[str, Mapping[str, ImageMean]]
+    networks: Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,11 @@ class Evaluated:
         return settings.get("seed"), dict(settings.get("evaluation", {})).get("seed")
 
     @property
+    def networks(self) -> Mapping[str, str]:
+        """What the row's image metrics were measured by."""
+        return self.found.networks.get(self.row.name, {})
+
+    @property
     def images(self) -> Mapping[str, ImageMean]:
         """Image metrics of the row by key."""
         return self.found.images.get(self.row.name, {})
@@ -96,7 +103,7 @@ def found_reports(folders: Sequence[Path]) -> list[FoundReport]:
             raise FileNotFoundError(f"no evaluation/<benchmark>/<judge>/report.json below {folder}; run python -m src.evaluate first")
         for path in paths:
             if path.resolve() not in found:
-                found[path.resolve()] = FoundReport(path.parents[3], path.parent, read_report(path), read_images(path))
+                found[path.resolve()] = FoundReport(path.parents[3], path.parent, read_report(path), *read_images(path))
     return list(found.values())
 
 
@@ -151,6 +158,22 @@ def check_one_size(rows: Sequence[Evaluated]) -> None:
         )
 
 
+def check_one_measure(rows: Sequence[Evaluated]) -> None:
+    """Raise ValueError unless the image metrics of all rows come from the same networks and are over as many cases."""
+    for other in rows[1:]:
+        if other.networks != rows[0].networks:
+            one, two = (", ".join(f"{name}: {what}" for name, what in each.networks.items()) or "nothing that is known" for each in (rows[0], other))
+            raise ValueError(
+                f"image metrics of {rows[0].found.run} were measured by {one} and those of {other.found.run} by {two}, which do not compare: "
+                "measure them by the same (image_metrics=)"
+            )
+    for key in {key for row in rows for key in row.images}:
+        counted = {row.images[key].n: row for row in rows if key in row.images}
+        if len(counted) > 1:
+            (n, one), (m, two) = list(counted.items())[:2]
+            raise ValueError(f"{key} is over {n} cases in {one.found.run} and {m} in {two.found.run}, which do not compare: measure both on the same")
+
+
 def short(fingerprint: str, most: int = 60) -> str:
     """A fingerprint's beginning and end."""
     return fingerprint if len(fingerprint) <= most else f"{fingerprint[: most - 9]}…{fingerprint[-8:]}"
@@ -161,23 +184,25 @@ def evaluated_rows(reports: Sequence[FoundReport]) -> list[Evaluated]:
     return [Evaluated(each, row, settings_of(each, row)) for each in reports for row in each.report.rows if row.made_by]
 
 
-def read_images(path: Path) -> dict[str, dict[str, ImageMean]]:
-    """The image metrics in a report.json, by row.
+def read_images(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, dict[str, str]]]:
+    """The image metrics in a report.json and the networks that they come from, by row.
 
     Raises:
         ValueError: not numbers.
     """
     found: dict[str, dict[str, ImageMean]] = {}
+    networks: dict[str, dict[str, str]] = {}
     try:
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+            networks[row["name"]] = {str(name): str(described) for name, described in (row.get("measured_by") or {}).items()}
             for key, numbers in (row.get("image_metrics") or {}).items():
                 if numbers["mean"] is None:
                     continue
                 ci95 = None if numbers.get("ci95") is None else Interval(*numbers["ci95"])
                 found.setdefault(row["name"], {})[key] = ImageMean(float(numbers["mean"]), ci95, int(numbers["n"]))
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} has broken image metrics ({type(error).__name__}: {error}); measure them again") from error
-    return found
+    return found, networks
 
 
 def settings_of(found: FoundReport, row: Row) -> Settings | None:

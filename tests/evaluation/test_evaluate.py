@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 
-from src import checkpoint, evaluate
+from src import checkpoint, evaluate, tabulate
 from src.pictures import load_image
 from src.reward_file import read_rewards
 
@@ -81,6 +81,18 @@ def test_edits_are_judged_without_a_model(run: Path, tmp_path: Path) -> None:
     assert theirs["following"] == rows_of(run)[1]["following"]
     with pytest.raises(FileNotFoundError, match="lacks the edits of 1 of 9 cases: w2-benchmark-0-8-32"):
         evaluate.main(config(f"edits={source}", "limit=9", f"output={tmp_path}", "row=theirs", name="evaluate"))
+
+
+def test_a_page_is_made_of_the_run_folder_alone(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tabulate.main(config(f"runs=['{run}']", f"page={tmp_path}/report.html", name="tabulate"))
+    assert "8 cases, 4 rows with edits" in capsys.readouterr().out
+    data = json.loads((tmp_path / "report.html").read_text().partition('id="data">')[2].partition("</script>")[0])
+    rewards = {reward.id: reward for reward in read_rewards(run / "evaluation/synthetic_edit/3-3-3/oracle/rewards.jsonl")}
+    for case in data["cases"]:
+        edit = case["edits"][data["columns"].index("3/3/3")]
+        assert edit["scores"] == [round(verdict.score or 0.0, 3) for verdict in rewards[case["id"]].verdicts]
+        assert edit["feedback"] == [verdict.feedback.replace("None", "") for verdict in rewards[case["id"]].verdicts]
+        assert case["target"] is not None
 
 
 @pytest.mark.parametrize(

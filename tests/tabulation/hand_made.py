@@ -53,12 +53,14 @@ def write_run(
     fingerprint: str = "hand-1",
     benchmark: str = "six",
     images: Mapping[str, Mapping[str, Mapping[str, object]]] | None = None,
+    networks: Mapping[str, str] | None = None,
     noise_seed: int = 0,
 ) -> Path:
     """A run folder with a report; rows called "copy input" were made by no model.
 
     Args:
         images: image metrics by row and key, as report.json holds them.
+        networks: what they were measured by.
     """
     made_by = {"checkpoint": str(run), "weights": "ema", "seed": noise_seed, "sampler": {"steps": 2}}
     folder = run / "evaluation" / benchmark / judge
@@ -69,6 +71,7 @@ def write_run(
     if images is not None:
         content = json.loads((folder / "report.json").read_text())
         for row in content["rows"]:
+            row["measured_by"] = dict(networks or {})
             row["image_metrics"] = images.get(row["name"], {})
         (folder / "report.json").write_text(json.dumps(content))
     if settings is not None:

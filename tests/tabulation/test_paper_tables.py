@@ -104,6 +104,24 @@ def test_table_2_has_the_metrics_that_are_there(tmp_path: Path) -> None:
         table(tmp_path / "c", "table2")
 
 
+def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
+    def numbers(n: int) -> dict[str, dict[str, dict[str, object]]]:
+        return {"5/5/5": {"multi_reward/clip_t": {"mean": 0.3, "ci95": None, "n": n}}}
+
+    clip = {"clip": "openai/clip-vit-base-patch32"}
+    write_run(tmp_path / "a", {"5/5/5": THREE}, config(), images=numbers(3), networks=clip)
+    notes = " ".join(table(tmp_path / "a", "table2").notes)
+    assert "Measured by clip: openai/clip-vit-base-patch32. Numbers of cases, where not all have what a metric needs: multi_reward/clip_t 3." in notes
+    write_run(tmp_path / "b", {"5/5/5": THREE}, config(seed=1), images=numbers(3), networks={"clip": "clip-vit-large"})
+    write_run(tmp_path / "c", {"5/5/5": THREE}, config(seed=2), images=numbers(4), networks=clip)
+    for other, message in [
+        ("b", "were measured by clip: openai/clip-vit-base-patch32 and those of .*b by clip: clip-vit-large, which do not compare"),
+        ("c", "multi_reward/clip_t is over 3 cases in .*a and 4 in .*c, which do not compare"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            paper_table(found_reports([tmp_path / "a", tmp_path / other]), "table2", "5/5/5", None, False)
+
+
 def test_repeated_seeds_are_one_line_and_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path / f"{seed}", {"5/5/5": judged([float(seed + 1)] * 4, [4.0] * 4, [5.0] * 4)}, config(seed=seed))
