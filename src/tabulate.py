@@ -38,7 +38,7 @@ def main(cfg: DictConfig) -> None:
     outputs = output_files(cfg.output)
     if cfg.page is not None and Path(cfg.page).suffix != ".html":
         raise ValueError(f"page={cfg.page}: the page is HTML, give a name that ends in .html")
-    reports = chosen(found_reports([Path(run) for run in cfg.runs]), cfg.benchmark, cfg.judge)
+    reports = chosen(found_reports([Path(run) for run in cfg.runs]), cfg.benchmark_name, cfg.judge_name)
     against = None if cfg.against is None else str(cfg.against)
     if cfg.table is not None:
         tables = [paper_table(reports, cfg.table, str(cfg.target), against, cfg.published)]

@@ -19,6 +19,9 @@ IGNORED = re.compile(
 
 REWARD_PARTS = ("model.reward_encoder", "model.integration")
 ABSENT = "absent"
+CLASS = "._target_"
+FIRST = ("model", "start", "data", "algorithm", "trainer")
+"""Parts of a config that name a run before others do."""
 
 
 def signals_of(settings: Settings) -> tuple[str, ...]:
@@ -70,23 +73,35 @@ def _hashable(value: object) -> Hashable:
 
 
 def differing(all_settings: Sequence[Settings], without: Sequence[str] = ()) -> dict[str, list[Hashable]]:
-    """The entries in which runs differ, with the value of each run; those below the names in `without` are left out."""
+    """The entries in which runs differ, with the value of each run.
+
+    Of parts of other classes only the class is named, as their settings differ by themselves.
+
+    Args:
+        all_settings: of the runs.
+        without: parts of the config that are left out.
+    """
     flat = [entries(settings) for settings in all_settings]
     rewarded = [bool(signals_of(settings)) for settings in all_settings]
-    found = {}
+    found: dict[str, list[Hashable]] = {}
     for name in dict.fromkeys(name for each in flat for name in each):
         of_reward = name.startswith(REWARD_PARTS)
         values = [each.get(name, ABSENT) for each, has in zip(flat, rewarded, strict=True) if has or not of_reward]
-        if len(set(values)) > 1 and not any(name == part or name.startswith(f"{part}.") for part in without):
+        if len(set(values)) > 1 and not _below(name, without):
             found[name] = [each.get(name, ABSENT) for each in flat]
-    return found
+    classes = [name for name in found if name.endswith(CLASS)]
+    return {name: values for name, values in found.items() if name in classes or not _below(name, [each.removesuffix(CLASS) for each in classes])}
+
+
+def _below(name: str, parts: Sequence[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
 def names_of(rows: Sequence[Evaluated], known: Sequence[Hashable]) -> list[str]:
     """A name for each row that tells apart what `known` does not: choices in words first, then single entries as key=value.
 
-    An entry is named only where the ones before it leave runs of different settings together. Rows whose settings nobody knows are called by
-    their run folder.
+    An entry is named, in every row, only where the ones before it leave runs of different settings together. Rows whose settings nobody knows
+    are called by their run folder.
 
     Args:
         rows: of a table.
@@ -114,14 +129,26 @@ def names_of(rows: Sequence[Evaluated], known: Sequence[Hashable]) -> list[str]:
     for facet in ("backbone", "reward", "integration"):
         tell([each[facet] for each in in_words], lambda index, facet=facet: in_words[index][facet])
     flat = [{} if row.settings is None else entries(row.settings) for row in rows]
-    for name in dict.fromkeys(name for each in flat for name in each):
+    for name in sorted(dict.fromkeys(name for each in flat for name in each), key=_rank):
         values = [each.get(name, ABSENT) for each in flat]
-        tell(values, lambda index, name=name, values=values: f"{name.removeprefix('model.')}={worded(values[index])}")
+        tell(values, lambda index, name=name, values=values: f"{in_short(name)}={worded(values[index])}")
     return [", ".join(each) for each in words]
 
 
+def _rank(name: str) -> tuple[int, bool]:
+    """Classes before their settings, part by part."""
+    part = name.partition(".")[0]
+    return FIRST.index(part) if part in FIRST else len(FIRST), not name.endswith(CLASS)
+
+
+def in_short(name: str) -> str:
+    """An entry's name, for people: "data.dataset" for that of its class."""
+    return name.removeprefix("model.").removesuffix(CLASS)
+
+
 def worded(value: Hashable) -> str:
-    """A value of a config, for people."""
+    """A value of a config, for people: of a class its last name."""
     if isinstance(value, tuple):
         return "[" + ",".join(worded(each) for each in value) + "]"
-    return "null" if value is None else str(value)
+    text = "null" if value is None else str(value)
+    return text.rpartition(".")[2] if text.startswith("src.") else text

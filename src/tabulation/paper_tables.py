@@ -16,7 +16,7 @@ from src.tabulation.cells import (
     with_best,
 )
 from src.tabulation.layouts import Layout, Place, layout_named
-from src.tabulation.naming import differing, names_of, worded
+from src.tabulation.naming import REWARD_PARTS, differing, in_short, names_of, worded
 from src.tabulation.published import PublishedRow, published_table
 from src.tabulation.runs import Evaluated, FoundReport, check_one_kind, check_one_measure, check_one_size, evaluated_rows, short
 from src.tabulation.table import LEVEL, MARK, Column, Line, Table, Value
@@ -231,19 +231,19 @@ def _failure_notes(lines: Sequence[OurLine]) -> list[str]:
 
 
 def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
-    """What else differs between the runs of an ablation, which its columns do not say; "" for nothing."""
+    """What else differs between the runs, which the table does not say; "" for nothing."""
     known = [(line, row.settings) for line in lines for row in line.group.rows if row.settings is not None]
-    if not layout.told or not known:
-        return ""
-    other = differing([settings for _, settings in known], layout.told)
+    found = differing([settings for _, settings in known], layout.told or REWARD_PARTS)
+    said = " ".join(f"{line.name} {line.run}" for line in lines)
+    other = {name: values for name, values in found.items() if f"{in_short(name)}=" not in said}
     if not other:
         return ""
     listed = []
     for name, values in list(other.items())[:most]:
         each: Mapping[str, None] = dict.fromkeys(f"{line.name}: {worded(value)}" for (line, _), value in zip(known, values, strict=True))
-        listed.append(f"{name} ({'; '.join(each)})")
+        listed.append(f"{in_short(name)} ({'; '.join(each)})")
     more = f" and {len(other) - most} more" if len(other) > most else ""
-    return f"Beside what the columns say, the runs differ in {', '.join(listed)}{more}."
+    return f"Beside what the lines say, the runs differ in {', '.join(listed)}{more}."
 
 
 def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], clusters: int) -> list[str]:

@@ -116,7 +116,7 @@ def chosen(reports: Sequence[FoundReport], benchmark: str | None, judge: str | N
     kept = [each for each in reports if benchmark in (None, each.report.benchmark) and judge in (None, each.report.judge)]
     if not kept:
         there = sorted({f"{each.report.benchmark} by {each.report.judge}" for each in reports})
-        raise ValueError(f"no report on benchmark={benchmark} by judge={judge}; there are {', '.join(there)}")
+        raise ValueError(f"no report on benchmark_name={benchmark} by judge_name={judge}; there are {', '.join(there)}")
     return kept
 
 
@@ -127,12 +127,12 @@ def check_one_kind(reports: Sequence[FoundReport]) -> None:
         if other.report.benchmark != first.report.benchmark:
             raise ValueError(
                 f"{first.run} is about {first.report.benchmark} and {other.run} about {other.report.benchmark}, which do not compare: "
-                "say benchmark=NAME to choose one"
+                "say benchmark_name=NAME to choose one"
             )
         if other.report.judge != first.report.judge:
             raise ValueError(
                 f"{first.run} was judged by {first.report.judge} and {other.run} by {other.report.judge}, which do not compare: "
-                "say judge=NAME to choose one"
+                "say judge_name=NAME to choose one"
             )
         check_one_judge(first, other)
 

@@ -146,8 +146,16 @@ def test_runs_that_differ_elsewhere_are_not_averaged_and_said_so(tmp_path: Path)
         ("score + text", "trainer.max_steps=100"),
         ("score + text", "trainer.max_steps=200"),
     ]
-    (note,) = [note for note in made.notes if "the runs differ" in note]
-    assert note == "Beside what the columns say, the runs differ in trainer.max_steps (none: 100; score + text: 100; score + text: 200)."
+    assert not any("the runs differ" in note for note in made.notes), "the lines say it"
+
+
+def test_what_an_ablation_does_not_say_is_noted(tmp_path: Path) -> None:
+    data = {"dataset": {"_target_": "src.data.synthetic.SyntheticTriplets", "length": 8000}}
+    permuted = {"dataset": {"_target_": "src.data.permuted.PermutedRewards", "dataset": {"length": 8000}}}
+    write_run(tmp_path / "a", {"5/5/5": THREE}, config(integration=None, data=data))
+    write_run(tmp_path / "b", {"5/5/5": FOUR}, config(data=permuted))
+    (note,) = [note for note in table(tmp_path, "table4_reward_signal").notes if "the runs differ" in note]
+    assert note == "Beside what the lines say, the runs differ in data.dataset (none: SyntheticTriplets; score + text: PermutedRewards)."
 
 
 def test_a_checkpoints_own_config_will_do(tmp_path: Path) -> None:
@@ -185,8 +193,8 @@ def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "d", {"5/5/5": THREE}, config(seed=3), fingerprint="hand-2")
     write_run(tmp_path / "e", {"5/5/5": THREE[:2]}, config(seed=4))
     for other, message in [
-        ("b", "is about six and .*b about seven, which do not compare: say benchmark=NAME"),
-        ("c", "was judged by hand and .*c by foot, which do not compare: say judge=NAME"),
+        ("b", "is about six and .*b about seven, which do not compare: say benchmark_name=NAME"),
+        ("c", "was judged by hand and .*c by foot, which do not compare: say judge_name=NAME"),
         ("d", r"different versions of hand \(hand-1 and hand-2\)"),
         ("e", "is over 4 cases and row '5/5/5' of .*e over 2, which do not compare"),
     ]:
@@ -194,7 +202,7 @@ def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
             paper_table(found_reports([tmp_path / "a", tmp_path / other]), "table4_reward_signal", "5/5/5", None, True)
     everything = found_reports([tmp_path / name for name in "abc"])
     assert len(chosen(everything, "seven", None)) == 1
-    with pytest.raises(ValueError, match="no report on benchmark=eight by judge=None; there are seven by hand, six by foot, six by hand"):
+    with pytest.raises(ValueError, match="no report on benchmark_name=eight by judge_name=None; there are seven by hand, six by foot, six by hand"):
         chosen(everything, "eight", None)
 
 
