@@ -29,6 +29,7 @@ from src.evaluation import best_of_n, dial
 from src.evaluation import generation as edits
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.best_of_n import BestOf, Choice
+from src.evaluation.case_list import keep_cases
 from src.evaluation.dial import Dial
 from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
@@ -344,6 +345,7 @@ def report(
     if turned is not None:
         dial.write_dial(where, turned, judge.name, judge.fingerprint)
     write_report(where, whole, [*best_of_n.section(where, judge.fingerprint), *dial.section(where, judge.fingerprint)])
+    keep_cases(folder, benchmark, cases)
     known = {row.name for row in whole.rows}
     edited = {found.name: found for found in edits.generations_in(folder) if found.name in known}
     unknown = [name for name in columns or () if name not in edited]

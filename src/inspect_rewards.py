@@ -37,9 +37,10 @@ from src.inspection.beliefs import TITLES, belief_rows
 from src.inspection.clouds import letters_of, words_of
 from src.inspection.figures import draw_clouds, draw_correlations, draw_examples, draw_histograms
 from src.inspection.known import known_cases, known_files, picture_files
-from src.inspection.page import Card, card_of, thumbnail, write_page
+from src.inspection.page import Card, card_of, write_page
 from src.inspection.source import FirstOnes, MadeTriplets, RewardFile, RewardsAlone, Source, StoredTriplets, check_ids, joined, read_reward_file
 from src.inspection.summary import SCORES, Summary, by_entry, chosen_examples, summarise
+from src.pages import thumbnail
 from src.pictures import load_image
 from src.records import PERSPECTIVES, Image, Reward, Scores, Triplet
 from src.synthetic.annotation import Unrated

@@ -1,7 +1,9 @@
-"""Turn run folders into one Markdown table per benchmark and judge.
+"""Turn run folders into tables (Markdown, LaTeX, HTML, CSV) and into a page on which every edit can be looked at.
 
-    python -m src.tabulate runs/a runs/b
-    python -m src.tabulate runs=[runs/a,runs/b] output=table.md
+    python -m src.tabulate runs/a runs/b                                   # all rows, one table per benchmark and judge
+    python -m src.tabulate runs/a runs/b output=[table.md,table.tex,table.html,table.csv]
+    python -m src.tabulate runs/sweep table=table4_reward_signal           # the paper's Table 4 of our runs, the paper's numbers beside them
+    python -m src.tabulate runs/a runs/b page=report.html                  # table, chart, gallery with filters: one file, works offline
     python -m src.tabulate runs/a runs/b against=runs/no_reward   # each row against the row of the same name in that run, case by case
     python -m src.tabulate runs/a runs/b against=0/0/0            # the rows of each run against its own row 0/0/0
 
@@ -9,115 +11,58 @@ A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, ListConfig
 
 from src import launch
-from src.evaluation.comparison import COMPARISON_HEADER, COMPARISON_NOTES, compare, comparison_cells
-from src.evaluation.report import HEADER, Report, Row, cells, markdown_table, read_report
 from src.files import write_atomically
+from src.tabulation.comma_separated import comma_separated
+from src.tabulation.general import comparison_tables, general_tables
+from src.tabulation.hypertext import hypertext
+from src.tabulation.latex import latex
+from src.tabulation.markdown import markdown
+from src.tabulation.page import write_page
+from src.tabulation.paper_tables import paper_table
+from src.tabulation.runs import chosen, found_reports
+from src.tabulation.table import Table
+
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {".md": markdown, ".tex": latex, ".html": hypertext, ".csv": comma_separated}
 
 
 def main(cfg: DictConfig) -> None:
-    """Find, print, and write if asked to."""
+    """Find, print, and write what is asked for."""
     if not cfg.runs:
         raise ValueError("give one or more run folders: python -m src.tabulate runs/a runs/b")
-    reports = found_reports([Path(run) for run in cfg.runs])
-    text = tables(reports)
-    if cfg.against is not None:
-        text += "\n" + comparison_tables(reports, str(cfg.against))
-    print(text, end="")
-    if cfg.output is not None:
-        write_atomically(Path(cfg.output), text)
+    outputs = output_files(cfg.output)
+    if cfg.page is not None and Path(cfg.page).suffix != ".html":
+        raise ValueError(f"page={cfg.page}: the page is HTML, give a name that ends in .html")
+    reports = chosen(found_reports([Path(run) for run in cfg.runs]), cfg.benchmark_name, cfg.judge_name)
+    against = None if cfg.against is None else str(cfg.against)
+    if cfg.table is not None:
+        tables = [paper_table(reports, cfg.table, str(cfg.target), against, cfg.published)]
+    else:
+        tables = general_tables(reports) + ([] if against is None else comparison_tables(reports, against))
+    print(markdown(tables), end="")
+    for path in outputs:
+        write_atomically(path, FORMATS[path.suffix](tables))
+    if cfg.page is not None:
+        print(f"\n{write_page(Path(cfg.page), reports, cfg.gallery, float(cfg.page_megabytes))}")
 
 
-def found_reports(folders: Sequence[Path]) -> list[tuple[Path, Report]]:
-    """Every report below the folders with the run folder it belongs to, in the order given, each once.
-
-    Raises:
-        FileNotFoundError: an unknown folder, or one without a report.
-        ValueError: a broken report.
-    """
-    found: dict[Path, Report] = {}
-    for folder in folders:
-        if not folder.is_dir():
-            raise FileNotFoundError(f"no run folder {folder}")
-        paths = sorted(folder.glob("**/evaluation/*/*/report.json"))
-        if not paths:
-            raise FileNotFoundError(f"no evaluation/<benchmark>/<judge>/report.json below {folder}; run python -m src.evaluate first")
-        found.update({path: read_report(path) for path in paths})
-    return [(path.parents[3], report) for path, report in found.items()]
-
-
-def tables(reports: Sequence[tuple[Path, Report]]) -> str:
-    """One table per benchmark and judge, as numbers by different judges do not compare."""
-    groups: dict[tuple[str, str], list[tuple[Path, Report]]] = {}
-    for run, report in reports:
-        groups.setdefault((report.benchmark, report.judge), []).append((run, report))
-    parts = []
-    for (benchmark, judge), members in groups.items():
-        lines = [[str(run), *cells(row)] for run, report in members for row in report.rows]
-        parts.append(f"## {benchmark}, judged by {judge}\n\n{markdown_table(('run', *HEADER), lines)}")
-    return "\n".join(parts)
-
-
-def comparison_tables(reports: Sequence[tuple[Path, Report]], against: str) -> str:
-    """Rows compared case by case, one table per benchmark and judge.
-
-    Args:
-        reports: with the runs they belong to.
-        against: a run folder (each row is compared with the row of the same name there) or the name of a row (each run's rows are compared with it).
+def output_files(output: str | ListConfig | None) -> list[Path]:
+    """The files to write.
 
     Raises:
-        ValueError: neither a run nor a row, a folder of several runs, or nothing that compares.
+        ValueError: an ending that is no format.
     """
-    pairs = against_run(reports, Path(against)) if Path(against).is_dir() else against_row(reports, against)
-    groups: dict[tuple[str, str], list[list[str]]] = {}
-    for run, report, row, other_name, other in pairs:
-        if row.cases and other.cases:
-            compared = comparison_cells(compare(row.name, row.cases, other_name, other.cases))
-            groups.setdefault((report.benchmark, report.judge), []).append([str(run), row.name, *compared])
-    if not groups:
-        names = sorted({row.name for _, report in reports for row in report.rows})
-        raise ValueError(f"against={against}: nothing compares with it; give a run folder or one of the rows {', '.join(names)}")
-    parts = []
-    for (benchmark, judge), lines in groups.items():
-        table = markdown_table(("run", "row", *COMPARISON_HEADER), lines)
-        parts.append(f"## {benchmark}, judged by {judge}, against {against}\n\n{table}\n{COMPARISON_NOTES}\n")
-    return "\n".join(parts)
-
-
-def against_run(reports: Sequence[tuple[Path, Report]], folder: Path) -> list[tuple[Path, Report, Row, str, Row]]:
-    """Every row of other runs with the row of the same name, benchmark and judge in this run.
-
-    Raises:
-        ValueError: the folder holds several runs.
-    """
-    theirs: dict[tuple[str, str, str], Row] = {}
-    runs = found_reports([folder])
-    if len({run for run, _ in runs}) > 1:
-        raise ValueError(f"against={folder} holds {len({run for run, _ in runs})} runs: name one of them")
-    for _, report in runs:
-        theirs.update({(report.benchmark, report.fingerprint, row.name): row for row in report.rows})
-    found = []
-    for run, report in reports:
-        for row in report.rows:
-            other = theirs.get((report.benchmark, report.fingerprint, row.name))
-            # Rows without a model are the same everywhere.
-            if other is not None and row.made_by and run.resolve() != runs[0][0].resolve():
-                found.append((run, report, row, row.name, other))
-    return found
-
-
-def against_row(reports: Sequence[tuple[Path, Report]], name: str) -> list[tuple[Path, Report, Row, str, Row]]:
-    """Every row with the named row of the same report."""
-    found = []
-    for run, report in reports:
-        others = [row for row in report.rows if row.name == name]
-        found += [(run, report, row, name, other) for other in others for row in report.rows if row.name != name]
-    return found
+    names = [] if output is None else [output] if isinstance(output, str) else list(output)
+    paths = [Path(name) for name in names]
+    for path in paths:
+        if path.suffix not in FORMATS:
+            raise ValueError(f"output={path}: the ending says the format, one of {', '.join(FORMATS)}")
+    return paths
 
 
 def with_positional_runs(arguments: Sequence[str]) -> list[str]:

@@ -3,14 +3,9 @@
 Everything that comes from the data is escaped by the template engine, and a content security policy forbids the page to load anything.
 """
 
-import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
-
-import PIL.Image
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 from src.data.lint import KINDS, Entry, Finding
 from src.data.stances import Stance, stance
@@ -18,16 +13,10 @@ from src.files import write_atomically
 from src.inspection.clouds import Words
 from src.inspection.figures import COLOURS
 from src.inspection.summary import SCORES, Summary
-from src.pictures import NewImage, fit
+from src.pages import SMALL, data_uri, environment
 from src.records import NO_FAILURE, PERSPECTIVES, Image
 
 TEMPLATE = "page.html"
-THUMBNAIL = 256
-"""Longer side in pixels; smaller pictures stay as they are."""
-
-SMALL = 128
-"""Up to here, pixels are enlarged as squares."""
-
 LONGEST_ID = 48
 
 MOST_FINDINGS = 200
@@ -102,20 +91,6 @@ def card_of(entry: Entry, pictures: tuple[Image, Image] | None, findings: Sequen
     return Card(entry, shown, verdicts, findings, pictures is not None and max(pictures[0].shape[:2]) <= SMALL)
 
 
-def thumbnail(image: Image) -> NewImage:
-    """The picture as it is shown: its longer side at most THUMBNAIL pixels."""
-    return image if max(image.shape[:2]) <= THUMBNAIL else fit(image, THUMBNAIL)
-
-
-def data_uri(image: Image) -> str:
-    """A picture inside the page: WebP, small pictures without loss, as each of their pixels is seen."""
-    picture = PIL.Image.fromarray(image)
-    small = max(picture.size) <= SMALL
-    content = BytesIO()
-    picture.save(content, format="WEBP", lossless=small, quality=80, method=4)
-    return "data:image/webp;base64," + base64.b64encode(content.getvalue()).decode()
-
-
 def write_page(
     path: Path,
     summary: Summary,
@@ -139,13 +114,12 @@ def write_page(
     Raises:
         NotWrittenError: the file can't be written.
     """
-    environment = Environment(loader=FileSystemLoader(Path(__file__).parent), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters["percent"] = percent
-    environment.filters |= {"number": number, "amount": amount, "brief": brief}
+    templates = environment(Path(__file__).parent)
+    templates.filters |= {"percent": percent, "number": number, "amount": amount, "brief": brief}
     listed: dict[str, list[Finding]] = {}
     for finding in findings:
         listed.setdefault(finding.kind, []).append(finding)
-    text = environment.get_template(TEMPLATE).render(
+    text = templates.get_template(TEMPLATE).render(
         summary=summary,
         perspectives=list(zip([perspective.value for perspective in PERSPECTIVES], summary.perspectives, strict=True)),
         colours={perspective.value: colour for perspective, colour in COLOURS.items()},

@@ -21,6 +21,7 @@ from src.evaluation.selection import Selection
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
 from src.pictures import save_png
+from src.records import Case
 from src.reward_file import each_reward, read_rewards
 
 CASES, N = 7, 3

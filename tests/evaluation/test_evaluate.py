@@ -8,7 +8,7 @@ import pytest
 from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 
-from src import checkpoint, evaluate
+from src import checkpoint, evaluate, tabulate
 from src.pictures import load_image
 from src.reward_file import read_rewards
 
@@ -95,6 +95,18 @@ def test_the_dial_is_drawn_from_rewards_on_disk_too(run: Path, tmp_path: Path) -
         (folder / name).unlink()
     evaluate_with(run, *turned, "steps=[report]", limit=7)
     assert {name: (folder / name).read_bytes() for name in before} == before
+
+
+def test_a_page_is_made_of_the_run_folder_alone(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tabulate.main(config(f"runs=['{run}']", f"page={tmp_path}/report.html", name="tabulate"))
+    assert "8 cases, 4 rows with edits" in capsys.readouterr().out
+    data = json.loads((tmp_path / "report.html").read_text().partition('id="data">')[2].partition("</script>")[0])
+    rewards = {reward.id: reward for reward in read_rewards(run / "evaluation/synthetic_edit/3-3-3/oracle/rewards.jsonl")}
+    for case in data["cases"]:
+        edit = case["edits"][data["columns"].index("3/3/3")]
+        assert edit["scores"] == [round(verdict.score or 0.0, 3) for verdict in rewards[case["id"]].verdicts]
+        assert edit["feedback"] == [verdict.feedback.replace("None", "") for verdict in rewards[case["id"]].verdicts]
+        assert case["target"] is not None
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,91 @@
+"""A benchmark's cases as a run folder keeps them: words and small pictures, so that a report page needs neither the benchmark nor its data.
+
+<run>/evaluation/<benchmark>/cases/cases.jsonl    id, edit type, photograph, instruction, names of the pictures
+<run>/evaluation/<benchmark>/cases/<hash>.webp    originals and right answers, each once, the longer side at most 256 pixels
+"""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from src.evaluation.benchmark import Benchmark
+from src.evaluation.judging import batches_of
+from src.evaluation.progress import counted
+from src.files import remove_leftovers, replacing, write_atomically
+from src.pages import thumbnail, webp
+from src.records import Case, Image
+
+FOLDER = "cases"
+LIST = "cases.jsonl"
+
+
+@dataclass(frozen=True)
+class KeptCase:
+    """One case of a benchmark.
+
+    Attributes:
+        id, edit_type, photograph, instruction: as in Case.
+        original: file name of the picture.
+        target: file name of the right answer; None where nobody knows it.
+    """
+
+    id: str
+    edit_type: str
+    photograph: str
+    instruction: str
+    original: str
+    target: str | None
+
+
+def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> None:
+    """Write the cases into the benchmark's folder of a run; those that are kept already stay.
+
+    Args:
+        folder: `<run>/evaluation/<benchmark>`.
+        benchmark: knows the right answers.
+        cases: those of this evaluation.
+
+    Raises:
+        NotWrittenError: the disk is full.
+    """
+    where = folder / FOLDER
+    remove_leftovers(where)
+    kept = {case.id: case for case in kept_cases(folder)} if (where / LIST).exists() else {}
+    found: dict[str, KeptCase] = {}
+    for batch in counted(batches_of(cases, 16), len(cases), "keep", "cases"):
+        found.update({case.id: _kept(where, case, benchmark.exact_target(case)) for case in batch})
+    found.update({id: case for id, case in kept.items() if id not in found})
+    write_atomically(where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values()))
+
+
+def kept_cases(folder: Path) -> list[KeptCase]:
+    """The cases in the benchmark's folder of a run, in the benchmark's order.
+
+    Raises:
+        FileNotFoundError: none are kept there.
+        ValueError: a broken list.
+    """
+    path = folder / FOLDER / LIST
+    if not path.exists():
+        raise FileNotFoundError(f"no {path}, which the page takes instructions and originals from; run python -m src.evaluate steps=[report] again")
+    try:
+        return [KeptCase(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{path} is broken ({error}); delete it and run python -m src.evaluate steps=[report] again") from error
+
+
+def _kept(where: Path, case: Case, target: Image | None) -> KeptCase:
+    answer = None if target is None else _picture(where, target)
+    return KeptCase(case.id, case.edit_type, case.photograph, case.instruction, _picture(where, case.original), answer)
+
+
+def _picture(where: Path, image: Image) -> str:
+    """Write a picture unless it is there; its file name."""
+    name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:20] + ".webp"
+    path = where / name
+    if not path.exists():
+        with replacing(path, durable=False) as partial:
+            partial.write_bytes(webp(thumbnail(image)))
+    return name

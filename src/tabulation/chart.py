@@ -1,0 +1,105 @@
+"""The chart of a report page: per perspective and edit type the mean score of each row with its interval, as coordinates for an SVG."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from src.evaluation.report import Means, Row
+from src.records import MAX_SCORE, PERSPECTIVES
+
+WIDTH, LEFT, RIGHT, TOP, BOTTOM = 380.0, 92.0, 14.0, 8.0, 26.0
+PITCH, GAP = 9.5, 11.0
+"""Between two rows of one type, and between two types."""
+
+SHAPES = ("M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", "M-3.6,-3.6h7.2v7.2h-7.2z", "M0,-5L5,0L0,5L-5,0z", "M0,-4.8L4.6,3.6H-4.6z")
+"""Circle, square, diamond, triangle around the origin: rows are told apart by shape as well as by colour."""
+
+COLOURS = 6
+"""In page.css, .c0 to .c5."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One mean.
+
+    Attributes:
+        x, y: its place.
+        low, high: ends of its interval; None without one.
+        row: number of its row.
+        text: what it is, in words.
+    """
+
+    x: float
+    y: float
+    low: float | None
+    high: float | None
+    row: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One perspective.
+
+    Attributes:
+        title: its name.
+        points: all means.
+    """
+
+    title: str
+    points: Sequence[Point]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """All panels, which share types and sizes.
+
+    Attributes:
+        panels: one per perspective.
+        lanes: type, top and height of each.
+        ticks: score and x of each.
+        height: of a panel.
+        names: of the rows.
+    """
+
+    panels: Sequence[Panel]
+    lanes: Sequence[tuple[str, float, float]]
+    ticks: Sequence[tuple[int, float]]
+    height: float
+    names: Sequence[str]
+
+    def style(self, row: int) -> tuple[str, str]:
+        """The class and the shape of a row."""
+        return f"c{row % COLOURS}", SHAPES[row // COLOURS % len(SHAPES)] if len(self.names) > COLOURS else SHAPES[row % len(SHAPES)]
+
+
+def x_of(score: float) -> float:
+    """Where a score stands."""
+    return LEFT + (WIDTH - LEFT - RIGHT) * score / MAX_SCORE
+
+
+def chart(rows: Sequence[tuple[str, Row]]) -> Chart:
+    """The chart of named rows."""
+    types = ["all types", *dict.fromkeys(edit_type for _, row in rows for edit_type in row.types)]
+    height = len(rows) * PITCH
+    lanes = [(name, TOP + index * (height + GAP), height) for index, name in enumerate(types)]
+    panels = []
+    for index, perspective in enumerate(PERSPECTIVES):
+        points = []
+        for name, top, _ in lanes:
+            for number, (called, row) in enumerate(rows):
+                means = row.means if name == "all types" else row.types.get(name)
+                point = None if means is None else _point(means, index, top + (number + 0.5) * PITCH, number, f"{called}, {name}")
+                points += [] if point is None else [point]
+        panels.append(Panel(perspective.value, points))
+    bottom = TOP + len(types) * (height + GAP) + BOTTOM - GAP
+    return Chart(panels, lanes, [(score, x_of(float(score))) for score in range(int(MAX_SCORE) + 1)], bottom, [name for name, _ in rows])
+
+
+def _point(means: Means, index: int, y: float, row: int, what: str) -> Point | None:
+    summary = means.summaries[index]
+    if summary.score is None:
+        return None
+    interval = summary.ci95
+    text = f"{what}: {summary.score:.2f}" + ("" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]")
+    low, high = (None, None) if interval is None else (x_of(interval.low), x_of(interval.high))
+    return Point(x_of(summary.score), y, low, high, row, text)

@@ -1,0 +1,127 @@
+"""The table of everything: all rows of all runs as their reports have them, one table per benchmark and judge, and rows compared case by case."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.evaluation.comparison import COMPARISON_NOTES, Comparison, compare
+from src.evaluation.report import NOTES, Row
+from src.records import PERSPECTIVES
+from src.tabulation.cells import LETTERS, image_columns, judged_columns
+from src.tabulation.runs import FoundReport, check_one_judge, found_reports
+from src.tabulation.table import Column, Line, Table, Value
+
+COUNTS = (
+    Column("n", "", "n", "n", digits=0),
+    Column("clusters", "", "clusters", "clusters", digits=0),
+    Column("coverage", "", "coverage", "coverage", scale=100.0, digits=1, unit="%"),
+)
+
+
+def grouped(reports: Sequence[FoundReport]) -> dict[tuple[str, str], list[FoundReport]]:
+    """The reports by benchmark and judge, as numbers by different judges do not compare.
+
+    Raises:
+        ValueError: two judges of one name that differ.
+    """
+    groups: dict[tuple[str, str], list[FoundReport]] = {}
+    for each in reports:
+        members = groups.setdefault((each.report.benchmark, each.report.judge), [])
+        members.append(each)
+        check_one_judge(members[0], each)
+    return groups
+
+
+def general_tables(reports: Sequence[FoundReport]) -> list[Table]:
+    """One table per benchmark and judge."""
+    found = []
+    for (benchmark, judge), members in grouped(reports).items():
+        rows = [(each, row) for each in members for row in each.report.rows]
+        keys = list(dict.fromkeys(key for each, row in rows for key in each.images.get(row.name, {})))
+        lines = [Line(row.name, (str(each.run), row.name), _values(each, row, keys)) for each, row in rows]
+        columns = (*COUNTS, *judged_columns(), *image_columns(keys))
+        title, facts = f"{benchmark}, judged by {judge}", {"benchmark": benchmark, "judge": judge}
+        found.append(Table(f"{benchmark}_{judge}", title, ("run", "row"), columns, tuple(lines), (NOTES,), facts))
+    return found
+
+
+def _values(found: FoundReport, row: Row, keys: Sequence[str]) -> tuple[Value, ...]:
+    values = [Value(float(row.means.n)), Value(float(row.means.clusters)), Value(row.means.coverage)]
+    for summary in row.means.summaries:
+        values += [Value(summary.acc), Value(summary.score, summary.ci95)]
+    images = found.images.get(row.name, {})
+    return (*values, *(Value(images[key].mean, images[key].ci95) if key in images else Value() for key in keys))
+
+
+def comparison_tables(reports: Sequence[FoundReport], against: str) -> list[Table]:
+    """Rows compared case by case, one table per benchmark and judge.
+
+    Args:
+        reports: with the runs they belong to.
+        against: a run folder (each row is compared with the row of the same name there) or the name of a row (each run's rows are compared with it).
+
+    Raises:
+        ValueError: neither a run nor a row, a folder of several runs, or nothing that compares.
+    """
+    pairs = _against_run(reports, Path(against)) if Path(against).is_dir() else _against_row(reports, against)
+    groups: dict[tuple[str, str], list[Line]] = {}
+    for found, row, other_name, other in pairs:
+        if row.cases and other.cases:
+            compared = compare(row.name, row.cases, other_name, other.cases)
+            groups.setdefault((found.report.benchmark, found.report.judge), []).append(_line(found, compared))
+    if not groups:
+        names = sorted({row.name for found in reports for row in found.report.rows})
+        raise ValueError(f"against={against}: nothing compares with it; give a run folder or one of the rows {', '.join(names)}")
+    made = []
+    for (benchmark, judge), lines in groups.items():
+        title, facts = f"{benchmark}, judged by {judge}, against {against}", {"benchmark": benchmark, "judge": judge}
+        labels = ("run", "row", "against", "n", "clusters")
+        made.append(Table(f"{benchmark}_{judge}_against", title, labels, _difference_columns(), tuple(lines), (COMPARISON_NOTES,), facts))
+    return made
+
+
+def _difference_columns() -> tuple[Column, ...]:
+    found = []
+    for perspective in PERSPECTIVES:
+        group, letter = perspective.value.capitalize(), LETTERS[perspective]
+        found.append(Column(f"{perspective.value}_difference", group, "difference", f"{letter} difference", signed=True))
+        found.append(Column(f"{perspective.value}_p", group, "p", f"{letter} p", digits=4))
+    return tuple(found)
+
+
+def _line(found: FoundReport, comparisons: Sequence[Comparison]) -> Line:
+    first = comparisons[0]
+    sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
+    counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
+    values = []
+    for each in comparisons:
+        values.append(Value(each.difference, each.ci95))
+        values.append(Value(each.p_holm, words="< 0.0001" if each.p_holm is not None and each.p_holm < 0.0001 else None))
+    against = first.against if first.paired else f"{first.against} (unpaired)"
+    return Line(first.row, (str(found.run), first.row, against, *counts), tuple(values))
+
+
+def _against_run(reports: Sequence[FoundReport], folder: Path) -> list[tuple[FoundReport, Row, str, Row]]:
+    """Every row of other runs with the row of the same name, benchmark and judge in this run."""
+    theirs: dict[tuple[str, str, str], Row] = {}
+    runs = found_reports([folder])
+    if len({found.run for found in runs}) > 1:
+        raise ValueError(f"against={folder} holds {len({found.run for found in runs})} runs: name one of them")
+    for found in runs:
+        theirs.update({(found.report.benchmark, found.report.fingerprint, row.name): row for row in found.report.rows})
+    pairs = []
+    for found in reports:
+        for row in found.report.rows:
+            other = theirs.get((found.report.benchmark, found.report.fingerprint, row.name))
+            # Rows without a model are the same everywhere.
+            if other is not None and row.made_by and found.run.resolve() != runs[0].run.resolve():
+                pairs.append((found, row, row.name, other))
+    return pairs
+
+
+def _against_row(reports: Sequence[FoundReport], name: str) -> list[tuple[FoundReport, Row, str, Row]]:
+    """Every row with the named row of the same report."""
+    pairs = []
+    for found in reports:
+        others = [row for row in found.report.rows if row.name == name]
+        pairs += [(found, row, name, other) for other in others for row in found.report.rows if row.name != name]
+    return pairs

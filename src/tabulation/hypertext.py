@@ -1,0 +1,27 @@
+"""Tables as one HTML file: no other file, readable in light and dark, everything escaped."""
+
+from collections.abc import Sequence
+from itertools import groupby
+from pathlib import Path
+
+from src.pages import environment
+from src.tabulation.table import Table, beginnings, has_source, headings, shown, used_labels
+
+TEMPLATE = "tables.html"
+
+
+def hypertext(tables: Sequence[Table]) -> str:
+    """A page of all tables."""
+    return environment(Path(__file__).parent).get_template(TEMPLATE).render(tables=[_described(table) for table in tables])
+
+
+def _described(table: Table) -> dict[str, object]:
+    """What the template needs of a table."""
+    first = len(used_labels(table)) + has_source(table)
+    groups = [(name, len(list(members))) for name, members in groupby(table.columns, key=lambda column: column.group)]
+    lines = []
+    for line in table.lines:
+        cells = [(shown(value, column), value is not None and value.best) for value, column in zip(line.values, table.columns, strict=True)]
+        lines.append({"beginnings": beginnings(table, line), "cells": cells, "published": line.published})
+    titles = [*headings(table)[:first], *(column.title if column.group else column.short for column in table.columns)]
+    return {"title": table.title, "first": first, "groups": groups, "titles": titles, "lines": lines, "notes": table.notes}

@@ -1,0 +1,112 @@
+r"""Tables in LaTeX, in the rules of booktabs: \input the file into a document that uses the packages booktabs and amssymb (for \checkmark).
+
+A wide table fits with \usepackage{graphicx} and \resizebox, or in a table* of a two-column paper.
+"""
+
+from collections.abc import Sequence
+from itertools import groupby
+
+from src.tabulation.table import MARK, Column, Line, Table, Value, beginnings, has_source, shown, used_labels
+
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "&": r"\&",
+    "%": r"\%",
+    "$": r"\$",
+    "#": r"\#",
+    "_": r"\_",
+    "{": r"\{",
+    "}": r"\}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "±": r"$\pm$",
+    "✓": r"\checkmark{}",
+    "…": r"\ldots{}",
+    MARK: r"$^{\dagger}$",
+}
+
+
+def latex(tables: Sequence[Table]) -> str:
+    """All tables, each a float of its own."""
+    return "% \\usepackage{booktabs, amssymb}\n\n" + "\n".join(_one(table) for table in tables)
+
+
+def escaped(text: str) -> str:
+    """Text as LaTeX prints it; a line break becomes a space."""
+    return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def _one(table: Table) -> str:
+    first = len(used_labels(table)) + has_source(table)
+    body = [" & ".join(_cells(table, line)) + r" \\" for line in table.lines]
+    others = _papers_own(table.lines)
+    if 0 < others < len(body):
+        body.insert(others, r"\midrule")
+    lines = [
+        r"\begin{table}[t]",
+        r"\centering",
+        rf"\caption{{{escaped(' '.join((table.title + '.', *table.notes)))}}}",
+        rf"\label{{tab:{_label(table.name)}}}",
+        rf"\begin{{tabular}}{{{'l' * first}{'r' * len(table.columns)}}}",
+        r"\toprule",
+        *_groups(table.columns, first),
+        " & ".join(_titles(table)) + r" \\",
+        r"\midrule",
+        *body,
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _papers_own(lines: Sequence[Line]) -> int:
+    """Where the paper's lines begin that have none of ours above them: the end, or one line after our last one's own."""
+    last = max((index for index, line in enumerate(lines) if not line.published), default=-1)
+    paired = last + 1 < len(lines) and lines[last + 1].name.lower().replace("_", "-") == lines[last].name.lower().replace("_", "-")
+    return last + 1 + paired
+
+
+def _label(name: str) -> str:
+    """Letters, digits and hyphens, which every LaTeX takes in a label."""
+    return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
+
+
+def _groups(columns: Sequence[Column], first: int) -> list[str]:
+    """The line of titles that span several columns, with the rules below them; nothing where no column has one."""
+    if not any(column.group for column in columns):
+        return []
+    cells, rules, at = [""] * first, [], first + 1
+    for name, members in groupby(columns, key=lambda column: column.group):
+        width = len(list(members))
+        cells.append(rf"\multicolumn{{{width}}}{{c}}{{{escaped(name)}}}")
+        if name:
+            rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
+        at += width
+    return [" & ".join(cells) + r" \\", " ".join(rules)]
+
+
+def _titles(table: Table) -> list[str]:
+    labels = [table.label_columns[index] for index in used_labels(table)]
+    titles = [column.title + (r" (%)" if column.scale == 100.0 else "") for column in table.columns]
+    return [escaped(title) for title in (*labels, *(["Numbers"] if has_source(table) else []), *titles)]
+
+
+def _cells(table: Table, line: Line) -> list[str]:
+    values = [_cell(value, column, line.published) for value, column in zip(line.values, table.columns, strict=True)]
+    labels = [escaped(label) for label in beginnings(table, line)]
+    return [*([rf"\textit{{{label}}}" if label else "" for label in labels] if line.published else labels), *values]
+
+
+def _cell(value: Value | None, column: Column, published: bool) -> str:
+    parts = shown(value, column)
+    # the unit stands in the title
+    number = escaped(parts.number.removesuffix(f" {column.unit}") if column.unit else parts.number)
+    if value is not None and value.best:
+        number = rf"\textbf{{{number}}}"
+    elif published and parts.number != "-":
+        number = rf"\textit{{{number}}}"
+    rest = rf" {{\scriptsize {escaped(parts.rest)}}}" if parts.rest else ""
+    return number + escaped(parts.mark) + rest

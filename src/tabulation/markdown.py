@@ -1,0 +1,33 @@
+"""Tables in GitHub's Markdown."""
+
+from collections.abc import Sequence
+
+from src.evaluation.report import markdown_table
+from src.tabulation.table import Line, Table, Value, beginnings, headings, shown
+
+
+def markdown(tables: Sequence[Table]) -> str:
+    """All tables, each below its title, with its notes."""
+    return "\n".join(_one(table) for table in tables)
+
+
+def _one(table: Table) -> str:
+    lines = [_cells(table, line) for line in table.lines]
+    text = f"## {table.title}\n\n{markdown_table(headings(table), lines)}"
+    return text + "".join(f"\n{note}\n" for note in table.notes)
+
+
+def _cells(table: Table, line: Line) -> list[str]:
+    values = [_cell(table, line, index, value) for index, value in enumerate(line.values)]
+    beginning = beginnings(table, line)
+    return [*([f"*{cell}*" if cell else "" for cell in beginning] if line.published else beginning), *values]
+
+
+def _cell(table: Table, line: Line, index: int, value: Value | None) -> str:
+    parts = shown(value, table.columns[index])
+    number = parts.number
+    if value is not None and value.best:
+        number = f"**{number}**"
+    elif line.published and number != "-":
+        number = f"*{number}*"
+    return " ".join(part for part in (number, parts.rest, parts.mark) if part)

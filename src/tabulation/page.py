@@ -1,0 +1,99 @@
+"""One self-contained HTML page of runs: table, chart by type, and every edit with its scores and feedback, to filter, sort and compare.
+
+    python -m src.tabulate runs/a runs/b page=report.html
+
+No network, no other file: pictures are inside it, and a content security policy forbids the page to load anything. The page is page.html with
+page.css and page.js in it.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from src.evaluation.report import NOTES, Row, notes
+from src.files import write_atomically
+from src.pages import environment
+from src.records import PERSPECTIVES
+from src.tabulation.chart import chart
+from src.tabulation.general import general_tables
+from src.tabulation.page_data import all_cases, edit_columns, full_name, page_data, run_names
+from src.tabulation.runs import FoundReport, check_one_kind, short
+from src.tabulation.table import Table, shown
+
+TEMPLATE = "page.html"
+
+
+def write_page(path: Path, reports: Sequence[FoundReport], names: Sequence[str] | None, megabytes: float) -> str:
+    """Write the page.
+
+    Args:
+        path: the HTML file.
+        reports: on one benchmark by one judge.
+        names: rows whose edits are shown; None for all that have edits.
+        megabytes: roughly the most that the file may have; pictures get smaller for it.
+
+    Returns:
+        A line that says what was written and how large it is.
+
+    Raises:
+        ValueError: reports that do not compare, an unknown row, or no edits at all.
+        FileNotFoundError: a run folder without the benchmark's cases.
+        NotWrittenError: the file can't be written.
+    """
+    check_one_kind(reports)
+    columns = edit_columns(reports, names)
+    if not columns:
+        raise ValueError(f"{', '.join(str(each.run) for each in reports)}: no edits to show on a page; run python -m src.evaluate first")
+    cases = all_cases(reports)
+    data, pictures = page_data(cases, columns, megabytes)
+    rows = page_rows(reports)
+    report = reports[0].report
+    text = (
+        environment(Path(__file__).parent)
+        .get_template(TEMPLATE)
+        .render(
+            benchmark=report.benchmark,
+            judge=report.judge,
+            fingerprint=short(report.fingerprint),
+            runs=[str(each.run) for each in reports],
+            cases=len(cases),
+            photographs=len({case.photograph for case, _ in cases}),
+            columns=data["columns"],
+            types=list(dict.fromkeys(case.edit_type for case, _ in cases)),
+            perspectives=[perspective.value for perspective in PERSPECTIVES],
+            table=_table(general_tables(reports)[0], reports),
+            chart=chart(rows),
+            notes=[NOTES, *dict.fromkeys(note for each in reports for note in notes(each.report))],
+            data=data,
+            pictures=pictures,
+        )
+    )
+    write_atomically(path, text)
+    return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(pictures)} pictures)"
+
+
+def page_rows(reports: Sequence[FoundReport]) -> list[tuple[str, Row]]:
+    """The rows of the page with their names; those that need no model only once, as they are the same in every run."""
+    found: dict[str, Row] = {}
+    for each, run in zip(reports, run_names(reports), strict=True):
+        for row in each.report.rows:
+            if row.made_by:
+                found[full_name(run, row.name)] = row
+    for each in reports:
+        for row in each.report.rows:
+            if not row.made_by:
+                found.setdefault(row.name, row)
+    return list(found.items())
+
+
+def _table(table: Table, reports: Sequence[FoundReport]) -> dict[str, object]:
+    """The general table as the page's template wants it: rows named as in `page_rows`, in its order."""
+    named = {str(each.run): run for each, run in zip(reports, run_names(reports), strict=True)}
+    lines: dict[str, list[dict[str, object]]] = {}
+    for line in table.lines:
+        cells = [
+            {"shown": shown(value, column), "value": None if value is None else value.mean}
+            for value, column in zip(line.values, table.columns, strict=True)
+        ]
+        lines[full_name(named[line.labels[0]], line.labels[1])] = cells
+        lines.setdefault(line.labels[1], cells)
+    return {"titles": [column.short for column in table.columns], "lines": [(name, lines[name]) for name, _ in page_rows(reports)]}

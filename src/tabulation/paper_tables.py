@@ -1,0 +1,273 @@
+"""The paper's tables, out of the rows of our runs: placed, named, grouped over seeds, compared, with the paper's numbers beside them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from src.evaluation.statistics import MAX_ENUMERATED
+from src.records import PERSPECTIVES
+from src.tabulation.cells import (
+    Group,
+    corrected,
+    differences,
+    image_columns,
+    image_values,
+    judged_columns,
+    judged_values,
+    with_best,
+)
+from src.tabulation.layouts import Layout, Place, layout_named
+from src.tabulation.naming import REWARD_PARTS, differing, in_short, names_of, worded
+from src.tabulation.published import PublishedRow, published_table
+from src.tabulation.runs import Evaluated, FoundReport, check_one_kind, check_one_measure, check_one_size, evaluated_rows, short
+from src.tabulation.table import LEVEL, MARK, Column, Line, Table, Value
+
+
+@dataclass(frozen=True)
+class OurLine:
+    """A line before its numbers are compared.
+
+    Attributes:
+        place: what the table says of it.
+        name: its place's, or in Tables 1 and 2 the method's.
+        run: what else tells it from lines of the same place; "" for nothing.
+        group: its rows, one per seed.
+    """
+
+    place: Place
+    name: str
+    run: str
+    group: Group
+
+
+def paper_table(reports: Sequence[FoundReport], name: str, target: str, against: str | None, with_published: bool) -> Table:
+    """One of the paper's tables.
+
+    Args:
+        reports: on one benchmark, by one judge.
+        name: a key of LAYOUTS.
+        target: name of the row of each run that stands for it ("5/5/5").
+        against: name of the line that the others are compared with; None for the table's own.
+        with_published: whether the paper's numbers stand beside ours.
+
+    Raises:
+        ValueError: an unknown table, reports that do not compare, no row for it, or no line called `against`.
+    """
+    layout = layout_named(name)
+    check_one_kind(reports)
+    rows = [(row, place) for row in evaluated_rows(reports) if (place := layout.place(row, target)) and (row.images or not layout.images)]
+    if not rows:
+        raise ValueError(f"table={name}: none of the runs has {layout.needs}; the target reward is target={target}")
+    check_one_size([row for row, _ in rows])
+    if layout.images:
+        check_one_measure([row for row, _ in rows])
+    ours = our_lines(layout, rows)
+    columns = image_columns(list(dict.fromkeys(key for row, _ in rows for key in row.images))) if layout.images else judged_columns()
+    values = [image_values(each.group, columns) if layout.images else judged_values(each.group) for each in ours]
+    values = with_best(values, columns)
+    notes = _notes(layout, ours, reports[0])
+    if not layout.images:
+        reference = reference_name(ours, layout, against)
+        tested = tested_values(ours, reference)
+        values = [_with_p(line, ps) for line, ps in zip(values, tested, strict=True)]
+        notes += _mark_notes(reference, tested, ours[0].group.rows[0].row.means.clusters)
+    lines = [Line(each.name, _labels(layout, each), tuple(line), _source(each)) for each, line in zip(ours, values, strict=True)]
+    if with_published:
+        lines = beside(lines, published_lines(layout, columns))
+        notes.append(_published_note(layout, reports[0]))
+    facts = {"benchmark": reports[0].report.benchmark, "judge": reports[0].report.judge}
+    title = f"{layout.title} (Table {layout.number} of the paper)"
+    return Table(name, title, (*layout.label_columns, "Run"), columns, tuple(lines), tuple(notes), facts)
+
+
+def our_lines(layout: Layout, rows: Sequence[tuple[Evaluated, Place]]) -> list[OurLine]:
+    """The rows grouped into lines, in the table's order.
+
+    Raises:
+        ValueError: two rows of the same settings and seed, which would count twice.
+    """
+    names = names_of([row for row, _ in rows], [place.labels for _, place in rows])
+    groups: dict[tuple[tuple[str, ...], str], list[tuple[Evaluated, Place]]] = {}
+    for (row, place), run in zip(rows, names, strict=True):
+        groups.setdefault((place.labels, run), []).append((row, place))
+    lines = []
+    for (_, run), members in groups.items():
+        group, place = Group(tuple(row for row, _ in members)), members[0][1]
+        check_seeds(group)
+        lines.append(OurLine(place, place.name or _method(place, run, group.rows[0]), "" if not place.name else run, group))
+    return sorted(lines, key=lambda line: line.place.order)
+
+
+def check_seeds(group: Group) -> None:
+    """Raise ValueError if two rows of a line have the same seeds."""
+    by_seeds: dict[tuple[object, object], Evaluated] = {}
+    for row in group.rows:
+        if row.seeds in by_seeds:
+            other = by_seeds[row.seeds]
+            raise ValueError(
+                f"{other.row.name!r} of {other.found.run} and {row.row.name!r} of {row.found.run} have the same settings and seeds and would count "
+                "twice: leave one of them out, or repeat it with another seed="
+            )
+        by_seeds[row.seeds] = row
+
+
+def _method(place: Place, run: str, row: Evaluated) -> str:
+    """A row's name in Tables 1 and 2: its own, what differs, or else the name of the experiment."""
+    own = place.labels[0]
+    if own and not own.startswith("best of"):
+        return ", ".join(part for part in (own, run) if part)
+    name = run or str((row.settings or {}).get("name", row.found.run.name))
+    return f"{name}, {own}" if own else name
+
+
+def _labels(layout: Layout, line: OurLine) -> tuple[str, ...]:
+    return (*line.place.labels, line.run) if line.place.name else (line.name, "", "")
+
+
+def _source(line: OurLine) -> str:
+    seeds = len(line.group.rows)
+    return "ours" if seeds == 1 else f"ours, {seeds} seeds"
+
+
+def reference_name(lines: Sequence[OurLine], layout: Layout, against: str | None) -> str:
+    """The line that the others are compared with.
+
+    Raises:
+        ValueError: there is none of that name.
+    """
+    names = list(dict.fromkeys(line.name for line in lines))
+    if against is not None and against not in names:
+        raise ValueError(f"against={against}: the table has no such line; there are {'; '.join(names)}")
+    return against or (layout.reference if layout.reference in names else names[0])
+
+
+def tested_values(lines: Sequence[OurLine], reference: str) -> list[list[float | None]]:
+    """P of each perspective's score against the reference line of the same run, or the first one of that name; corrected over the whole table."""
+    references = [line for line in lines if line.name == reference]
+    found: list[list[float | None]] = []
+    for line in lines:
+        if line.name == reference:
+            found.append([None] * len(PERSPECTIVES))
+            continue
+        other = next((each for each in references if each.run == line.run), references[0])
+        found.append(differences(line.group, other.group, line.name, reference))
+    return corrected(found)
+
+
+def _with_p(line: Sequence[Value], ps: Sequence[float | None]) -> list[Value]:
+    """The values of a line, Acc and Score in turn, with the p of each Score."""
+    return [replace(value, p=ps[index // 2]) if index % 2 else value for index, value in enumerate(line)]
+
+
+def published_lines(layout: Layout, columns: Sequence[Column]) -> list[Line]:
+    """The paper's rows as lines below our columns."""
+    table = published_table(layout.number)
+    source = f"paper, Table {layout.number}"
+    return [Line(row.name, _published_labels(layout, row), _published_values(row, columns), source, published=True) for row in table.rows]
+
+
+def _published_labels(layout: Layout, row: PublishedRow) -> tuple[str, ...]:
+    if layout.label_columns[0] == "Method":
+        return row.name, row.edit_data, ""
+    if layout.number == 6:
+        return (*row.name.split("/"), "", "")
+    parts = row.name.split(" + ")
+    return (*("✓" if title.lower() in parts else "" for title in layout.label_columns), "")
+
+
+def _published_values(row: PublishedRow, columns: Sequence[Column]) -> tuple[Value | None, ...]:
+    numbers = [row.numbers.get(column.key) for column in columns]
+    return tuple(None if number is None else Value(number.value, words=number.text) for number in numbers)
+
+
+def beside(ours: Sequence[Line], published: Sequence[Line]) -> list[Line]:
+    """Our lines, each place followed by the paper's line of the same name; those that have none of ours come last."""
+    left: dict[str, Line] = {_plain(line.name): line for line in published}
+    found: list[Line] = []
+    for index, line in enumerate(ours):
+        found.append(line)
+        name = _plain(line.name)
+        if name in left and not any(_plain(later.name) == name for later in ours[index + 1 :]):
+            found.append(left.pop(name))
+    return [*found, *left.values()]
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("_", "-")
+
+
+def _notes(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> list[str]:
+    report, means = found.report, lines[0].group.rows[0].row.means
+    seeds = any(len(line.group.rows) > 1 for line in lines)
+    judged = "" if layout.images else f", judged by {report.judge} ({short(report.fingerprint)})"
+    notes = [f"Ours: {report.benchmark}{judged}, {means.n} cases on {means.clusters} photographs."]
+    if layout.images:
+        first = lines[0].group.rows[0]
+        fewer = [f"{key} {mean.n}" for key, mean in first.images.items() if mean.n != means.n]
+        notes += [f"Measured by {'; '.join(f'{name}: {what}' for name, what in first.networks.items())}."] if first.networks else []
+        notes += [f"Numbers of cases, where not all have what a metric needs: {', '.join(fewer)}."] if fewer else []
+        notes.append("In brackets the 95 % interval over cases" + (", where there is one seed" if seeds else "") + ".")
+    else:
+        notes.append(
+            "Acc: share of cases in which the judge saw success. Score: mean in [0, 5], in brackets its 95 % interval over cases (Student's t on "
+            "errors clustered by photograph" + (", each case averaged over seeds first" if seeds else "") + ")."
+        )
+    if seeds:
+        notes.append("After ± the standard deviation over seeds.")
+    notes.append("Bold: the best of our numbers in a column.")
+    notes += _failure_notes(lines)
+    confounded = _confounded(layout, lines)
+    return [*notes, confounded] if confounded else notes
+
+
+def _failure_notes(lines: Sequence[OurLine]) -> list[str]:
+    found = []
+    for line in lines:
+        for row in line.group.rows:
+            if row.row.means.coverage < 1.0:
+                allowed = ", ".join(f"{each.bounds.low:.2f} to {each.bounds.high:.2f}" for each in row.row.means.summaries)
+                missing = f"{line.name} ({row.found.run.name}): {100 * (1 - row.row.means.coverage):.1f} % of the cases have no complete reward"
+                found.append(f"{missing}; F, P, Q with all of them: {allowed}.")
+    return found
+
+
+def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
+    """What else differs between the runs, which the table does not say; "" for nothing."""
+    known = [(line, row.settings) for line in lines for row in line.group.rows if row.settings is not None]
+    found = differing([settings for _, settings in known], layout.told or REWARD_PARTS)
+    said = " ".join(f"{line.name} {line.run}" for line in lines)
+    other = {name: values for name, values in found.items() if f"{in_short(name)}=" not in said}
+    if not other:
+        return ""
+    listed = []
+    for name, values in list(other.items())[:most]:
+        each: Mapping[str, None] = dict.fromkeys(f"{line.name}: {worded(value)}" for (line, _), value in zip(known, values, strict=True))
+        listed.append(f"{in_short(name)} ({'; '.join(each)})")
+    more = f" and {len(other) - most} more" if len(other) > most else ""
+    return f"Beside what the lines say, the runs differ in {', '.join(listed)}{more}."
+
+
+def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], clusters: int) -> list[str]:
+    family = sum(p is not None for line in tested for p in line)
+    if not family:
+        return [f"No score was compared with those of {reference}."]
+    exact = 2**clusters <= MAX_ENUMERATED
+    test = f"sign flips of whole photographs on the same cases, {'exact' if exact else '10,000 drawn'}"
+    comparisons = f"{family} comparison{'s' if family > 1 else ''}"
+    notes = [
+        f"{MARK}: the score differs from that of {reference} at the {100 * LEVEL:g} % level (two-sided, {test}; {clusters} photographs; Holm's "
+        f"correction over the {comparisons} of this table)."
+    ]
+    least = min(1.0, family * 2 / 2**clusters)
+    if exact and least >= LEVEL:
+        notes.append(f"With {clusters} photographs the smallest p of {comparisons} is {least:.2g}: no difference, however clear, can be marked.")
+    return notes
+
+
+def _published_note(layout: Layout, found: FoundReport) -> str:
+    table = published_table(layout.number)
+    theirs = f"on {table.benchmark}" + (f", judged by {table.judge}" if table.judge else "")
+    ours = found.report.benchmark + ("" if layout.images else f", judged by {found.report.judge}")
+    return (
+        f"Lines of the paper ({table.source}, Table {layout.number}) are as published, {theirs}; ours are on {ours}. "
+        "They compare only as far as benchmark and judge are the same."
+    )

@@ -1,0 +1,150 @@
+"""Six hand-made cases on three photographs make the paper's Table 4 in every format; each number below was worked out on paper.
+
+Of two cases on each of three photographs, with mean m and sums r of (score - m) per photograph: error = sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the
+interval is m ± 4.3027 error (Student's t, 6^2 / (3 x 2^2) - 1 = 2 degrees of freedom), cut off at 0 and 5.
+
+    none   F 1 1 2 2 3 3  mean 12 / 6 = 2     r = -2, 0, 2   error = sqrt(1.5 x 8) / 6 = 0.57735   reach 2.4841   [0, 4.48]   none of 6 >= 4
+           P 4 x 6        mean 4              r = 0          [4, 4]                                                           6 of 6
+           Q 2 2 2 2 5 5  mean 18 / 6 = 3     r = -2, -2, 4  error = sqrt(1.5 x 24) / 6 = 1        reach 4.3027   [0, 5]      2 of 6
+    score, seed 0: F 3 x 6, P 4 x 6, Q 5 x 6; seed 1: F 4 x 6, P 4 x 6, Q 5 x 6
+           F means 3 and 4: 3.5, deviation over seeds sqrt((0.5^2 + 0.5^2) / 1) = 0.7071, each case 3.5: [3.5, 3.5]; Acc 0 and 1: 50 % ± 70.7
+           against none: F differences 2.5 2.5 1.5 1.5 0.5 0.5, of 8 sign flips of photographs 2 are as far from 0: p = 0.25; P no difference: p = 1;
+           Q differences 3 3 3 3 0 0: photographs 6, 6, 0; |sum| >= 12 for 4 of 8: p = 0.5
+    text   as none, but F 0 2 2 2 3 3: mean 12 / 6 = 2, r = -2, 0, 2 as above; differences -1 1 0 0 0 0: sums 0, 0, 0: p = 1
+    Holm over 6 comparisons: F of score 6 x 0.25 = 1.5, so 1; everything else at least that: 1
+"""
+
+import csv
+import re
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from conftest import config as composed
+from tabulation.hand_made import BOTH, config, judged, write_run
+
+from src.tabulate import main, with_positional_runs
+from src.tabulation.paper_tables import paper_table
+from src.tabulation.runs import found_reports
+from src.tabulation.table import Table
+
+FOUR, TWO_AND_FIVE = [4.0] * 6, [2.0, 2.0, 2.0, 2.0, 5.0, 5.0]
+NONE = ["0.0 %", "2.00 [0.00, 4.48]", "100.0 %", "4.00 [4.00, 4.00]", "33.3 %", "3.00 [0.00, 5.00]"]
+SCORE = ["**50.0 %** ± 70.7", "**3.50** ± 0.71 [3.50, 3.50]", "100.0 % ± 0.0", "4.00 ± 0.00 [4.00, 4.00]", "**100.0 %** ± 0.0"]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    write_run(
+        folder / "0", {"5/5/5": judged([1, 1, 2, 2, 3, 3], FOUR, TWO_AND_FIVE), "copy input": judged(FOUR, FOUR, FOUR)}, config(integration=None)
+    )
+    write_run(folder / "1", {"5/5/5": judged([3.0] * 6, FOUR, [5.0] * 6)}, config(["score"], seed=0))
+    write_run(folder / "2", {"5/5/5": judged([4.0] * 6, FOUR, [5.0] * 6)}, config(["score"], seed=1))
+    write_run(folder / "3", {"5/5/5": judged([0, 2, 2, 2, 3, 3], FOUR, TWO_AND_FIVE), "0/0/0": judged(FOUR, FOUR, FOUR)}, config(["text"]))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def written(runs: Path) -> dict[str, str]:
+    """The table in every format, by ending, made by the real command's function."""
+    files = [runs / f"table.{ending}" for ending in ("md", "tex", "html", "csv")]
+    asked = [str(runs), "table=table4_reward_signal", f"output=[{','.join(map(str, files))}]"]
+    main(composed(*with_positional_runs(asked), name="tabulate"))
+    return {path.suffix[1:]: path.read_text() for path in files}
+
+
+def table_of(runs: Path, name: str = "table4_reward_signal", against: str | None = None) -> Table:
+    return paper_table(found_reports([runs]), name, "5/5/5", against, True)
+
+
+def test_markdown(written: dict[str, str]) -> None:
+    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in written["md"].splitlines() if line.startswith("|")]
+    assert lines[0] == ["Score", "Text", "numbers", "F acc", "F score", "P acc", "P score", "Q acc", "Q score"]
+    ours = [line for line in lines[2:] if line[2].startswith("ours")]
+    assert ours[0] == ["", "", "ours", *NONE]
+    assert ours[1] == ["✓", "", "ours, 2 seeds", *SCORE, "**5.00** ± 0.00 [5.00, 5.00]"]
+    assert ours[2] == ["", "✓", "ours", *NONE]
+    # each of our lines has the paper's below it, and the fourth of the paper comes last
+    paper = "*paper, Table 4*"
+    assert [line[2] for line in lines[2:]] == ["ours", paper, "ours, 2 seeds", paper, "ours", paper, paper]
+    assert lines[-1] == ["*✓*", "*✓*", "*paper, Table 4*", "*63 %*", "*3.39*", "*58 %*", "*3.43*", "*54 %*", "*3.80*"]
+
+
+def test_notes_say_what_the_numbers_are(written: dict[str, str]) -> None:
+    assert "Ours: six, judged by hand (hand-1), 6 cases on 3 photographs." in written["md"]
+    assert "†: the score differs from that of none at the 5 % level (two-sided, sign flips of whole photographs on the same cases" in written["md"]
+    assert "Holm's correction over the 6 comparisons of this table)" in written["md"]
+    # 6 x 2 / 2^3 = 1.5
+    assert "With 3 photographs the smallest p of 6 comparisons is 1: no difference, however clear, can be marked." in written["md"]
+    assert "judged by GPT-4o; ours are on six, judged by hand" in written["md"]
+
+
+def test_csv(written: dict[str, str]) -> None:
+    rows = list(csv.DictReader(StringIO(written["csv"])))
+    none, paper, score = rows[0], rows[1], rows[2]
+    assert (none["benchmark"], none["judge"], none["numbers"], none["line"]) == ("six", "hand", "ours", "none")
+    assert [float(none[key]) for key in ("following_acc", "following_score", "quality_acc", "quality_score")] == [0.0, 2.0, pytest.approx(1 / 3), 3.0]
+    assert float(none["following_score_high"]) == pytest.approx(2 + 2.4841, abs=1e-4)
+    assert none["following_score_p_holm"] == ""
+    assert (float(score["following_score"]), float(score["following_score_spread"])) == (3.5, pytest.approx(0.7071, abs=1e-4))
+    assert float(score["following_score_p_holm"]) == 1.0
+    assert (paper["numbers"], paper["benchmark"], float(paper["following_acc"]), float(paper["quality_score"])) == ("paper, Table 4", "", 0.49, 3.15)
+
+
+def test_latex(written: dict[str, str]) -> None:
+    text = written["tex"]
+    check_latex(text)
+    assert r" &  & ours & 0.0 & 2.00 {\scriptsize [0.00, 4.48]} & 100.0 &" in text
+    assert r"\checkmark{} &  & ours, 2 seeds & \textbf{50.0} {\scriptsize $\pm$ 70.7} & \textbf{3.50} {\scriptsize $\pm$ 0.71 [3.50, 3.50]}" in text
+    assert r"\textit{63} & \textit{3.39}" in text
+    assert r"\multicolumn{2}{c}{Following}" in text
+    assert r"95 \% interval" in text
+
+
+def check_latex(text: str) -> None:
+    """Environments, braces and cells are balanced, and nothing special is left unescaped."""
+    opened: list[str] = []
+    for what, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
+        if what == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert not opened
+    plain = re.sub(r"\\[{}]", "", text)
+    assert plain.count("{") == plain.count("}")
+    for tabular in re.findall(r"\\begin\{tabular\}\{([lrc]+)\}(.*?)\\end\{tabular\}", text, re.DOTALL):
+        for line in tabular[1].splitlines():
+            if line.endswith(r"\\"):
+                spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", line))
+                assert len(re.findall(r"(?<!\\)&", line)) + 1 + spanned == len(tabular[0]), line
+    code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
+    assert not re.search(r"(?<!\\)[%#_]", code), "unescaped"
+    assert all(ord(letter) < 128 for letter in code)
+
+
+def test_html(written: dict[str, str]) -> None:
+    text = written["html"]
+    assert "<td><b>3.50</b> <small>± 0.71 [3.50, 3.50]</small></td>" in text
+    assert '<th class="group" scope="colgroup" colspan="2">Following</th>' in text
+    assert '<tr class="published">' in text
+    assert not re.search(r'(src|href)="', text)
+
+
+def test_another_reference_line(runs: Path) -> None:
+    table = table_of(runs, against="score")
+    assert [[value.p for value in line.values if value is not None][:2] for line in table.lines if not line.published][1] == [None, None]
+    assert any("differs from that of score" in note for note in table.notes)
+    with pytest.raises(ValueError, match="against=best: the table has no such line; there are none; score; text"):
+        table_of(runs, against="best")
+
+
+def test_a_difference_on_enough_photographs_is_marked(tmp_path: Path) -> None:
+    # 8 photographs with a case each: F + 1 everywhere, p = 2 / 2^8; P the same, p = 1; Q +1 on half, -1 on half: p = 1; Holm: 3 x 2 / 256 = 0.0234
+    eight, mixed = [2.0] * 8, [3.0, 1.0] * 4
+    write_run(tmp_path / "none", {"5/5/5": judged(eight, eight, eight, per_photograph=1)}, config(integration=None))
+    write_run(tmp_path / "both", {"5/5/5": judged([3.0] * 8, eight, mixed, per_photograph=1)}, config(integration=BOTH))
+    line = next(line for line in table_of(tmp_path).lines if line.name == "score + text" and not line.published)
+    following, preserving, quality = [value for value in line.values if value is not None][1::2]
+    assert (following.p, following.differs) == (pytest.approx(3 * 2 / 256), True)
+    assert [(each.p, each.differs) for each in (preserving, quality)] == [(1.0, False)] * 2
