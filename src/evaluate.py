@@ -8,6 +8,7 @@ Each step goes on where it was stopped and can be run alone (`steps=[generate]`,
 `<run>/evaluation/<benchmark>/`; the model's config comes from the checkpoint, so no model group is composed.
 """
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,9 +27,11 @@ from src.evaluation.judging import judge_row
 from src.evaluation.ranks import Ranks, device_of, join_ranks, leave_ranks
 from src.evaluation.report import Report, Row, merged, read_report, row_of, row_order, terminal_comparisons, terminal_table, write_report
 from src.evaluation.targets import Target
+from src.evaluation.tracking import track
 from src.files import remove_leftovers
 from src.judges.judge import Judge
 from src.records import Case
+from src.tracking.settings import settings_of
 
 STEPS = ("generate", "judge", "report")
 ORIGIN = ("checkpoint", "weights", "seed", "sampler", "edits")
@@ -61,6 +64,7 @@ def main(cfg: DictConfig) -> None:
         rows = judge_rows(cfg, folder, benchmark, cases, generations, judge)
         if "report" in cfg.steps:
             report(folder, benchmark, cases, rows, judge, cfg.gallery)
+            log(cfg, folder, cases, judge)
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -209,6 +213,15 @@ def report(folder: Path, benchmark: Benchmark, cases: Sequence[Case], rows: Sequ
         console.print(compared)
     print(where / "report.md")
     print(where / "gallery.png")
+
+
+def log(cfg: DictConfig, folder: Path, cases: Sequence[Case], judge: Judge) -> None:
+    """The report, with its edits and files, to a logger if there is one."""
+    if cfg.get("logger") is None:
+        return
+    editor = None if cfg.checkpoint is None else Path(cfg.checkpoint)
+    settings = settings_of(cfg, os.environ) | {"axes": launch.sweep_axes()}
+    track(instantiate(cfg.logger, save_dir=str(folder / judge.name)), folder, judge, cases, cfg.logged_cases, editor, settings)
 
 
 if __name__ == "__main__":
