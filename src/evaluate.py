@@ -31,7 +31,7 @@ from src.evaluation.tracking import track
 from src.files import remove_leftovers
 from src.judges.judge import Judge
 from src.records import Case
-from src.tracking.settings import settings_of
+from src.tracking.settings import settings_told
 
 STEPS = ("generate", "judge", "report")
 ORIGIN = ("checkpoint", "weights", "seed", "sampler", "edits")
@@ -220,7 +220,9 @@ def log(cfg: DictConfig, folder: Path, cases: Sequence[Case], judge: Judge) -> N
     if cfg.get("logger") is None:
         return
     editor = None if cfg.checkpoint is None else Path(cfg.checkpoint)
-    settings = settings_of(cfg, os.environ) | {"axes": launch.sweep_axes()}
+    # what the training was told, so that evaluations compare over the axes of its sweep
+    axes = launch.overrides_of(run_folder(cfg)) | launch.sweep_axes()
+    settings = settings_told(cfg, os.environ, {"axes": axes})
     track(instantiate(cfg.logger, save_dir=str(folder / judge.name)), folder, judge, cases, cfg.logged_cases, editor, settings)
 
 

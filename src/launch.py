@@ -97,6 +97,12 @@ def sweep_axes() -> dict[str, str]:
     return dict(short_names(json.loads(os.environ.get(AXES, "[]"))))
 
 
+def overrides_of(run: Path) -> dict[str, str]:
+    """The overrides of the command that made a run folder, by short names; empty where they aren't known."""
+    file = run / ".hydra" / "overrides.yaml"
+    return dict(short_names([str(override) for override in OmegaConf.load(file)])) if file.is_file() else {}
+
+
 def run_title() -> str | None:
     """A name for this run that says what is special about it: "integration=both"; None where nothing is. Available to configs as `${run_title:}`."""
     if AXES in os.environ:
@@ -107,7 +113,7 @@ def run_title() -> str | None:
 
 def titled(overrides: Sequence[str]) -> str | None:
     """Overrides as a name for a run: "reward_synthetic, integration=both"; None if there are none."""
-    parts = [value if name == "experiment" else f"{name}={value}" if value else f"no {name}" for name, value in short_names(overrides)]
+    parts = [value if name == "experiment" else f"{name}={value}" for name, value in short_names(overrides)]
     return ", ".join(parts)[:LONGEST_TITLE] or None
 
 
@@ -206,8 +212,8 @@ def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:
     overrides = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
     command = [sys.executable, "-m", spec.name, *overrides, "hydra.mode=RUN", f"hydra.run.dir={folder}"]
     environment = {k: v for k, v in os.environ.items() if k not in RANK_VARIABLES and not k.startswith(RANK_PREFIXES)}
-    # what stands in the command as it is, is the same for all jobs
-    differing = [override for override in overrides if override not in sys.argv[1:]]
+    # what stands in the command as it is, is the same for all jobs; Hydra writes ~a as ~a=null
+    differing = [override for override in overrides if not {override, override.removesuffix("=null")} & set(sys.argv[1:])]
     environment |= {SWEEP: folder.parent.name, AXES: json.dumps(differing or overrides)}
     described = " ".join(override for override in overrides if not override.startswith("+experiment=")) or "as it is"
     folder.mkdir(parents=True, exist_ok=True)

@@ -33,7 +33,7 @@ from src.data.datamodule import EditData
 from src.data.precomputed import Precomputed
 from src.editor import Editor
 from src.files import remove_leftovers
-from src.tracking import settings as tracked
+from src.tracking.settings import settings_told
 
 QUIET = (
     r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
@@ -74,7 +74,7 @@ def main(cfg: DictConfig) -> None:
     algorithm = instantiate(cfg.algorithm)(editor=editor)
 
     ema = instantiate(cfg.callbacks.ema)
-    told = tracked.settings_of(cfg, os.environ) | {"axes": launch.sweep_axes(), "folder": folder}
+    told = settings_told(cfg, os.environ, {"axes": launch.sweep_axes(), "folder": folder})
     callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema, settings)]
     callbacks += [Provenance(folder, told, cfg.start, OmegaConf.select(cfg, "data.rewards.path"))]
     callbacks += [] if precomputed is None else [EncodersFreed()]

@@ -202,10 +202,10 @@ def _log_lineage(logger: WandbRun, folder: Path, judge: Judge, report: Report, r
     """The editor in, the reward files of all rows and the report out."""
     if editor is not None:
         logger.use_files(editor_evaluated(editor))
-    for each in rows:
-        file = each.generation.folder / judge.name / "rewards.jsonl"
+    files = {each.row.name: each.generation.folder / judge.name / "rewards.jsonl" for each in rows}
+    for name, file in files.items():
         if file.exists():
-            logger.log_files(rewards_artifact(file, {"benchmark": report.benchmark, "judge": report.judge, "row": each.row.name}))
+            logger.log_files(rewards_artifact(file, {"benchmark": report.benchmark, "judge": report.judge, "row": name}))
     logger.log_files(report_artifact(folder / judge.name, report.benchmark, report.judge))
 
 

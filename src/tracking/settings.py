@@ -18,18 +18,19 @@ SHORTEST = 8
 """Characters of a secret; a shorter value of such a variable ("1", "none") stands in too many texts that mean something else."""
 
 
-def settings_of(cfg: DictConfig, environment: Mapping[str, str]) -> dict[str, Any]:
+def settings_told(cfg: DictConfig, environment: Mapping[str, str], more: Mapping[str, Any] | None = None) -> dict[str, Any]:
     """The resolved config with every secret hidden, and without the node `logger`, which says where all this goes.
 
     Args:
         cfg: an entry point's config.
         environment: whose secrets must not be found in it.
+        more: entries beside those of the config.
     """
     told = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"])
     secrets = [value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST]
-    hidden = _without(OmegaConf.to_container(told, resolve=True), sorted(secrets, key=len, reverse=True))
-    assert isinstance(hidden, dict)
-    return hidden
+    tree = OmegaConf.to_container(told, resolve=True)
+    assert isinstance(tree, dict)
+    return _without({**tree, **(more or {})}, sorted(secrets, key=len, reverse=True))
 
 
 def _without(node: Any, secrets: list[str]) -> Any:

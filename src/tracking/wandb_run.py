@@ -1,11 +1,12 @@
 """A run on Weights & Biases that also says which files it read and which it made, so that the lineage of a number can be followed there.
 
-Editors, reward files and reports are artifacts. Their names carry a hash of their content, and so does their manifest: the editor that one run logs is
-the very artifact that another one says it evaluated, in whatever folder the two found it. Nothing is uploaded unless `artifacts=upload` says so; a
-reference holds a path, a size and a checksum.
+Editors, reward files and reports are artifacts. The name of an editor or a reward file carries a hash of its content: the editor that one run logs is
+the very artifact that another one says it evaluated, in whatever folder the two found it. No file leaves the machine unless `artifacts=upload` says
+so; a reference holds a path, a size and a checksum.
 """
 
 import hashlib
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -81,11 +82,13 @@ class WandbRun(WandbLogger):
         ValueError: another kind of `artifacts`.
     """
 
-    def __init__(self, artifacts: Literal["none", "reference", "upload"] = "reference", **settings: Any) -> None:
+    def __init__(self, artifacts: str = "reference", **settings: Any) -> None:
         if artifacts not in MODES:
             raise ValueError(f"logger.artifacts={artifacts}: choose from {', '.join(MODES)}")
         super().__init__(**settings)
         self.artifacts = artifacts
+        # the pictures of tables wait for `wandb sync` beside the run file, not in the home directory
+        os.environ.setdefault("WANDB_DATA_DIR", str(Path(self.save_dir or ".", "wandb").resolve()))
 
     @rank_zero_only
     def log_files(self, artifact: Artifact) -> None:
@@ -95,7 +98,7 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def use_files(self, artifact: Artifact) -> None:
-        """Files that this run read. The run that made them need not be known there, or not yet: its artifact has the same name and the same content."""
+        """Files that this run read. Whoever made them need not have been uploaded yet: the artifact has the same name and content there."""
         if self.artifacts == "none":
             return
         if self.offline:
