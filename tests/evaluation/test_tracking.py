@@ -16,6 +16,7 @@ from src.evaluation.comparison import CaseScores
 from src.evaluation.judging import Judged
 from src.evaluation.report import Report, read_report, row_of
 from src.evaluation.tracking import chosen_cases, metrics_of, scores_of, table_of
+from src.pictures import load_image
 from src.records import PERSPECTIVES, Case, Reward, Verdict
 from src.reward_file import read_rewards
 
@@ -69,14 +70,17 @@ def test_histograms_hold_every_case(run: Path, told: WandbFile) -> None:
 
 def test_the_table_has_pictures_scores_and_feedback(run: Path, told: WandbFile) -> None:
     assert told.history[f"{PLACE}/gallery._type"] == "image-file"
-    (file,) = told.path.parent.glob("files/media/table/**/*.table.json")
-    table = json.loads(file.read_text())
+    (artifact,) = told.of_type("run_table")
+    files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
+    table = json.loads(files[f"{PLACE}/edits.table.json"].read_text())
     assert table["columns"] == ["id", "type", "instruction", "original", *(f"5/5/5 {what}" for what in ("edit", *PERSPECTIVES, "feedback"))]
     assert len(table["data"]) == 3
     rewards = {reward.id: reward for reward in read_rewards(run / "evaluation/synthetic_edit/5-5-5/oracle/rewards.jsonl")}
     for id, _, instruction, original, edit, following, _, quality, feedback in table["data"]:
         assert (original["_type"], edit["_type"]) == ("image-file", "image-file")
-        assert original["width"] == 32
+        shown, made = load_image(files[original["path"]]), load_image(files[edit["path"]])
+        assert shown.shape == (32, 32, 3)
+        assert np.array_equal(made, load_image(run / f"evaluation/synthetic_edit/5-5-5/edits/{id}.png"))
         assert instruction
         assert (following, quality) == (pytest.approx(rewards[id].following.score), pytest.approx(rewards[id].quality.score))
         assert f"following: {rewards[id].following.feedback}" in feedback
