@@ -210,5 +210,5 @@ def _log_lineage(logger: WandbRun, folder: Path, judge: Judge, report: Report, r
 
 
 def _wandb_table(table: EditTable) -> wandb.Table:
-    lines = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in line] for line in table.lines]
+    lines: list[Any] = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in line] for line in table.lines]
     return wandb.Table(columns=list(table.titles), data=lines)
