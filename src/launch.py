@@ -117,6 +117,12 @@ def titled(overrides: Sequence[str]) -> str | None:
     return ", ".join(parts)[:LONGEST_TITLE] or None
 
 
+def varied(overrides: Sequence[str], command: Sequence[str]) -> list[str]:
+    """A job's overrides that do not stand in the sweep's command as they are, and so differ between its jobs."""
+    given = {argument.lower() for argument in command}  # Hydra writes a=true as a=True, and ~a as ~a=null
+    return [override for override in overrides if not {override.lower(), override.lower().removesuffix("=null")} & given]
+
+
 def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
     """Overrides as (last part of the name, value): ("integration", "both"). Paths are cut to their last two parts. Names that would be the same stay
     long, with dots as underscores, since dashboards take dots for a nested value.
@@ -212,8 +218,7 @@ def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:
     overrides = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
     command = [sys.executable, "-m", spec.name, *overrides, "hydra.mode=RUN", f"hydra.run.dir={folder}"]
     environment = {k: v for k, v in os.environ.items() if k not in RANK_VARIABLES and not k.startswith(RANK_PREFIXES)}
-    # what stands in the command as it is, is the same for all jobs; Hydra writes ~a as ~a=null
-    differing = [override for override in overrides if not {override, override.removesuffix("=null")} & set(sys.argv[1:])]
+    differing = varied(overrides, sys.argv[1:])
     environment |= {SWEEP: folder.parent.name, AXES: json.dumps(differing or overrides)}
     described = " ".join(override for override in overrides if not override.startswith("+experiment=")) or "as it is"
     folder.mkdir(parents=True, exist_ok=True)
