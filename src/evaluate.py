@@ -221,8 +221,10 @@ def log(cfg: DictConfig, folder: Path, cases: Sequence[Case], judge: Judge) -> N
         return
     editor = None if cfg.checkpoint is None else Path(cfg.checkpoint)
     # what the training was told, so that evaluations compare over the axes of its sweep
-    axes = launch.overrides_of(run_folder(cfg)) | launch.sweep_axes()
-    settings = settings_told(cfg, os.environ, {"axes": axes})
+    trained_in = cfg.copy()
+    trained_in.output = None
+    trained = {} if editor is None else launch.overrides_of(run_folder(trained_in))
+    settings = settings_told(cfg, os.environ, {"axes": trained | launch.sweep_axes()})
     track(instantiate(cfg.logger, save_dir=str(folder / judge.name)), folder, judge, cases, cfg.logged_cases, editor, settings)
 
 

@@ -29,6 +29,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     model = OmegaConf.to_yaml(config(*SMALL).model, resolve=True)
     checkpoint.export(folder / "editor", model, (32, 32), small_editor().state_dict())
+    (folder / ".hydra").mkdir()
+    (folder / ".hydra/overrides.yaml").write_text("- model/integration=both\n")
     for logger in ("wandb", "tensorboard", "csv"):
         asked = (f"checkpoint={folder}/editor", "limit=8", "sampler.steps=1", f"logger={logger}", "logged_cases=3", "seed=5")
         evaluate.main(config(*asked, name="evaluate"))
@@ -95,7 +97,7 @@ def test_lineage_goes_from_the_editor_to_rewards_and_report(run: Path, told: Wan
     (report,) = told.of_type("report")
     assert {"report.json", "report.md", "gallery.png", "cases.jsonl"} <= {entry.path for entry in report.manifest.contents}
     assert all(entry.ref for artifact in (editor, rewards, report) for entry in artifact.manifest.contents)
-    assert told.config["seed"] == 5
+    assert (told.config["seed"], told.config["axes"]) == (5, {"integration": "both"})
     assert "logger" not in told.config
 
 
