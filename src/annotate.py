@@ -10,12 +10,14 @@ Leaves in the output folder `rewards.jsonl`, which any training reads (`+rewards
 """
 
 import json
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.loggers import Logger
 
 from src import launch
 from src.annotation import RECORD, REWARDS, Annotation, claim, claim_judge
@@ -27,6 +29,11 @@ from src.data.stream import StreamedRows
 from src.files import write_atomically
 from src.judges.asking import VLMJudge
 from src.judges.judge import Judge
+from src.tracking.settings import settings_told
+from src.tracking.wandb_run import WandbRun, rewards_artifact
+
+LOGGED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens", "dollars", "seconds")
+"""Numbers of the record that a logger is told."""
 
 OmegaConf.register_new_resolver(
     "shard_folder", lambda output, shard: output if str(shard) == "1/1" else f"{output}/{parse_shard(shard).name}", replace=True
@@ -58,6 +65,20 @@ def main(cfg: DictConfig) -> None:
         write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
         print(in_words(record))
     print(folder / REWARDS)
+    if cfg.get("logger") is not None:
+        log(instantiate(cfg.logger, save_dir=str(folder)), folder, record, settings_told(cfg, os.environ))
+
+
+def log(logger: Logger, folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
+    """What became of the rows and what it cost, and on Weights & Biases the reward file, which trainings and evaluations there refer to."""
+    numbers = {f"annotation/{name}": float(record[name]) for name in LOGGED if record.get(name) is not None}
+    logger.log_metrics(numbers, step=0)
+    if isinstance(logger, WandbRun):
+        logger.log_hyperparams(dict(settings))
+        if logger.artifacts != "none" and (folder / REWARDS).exists():
+            logger.log_files(rewards_artifact(folder / REWARDS, {"judge": record["judge"], "rows": record["rows"], "failed": record["failed"]}))
+        logger.experiment.finish()
+    logger.finalize("success")
 
 
 def dataset_of(data: DictConfig) -> RewardedTriplets | StreamedRows:

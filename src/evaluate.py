@@ -12,6 +12,7 @@ Each step goes on where it was stopped and can be run alone (`steps=[generate]`,
 `<run>/evaluation/<benchmark>/`; the model's config comes from the checkpoint, so no model group is composed.
 """
 
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -52,11 +53,13 @@ from src.evaluation.report import (
     write_report,
 )
 from src.evaluation.targets import Target, reward_asked
+from src.evaluation.tracking import track
 from src.files import remove_leftovers
 from src.judges.judge import Judge
 from src.pictures import Framing, framing_for
 from src.records import Case, Triplet
 from src.reward_file import repair_torn_line
+from src.tracking.settings import settings_told
 
 STEPS = ("generate", "measure", "judge", "report")
 ORIGIN = ("checkpoint", "weights", "seed", "sampler", "resize", "edits", "best_of")
@@ -101,6 +104,7 @@ def main(cfg: DictConfig) -> None:
                 scores = {row.name: row.cases for row in rows}
                 turned = dial.dial_of([(target, scores[target.name]) for target in targets])
             report(folder, benchmark, cases, rows, judge, cfg.gallery, choices, turned)
+            log(cfg, folder, cases, judge)
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -367,6 +371,19 @@ def report(
         print(where / picture)
     print(where / "report.md")
     print(where / "gallery.png")
+
+
+def log(cfg: DictConfig, folder: Path, cases: Sequence[Case], judge: Judge) -> None:
+    """The report, with its edits and files, to a logger if there is one."""
+    if cfg.get("logger") is None:
+        return
+    editor = None if cfg.checkpoint is None else Path(cfg.checkpoint)
+    # what the training was told, so that evaluations compare over the axes of its sweep
+    trained_in = cfg.copy()
+    trained_in.output = None
+    trained = {} if editor is None else launch.overrides_of(run_folder(trained_in))
+    settings = settings_told(cfg, os.environ, {"axes": trained | launch.sweep_axes()})
+    track(instantiate(cfg.logger, save_dir=str(folder / judge.name)), folder, judge, cases, cfg.logged_cases, editor, settings)
 
 
 if __name__ == "__main__":

@@ -8,13 +8,14 @@ An error is one stderr line beginning `error: ` and exit code 1; set MULTI_REWAR
 doesn't stop the others.
 """
 
+import json
 import os
 import re
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import hydra
@@ -34,6 +35,15 @@ TRACEBACK = "MULTI_REWARD_TRACEBACK"
 # Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody else's run.
 RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HYDRA_FULL_ERROR")
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
+
+SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
+"""What a job of a sweep is told: the name of the sweep's folder, and the overrides in which the jobs differ, as a JSON list."""
+
+MACHINERY = ("logger", "trainer", "device", "num_workers", "output", "steps", "keep_memory", "overwrite", "retry_failed")
+"""Settings that change where and how something runs and not what comes out: no part of a run's name."""
+
+LONGEST_TITLE = 100
+"""Characters of a run's name."""
 
 
 class Stopped(Exception):  # noqa: N818  # nothing went wrong
@@ -72,7 +82,60 @@ def fast_dtype(device: str | None = None) -> str:
     return "bfloat16" if fast_precision(device) == "bf16-mixed" else "float32"
 
 
-for resolver in (cpu_precision, accelerator, on_cpu, fast_precision, fast_dtype):
+def command_name() -> str | None:
+    """The entry point that runs, "train", or None where there is none. Available to configs as `${command_name:}`."""
+    return HydraConfig.get().job.config_name if HydraConfig.initialized() else None
+
+
+def sweep_name() -> str | None:
+    """The name of the sweep that this process is a job of, or None. Available to configs as `${sweep_name:}`."""
+    return os.environ.get(SWEEP)
+
+
+def sweep_axes() -> dict[str, str]:
+    """The values of this job in what its sweep varies, by short names: {"integration": "both"}; empty outside of a sweep."""
+    return dict(short_names(json.loads(os.environ.get(AXES, "[]"))))
+
+
+def overrides_of(run: Path) -> dict[str, str]:
+    """The overrides of the command that made a run folder, by short names; empty where they aren't known."""
+    file = run / ".hydra" / "overrides.yaml"
+    return dict(short_names([str(override) for override in OmegaConf.load(file)])) if file.is_file() else {}
+
+
+def run_title() -> str | None:
+    """A name for this run that says what is special about it: "integration=both"; None where nothing is. Available to configs as `${run_title:}`."""
+    if AXES in os.environ:
+        return titled(json.loads(os.environ[AXES]))
+    overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+    return titled([override for override in overrides if re.split(r"[.=@/]", override.lstrip("+~"))[0] not in MACHINERY])
+
+
+def titled(overrides: Sequence[str]) -> str | None:
+    """Overrides as a name for a run: "reward_synthetic, integration=both"; None if there are none."""
+    parts = [value if name == "experiment" else f"{name}={value}" for name, value in short_names(overrides)]
+    return ", ".join(parts)[:LONGEST_TITLE] or None
+
+
+def varied(overrides: Sequence[str], command: Sequence[str]) -> list[str]:
+    """A job's overrides that do not stand in the sweep's command as they are, and so differ between its jobs."""
+    given = {argument.lower() for argument in command}  # Hydra writes a=true as a=True, and ~a as ~a=null
+    return [override for override in overrides if not {override.lower(), override.lower().removesuffix("=null")} & given]
+
+
+def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Overrides as (last part of the name, value): ("integration", "both"). Paths are cut to their last two parts. Names that would be the same stay
+    long, with dots as underscores, since dashboards take dots for a nested value.
+    """
+    pairs = [override.lstrip("+~").partition("=")[::2] for override in overrides]
+    last = [re.split(r"[./@]", name)[-1] for name, _ in pairs]
+    return [
+        (short if last.count(short) == 1 else re.sub(r"[./@]", "_", name), "/".join(value.strip("/").split("/")[-2:]))
+        for short, (name, value) in zip(last, pairs, strict=True)
+    ]
+
+
+for resolver in (cpu_precision, accelerator, on_cpu, fast_precision, fast_dtype, command_name, sweep_name, run_title):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -155,6 +218,8 @@ def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:
     overrides = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
     command = [sys.executable, "-m", spec.name, *overrides, "hydra.mode=RUN", f"hydra.run.dir={folder}"]
     environment = {k: v for k, v in os.environ.items() if k not in RANK_VARIABLES and not k.startswith(RANK_PREFIXES)}
+    differing = varied(overrides, sys.argv[1:])
+    environment |= {SWEEP: folder.parent.name, AXES: json.dumps(differing or overrides)}
     described = " ".join(override for override in overrides if not override.startswith("+experiment=")) or "as it is"
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "log.txt"

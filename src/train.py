@@ -10,6 +10,7 @@ Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/
 """
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -25,12 +26,14 @@ from src.backbones.frozen import FrozenEncoders
 from src.callbacks.editor_checkpoint import EditorCheckpoint
 from src.callbacks.encoders_freed import EncodersFreed
 from src.callbacks.last_checkpoint import TrainingStopped, WholeCheckpoints
+from src.callbacks.provenance import Provenance
 from src.callbacks.run_record import RunRecord
 from src.data.check import BROKEN_ROWS
 from src.data.datamodule import EditData
 from src.data.precomputed import Precomputed
 from src.editor import Editor
 from src.files import remove_leftovers
+from src.tracking.settings import settings_told
 
 QUIET = (
     r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
@@ -71,7 +74,9 @@ def main(cfg: DictConfig) -> None:
     algorithm = instantiate(cfg.algorithm)(editor=editor)
 
     ema = instantiate(cfg.callbacks.ema)
+    told = settings_told(cfg, os.environ, {"axes": launch.sweep_axes(), "folder": folder})
     callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema, settings)]
+    callbacks += [Provenance(folder, told, cfg.start, OmegaConf.select(cfg, "data.rewards.path"))]
     callbacks += [] if precomputed is None else [EncodersFreed()]
     callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
     editing = {"folder": folder, "ema": ema, "target": instantiate(cfg.target_reward), "sampler": instantiate(cfg.sampler)}

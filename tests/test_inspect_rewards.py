@@ -9,8 +9,8 @@ from conftest import config
 from data.written import reward, write_list, write_tree
 from PIL import Image
 from test_errors import quickly_refused  # noqa: F401  # a fixture
-from test_loggers import wandb_records
 from test_train import run
+from wandb_file import wandb_records
 
 from src import inspect_rewards
 from src.data.lint import Entry

@@ -7,7 +7,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 LAYERS = [
     {"records", "seeds", "files", "memory"},
     {"batch"},
-    {"synthetic", "diffusion", "conditioning", "pictures", "reward_file"},
+    {"synthetic", "diffusion", "conditioning", "pictures", "reward_file", "tracking"},
     {"data", "backbones", "judges", "pages"},
     {"editor"},
     {"checkpoint", "execution"},

@@ -1,37 +1,23 @@
 """Every logger writes real files that can be read back, without an account."""
 
-import struct
-from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from test_train import LEAN, run
-from wandb.proto import wandb_internal_pb2
+from wandb_file import WandbFile, wandb_records
+
+from src import checkpoint
 
 PREVIEWED = [override for override in LEAN if override != "~callbacks.previews"]
+SHORT = ("trainer.max_steps=2", "data.batch_size=2", "sampler.steps=1")
+SECRETS = {"OPENAI_API_KEY": "sk-proj-neverToBeSeenAnywhere", "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567"}
 
 
 def trained(folder: Path, logger: str) -> Path:
-    done = run(*PREVIEWED, f"logger={logger}", "trainer.max_steps=2", "data.batch_size=2", "sampler.steps=1", f"hydra.run.dir={folder}")
+    done = run(*PREVIEWED, f"logger={logger}", *SHORT, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
-
-
-def wandb_records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
-    """wandb has no reader of its run files in Python. They are a LevelDB log: a 7-byte file header, then blocks of 32 KiB that hold framed chunks
-    (checksum 4 bytes, length 2, type 1: whole, first, middle, last) of protobuf records.
-    """
-    data, position, parts = file.read_bytes(), 7, b""
-    while position + 7 <= len(data):
-        if 32768 - position % 32768 < 7:  # too little left in the block for a header: padding
-            position += 32768 - position % 32768
-            continue
-        length, kind = struct.unpack_from("<HB", data, position + 4)
-        parts += data[position + 7 : position + 7 + length]
-        position += 7 + length
-        if kind in (1, 4):
-            yield wandb_internal_pb2.Record.FromString(parts)
-            parts = b""
 
 
 def test_tensorboard_holds_loss_and_previews(tmp_path: Path) -> None:
@@ -41,9 +27,47 @@ def test_tensorboard_holds_loss_and_previews(tmp_path: Path) -> None:
     assert events.Images("previews")
 
 
-def test_wandb_offline_run_file_holds_loss_and_previews(tmp_path: Path) -> None:
-    (file,) = (trained(tmp_path / "run", "wandb") / "wandb").glob("offline-run-*/run-*.wandb")
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two jobs, tracked, of somebody whose keys are in the environment."""
+    folder = tmp_path_factory.mktemp("sweep") / "two-integrations"
+    with pytest.MonkeyPatch.context() as patched:
+        for variable, value in SECRETS.items():
+            patched.setenv(variable, value)
+        done = run("-m", *PREVIEWED, "logger=wandb", *SHORT, "model/integration=addition,attention", f"hydra.sweep.dir={folder}")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_wandb_offline_run_file_holds_loss_and_previews(sweep: Path) -> None:
+    (file,) = (sweep / "0" / "wandb").glob("offline-run-*/run-*.wandb")
     items = [item for record in wandb_records(file) for item in record.history.item]
     names = [item.key or ".".join(item.nested_key) for item in items]
     assert names.count("train/loss") == 2
     assert any(key.startswith("previews") for key in names)
+
+
+def test_jobs_of_a_sweep_share_a_group_and_are_named_by_what_differs(sweep: Path) -> None:
+    for job, value in enumerate(("addition", "attention")):
+        found = WandbFile(sweep / str(job))
+        assert (found.run.run_group, found.run.job_type, found.run.display_name) == ("two-integrations", "train", f"integration={value}")
+        assert found.config["axes"] == {"integration": value}
+        assert found.config["model"]["integration"]["_target_"]
+
+
+def test_a_training_logs_its_editor_by_content(sweep: Path) -> None:
+    names = []
+    for job in ("0", "1"):
+        (editor,) = WandbFile(sweep / job).artifacts
+        assert (editor.type, editor.use_after_commit) == ("model", False)
+        assert editor.name == f"editor-{checkpoint.content_hash(sweep / job / 'editor')[:12]}"
+        assert [entry.path for entry in editor.manifest.contents] == ["config.yaml", "model.safetensors"]
+        assert all(entry.ref.startswith("file://") and not entry.local_path for entry in editor.manifest.contents)
+        names.append(editor.name)
+    assert len(set(names)) == 2
+
+
+def test_no_secret_is_in_what_wandb_would_upload(sweep: Path) -> None:
+    files = [path for path in sweep.rglob("*") if path.is_file()]
+    assert any(path.suffix == ".wandb" for path in files)
+    assert not [path for path in files for secret in SECRETS.values() if secret.encode() in path.read_bytes()]

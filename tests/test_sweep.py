@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from test_train import LEAN, run
 
-from src import checkpoint
+from src import checkpoint, launch
 
 FAST = (*LEAN, "trainer.max_steps=2", "data.batch_size=2")
 
@@ -18,6 +18,23 @@ def jobs(folder: Path) -> list[Path]:
 def finished(job: Path) -> bool:
     record = json.loads((job / "run.json").read_text())
     return record["status"] == "finished" and record["ranks_equal"]
+
+
+def test_a_job_is_named_by_what_its_sweep_varies(monkeypatch: pytest.MonkeyPatch) -> None:
+    command = ["-m", "+experiment=x", "overwrite=true", "~callbacks.scores", "model/integration=none,both", "a.seed=1,2", "b.seed=3"]
+    overrides = ["+experiment=x", "overwrite=True", "~callbacks.scores=null", "model/integration=both", "a.seed=2", "b.seed=3"]
+    axes = launch.varied(overrides, command)
+    assert axes == ["model/integration=both", "a.seed=2"]
+    assert launch.titled(axes) == "integration=both, seed=2"
+    monkeypatch.setenv(launch.AXES, json.dumps(axes))
+    monkeypatch.setenv(launch.SWEEP, "mine")
+    assert (launch.run_title(), launch.sweep_name(), launch.sweep_axes()) == (launch.titled(axes), "mine", {"integration": "both", "seed": "2"})
+    assert launch.titled([]) is None
+    assert launch.short_names(["a.seed=1", "b.seed=2", "checkpoint=/runs/x/1/editor"]) == [
+        ("a_seed", "1"),
+        ("b_seed", "2"),
+        ("checkpoint", "1/editor"),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,15 +21,15 @@ Cells = dict[str, str]
 
 
 class MetricsFile(Logger):
-    """Appends rows to `<folder>/metrics.csv`; each is handed to the operating system at once, so a kill can tear no more than the last one.
+    """Appends rows to `<save_dir>/metrics.csv`; each is handed to the operating system at once, so a kill can tear no more than the last one.
 
     Args:
-        folder: the run folder.
+        save_dir: the run folder.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, save_dir: str | Path) -> None:
         super().__init__()
-        self.file = Path(folder) / "metrics.csv"
+        self.file = Path(save_dir) / "metrics.csv"
         self.columns: list[str] = []
         self.last_step = -1
         self.last_names: set[str] = set()

@@ -54,8 +54,12 @@ def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> Non
     remove_leftovers(where)
     kept = {case.id: case for case in kept_cases(folder)} if (where / LIST).exists() else {}
     found: dict[str, KeptCase] = {}
+    written: dict[int, str] = {}  # a photograph that several cases share is decoded once
     for batch in counted(batches_of(cases, 16), len(cases), "keep", "cases"):
-        found.update({case.id: _kept(where, case, benchmark.exact_target(case)) for case in batch})
+        for case in batch:
+            if id(case.picture) not in written:
+                written[id(case.picture)] = _picture(where, case.original)
+            found[case.id] = _kept(where, case, written[id(case.picture)], benchmark.exact_target(case))
     found.update({id: case for id, case in kept.items() if id not in found})
     write_atomically(where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values()))
 
@@ -76,9 +80,9 @@ def kept_cases(folder: Path) -> list[KeptCase]:
         raise ValueError(f"{path} is broken ({error}); delete it and run python -m src.evaluate steps=[report] again") from error
 
 
-def _kept(where: Path, case: Case, target: Image | None) -> KeptCase:
+def _kept(where: Path, case: Case, original: str, target: Image | None) -> KeptCase:
     answer = None if target is None else _picture(where, target)
-    return KeptCase(case.id, case.edit_type, case.photograph, case.instruction, _picture(where, case.original), answer)
+    return KeptCase(case.id, case.edit_type, case.photograph, case.instruction, original, answer)
 
 
 def _picture(where: Path, image: Image) -> str:

@@ -1,0 +1,214 @@
+"""What a dashboard shows of an evaluation: numbers of each row, histograms of its scores, the gallery, and on Weights & Biases a table of edits.
+
+Everything is named `<benchmark>/<judge>/<row>/...`, so that numbers of different benchmarks or judges never share a chart. Any logger gets the
+numbers; tensorboard the histograms and the gallery as well; Weights & Biases also the table, and the files with their lineage.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import wandb
+from pytorch_lightning.loggers import Logger, TensorBoardLogger
+
+from src import checkpoint
+from src.evaluation.generation import Generation, folder_name, generations_in
+from src.evaluation.report import Report, Row, read_report, row_order
+from src.judges.judge import Judge
+from src.pictures import load_image
+from src.records import MAX_SCORE, PERSPECTIVES, Case, Image, Reward
+from src.reward_file import read_rewards
+from src.tracking.wandb_run import Artifact, WandbRun, editor_artifact, report_artifact, rewards_artifact
+
+BINS = 20
+"""Of a histogram over [0, 5]: a quarter of a point each."""
+
+Cell = str | float | Image | None
+
+
+@dataclass(frozen=True)
+class RowOfEdits:
+    """A row of the report whose edits are on disk.
+
+    Attributes:
+        row: as in the report.
+        generation: its edits.
+        rewards: every line of its reward file by the report's judge, in the order of the file; the scores of `row` are among them.
+    """
+
+    row: Row
+    generation: Generation
+    rewards: Sequence[Reward]
+
+    def feedback(self, id: str, scores: Sequence[float | None]) -> str:
+        """What the judge said, a line per perspective, when it gave a case these scores; "" where the reward file does not say."""
+        for reward in reversed(self.rewards):
+            if reward.id == id and [verdict.score for verdict in reward.verdicts] == list(scores):
+                return feedback_of(reward)
+        return ""
+
+
+@dataclass(frozen=True)
+class EditTable:
+    """One line per case.
+
+    Attributes:
+        titles: of the columns: id, type, instruction, original, then edit, three scores and feedback of each row.
+        lines: as many cells each; an edit or a score that is missing is None.
+    """
+
+    titles: tuple[str, ...]
+    lines: tuple[tuple[Cell, ...], ...]
+
+
+def metrics_of(report: Report) -> dict[str, float]:
+    """Every number of a report's rows that is known, by `<benchmark>/<judge>/<row>/...`: coverage, score and acc per perspective, image metrics."""
+    numbers: dict[str, float] = {}
+    for row in report.rows:
+        place = f"{prefix_of(report)}/{folder_name(row.name)}"
+        numbers[f"{place}/coverage"] = row.means.coverage
+        for perspective, summary in zip(PERSPECTIVES, row.means.summaries, strict=True):
+            numbers |= {
+                f"{place}/{perspective}/{what}": value for what, value in (("score", summary.score), ("acc", summary.acc)) if value is not None
+            }
+        numbers |= {f"{place}/{key}": mean for key, mean in image_metrics(row).items()}
+    return numbers
+
+
+def image_metrics(row: Row) -> dict[str, float]:
+    """Means of the metrics that need no judge, by key ("magicbrush/clip_i"); empty where none were measured."""
+    return {key: float(measured.mean) for key, measured in getattr(row, "image_metrics", {}).items() if measured.mean is not None}
+
+
+def prefix_of(report: Report) -> str:
+    """What stands before the names of a report's numbers: "synthetic_edit/oracle"."""
+    return f"{folder_name(report.benchmark)}/{folder_name(report.judge)}"
+
+
+def scores_of(report: Report) -> dict[str, np.ndarray]:
+    """The scores of each row's cases in each perspective, (cases with a score,) in [0, 5], by the name of their histogram."""
+    found = {}
+    for row in report.rows:
+        for index, perspective in enumerate(PERSPECTIVES):
+            scores = [case.scores[index] for case in row.cases]
+            found[f"{prefix_of(report)}/{folder_name(row.name)}/{perspective}/scores"] = np.array(
+                [each for each in scores if each is not None], float
+            )
+    return {name: scores for name, scores in found.items() if scores.size}
+
+
+def chosen_cases(cases: Sequence[Case], most: int) -> list[Case]:
+    """So many cases at most, as many of each edit type as of any other, in the order of the cases.
+
+    Raises:
+        ValueError: a negative number.
+    """
+    if most < 0:
+        raise ValueError(f"logged_cases={most}: give 0 or more")
+    places: dict[str, list[int]] = {}
+    for place, case in enumerate(cases):
+        places.setdefault(case.edit_type, []).append(place)
+    in_turn = sorted((turn, place) for of_type in places.values() for turn, place in enumerate(of_type))
+    return [cases[place] for place in sorted(place for _, place in in_turn[:most])]
+
+
+def table_of(cases: Sequence[Case], rows: Sequence[RowOfEdits]) -> EditTable:
+    """The cases with the edits of each row, their scores and what the judge said."""
+    titles = ["id", "type", "instruction", "original"]
+    titles += [f"{each.row.name} {what}" for each in rows for what in ("edit", *PERSPECTIVES, "feedback")]
+    by_id = [{case.id: case.scores for case in each.row.cases} for each in rows]
+    lines = []
+    for case in cases:
+        cells: list[Cell] = [case.id, case.edit_type, case.instruction, case.original]
+        for each, known in zip(rows, by_id, strict=True):
+            path = each.generation.edit_path(case)
+            scores = known.get(case.id, (None, None, None))
+            cells += [load_image(path) if path.exists() else None, *scores, each.feedback(case.id, scores)]
+        lines.append(tuple(cells))
+    return EditTable(tuple(titles), tuple(lines))
+
+
+def feedback_of(reward: Reward) -> str:
+    """What a judge said, a line per perspective; a failed verdict says so."""
+    said = [
+        f"{perspective}: {'(failed) ' if verdict.status == 'failed' else ''}{verdict.feedback}"
+        for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True)
+    ]
+    return "\n".join(said)
+
+
+def rows_of_edits(folder: Path, report: Report, judge: Judge) -> list[RowOfEdits]:
+    """The rows of a report whose edits lie below the benchmark's folder, in the order of the report."""
+    rows = {row.name: row for row in report.rows}
+    found = []
+    for generation in generations_in(folder):
+        if generation.name in rows:
+            rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
+            found.append(RowOfEdits(rows[generation.name], generation, [reward for reward in rewards if reward.judge == judge.name]))
+    return sorted(found, key=lambda each: row_order(each.row.name))
+
+
+def editor_evaluated(path: Path) -> Artifact:
+    """The editor in a checkpoint as an artifact: the run's export where it holds the same weights, as that is what the training logged."""
+    content_hash = checkpoint.content_hash(path)
+    export = path.resolve().parent.parent / "editor"
+    if path.is_file() and (export / "config.yaml").is_file() and checkpoint.content_hash(export) == content_hash:
+        return editor_artifact(export, content_hash)
+    return editor_artifact(path, content_hash)
+
+
+def track(logger: Logger, folder: Path, judge: Judge, cases: Sequence[Case], most: int, editor: Path | None, settings: Mapping[str, Any]) -> None:
+    """Hand an evaluation that is reported to a logger, and end its run there.
+
+    Args:
+        logger: csv, tensorboard or Weights & Biases.
+        folder: the benchmark's, which holds the edits; report and gallery are in the judge's folder in it.
+        judge: of the report.
+        cases: those of the report.
+        most: how many of them the table of edits has.
+        editor: the checkpoint that made the edits; None where they were made elsewhere.
+        settings: shown with the run.
+
+    Raises:
+        ValueError: a negative number of cases, or a report that can't be read.
+    """
+    where = folder / judge.name
+    report = read_report(where / "report.json")
+    numbers, histograms, gallery = metrics_of(report), scores_of(report), load_image(where / "gallery.png")
+    place = prefix_of(report)
+    if isinstance(logger, WandbRun):
+        rows = rows_of_edits(folder, report, judge)
+        logger.log_hyperparams(dict(settings))
+        shown: dict[str, Any] = {f"{place}/gallery": wandb.Image(gallery)}
+        shown |= {name: wandb.Histogram(np_histogram=np.histogram(scores, BINS, (0, MAX_SCORE))) for name, scores in histograms.items()}
+        if most:
+            shown[f"{place}/edits"] = _wandb_table(table_of(chosen_cases(cases, most), rows))
+        logger.log_metrics(numbers | shown, step=0)
+        if logger.artifacts != "none":
+            _log_lineage(logger, folder, judge, report, rows, editor)
+        logger.experiment.finish()
+        return
+    logger.log_metrics(numbers, step=0)
+    if isinstance(logger, TensorBoardLogger):
+        logger.experiment.add_image(f"{place}/gallery", gallery, 0, dataformats="HWC")
+        for name, scores in histograms.items():
+            logger.experiment.add_histogram(name, scores, 0, bins=np.linspace(0, MAX_SCORE, BINS + 1).tolist())
+    logger.finalize("success")
+
+
+def _log_lineage(logger: WandbRun, folder: Path, judge: Judge, report: Report, rows: Sequence[RowOfEdits], editor: Path | None) -> None:
+    """The editor in, the reward files of all rows and the report out."""
+    if editor is not None:
+        logger.use_files(editor_evaluated(editor))
+    files = {each.row.name: each.generation.folder / judge.name / "rewards.jsonl" for each in rows}
+    for name, file in files.items():
+        if file.exists():
+            logger.log_files(rewards_artifact(file, {"benchmark": report.benchmark, "judge": report.judge, "row": name}))
+    logger.log_files(report_artifact(folder / judge.name, report.benchmark, report.judge))
+
+
+def _wandb_table(table: EditTable) -> wandb.Table:
+    lines: list[Any] = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in line] for line in table.lines]
+    return wandb.Table(columns=list(table.titles), data=lines)

@@ -1,0 +1,123 @@
+"""A run on Weights & Biases that also says which files it read and which it made, so that the lineage of a number can be followed there.
+
+Editors, reward files and reports are artifacts. The name of an editor or a reward file carries a hash of its content: the editor that one run logs is
+the very artifact that another one says it evaluated, in whatever folder the two found it. No file leaves the machine unless `artifacts=upload` says
+so; a reference holds a path, a size and a checksum.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, final
+
+import wandb
+from pytorch_lightning.loggers import WandbLogger
+from pytorch_lightning.utilities import rank_zero_only
+
+HASH_LENGTH = 12
+"""Hexadecimal digits of a content hash that an artifact's name carries."""
+
+MODES = ("none", "reference", "upload")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Files that belong together.
+
+    Attributes:
+        name: the same for the same content; letters, digits, dashes, underscores and dots.
+        type: "model", "rewards" or "report".
+        files: by the name that they have in the artifact, which is the same wherever they lie.
+        metadata: JSON-able.
+    """
+
+    name: str
+    type: Literal["model", "rewards", "report"]
+    files: Mapping[str, Path]
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def editor_artifact(path: Path, content_hash: str) -> Artifact:
+    """An editor: an exported folder, or a .ckpt.
+
+    Args:
+        path: the folder or file.
+        content_hash: `checkpoint.content_hash` of it.
+    """
+    files = {path.name: path} if path.is_file() else {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    return Artifact(f"editor-{content_hash[:HASH_LENGTH]}", "model", files, {"content_hash": content_hash})
+
+
+def rewards_artifact(path: Path, metadata: Mapping[str, Any] | None = None) -> Artifact:
+    """A reward file as it is now.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    with path.open("rb") as file:
+        content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    name = f"rewards-{content_hash[:HASH_LENGTH]}"
+    return Artifact(name, "rewards", {f"rewards{path.suffix}": path}, {"content_hash": content_hash, **(metadata or {})})
+
+
+def report_artifact(folder: Path, benchmark: str, judge: str) -> Artifact:
+    """The report of a benchmark and a judge: every file that lies in its folder. A later one is a later version of it."""
+    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")}
+    name = re.sub(r"[^\w.-]+", "-", f"report-{benchmark}-{judge}")
+    return Artifact(name, "report", files, {"benchmark": benchmark, "judge": judge})
+
+
+@final
+class WandbRun(WandbLogger):
+    """Lightning's logger, and artifacts.
+
+    Args:
+        artifacts: "reference" notes path, size and checksum of each file, "upload" sends the files themselves, "none" notes nothing.
+        settings: as Lightning's logger and `wandb.init` take them.
+
+    Raises:
+        ValueError: another kind of `artifacts`.
+    """
+
+    def __init__(self, artifacts: str = "reference", **settings: Any) -> None:
+        if artifacts not in MODES:
+            raise ValueError(f"logger.artifacts={artifacts}: choose from {', '.join(MODES)}")
+        super().__init__(**settings)
+        self.artifacts = artifacts
+        # the pictures of tables wait for `wandb sync` beside the run file, not in the home directory
+        os.environ.setdefault("WANDB_DATA_DIR", str(Path(self.save_dir or ".", "wandb").resolve()))
+
+    @rank_zero_only
+    def log_files(self, artifact: Artifact) -> None:
+        """Files that this run made."""
+        if self.artifacts != "none":
+            self.experiment.log_artifact(self._noted(artifact))
+
+    @rank_zero_only
+    def use_files(self, artifact: Artifact) -> None:
+        """Files that this run read. Whoever made them need not have been uploaded yet: the artifact has the same name and content there."""
+        if self.artifacts == "none":
+            return
+        if self.offline:
+            # wandb's own use_artifact wants an answer of the server and refuses; this is what it does before it waits, and `wandb sync` the rest
+            self.experiment._log_artifact(self._noted(artifact), is_user_created=True, use_after_commit=True)
+        else:
+            self.experiment.use_artifact(self._noted(artifact))
+
+    @property
+    def offline(self) -> bool:
+        """Whether the run is written to this machine only."""
+        return bool(self._offline or self.experiment.offline)
+
+    def _noted(self, artifact: Artifact) -> wandb.Artifact:
+        noted = wandb.Artifact(artifact.name, artifact.type, metadata=dict(artifact.metadata))
+        for name, file in artifact.files.items():
+            if self.artifacts == "upload":
+                # an editor is written once and may be large; reward files grow, and `wandb sync` comes later
+                noted.add_file(str(file), name, policy="immutable" if artifact.type == "model" else "mutable")
+            else:
+                noted.add_reference(file.resolve().as_uri(), name)
+        return noted

@@ -1,0 +1,102 @@
+"""Lay out the project's runs on Weights & Biases: a saved workspace, and a report to send to others.
+
+    python -m src.workspace entity=ME project=multi-reward-editing
+    python -m src.workspace entity=ME evaluations=[synthetic_edit/oracle,real_edit/gpt4o] axes=[integration]
+    python -m src.workspace entity=ME dry_run=true            # the layout as runs/workspace.json; no account, no network
+
+Sections: training curves, previews, scores by row and the table of edits of each evaluation, and a comparison over the axes of sweeps. Every call
+saves a new view and a new report; those that people have changed by hand stay as they are. Needs `pip install -e .[dashboards]`.
+"""
+
+import json
+import netrc
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import Request, urlopen
+
+import wandb
+from omegaconf import DictConfig
+
+from src import launch
+from src.evaluation.generation import folder_name
+from src.files import write_atomically
+
+
+def main(cfg: DictConfig) -> None:
+    """Build the layout, then write or save it.
+
+    Raises:
+        ValueError: no entity, a wrong name, the extra isn't installed, no account, or a server that can't be reached or refuses.
+    """
+    check_request(cfg)
+    # an extra: whoever doesn't want it need not have it
+    from src.tracking.layout import Shown, as_json, report_of, workspace_of
+
+    shown = Shown(tuple(cfg.evaluations), tuple(folder_name(row) for row in cfg.rows), tuple(cfg.axes))
+    workspace = workspace_of(cfg.entity, cfg.project, cfg.name, shown)
+    report = report_of(cfg.entity, cfg.project, cfg.name, shown)
+    if cfg.dry_run:
+        write_atomically(Path(cfg.output), json.dumps(as_json(workspace, report), indent=2) + "\n")
+        print(cfg.output)
+        return
+    check_account(cfg.timeout)
+    try:
+        workspace.save()
+        report.save()
+    except (wandb.Error, OSError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{cfg.entity}/{cfg.project} could not be saved to ({launch.one_line(error)}); is it yours, and your key valid?") from error
+    print(workspace.url)
+    print(report.url)
+
+
+def check_request(cfg: DictConfig) -> None:
+    """Raise ValueError for what could otherwise only be found out by the server."""
+    if find_spec("wandb_workspaces") is None:
+        raise ValueError("wandb-workspaces is not installed: pip install -c constraints.txt -e '.[dashboards]'")
+    if not cfg.entity:
+        raise ValueError("entity=NAME is missing: your account or team on Weights & Biases")
+    wrong = [name for name in cfg.evaluations if not re.fullmatch(r"[^/]+/[^/]+", name)]
+    if wrong:
+        raise ValueError(f"evaluations: {wrong[0]!r} is not of the form benchmark/judge, as in synthetic_edit/oracle")
+    if not cfg.rows:
+        raise ValueError("rows=[] shows nothing: name rows of the reports, as in rows=[5/5/5]")
+
+
+def check_account(timeout: float | int) -> None:
+    """Raise ValueError, within the timeout, if nobody is logged in or no server answers; the library would ask for a key, or try for minutes."""
+    address = server_address()
+    nobody = "nobody is logged in to Weights & Biases: set WANDB_API_KEY or say `wandb login`; dry_run=true needs no account"
+    if not has_key(address):
+        raise ValueError(nobody)
+    try:
+        urlopen(Request(address, method="HEAD"), timeout=timeout).close()
+    except HTTPError:
+        pass  # an answer, if to another question
+    except OSError as error:
+        raise ValueError(f"{address} can't be reached ({getattr(error, 'reason', error)}); dry_run=true writes the layout to a file") from error
+    if not wandb.login(prompt=False):
+        raise ValueError(nobody)
+
+
+def server_address() -> str:
+    """Weights & Biases, or the server that WANDB_BASE_URL or wandb's settings name."""
+    return wandb.setup().settings.base_url
+
+
+def has_key(address: str) -> bool:
+    """Whether a key for this server may be found in the environment or in ~/.netrc, where `wandb login` writes it; asks nobody."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    try:
+        kept = netrc.netrc(os.environ.get("NETRC"))
+    except (OSError, netrc.NetrcParseError):
+        return False
+    return any(kept.authenticators(host) for host in (urlsplit(address).hostname or "", "api.wandb.ai"))
+
+
+if __name__ == "__main__":
+    launch.entry_point(main, "workspace")
