@@ -4,7 +4,7 @@ Following of case i is (i % 11) / 2 in row 5/5/5 of a, 5 less that in b, and 1 i
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +47,12 @@ class Greys(Benchmark):
         return np.full_like(case.original, 250) if int(case.id[1:]) % 2 == 0 else None
 
     def failed_feedback(self, case: Case) -> Feedback | None:
+        return None
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        return {}
+
+    def edit_region(self, case: Case) -> np.ndarray | None:
         return None
 
     def references(self) -> Sequence[Reference]:
