@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,10 @@ class WandbFile:
     def __init__(self, folder: Path) -> None:
         (self.path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
         records = list(wandb_records(self.path))
+        end = time.monotonic() + 30
+        while not any(record.HasField("exit") for record in records) and time.monotonic() < end:
+            time.sleep(0.1)  # wandb's own process writes the file, and may still do so when the run has ended
+            records = list(wandb_records(self.path))
         self.run = next(record.run for record in records if record.HasField("run"))
         self.history: dict[str, Any] = {}
         self.config: dict[str, Any] = {}

@@ -79,7 +79,7 @@ def metrics_of(report: Report) -> dict[str, float]:
 
 def image_metrics(row: Row) -> dict[str, float]:
     """Means of the metrics that need no judge, by key ("magicbrush/clip_i"); empty where none were measured."""
-    return {key: float(measured.mean) for key, measured in getattr(row, "image_metrics", {}).items() if measured.mean is not None}
+    return {key: float(measured.mean) for key, measured in row.image_metrics.items() if measured.mean is not None}
 
 
 def prefix_of(report: Report) -> str:

@@ -74,7 +74,8 @@ def test_no_text_becomes_code(page: Path, browser: Chromium) -> None:
     assert browser.value("document.querySelector('.card h3').firstChild.textContent") == HOSTILE
     browser.hover('.card[data-id="g0"] figure[data-column="0"]')
     assert HOSTILE in browser.value("document.getElementById('tip').textContent")
-    assert browser.value("document.querySelectorAll('main img:not(.tiny)').length + document.querySelectorAll('main script').length") == 0
+    assert browser.value("[...document.querySelectorAll('main img')].every(image => image.src.startsWith('data:'))")
+    assert browser.value("document.querySelectorAll('main script').length") == 0
     assert browser.requests == []
 
 
