@@ -66,8 +66,8 @@ def main(cfg: DictConfig) -> None:
         write_files(cfg, Path(temporary))
         # after the files are there, as some changes name them
         ladders = {name: [Rung(name, rung, tuple(changes)) for rung, changes in cfg.rungs_of[name].items()] for name in cfg.ladders}
-        chosen = chosen_rungs(cfg)
-        told = Told(sum(rung.name in chosen for rungs in ladders.values() for rung in rungs))
+        chosen = {name: chosen_rungs(cfg, name) for name in ladders}
+        told = Told(sum(rung.name in chosen[name] for name, rungs in ladders.items() for rung in rungs))
 
         def measure_rung(rung: Rung, changes: Sequence[str]) -> Measurement:
             settings = settings_of(cfg, changes)
@@ -80,7 +80,7 @@ def main(cfg: DictConfig) -> None:
             return result
 
         for name, rungs in ladders.items():
-            entries = climb(rungs, chosen, measure_rung)
+            entries = climb(rungs, chosen[name], measure_rung)
             rate = None
             if name != "loading":
                 dtype = str(dtype_of(name, cfg)).removeprefix("torch.")
@@ -126,11 +126,11 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError("this benchmark measures editors with frozen encoders on a tree of pictures: say +experiment=reward_inspix2pix")
 
 
-def chosen_rungs(cfg: DictConfig) -> list[str]:
-    """The rungs asked for; if none are, all but those that this kind of device leaves out."""
+def chosen_rungs(cfg: DictConfig, ladder: str) -> list[str]:
+    """The rungs asked for; if none are, all of the ladder but those that this kind of device leaves out."""
     if cfg.rungs is not None:
         return list(cfg.rungs)
-    return [rung for name in cfg.ladders for rung in cfg.rungs_of[name] if rung not in cfg.left_out[cfg.device]]
+    return [rung for rung in cfg.rungs_of[ladder] if f"{ladder}.{rung}" not in cfg.left_out[cfg.device]]
 
 
 def write_files(cfg: DictConfig, folder: Path) -> None:

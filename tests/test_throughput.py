@@ -25,6 +25,7 @@ from src.benchmarking.ladder import FailedError, Rung, apart, climb
 from src.benchmarking.measurement import Measurement
 from src.benchmarking.released import Unread
 from src.benchmarking.report import entry, markdown, verdicts, with_ratios
+from src.throughput import chosen_rungs
 
 TOWER = "{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, patch_size: 14, image_size: 28, projection_dim: 16}"
 MEASURED = Measurement(2.0, 1, {"load": 0.5}, tflop_per_sample=0.25)
@@ -240,3 +241,14 @@ def test_every_rung_changes_something_that_there_is() -> None:
             for change in changes:
                 name = change.partition("=")[0]
                 assert OmegaConf.select(cfg, name.rpartition(".")[0] or name, default="absent") != "absent", name
+
+
+def test_what_is_left_out_is_there() -> None:
+    cfg = config("+experiment=reward_inspix2pix", name="throughput")
+    for names in cfg.left_out.values():
+        for name in names:
+            ladder, rung = name.split(".")
+            assert rung in cfg.rungs_of[ladder]
+    cfg.device = "cpu"
+    assert "larger_batch" in chosen_rungs(cfg, "training")
+    assert "larger_batch" not in chosen_rungs(cfg, "sampling")
