@@ -41,7 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(folder: Path, output: Path, *overrides: str) -> list[str]:
-    return [f"checkpoint={folder}/editor", f"list={folder}/edits.jsonl", f"output={output}", "sampler.steps=2", "batch_size=4", *overrides]
+    return [f"checkpoint={folder}/editor", f"list={folder}/edits.jsonl", f"output={output}", "sampler.steps=8", "batch_size=4", *overrides]
 
 
 def pngs(output: Path) -> dict[str, bytes]:
@@ -82,7 +82,7 @@ def test_an_edit_says_how_it_was_made(folder: Path) -> None:
         "target_scores": "0/1/2",
         "target_feedback": "None; None; it is blurred",
         "source": "03.png",
-        "sampler.steps": "2",
+        "sampler.steps": "8",
         "resize": "trained",
     }
     (entry,) = [entry for entry in read_lines(folder / "whole/edits.jsonl") if entry["id"] == "1/03"]
