@@ -20,6 +20,7 @@ CONTEXT.set_forkserver_preload([*(f"src.{name}" for name in PRELOADED), "torch.o
 def command(module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None) -> None:
     """What `python -m <module> <arguments>` does, in a process group of its own, with its output in a file."""
     os.setpgrp()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background, and so do all children
     os.environ.update(environment)
     multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
     with Path(log).open("ab") as sink:
