@@ -214,10 +214,10 @@ def mistaken(finding: Finding, data: Data) -> bool:
     return (finding.kind == "silent_low" and score < FORGIVABLE) or (finding.kind in ("failure_at_5", "mild_at_5") and score < CLEAN)
 
 
-def lines(data: Data, seed: int = 0) -> list[Line]:
-    """Faults in single rows: planted, found, false alarms."""
+def lines(data: Data, ignored: Sequence[str] = (), seed: int = 0) -> list[Line]:
+    """Faults in single rows: planted, found, false alarms; findings of the `ignored` kinds are neither."""
     entries, rows, known = planted(data, Random(seed))
-    findings = lint(entries, known)
+    findings = [finding for finding in lint(entries, known) if finding.kind not in ignored]
     touched = set().union(*rows.values())
     found: list[Line] = []
     for kind in KINDS:
@@ -268,6 +268,17 @@ def habit_lines(data: Data, part: int = 1000) -> list[Line]:
     return found
 
 
+def operating_point(found: Sequence[Line], untouched: int) -> str:
+    """Cells of recall without and with crops, and of false alarms, over all kinds."""
+
+    def recall(counted: Sequence[Line]) -> str:
+        hits, plants = (sum(getattr(line, name) for line in counted) for name in ("found", "planted"))
+        return f"{100 * hits / plants:.1f} % of {plants}"
+
+    false = sum(line.false or 0 for line in found)
+    return f"{recall([line for line in found if 'cropped' not in line.kind])} | {recall(found)} | {false} ({100 * false / untouched:.2f} %)"
+
+
 def markdown(found: Sequence[Line], untouched: int) -> list[str]:
     """The lines as a table; shares are of the untouched rows, or parts."""
     rows = [
@@ -288,23 +299,24 @@ def main(count: int, target: Path, size: int = 128) -> None:
     data = made(World(size), count)
     single, habits = lines(data), habit_lines(data)
     untouched = count - sum(line.planted for line in single)
-    claimed = [line for line in single if "cropped" not in line.kind]
-    hits, plants, false = (sum(getattr(line, name) or 0 for line in claimed) for name in ("found", "planted", "false"))
     alarms = sum(line.alarms or 0 for line in single)
-    hints = sum(line.false or 0 for line in claimed if KINDS[line.kind.split(",")[0]].level == "hint")
     text = [
         "# What the linter of reward data finds",
         "",
         f"`python experiments/linter.py {count} {target}`: {count:,} triplets of the synthetic world ({size} px) with the noisy annotator, "
         f"{time.monotonic() - start:.0f} s.",
         "",
-        f"Faults in single rows: **{100 * hits / plants:.1f} % of {plants} found** (crops left out, which the linter does not claim to find); "
-        f"false alarms, all kinds together, on {untouched:,} untouched triplets: **faults {100 * (false - hints) / untouched:.2f} % of the "
-        f"triplets**, hints {100 * hints / untouched:.2f} % (both together {100 * false / untouched / 3:.2f} % of the verdicts). "
-        f"Alarms on them are more, faults and hints on {100 * alarms / untouched:.1f} % of the triplets: the annotator errs by "
+        "Faults in single rows, all kinds together, with and without the hint `mild_at_5`, which is neither a find nor an alarm in the second line:",
+        "",
+        "| findings that count | planted faults found | with crops, which the linter does not claim to find | false alarms on untouched triplets |",
+        "| --- | --- | --- | --- |",
+        f"| all | {operating_point(single, untouched)} |",
+        f"| without `mild_at_5` | {operating_point(lines(data, ignored=('mild_at_5',)), untouched)} |",
+        "",
+        f"Alarms on untouched triplets are more ({100 * alarms / untouched:.1f} %): the annotator errs by "
         "itself, and the oracle, which measures the pictures, decides which alarms are right: "
         f'"None" at 0 or 1 where it gives less than {FORGIVABLE:g}, a failure named at 5 where it gives less than {CLEAN:g}. '
-        "A mild flaw in preserving is often worth a 5 to this annotator, so a failure named there is a hint (`mild_at_5`), and counts as found. "
+        "A mild flaw in preserving is often worth a 5 to this annotator, so a failure named there is only a hint (`mild_at_5`). "
         "The texts that praise, and those that say that nothing failed, were written for this test: other wordings may be missed.",
         "",
         *markdown(single, untouched),
