@@ -54,7 +54,11 @@ class TextTokens:
 
     def padded(self, multiple: int) -> "TextTokens":
         """The same texts with a number of positions that is a multiple of this, the new ones masked."""
-        more = -self.mask.shape[1] % multiple
+        return self.lengthened(self.mask.shape[1] + -self.mask.shape[1] % multiple)
+
+    def lengthened(self, length: int) -> "TextTokens":
+        """The same texts with so many positions, the new ones masked."""
+        more = length - self.mask.shape[1]
         return TextTokens(F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)))
 
     def last(self) -> Float[Tensor, "n d"]:
@@ -76,6 +80,26 @@ class Moments:
 
 
 @dataclass(frozen=True, eq=False)
+class Reading:
+    """What a multimodal language model makes of an original and its instruction together (SmartEdit), in place of the text encoder's tokens.
+
+    Attributes:
+        instruction: the tokens that the denoiser's cross-attention reads, c_T of the paper.
+        stem_bias: (b, stem width, g, g) on the language model's grid of the picture; added after conv_in, resized to the latent.
+        language_error: (b,), the language model's mean cross-entropy over the answer it should have given; None where it is not trained.
+    """
+
+    instruction: TextTokens
+    stem_bias: Float[Tensor, "b s g g"]
+    language_error: Float[Tensor, " b"] | None = None
+
+    def to(self, device: torch.device) -> "Reading":
+        """The same reading on another device."""
+        error = None if self.language_error is None else self.language_error.to(device, non_blocking=True)
+        return Reading(self.instruction.to(device), self.stem_bias.to(device, non_blocking=True), error)
+
+
+@dataclass(frozen=True, eq=False)
 class EncodedBatch:
     """Triplets whose pictures and texts were encoded before the training (data/precomputed.py); otherwise an EditBatch.
 
@@ -83,6 +107,7 @@ class EncodedBatch:
         ids, instructions, scores, feedback: as in EditBatch.
         original: (b, c, h, w), the condition c_I.
         edited: what the clean latent x_0 is drawn from.
+        reading: of original and instruction, for backbones that read them together; else None.
         recall: the tokens of texts, on the CPU, in place of a text encoder; None on the way from a worker to the training.
     """
 
@@ -92,6 +117,7 @@ class EncodedBatch:
     instructions: Sequence[str]
     scores: Float[Tensor, "b 3"] | None
     feedback: Sequence[Feedback] | None
+    reading: Reading | None = None
     recall: Callable[[Sequence[str]], TextTokens] | None = None
 
     def to(self, device: torch.device) -> "EncodedBatch":
@@ -101,6 +127,7 @@ class EncodedBatch:
             original=self.original.to(device, non_blocking=True),
             edited=Moments(self.edited.mean.to(device, non_blocking=True), self.edited.std.to(device, non_blocking=True)),
             scores=None if self.scores is None else self.scores.to(device, non_blocking=True),
+            reading=None if self.reading is None else self.reading.to(device),
         )
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
@@ -143,11 +170,11 @@ class Condition:
     Attributes:
         original_latent: (b, c, h, w), the original picture in latent space; zeros where the image condition is dropped.
         instruction: encoded instruction (c_T of the paper).
-        stem_bias: (b, stem width, h, w) added after conv_in (SmartEdit's interaction module), or None.
+        stem_bias: (b, stem width, g, g), resized to the latent and added after conv_in (SmartEdit's interaction module), or None.
         reward: c_R, or None for an editor without reward conditioning.
     """
 
     original_latent: Float[Tensor, "b c h w"]
     instruction: TextTokens
-    stem_bias: Float[Tensor, "b s h w"] | None = None
+    stem_bias: Float[Tensor, "b s g g"] | None = None
     reward: RewardTokens | None = None

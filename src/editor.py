@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from src.backbones.backbone import Backbone
-from src.batch import Condition, RewardTokens, TextTokens
+from src.batch import Condition, Reading, RewardTokens, TextTokens
 from src.conditioning.integration import Integration
 from src.conditioning.reward_encoder import RewardEncoder
 from src.diffusion.guidance import Branch, Dropped
@@ -67,6 +67,7 @@ class Editor(nn.Module):
         dropped: Dropped | None = None,
         not_given: Bool[Tensor, "b signals"] | None = None,
         encode_text: Callable[[Sequence[str]], TextTokens] | None = None,
+        reading: Reading | None = None,
     ) -> Condition:
         """Everything the denoiser is told.
 
@@ -78,15 +79,21 @@ class Editor(nn.Module):
             dropped: samples that lose their instruction or image (training only).
             not_given: samples and signals whose reward is withheld.
             encode_text: stands in for the backbone's where texts were encoded before; None for the backbone's own.
+            reading: from `backbone.read`, of the same instructions. Samples that lose their instruction keep its stem bias, as in SmartEdit's release.
 
         Raises:
             ValueError: no scores or no feedback for an editor with reward conditioning.
         """
-        if dropped is not None:
-            instructions = [NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, dropped.text.tolist(), strict=True)]
-            original_latent = original_latent.masked_fill(dropped.image.to(original_latent.device).view(-1, 1, 1, 1), 0.0)
         encode_text = encode_text or self.backbone.encode_text
-        return Condition(original_latent, encode_text(instructions), reward=self._reward(scores, feedback, not_given, encode_text))
+        lost = [False] * len(instructions) if dropped is None else dropped.text.tolist()
+        if dropped is not None:
+            original_latent = original_latent.masked_fill(dropped.image.to(original_latent.device).view(-1, 1, 1, 1), 0.0)
+        if reading is None:
+            texts = encode_text([NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, lost, strict=True)])
+        else:
+            texts = _without(reading.instruction, lost, encode_text) if any(lost) else reading.instruction
+        reward = self._reward(scores, feedback, not_given, encode_text)
+        return Condition(original_latent, texts, None if reading is None else reading.stem_bias, reward)
 
     def _reward(
         self,
@@ -142,10 +149,11 @@ class Editor(nn.Module):
         """
         shape = self.backbone.latent_shape(*originals.shape[-2:])
         original_latent = self.backbone.encode_image(originals)
+        reading = self.backbone.read(originals, instructions)
         weights = sampler.guidance.weights()
         scores = torch.tensor([target.scores for target in targets], dtype=torch.float32, device=originals.device)
         feedback = [three(target.feedback, "feedback") for target in targets]
-        conditions = [self._branch(branch, sampler, original_latent, instructions, scores, feedback) for branch in weights]
+        conditions = [self._branch(branch, sampler, original_latent, instructions, reading, scores, feedback) for branch in weights]
         condition = _stacked(conditions)
 
         def denoise(x_t: Latent, t: Time) -> Latent:
@@ -162,6 +170,7 @@ class Editor(nn.Module):
         sampler: Sampler,
         original_latent: Latent,
         instructions: Sequence[str],
+        reading: Reading | None,
         scores: Float[Tensor, "b 3"],
         feedback: Sequence[Feedback],
     ) -> Condition:
@@ -183,23 +192,33 @@ class Editor(nn.Module):
                 raise ValueError(f"the reference reward is three scores or not_given, got {reference!r}")
             else:
                 scores = torch.tensor(three(reference, "reference reward"), device=scores.device).expand(samples, 3)
-        return self.condition(original_latent, instructions, scores, feedback, dropped, not_given)
+        return self.condition(original_latent, instructions, scores, feedback, dropped, not_given, reading=reading)
 
 
 def _stacked(conditions: Sequence[Condition]) -> Condition:
     """Branches one after the other along the batch, texts padded to the longest."""
     rewards = [condition.reward for condition in conditions if condition.reward is not None]
+    biases = [condition.stem_bias for condition in conditions if condition.stem_bias is not None]
     return Condition(
         torch.cat([condition.original_latent for condition in conditions]),
         _stacked_text([condition.instruction for condition in conditions]),
+        stem_bias=torch.cat(biases) if biases else None,
         reward=None
         if not rewards
         else RewardTokens(torch.cat([r.tokens for r in rewards]), torch.cat([r.mask for r in rewards]), rewards[0].lengths),
     )
 
 
+def _without(texts: TextTokens, lost: Sequence[bool], encode_text: Callable[[Sequence[str]], TextTokens]) -> TextTokens:
+    """The same texts, those that are lost replaced by the null instruction."""
+    null = encode_text([NULL_INSTRUCTION])
+    longest = max(texts.mask.shape[1], null.mask.shape[1])
+    texts, null = texts.lengthened(longest), null.lengthened(longest)
+    rows = torch.tensor(lost, device=texts.mask.device).view(-1, 1)
+    return TextTokens(torch.where(rows.unsqueeze(-1), null.tokens.to(texts.tokens.dtype), texts.tokens), torch.where(rows, null.mask, texts.mask))
+
+
 def _stacked_text(texts: Sequence[TextTokens]) -> TextTokens:
     longest = max(text.mask.shape[1] for text in texts)
-    tokens = [nn.functional.pad(text.tokens, (0, 0, 0, longest - text.mask.shape[1])) for text in texts]
-    masks = [nn.functional.pad(text.mask, (0, longest - text.mask.shape[1])) for text in texts]
-    return TextTokens(torch.cat(tokens), torch.cat(masks))
+    texts = [text.lengthened(longest) for text in texts]
+    return TextTokens(torch.cat([text.tokens for text in texts]), torch.cat([text.mask for text in texts]))

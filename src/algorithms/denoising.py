@@ -111,6 +111,7 @@ class Denoising(LightningModule):
         eps = draws.eps.to(device)
         t = process.draw_time(draws.time).to(device)
         x_t = noised(x_0, eps, process.marginal(t))
+        reading = batch.reading if isinstance(batch, EncodedBatch) else self.editor.backbone.read(batch.original, batch.instructions)
         condition = self.editor.condition(
             original,
             batch.instructions,
@@ -119,6 +120,7 @@ class Denoising(LightningModule):
             dropped=condition_dropout(draws.condition, self.condition_dropout),
             not_given=self._not_given(draws, device),
             encode_text=batch.encode_text if isinstance(batch, EncodedBatch) else None,
+            reading=reading,
         )
         output = (self.compiled or self.editor)(x_t, t, condition)
         errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from src.batch import Condition, TextTokens
+from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
@@ -46,6 +46,10 @@ class Backbone(nn.Module, ABC):
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         """Instructions or feedback as tokens; the empty text is the null instruction."""
+
+    @abstractmethod
+    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
+        """What a backbone that reads original (in [-1, 1]) and instruction together makes of them; None for one that encodes the text alone."""
 
     @abstractmethod
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from src.backbones import stable_diffusion
 from src.backbones.frozen import Frozen, FrozenEncoders
 from src.backbones.unet_hooks import UNetHooks, site_widths, told
-from src.batch import Condition, Moments, TextTokens
+from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
@@ -154,6 +154,9 @@ class InsPix2Pix(FrozenEncoders):
         """Autoencoder and text encoder compute in the U-Net's number format where that is a short one (execution.py), else in their caller's."""
         weight = self.unet.conv_in.weight
         return nullcontext() if weight.dtype is torch.float32 else torch.autocast(weight.device.type, weight.dtype)
+
+    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
+        return None
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         inputs = torch.cat([x_t, condition.original_latent.to(x_t.dtype)], 1)

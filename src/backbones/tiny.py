@@ -16,7 +16,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from src.backbones.backbone import Backbone
 from src.backbones.unet_hooks import UNetHooks, site_widths, told
 from src.backbones.word_tokenizer import WordTokenizer
-from src.batch import Condition, TextTokens
+from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
@@ -107,6 +107,9 @@ class TinyBackbone(Backbone):
         tokens = self.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         rows = torch.tensor([row[text] for text in texts], device=device)
         return TextTokens(tokens[rows], mask[rows]).padded(FEW_LENGTHS)
+
+    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
+        return None
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         inputs = torch.cat([x_t, condition.original_latent, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
