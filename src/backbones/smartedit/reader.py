@@ -36,6 +36,9 @@ from src.batch import Reading, TextTokens
 from src.files import not_written
 
 PART, CONFIG, WEIGHTS = "reader", "config.json", "model.safetensors"
+LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
+"""What of a LoRA's settings says how it computes."""
+
 BASE = "language.llava."
 """Weights under this name are the language model's own, but for LoRA."""
 
@@ -93,9 +96,9 @@ class Reader(nn.Module):
         """Copy weights, strictly; the interaction module alone may be missing as a whole: stage 1 doesn't train it."""
         own = self.state_dict()
         wanted = {name for name in own if not name.startswith(BASE) or ("lora_" in name and any("lora_" in other for other in found))}
-        fresh = {name for name in wanted if name.startswith("interaction.")}
-        if fresh and not fresh & found.keys():
-            wanted -= fresh
+        interaction = {f"interaction.{name}" for name, _ in self.interaction.named_parameters()}
+        if not interaction & found.keys():
+            wanted -= interaction
             print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
         wrong = [f"{name} is missing" for name in sorted(wanted - found.keys())]
         wrong += [f"{name} is not in this reader" for name in sorted(found.keys() - own.keys())]
@@ -217,14 +220,15 @@ class FromFolder(ReaderSource):
         folder = self._folder()
         file = loaded(part_file, folder, PART, name=CONFIG)
         described = described_in(file)
-        if self.lora is not None and "lora" in described:
+        kept = described.get("lora")
+        if self.lora is not None and kept is not None:
             raise ValueError(f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora")
         language = LanguageModel(
             pretrained_llava(folder, self.dtype, self.quantization),
             pretrained_tokenizer(folder),
-            Conversation(**described["conversation"]),
+            Conversation(**described.get("conversation", {})),
             described["image_tokens"],
-            LoraConfig(**described["lora"]) if "lora" in described else self.lora,
+            self.lora if kept is None else LoraConfig(**{name: kept[name] for name in LORA if name in kept}),
             self.gradient_checkpointing,
         )
         reader = Reader(
@@ -261,7 +265,7 @@ def described_in(file: Path) -> dict[str, Any]:
         described = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is not JSON ({error}); copy it again, or convert or export it anew") from error
-    missing = [name for name in ("image_tokens", "conversation", "query_transformer", "interaction") if name not in described]
+    missing = [name for name in ("image_tokens", "query_transformer", "interaction") if name not in described]
     if missing:
         raise ValueError(f"{file} doesn't describe a reader, it lacks {', '.join(missing)}; convert or export it anew")
     return described
@@ -320,6 +324,7 @@ def save_reader(reader: Reader, folder: Path) -> None:
     language.merge_lora()
     described = {
         "image_tokens": language.image_tokens,
+        "lora": None,
         "conversation": asdict(language.script.conversation),
         "query_transformer": reader.query_transformer.sizes,
         "interaction": reader.interaction.sizes,
