@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -154,6 +155,14 @@ class LanguageModel(nn.Module):
         if train_vision:
             for part in self._vision_parts():
                 part.requires_grad_(True)
+
+    def merge_lora(self) -> None:
+        """Make LoRA part of the weights that it lies beside; it can't be trained any further."""
+        for name, layer in list(self._language_model.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                layer.merge()
+                self._language_model.set_submodule(name, layer.get_base_layer())
+        self.lora = None
 
     def _vision_parts(self) -> list[nn.Module]:
         """What of the vision tower the features depend on: not the layers behind them, whose parameters would never get a gradient."""
