@@ -61,7 +61,8 @@ class LanguageModel(nn.Module):
         new_head: their rows of the output layer.
 
     Raises:
-        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; a conversation that is too long.
+        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; an output layer that is quantised; a conversation that is too
+            long.
     """
 
     def __init__(
@@ -81,12 +82,16 @@ class LanguageModel(nn.Module):
         self.llava = llava
         self.width: int = text.hidden_size
         layer = config.vision_feature_layer
-        self.layers: list[int] = [layer] if isinstance(layer, int) else list(layer)
-        self.image_width: int = vision.hidden_size * len(self.layers)
+        self.vision_layers: list[int] = [layer] if isinstance(layer, int) else list(layer)
+        self.image_width: int = vision.hidden_size * len(self.vision_layers)
         self.side = int(vision.image_size)
         self.grid = self.side // int(vision.patch_size)
         self.image_tokens = image_tokens
         old_tokens, old_head = self._old_tokens.weight, self._old_head.weight
+        if not old_head.is_floating_point():
+            raise ValueError(
+                "the language model's output layer is quantised, and its rows are needed as they are: add lm_head to llm_int8_skip_modules"
+            )
         self.script = Script(conversation, tokenizer, len(old_tokens), image_tokens)
         positions = self.grid**2 + 1 + conversation.max_length
         if positions > text.max_position_embeddings:
@@ -168,7 +173,7 @@ class LanguageModel(nn.Module):
         """What of the vision tower the features depend on: not the layers behind them, whose parameters would never get a gradient."""
         tower: Any = self.llava.model.vision_tower
         depth = len(tower.encoder.layers)
-        last = max(layer % (depth + 1) for layer in self.layers)
+        last = max(layer % (depth + 1) for layer in self.vision_layers)
         return [tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[:last]]
 
     def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Answer:
@@ -197,7 +202,7 @@ class LanguageModel(nn.Module):
         """The vision tower's features on their grid, and the same as the language model reads them."""
         tower: Any = self.llava.model.vision_tower
         states = tower(as_clip_sees(pictures, self.side), output_hidden_states=True).hidden_states
-        selected = torch.cat([states[layer] for layer in self.layers], -1)
+        selected = torch.cat([states[layer] for layer in self.vision_layers], -1)
         patches = selected[:, selected.shape[1] - self.grid**2 :]  # without the class token
         projected = self.llava.model.multi_modal_projector(patches if self.llava.config.vision_feature_select_strategy == "default" else selected)
         return patches.transpose(1, 2).unflatten(2, (self.grid, self.grid)).float(), projected
