@@ -199,8 +199,8 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
 def start_from(editor: Editor, path: Path) -> None:
     """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage; or a backbone, then a SmartEdit around it.
 
-    Reward modules that the other one lacks keep their fresh weights, and so does the reader of a SmartEdit that starts from its base alone; everything
-    else must be there and fit.
+    Reward modules that the other one lacks keep their fresh weights, and so does the reader of a SmartEdit that starts from its base alone;
+    everything else must be there and fit.
 
     Raises:
         FileNotFoundError: nothing there.

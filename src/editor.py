@@ -79,7 +79,7 @@ class Editor(nn.Module):
             dropped: samples that lose their instruction or image (training only).
             not_given: samples and signals whose reward is withheld.
             encode_text: stands in for the backbone's where texts were encoded before; None for the backbone's own.
-            reading: from `backbone.read`, of the same instructions. Samples that lose their instruction keep its stem bias, as in SmartEdit's release.
+            reading: from `backbone.read`, of the same instructions. Who loses the instruction keeps the stem bias, as in SmartEdit's release.
 
         Raises:
             ValueError: no scores or no feedback for an editor with reward conditioning.

@@ -30,8 +30,8 @@ SMALL_READER = (
     "model.backbone.reader.interaction.heads=2",
     "model.backbone.reader.interaction.feedforward=32",
     "model.backbone.reader.language.llava.dtype=float32",
-    "model.backbone.reader.language.conversation.max_length=120",
-    "model.backbone.reader.language.conversation.before='USER:'",
+    "+model.backbone.reader.language.conversation.max_length=120",
+    "+model.backbone.reader.language.conversation.before='USER:'",
 )
 
 
@@ -159,9 +159,9 @@ def test_anything_trained_upstream_refuses_the_cache(folder: Path, tmp_path: Pat
     trained = run(
         "train", *reward_stage(folder, *steps(), "model.backbone.trained=all", f"data.precomputed={folder / 'cache'}"), f"hydra.run.dir={tmp_path}"
     )
-    assert "trains what reads picture and instruction" in only_error(trained)
+    assert "trains what reads picture and instruction" in only_error(trained.stderr, trained.returncode)
     precomputing = run("precompute", *second_stage(folder)[:-5], f"target={tmp_path / 'no'}", "data.augmentations=1")
-    assert "trains what reads picture and instruction" in only_error(precomputing)
+    assert "trains what reads picture and instruction" in only_error(precomputing.stderr, precomputing.returncode)
 
 
 @pytest.mark.parametrize("integration", ["none", "attention", "addition"])
@@ -185,7 +185,8 @@ def test_killed_and_started_again_it_is_the_same_training(folder: Path, tmp_path
 
 def test_two_processes_train_it_equally(folder: Path, tmp_path: Path) -> None:
     ddp = [*second_stage(folder), *steps(2, trainer="ddp_cpu"), "~callbacks.previews", f"hydra.run.dir={tmp_path / 'run'}"]
-    done("train", *ddp)
+    ended = run("train", *ddp)  # Lightning starts the second process by the first one's command
+    assert ended.returncode == 0, ended.stderr[-2000:]
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["world_size"] == 2
     assert record["ranks_equal"] is True

@@ -136,8 +136,8 @@ class SmartEdit(FrozenEncoders):
     def encoders(self) -> Mapping[str, str | None]:
         if isinstance(self.reader, Reader):
             raise ValueError(
-                f"model.backbone.trained={self.trained} trains what reads picture and instruction, so that its results change at every step and can't "
-                "be computed once; leave out data.precomputed, or say model.backbone.trained=none"
+                f"model.backbone.trained={self.trained} trains what reads picture and instruction, so that its results change at every step and "
+                "can't be computed once; leave out data.precomputed, or say model.backbone.trained=none"
             )
         return {**self._frozen_base().encoders(), **self.source.digests()}
 
