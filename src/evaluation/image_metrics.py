@@ -126,7 +126,7 @@ class Measurable:
         return self.look_up()
 
     def picture(self, which: str) -> Picture:
-        """ "edited", "inside" (the mask's rectangle of it) or "target", for a network."""
+        """What a network is shown: "edited", "inside" (the mask's rectangle of it) or "target"."""
         if which == "edited":
             return self.edited
         shown = self.answer.target if which == "target" else None if self.answer.mask is None else inside(self.edited, self.answer.mask)
