@@ -84,7 +84,7 @@ ONE_BENCHMARK_ONLY: tuple[Needed, ...] = ("mask", "label")
 
 METRIC_NOTES = (
     "Means with their 95 % intervals (Student's t on errors clustered by photograph); the arrow points to better. In parentheses the number of cases "
-    "that a mean is over, where it is not all: the others have no target, no such caption, or nothing outside the edit, or a PSNR without bound, as "
+    "that a mean is over, where it is not all: the others have no target, no such caption, nothing outside the edit, or a PSNR without bound because "
     "nothing changed there; no number stands in for them."
 )
 
