@@ -96,8 +96,7 @@ def main(cfg: DictConfig) -> None:
     finally:
         leave_ranks()
     if ranks.rank == 0 and set(cfg.steps) & {"judge", "report"}:
-        measured_by = {} if metrics is None else metrics.measured_by
-        rows, choices = judge_rows(cfg, folder, benchmark, cases, generations, judge, best, measured, measured_by)
+        rows, choices = judge_rows(cfg, folder, benchmark, cases, generations, judge, best, measured, metrics)
         if "report" in cfg.steps:
             turned = None
             if cfg.checkpoint is not None:
@@ -165,9 +164,16 @@ def foreign_generation(cfg: DictConfig, folder: Path, benchmark: Benchmark, case
     if ranks.rank == 0:
         if extra:
             print(f"warning: {pictures} holds {len(extra)} files that belong to no case: {', '.join(extra[:3])}", file=sys.stderr)
+        # edits of another run of this project: what was cut off the photographs is known
+        resize = edits.read_settings(record).get("resize") if record.exists() else None
+        other = edits.of_other_shape(generation, cases) if resize is None else []
+        if other:
+            print(
+                f"warning: {len(other)} of {len(cases)} edits in {pictures} have another shape than their originals ({other[0]}): "
+                "they are judged and measured as if they showed all of it, squeezed; what was cut off would be out of place",
+                file=sys.stderr,
+            )
         if not ours:
-            # edits of another run of this project: what was cut off the photographs is known
-            resize = edits.read_settings(record).get("resize") if record.exists() else None
             told = {"name": name, "edits": str(pictures), **({} if resize is None else {"resize": resize})}
             edits.start_generation(generation, told, cfg.overwrite)
     return generation
@@ -256,20 +262,35 @@ def measure_rows(
 ) -> dict[str, list[CaseMetrics]]:
     """The image metrics of generations and references, by the row's name; every process takes its share of the batches."""
     mine = list(batches_of(cases, metrics.batch_size))[ranks.rank :: ranks.world]
-    rows: list[tuple[str, Path, Iterator[list[Triplet]]]] = []
+    rows: list[tuple[str, Path, Iterator[list[Triplet]], Generation | None]] = []
     for generation in generations:
-        rows.append((generation.name, generation.folder, map(list, map(generation.triplets, mine))))
+        rows.append((generation.name, generation.folder, map(list, map(generation.triplets, mine)), generation))
     for reference in benchmark.references():
         batches = batches_of(reference.triplets(cases), metrics.batch_size)
-        rows.append((reference.name, folder / edits.folder_name(reference.name), islice(batches, ranks.rank, None, ranks.world)))
+        rows.append((reference.name, folder / edits.folder_name(reference.name), islice(batches, ranks.rank, None, ranks.world), None))
     if ranks.rank == 0:
-        for _, place, _ in rows:
+        for _, place, *_ in rows:
             repair_torn_line(place / FILE)
     ranks.wait()
     total, device, measure = sum(len(batch) for batch in mine), device_of(cfg.device), "measure" in cfg.steps
-    shares = {name: measure_row(metrics, benchmark, batches, total, place / FILE, name, device, measure) for name, place, batches in rows}
+    shares = {}
+    for name, place, batches, generation in rows:
+        framing = None if generation is None else generation.framing()
+        shares[name] = measure_row(metrics, benchmark, batches, total, place / FILE, name, device, measure, framing)
     together = ranks.gathered(shares)
     return {name: in_order([share[name] for share in together]) for name in shares}
+
+
+def measured_choice(
+    cfg: DictConfig, benchmark: Benchmark, cases: Sequence[Case], generation: Generation, metrics: ImageMetrics | None
+) -> list[CaseMetrics]:
+    """The image metrics of a row that was chosen out of others, in the batches of these, by this process alone."""
+    if metrics is None or not set(cfg.steps) & {"measure", "report"}:
+        return []
+    file, device, measure = generation.folder / FILE, device_of(cfg.device), "measure" in cfg.steps
+    repair_torn_line(file)
+    batches = map(list, map(generation.triplets, batches_of(cases, metrics.batch_size)))
+    return in_order([measure_row(metrics, benchmark, batches, len(cases), file, generation.name, device, measure, generation.framing())])
 
 
 def judge_rows(
@@ -281,12 +302,12 @@ def judge_rows(
     judge: Judge,
     best: BestOf | None,
     measured: Mapping[str, Sequence[CaseMetrics]],
-    measured_by: Mapping[str, str],
+    metrics: ImageMetrics | None,
 ) -> tuple[list[Row], list[Choice]]:
     """The report's rows with what was measured of them: generations, each with its best of N if asked for, then references; and how the best were
     chosen.
     """
-    height = benchmark.judged_height
+    height, measured_by = benchmark.judged_height, {} if metrics is None else metrics.measured_by
     asking = {"batch_size": cfg.batch_size, "ask": "judge" in cfg.steps, "retry_failed": cfg.retry_failed}
 
     def judged(asked: Judge, triplets: Iterable[Triplet], count: int, where: Path, name: str) -> list[Judged]:
@@ -306,7 +327,7 @@ def judge_rows(
         rows.append(row_of(generation.name, found, origin_of(generation), measured.get(generation.name, ()), measured_by))
         if best is not None:
             chosen, found, choice = best_of_n.choose(generation, cases, best, judge, judged_generation)
-            rows.append(row_of(chosen.name, found, origin_of(chosen)))
+            rows.append(row_of(chosen.name, found, origin_of(chosen), measured_choice(cfg, benchmark, cases, chosen, metrics), measured_by))
             choices.append(choice)
     for reference in benchmark.references():
         where = folder / edits.folder_name(reference.name)

@@ -98,20 +98,26 @@ def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
     return Frame((new_height, new_width), (left, top, left + kept_width, top + kept_height))
 
 
+def square(height: int, width: int, pixels: int) -> Frame:
+    """All of the picture, squeezed to a square of so many pixels, as the release of SmartEdit does it."""
+    return Frame((pixels, pixels), (0, 0, width, height))
+
+
 def framing_for(resize: str | int, trained: int) -> Framing:
     """What brings a picture to the size that `resize` asks for.
 
     Raises:
-        ValueError: neither "trained", "keep", a number of pixels, nor "long_side_64:<pixels>".
+        ValueError: neither "trained", "keep", a number of pixels, "long_side_64:<pixels>", nor "square:<pixels>".
     """
     if resize == "keep":
         return native
     if resize == "trained":
         return partial(by_short_side, pixels=trained)
     name, _, pixels = str(resize).rpartition(":")
-    if pixels.isdecimal() and int(pixels) >= 1 and name in ("", "long_side_64"):
-        return partial(by_long_side_64 if name else by_short_side, pixels=int(pixels))
-    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, or long_side_64:512")
+    framings: Mapping[str, Callable[..., Frame]] = {"": by_short_side, "long_side_64": by_long_side_64, "square": square}
+    if pixels.isdecimal() and int(pixels) >= 1 and name in framings:
+        return partial(framings[name], pixels=int(pixels))
+    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, long_side_64:512, or square:256")
 
 
 def png_of(image: Image) -> bytes:

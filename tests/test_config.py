@@ -114,7 +114,7 @@ def local_models(node: DictConfig) -> list[DictConfig]:
 
 
 def test_every_choice_of_image_metrics_builds(tmp_path: Path) -> None:
-    folders = {"clip": write_clip(tmp_path / "clip"), "dino": write_dino(tmp_path / "dino")}
+    folders = {"clip": write_clip(tmp_path / "clip"), "clip_large": write_clip(tmp_path / "clip_large"), "dino": write_dino(tmp_path / "dino")}
     for option in options("image_metrics"):
         node = config(f"image_metrics={option}", name="evaluate").image_metrics
         for name in () if node is None else folders.keys() & node.keys():

@@ -48,7 +48,7 @@ class Sampler:
         eta: 0 deterministic, 1 Euler ancestral.
         clip: predictions of x_0 are clamped to [-clip, clip]; for latents that are pixels in [-1, 1]. None leaves them alone.
         resize: the size at which this protocol edits photographs, for whoever reads them from files: "trained" (short side as in training), "keep",
-            the short side in pixels, or "long_side_64:512".
+            the short side in pixels, "long_side_64:512" or "square:256".
     """
 
     def __init__(self, steps: int, guidance: Guidance, eta: float = 0.0, clip: float | None = None, resize: str | int = "trained") -> None:

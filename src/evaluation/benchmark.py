@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 
 from src.records import Case, Feedback, Image, Triplet
 
@@ -53,11 +53,18 @@ class Benchmark(ABC):
 
     @abstractmethod
     def captions(self, case: Case) -> Mapping[str, str]:
-        """What the right answer shows, in words, by the kind of caption ("local", "global"); empty where nobody knows it."""
+        """What the right answer shows, in words, by the kind of caption; empty where nobody knows it.
+
+        Kinds: "local" (what was edited), "global" (the whole picture), "label" (what the inside of the mask shows; only with a mask).
+        """
 
     @abstractmethod
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
         """Where the edit may change the picture, or None where nobody knows it."""
+
+    @abstractmethod
+    def mask(self, case: Case) -> UInt8[np.ndarray, "mask_rows mask_columns"] | None:
+        """The region with its grey values, 0 (may not change) to 255 (may), at its own size, where the protocol weighs pixels by them; else None."""
 
     @abstractmethod
     def references(self) -> Sequence[Reference]:

@@ -99,6 +99,9 @@ class Custom(Benchmark):
         mask = self._known[case.id].mask
         return None if mask is None else read_region(mask, case.size)
 
+    def mask(self, case: Case) -> None:
+        """The protocol weighs no pixels."""
+
     def references(self) -> Sequence[Reference]:
         """Doing nothing; the right answers, if every row has one."""
         if any(known.target is None for known in self._known.values()):

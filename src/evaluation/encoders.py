@@ -3,14 +3,16 @@
     image_metrics=magicbrush image_metrics.clip.model=FOLDER image_metrics.dino.model=FOLDER
 
 The official evaluation of MagicBrush uses OpenAI's ViT-B/32 (openai/clip-vit-base-patch32) and DINO's dino_vits16 (facebook/dino-vits16). It runs
-CLIP in fp16 on a GPU; here everything is fp32, so that a CPU and a GPU agree. Config and tokenizer are read at once, so that a wrong name shows
+CLIP in fp16 on a GPU; here everything is fp32, so that a CPU and a GPU agree. That of Reason-Edit uses ViT-L/14 (openai/clip-vit-large-patch14) with
+the image processor of transformers, whose middle lies otherwise. Config and tokenizer are read at once, so that a wrong name shows
 early; the weights when there is something to measure.
 """
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from jaxtyping import Float
@@ -22,7 +24,30 @@ from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_S
 from src.judges.local_vlm import found, one_sentence, version_of
 
 VIT_B_32 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 32, "image_size": 224}
+VIT_L_14 = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14, "image_size": 224}
 VIT_S_16 = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "patch_size": 16, "image_size": 224}
+
+
+class ClipProtocol(NamedTuple):
+    """Which CLIP a protocol uses, and how it prepares pictures for it.
+
+    Attributes:
+        official: the network's size.
+        size: that size's name.
+        example: the network's hub id.
+        middle: see Preparation.
+    """
+
+    official: Mapping[str, int]
+    size: str
+    example: str
+    middle: Callable[[float], int]
+
+
+CLIP_PROTOCOLS: Mapping[str, ClipProtocol] = {
+    "magicbrush": ClipProtocol(VIT_B_32, "ViT-B/32", "openai/clip-vit-base-patch32", round),
+    "reason_edit": ClipProtocol(VIT_L_14, "ViT-L/14", "openai/clip-vit-large-patch14", math.floor),
+}
 
 
 class PictureEncoder(ABC):
@@ -60,22 +85,26 @@ class ClipEncoder(TextEncoder):
     Args:
         model: a folder that transformers' `CLIPModel` and its tokenizer were saved to, or a hub id.
         revision: of the hub id: a commit, tag or branch; None for the newest. The commit found is part of the fingerprint.
+        protocol: "magicbrush" or "reason_edit": which size the report expects, and how pictures are prepared.
 
     Raises:
         FileNotFoundError: no such folder or hub id, or the hub can't be reached.
-        ValueError: a model of another kind, or no tokenizer.
+        ValueError: a model of another kind, no tokenizer, or an unknown protocol.
     """
 
-    def __init__(self, model: str, revision: str | None = None) -> None:
+    def __init__(self, model: str, revision: str | None = None, protocol: str = "magicbrush") -> None:
+        if protocol not in CLIP_PROTOCOLS:
+            raise ValueError(f"CLIP by the protocol {protocol!r}: there are {', '.join(CLIP_PROTOCOLS)}")
         self.model, self.revision = model, revision
-        config = config_of(model, revision, "clip", "openai/clip-vit-base-patch32")
+        official, size, example, middle = CLIP_PROTOCOLS[protocol]
+        config = config_of(model, revision, "clip", example)
         self.longest = int(config.text_config.max_position_embeddings)
         self.words: Any = tokenizer_of(model, revision, int(config.text_config.vocab_size))
         version = version_of(model, revision, "config.json")
-        self.fingerprint = f"clip {version} fp32"
-        self.described = f"{model}@{version}, {size_in_words(config.vision_config, VIT_B_32, 'ViT-B/32')}"
+        self.fingerprint = f"clip {version} fp32" + ("" if protocol == "magicbrush" else f" as {protocol}")
+        self.described = f"{model}@{version}, {size_in_words(config.vision_config, official, size)}"
         side = int(config.vision_config.image_size)
-        self.preparation = Preparation(side, side, CLIP_MEAN, CLIP_STD)
+        self.preparation = Preparation(side, side, CLIP_MEAN, CLIP_STD, middle)
         self._network: Any = None
 
     def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:

@@ -22,7 +22,7 @@ import numpy as np
 import torch
 
 from src.data.dataset import to_pictures, to_tensor
-from src.data.transforms import Size
+from src.data.transforms import MOST_DEVIATION, Size
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
@@ -30,7 +30,7 @@ from src.evaluation.photographs import as_judged, framed, in_short, turns_of
 from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
 from src.files import discard, remove_leftovers, write_atomically
-from src.pictures import Framing, centre_crop, framing_for, load_image, native, save_png
+from src.pictures import Framing, centre_crop, existing, framing_for, load_image, native, save_png, size_of
 from src.records import Case, Image, TargetReward, Triplet, Turn
 from src.seeds import fold_seed
 
@@ -83,9 +83,13 @@ class Generation:
             cases: those to be judged.
             height: the benchmark's `judged_height`.
         """
-        resize = read_settings(self.folder / SETTINGS).get("resize")
-        framing = None if resize is None else framing_for(str(resize), trained=0)
+        framing = self.framing()
         return (as_judged(triplet, height, framing) for triplet in self.triplets(cases))
+
+    def framing(self) -> Framing | None:
+        """What photographs went through before they were edited; None where that is not known, or there are none. Raises as `read_settings`."""
+        resize = read_settings(self.folder / SETTINGS).get("resize")
+        return None if resize is None else framing_for(str(resize), trained=0)
 
 
 def folder_name(row: str) -> str:
@@ -327,6 +331,22 @@ def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_si
     for thing in things:
         by_size.setdefault(size(thing), []).append(thing)
     return [group[start : start + batch_size] for group in by_size.values() for start in range(0, len(group), batch_size)]
+
+
+def of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:
+    """The edits whose aspect ratio is not that of their originals, each with both sizes; nothing is decoded.
+
+    Raises:
+        ValueError: an edit or a photograph that can't be read.
+        FileNotFoundError: one that is gone.
+    """
+    found = []
+    for case in cases:
+        path = generation.edit_path(case)
+        (height, width), (rows, columns) = case.size, size_of(existing(path), str(path))
+        if abs(columns * height / (rows * width) - 1) > MOST_DEVIATION:
+            found.append(f"{case.id}, {columns}x{rows} for {width}x{height}")
+    return found
 
 
 def check_foreign_edits(generation: Generation, cases: Sequence[Case], all_ids: set[str]) -> list[str]:

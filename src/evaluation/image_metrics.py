@@ -3,28 +3,34 @@
     python -m src.evaluate ... image_metrics=magicbrush     # all; networks: image_metrics.clip.model=FOLDER or hub id, image_metrics.dino.model=
     python -m src.evaluate ... image_metrics=pixels         # what needs no network: distances, and what changed outside the edit
     python -m src.evaluate ... image_metrics=magicbrush image_metrics.metrics=[magicbrush/clip_i,outside/ssim]
+    python -m src.evaluate ... image_metrics=reason_edit    # Reason-Edit's; network: image_metrics.clip_large.model=FOLDER or hub id
 
 On a CPU the same cases give the same values, bit for bit: the last digits of an embedding depend on its batch, so cases are always embedded in the
-batch that they belong to, whatever is already known of them.
+batch that they belong to, whatever is already known of them. Originals, right answers and masks are decoded once, to be told apart by their digests,
+and again only where something is to be measured.
 """
 
 import hashlib
 import json
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import final
+from weakref import WeakKeyDictionary
 
 import numpy as np
+import PIL.Image
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.encoders import PictureEncoder, TextEncoder
-from src.evaluation.metrics import METRICS, Needed
-from src.evaluation.pixels import Mask, Picture, cosine, l1, l2, outside_l1, outside_ssim, resized, unit, whole_windows
-from src.records import Case, Image, Triplet
+from src.evaluation.masked import GreyMask, inside, masked_mse, masked_psnr, masked_ssim
+from src.evaluation.metrics import METRICS, ONE_BENCHMARK_ONLY, Encoder, Needed
+from src.evaluation.pixels import WHOLE, Mask, Part, Picture, cosine, cut, l1, l2, outside_l1, outside_ssim, resized, unit, whole_windows
+from src.records import Case, Triplet
 
 VERSION = 1
 """Raised whenever a metric would be computed otherwise."""
@@ -34,21 +40,66 @@ WANTED: Mapping[Needed, str] = {
     "local": "a caption of the kind 'local'",
     "global": "a caption of the kind 'global'",
     "region": "a region that the edit may change",
+    "mask": "a mask with its grey values",
+    "label": "a caption of the kind 'label', and a mask",
 }
 """What metrics need, in words."""
+
+CAPTIONS: frozenset[Needed] = frozenset(("local", "global", "label"))
+"""Those that are captions."""
+
+CONFIG: Mapping[Encoder, str] = {"clip": "magicbrush", "dino": "magicbrush", "clip_large": "reason_edit"}
+"""The choice of image_metrics that has a network."""
+
+
+TO_TARGET = {"magicbrush/l1": l1, "magicbrush/l2": l2}
+OUTSIDE = {"outside/l1": outside_l1, "outside/ssim": outside_ssim}
+MASKED = {"reason_edit/psnr": masked_psnr, "reason_edit/ssim": masked_ssim, "reason_edit/mse": masked_mse}
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What a benchmark knows of the right answer to a case."""
+    """What a benchmark knows of the right answer to a case, or to the part of it that an edit shows.
 
-    target: Image | None
+    Attributes:
+        target: the right answer.
+        captions: by kind.
+        region: where the edit may change the original, in its pixels.
+        mask: the same with its grey values, at a size of its own.
+        original: where there is a region or a mask.
+    """
+
+    target: Picture | None
     captions: Mapping[str, str]
     region: Mask | None
+    mask: GreyMask | None
+    original: Picture | None
 
     def knows(self, needed: Needed) -> bool:
-        """Whether there is a metric's target, caption or region."""
-        return {"target": self.target is not None, "region": self.region is not None}.get(needed, needed in self.captions)
+        """Whether there is what a metric needs."""
+        if needed in CAPTIONS:
+            return needed in self.captions and (needed != "label" or self.mask is not None)
+        return {"target": self.target, "region": self.region, "mask": self.mask}[needed] is not None
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Its pictures and masks by name."""
+        named = {"target": self.target, "region": self.region, "mask": self.mask, "original": self.original}
+        return {name: array for name, array in named.items() if array is not None}
+
+
+@dataclass(frozen=True)
+class Described:
+    """What is kept of an answer, without its pictures.
+
+    Attributes:
+        captions: by kind.
+        digests: sha256 of each picture and mask.
+        defined: the metrics that the answer defines.
+    """
+
+    captions: Mapping[str, str]
+    digests: Mapping[str, str]
+    defined: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,17 +107,31 @@ class Measurable:
     """An edit and what it is compared with.
 
     Attributes:
-        pictures: "edited"; "target" where it is needed and known; "original" where a region is.
-        captions, region: as of Answer.
-        digests: sha256 of each picture and of the region.
+        edited: the edit.
+        captions: as of Answer.
+        digests: sha256 of each picture and mask.
         keys: the metrics that the case defines, each with sha256 of everything that its value depends on.
+        look_up: gives the answer; it is asked only when something is measured.
     """
 
-    pictures: Mapping[str, Picture]
+    edited: Picture
     captions: Mapping[str, str]
-    region: Mask | None
     digests: Mapping[str, str]
     keys: Mapping[str, str]
+    look_up: Callable[[], Answer]
+
+    @cached_property
+    def answer(self) -> Answer:
+        """What the edit is compared with."""
+        return self.look_up()
+
+    def picture(self, which: str) -> Picture:
+        """What a network is shown: "edited", "inside" (the mask's rectangle of it) or "target"."""
+        if which == "edited":
+            return self.edited
+        shown = self.answer.target if which == "target" else None if self.answer.mask is None else inside(self.edited, self.answer.mask)
+        assert shown is not None, f"no {which} is known"
+        return shown
 
 
 @final
@@ -74,7 +139,7 @@ class ImageMetrics:
     """The metrics to take.
 
     Args:
-        clip, dino: networks; None leaves out the metrics that need them.
+        clip, dino, clip_large: networks; None leaves out the metrics that need them.
         metrics: names out of METRICS, each of which must then be defined on some case; None for all that the networks and the benchmark allow.
         batch_size: cases that are embedded together.
 
@@ -87,19 +152,27 @@ class ImageMetrics:
     """
 
     def __init__(
-        self, clip: TextEncoder | None = None, dino: PictureEncoder | None = None, metrics: Sequence[str] | None = None, batch_size: int = 32
+        self,
+        clip: TextEncoder | None = None,
+        dino: PictureEncoder | None = None,
+        clip_large: TextEncoder | None = None,
+        metrics: Sequence[str] | None = None,
+        batch_size: int = 32,
     ) -> None:
-        self.clip, self.batch_size, self.by_name = clip, batch_size, metrics is not None
-        self.encoders = {name: encoder for name, encoder in (("clip", clip), ("dino", dino)) if encoder is not None}
+        self.batch_size, self.by_name = batch_size, metrics is not None
+        given: Mapping[Encoder, PictureEncoder | None] = {"clip": clip, "dino": dino, "clip_large": clip_large}
+        self.encoders = {name: encoder for name, encoder in given.items() if encoder is not None}
         for name in metrics or ():
             if name not in METRICS:
                 raise ValueError(f"there is no image metric {name!r}; there are {', '.join(METRICS)}")
-            if METRICS[name].encoder not in (None, *self.encoders):
-                raise ValueError(f"the image metric {name} needs a network, image_metrics.{METRICS[name].encoder}; say image_metrics=magicbrush")
+            wanted = METRICS[name].encoder
+            if wanted is not None and wanted not in self.encoders:
+                raise ValueError(f"the image metric {name} needs a network, image_metrics.{wanted}; say image_metrics={CONFIG[wanted]}")
         if batch_size < 1:
             raise ValueError(f"image_metrics.batch_size={batch_size}: at least 1")
         self.names = tuple(name for name in METRICS if (metrics is None or name in metrics) and METRICS[name].encoder in (None, *self.encoders))
         self._embedded: dict[tuple[str, ...], Float[Tensor, "n d"]] = {}
+        self._described: WeakKeyDictionary[Benchmark, dict[tuple[str, Part], Described]] = WeakKeyDictionary()
 
     @property
     def measured_by(self) -> dict[str, str]:
@@ -130,36 +203,43 @@ class ImageMetrics:
             what = f"no case of {benchmark.name} has {WANTED[needed]}"
             if self.by_name:
                 raise ValueError(f"the image metric {names[0]} can't be taken, as {what}; leave it out of image_metrics.metrics")
-            print(f"not measured, as {what}: {', '.join(names)}", file=sys.stderr)
-        kinds = self.needs & {"local", "global"}
-        for case in cases if self.clip is not None and kinds else ():
+            if needed not in ONE_BENCHMARK_ONLY:
+                print(f"not measured, as {what}: {', '.join(names)}", file=sys.stderr)
+        readers = {METRICS[name].needs: self._reader(name) for name in self.names if METRICS[name].needs in CAPTIONS}
+        for case in cases if readers else ():
             for kind, text in benchmark.captions(case).items():
-                if self.clip is not None and kind in kinds:
-                    self.clip.check_text(text, f"case {case.id}: ")
+                for reader in (reader for needed, reader in readers.items() if needed == kind):
+                    reader.check_text(text, f"case {case.id}: ")
         return [name for name in self.names if METRICS[name].needs in known]
 
-    def measurable(self, benchmark: Benchmark, triplet: Triplet) -> Measurable:
+    def measurable(self, benchmark: Benchmark, triplet: Triplet, part: Part = WHOLE) -> Measurable:
         """A triplet with what it is compared with.
+
+        Args:
+            benchmark: knows it.
+            triplet: its case is the benchmark's own, or another one with an id of its own.
+            part: what the edit shows of its photograph.
 
         Raises:
             ValueError: a region of another size than the original.
         """
-        answer = answer_of(benchmark, triplet.case, self.needs)
-        pictures, digests = {"edited": triplet.edited}, {}
-        if answer.target is not None:
-            pictures["target"] = answer.target
-        if answer.region is not None:
-            pictures["original"] = triplet.case.original
-            digests["region"] = digest_of(answer.region)
-            (height, width), (rows, columns) = pictures["original"].shape[:2], answer.region.shape
-            if (height, width) != (rows, columns):
-                raise ValueError(
-                    f"the region of case {triplet.case.id} has {columns}x{rows} pixels and its original {width}x{height}; make them equal"
-                )
-        digests |= {name: digest_of(picture) for name, picture in pictures.items()}
+        case = triplet.case
+        known = self._described.setdefault(benchmark, {})
+        look_up: Callable[[], Answer] = partial(answer_of, benchmark, case, self.needs, part)
+        if (case.id, part) not in known:
+            answer = look_up()
+            known[case.id, part] = self._describe(answer)
+            look_up = partial(_itself, answer)  # it is at hand for this batch, and not kept any longer
+        described = known[case.id, part]
+        digests = {"edited": digest_of(triplet.edited), **described.digests}
+        if "mask" in digests:
+            digests["inside"] = f"{digests['edited']} {digests['mask']}"
+        keys = {name: self._key(name, digests, described.captions) for name in described.defined}
+        return Measurable(triplet.edited, described.captions, digests, keys, look_up)
+
+    def _describe(self, answer: Answer) -> Described:
         defined = [name for name in self.names if answer.knows(METRICS[name].needs) and not nothing_outside(name, answer.region)]
-        keys = {name: self._key(name, digests, answer.captions) for name in defined}
-        return Measurable(pictures, answer.captions, answer.region, digests, keys)
+        return Described(answer.captions, {name: digest_of(array) for name, array in answer.arrays().items()}, tuple(defined))
 
     def measure(self, batch: Sequence[Measurable], names: Sequence[str], device: torch.device) -> list[dict[str, float]]:
         """Some metrics of a batch of cases.
@@ -179,6 +259,8 @@ class ImageMetrics:
                 continue
             encoder = self._encoder(name)
             taken = self._cosines(name, encoder, batch, defining, device) if encoder else [compared(name, batch[index]) for index in defining]
+            if name == "reason_edit/clip_inside":
+                taken = [max(100 * each, 0.0) for each in taken]
             for index, value in zip(defining, taken, strict=True):
                 values[index][name] = value
         return values
@@ -190,66 +272,107 @@ class ImageMetrics:
 
     def _cosines(self, name: str, encoder: PictureEncoder, batch: Sequence[Measurable], defining: Sequence[int], device: torch.device) -> list[float]:
         """A metric of those cases of a batch that define it, all of whose edits are embedded."""
-        metric = METRICS[name]
-        edited = self._pictures(encoder, batch, "edited", device)[torch.tensor(defining)]
+        needs = METRICS[name].needs
         those = [batch[index] for index in defining]
-        if metric.needs == "target":
+        if needs == "label":
+            edited = self._pictures(encoder, those, "inside", device)
+        else:
+            edited = self._pictures(encoder, batch, "edited", device)[torch.tensor(defining)]
+        if needs == "target":
             right = self._pictures(encoder, those, "target", device)
         else:
-            right = self._captions([edit.captions[metric.needs] for edit in those], device)
+            right = self._captions(self._reader(name), [edit.captions[needs] for edit in those], device)
         return cosine(edited, right).tolist()
 
     def _pictures(self, encoder: PictureEncoder, batch: Sequence[Measurable], which: str, device: torch.device) -> Float[Tensor, "n d"]:
         """Vectors of a batch's pictures; one that occurs twice is embedded once, and targets of a batch once for all rows."""
         digests = [edit.digests[which] for edit in batch]
-        different = dict(zip(digests, (edit.pictures[which] for edit in batch), strict=True))
+        different = dict(zip(digests, batch, strict=True))
         known = (encoder.fingerprint, *different)
         if known not in self._embedded:
-            self._embedded[known] = encoder.pictures(list(different.values()), device)  # 2 kB a picture
+            self._embedded[known] = encoder.pictures([edit.picture(which) for edit in different.values()], device)  # 2 kB a picture
         return self._embedded[known][torch.tensor([list(different).index(digest) for digest in digests])]
 
-    def _captions(self, texts: Sequence[str], device: torch.device) -> Float[Tensor, "n d"]:
+    def _reader(self, name: str) -> TextEncoder:
+        """The network that embeds the captions of a metric."""
+        encoder = self._encoder(name)
+        if not isinstance(encoder, TextEncoder):
+            slot = f"image_metrics.{METRICS[name].encoder}"
+            raise ValueError(f"{name} compares with captions, which {type(encoder).__name__} can't read; give {slot} a CLIP")
+        return encoder
+
+    def _captions(self, reader: TextEncoder, texts: Sequence[str], device: torch.device) -> Float[Tensor, "n d"]:
         """Vectors of a batch's captions, as `_pictures`."""
-        if self.clip is None:
-            raise ValueError("captions are embedded by CLIP, and there is none")
         different = list(dict.fromkeys(texts))
-        known = (self.clip.fingerprint, "texts", *different)
+        known = (reader.fingerprint, "texts", *different)
         if known not in self._embedded:
-            self._embedded[known] = self.clip.texts(different, device)
+            self._embedded[known] = reader.texts(different, device)
         return self._embedded[known][torch.tensor([different.index(text) for text in texts])]
 
     def _key(self, name: str, digests: Mapping[str, str], captions: Mapping[str, str]) -> str:
         metric, encoder = METRICS[name], self._encoder(name)
-        against = {"target": [digests.get("target")], "region": [digests.get("original"), digests.get("region")]}.get(
-            metric.needs, [captions.get(metric.needs)]
-        )
+        against = {
+            "target": [digests.get("target")],
+            "region": [digests.get("original"), digests.get("region")],
+            "mask": [digests.get("original"), digests.get("mask")],
+            "label": [digests.get("mask"), captions.get("label")],
+        }.get(metric.needs, [captions.get(metric.needs)])
         everything = [VERSION, name, encoder and encoder.fingerprint, digests["edited"], *against]
         return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:32]
 
 
-def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed]) -> Answer:
-    """What the benchmark knows of a case, of what is needed."""
+def _itself(answer: Answer) -> Answer:
+    return answer
+
+
+def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed], part: Part = WHOLE) -> Answer:
+    """What the benchmark knows of a case, of what is needed.
+
+    Args:
+        benchmark: knows the right answers.
+        case: one of its own.
+        needed: what metrics need.
+        part: of the photograph, to which pictures and masks are cut.
+
+    Raises:
+        ValueError: a region of another size than the original, or a broken picture.
+        FileNotFoundError: a picture is gone.
+    """
     target = benchmark.exact_target(case) if "target" in needed else None
     region = benchmark.edit_region(case) if "region" in needed else None
-    return Answer(target, benchmark.captions(case) if {"local", "global"} & set(needed) else {}, region)
+    mask = benchmark.mask(case) if {"mask", "label"} & set(needed) else None
+    original = None if region is None and mask is None else case.original
+    if region is not None and original is not None and region.shape != original.shape[:2]:
+        (height, width), (rows, columns) = original.shape[:2], region.shape
+        raise ValueError(f"the region of case {case.id} has {columns}x{rows} pixels and its original {width}x{height}; make them equal")
+    nearest = PIL.Image.Resampling.NEAREST
+    return Answer(
+        target=None if target is None else cut(target, part),
+        captions=benchmark.captions(case) if CAPTIONS & set(needed) else {},
+        region=None if region is None else cut(region, part, nearest),
+        mask=None if mask is None else cut(mask, part, nearest),
+        original=None if original is None else cut(original, part),
+    )
 
 
 def nothing_outside(name: str, region: Mask | None) -> bool:
     """Whether a metric of what lies outside the region has nothing to look at."""
-    if METRICS[name].needs != "region" or region is None:
+    if name not in OUTSIDE or region is None:
         return False
     return bool(region.all()) if name == "outside/l1" else not whole_windows(region).any()
 
 
 def compared(name: str, edit: Measurable) -> float:
     """A metric that needs no network, of an edit that defines it."""
-    against = edit.pictures["target" if METRICS[name].needs == "target" else "original"]
-    edited = resized(edit.pictures["edited"], *against.shape[:2])
-    if name == "magicbrush/l1":
-        return float(l1(unit(edited), unit(against)))
-    if name == "magicbrush/l2":
-        return float(l2(unit(edited), unit(against)))
-    value = None if edit.region is None else (outside_l1 if name == "outside/l1" else outside_ssim)(edited, against, edit.region)
+    answer = edit.answer
+    against = answer.target if METRICS[name].needs == "target" else answer.original
+    assert against is not None, f"{name} of a case that doesn't define it"
+    if name in MASKED and answer.mask is not None:
+        return MASKED[name](edit.edited, against, answer.mask)
+    edited = resized(edit.edited, *against.shape[:2])
+    if name in TO_TARGET:
+        return float(TO_TARGET[name](unit(edited), unit(against)))
+    value = None if answer.region is None else OUTSIDE[name](edited, against, answer.region)
     if value is None:
         raise ValueError(f"{name} has nothing to look at outside the edit")
     return value

@@ -133,6 +133,9 @@ class MagicBrush(Benchmark):
         regions = [read_region(mask, case.size) for mask in masks if mask is not None]
         return np.logical_or.reduce(regions) if regions and len(regions) == len(masks) else None
 
+    def mask(self, case: Case) -> None:
+        """The protocol weighs no pixels."""
+
     def references(self) -> Sequence[Reference]:
         """Doing nothing; the true pictures."""
         return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases))

@@ -8,12 +8,18 @@ A name carries its protocol, because without it the same name has meant differen
     multi_reward/clip_i       cosine with the target, as Table 2 of the multi-reward paper describes it; here the same number as magicbrush/clip_i
     multi_reward/clip_t       cosine with the target's caption, here the global one (what the whole target shows)
     outside/l1, ssim          the edit against its original outside the region that it may change
+    reason_edit/psnr, ssim, mse   the same by Reason-Edit's protocol: 256 x 256 pixels, weighed by the mask; see masked.py
+    reason_edit/clip_inside   CLIP score (ViT-L/14; 100 times the cosine, 0 where that is negative) of the mask's rectangle and the case's label
+
+Where an edit shows less than all of its photograph, because the sampler's `resize` or the latent cut off a rim, whatever it is compared with is cut
+in the same way. An edit made elsewhere is taken to show all of it.
 
 Of Table 2 of the multi-reward paper (InsPix2Pix 85.4 / 29.2, Reward-InsPix2Pix 88.9 / 29.8) it is known that numbers are per cent, that is 100 times
 the cosines here, and that they are taken on MagicBrush's test set. Its code is not released: not known are the CLIP model, the kind of caption, the
 turns and the preparation. The MagicBrush paper has about 27.6 for InsPix2Pix by the official protocol, so this is another one: compare with care.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +28,8 @@ import numpy as np
 
 from src.evaluation.statistics import Interval, clustered_interval
 
-Needed = Literal["target", "local", "global", "region"]
+Needed = Literal["target", "local", "global", "region", "mask", "label"]
+Encoder = Literal["clip", "dino", "clip_large"]
 
 
 @dataclass(frozen=True)
@@ -30,37 +37,55 @@ class Metric:
     """What a metric is.
 
     Attributes:
-        needs: what must be known of a case: its exact target, a kind of caption, or the region that may change.
-        encoder: "clip", "dino", or None for those that compare pixels.
+        needs: what must be known of a case: its exact target, a kind of caption, the region that may change, or the mask with its grey values.
+        encoder: "clip" (ViT-B/32), "dino", "clip_large" (ViT-L/14), or None for those that compare pixels.
         better: "higher" or "lower".
         bounds: what it can be.
+        title: what tables of several runs call it, below its protocol's name.
+        scale, digits: how these show it: times `scale`, so many digits after the point.
     """
 
     needs: Needed
-    encoder: Literal["clip", "dino"] | None
+    encoder: Encoder | None
     better: Literal["higher", "lower"]
     bounds: Interval
+    title: str
+    scale: float = 1.0
+    digits: int = 4
 
 
 SHARE, COSINE = Interval(0.0, 1.0), Interval(-1.0, 1.0)
 
+
+def similarity(needs: Needed, encoder: Encoder | None, title: str) -> Metric:
+    """What is at most 1, better when higher, and shown in per cent."""
+    return Metric(needs, encoder, "higher", COSINE, title, scale=100.0, digits=1)
+
+
 METRICS: Mapping[str, Metric] = {
-    "magicbrush/l1": Metric("target", None, "lower", SHARE),
-    "magicbrush/l2": Metric("target", None, "lower", SHARE),
-    "magicbrush/clip_i": Metric("target", "clip", "higher", COSINE),
-    "magicbrush/dino": Metric("target", "dino", "higher", COSINE),
-    "magicbrush/clip_t_local": Metric("local", "clip", "higher", COSINE),
-    "multi_reward/clip_i": Metric("target", "clip", "higher", COSINE),
-    "multi_reward/clip_t": Metric("global", "clip", "higher", COSINE),
-    "outside/l1": Metric("region", None, "lower", SHARE),
-    "outside/ssim": Metric("region", None, "higher", COSINE),
+    "magicbrush/l1": Metric("target", None, "lower", SHARE, "L1"),
+    "magicbrush/l2": Metric("target", None, "lower", SHARE, "L2"),
+    "magicbrush/clip_i": similarity("target", "clip", "CLIP-I"),
+    "magicbrush/dino": similarity("target", "dino", "DINO"),
+    "magicbrush/clip_t_local": similarity("local", "clip", "CLIP-T local"),
+    "multi_reward/clip_i": similarity("target", "clip", "CLIP-I"),
+    "multi_reward/clip_t": similarity("global", "clip", "CLIP-T"),
+    "outside/l1": Metric("region", None, "lower", SHARE, "L1"),
+    "outside/ssim": similarity("region", None, "SSIM"),
+    "reason_edit/psnr": Metric("mask", None, "higher", Interval(0.0, math.inf), "PSNR", digits=2),
+    "reason_edit/ssim": Metric("mask", None, "higher", COSINE, "SSIM"),
+    "reason_edit/mse": Metric("mask", None, "lower", SHARE, "MSE"),
+    "reason_edit/clip_inside": Metric("label", "clip_large", "higher", Interval(0.0, 100.0), "CLIP score", digits=2),
 }
 """In the order in which tables show them."""
 
+ONE_BENCHMARK_ONLY: tuple[Needed, ...] = ("mask", "label")
+"""What metrics of one benchmark's protocol need, which nobody misses elsewhere."""
+
 METRIC_NOTES = (
     "Means with their 95 % intervals (Student's t on errors clustered by photograph); the arrow points to better. In parentheses the number of cases "
-    "that a mean is over, where it is not all: the others have no target, no such caption, or nothing outside the edit, and no number stands in for "
-    "them."
+    "that a mean is over, where it is not all: the others have no target, no such caption, nothing outside the edit, or a PSNR without bound because "
+    "nothing changed there; no number stands in for them."
 )
 
 
@@ -71,7 +96,7 @@ class CaseMetrics:
     Attributes:
         id: the triplet's id.
         photograph: its cluster.
-        values: by metric; without those that this case doesn't define or that have not been measured.
+        values: by metric; without those that this case doesn't define or that have not been measured. Infinite for the PSNR of equal pictures.
     """
 
     id: str
@@ -81,7 +106,7 @@ class CaseMetrics:
 
 @dataclass(frozen=True)
 class MetricMean:
-    """One metric over the cases of a row that define it.
+    """One metric over the cases of a row in which it is a number.
 
     Attributes:
         mean: over these.
@@ -95,10 +120,10 @@ class MetricMean:
 
 
 def metric_means(cases: Sequence[CaseMetrics]) -> dict[str, MetricMean]:
-    """The mean of every metric that any case has."""
+    """The mean of every metric that any case has; an infinite value has no part in it, as the mean would be infinite."""
     means = {}
     for name, metric in METRICS.items():
-        measured = [(case.values[name], case.photograph) for case in cases if name in case.values]
+        measured = [(case.values[name], case.photograph) for case in cases if math.isfinite(case.values.get(name, math.nan))]
         if measured:
             values = np.array([value for value, _ in measured])
             interval = clustered_interval(values, [photograph for _, photograph in measured])

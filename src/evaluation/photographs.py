@@ -2,10 +2,12 @@
 
     file -> framing (the sampler's `resize`), cropped to what the latent holds -> edited -> edits/<case id>.png at this size
     that part of the photograph, and the edit -> the benchmark's `judged_height` -> judged
+    that part of the right answer, of the photograph and of its mask, each at its own resolution -> measured against the edit
 
 Cases whose picture is in memory, those of the synthetic world, are edited and judged as they are.
 """
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -19,6 +21,7 @@ from jaxtyping import Bool
 from src.data.rows import StoredPicture
 from src.data.transforms import Size, resized
 from src.evaluation.benchmark import Reference
+from src.evaluation.pixels import WHOLE, Part
 from src.pictures import Frame, Framing, centre_crop, existing, native, opened_image
 from src.records import Case, Image, Triplet, Turn
 
@@ -95,9 +98,44 @@ def turns_of(case: Case) -> tuple[Turn, ...]:
     return case.turns or (Turn(case.id, case.instruction),)
 
 
+def shown_part(triplet: Triplet, framing: Framing | None) -> Part:
+    """What an edit shows of its photograph: less than all where the framing cuts something off, or the latent could not hold the rim.
+
+    Args:
+        triplet: the edit as it was made; a picture in memory is taken to be shown whole.
+        framing: that of the edit; None for edits made elsewhere, which are taken to show all of it.
+
+    Raises:
+        ValueError: an edit larger than its framing makes the photograph, or a broken photograph.
+        FileNotFoundError: the photograph is gone.
+    """
+    case, edited = triplet.case, triplet.edited.shape
+    if framing is None or not isinstance(case.picture, StoredPicture):
+        return WHOLE
+    height, width = case.size
+    frame = framing(height, width)
+    left, top, right, bottom = frame.part
+    if edited[0] > frame.size[0] or edited[1] > frame.size[1]:
+        raise ValueError(f"the edit of {case.id} has {edited[1]}x{edited[0]} pixels and was made of {frame.size[1]}x{frame.size[0]}; make it again")
+    # as centre_crop cuts
+    above, before = (frame.size[0] - edited[0]) // 2, (frame.size[1] - edited[1]) // 2
+    rows, columns = (bottom - top) / frame.size[0], (right - left) / frame.size[1]
+    return Part(
+        (left + before * columns) / width,
+        (top + above * rows) / height,
+        (left + (before + edited[1]) * columns) / width,
+        (top + (above + edited[0]) * rows) / height,
+    )
+
+
 def in_short(names: Sequence[str], most: int = 3) -> str:
     """The first few of many names: "a, b, c and 4 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def by_number(name: str) -> list[tuple[int, str]]:
+    """Sort key by which 2.png comes before 10.png."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def read_region(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:

@@ -5,12 +5,13 @@ to its target by Pillow, bicubic; for CLIP a picture's short side becomes 224 pi
 The two measures outside the edit are no part of that script.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 import PIL.Image
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Shaped, UInt8
 from scipy.ndimage import maximum_filter
 from skimage.metrics import structural_similarity
 from torch import Tensor
@@ -34,6 +35,22 @@ Mask = Bool[np.ndarray, "rows columns"]
 """Some of a picture's pixels."""
 
 
+Grid = Shaped[np.ndarray, "_ _ *channels"]
+"""A picture, a mask or a region."""
+
+
+class Part(NamedTuple):
+    """What is kept of a picture: the places of four sides, as shares of its width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE = Part(0.0, 0.0, 1.0, 1.0)
+
+
 class Preparation(NamedTuple):
     """How a network wants its pictures.
 
@@ -41,12 +58,14 @@ class Preparation(NamedTuple):
         short_side: of the whole picture, in pixels, before the cut.
         side: of the square cut out of its middle.
         mean, std: per channel, on [0, 1].
+        middle: rounds half of what is left over, which is where the square begins.
     """
 
     short_side: int
     side: int
     mean: Colour
     std: Colour
+    middle: Callable[[float], int] = round
 
 
 def resized(image: Image, height: int, width: int) -> NewImage:
@@ -56,16 +75,33 @@ def resized(image: Image, height: int, width: int) -> NewImage:
     return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
+def cut(image: Grid, part: Part, resampling: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grid:
+    """A part of a picture at the picture's own resolution; the picture itself if the part is all of it.
+
+    Args:
+        image: rows x columns, with or without channels.
+        part: where it begins or ends between two pixels, the values there are resampled; the size is rounded to whole pixels.
+        resampling: how; nearest for masks, whose values have nothing between them.
+    """
+    height, width = image.shape[:2]
+    box = (part.left * width, part.top * height, part.right * width, part.bottom * height)
+    if max(abs(side - whole) for side, whole in zip(box, (0, 0, width, height), strict=True)) < 1e-6:
+        return image
+    size = (max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1])))
+    values = image.astype(np.uint8) if image.dtype == bool else image
+    return np.asarray(PIL.Image.fromarray(values).resize(size, resampling, box=box)).astype(image.dtype)
+
+
 def prepared(image: Image, how: Preparation) -> Float[Tensor, "3 side side"]:
     """A picture as a network takes it.
 
-    The long side is rounded down and the cut begins at round(half of what is left over), both as torchvision has it. The image processors of
-    transformers round the latter down, which lies one pixel higher or further left for some sizes: with them the numbers are others.
+    The long side is rounded down. The square begins at half of what is left over, which torchvision rounds to the nearest number and the image
+    processors of transformers round down: for some sizes that is one pixel higher or further left, and the numbers are others.
     """
     height, width = image.shape[:2]
     scaled = [int(how.short_side * side / min(height, width)) for side in (height, width)]
     picture = resized(image, *scaled)
-    top, left = (round((side - how.side) / 2) for side in scaled)
+    top, left = (how.middle((side - how.side) / 2) for side in scaled)
     pixels = unit(picture[top : top + how.side, left : left + how.side])
     return (pixels - torch.tensor(how.mean)[:, None, None]) / torch.tensor(how.std)[:, None, None]
 

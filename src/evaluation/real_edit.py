@@ -30,7 +30,7 @@ from jaxtyping import Bool
 
 from src.data.rows import StoredPicture
 from src.evaluation.benchmark import Benchmark, Reference
-from src.evaluation.photographs import in_short
+from src.evaluation.photographs import by_number, in_short
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image
 
@@ -87,6 +87,9 @@ class RealEdit(Benchmark):
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
         """Nobody knows it."""
         return None
+
+    def mask(self, case: Case) -> None:
+        """The protocol weighs no pixels."""
 
     def references(self) -> Sequence[Reference]:
         """Doing nothing."""
@@ -149,6 +152,7 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
     names = [name for name, _ in listed]
     pictures = {name: StoredPicture(str(photographs / name)) for name in names}
     cases, malformed = [], []
+    # the two releases list the photographs in different orders
     for name, lines in sorted(listed, key=lambda entry: by_number(entry[0])):
         for line in lines:
             match = LINE.fullmatch(line) if isinstance(line, str) else None
@@ -185,11 +189,6 @@ def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
     if not isinstance(listed, list) or not all(isinstance(entry, tuple) and isinstance(entry[1], list) for entry in listed):
         raise ValueError(f'{path} is not of the form {{"<name>": ["1. Local: <instruction>", ...], ...}}')
     return listed
-
-
-def by_number(name: str) -> list[tuple[int, str]]:
-    """Sort key by which 2.jpeg comes before 10.jpeg: the two releases list the photographs in different orders."""
-    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def twice(names: Sequence[str]) -> list[str]:

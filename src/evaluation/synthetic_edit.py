@@ -79,6 +79,9 @@ class SyntheticEdit(Benchmark):
         """
         return changed_region(case.original, self.exact_target(case), self.world.size // PIXELS_PER_MARGIN)
 
+    def mask(self, case: Case) -> None:
+        """The protocol weighs no pixels."""
+
     def references(self) -> Sequence[Reference]:
         """Doing nothing; how good the training data is; doing exactly what was asked."""
         return copy_of_input(), Reference("training triplets", self._training_triplets), Reference("exact target", self._exact_triplets)

@@ -6,16 +6,13 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from src.evaluation.comparison import CaseScores, compare
+from src.evaluation.metrics import METRICS
 from src.evaluation.statistics import Interval, clustered_interval, holm
 from src.records import MAX_SCORE, PERSPECTIVES
 from src.tabulation.runs import Evaluated
 from src.tabulation.table import Column, Value
 
 LETTERS = {perspective: perspective.value[0].upper() for perspective in PERSPECTIVES}
-PERCENT_METRICS = ("clip_i", "clip_t", "clip_t_local", "clip_t_global", "dino", "ssim")
-"""Similarities, shown as percentages and better when higher; other image metrics are distances."""
-
-NAMES = {"clip_i": "CLIP-I", "clip_t": "CLIP-T", "clip_t_local": "CLIP-T local", "clip_t_global": "CLIP-T global", "dino": "DINO", "ssim": "SSIM"}
 
 
 @dataclass(frozen=True)
@@ -40,15 +37,17 @@ def judged_columns() -> tuple[Column, ...]:
 
 
 def image_columns(keys: Sequence[str]) -> tuple[Column, ...]:
-    """A column per image metric; the protocol in its key stands above."""
+    """A column per image metric; the protocol in its key stands above. Of a metric that this version doesn't know, nobody knows what is better."""
     found = []
     for key in keys:
         protocol, _, name = key.rpartition("/")
-        title = NAMES.get(name, name.upper())
-        similar = name in PERCENT_METRICS
-        scale, digits = (100.0, 1) if similar else (1.0, 4)
-        short = f"{protocol} {title}".strip() + (" (%)" if similar else "")
-        found.append(Column(key, protocol, title, short, scale=scale, digits=digits, higher_is_better=similar))
+        metric = METRICS.get(key)
+        if metric is None:
+            found.append(Column(key, protocol, name, f"{protocol} {name}".strip(), digits=4))
+            continue
+        short = f"{protocol} {metric.title}" + (" (%)" if metric.scale == 100.0 else "")
+        higher = metric.better == "higher"
+        found.append(Column(key, protocol, metric.title, short, scale=metric.scale, digits=metric.digits, higher_is_better=higher))
     return tuple(found)
 
 

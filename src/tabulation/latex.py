@@ -21,6 +21,7 @@ SPECIAL = {
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
+    "|": r"\textbar{}",
     "±": r"$\pm$",
     "✓": r"\checkmark{}",
     "…": r"\ldots{}",
@@ -40,7 +41,7 @@ def escaped(text: str) -> str:
 
 def _one(table: Table) -> str:
     first = len(used_labels(table)) + has_source(table)
-    body = [" & ".join(_cells(table, line)) + r" \\" for line in table.lines]
+    body = [_row(_cells(table, line)) for line in table.lines]
     others = _papers_own(table.lines)
     if 0 < others < len(body):
         body.insert(others, r"\midrule")
@@ -52,7 +53,7 @@ def _one(table: Table) -> str:
         rf"\begin{{tabular}}{{{'l' * first}{'r' * len(table.columns)}}}",
         r"\toprule",
         *_groups(table.columns, first),
-        " & ".join(_titles(table)) + r" \\",
+        _row(_titles(table)),
         r"\midrule",
         *body,
         r"\bottomrule",
@@ -60,6 +61,12 @@ def _one(table: Table) -> str:
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _row(cells: Sequence[str]) -> str:
+    """One line of a tabular. The end of the line before takes a bracket or a star that follows it, even on a new line, for its own argument."""
+    row = " & ".join(cells) + r" \\"
+    return "{}" + row if row.lstrip().startswith(("[", "*")) else row
 
 
 def _papers_own(lines: Sequence[Line]) -> int:
@@ -85,7 +92,7 @@ def _groups(columns: Sequence[Column], first: int) -> list[str]:
         if name:
             rules.append(rf"\cmidrule(lr){{{at}-{at + width - 1}}}")
         at += width
-    return [" & ".join(cells) + r" \\", " ".join(rules)]
+    return [_row(cells), " ".join(rules)]
 
 
 def _titles(table: Table) -> list[str]:

@@ -46,3 +46,26 @@ def write_captions(folder: Path, turns: Mapping[str, int], kind: str = "local") 
     }
     (folder / f"{kind}_descriptions.json").write_text(json.dumps(captions))
     return captions
+
+
+SCENES = {
+    "1-Left-Right": "Left_Right_text.txt",
+    "2-Relative-Size": "Size_text.txt",
+    "3-Mirror": "Mirror_text.txt",
+    "4-Color": "Color_text.txt",
+    "5-Multiple-Objects": "MultipleObjects_text.txt",
+    "6-Reasoning": "Reason_test.txt",
+}
+
+
+def write_reason_edit(folder: Path, count: int = 2, size: tuple[int, int] = (40, 56), instruction: str = "Make the left one red.") -> Path:
+    """So many photographs a folder, pixels(100 * folder + number); masks have rows 4 to 20, columns 10 to 30 white, and what JPEG makes of that."""
+    for place, (scene, text) in enumerate(SCENES.items(), start=1):
+        for number in range(1, count + 1):
+            write_picture(folder / scene / f"{number:03}.png", pixels(100 * place + number, *size))
+            mask = np.zeros(size, np.uint8)
+            mask[4:20, 10:30] = 255
+            Image.fromarray(mask).save(folder / scene / f"{number:03}_mask.jpg")
+        lines = [f"{instruction}  CLIP: a red thing {number}\n" for number in range(1, count + 1)]
+        (folder / scene / text).write_text("".join(lines))
+    return folder

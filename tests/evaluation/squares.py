@@ -39,6 +39,9 @@ class Squares(Benchmark):
     def edit_region(self, case: Case) -> np.ndarray | None:
         return None
 
+    def mask(self, case: Case) -> None:
+        return None
+
     def references(self) -> Sequence[Reference]:
         return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases))
 

@@ -9,18 +9,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL, config, small_editor
+from hydra.utils import instantiate
 from killing import Command, finished, lines_in
 from omegaconf import OmegaConf
 from squares import Ruler, Squares
 
 from src import checkpoint, evaluate
+from src.evaluation.benchmark import Benchmark
 from src.evaluation.best_of_n import BestOf, candidate, choose, curves_of, is_paid, read_choices, section, write_choices
 from src.evaluation.generation import Generation, start_generation
 from src.evaluation.judging import Judged, judge_row
 from src.evaluation.selection import Selection
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
-from src.pictures import save_png
+from src.pictures import load_image, save_png
 from src.records import Case
 from src.reward_file import each_reward, read_rewards
 
@@ -131,6 +133,29 @@ def test_a_changed_selector_brings_the_row_up_to_date(tmp_path: Path, editor: Pa
     assert f"note: {ROW} was chosen otherwise before" in capsys.readouterr().err
     (choice,) = json.loads((tmp_path / "evaluation/synthetic_edit/oracle/best_of_n.json").read_text())["rows"]
     assert choice != json.loads((whole / "oracle/best_of_n.json").read_text())["rows"][0]
+
+
+def test_the_chosen_edits_are_measured(tmp_path: Path, editor: Path, whole: Path) -> None:
+    folder = tmp_path / "evaluation/synthetic_edit"
+    shutil.copytree(whole, folder)
+    evaluate_with(editor, tmp_path, "image_metrics=pixels")
+    ordinary, chosen = json.loads((folder / "oracle/report.json").read_text())["rows"][:2]
+    assert chosen["name"] == ROW
+    assert list(chosen["image_metrics"]) == list(ordinary["image_metrics"])
+    benchmark: Benchmark = instantiate(config(name="evaluate").benchmark)
+    expected = []
+    for case in benchmark.cases()[:CASES]:
+        edited, target = load_image(folder / f"5-5-5_best_of_3_by_noisy_oracle/edits/{case.id}.png"), benchmark.exact_target(case)
+        assert target is not None
+        expected.append(np.abs(edited.astype(float) - target).mean() / 255)
+    measured = chosen["image_metrics"]["magicbrush/l1"]
+    assert (measured["n"], measured["mean"]) == (CASES, pytest.approx(np.mean(expected), abs=1e-6))
+    assert measured["mean"] != ordinary["image_metrics"]["magicbrush/l1"]["mean"]
+    # a second report measures nothing anew
+    line = (folder / "5-5-5_best_of_3_by_noisy_oracle/metrics.jsonl").read_bytes()
+    evaluate_with(editor, tmp_path, "image_metrics=pixels", "steps=[report]", "gallery=[5/5/5]")
+    assert json.loads((folder / "oracle/report.json").read_text())["rows"][1] == chosen
+    assert (folder / "5-5-5_best_of_3_by_noisy_oracle/metrics.jsonl").read_bytes() == line
 
 
 def test_without_the_curve_only_the_choice_is_judged(tmp_path: Path, editor: Path, whole: Path) -> None:

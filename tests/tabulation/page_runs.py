@@ -55,6 +55,9 @@ class Greys(Benchmark):
     def edit_region(self, case: Case) -> np.ndarray | None:
         return None
 
+    def mask(self, case: Case) -> None:
+        return None
+
     def references(self) -> Sequence[Reference]:
         return ()
 

@@ -23,10 +23,12 @@ import pytest
 from conftest import config as composed
 from tabulation.hand_made import BOTH, config, judged, write_run
 
+from src.evaluation.statistics import Interval
 from src.tabulate import main, with_positional_runs
+from src.tabulation.latex import latex
 from src.tabulation.paper_tables import paper_table
 from src.tabulation.runs import found_reports
-from src.tabulation.table import Table
+from src.tabulation.table import Column, Line, Table, Value
 
 FOUR, TWO_AND_FIVE = [4.0] * 6, [2.0, 2.0, 2.0, 2.0, 5.0, 5.0]
 NONE = ["0.0 %", "2.00 [0.00, 4.48]", "100.0 %", "4.00 [4.00, 4.00]", "33.3 %", "3.00 [0.00, 5.00]"]
@@ -102,7 +104,43 @@ def test_latex(written: dict[str, str]) -> None:
     assert r"95 \% interval" in text
 
 
+COMMANDS = {
+    "": (
+        *("begin", "end", "centering", "caption", "label", "multicolumn", "textbf", "textit", "scriptsize", "pm", "dagger", "ldots"),
+        *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
+    ),
+    "booktabs": ("toprule", "midrule", "bottomrule", "cmidrule"),
+    "amssymb": ("checkmark",),
+}
+"""What our tables use, by the package that has it; LaTeX itself has the first."""
+
+
 def check_latex(text: str) -> None:
+    """What would keep it from being compiled, as far as that can be told without LaTeX."""
+    check_structure(text)
+    packages = re.findall(r"^% \\usepackage\{([\w, ]+)\}$", text, re.MULTILINE)[0].split(", ")
+    code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
+    used = set(re.findall(r"\\([a-zA-Z]+)", code))
+    known = {command for package, commands in COMMANDS.items() if package in ("", *packages) for command in commands}
+    assert used <= known, used - known
+    # single letters behind a backslash are escaped characters or the end of a line
+    assert set(re.findall(r"\\([^a-zA-Z])", code)) <= set("&%$#_{}\\")
+    maths = re.split(r"(?<!\\)\$", code)
+    assert len(maths) % 2 == 1, "a formula is not closed"
+    assert not any(re.search(r"[\^~<>|]", re.sub(r"\\text\w+\{\}", "", words)) for words in maths[::2]), "prints as something else"
+    for tabular in re.findall(r"\\begin\{tabular\}\{([lrc]+)\}\n(.*?)\\end\{tabular\}", code, re.DOTALL):
+        lines = tabular[1].splitlines()
+        rules = [line for line in lines if line in (r"\toprule", r"\midrule", r"\bottomrule")]
+        assert (rules[0], rules[-1], lines[0], lines[-1]) == (r"\toprule", r"\bottomrule", r"\toprule", r"\bottomrule")
+        assert set(rules[1:-1]) == {r"\midrule"}
+        for line in lines:
+            assert line in rules or line.endswith(r" \\") or re.fullmatch(r"(\\cmidrule\(lr\)\{\d+-\d+\} ?)+", line), line
+            assert not line.startswith(("[", "*")), "taken for an argument of the line end before it"
+            for first, last in re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", line):
+                assert 1 <= int(first) <= int(last) <= len(tabular[0])
+
+
+def check_structure(text: str) -> None:
     """Environments, braces and cells are balanced, and nothing special is left unescaped."""
     opened: list[str] = []
     for what, name in re.findall(r"\\(begin|end)\{(\w+)\}", text):
@@ -121,6 +159,19 @@ def check_latex(text: str) -> None:
     code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
     assert not re.search(r"(?<!\\)[%#_]", code), "unescaped"
     assert all(ord(letter) < 128 for letter in code)
+
+
+def test_latex_of_names_that_mean_something_to_latex() -> None:
+    labels = ("[5/5/5]", "*best*", r"a_b & 50% #1 {x} $y$ \z", 'x^2 ~ <y> | "q"', "")
+    columns = (Column("f", "Following & more", "Score_%", "F"), Column("g", "", "[p]", "p", scale=100.0, unit="%"))
+    lines = tuple(Line(label, (label, "b"), (Value(0.5, Interval(0.1, 0.9), spread=0.1, p=0.01, best=True), None)) for label in labels)
+    text = latex([Table("a_b", "100 % & more", ("[row]", "x_y"), columns, lines, ("± 5 % †",), {})])
+    check_latex(text)
+    assert "\n{}[5/5/5] & b & " in text
+    assert "\n{}[row] & x\\_y & Score\\_\\% & [p] (\\%) \\\\\n" in text
+    for wrong in ("\n[5/5/5] & b", "\n{} & b & c & d & e \\\\", " 50% ", "\\unknown{x}", "$x", "x^2"):
+        with pytest.raises(AssertionError):
+            check_latex(text.replace("\n{}[5/5/5] & b", wrong, 1))
 
 
 def test_html(written: dict[str, str]) -> None:

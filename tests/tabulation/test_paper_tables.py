@@ -5,6 +5,8 @@ from pathlib import Path
 import pytest
 from tabulation.hand_made import ADDITION, ATTENTION, BOTH, TIME_EMBEDDING, config, judged, write_run
 
+from src.evaluation.metrics import METRICS
+from src.tabulation.cells import image_columns
 from src.tabulation.paper_tables import paper_table
 from src.tabulation.runs import chosen, found_reports
 from src.tabulation.table import Line, Table
@@ -102,6 +104,20 @@ def test_table_2_has_the_metrics_that_are_there(tmp_path: Path) -> None:
     write_run(tmp_path / "c", {"5/5/5": THREE}, config())
     with pytest.raises(ValueError, match="none of the runs has a row at the target reward with image metrics"):
         table(tmp_path / "c", "table2")
+
+
+def test_columns_are_titled_as_their_metrics_are_defined() -> None:
+    for name, column in zip(METRICS, image_columns(list(METRICS)), strict=True):
+        metric = METRICS[name]
+        assert (column.key, column.group) == (name, name.partition("/")[0])
+        assert (column.title, column.scale, column.digits) == (metric.title, metric.scale, metric.digits)
+        assert column.higher_is_better == (metric.better == "higher")
+        # what is no more than 1 in size is not shown as more than 100, and no difference is rounded away
+        assert abs(column.scale * metric.bounds.low) <= 100
+        assert ("(%)" in column.short) == (column.scale == 100)
+    assert len({column.short for column in image_columns(list(METRICS))}) == len(METRICS)
+    (unknown,) = image_columns(["their/fid"])
+    assert (unknown.group, unknown.title, unknown.scale, unknown.higher_is_better) == ("their", "fid", 1.0, None)
 
 
 def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,217 @@
+"""Reason-Edit: photographs with several like objects, asked for by place, size, mirror, colour or number, or with instructions to be thought about.
+
+    python -m src.evaluate checkpoint=runs/.../editor benchmark=reason_edit benchmark.folder=DIR sampler=smartedit image_metrics=reason_edit
+    python -m src.evaluate ... benchmark.part=reasoning           # the published tables have the first five and the last folder apart
+    python -m src.evaluate edits=THEIRS output=runs/theirs benchmark=reason_edit benchmark.folder=DIR image_metrics=reason_edit
+
+    DIR/1-Left-Right/001.png            a photograph; 2-Relative-Size, 3-Mirror, 4-Color, 5-Multiple-Objects, 6-Reasoning alike
+    DIR/1-Left-Right/001_mask.jpg       white where the edit may change it
+    DIR/1-Left-Right/Left_Right_text.txt    a line per photograph, in the order of their names: "<instruction>  CLIP: <what the inside then shows>"
+
+Protocol: one edit per case; PSNR, SSIM and MSE outside the mask, and the CLIP score (ViT-L/14) between the rectangle around the mask and the line's
+label, all at 256 x 256 (masked.py); means over the five folders "understanding" and over the folder "reasoning". Pictures are squeezed to squares of
+256 pixels and edited in 100 steps (sampler=smartedit). LPIPS is left out: torchmetrics has it and is installed, but its network needs torchvision.
+
+Known of the release: names of folders and text files, form and order of the lines, names of masks, all from the authors' scripts; that photographs
+are numbered from 001, from the evaluation code of others. Not known, as the files lie on a drive that only people can open: how many there are, and
+their sizes. So here any number of lines is right if it is that of the photographs, and a folder's one text file is read whatever its name is. The
+script looks for the last folder under its old name, ...Reasoning-231115, which is taken as well. The download is said to hold 7-Add-supp as well,
+without masks, which is no part of the protocol: it is left out and named.
+Source: Huang et al., "SmartEdit", CVPR 2024; test/metrics_evaluation.py and test/DS_SmartEdit_test.py of its release.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import final
+
+import numpy as np
+from jaxtyping import Bool
+
+from src.data.rows import StoredPicture
+from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.masked import GreyMask, squared
+from src.evaluation.photographs import by_number, in_short, read_region
+from src.evaluation.references import copy_of_input
+from src.pictures import existing, opened_image
+from src.records import Case, Feedback, Image
+
+SCENES = {
+    "1-Left-Right": "left right",
+    "2-Relative-Size": "relative size",
+    "3-Mirror": "mirror",
+    "4-Color": "color",
+    "5-Multiple-Objects": "multiple objects",
+    "6-Reasoning": "reasoning",
+}
+"""The release's folders and, in words, their edit types."""
+
+OLD_NAMES = {"6-Reasoning": "Reasoning-231115"}
+"""How folders end in earlier versions of the release."""
+
+PARTS = {"all": tuple(SCENES), "understanding": tuple(SCENES)[:5], "reasoning": tuple(SCENES)[5:]}
+"""The folders of each part."""
+
+LABEL = "CLIP:"
+MASK = "_mask.jpg"
+ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class Known:
+    """A case, the mask of its photograph, and what the mask's inside shows after the edit."""
+
+    case: Case
+    mask: Path
+    label: str
+
+
+@final
+class ReasonEdit(Benchmark):
+    """Cases folder by folder, in the order of the lines. Nothing is read before it is asked for.
+
+    Args:
+        folder: holds the release's six folders, or those of the part.
+        part: "all", "understanding" (the first five folders) or "reasoning" (the last).
+        judged_height: pixels to which original and edit are scaled for a judge; None for the size of the edit.
+
+    Raises:
+        ValueError: another part.
+    """
+
+    def __init__(self, folder: str | Path, part: str = "all", judged_height: int | None = 512) -> None:
+        if part not in PARTS:
+            raise ValueError(f"benchmark.part={part}: say one of {', '.join(PARTS)}")
+        self.folder = Path(folder)
+        self.part = part
+        self.judged_height = judged_height
+
+    @property
+    def name(self) -> str:
+        """See Benchmark."""
+        return "reason_edit" if self.part == "all" else f"reason_edit_{self.part}"
+
+    def cases(self) -> Sequence[Case]:
+        """The photographs with their instructions; the id is `<folder>/<photograph's stem>`, and equal photographs form a cluster.
+
+        Raises:
+            FileNotFoundError: no such folder, or one of the release's that is missing.
+            ValueError: photographs, masks or lines that are missing, malformed or too many, all named.
+        """
+        return [known.case for known in self._known.values()]
+
+    def exact_target(self, case: Case) -> Image | None:
+        """Nobody knows it."""
+        return None
+
+    def failed_feedback(self, case: Case) -> Feedback | None:
+        """Nobody knows it."""
+        return None
+
+    def captions(self, case: Case) -> Mapping[str, str]:
+        """What the mask's inside shows after the edit, of the kind "label"."""
+        return {"label": self._known[case.id].label}
+
+    def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
+        """Where the mask is nearer to white than to black, at the size of the original. Raises as StoredPicture."""
+        return read_region(self._known[case.id].mask, case.size)
+
+    def mask(self, case: Case) -> GreyMask | None:
+        """The mask. Raises as StoredPicture."""
+        return read_mask(self._known[case.id].mask)
+
+    def references(self) -> Sequence[Reference]:
+        """Doing nothing."""
+        return (copy_of_input(),)
+
+    @cached_property
+    def _known(self) -> dict[str, Known]:
+        scenes = scene_folders(self.folder, PARTS[self.part])
+        problems, known = [], []
+        for scene, place in scenes.items():
+            found, wrong = read_scene(scene, place)
+            known += found
+            problems += wrong
+        if problems:
+            raise ValueError(f"{self.folder} is not whole: {'; '.join(problems)}; correct it, no case is left out")
+        return {each.case.id: each for each in known}
+
+
+def scene_folders(folder: Path, scenes: Sequence[str]) -> dict[str, Path]:
+    """Where each scene lies; folders that are none of the release's are named on stderr.
+
+    Raises:
+        FileNotFoundError: no such folder, or scenes that are missing, named.
+        ValueError: a scene that is there under both of its names.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"no folder {folder}; benchmark.folder is the unpacked Reason-Edit, with {', '.join(SCENES)}")
+    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "__"))]
+    found = {scene: [path for path in there if path.name.endswith((scene, OLD_NAMES.get(scene, scene)))] for scene in SCENES}
+    missing = [scene for scene in scenes if not found[scene]]
+    if missing:
+        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; benchmark.part=understanding or reasoning asks for a part of Reason-Edit")
+    for scene, paths in found.items():
+        if len(paths) > 1:
+            raise ValueError(f"{folder} has {scene} twice, as {' and '.join(path.name for path in paths)}; keep one of them")
+    others = [path.name for path in there if not any(path in paths for paths in found.values())]
+    if others:
+        print(f"note: {folder} also holds {', '.join(others)}, which is no part of Reason-Edit's protocol and is left out", file=sys.stderr)
+    return {scene: found[scene][0] for scene in scenes}
+
+
+def read_scene(scene: str, place: Path) -> tuple[list[Known], list[str]]:
+    """The cases of one folder, and what is wrong with it, in words."""
+    pictures = sorted(path for path in place.glob("*.png") if not path.name.startswith("."))
+    masks = [path.with_name(path.stem + MASK) for path in pictures]
+    others = {path for path in place.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")} - {*pictures, *masks}
+    lines, wrong = read_lines(place)
+    malformed = [f"line {number}: {line[:60]!r}" for number, line in enumerate(lines, start=1) if parted(line) is None]
+    problems = {
+        "photographs without a mask": [path.name for path, mask in zip(pictures, masks, strict=True) if not mask.is_file()],
+        "pictures that are neither a .png nor the mask of one": sorted(path.name for path in others),
+        f'lines that are not "<instruction>  {LABEL} <label>"': malformed,
+        "masks that are black all over": [mask.name for mask in masks if mask.is_file() and not squared(read_mask(mask)).any()],
+    }
+    wrong += [f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found]
+    if lines and len(lines) != len(pictures):
+        wrong.append(f"{len(lines)} lines for {len(pictures)} photographs ({in_short([path.name for path in pictures])})")
+    if pictures != sorted(pictures, key=lambda path: by_number(path.stem)):
+        wrong.append(f"names whose order as text is not that of their numbers ({in_short([path.name for path in pictures])}): pad them with zeros")
+    if wrong:
+        return [], [f"{place.name} has {', '.join(wrong)}"]
+    return [known_of(scene, *each) for each in zip(pictures, masks, lines, strict=True)], []
+
+
+def read_lines(place: Path) -> tuple[list[str], list[str]]:
+    """The lines of a folder's text file without the blank ones at its end, and what is wrong with it, in words."""
+    files = sorted(path for path in place.glob("*.txt") if not path.name.startswith("."))
+    if len(files) != 1:
+        return [], [f"{len(files)} text files ({in_short([path.name for path in files])})" if files else "no text file"]
+    try:
+        lines = files[0].read_text(encoding="utf-8-sig").rstrip().splitlines()
+    except UnicodeDecodeError as error:
+        return [], [f"a text file that is not UTF-8 ({files[0].name}: {error.reason} at byte {error.start})"]
+    return lines, [] if lines else [f"an empty text file ({files[0].name})"]
+
+
+def parted(line: str) -> tuple[str, str] | None:
+    """Instruction and label of a line, None for a line that isn't of this form."""
+    parts = [part.strip() for part in line.split(LABEL)]
+    return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
+
+
+def known_of(scene: str, picture: Path, mask: Path, line: str) -> Known:
+    """One case; its line has the right form."""
+    stored, texts = StoredPicture(str(picture)), parted(line)
+    assert texts is not None
+    instruction, label = texts
+    return Known(Case(f"{scene}/{picture.stem}", stored, instruction, SCENES[scene], stored.digest()[:16]), mask, label)
+
+
+def read_mask(path: Path) -> GreyMask:
+    """A mask as it is stored. Raises FileNotFoundError or ValueError for a picture that can't be read."""
+    with opened_image(existing(path), str(path)) as opened:
+        return np.array(opened.convert("L"))
