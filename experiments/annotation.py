@@ -53,7 +53,7 @@ def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int,
             position += len(new)
             seen += new.count(b"\n")
         if seen >= following and process.poll() is None:
-            yield seen, time.monotonic() - start, memory(process)
+            yield seen, round(time.monotonic() - start, 1), round(memory(process), 1)
             following += every
     if process.returncode:
         raise RuntimeError(f"{' '.join(arguments)} ended with {process.returncode}")
@@ -68,7 +68,8 @@ def write_files(folder: Path, rows: int, repeats: int = 1) -> Path:
         for name, picture in (("original", triplet.case.original), ("edited", triplet.edited)):
             PIL.Image.fromarray(picture).save(folder / f"{index}-{name}.jpg", quality=95)
         listed.append({"input": f"{index}-original.jpg", "output": f"{index}-edited.jpg", "instruction": triplet.case.instruction})
-    (folder / "rows.json").write_text(json.dumps(listed * repeats))
+    several = [{"id": f"{turn}-{index}", **row} for turn in range(repeats) for index, row in enumerate(listed)]
+    (folder / "rows.json").write_text(json.dumps(several))
     return folder / "rows.json"
 
 
@@ -82,37 +83,60 @@ def rate(server: Running, folder: Path, files: Path, concurrency: int, rows: int
     return (len(times) - 1) / (max(times) - min(times))
 
 
+def rates(folder: Path) -> dict[str, object]:
+    """Calls one at a time, and 32 at once."""
+    with running_server(folder / "slow.jsonl", "--latency=0.2") as server:
+        files = write_files(folder / "files", 800)
+        found = {count: rate(server, folder, files, count, rows) for count, rows in ((1, 20), (32, 800))}
+    return {f"calls per second at concurrency {count}": round(calls, 2) for count, calls in found.items()}
+
+
+def end_to_end(folder: Path, rows: int) -> dict[str, object]:
+    """A synthetic dataset, every row of its own, and the same command again."""
+    with running_server(folder / "long.jsonl", "--latency=0.05") as server:
+        options = ("world.size=64", f"data.dataset.length={rows}")
+        points = list(watched(command(server, folder / "long", *options), folder / "long/rewards.jsonl", rows // 20))
+        record = json.loads((folder / "long/annotation.json").read_text())
+        before, start = len(server.requests()), time.monotonic()
+        for _ in watched(command(server, folder / "long", *options), folder / "nothing", 1):
+            pass
+        return {
+            "rows": record["rows"],
+            "failed rows": record["failed"],
+            "calls": record["calls"],
+            "seconds": record["seconds"],
+            "seconds of a second run": round(time.monotonic() - start, 1),
+            "calls of a second run": len(server.requests()) - before,
+            "MB of the ledger": round((folder / "long/ledger.sqlite").stat().st_size / 1e6, 1),
+            "rows, seconds, MB": points,
+        }
+
+
+def repeated(folder: Path, rows: int) -> dict[str, object]:
+    """500 triplets again and again under other ids, so that most answers come from the ledger, and memory can be watched over many rows."""
+    with running_server(folder / "many.jsonl", "--latency=0.05") as server:
+        options = ("data=json_list", f"data.dataset.file={write_files(folder / 'few', 500, rows // 500)}")
+        points = list(watched(command(server, folder / "many", *options), folder / "many/rewards.jsonl", rows // 10))
+    return {"repeated rows, seconds, MB": points}
+
+
 def main() -> None:
-    """Measure, print and write."""
+    """Measure, print and write; parts that are left out keep the figures that the file has."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--memory-rows", type=int, default=100_000, help="of 500 triplets again and again")
+    parser.add_argument("--rows", type=int, default=20_000, help="measured end to end; 0 leaves that part out")
+    parser.add_argument("--memory-rows", type=int, default=100_000, help="of 500 triplets again and again; 0 leaves that part out")
+    parser.add_argument("--no-rates", action="store_true")
     arguments = parser.parse_args()
-    machine = f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}"
-    found: dict[str, object] = {"machine": machine, "python": platform.python_version()}
+    file = RESULTS / "annotation.json"
+    found = json.loads(file.read_text()) if file.exists() else {}
+    found |= {"machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}", "python": platform.python_version()}
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        with running_server(folder / "slow.jsonl", "--latency=0.2") as server:
-            files = write_files(folder / "files", 800)
-            found["calls per second at concurrency 1"] = round(rate(server, folder, files, 1, 20), 2)
-            found["calls per second at concurrency 32"] = round(rate(server, folder, files, 32, 800), 1)
-        with running_server(folder / "long.jsonl", "--latency=0.05") as server:
-            options = ("world.size=64", f"data.dataset.length={arguments.rows}")
-            points = list(watched(command(server, folder / "long", *options), folder / "long/rewards.jsonl", max(1, arguments.rows // 20)))
-            record = json.loads((folder / "long/annotation.json").read_text())
-            before, start = len(server.requests()), time.monotonic()
-            for _ in watched(command(server, folder / "long", *options), folder / "nothing", 1):
-                pass
-            found |= {"rows": record["rows"], "failed rows": record["failed"], "calls": record["calls"], "seconds": record["seconds"]}
-            found |= {"seconds of a second run": round(time.monotonic() - start, 1), "calls of a second run": len(server.requests()) - before}
-            found["MB of the ledger"] = round((folder / "long/ledger.sqlite").stat().st_size / 1e6, 1)
-            found["rows, seconds, MB"] = [(rows, round(seconds, 1), round(megabytes, 1)) for rows, seconds, megabytes in points]
-            files, each = write_files(folder / "few", 500, max(1, arguments.memory_rows // 500)), max(1, arguments.memory_rows // 10)
-            options = ("data=json_list", f"data.dataset.file={files}")
-            points = list(watched(command(server, folder / "many", *options), folder / "many/rewards.jsonl", each))
-            found["repeated rows, seconds, MB"] = [(rows, round(seconds, 1), round(megabytes, 1)) for rows, seconds, megabytes in points]
+        found |= {} if arguments.no_rates else rates(folder)
+        found |= end_to_end(folder, arguments.rows) if arguments.rows else {}
+        found |= repeated(folder, arguments.memory_rows) if arguments.memory_rows else {}
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "annotation.json").write_text(json.dumps(found, indent=2) + "\n")
+    file.write_text(json.dumps(found, indent=2) + "\n")
     (RESULTS / "annotation.md").write_text(report(found))
     print(report(found))
 

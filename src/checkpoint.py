@@ -21,11 +21,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from src.backbones.smartedit.smartedit import SmartEdit
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
 
 CONFIG = "editor_config"
 """Under this name the weights' file of an export carries the text of its config.yaml."""
+
+HERE = "."
+"""Stands for the folder itself in the config of an exported pipeline folder."""
 
 ADAPTER = "reward_adapter"
 """The folder of the reward's modules in a diffusers pipeline folder; not named in model_index.json, so stock pipelines pass it by."""
@@ -37,6 +41,9 @@ SETTINGS = "editor.yaml"
 
 TRUSTED = ("src.", "torch.", "diffusers.", "transformers.", "peft.")
 """A config that comes with a checkpoint may only build objects from these packages."""
+
+BASE, READER = "backbone.base.", "backbone.reader."
+"""The two parts of a SmartEdit."""
 
 REWARD_MODULES = ("reward_encoder.", "integration.")
 """What an editor with reward conditioning has besides its backbone."""
@@ -127,8 +134,12 @@ def _described(text: str, file: Path) -> dict[str, Any]:
 def _read_pipeline(folder: Path) -> dict[str, Any]:
     described = _described((folder / SETTINGS).read_text(encoding="utf-8"), folder / SETTINGS)
     tree: Any = OmegaConf.create(described["editor_config"])
-    tree.backbone.pretrained = str(folder)
-    weights = {f"backbone.unet.{name}": value for name, value in _tensors(folder / UNET_WEIGHTS).items()}
+    if "base" in tree.backbone:
+        tree.backbone.base.pretrained, tree.backbone.reader.folder = str(folder), str(folder)
+    else:
+        tree.backbone.pretrained = str(folder)
+    prefix = BASE if "base" in tree.backbone else "backbone."
+    weights = {f"{prefix}unet.{name}": value for name, value in _tensors(folder / UNET_WEIGHTS).items()}
     if (folder / ADAPTER).exists():
         weights |= _tensors(folder / ADAPTER / "model.safetensors")
     return {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(described["picture_size"]), "ema": weights}
@@ -186,16 +197,44 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def start_from(editor: Editor, path: Path) -> None:
-    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage.
+    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage; or a backbone, then a SmartEdit around it.
 
-    Reward modules that the other one lacks keep their fresh weights; everything else must be there and fit.
+    Reward modules that the other one lacks keep their fresh weights, and so does the reader of a SmartEdit that starts from its base alone; everything
+    else must be there and fit.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: truncated, or the weights of another configuration.
+        ValueError: truncated, or the weights of another configuration; a frozen reader that is not the other one's.
     """
-    fresh = {name: value for name, value in editor.trained_state().items() if name.startswith(REWARD_MODULES)}
-    fill(editor, fresh | read(path)["ema"], str(path))
+    own, found = editor.trained_state(), dict(read(path)["ema"])
+    fresh = {name: value for name, value in own.items() if name.startswith(REWARD_MODULES)}
+    if isinstance(editor.backbone, SmartEdit):
+        found = _for_smartedit(editor.backbone, found, path)
+        if not any(name.startswith(READER) for name in found):
+            fresh |= {name: value for name, value in own.items() if name.startswith(READER)}
+    fill(editor, fresh | found, str(path))
+
+
+def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
+    """Weights of an editor as a SmartEdit wants them: those of its base under the base's name, and no reader's if it has a frozen one already.
+
+    Raises:
+        ValueError: the frozen reader is another one than these weights were trained with.
+    """
+    if not any(name.startswith(BASE) for name in found):
+        return {name.replace("backbone.", BASE, 1) if name.startswith("backbone.") else name: value for name, value in found.items()}
+    if backbone.trained != "none":
+        return dict(found)
+    theirs = {name.removeprefix(READER): value for name, value in found.items() if name.startswith(READER)}
+    if theirs:
+        own = backbone.whole_reader().state_dict()
+        other = [name for name, value in theirs.items() if name not in own or not torch.equal(own[name].cpu(), value.cpu().to(own[name].dtype))]
+        if other:
+            raise ValueError(
+                f"{path} was trained with another reader than this editor's frozen one, they differ in {len(other)} of {len(theirs)} tensors such as "
+                f"{other[0]}: give model.backbone.reader.weights={path}"
+            )
+    return {name: value for name, value in found.items() if not name.startswith(READER)}
 
 
 def config_differences(saved: str, present: str) -> list[str]:

@@ -91,7 +91,8 @@ class Editor(nn.Module):
         if reading is None:
             texts = encode_text([NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, lost, strict=True)])
         else:
-            texts = _without(reading.instruction, lost, encode_text) if any(lost) else reading.instruction
+            # the null instruction is encoded even if nobody lost theirs: ranks must use the same parameters at every step
+            texts = reading.instruction if dropped is None else _without(reading.instruction, lost, encode_text)
         reward = self._reward(scores, feedback, not_given, encode_text)
         return Condition(original_latent, texts, None if reading is None else reading.stem_bias, reward)
 

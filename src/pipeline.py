@@ -21,9 +21,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src.backbones.inspix2pix import InsPix2Pix
+from src.backbones.smartedit.reader import save_reader
+from src.backbones.smartedit.smartedit import SmartEdit
 from src.backbones.unet_hooks import UNetHooks, block_width, site_modules, site_widths
 from src.batch import RewardTokens, TextTokens
-from src.checkpoint import ADAPTER, SETTINGS
+from src.checkpoint import ADAPTER, HERE, SETTINGS
 from src.conditioning.addition import Addition
 from src.conditioning.attention import Attention
 from src.conditioning.both import Both
@@ -187,7 +189,8 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
     """Write a pipeline folder.
 
     Args:
-        editor: an InsPix2Pix, with or without reward; LoRA is merged into its U-Net, so that it can't be trained any further.
+        editor: an InsPix2Pix, with or without reward, or a SmartEdit around one; LoRA is merged, so that it can't be trained any further. A
+            SmartEdit's folder holds its reader, too, and is no pipeline that works without this repository.
         config: its resolved model config, as YAML.
         picture_size: height and width trained on.
         card: the model card, written as README.md.
@@ -197,7 +200,8 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
         ValueError: another backbone or process, or a folder that exists.
         NotWrittenError: the disk is full.
     """
-    backbone, process = editor.backbone, editor.process
+    smartedit = editor.backbone if isinstance(editor.backbone, SmartEdit) else None
+    backbone, process = editor.backbone if smartedit is None else smartedit.base, editor.process
     if not isinstance(backbone, InsPix2Pix) or not isinstance(process, DDPM) or process.prediction != "epsilon":
         raise ValueError(
             f"only an InsPix2Pix that predicts epsilon is a diffusers pipeline, this is {type(backbone).__name__} with {type(process).__name__}"
@@ -205,10 +209,13 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
     if folder.exists():
         raise ValueError(f"target={folder} exists already: give a new folder")
     tree: Any = OmegaConf.create(config)
-    if tree.backbone.get("lora") is not None:
+    drawing = tree.backbone if smartedit is None else tree.backbone.base
+    if drawing.get("lora") is not None:
         backbone.unet.fuse_lora()
         backbone.unet.unload_lora()
-    tree.backbone.update({"pretrained": ".", "trained": "unet", "lora": None})
+    drawing.update({"pretrained": HERE, "trained": "unet", "lora": None})
+    if smartedit is not None:
+        tree.backbone.update({"trained": "none", "reader": {"_target_": "src.backbones.smartedit.reader.FromFolder", "folder": HERE}})
     cpu = torch.device("cpu")
     scheduler: Any = EulerAncestralDiscreteScheduler(process.steps, process.beta_start, process.beta_end, "scaled_linear", steps_offset=1)
     pipeline = StableDiffusionInstructPix2PixPipeline(
@@ -230,7 +237,10 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
                 (partial / ADAPTER / "config.json").write_text(json.dumps(nodes, indent=2) + "\n", encoding="utf-8")
                 weights = {name: value.contiguous() for name, value in editor.state_dict().items() if not name.startswith("backbone.")}
                 save_file(weights, partial / ADAPTER / "model.safetensors")
-                (partial / "pipeline.py").write_text(standalone_source(), encoding="utf-8")
+                if smartedit is None:
+                    (partial / "pipeline.py").write_text(standalone_source(), encoding="utf-8")
+            if smartedit is not None:
+                save_reader(smartedit.whole_reader(), partial)
             settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(picture_size)}
             (partial / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(settings)), encoding="utf-8")
             (partial / "README.md").write_text(card, encoding="utf-8")

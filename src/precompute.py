@@ -38,6 +38,7 @@ from src.data.precomputed import (
     checksum,
     described,
     differences,
+    entry_names,
     feedback_of,
     fingerprint,
     lines_of,
@@ -97,8 +98,11 @@ def main(cfg: DictConfig) -> None:
         "dtype": dtype,
         "rows_per_shard": cfg.rows_per_shard,
     }
+    blank = torch.zeros(1, 3, *data.picture_size, device=next(backbone.parameters()).device)
+    example = encoded(backbone, blank, blank, [""])
+    request |= {"reading": True} if len(example) > len(LATENTS) else {}
     if rank == 0:
-        numbers = len(LATENTS) * math.prod(backbone.latent_shape(*data.picture_size)), backbone.encode_text([""]).tokens.numel()
+        numbers = sum(part.numel() for part in example), backbone.encode_text([""]).tokens.numel()
         each, text = (number * DTYPES[dtype].itemsize for number in numbers)
         crops = len(prints) * data.augmentations
         total = (crops * each + len(texts) * text) / 1e6
@@ -219,16 +223,24 @@ def write_latents(
         )
     )
     for path in counted_shards(missing, "encode pictures", "rows"):
-        encoded: dict[str, list[Tensor]] = {name: [] for name in LATENTS}
+        parts_of: dict[str, list[Tensor]] = {name: [] for name in entry_names(request)}
         for _ in visits[path]:
             batch = next(batches).to(device)
-            original, edited = backbone.encode_moments(batch.original), backbone.encode_moments(batch.edited)
-            for name, latent in zip(LATENTS, (original.mean, edited.mean, edited.std), strict=True):
-                encoded[name].append(latent.to(dtype).cpu())
-        whole = {name: torch.cat(each) for name, each in encoded.items()}
+            for name, part in zip(parts_of, encoded(backbone, batch.original, batch.edited, batch.instructions), strict=True):
+                parts_of[name].append(part.to(dtype).cpu())
+        whole = {name: torch.cat(each) for name, each in parts_of.items()}
         check = torch.tensor([checksum(*entry) for entry in zip(*whole.values(), strict=True)])
         shaped = {name: latent.unflatten(0, (-1, augmentations)) for name, latent in {**whole, "check": check}.items()}
         write_shard(path, shaped, request)
+
+
+@torch.no_grad()
+def encoded(backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instructions: Sequence[str]) -> tuple[Tensor, ...]:
+    """What a cache keeps of pictures (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
+    original, target = backbone.encode_moments(originals), backbone.encode_moments(edited)
+    reading = backbone.read(originals, instructions)
+    latents = (original.mean, target.mean, target.std)
+    return latents if reading is None else (*latents, reading.instruction.tokens, reading.stem_bias)
 
 
 @torch.no_grad()
@@ -239,9 +251,9 @@ def write_texts(
     missing = open_shards("texts", len(texts), target, request, rank, world_size)
     for path in counted_shards(missing, "encode texts", "texts"):
         part = missing[path]
-        encoded = [backbone.encode_text(batch) for batch in parts(texts[part.start : part.stop], batch_size)]
-        tokens = torch.cat([each.tokens.to(DTYPES[request["dtype"]]).cpu() for each in encoded])
-        mask = torch.cat([each.mask.cpu() for each in encoded])
+        found = [backbone.encode_text(batch) for batch in parts(texts[part.start : part.stop], batch_size)]
+        tokens = torch.cat([each.tokens.to(DTYPES[request["dtype"]]).cpu() for each in found])
+        mask = torch.cat([each.mask.cpu() for each in found])
         check = torch.tensor([checksum(*entry) for entry in zip(tokens, mask, strict=True)])
         write_shard(path, {"tokens": tokens, "mask": mask, "check": check}, request)
 

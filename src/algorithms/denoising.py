@@ -5,15 +5,15 @@ gradients of several ranks are those of one process on the same global batch.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Float
-from pytorch_lightning import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.algorithms.training import Training
 from src.algorithms.uncertainty import Uncertainty, weighted_loss
 from src.backbones.frozen import FrozenEncoders
 from src.batch import EditBatch, EncodedBatch
@@ -43,10 +43,11 @@ class Draws(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Equation 4's mean squared error, and the number whose gradient is followed."""
+    """Equation 4's mean squared error, the number whose gradient is followed, and the language model's error where one is trained."""
 
     error: Float[Tensor, ""]
     minimised: Float[Tensor, ""]
+    language: Float[Tensor, ""] | None = None
 
 
 def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
@@ -67,19 +68,19 @@ def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple
     return Draws(time, condition, score, text, torch.stack(eps), torch.stack(posterior))
 
 
-class Denoising(LightningModule):
+@final
+class Denoising(Training):
     """MSE between network output and the process's target, under condition dropout.
 
     Args:
-        editor: what is trained.
-        optimizer: builds the optimiser from (name, parameter) pairs, as all of torch's do.
-        scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
+        editor, optimizer, scheduler: as in `Training`.
         seed: of noise, times and dropout.
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are dropped with p each).
         balanced: weigh every sample by how hard its time and instruction are known to be (uncertainty.py), so that small edits count as much as
             those of the whole picture. Off in the paper.
         compiled: compile the network for training (torch.compile): a step is about a third faster, the first one takes half a minute longer. Editing,
             with its other batch sizes, is left as it is.
+        language_weight: of the language model's error, where the backbone trains one (SmartEdit's stage 2, where it is 1).
     """
 
     def __init__(
@@ -91,16 +92,15 @@ class Denoising(LightningModule):
         scheduler: Callable[..., LRScheduler] | None = None,
         balanced: bool = False,
         compiled: bool = False,
+        language_weight: float = 1.0,
     ) -> None:
-        super().__init__()
-        self.editor = editor
+        super().__init__(editor, optimizer, scheduler)
         # a function, not a module: the weights stay the editor's, under the editor's names
         # every size is compiled by itself: sizes left open fail in torch 2.13 (a mask's stride is taken for fixed)
         self.compiled: Callable[..., Latent] | None = torch.compile(editor.forward, dynamic=False) if compiled else None
-        self.build_optimizer = optimizer
-        self.build_scheduler = scheduler
         self.seed = seed
         self.condition_dropout = condition_dropout
+        self.language_weight = language_weight
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
 
     def losses(self, batch: EditBatch | EncodedBatch, draws: Draws) -> Losses:
@@ -124,10 +124,13 @@ class Denoising(LightningModule):
         )
         output = (self.compiled or self.editor)(x_t, t, condition)
         errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
-        if self.uncertainty is None:
-            return Losses(errors.mean(), errors.mean())
-        sigma = process.marginal(t).sigma.to(device)
-        return Losses(errors.mean().detach(), weighted_loss(errors, self.uncertainty(sigma, condition.instruction.mean())))
+        minimised = errors.mean()
+        if self.uncertainty is not None:
+            minimised = weighted_loss(errors, self.uncertainty(process.marginal(t).sigma.to(device), condition.instruction.mean()))
+        if reading is None or reading.language_error is None:
+            return Losses(errors.mean().detach(), minimised)
+        language = reading.language_error.mean()
+        return Losses(errors.mean().detach(), minimised + self.language_weight * language, language.detach())
 
     def _latents(self, batch: EditBatch | EncodedBatch, noise: Latent) -> tuple[Latent, Latent]:
         """c_I and x_0; `noise` draws the latter from the autoencoder's distribution."""
@@ -155,42 +158,6 @@ class Denoising(LightningModule):
         draws = draw(self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape)
         losses = self.losses(batch, draws)
         self.log("train/loss", losses.error, batch_size=samples)
+        if losses.language is not None:
+            self.log("train/language_loss", losses.language, batch_size=samples)
         return losses.minimised
-
-    def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient norm before clipping."""
-        self.gradient_norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
-        self.log("train/gradient_norm", self.gradient_norm)
-
-    def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
-    ) -> None:
-        """Clip by norm ourselves unless a gradient scaler is at work (fp16): Lightning refuses fused optimisers under any mixed precision, though
-        bf16 needs no scaler and its gradients are plain. The norm is the one that was just logged: it takes a pass over all gradients.
-        """
-        if gradient_clip_val is None:
-            return
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if scaled or gradient_clip_algorithm not in (None, "norm"):
-            self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
-        else:
-            torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.gradient_norm)
-
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is frozen: it is loaded again from where the config says."""
-        for name in self._frozen():
-            del checkpoint["state_dict"][name]
-
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take what is frozen from the editor as it was built; everything else must be in the checkpoint."""
-        checkpoint["state_dict"] |= {name: value for name, value in self.state_dict().items() if name in self._frozen()}
-
-    def _frozen(self) -> set[str]:
-        return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
-
-    def configure_optimizers(self) -> Any:
-        """Only parameters that require a gradient are optimised; they come with their names, by which an optimiser may treat them differently."""
-        optimizer = self.build_optimizer([(name, p) for name, p in self.named_parameters() if p.requires_grad])
-        if self.build_scheduler is None:
-            return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"}}

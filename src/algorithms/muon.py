@@ -13,7 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-NOT_HIDDEN = ("conv_in.", "conv_out.", "embedding", "log_variance.")
+NOT_HIDDEN = ("conv_in.", "conv_out.", "embed", "log_variance.", "new_tokens.", "lm_head.", "new_head.", "queries")
 """Names of layers whose input or output is not a hidden state; theory and practice leave them to Adam."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)

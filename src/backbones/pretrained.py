@@ -1,4 +1,4 @@
-"""One part of somebody's pipeline, loaded strictly from a diffusers folder or a hub id: all of its weights and no others, never run as code.
+"""One part of somebody's model, loaded strictly from a folder or a hub id: all of its weights and no others, never run as code.
 
 diffusers and transformers fill missing weights with random numbers and read any pickle; here every such folder ends in one line that names the file.
 """
@@ -7,8 +7,9 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -24,8 +25,52 @@ T = TypeVar("T")
 WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
 """Names of a part's weights, in the order in which they are looked for."""
 
-CONFIGS = {"unet": "config.json", "vae": "config.json", "text_encoder": "config.json", "tokenizer": "tokenizer_config.json"}
-"""The file without which a part can't be told."""
+
+@dataclass(frozen=True)
+class Whole:
+    """What parts belong to.
+
+    Attributes:
+        name, short: what a folder without one of the parts is not, in two lengths.
+        source: what `pretrained=` takes.
+    """
+
+    name: str
+    short: str
+    source: str
+
+
+@dataclass(frozen=True)
+class Part:
+    """What makes a part.
+
+    Attributes:
+        folder: its place in the whole; empty if it is the whole.
+        config: the file without which it can't be told.
+        weights: the file that its library saves its weights to; None for a tokenizer.
+        whole: what it is a part of.
+    """
+
+    folder: str
+    config: str
+    weights: str | None
+    whole: Whole
+
+
+STABLE_DIFFUSION = Whole("a Stable Diffusion pipeline", "pipeline", "a folder or a hub id such as timbrooks/instruct-pix2pix")
+SMARTEDIT = Whole("a SmartEdit model", "model", "a folder that src.convert or src.export wrote, or the hub id of one")
+LLAVA = Whole("a LLaVA", "model", "a folder or a hub id such as llava-hf/llava-1.5-7b-hf")
+
+PARTS: Mapping[str, Part] = {
+    "unet": Part("unet", "config.json", "diffusion_pytorch_model.safetensors", STABLE_DIFFUSION),
+    "vae": Part("vae", "config.json", "diffusion_pytorch_model.safetensors", STABLE_DIFFUSION),
+    "text_encoder": Part("text_encoder", "config.json", "model.safetensors", STABLE_DIFFUSION),
+    "tokenizer": Part("tokenizer", "tokenizer_config.json", None, STABLE_DIFFUSION),
+    "language_model": Part("language_model", "config.json", "model.safetensors", SMARTEDIT),
+    "language_tokenizer": Part("language_tokenizer", "tokenizer_config.json", None, SMARTEDIT),
+    "llava": Part("", "config.json", "model.safetensors", LLAVA),
+    "llava_tokenizer": Part("", "tokenizer_config.json", None, LLAVA),
+}
 
 VOCABULARIES = ("tokenizer.json", "vocab.json")
 """Either holds a tokenizer's words."""
@@ -38,7 +83,13 @@ PASSED_BY = ("position_ids",)
 
 
 def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -> T:
-    """One part of a pipeline, by a `from_pretrained` of diffusers or transformers.
+    """One part of a model, by a `from_pretrained` of diffusers or transformers.
+
+    Args:
+        load: called with the model and the part's folder in it.
+        pretrained: the model, a folder or a hub id.
+        part: a key of PARTS.
+        options: for `load`.
 
     Raises:
         FileNotFoundError: a folder that is not there or lacks this part or its files; a hub id that can't be found.
@@ -48,14 +99,20 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
     if folder.is_dir():
         check_files(folder, part)
     elif folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2:
-        raise FileNotFoundError(f"no pipeline folder {pretrained}; pretrained= takes a folder or a hub id such as timbrooks/instruct-pix2pix")
+        whole = PARTS[part].whole
+        raise FileNotFoundError(f"no {whole.short} folder {pretrained}; pretrained= takes {whole.source}")
     else:
         check_hub(pretrained, part)
     try:
         with quiet():
-            return load(str(folder) if folder.is_dir() else pretrained, subfolder=part, **options)
+            return load(str(folder) if folder.is_dir() else pretrained, subfolder=PARTS[part].folder, **options)
     except UNREADABLE as error:
-        raise ValueError(why_not(error, pretrained, folder / part)) from error
+        raise ValueError(why_not(error, pretrained, part)) from error
+
+
+def place(pretrained: str, part: str) -> Path:
+    """A part's folder in a model; of a hub id, its name there."""
+    return Path(pretrained).expanduser() / PARTS[part].folder
 
 
 def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
@@ -63,8 +120,8 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
 
     Args:
         kind: a model class of diffusers or transformers.
-        pretrained: the pipeline.
-        part: which folder of it.
+        pretrained: the model, a folder or a hub id.
+        part: a key of PARTS.
         options: for its `from_pretrained`.
 
     Raises:
@@ -76,12 +133,12 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
     wrong += [f"{name} has shape {tuple(old)}, by config.json it is {tuple(new)}" for name, old, new in sorted(found["mismatched_keys"])]
     if wrong:
         raise ValueError(
-            f"config and weights of {Path(pretrained) / part} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
+            f"config and weights of {place(pretrained, part)} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
         )
     surplus = [name for name in sorted(found["unexpected_keys"]) if not name.endswith(PASSED_BY)]
     if surplus:
         print(
-            f"warning: {Path(pretrained) / part} holds {len(surplus)} tensors that a stock {kind.__name__} has no place for, such as {surplus[0]}: "
+            f"warning: {place(pretrained, part)} holds {len(surplus)} tensors that a stock {kind.__name__} has no place for, such as {surplus[0]}: "
             "they take no part; weights of the multi-reward release become an editor by src.convert",
             file=sys.stderr,
         )
@@ -89,20 +146,24 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
 
 
 def check_files(folder: Path, part: str) -> None:
-    """Raise FileNotFoundError or ValueError unless a part of a pipeline folder has a readable config and a file for everything else."""
-    if not (folder / part).is_dir():
-        raise FileNotFoundError(f"{folder} is not a Stable Diffusion pipeline: it has no folder {part}/")
-    config = folder / part / CONFIGS[part]
+    """Raise FileNotFoundError or ValueError unless a part of a model's folder has a readable config and a file for everything else."""
+    kind = PARTS[part]
+    here, shown = folder / kind.folder, f"{kind.folder}/" if kind.folder else ""
+    if not here.is_dir():
+        raise FileNotFoundError(f"{folder} is not {kind.whole.name}: it has no folder {shown}")
+    config = here / kind.config
     if not config.is_file():
-        raise FileNotFoundError(f"{folder} is not a whole pipeline: {part}/{config.name} is missing; copy or download it again")
+        raise FileNotFoundError(f"{folder} is not a whole {kind.whole.short}: {shown}{config.name} is missing; copy or download it again")
     try:
         described = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config} is not JSON ({error}); copy or download it again") from error
     if not isinstance(described, dict):
         raise ValueError(f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it again")
-    if part == "tokenizer" and not any((folder / part / name).is_file() for name in VOCABULARIES):
-        raise FileNotFoundError(f"{folder} is not a whole pipeline: tokenizer/ has none of {', '.join(VOCABULARIES)}; copy or download it again")
+    if kind.weights is None and not any((here / name).is_file() for name in VOCABULARIES):
+        raise FileNotFoundError(
+            f"{folder} is not a whole {kind.whole.short}: {shown or 'it'} has none of {', '.join(VOCABULARIES)}; copy or download it again"
+        )
 
 
 def weights_file(folder: Path) -> Path | None:
@@ -113,7 +174,8 @@ def weights_file(folder: Path) -> Path | None:
 
 def check_hub(name: str, part: str) -> None:
     """Raise FileNotFoundError unless a part's config can be had from the hub, or lies in this machine's cache."""
-    file = f"{part}/{CONFIGS[part]}"
+    kind = PARTS[part]
+    file = f"{kind.folder}/{kind.config}" if kind.folder else kind.config
     if isinstance(try_to_load_from_cache(name, file), str):
         return
     try:
@@ -125,26 +187,24 @@ def check_hub(name: str, part: str) -> None:
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
             f"{name} can't be had: no such folder, nothing in this machine's cache, and no answer from the hub: no network, or no such model; "
-            "connect, or copy the pipeline here and give pretrained=FOLDER"
+            f"connect, or copy the {kind.whole.short} here and give pretrained=FOLDER"
         ) from error
     except EntryNotFoundError as error:
-        raise FileNotFoundError(f"the model {name} of the hub is not a Stable Diffusion pipeline: it has no {file}; give another one") from error
+        raise FileNotFoundError(f"the model {name} of the hub is not {kind.whole.name}: it has no {file}; give another one") from error
 
 
-def why_not(error: BaseException, pretrained: str, folder: Path) -> str:
+def why_not(error: BaseException, pretrained: str, part: str) -> str:
     """What is wrong with a part that a library could not load, in one sentence."""
+    folder, kind = place(pretrained, part), PARTS[part]
     shapes = re.search(r"because (\S+) expected shape torch.Size\(\[(.*?)\]\), but got torch.Size\(\[(.*?)\]\)", str(error))
     if shapes:
         name, wanted, found = shapes.groups()
-        return (
-            f"config and weights of {Path(pretrained) / folder.name} disagree: {name} has shape ({found}), by config.json it is ({wanted}); "
-            "take both from the same model"
-        )
+        return f"config and weights of {folder} disagree: {name} has shape ({found}), by config.json it is ({wanted}); take both from the same model"
     file = weights_file(folder)
-    if folder.is_dir() and file is None and folder.name != "tokenizer":
-        return f"{folder} has no weights: {WEIGHTS[folder.name == 'text_encoder']} is missing; copy or download it again"
+    if folder.is_dir() and file is None and kind.weights is not None:
+        return f"{folder} has no weights: {kind.weights} is missing; copy or download it again"
     broken = None if file is None else what_is_broken(file)
-    return broken or f"{folder.name} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
+    return broken or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
 
 
 def what_is_broken(file: Path) -> str | None:

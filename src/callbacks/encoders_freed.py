@@ -4,7 +4,7 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.algorithms.denoising import Denoising
+from src.algorithms.training import Training
 from src.backbones.frozen import FrozenEncoders
 
 
@@ -13,6 +13,6 @@ class EncodersFreed(Callback):
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
         """Nothing to do unless something was edited since the last batch."""
-        assert isinstance(pl_module, Denoising)
+        assert isinstance(pl_module, Training)
         assert isinstance(pl_module.editor.backbone, FrozenEncoders)
         pl_module.editor.backbone.free()

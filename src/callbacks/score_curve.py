@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.algorithms.denoising import Denoising
+from src.algorithms.training import Training
 from src.callbacks.ema import EMA
 from src.data.dataset import to_pictures, to_tensor
 from src.diffusion.samplers import Sampler
@@ -90,7 +90,7 @@ class ScoreCurve(Callback):
             draw_curve(self.curve, partial)
 
     def _rewards(self, trainer: Trainer, pl_module: LightningModule) -> Sequence[Reward]:
-        assert isinstance(pl_module, Denoising)
+        assert isinstance(pl_module, Training)
         editor, rewards = pl_module.editor, []
         with self.ema.averaged(editor), torch.inference_mode(), trainer.precision_plugin.forward_context():
             editor.eval()

@@ -4,6 +4,7 @@
     CACHE/rows.jsonl                 one Fingerprint per row
     CACHE/texts.json                 the distinct texts, in order
     CACHE/latents-00000.safetensors  original, mean, std (rows, augmentations, c, h, w), check (rows, augmentations)
+                                     and for SmartEdit: tokens (rows, augmentations, q, d), stem_bias (rows, augmentations, s, g, g)
     CACHE/texts-00000.safetensors    tokens (texts, l, d), mask (texts, l), check (texts,)
 
 Scores are not kept: trainings that differ in how they use the reward share a cache. Every file is whole or not there; `check` holds the crc32 of
@@ -24,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from src.batch import EncodedBatch, Moments, TextTokens
+from src.batch import EncodedBatch, Moments, Reading, TextTokens
 from src.conditioning.reward_encoder import Windows, laid_out
 from src.data.dataset import stacked_rewards
 from src.data.order import Visit
@@ -36,6 +37,8 @@ from src.records import PERSPECTIVES, Case, Feedback, Reward, Triplet, three
 REQUEST, ROWS, TEXTS = "request.json", "rows.jsonl", "texts.json"
 FORMAT = 1
 LATENTS = ("original", "mean", "std")
+READING = ("tokens", "stem_bias")
+"""What backbones add that read picture and instruction together; such a cache says so in its request."""
 AGAIN = "delete it and give the same src.precompute command again"
 
 
@@ -178,12 +181,19 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str,
 
 
 class EncodedRow(NamedTuple):
-    """A row, and what was made of its pictures; each latent (c, h, w)."""
+    """A row, and what was made of its pictures; each latent (c, h, w), and with a reading its tokens (q, d) and stem bias (s, g, g)."""
 
     row: Row
     original: Float[Tensor, "c h w"]
     mean: Float[Tensor, "c h w"]
     std: Float[Tensor, "c h w"]
+    tokens: Float[Tensor, "q d"] | None = None
+    stem_bias: Float[Tensor, "s g g"] | None = None
+
+
+def entry_names(request: Mapping[str, Any]) -> tuple[str, ...]:
+    """What a cache keeps of each crop."""
+    return LATENTS + READING if request.get("reading") else LATENTS
 
 
 @final
@@ -263,17 +273,17 @@ class Precomputed:
             self._place = {text: place for place, text in enumerate(read_texts(self.folder / TEXTS))}
         return self._place
 
-    def latents(self, index: int, augmentation: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Original, mean and standard deviation of the edited picture, (c, h, w) each, of one crop of a row; fp32.
+    def latents(self, index: int, augmentation: int) -> tuple[Tensor, ...]:
+        """Original, mean and standard deviation of the edited picture, (c, h, w) each, of one crop of a row, and its reading if there is one; fp32.
 
         Raises:
             ValueError: a shard that can't be read, or an entry whose bytes changed on the disk.
         """
         number, row = divmod(index, self.request["rows_per_shard"])
         shard = self._shard("latents", number)
-        original, mean, std = (shard[name][row : row + 1, augmentation : augmentation + 1][0, 0] for name in LATENTS)
-        self._verify(shard["check"][row : row + 1, augmentation : augmentation + 1], (original, mean, std), "latents", number)
-        return original.float(), mean.float(), std.float()
+        entry = tuple(shard[name][row : row + 1, augmentation : augmentation + 1][0, 0] for name in entry_names(self.request))
+        self._verify(shard["check"][row : row + 1, augmentation : augmentation + 1], entry, "latents", number)
+        return tuple(part.float() for part in entry)
 
     def tokens(self, texts: Sequence[str]) -> TextTokens:
         """What the text encoder made of these texts, (n, l, d), fp32, on the CPU.
@@ -392,6 +402,11 @@ class PrecomputedRows:
 def collate_encoded(rows: Sequence[EncodedRow]) -> EncodedBatch:
     """Stack encoded rows. Raises ValueError as `stacked_rewards`."""
     scores, feedback = stacked_rewards([(each.row.id, each.row.reward) for each in rows])
+    tokens, biases = [each.tokens for each in rows if each.tokens is not None], [each.stem_bias for each in rows if each.stem_bias is not None]
+    reading = None
+    if tokens:
+        read = torch.stack(tokens)
+        reading = Reading(TextTokens(read, torch.ones(read.shape[:2], dtype=torch.bool)), torch.stack(biases))
     return EncodedBatch(
         ids=[each.row.id for each in rows],
         original=torch.stack([each.original for each in rows]),
@@ -399,4 +414,5 @@ def collate_encoded(rows: Sequence[EncodedRow]) -> EncodedBatch:
         instructions=[each.row.instruction for each in rows],
         scores=scores,
         feedback=feedback,
+        reading=reading,
     )

@@ -1,0 +1,156 @@
+"""What is said around a picture and an instruction, and its tokens: Vicuna's form, a fixed answer, the image tokens at its end.
+
+    [start] before <im_start> (picture) <im_end> between INSTRUCTION after answer <img_0> ... <img_31>
+
+Every piece of text is tokenised by itself, as a tokenizer does it between special tokens. SmartEdit's release draws the wording of question and
+answer from a list, lets the model write the answer and hopes that it ends in the image tokens; here the answer is given, so that one forward pass
+reads it, and the same picture and instruction always make the same edit.
+"""
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, final
+
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import PreTrainedTokenizerBase
+
+from src.backbones.word_tokenizer import WordTokenizer
+
+IMAGE, IMAGE_START, IMAGE_END = "<img>", "<im_start>", "<im_end>"
+MARKERS = (IMAGE, IMAGE_START, IMAGE_END)
+"""The new tokens before <img_0>, in the order of the release."""
+
+Tokenizer = PreTrainedTokenizerBase | WordTokenizer
+"""Either of the two kinds of tokenizers that `token_ids` and `start_id` understand."""
+
+UNLIMITED = 10**9
+
+
+@final
+@dataclass(frozen=True)
+class Conversation:
+    """The words of a conversation; the text may mention the image tokens as <img>.
+
+    Attributes:
+        before: what is said before the picture; ends in the user's name.
+        between: between picture and instruction.
+        after: the assistant's name.
+        answer: what the assistant says before the image tokens.
+        max_length: the most tokens that all of this may have, with instruction and image tokens and without the picture's; the release has 256.
+
+    Raises:
+        ValueError: a line break, which Vicuna's form has none of.
+    """
+
+    before: str = (
+        "A user shows a picture to an assistant and says what should be changed in it. The assistant looks at the picture, thinks about what is "
+        "meant, and answers with the edited picture, written in image tokens <img>. USER:"
+    )
+    between: str = ""
+    after: str = "ASSISTANT:"
+    answer: str = "This is the edited picture:"
+    max_length: int = 256
+
+    def __post_init__(self) -> None:
+        for name in ("before", "between", "after", "answer"):
+            if len(getattr(self, name).splitlines()) > 1 or getattr(self, name).endswith("\n"):
+                raise ValueError(f"conversation.{name} has a line break; write it in one line: {getattr(self, name)!r}")
+
+    def words(self) -> tuple[str, ...]:
+        """Its words and punctuation marks, as a WordTokenizer tells them apart."""
+        text = " ".join((self.before, self.between, self.after, self.answer)).replace(IMAGE, " ")
+        return tuple(dict.fromkeys(word for word, _ in Whitespace().pre_tokenize_str(text)))
+
+
+@final
+class Script:
+    """A conversation in token ids. The new tokens stand behind the language model's rows: <img>, <im_start>, <im_end>, <img_0>, <img_1> ...
+
+    Args:
+        conversation: the words.
+        tokenizer: words -> ids.
+        rows: of the language model's embedding.
+        image_tokens: how many end the answer.
+
+    Attributes:
+        head: ids from the start up to and with <im_start>.
+        answer: ids of the answer, with the image tokens; every sequence ends in them.
+        room: the most tokens of an instruction.
+
+    Raises:
+        ValueError: a tokenizer of another model, or a conversation that leaves no room for an instruction.
+    """
+
+    def __init__(self, conversation: Conversation, tokenizer: Tokenizer, rows: int, image_tokens: int) -> None:
+        if len(tokenizer) > rows:
+            raise ValueError(
+                f"wrong vocabulary size: the tokenizer has {len(tokenizer)} tokens and the language model has rows for {rows}; take both from the "
+                f"same model, and don't add the {image_tokens + len(MARKERS)} new tokens to either: SmartEdit keeps their rows itself"
+            )
+        self.conversation, self.tokenizer, self.rows = conversation, tokenizer, rows
+        images = [rows + len(MARKERS) + index for index in range(image_tokens)]
+        self.head = (start_id(tokenizer), *self._ids(conversation.before), self._marker(IMAGE_START))
+        self.behind = (self._marker(IMAGE_END), *self._ids(conversation.between))
+        self.answer = (*self._ids(conversation.answer), *images)
+        self.turn = self._ids(conversation.after)
+        self.room = conversation.max_length - len(self.head) - len(self.behind) - len(self.turn) - len(self.answer)
+        if self.room < 1:
+            raise ValueError(
+                f"the conversation leaves no room for an instruction: it has {conversation.max_length - self.room} tokens, image tokens included, "
+                f"of conversation.max_length={conversation.max_length}; shorten its text or raise max_length"
+            )
+
+    def tail(self, instruction: str) -> list[int]:
+        """Ids from <im_end> to the last image token. Line breaks and repeated spaces count as one space; what doesn't fit is cut, with a warning.
+
+        Raises:
+            ValueError: a word that a WordTokenizer doesn't know.
+        """
+        ids = token_ids(self.tokenizer, " ".join(instruction.split()))
+        if len(ids) > self.room:
+            warnings.warn(f"cut after {self.room} of {len(ids)} tokens: {instruction!r}", stacklevel=2)
+        return [*self.behind, *ids[: self.room], *self.turn, *self.answer]
+
+    def _marker(self, name: str) -> int:
+        return self.rows + MARKERS.index(name)
+
+    def _ids(self, text: str) -> list[int]:
+        """Ids of a piece of the conversation, in which <img> is a token of its own."""
+        ids: list[int] = []
+        for index, piece in enumerate(text.split(IMAGE)):
+            ids += [self._marker(IMAGE)] if index else []
+            written = token_ids(self.tokenizer, piece.strip())
+            unknown = not isinstance(self.tokenizer, WordTokenizer) and self.tokenizer.unk_token_id in written
+            if unknown or (piece.strip() and not written):  # transformers makes an empty tokenizer where it finds none
+                raise ValueError(
+                    f"the tokenizer of {len(self.tokenizer)} tokens can't write {piece.strip()!r}; take tokenizer and model from the same place"
+                )
+            ids += written
+        return ids
+
+
+def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Ids of a text without start and end. What looks like a special token ("</s>") is a text like any other.
+
+    Raises:
+        ValueError: a word that a WordTokenizer doesn't know.
+    """
+    if isinstance(tokenizer, WordTokenizer):
+        (ids,), _ = tokenizer([text], longest=UNLIMITED)
+        return ids[1:-1].tolist()
+    words: Any = tokenizer
+    return words(text, add_special_tokens=False, split_special_tokens=True).input_ids
+
+
+def start_id(tokenizer: Tokenizer) -> int:
+    """The id that begins a sequence. Raises ValueError if the tokenizer has none."""
+    start = tokenizer.special_ids["bos_token_id"] if isinstance(tokenizer, WordTokenizer) else tokenizer.bos_token_id
+    if not isinstance(start, int):
+        raise ValueError("the tokenizer has no token that begins a sequence (bos_token); take one of a LLaMA")
+    return start
+
+
+def word_tokenizer(vocabulary: Sequence[str], conversation: Conversation) -> WordTokenizer:
+    """A tokenizer for a small closed language and for the conversation around it."""
+    return WordTokenizer((*vocabulary, *conversation.words()))

@@ -1,0 +1,226 @@
+"""The multimodal language model of SmartEdit (Huang et al. 2024): LLaVA reads picture and instruction, then 32 image tokens that ask it for the edit.
+
+What it makes of the image tokens (their last hidden states) goes to the query transformer, what its vision tower makes of the picture to the
+interaction module. One forward pass over the whole conversation, of any batch: nothing is sampled, nothing generated.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, final
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from peft import LoraConfig, inject_adapter_in_model
+from torch import Tensor, nn
+from transformers import LlavaForConditionalGeneration
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+
+from src.backbones.smartedit.conversation import MARKERS, Conversation, Script, Tokenizer
+
+Trained = Literal["none", "alignment", "all"]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What the language model makes of pictures and instructions, in fp32.
+
+    Attributes:
+        hidden: (b, n, D), the last hidden states at the image tokens, after the final normalisation.
+        features: (b, w, g, g), what the vision tower makes of each patch, before the projection to D.
+        error: (b,), mean cross-entropy of the answer (text and image tokens), natural logarithm; None where the new tokens aren't being trained.
+    """
+
+    hidden: Float[Tensor, "b n D"]
+    features: Float[Tensor, "b w g g"]
+    error: Float[Tensor, " b"] | None
+
+
+@final
+class LanguageModel(nn.Module):
+    """A LLaVA with image tokens.
+
+    The tokens' embeddings and their rows of the output layer are modules of their own beside the pretrained ones, which therefore never change in
+    size and needn't be put back after each step. They start as the mean of the old rows, as in SmartEdit. Nothing is trained until `train_parts`
+    says so.
+
+    Args:
+        llava: vision tower (CLIP), projector and language model.
+        tokenizer: that of the language model.
+        conversation: the words around picture and instruction.
+        image_tokens: how many ask for the edit.
+        lora: layers beside the language model's (not the vision tower's), kept in fp32; None for none.
+        gradient_checkpointing: compute the language model's activations again in the backward pass: less memory, a third more time.
+
+    Attributes:
+        width: D, of the language model.
+        image_width: w, of the vision tower, times the number of its layers that are read.
+        grid: g, patches along a side of the picture.
+        new_tokens: embeddings of <img>, <im_start>, <im_end>, <img_0>, <img_1> ...
+        new_head: their rows of the output layer.
+
+    Raises:
+        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; a conversation that is too long.
+    """
+
+    def __init__(
+        self,
+        llava: LlavaForConditionalGeneration,
+        tokenizer: Tokenizer,
+        conversation: Conversation,
+        image_tokens: int = 32,
+        lora: LoraConfig | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        super().__init__()
+        config: Any = llava.config
+        vision, text = config.vision_config, config.text_config
+        if vision.model_type != "clip_vision_model":
+            raise ValueError(f"the vision tower is a {vision.model_type}; pictures are prepared as CLIP's towers want them: take a LLaVA with CLIP")
+        self.llava = llava
+        self.width: int = text.hidden_size
+        layer = config.vision_feature_layer
+        self.layers: list[int] = [layer] if isinstance(layer, int) else list(layer)
+        self.image_width: int = vision.hidden_size * len(self.layers)
+        self.side = int(vision.image_size)
+        self.grid = self.side // int(vision.patch_size)
+        self.image_tokens = image_tokens
+        old_tokens, old_head = self._old_tokens.weight, self._old_head.weight
+        self.script = Script(conversation, tokenizer, len(old_tokens), image_tokens)
+        positions = self.grid**2 + 1 + conversation.max_length
+        if positions > text.max_position_embeddings:
+            raise ValueError(
+                f"conversation.max_length={conversation.max_length} and a picture of {self.grid**2 + 1} tokens make sequences of {positions}; "
+                f"the language model takes {text.max_position_embeddings}: lower max_length"
+            )
+        new = image_tokens + len(MARKERS)
+        self.new_tokens = nn.Embedding(new, self.width, _weight=_mean_rows(old_tokens, len(tokenizer), new))
+        self.new_head = nn.Linear(self.width, new, bias=False, device=old_head.device)
+        with torch.no_grad():
+            self.new_head.weight.copy_(_mean_rows(old_head, len(tokenizer), new))
+        self.lora = lora
+        if lora is not None:
+            inject_adapter_in_model(lora, self._language_model)
+            for name, parameter in self._language_model.named_parameters():
+                if "lora_" in name:
+                    parameter.data = parameter.data.float()
+        if gradient_checkpointing:
+            self._language_model.activation_checkpointing_enable()
+        self.train_parts("none")
+
+    # the parts that LLaVA's own forward puts together; untyped in transformers
+    @property
+    def _language_model(self) -> Any:
+        return self.llava.model.language_model
+
+    @property
+    def _old_tokens(self) -> Any:
+        return self._language_model.get_input_embeddings()
+
+    @property
+    def _old_head(self) -> Any:
+        return self.llava.lm_head
+
+    def train_parts(self, which: Trained, train_vision: bool = False) -> None:
+        """Say which parameters are trained; all others are frozen.
+
+        Args:
+            which: "alignment": the new tokens and their head (stage 1). "all": besides them LoRA, or without LoRA the whole language model with its
+                embedding, projector and head. "none": nothing.
+            train_vision: with "all" also the vision tower, as far as it is read; for small ones that weren't pretrained.
+
+        Raises:
+            ValueError: another word, a vision tower to be trained by itself, or all of a model whose weights are quantised.
+        """
+        if which not in ("none", "alignment", "all"):
+            raise ValueError(f"which parts are trained is none, alignment or all, not {which!r}")
+        if train_vision and which != "all":
+            raise ValueError(f"train_vision=true goes with which=all, not {which}: a vision tower isn't trained by itself")
+        if which == "all" and self.lora is None and getattr(self.llava, "is_quantized", False):
+            raise ValueError("the language model's weights are quantised and can't be trained: give lora, or load it without quantization")
+        self.requires_grad_(False)
+        if which == "none":
+            return
+        self.new_tokens.requires_grad_(True)
+        self.new_head.requires_grad_(True)
+        if which == "alignment":
+            return
+        if self.lora is None:
+            for part in (self._language_model, self.llava.model.multi_modal_projector, self.llava.lm_head):
+                part.requires_grad_(True)
+        else:
+            for name, parameter in self._language_model.named_parameters():
+                parameter.requires_grad_("lora_" in name)
+        if train_vision:
+            for part in self._vision_parts():
+                part.requires_grad_(True)
+
+    def _vision_parts(self) -> list[nn.Module]:
+        """What of the vision tower the features depend on: not the layers behind them, whose parameters would never get a gradient."""
+        tower: Any = self.llava.model.vision_tower
+        depth = len(tower.encoder.layers)
+        last = max(layer % (depth + 1) for layer in self.layers)
+        return [tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[:last]]
+
+    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Answer:
+        """What it makes of each picture, in [-1, 1] and of any size, and its instruction; a sample's result doesn't depend on the others'.
+
+        Raises:
+            ValueError: a word that the tokenizer doesn't know, or another number of instructions than of pictures.
+        """
+        if len(pictures) != len(instructions):
+            raise ValueError(f"{len(instructions)} instructions for {len(pictures)} pictures")
+        device = self._old_tokens.weight.device
+        features, seen = self._seen(pictures.to(device))
+        head = self._embedded(torch.tensor([self.script.head], device=device)).expand(len(pictures), -1, -1)
+        ids, mask = padded([self.script.tail(instruction) for instruction in instructions])
+        embedded = torch.cat([head, seen.to(head.dtype), self._embedded(ids.to(device))], 1)
+        mask = F.pad(mask.to(device), (embedded.shape[1] - mask.shape[1], 0), value=True)
+        read = self._language_model(inputs_embeds=embedded, attention_mask=mask.long(), use_cache=False).last_hidden_state
+        # the answer is what every sequence ends in, whatever its length; the position before it predicts its first token
+        answer = len(self.script.answer)
+        at = mask.sum(1, keepdim=True) + torch.arange(-answer - 1, 0, device=device)
+        hidden = read.gather(1, at.unsqueeze(-1).expand(-1, -1, self.width)).float()
+        wanted = self.training and torch.is_grad_enabled() and self.new_head.weight.requires_grad
+        return Answer(hidden[:, -self.image_tokens :], features, self._error(hidden[:, :-1]) if wanted else None)
+
+    def _seen(self, pictures: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b w g g"], Float[Tensor, "b v D"]]:
+        """The vision tower's features on their grid, and the same as the language model reads them."""
+        tower: Any = self.llava.model.vision_tower
+        states = tower(as_clip_sees(pictures, self.side), output_hidden_states=True).hidden_states
+        selected = torch.cat([states[layer] for layer in self.layers], -1)
+        patches = selected[:, selected.shape[1] - self.grid**2 :]  # without the class token
+        projected = self.llava.model.multi_modal_projector(patches if self.llava.config.vision_feature_select_strategy == "default" else selected)
+        return patches.transpose(1, 2).unflatten(2, (self.grid, self.grid)).float(), projected
+
+    def _embedded(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l D"]:
+        """Old and new tokens as vectors, in the language model's number format."""
+        old = self._old_tokens(ids.clamp_max(self.script.rows - 1))
+        new = self.new_tokens((ids - self.script.rows).clamp_min(0))
+        return torch.where((ids >= self.script.rows).unsqueeze(-1), new.to(old.dtype), old)
+
+    def _error(self, hidden: Float[Tensor, "b a D"]) -> Float[Tensor, " b"]:
+        """How badly each state predicts the answer's next token, mean over the answer."""
+        answer = torch.tensor(self.script.answer, device=hidden.device).expand(len(hidden), -1)
+        with torch.autocast(hidden.device.type, enabled=False):  # a softmax over 32,000 words needs fp32
+            logits = torch.cat([F.linear(hidden, weight.float()) for weight in (self._old_head.weight, self.new_head.weight)], -1)
+            return F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
+
+
+def as_clip_sees(pictures: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
+    """Pictures in [-1, 1] as squares, resized whatever their aspect ratio and normalised as CLIP was trained."""
+    square = F.interpolate(pictures.float(), (side, side), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
+    mean, std = (torch.tensor(values, device=square.device).view(1, 3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+    return ((square + 1) / 2 - mean) / std
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
+    """Ids padded on the right to the longest, and which of them are none of the padding."""
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences])
+    return ids, torch.arange(longest) < torch.tensor([[len(sequence)] for sequence in sequences])
+
+
+def _mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
+    """So many rows, each the mean of those that the tokenizer knows (models may have more, which were never trained)."""
+    return weight.detach()[:known].float().mean(0).repeat(count, 1)

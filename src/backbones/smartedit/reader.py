@@ -1,0 +1,340 @@
+"""What SmartEdit reads with: language model -> query transformer -> interaction module, and the folder that holds them.
+
+    FOLDER/language_model/, language_tokenizer/       as transformers writes them
+    FOLDER/reader/config.json, model.safetensors      what SmartEdit adds: image tokens, LoRA if kept apart, query transformer, interaction module
+
+Shapes at 7B, for b pictures: language model (b, 32, 4096) -> query transformer (b, 77, 768) -> interaction with the vision tower's (b, 1024, 16, 16)
+-> c_T (b, 77, 768) and the stem bias (b, 320, 16, 16).
+"""
+
+import hashlib
+import json
+import sys
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, final
+
+import torch
+from huggingface_hub import hf_hub_download, try_to_load_from_cache
+from jaxtyping import Float
+from peft import LoraConfig
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import PreTrainedTokenizerBase
+
+from src.backbones.pretrained import loaded
+from src.backbones.smartedit.conversation import Conversation
+from src.backbones.smartedit.interaction import InteractionModule
+from src.backbones.smartedit.language import LanguageModel
+from src.backbones.smartedit.llava import pretrained_llava, pretrained_tokenizer
+from src.backbones.smartedit.query_transformer import QueryTransformer
+from src.backbones.stable_diffusion import file_digest
+from src.batch import Reading, TextTokens
+from src.files import not_written
+
+PART, CONFIG, WEIGHTS = "reader", "config.json", "model.safetensors"
+LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
+"""What of a LoRA's settings says how it computes."""
+
+BASE = "language.llava."
+"""Weights under this name are the language model's own, but for LoRA."""
+
+
+class Aligned(NamedTuple):
+    """What stage 1 looks at.
+
+    Attributes:
+        tokens: (b, queries, d), the query transformer's, which are to become the text encoder's.
+        error: (b,), the language model's mean cross-entropy over its answer.
+    """
+
+    tokens: Float[Tensor, "b q d"]
+    error: Float[Tensor, " b"]
+
+
+@final
+class Reader(nn.Module):
+    """Picture and instruction as a U-Net can be told of them.
+
+    Args:
+        language: the multimodal language model.
+        query_transformer, interaction: what follows, in sizes that fit it and the U-Net.
+        train_vision: whether training all of it includes the vision tower.
+    """
+
+    def __init__(
+        self, language: LanguageModel, query_transformer: QueryTransformer, interaction: InteractionModule, train_vision: bool = False
+    ) -> None:
+        super().__init__()
+        self.train_vision = train_vision
+        self.language = language
+        self.query_transformer = query_transformer
+        self.interaction = interaction
+
+    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading:
+        """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained."""
+        answer = self.language(pictures, instructions)
+        tokens, bias = self.interaction(self.query_transformer(answer.hidden), answer.features)
+        return Reading(TextTokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)), bias, answer.error)
+
+    def align(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:
+        """What is compared with the text encoder in stage 1."""
+        answer = self.language(pictures, instructions)
+        assert answer.error is not None
+        return Aligned(self.query_transformer(answer.hidden), answer.error)
+
+    def train_parts(self, which: Literal["none", "alignment", "all"]) -> None:
+        """Let exactly these parts require a gradient; SmartEdit says what they are."""
+        self.language.train_parts(which, self.train_vision and which == "all")
+        self.query_transformer.requires_grad_(which != "none")
+        self.interaction.requires_grad_(which == "all")
+
+    def fill(self, found: Mapping[str, Tensor], where: str) -> None:
+        """Copy weights, strictly; the interaction module alone may be missing as a whole: stage 1 doesn't train it."""
+        own = self.state_dict()
+        wanted = {name for name in own if not name.startswith(BASE) or ("lora_" in name and any("lora_" in other for other in found))}
+        interaction = {f"interaction.{name}" for name, _ in self.interaction.named_parameters()}
+        if not interaction & found.keys():
+            wanted -= interaction
+            print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
+        wrong = [f"{name} is missing" for name in sorted(wanted - found.keys())]
+        wrong += [f"{name} is not in this reader" for name in sorted(found.keys() - own.keys())]
+        wrong += [
+            f"{name} has shape {tuple(value.shape)}, this reader {tuple(own[name].shape)}"
+            for name, value in sorted(found.items())
+            if name in own and own[name].shape != value.shape
+        ]
+        if wrong:
+            raise ValueError(
+                f"the reader's weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
+                "take language model, query transformer and interaction module of one SmartEdit, 7B or 13B"
+            )
+        self.load_state_dict(dict(found), strict=False)
+
+
+class ReaderSource(ABC):
+    """Where a reader comes from."""
+
+    @abstractmethod
+    def build(self, text_width: int, stem_width: int) -> Reader:
+        """The reader for a U-Net that reads tokens of this width and has so many channels after conv_in.
+
+        Raises:
+            FileNotFoundError, ValueError: weights that are not there, can't be read, or are of other sizes.
+        """
+
+    @property
+    @abstractmethod
+    def trained(self) -> bool:
+        """Whether its weights come from a training, rather than being random ones that are others in every process."""
+
+    @abstractmethod
+    def digests(self) -> Mapping[str, str | None]:
+        """What its results depend on besides picture and instruction, part -> sha256, without building it; None for weights not on this machine.
+
+        Raises:
+            FileNotFoundError, ValueError: as `build`.
+        """
+
+
+@final
+class FromParts(ReaderSource):
+    """A reader of any size around a language model, new or trained before.
+
+    Args:
+        language: the multimodal language model.
+        query_transformer, interaction: builders, completed here with sizes asked of the other parts.
+        weights: a SmartEdit folder, or the editor/ of a training, with what SmartEdit adds; None starts anew.
+        train_vision: let a reader that is trained as a whole train its vision tower, too; for small ones that nobody pretrained.
+    """
+
+    def __init__(
+        self,
+        language: LanguageModel,
+        query_transformer: Callable[..., QueryTransformer],
+        interaction: Callable[..., InteractionModule],
+        weights: str | None = None,
+        train_vision: bool = False,
+    ) -> None:
+        self.train_vision = train_vision
+        self.language = language
+        self.query_transformer = query_transformer
+        self.interaction = interaction
+        self.weights = weights
+
+    def build(self, text_width: int, stem_width: int) -> Reader:
+        language = self.language
+        reader = Reader(
+            language,
+            self.query_transformer(encoder_width=language.width, width=text_width),
+            self.interaction(text_width=text_width, image_width=language.image_width, stem_width=stem_width),
+            self.train_vision,
+        )
+        if self.weights is not None:
+            reader.fill(weights_in(Path(self.weights)), self.weights)
+        return reader
+
+    @property
+    def trained(self) -> bool:
+        return self.weights is not None
+
+    def digests(self) -> Mapping[str, str | None]:
+        tensors = {**self.language.state_dict(), **({} if self.weights is None else weights_in(Path(self.weights)))}
+        digest = hashlib.sha256(repr(self.language.script.conversation).encode())
+        for name, value in sorted(tensors.items()):
+            digest.update(name.encode())
+            digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
+        return {"reader": digest.hexdigest()}
+
+
+@final
+class FromFolder(ReaderSource):
+    """The reader of a SmartEdit folder.
+
+    Args:
+        folder: what src.convert or src.export wrote, or a hub id; None for trainings on precomputed conditions, which never build it.
+        dtype: of the language model's weights, while they are not trained.
+        quantization: a `transformers.BitsAndBytesConfig` or another of its kind; None for none.
+        lora: layers to be trained beside the language model's (stage 2), where the folder has none yet.
+        gradient_checkpointing: compute the language model's activations again in the backward pass: less memory, a third more time.
+    """
+
+    def __init__(
+        self,
+        folder: str | None,
+        dtype: Literal["float32", "bfloat16", "float16"] = "float32",
+        quantization: Any = None,
+        lora: LoraConfig | None = None,
+        gradient_checkpointing: bool = False,
+    ) -> None:
+        self.folder = folder
+        self.dtype: Literal["float32", "bfloat16", "float16"] = dtype
+        self.quantization = quantization
+        self.lora = lora
+        self.gradient_checkpointing = gradient_checkpointing
+
+    def build(self, text_width: int, stem_width: int) -> Reader:
+        folder = self._folder()
+        file = loaded(part_file, folder, PART, name=CONFIG)
+        described = described_in(file)
+        kept = described.get("lora")
+        if self.lora is not None and kept is not None:
+            raise ValueError(f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora")
+        language = LanguageModel(
+            pretrained_llava(folder, self.dtype, self.quantization),
+            pretrained_tokenizer(folder),
+            Conversation(**described.get("conversation", {})),
+            described["image_tokens"],
+            self.lora if kept is None else LoraConfig(**{name: kept[name] for name in LORA if name in kept}),
+            self.gradient_checkpointing,
+        )
+        reader = Reader(
+            language,
+            QueryTransformer(encoder_width=language.width, width=text_width, **described["query_transformer"]),
+            InteractionModule(text_width=text_width, image_width=language.image_width, stem_width=stem_width, **described["interaction"]),
+        )
+        reader.fill(read_weights(loaded(part_file, folder, PART, name=WEIGHTS)), folder)
+        return reader
+
+    @property
+    def trained(self) -> bool:
+        return self.folder is not None
+
+    def digests(self) -> Mapping[str, str | None]:
+        folder, parts = self._folder(), (PART, "language_model", "language_tokenizer")
+        return {f"{part}.{name}": digest for part in parts for name, digest in file_digests(folder, part).items()}
+
+    def _folder(self) -> str:
+        if self.folder is None:
+            raise ValueError("the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit folder")
+        return self.folder
+
+
+def part_file(source: str, subfolder: str, name: str) -> Path:
+    """A file of a part that is no model of a library, in a folder or from the hub. Raises OSError."""
+    path = Path(source) / subfolder / name
+    return path if Path(source).is_dir() else Path(hf_hub_download(source, f"{subfolder}/{name}"))
+
+
+def described_in(file: Path) -> dict[str, Any]:
+    """The sizes in a reader's config.json. Raises ValueError."""
+    try:
+        described = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON ({error}); copy it again, or convert or export it anew") from error
+    missing = [name for name in ("image_tokens", "query_transformer", "interaction") if name not in described]
+    if missing:
+        raise ValueError(f"{file} doesn't describe a reader, it lacks {', '.join(missing)}; convert or export it anew")
+    return described
+
+
+def file_digests(source: str, part: str) -> dict[str, str | None]:
+    """sha256 of every file of a part that decides what it computes; {"files": None} where they are not on this machine."""
+    folder = Path(source).expanduser() / part
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(source, f"{part}/{CONFIG}")
+        if not isinstance(cached, str):
+            return {"files": None}
+        folder = Path(cached).parent
+    files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json", ".model"))
+    return {file.name: file_digest(file) for file in files}
+
+
+def weights_in(path: Path) -> dict[str, Tensor]:
+    """The reader's tensors in a SmartEdit folder or in the editor/ of a training.
+
+    Raises:
+        FileNotFoundError: neither.
+        ValueError: a file that can't be read, or an editor without a trained reader.
+    """
+    file, editor = path / PART / WEIGHTS, path / WEIGHTS
+    if file.is_file():
+        return read_weights(file)
+    if not editor.is_file():
+        raise FileNotFoundError(f"no reader's weights in {path}: neither {PART}/{WEIGHTS} of a SmartEdit folder nor {WEIGHTS} of an editor/")
+    found = read_weights(editor, "backbone.reader.")
+    if not found:
+        raise ValueError(f"{editor} is of an editor without a trained reader: give the one of smartedit_stage2, or a SmartEdit folder")
+    return found
+
+
+def read_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
+    """Tensors whose names begin like this, without it. Raises ValueError."""
+    try:
+        with safe_open(file, framework="pt") as opened:
+            return {name.removeprefix(prefix): opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise ValueError(f"{file} can't be read, it may be truncated ({error}); copy it again, or convert or export it anew") from error
+
+
+def save_reader(reader: Reader, folder: Path) -> None:
+    """Write a reader as FOLDER/language_model/, language_tokenizer/ and reader/; LoRA is merged into the language model.
+
+    Raises:
+        ValueError: a tokenizer that is no transformers tokenizer, as in the synthetic world.
+        NotWrittenError: the disk is full.
+    """
+    language = reader.language
+    tokenizer = language.script.tokenizer
+    if not isinstance(tokenizer, PreTrainedTokenizerBase):
+        raise ValueError(f"a reader with a {type(tokenizer).__name__} can't be exported: take its editor/ instead")
+    language.merge_lora()
+    described = {
+        "image_tokens": language.image_tokens,
+        "lora": None,
+        "conversation": asdict(language.script.conversation),
+        "query_transformer": reader.query_transformer.sizes,
+        "interaction": reader.interaction.sizes,
+    }
+    added = {name: value.detach().cpu().contiguous() for name, value in reader.state_dict().items() if not name.startswith(BASE)}
+    (folder / PART).mkdir(parents=True)
+    try:
+        language.llava.save_pretrained(folder / "language_model")
+        tokenizer.save_pretrained(folder / "language_tokenizer")
+        (folder / PART / CONFIG).write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
+        save_file(added, folder / PART / WEIGHTS)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise not_written(folder, error) from error

@@ -1,0 +1,226 @@
+"""SmartEdit around a base backbone: what its reader adds, where it enters, what is trained in each stage, where it comes from."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from backbones.smartedit.folders import STEM_WIDTH, small_reader, write_smartedit
+from conftest import config
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from torch import nn
+
+from src import checkpoint
+from src.algorithms.denoising import Denoising, draw
+from src.backbones.smartedit.reader import Reader
+from src.backbones.smartedit.smartedit import SmartEdit
+from src.batch import Condition, EditBatch, TextTokens
+from src.diffusion.guidance import Dropped
+from src.editor import Editor
+from src.records import NO_FAILURE, TargetReward
+
+INTEGRATIONS = ("none", "attention", "addition", "both", "time_embedding", "released")
+TEXTS = ["make it night", "remove the red circle"]
+FEEDBACK = [(NO_FAILURE,) * 3, ("the hat is still there", NO_FAILURE, NO_FAILURE)]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return write_smartedit(tmp_path_factory.mktemp("smartedit"))
+
+
+def editor(folder: Path, *overrides: str) -> Editor:
+    torch.manual_seed(0)
+    paths = ("model/backbone=smartedit", "model/process=ddpm", f"model.backbone.base.pretrained={folder}", "model.backbone.reader.dtype=float32")
+    return instantiate(config(*paths, *overrides).model)
+
+
+def pictures(height: int = 32, width: int = 48, seed: int = 0) -> torch.Tensor:
+    return torch.rand(2, 3, height, width, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def batch() -> EditBatch:
+    return EditBatch(["a", "b"], pictures(), pictures(seed=1), TEXTS, torch.tensor([[5.0, 4, 3], [1, 2, 5]]), FEEDBACK)
+
+
+def test_shapes_at_every_seam(folder: Path) -> None:
+    model = editor(folder).eval()
+    backbone = model.backbone
+    assert isinstance(backbone, SmartEdit)
+    reading = backbone.read(pictures(), TEXTS)
+    answer = backbone.whole_reader().language(pictures(), TEXTS)
+    assert answer.hidden.shape == (2, 32, 32)
+    assert answer.features.shape == (2, 24, 2, 2)
+    assert reading.instruction.tokens.shape == (2, 77, 24)
+    assert reading.instruction.mask.all()
+    assert reading.stem_bias.shape == (2, STEM_WIDTH, 2, 2)
+    assert reading.language_error is None
+    assert backbone.latent_shape(32, 48) == (4, 8, 12)
+    assert backbone.site_widths["stem"] == STEM_WIDTH
+    sampler = instantiate(config("sampler=paper", name="edit").sampler, steps=2)
+    edits = model.edit(pictures(), TEXTS, [TargetReward()] * 2, [1, 2], sampler)
+    assert edits.shape == (2, 3, 32, 48)
+    assert torch.equal(edits, model.edit(pictures(), TEXTS, [TargetReward()] * 2, [1, 2], sampler))
+
+
+def test_a_fresh_interaction_module_is_the_plain_path_bit_for_bit(folder: Path) -> None:
+    """Its outputs start at zero: the U-Net reads the query transformer's tokens and nothing else changes."""
+    model = editor(folder, "model/integration=none").eval()
+    reader = small_reader(awake=False)
+    model.backbone.reader.network = reader
+    reading = model.backbone.read(pictures(), TEXTS)
+    tokens = reader.query_transformer(reader.language(pictures(), TEXTS).hidden)
+    assert torch.equal(reading.instruction.tokens, tokens)
+    assert not reading.stem_bias.any()
+    latent, x_t, t = model.backbone.encode_image(pictures()), torch.randn(2, 4, 8, 12), torch.tensor([0.2, 0.9])
+    ours = model(x_t, t, model.condition(latent, TEXTS, None, None, reading=reading))
+    plain = instantiate(config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={folder}", "model/integration=none").model)
+    assert torch.equal(ours, plain.eval()(x_t, t, Condition(latent, TextTokens(tokens, reading.instruction.mask))))
+
+
+@pytest.mark.parametrize("integration", INTEGRATIONS)
+def test_a_constant_bias_is_the_bias_of_conv_in(folder: Path, integration: str) -> None:
+    """So it enters before the reward's attention, which reads the sum; and both images keep it."""
+    encoder = "released" if integration == "released" else "score_text"
+    model = editor(folder, f"model/integration={integration}", f"model/reward_encoder={encoder}").eval()
+    for name, parameter in model.named_parameters():
+        if not name.startswith("backbone."):
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    shift = torch.randn(STEM_WIDTH)
+    reading = model.backbone.read(pictures(), TEXTS)
+    scores, feedback = (None, None) if integration == "none" else (batch().scores, FEEDBACK)
+    latent, x_t, t = model.backbone.encode_image(pictures()), torch.randn(2, 4, 8, 12), torch.tensor([0.2, 0.9])
+    told = model.condition(latent, TEXTS, scores, feedback, reading=reading)
+    biased = Condition(latent, told.instruction, shift.view(1, -1, 1, 1).expand(2, -1, 2, 2), told.reward)
+    one = model(x_t, t, biased)
+    with torch.no_grad():
+        model.backbone.base.unet.conv_in.bias += shift
+    other = model(x_t, t, Condition(latent, told.instruction, torch.zeros(2, STEM_WIDTH, 2, 2), told.reward))
+    torch.testing.assert_close(one, other, atol=1e-5, rtol=1e-4)
+
+
+def test_who_loses_the_instruction_reads_the_empty_text_and_keeps_the_bias(folder: Path) -> None:
+    model = editor(folder).eval()
+    reading = model.backbone.read(pictures(), TEXTS)
+    dropped = Dropped(text=torch.tensor([True, False]), image=torch.tensor([False, True]))
+    latent = model.backbone.encode_image(pictures())
+    told = model.condition(latent, TEXTS, batch().scores, FEEDBACK, dropped, reading=reading)
+    assert torch.equal(told.instruction.tokens[0], model.backbone.base.encode_text([""]).tokens[0])
+    assert torch.equal(told.instruction.tokens[1], reading.instruction.tokens[1])
+    assert torch.equal(told.stem_bias, reading.stem_bias)
+    assert not told.original_latent[1].any()
+    assert torch.equal(told.original_latent[0], latent[0])
+
+
+def test_the_unet_never_runs_without_what_was_read(folder: Path) -> None:
+    model = editor(folder, "model/integration=none").eval()
+    latent = model.backbone.encode_image(pictures())
+    with pytest.raises(ValueError, match="no stem bias"):
+        model(torch.randn(2, 4, 8, 12), torch.tensor([0.2, 0.9]), Condition(latent, model.backbone.encode_text(TEXTS)))
+    with pytest.raises(ValueError, match="1 stem biases for a batch of 2"), model.backbone.stem.adding(torch.zeros(1, STEM_WIDTH, 2, 2)):
+        model.backbone.base.unet(torch.randn(2, 8, 8, 12), torch.tensor([1, 2]), model.backbone.encode_text(TEXTS).tokens)
+
+
+PARTS = {
+    "none": {"base.unet"},
+    "alignment": {"base.unet", "reader.language.new_tokens", "reader.language.new_head", "reader.query_transformer"},
+    "all": {"base.unet", "reader.language.new_tokens", "reader.language.new_head", "reader.query_transformer", "reader.interaction", "lora"},
+}
+
+
+@pytest.mark.parametrize("trained", PARTS)
+def test_exactly_the_named_parameters_are_trained(folder: Path, trained: str) -> None:
+    """By name, by gradient, and by what a step changes."""
+    lora = "model.backbone.reader.lora={_target_: peft.LoraConfig, _convert_: all, r: 2, target_modules: [q_proj, v_proj]}"
+    model = editor(folder, "model/integration=none", f"model.backbone.trained={trained}", lora).train()
+
+    def part(name: str) -> str:
+        return "lora" if "lora_" in name else next((each for each in PARTS["all"] if name.startswith(f"backbone.{each}.")), name)
+
+    assert {part(name) for name, p in model.named_parameters() if p.requires_grad} == PARTS[trained]
+    module = Denoising(model, lambda named: torch.optim.SGD([p for _, p in named], lr=1.0), seed=0)
+    optimizer = module.configure_optimizers()
+    before = {name: p.detach().clone() for name, p in model.named_parameters()}
+    for step in range(2):  # the second reaches what the first sees through zeros
+        losses = module.losses(batch(), draw(0, step, 0, range(2), (4, 8, 12)))
+        assert (losses.language is not None) == (trained != "none")
+        optimizer.zero_grad()
+        losses.minimised.backward()
+        optimizer.step()
+    changed = {part(name) for name, p in model.named_parameters() if not torch.equal(p, before[name])}
+    assert changed == PARTS[trained]
+
+
+def test_a_frozen_reader_is_outside_the_module_tree_and_comes_back_after_it_was_freed(folder: Path) -> None:
+    model = editor(folder)
+    assert not any("reader" in name for name in model.state_dict())
+    reading = model.backbone.read(pictures(), TEXTS)
+    model.backbone.free()
+    assert model.backbone.reader.network is None
+    again = model.backbone.read(pictures(), TEXTS)
+    assert torch.equal(again.stem_bias, reading.stem_bias)
+    assert torch.equal(again.instruction.tokens, reading.instruction.tokens)
+
+
+def test_random_readers_are_never_frozen() -> None:
+    model = instantiate(config("model/backbone=smartedit_tiny", "model.backbone.trained=none").model)
+    with pytest.raises(ValueError, match=r"random weights.*reader\.weights"):
+        model.backbone.read(pictures(), TEXTS)
+
+
+def test_the_next_stage_takes_reader_and_unet_from_the_last(tmp_path: Path) -> None:
+    """A SmartEdit starts from its base alone, then a reward stage from both; another reader is named."""
+    base = instantiate(config("model/backbone=tiny", "model/integration=none").model)
+    checkpoint.export(tmp_path / "base", "", (32, 32), base.trained_state())
+    cfg = config("model/backbone=smartedit_tiny", "model/integration=none").model
+    first = instantiate(cfg)
+    checkpoint.start_from(first, exported(base, config("model/backbone=tiny", "model/integration=none").model, tmp_path / "base"))
+    assert torch.equal(first.backbone.base.unet.conv_in.weight, base.backbone.unet.conv_in.weight)
+    for parameter in first.parameters():
+        parameter.data += 0.01 * torch.randn_like(parameter)
+    path = exported(first, cfg, tmp_path / "stage2")
+    frozen = ["model/backbone=smartedit_tiny", "model.backbone.trained=none", f"model.backbone.reader.weights={path}"]
+    second = instantiate(config(*frozen).model)
+    checkpoint.start_from(second, path)
+    assert torch.equal(second.backbone.base.unet.conv_in.weight, first.backbone.base.unet.conv_in.weight)
+    with torch.no_grad():
+        ours, theirs = second.backbone.read(pictures(32, 32), TEXTS), first.eval().backbone.read(pictures(32, 32), TEXTS)
+    torch.testing.assert_close(ours.instruction.tokens, theirs.instruction.tokens, atol=1e-5, rtol=1e-4)
+    for parameter in first.backbone.reader.query_transformer.parameters():
+        parameter.data += 0.01
+    with pytest.raises(ValueError, match="another reader than this editor's frozen one"):
+        checkpoint.start_from(instantiate(config(*frozen).model), exported(first, cfg, tmp_path / "other"))
+
+
+def exported(model: Editor, cfg, path: Path) -> Path:
+    path.mkdir(exist_ok=True)
+    checkpoint.export(path, OmegaConf.to_yaml(cfg, resolve=True), (32, 32), model.trained_state())
+    return path
+
+
+
+def test_stage_one_leaves_the_interaction_module_to_stage_two(folder: Path, tmp_path: Path, capsys) -> None:
+    reader = small_reader()
+    state = {f"backbone.reader.{name}": value for name, value in reader.state_dict().items() if "language.llava" not in name and "interaction" not in name}
+    state["backbone.reader.interaction.frequencies"] = reader.interaction.frequencies
+    (tmp_path / "stage1").mkdir()
+    checkpoint.export(tmp_path / "stage1", "", (32, 32), state)
+    from src.backbones.smartedit.reader import weights_in
+
+    fresh = small_reader(seed=1, awake=False)
+    fresh.fill(weights_in(tmp_path / "stage1"), "stage 1")
+    assert "starts anew" in capsys.readouterr().err
+    assert torch.equal(fresh.query_transformer.queries, reader.query_transformer.queries)
+    assert not fresh.interaction.text_out.weight.any()
+    del state["backbone.reader.query_transformer.queries"]
+    with pytest.raises(ValueError, match="queries is missing"):
+        small_reader().fill({name.removeprefix("backbone.reader."): value for name, value in state.items()}, "stage 1")
+
+
+def test_another_size_is_named(folder: Path) -> None:
+    reader = small_reader()
+    state = reader.state_dict()
+    state["query_transformer.qformer.encoder.layer.0.crossattention.attention.key.weight"] = torch.zeros(24, 40)
+    with pytest.raises(ValueError, match=r"\(24, 40\), this reader \(24, 32\); take language model.*7B or 13B"):
+        reader.fill(state, "a mixture")
+    assert isinstance(reader, Reader)
