@@ -1,5 +1,6 @@
 """SmartEdit's release to a folder and back, by the command, on files of the published layout; and what is wrong with others, in one line."""
 
+import importlib.util
 import json
 import pickle
 import re
@@ -9,22 +10,30 @@ from pathlib import Path
 
 import pytest
 import torch
+from backbones.pipelines import WIDTH as TEXT_WIDTH
+from backbones.pipelines import write_pipeline
+from conftest import config
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from formats.smartedit import (
     ADAPTER,
     IMAGE,
+    LANGUAGE,
     LLM,
     MODULATE,
     NEW,
+    QUERIES,
     QUERY,
+    STEM,
     UNET,
     WORDS,
     llava_tensors,
     release_tensors,
     write_elsewhere,
     write_release,
+    write_sentencepiece,
     write_tokenizer,
 )
+from hydra.utils import instantiate
 from killing import Command, finished
 from safetensors.torch import load_file, save_file
 from test_errors import quickly_refused  # noqa: F401  # a fixture
@@ -32,7 +41,9 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.query_transformer import QueryTransformer
-from src.formats.smartedit_folder import lora_merged
+from src.formats.smartedit_checkpoint import Untold, read_release
+from src.formats.smartedit_elsewhere import Elsewhere
+from src.formats.smartedit_folder import folder_of, lora_merged, write_folder
 
 Tensors = dict[str, torch.Tensor]
 FEW = 2
@@ -68,7 +79,9 @@ def same(one: Tensors, other: Tensors) -> bool:
 
 
 def test_there_and_back_bit_for_bit(world: Path, tmp_path: Path) -> None:
-    finished("src.convert", "format=smartedit_release", f"source={world / 'kept'}", f"target={tmp_path / 'back'}", "reverse=true", log=tmp_path / "log")
+    finished(
+        "src.convert", "format=smartedit_release", f"source={world / 'kept'}", f"target={tmp_path / 'back'}", "reverse=true", log=tmp_path / "log"
+    )
     for file in (LLM, QUERY, MODULATE, UNET):
         assert same(read(world / "published" / file), read(tmp_path / "back" / file)), file
     for place in ("adapter_config.json", "LLM-15000/adapter_config.json"):
@@ -95,10 +108,7 @@ def test_every_tensor_is_accounted_for(world: Path) -> None:
     report = json.loads((world / "kept/conversion.json").read_text())
     assert len(report["tensors"]) == 450 + 133 + 89 + 686
     written = {
-        f"{folder}/{name}"
-        for folder in ("unet", "reader")
-        for file in (world / "kept" / folder).glob("*.safetensors")
-        for name in load_file(file)
+        f"{folder}/{name}" for folder in ("unet", "reader") for file in (world / "kept" / folder).glob("*.safetensors") for name in load_file(file)
     }
     reported = {name for tensor in report["tensors"] for name in tensor["to"]}
     assert written == {name for name in reported if not name.startswith("language_model/")}
@@ -150,15 +160,25 @@ def test_the_reader_loads_into_its_modules(world: Path, kind: str) -> None:
     tensors = load_file(world / kind / "reader/model.safetensors")
     config = json.loads((world / kind / "reader/config.json").read_text())
     source = world / ("published" if kind == "kept" else "few")
+    widths = {
+        "query_transformer": {"encoder_width": LANGUAGE, "width": TEXT_WIDTH},
+        "interaction": {"text_width": TEXT_WIDTH, "image_width": IMAGE, "stem_width": STEM},
+    }
     for name, module in (("query_transformer", QueryTransformer), ("interaction", InteractionModule)):
-        module(**config[name]).load_state_dict({n.removeprefix(f"{name}."): v for n, v in tensors.items() if n.startswith(f"{name}.")})
+        own = {n.removeprefix(f"{name}."): v for n, v in tensors.items() if n.startswith(f"{name}.")}
+        module(**widths[name], **config[name]).load_state_dict(own)
     rows = read(source / LLM)["model.base_model.model.embed_tokens.weight"][WORDS:]
     assert torch.equal(tensors["language.new_tokens.weight"], rows)
     assert torch.equal(tensors["language.new_head.weight"], read(source / QUERY)["lm_head.weight"][WORDS:])
     assert tensors["query_transformer.queries"].ndim == 2
     assert config["image_tokens"] + 3 == NEW
     others = {name for name in tensors if not name.startswith(("query_transformer.", "interaction.", "language.new_"))}
-    loras = {f"language.llava.model.language_model.layers.{n}.self_attn.{m}.lora_{f}.default.weight" for n in range(32) for m in ("q_proj", "v_proj") for f in "AB"}
+    loras = {
+        f"language.llava.model.language_model.layers.{n}.self_attn.{m}.lora_{f}.default.weight"
+        for n in range(32)
+        for m in ("q_proj", "v_proj")
+        for f in "AB"
+    }
     assert others == (loras if kind == "kept" else set())
     assert (config["lora"] is None) == (kind == "merged")
 
@@ -266,14 +286,20 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "scale cut off": (lambda r: (r / "adapter_config.json").write_text('{"r": 2'), "adapter_config.json doesn't describe a LoRA"),
     "another rank": (lambda r: adapter(r, r=8), "describes a LoRA of rank 8 on q_proj, v_proj"),
     "another variant": (lambda r: adapter(r, use_dora=True), "sets use_dora"),
-    "13B with 7B": (of_13b, "the language model has width 24 and the Q-Former reads width 16: take LLM-*/ and embeddings_qformer/ of the same release"),
+    "13B with 7B": (
+        of_13b,
+        "the language model has width 24 and the Q-Former reads width 16: take LLM-*/ and embeddings_qformer/ of the same release",
+    ),
     "rows": (lambda r: changed(r / QUERY, lambda t: t.update({"lm_head.weight": t["lm_head.weight"][:-1]})), "embedding has 75 rows and its head 74"),
     "cut off": (lambda r: (r / LLM).write_bytes((r / LLM).read_bytes()[:3000]), f"{LLM} can't be read, it may be truncated"),
     "malicious": (lambda r: (r / UNET).write_bytes(pickle.dumps(Payload(r / "owned"))), f"{UNET} is refused: it is a pickle of more than tensors"),
     "a list": (lambda r: torch.save([1], r / MODULATE), f"{MODULATE} holds no named tensors, but a list"),
     "in another file": (lambda r: shutil.copy(r / UNET, r / MODULATE), "which belongs into unet-15000/adapter_model.bin"),
     "missing": (lambda r: changed(r / UNET, lambda t: t.pop("unet.conv_in.bias")), "unet.conv_in.bias is missing"),
-    "extra": (lambda r: changed(r / QUERY, lambda t: t.update({"sd_qformer.pooler.bias": torch.zeros(2)})), "sd_qformer.pooler.bias is not in the release"),
+    "extra": (
+        lambda r: changed(r / QUERY, lambda t: t.update({"sd_qformer.pooler.bias": torch.zeros(2)})),
+        "sd_qformer.pooler.bias is not in the release",
+    ),
     "misshapen": (
         lambda r: changed(r / MODULATE, lambda t: t.update({"modulate_head.bias": torch.zeros(3)})),
         "modulate_head.bias has shape (3,) instead of (16,)",
@@ -299,11 +325,14 @@ def delta(tensors: Tensors) -> Tensors:
 
 
 LLAVAS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
-    "delta weights": (delta, "holds delta weights, the difference between LLaVA and LLaMA, and not LLaVA itself: add them to LLaMA's first"),
+    "delta weights": (delta, "holds delta weights: its normalisation layers are"),
     "another model": (lambda t: {name: value + 0.5 for name, value in t.items()}, "another model than the one that SmartEdit was trained from"),
     "other sizes": (lambda t: {name: value[:8] for name, value in t.items()}, "of other sizes than the release's language model of width 16"),
     "few words": (lambda t: t | {"lm_head.weight": t["lm_head.weight"][:30]}, "has 30 tokens, SmartEdit's language model 40 without its own"),
-    "no words": (lambda t: {name: value for name, value in t.items() if "embed_tokens" not in name}, "holds 0 tensors whose name ends in embed_tokens"),
+    "no words": (
+        lambda t: {name: value for name, value in t.items() if "embed_tokens" not in name},
+        "holds 0 tensors whose name ends in embed_tokens",
+    ),
 }
 
 
@@ -317,11 +346,14 @@ def test_another_llava_is_named_in_one_line(world: Path, tmp_path: Path, damage:
     assert not (tmp_path / "ours").exists()
 
 
+MISSING_PACKAGE = "" if importlib.util.find_spec("sentencepiece") else "its tokenizer.model needs the package sentencepiece"
+
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "no llava": ("llava={tmp}/nowhere", "no folder llava="),
     "llava without weights": ("llava={tmp}", "has no weights"),
     "wrong vocabulary": ("language_tokenizer={tmp}/tokenizer", "has 43 tokens, the language model 40 besides SmartEdit's 35 (image_tokens=32)"),
     "no tokenizer": ("language_tokenizer={tmp}/nowhere", "no folder"),
+    "words of sentencepiece": ("language_tokenizer={tmp}/vicuna", MISSING_PACKAGE or "has 262 tokens, the language model 40"),
     "no vision": ("vision={tmp}/nowhere", "no folder"),
     "no model as vision": ("vision={tmp}", "{tmp} could not be read as a folder or from the Hugging Face hub"),
     "another U-Net": ("pipeline={tmp}/pipeline", "the U-Net, by the config of {tmp}/pipeline, is not that of SmartEdit's release"),
@@ -336,9 +368,9 @@ def test_what_does_not_fit_the_release_is_named_in_one_line(world: Path, tmp_pat
     override, message = (text.format(tmp=tmp_path) for text in ELSEWHERE[wrong])
     if wrong == "wrong vocabulary":
         write_tokenizer(tmp_path / "tokenizer", WORDS + 3)
+    if wrong == "words of sentencepiece":
+        write_sentencepiece(tmp_path / "vicuna")
     if wrong == "another U-Net":
-        from backbones.pipelines import write_pipeline
-
         write_pipeline(tmp_path / "pipeline")
     given = [argument for argument in arguments(world, world / "few", tmp_path / "ours") if argument.split("=")[0] != override.split("=")[0]]
     said = quickly_refused(*given, override, module="src.convert")
@@ -383,3 +415,27 @@ def test_the_folder_of_a_killed_conversion_goes_with_the_next_one(world: Path, t
     assert not (tmp_path / "made/ours").exists()
     finished("src.convert", *arguments(world, world / "few", tmp_path / "made/ours"), log=tmp_path / "log")
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["ours"]
+
+
+# --- a SmartEdit from it ---------------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_smartedit_reads_with_it_alike_whether_the_lora_is_merged_or_kept(world: Path, tmp_path: Path) -> None:
+    """In fp32, in which nothing is rounded by the merging."""
+    tensors = release_tensors(layers=FEW)
+    tensors[LLM] = {name: 0.1 * value.float() if value.ndim == 2 else value.float() for name, value in tensors[LLM].items()}
+    release = read_release(write_release(tmp_path / "release", tensors), None)
+    elsewhere = Elsewhere(f"{world}/pipeline", f"{world}/vision", f"{world}/tokenizer", None)
+    pictures, readings = torch.rand(2, 3, 32, 48) * 2 - 1, []
+    for kind in ("kept", "merged"):
+        folder = folder_of(release, Untold(query_head_width=8, interaction_heads=2), elsewhere, kind)
+        assert folder.tensors() == sum(len(names) for names in write_folder(folder, tmp_path / kind))
+        model = config("model/backbone=smartedit", "model/process=ddpm", f"model.backbone.base.pretrained={tmp_path / kind}").model
+        editor = instantiate(model).eval()
+        readings.append(editor.backbone.read(pictures, ["word5 word6", "word7"]))
+    kept, merged = readings
+    assert kept.instruction.tokens.shape == (2, QUERIES, TEXT_WIDTH)
+    assert kept.stem_bias.shape == (2, STEM, 2, 2)
+    assert kept.stem_bias.std() > 0.1
+    torch.testing.assert_close(kept.instruction.tokens, merged.instruction.tokens, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(kept.stem_bias, merged.stem_bias, atol=1e-4, rtol=1e-4)

@@ -1,9 +1,9 @@
 """The files of SmartEdit's release: found, read and checked, whatever the sizes, and written again.
 
-    LLM-15000/adapter_model.bin                                   language model and LoRA; adapter_config.json beside it or one folder up
-    embeddings_qformer/checkpoint-15000_embeddings_qformer.bin    Q-Former, its queries, the language model's head, the projector of the picture
-    modulate-15000/adapter_model.bin                              interaction module
-    unet-15000/adapter_model.bin                                  U-Net
+LLM-15000/adapter_model.bin                                   language model and LoRA; adapter_config.json beside it or one folder up
+embeddings_qformer/checkpoint-15000_embeddings_qformer.bin    Q-Former, its queries, the language model's head, the projector of the picture
+modulate-15000/adapter_model.bin                              interaction module
+unet-15000/adapter_model.bin                                  U-Net
 """
 
 import json
@@ -163,7 +163,9 @@ def step_of(source: Path, file: str, step: str | None) -> str:
     before, after = FILES[file].split("{}")
     there = sorted(path.relative_to(source).as_posix() for path in source.glob(f"{before}{step or '*'}{after}"))
     if not there:
-        raise FileNotFoundError(f"{source / FILES[file].format(step or '*')} is missing: download the release again; it has {', '.join(FILES.values())}")
+        raise FileNotFoundError(
+            f"{source / FILES[file].format(step or '*')} is missing: download the release again; it has {', '.join(FILES.values())}"
+        )
     if len(there) > 1:
         raise ValueError(f"{source} holds several checkpoints ({', '.join(there)}): say which one with step={there[-1][len(before) : -len(after)]}")
     return there[0][len(before) : -len(after)]
@@ -221,7 +223,9 @@ def sizes_of(tensors: Mapping[str, Tensor], untold: Untold) -> Sizes:
             f"the language model's embedding has {rows} rows and its head {head_rows}; both have one per token, {new} of them SmartEdit's "
             f"({NEW_TOKENS} and image_tokens={untold.image_tokens}): take LLM-*/ and embeddings_qformer/ of the same release"
         )
-    return Sizes(language_config(tensors, width, rows - new, untold), query_sizes(tensors, untold), interaction_sizes(tensors, untold), untold.image_tokens)
+    return Sizes(
+        language_config(tensors, width, rows - new, untold), query_sizes(tensors, untold), interaction_sizes(tensors, untold), untold.image_tokens
+    )
 
 
 def published(width: int) -> str:

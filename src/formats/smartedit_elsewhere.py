@@ -1,4 +1,4 @@
-"""What a SmartEdit is made of besides its release: another pipeline's autoencoder and text encoder, CLIP's vision tower, a tokenizer, LLaVA's words."""
+"""What a SmartEdit needs besides its release: autoencoder and text encoder of another pipeline, CLIP's vision tower, a tokenizer, LLaVA's words."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,14 @@ from transformers import AutoTokenizer, CLIPVisionModel
 
 from src.backbones import stable_diffusion
 from src.backbones.pretrained import UNREADABLE, loaded, quiet
+from src.backbones.smartedit.llava import check_no_delta
 from src.formats.smartedit_checkpoint import Sizes, check
 from src.formats.smartedit_release import EMBEDDING, HEAD, NEW_TOKENS
 from src.formats.weights import tensors_in
 from src.judges.local_vlm import found, one_sentence
+
+TOKENIZER, VISION = "hf-internal-testing/llama-tokenizer", "openai/clip-vit-large-patch14"
+"""The published ones."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,7 @@ class Elsewhere:
     Attributes:
         pipeline: an InsPix2Pix or Stable Diffusion 1.5: autoencoder, text encoder, tokenizer and the U-Net's config.
         vision: the CLIP of LLaVA-1.1, or its vision tower alone.
-        language_tokenizer: Vicuna-1.1's.
+        language_tokenizer: Vicuna-1.1's, which is LLaMA's.
         llava: a folder with LLaVA-1.1 itself, whose words the release's code puts in place of the release's at every start; None leaves them.
     """
 
@@ -87,12 +91,12 @@ def vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
         raise ValueError(f"vision={vision} can't be read ({one_sentence(error)}); copy or download it again") from error
     lacking = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if lacking:
-        raise ValueError(f"vision={vision} lacks {len(lacking)} tensors of a CLIP vision tower, such as {lacking[0]}; give openai/clip-vit-large-patch14")
+        raise ValueError(f"vision={vision} lacks {len(lacking)} tensors of a CLIP vision tower, such as {lacking[0]}; give {VISION}")
     width = sizes.interaction["image_width"]
     if tower.config.hidden_size != width:
         raise ValueError(
             f"vision={vision} makes features of width {tower.config.hidden_size}, the release's projector and interaction module read width {width}; "
-            "give openai/clip-vit-large-patch14"
+            f"give {VISION}"
         )
     return tower
 
@@ -109,11 +113,13 @@ def tokenizer_of(name: str, sizes: Sizes) -> Any:
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"language_tokenizer={name} can't be read ({one_sentence(error)}); give the folder of Vicuna-1.1's tokenizer") from error
+        # transformers tries to read it as a file of tiktoken's where sentencepiece is not installed
+        reason = "its tokenizer.model needs the package sentencepiece" if "tiktoken" in str(error) else one_sentence(error)
+        raise ValueError(f"language_tokenizer={name} can't be read ({reason}); give one with a tokenizer.json, such as {TOKENIZER}") from error
     if len(tokenizer) != sizes.language.vocab_size:
         raise ValueError(
             f"language_tokenizer={name} has {len(tokenizer)} tokens, the language model {sizes.language.vocab_size} besides SmartEdit's "
-            f"{sizes.image_tokens + NEW_TOKENS} (image_tokens={sizes.image_tokens}): give Vicuna-1.1's, which is LLaMA's with 32000"
+            f"{sizes.image_tokens + NEW_TOKENS} (image_tokens={sizes.image_tokens}): give Vicuna-1.1's, which is LLaMA's, such as {TOKENIZER}"
         )
     return tokenizer
 
@@ -142,7 +148,9 @@ def with_words_of_llava(tensors: Mapping[str, Tensor], sizes: Sizes, llava: str 
     check_same_model(weights, base, tensors, llava)
     rows = min(len(weights[embedding]), len(weights[head]))
     if rows < words:
-        raise ValueError(f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1, whose words are Vicuna's")
+        raise ValueError(
+            f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1"
+        )
     replaced = dict(tensors)
     for theirs, name in ((EMBEDDING, embedding), (HEAD, head)):
         own = tensors[theirs]
@@ -167,11 +175,9 @@ def check_same_model(weights: Mapping[str, Tensor], base: str, tensors: Mapping[
             f"llava={llava} is of other sizes than the release's language model of width {len(tensors[names[0]])} and {len(names) // 2} layers: "
             "7B goes with 7B, 13B with 13B"
         )
+    check_no_delta({name: value for name, value in zip(names, theirs, strict=True) if value is not None}, f"llava={llava}")
     own, given = (torch.cat([value.float() for value in values if value is not None]) for values in ([tensors[name] for name in names], theirs))
-    if given.norm() < 0.1 * own.norm():
-        raise ValueError(
-            f"llava={llava} holds delta weights, the difference between LLaVA and LLaMA, and not LLaVA itself: add them to LLaMA's first, "
-            "with llava.model.apply_delta of github.com/haotian-liu/LLaVA"
-        )
     if (given - own).norm() > 0.02 * own.norm():
-        raise ValueError(f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-1.1 (LLaVA-7B-v1-1, LLaVA-13B-v1-1)")
+        raise ValueError(
+            f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-7B-v1-1 or LLaVA-13B-v1-1"
+        )

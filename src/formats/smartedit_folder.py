@@ -1,4 +1,6 @@
-"""SmartEdit's release as the folder that a SmartEdit is loaded from, and back: python -m src.convert format=smartedit_release source=DIR target=DIR
+"""SmartEdit's release as the folder that a SmartEdit is loaded from, and back.
+
+    python -m src.convert format=smartedit_release source=DIR target=FOLDER
 
     FOLDER/{unet,vae,text_encoder,tokenizer,scheduler}/   a stock InsPix2Pix pipeline
     FOLDER/language_model/, language_tokenizer/           transformers' LLaVA and its tokenizer
@@ -132,8 +134,8 @@ def folder_of(release: Release, untold: Untold, elsewhere: Elsewhere, lora: Lite
         reader={
             "image_tokens": sizes.image_tokens,
             "lora": None if merging else settings,
-            "query_transformer": sizes.query_transformer,
-            "interaction": sizes.interaction,
+            "query_transformer": without(sizes.query_transformer, "encoder_width", "width"),
+            "interaction": without(sizes.interaction, "text_width", "image_width", "stem_width"),
         },
         reader_tensors=part(ours, READER),
         constants={name: value for name, value in release.tensors.items() if is_constant(name)},
@@ -141,6 +143,11 @@ def folder_of(release: Release, untold: Untold, elsewhere: Elsewhere, lora: Lite
         approximations=approximations,
         step=release.step,
     )
+
+
+def without(sizes: Mapping[str, int], *widths: str) -> dict[str, int]:
+    """Sizes of a module but for those that its neighbours tell it."""
+    return {name: size for name, size in sizes.items() if name not in widths}
 
 
 def without_unet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -308,8 +315,8 @@ def release_of(source: Path) -> Release:
     theirs = gathered(ours, source) | constants_of(source, language)
     order = [tensor["name"] for tensor in about["tensors"] if tensor["name"] in theirs]
     theirs = {name: theirs[name] for name in dict.fromkeys([*order, *theirs])}
-    query, interaction = reader["query_transformer"], reader["interaction"]
-    untold = Untold(reader["image_tokens"], None, query["width"] // query["heads"], interaction["heads"])
+    width = theirs[QUERIES].shape[-1] if QUERIES in theirs else 0
+    untold = Untold(reader["image_tokens"], None, width // reader["query_transformer"]["heads"], reader["interaction"]["heads"])
     sizes = sizes_of(theirs, untold)
     check(without_unet(theirs), shapes_of(sizes, reader["lora"]), f"what {source} holds")
     unet_of(str(source), theirs, sizes)

@@ -170,3 +170,19 @@ def llava_tensors(release: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         tensors[name] = torch.randn(WORDS + 3, LANGUAGE, generator=generator).half()
     return tensors | {"model.mm_projector.weight": torch.randn(LANGUAGE, IMAGE), "model.mm_projector.bias": torch.randn(LANGUAGE)}
+
+
+def write_sentencepiece(folder: Path) -> Path:
+    """A LLaMA tokenizer as Vicuna-1.1 has it: sentencepiece's file alone."""
+    from transformers.utils import sentencepiece_model_pb2_new as sentencepiece
+
+    model = sentencepiece.ModelProto()
+    pieces = [("<unk>", 2), ("<s>", 3), ("</s>", 3), *((f"<0x{byte:02X}>", 6) for byte in range(256)), ("▁", 1), ("a", 1), ("▁a", 1)]
+    for index, (text, kind) in enumerate(pieces):
+        piece = model.pieces.add()
+        piece.piece, piece.score, piece.type = text, -float(index), kind
+    model.trainer_spec.model_type = 2
+    folder.mkdir()
+    (folder / "tokenizer.model").write_bytes(model.SerializeToString())
+    (folder / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "LlamaTokenizer"}))
+    return folder
