@@ -8,7 +8,6 @@ Takes the same data and backbone as the training, in fp32. Killed at any moment,
 """
 
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence

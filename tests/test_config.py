@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from backbones.pipelines import write_pipeline
+from backbones.smartedit.folders import write_llava
 from conftest import SMALL, config
 from data.written import write_tree
 from evaluation.tiny_encoders import write_clip, write_dino
@@ -49,18 +50,30 @@ def pipeline(tmp_path_factory) -> str:
 
 @pytest.mark.parametrize(("group", "option"), MODEL_CHOICES)
 def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: str) -> None:
-    small = [pipeline] if (group, option) == ("backbone", "inspix2pix") else list(SMALL)
+    around = [each.replace("backbone.", "backbone.base.") for each in (pipeline, *SMALL)]
+    small = {"inspix2pix": [pipeline], "smartedit": around[:1], "smartedit_tiny": around[1:]}.get(option, list(SMALL))
     editor = instantiate(config(f"model/{group}={option}", *small).model)
     assert isinstance(editor, Editor)
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> None:
-    full_size = [pipeline, f"data.dataset.folder={write_tree(tmp_path)}", "data.dataset.extension=png"] if "inspix2pix" in experiment else []
-    cfg = config(f"+experiment={experiment}", *full_size)
-    assert isinstance(instantiate(cfg.model), Editor)
+    given = []
+    if experiment in ("reward_smartedit", "smartedit_stage1", "smartedit_stage2"):
+        given = [pipeline.replace("backbone.", "backbone.base.")]
+    if experiment.startswith("smartedit_stage"):
+        given += [f"model.backbone.reader.language.llava.path={write_llava(tmp_path / 'llava')}", "model.backbone.reader.interaction.heads=2"]
+    if experiment == "reward_synthetic_smartedit":
+        given += ["model.backbone.reader.weights=stage2/editor"]
+    if "inspix2pix" in experiment:
+        given = [pipeline]
+    if "synthetic" not in experiment:
+        given += [f"data.dataset.folder={write_tree(tmp_path)}", "data.dataset.extension=png"]
+    cfg = config(f"+experiment={experiment}", *given)
+    editor = instantiate(cfg.model)
+    assert isinstance(editor, Editor)
     instantiate(cfg.data)
-    instantiate(cfg.algorithm)
+    instantiate(cfg.algorithm)(editor=editor)
     instantiate(cfg.sampler)
 
 

@@ -42,7 +42,9 @@ class Alignment(Training):
     ) -> None:
         super().__init__(editor, optimizer, scheduler)
         if not isinstance(editor.backbone, SmartEdit):
-            raise ValueError(f"alignment is SmartEdit's first stage, and this backbone is {type(editor.backbone).__name__}: say model/backbone=smartedit")
+            raise ValueError(
+                f"alignment is SmartEdit's first stage, and this backbone is {type(editor.backbone).__name__}: say model/backbone=smartedit"
+            )
         self.alignment_weight = alignment_weight
         self.language_weight = language_weight
 

@@ -68,6 +68,7 @@ PARTS: Mapping[str, Part] = {
     "tokenizer": Part("tokenizer", "tokenizer_config.json", None, STABLE_DIFFUSION),
     "language_model": Part("language_model", "config.json", "model.safetensors", SMARTEDIT),
     "language_tokenizer": Part("language_tokenizer", "tokenizer_config.json", None, SMARTEDIT),
+    "reader": Part("reader", "config.json", "model.safetensors", SMARTEDIT),
     "llava": Part("", "config.json", "model.safetensors", LLAVA),
     "llava_tokenizer": Part("", "tokenizer_config.json", None, LLAVA),
 }

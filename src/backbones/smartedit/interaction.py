@@ -111,6 +111,9 @@ class InteractionModule(nn.Module):
         feedforward: hidden width of each block.
         downsample: of the attention between text and picture.
 
+    Attributes:
+        sizes: the arguments that its weights don't tell.
+
     Raises:
         ValueError: heads and downsampling don't divide the width, or the width is odd.
     """
@@ -130,6 +133,7 @@ class InteractionModule(nn.Module):
         super().__init__()
         if image_width % 2:
             raise ValueError(f"the interaction module's width of {image_width} is odd: half of a place's encoding is sines, half cosines")
+        self.sizes = {"depth": depth, "heads": heads, "feedforward": feedforward, "downsample": downsample}
         self.text_in = nn.Linear(text_width, image_width)
         self.register_buffer("frequencies", torch.randn(2, image_width // 2))
         self.layers = nn.ModuleList([TwoWayBlock(image_width, heads, feedforward, downsample, index == 0) for index in range(depth)])

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
@@ -60,7 +61,8 @@ class LanguageModel(nn.Module):
         new_head: their rows of the output layer.
 
     Raises:
-        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; a conversation that is too long.
+        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; an output layer that is quantised; a conversation that is too
+            long.
     """
 
     def __init__(
@@ -80,12 +82,16 @@ class LanguageModel(nn.Module):
         self.llava = llava
         self.width: int = text.hidden_size
         layer = config.vision_feature_layer
-        self.layers: list[int] = [layer] if isinstance(layer, int) else list(layer)
-        self.image_width: int = vision.hidden_size * len(self.layers)
+        self.vision_layers: list[int] = [layer] if isinstance(layer, int) else list(layer)
+        self.image_width: int = vision.hidden_size * len(self.vision_layers)
         self.side = int(vision.image_size)
         self.grid = self.side // int(vision.patch_size)
         self.image_tokens = image_tokens
         old_tokens, old_head = self._old_tokens.weight, self._old_head.weight
+        if not old_head.is_floating_point():
+            raise ValueError(
+                "the language model's output layer is quantised, and its rows are needed as they are: add lm_head to llm_int8_skip_modules"
+            )
         self.script = Script(conversation, tokenizer, len(old_tokens), image_tokens)
         positions = self.grid**2 + 1 + conversation.max_length
         if positions > text.max_position_embeddings:
@@ -155,11 +161,19 @@ class LanguageModel(nn.Module):
             for part in self._vision_parts():
                 part.requires_grad_(True)
 
+    def merge_lora(self) -> None:
+        """Make LoRA part of the weights that it lies beside; it can't be trained any further."""
+        for name, layer in list(self._language_model.named_modules()):
+            if isinstance(layer, BaseTunerLayer):
+                layer.merge()
+                self._language_model.set_submodule(name, layer.get_base_layer())
+        self.lora = None
+
     def _vision_parts(self) -> list[nn.Module]:
         """What of the vision tower the features depend on: not the layers behind them, whose parameters would never get a gradient."""
         tower: Any = self.llava.model.vision_tower
         depth = len(tower.encoder.layers)
-        last = max(layer % (depth + 1) for layer in self.layers)
+        last = max(layer % (depth + 1) for layer in self.vision_layers)
         return [tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[:last]]
 
     def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Answer:
@@ -188,7 +202,7 @@ class LanguageModel(nn.Module):
         """The vision tower's features on their grid, and the same as the language model reads them."""
         tower: Any = self.llava.model.vision_tower
         states = tower(as_clip_sees(pictures, self.side), output_hidden_states=True).hidden_states
-        selected = torch.cat([states[layer] for layer in self.layers], -1)
+        selected = torch.cat([states[layer] for layer in self.vision_layers], -1)
         patches = selected[:, selected.shape[1] - self.grid**2 :]  # without the class token
         projected = self.llava.model.multi_modal_projector(patches if self.llava.config.vision_feature_select_strategy == "default" else selected)
         return patches.transpose(1, 2).unflatten(2, (self.grid, self.grid)).float(), projected

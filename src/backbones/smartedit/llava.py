@@ -36,7 +36,8 @@ def pretrained_llava(
 
     Raises:
         FileNotFoundError: as `pretrained.loaded`.
-        ValueError: as `pretrained.weights`; a language model without vision tower; delta weights; an unknown dtype.
+        ValueError: as `pretrained.weights`; a language model without vision tower; delta weights; an unknown dtype;
+            a package for the quantization that isn't installed.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype of the language model is {', '.join(DTYPES)}, not {dtype!r}")
@@ -49,8 +50,10 @@ def pretrained_llava(
             "original LLaVA-1.1 holds only the language model, its vision tower is CLIP's"
         )
     options = {} if quantization is None else {"quantization_config": quantization}
-    # shapes that differ are named by us
-    llava = weights(LlavaForConditionalGeneration, path, part, dtype=DTYPES[dtype], ignore_mismatched_sizes=True, **options)
+    try:  # shapes that differ are named by us
+        llava = weights(LlavaForConditionalGeneration, path, part, dtype=DTYPES[dtype], ignore_mismatched_sizes=True, **options)
+    except ImportError as error:
+        raise ValueError(f"quantization can't be had: {' '.join(str(error).split())}; install it, or give quantization=null") from error
     language: nn.Module = llava.model.language_model
     check_no_delta(dict(language.named_parameters()), str(place(path, part)))
     return llava

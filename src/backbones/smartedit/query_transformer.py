@@ -26,6 +26,9 @@ class QueryTransformer(nn.Module):
         cross_attention_every: layers 0, n, 2n, ... read the hidden states.
         dropout: on attention and on every layer's output, in training.
 
+    Attributes:
+        sizes: the arguments that its weights don't tell.
+
     Raises:
         ValueError: heads don't divide the width, or no layer would read the hidden states.
     """
@@ -46,6 +49,14 @@ class QueryTransformer(nn.Module):
             raise ValueError(f"{heads} heads don't divide the query transformer's width of {width}")
         if layers < 1 or cross_attention_every < 1:
             raise ValueError(f"layers={layers} and cross_attention_every={cross_attention_every}: both are at least 1, or nothing reads the picture")
+        self.sizes = {
+            "queries": queries,
+            "layers": layers,
+            "heads": heads,
+            "feedforward": feedforward,
+            "cross_attention_every": cross_attention_every,
+            "dropout": dropout,
+        }
         config = Blip2QFormerConfig(
             hidden_size=width,
             num_hidden_layers=layers,

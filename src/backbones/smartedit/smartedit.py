@@ -45,9 +45,7 @@ class SmartEdit(FrozenEncoders):
         ValueError: a base without a stock U-Net.
     """
 
-    def __init__(
-        self, base: Backbone, reader: ReaderSource, trained: Literal["none", "alignment", "all"] = "none", offload: bool = False
-    ) -> None:
+    def __init__(self, base: Backbone, reader: ReaderSource, trained: Literal["none", "alignment", "all"] = "none", offload: bool = False) -> None:
         super().__init__()
         if trained not in ("none", "alignment", "all"):
             raise ValueError(f"trained is none, alignment or all, not {trained!r}")

@@ -38,11 +38,15 @@ def linear(weights: dict[str, torch.Tensor], x: torch.Tensor, name: str) -> torc
     return x @ weights[f"{name}.weight"].flatten(1).T + weights[f"{name}.bias"]
 
 
-def by_formula(weights: dict[str, torch.Tensor], text: torch.Tensor, image: torch.Tensor, depth: int, heads: int) -> tuple[torch.Tensor, torch.Tensor]:
+def by_formula(
+    weights: dict[str, torch.Tensor], text: torch.Tensor, image: torch.Tensor, depth: int, heads: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """The module for one sample (n, t), (c, h, w) in plain matrix products, from its weights alone."""
 
     def attention(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, name: str) -> torch.Tensor:
-        parts = zip(*(linear(weights, x, f"{name}.{part}").chunk(heads, -1) for x, part in ((query, "query"), (key, "key"), (value, "value"))), strict=True)
+        parts = zip(
+            *(linear(weights, x, f"{name}.{part}").chunk(heads, -1) for x, part in ((query, "query"), (key, "key"), (value, "value"))), strict=True
+        )
         return linear(weights, torch.cat([(q @ k.T / math.sqrt(q.shape[-1])).softmax(-1) @ v for q, k, v in parts], -1), f"{name}.out")
 
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:

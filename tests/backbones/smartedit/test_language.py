@@ -1,6 +1,7 @@
 """The multimodal language model: what it reads is what LLaVA reads of the same sequence; what is trained; that bad weights are named."""
 
 import copy
+import importlib.util
 import json
 import re
 import shutil
@@ -30,7 +31,7 @@ from peft import LoraConfig
 from safetensors.torch import load_file, save_file
 from test_bad_weights import write_malicious
 from torch import Tensor
-from transformers import CLIPTextConfig, LlamaConfig
+from transformers import BitsAndBytesConfig, CLIPTextConfig, LlamaConfig
 
 from src.backbones.smartedit.conversation import Conversation, Script, token_ids, word_tokenizer
 from src.backbones.smartedit.language import LanguageModel, as_clip_sees, padded
@@ -547,6 +548,24 @@ def test_what_does_not_fit_is_refused(case: str) -> None:
     build, message = REFUSED[case]
     with pytest.raises(ValueError, match=re.escape(message)):
         build()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is not None, reason="it is installed here")
+def test_quantisation_without_its_package_is_one_line(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"quantization can't be had: .*bitsandbytes.*; install it, or give quantization=null"):
+        pretrained_llava(str(folder), quantization=BitsAndBytesConfig(load_in_8bit=True))
+
+
+def test_what_is_quantised_is_not_taken_for_numbers() -> None:
+    known = words()
+    llava = random_llava(known)
+    llava.is_quantized = True
+    model = LanguageModel(llava, known, CONVERSATION)
+    with pytest.raises(ValueError, match="weights are quantised and can't be trained: give lora"):
+        model.train_parts("all")
+    llava.lm_head.weight = torch.nn.Parameter(llava.lm_head.weight.to(torch.int8), requires_grad=False)
+    with pytest.raises(ValueError, match="add lm_head to llm_int8_skip_modules"):
+        LanguageModel(llava, known, CONVERSATION)
 
 
 def test_towers_that_want_other_pictures_are_refused() -> None:

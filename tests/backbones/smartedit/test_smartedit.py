@@ -8,7 +8,6 @@ from backbones.smartedit.folders import STEM_WIDTH, small_reader, write_smartedi
 from conftest import config
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from torch import nn
 
 from src import checkpoint
 from src.algorithms.denoising import Denoising, draw
@@ -74,7 +73,9 @@ def test_a_fresh_interaction_module_is_the_plain_path_bit_for_bit(folder: Path) 
     assert not reading.stem_bias.any()
     latent, x_t, t = model.backbone.encode_image(pictures()), torch.randn(2, 4, 8, 12), torch.tensor([0.2, 0.9])
     ours = model(x_t, t, model.condition(latent, TEXTS, None, None, reading=reading))
-    plain = instantiate(config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={folder}", "model/integration=none").model)
+    plain = instantiate(
+        config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={folder}", "model/integration=none").model
+    )
     assert torch.equal(ours, plain.eval()(x_t, t, Condition(latent, TextTokens(tokens, reading.instruction.mask))))
 
 
@@ -198,10 +199,11 @@ def exported(model: Editor, cfg, path: Path) -> Path:
     return path
 
 
-
 def test_stage_one_leaves_the_interaction_module_to_stage_two(folder: Path, tmp_path: Path, capsys) -> None:
     reader = small_reader()
-    state = {f"backbone.reader.{name}": value for name, value in reader.state_dict().items() if "language.llava" not in name and "interaction" not in name}
+    state = {
+        f"backbone.reader.{name}": value for name, value in reader.state_dict().items() if "language.llava" not in name and "interaction" not in name
+    }
     state["backbone.reader.interaction.frequencies"] = reader.interaction.frequencies
     (tmp_path / "stage1").mkdir()
     checkpoint.export(tmp_path / "stage1", "", (32, 32), state)
