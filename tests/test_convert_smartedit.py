@@ -49,6 +49,9 @@ Tensors = dict[str, torch.Tensor]
 FEW = 2
 """Layers of the language model where the published number doesn't matter."""
 
+CONVERSATION = {"before": "an edit with <img> USER:", "answer": "edited:"}
+"""A short one, as the small tokenizer writes letters."""
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -104,7 +107,7 @@ def test_every_tensor_is_accounted_for(world: Path) -> None:
     assert f"{QUERY}: 133 tensors, 75 taken, 1 split (old tokens and new ones), 1 dropped" in said
     assert f"{MODULATE}: 89 tensors, 23 taken, 66 renamed" in said
     assert f"{UNET}: 686 tensors, 686 taken" in said
-    assert "approximated: rows 0 to 39 of embedding and head are those saved with the release" in said
+    assert f"approximated: rows 0 to {WORDS - 1} of embedding and head are those saved with the release" in said
     report = json.loads((world / "kept/conversion.json").read_text())
     assert len(report["tensors"]) == 450 + 133 + 89 + 686
     written = {
@@ -290,7 +293,10 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         of_13b,
         "the language model has width 24 and the Q-Former reads width 16: take LLM-*/ and embeddings_qformer/ of the same release",
     ),
-    "rows": (lambda r: changed(r / QUERY, lambda t: t.update({"lm_head.weight": t["lm_head.weight"][:-1]})), "embedding has 75 rows and its head 74"),
+    "rows": (
+        lambda r: changed(r / QUERY, lambda t: t.update({"lm_head.weight": t["lm_head.weight"][:-1]})),
+        f"embedding has {WORDS + NEW} rows and its head {WORDS + NEW - 1}",
+    ),
     "cut off": (lambda r: (r / LLM).write_bytes((r / LLM).read_bytes()[:3000]), f"{LLM} can't be read, it may be truncated"),
     "malicious": (lambda r: (r / UNET).write_bytes(pickle.dumps(Payload(r / "owned"))), f"{UNET} is refused: it is a pickle of more than tensors"),
     "a list": (lambda r: torch.save([1], r / MODULATE), f"{MODULATE} holds no named tensors, but a list"),
@@ -328,7 +334,7 @@ LLAVAS: dict[str, tuple[Callable[[Tensors], Tensors], str]] = {
     "delta weights": (delta, "holds delta weights: its normalisation layers are"),
     "another model": (lambda t: {name: value + 0.5 for name, value in t.items()}, "another model than the one that SmartEdit was trained from"),
     "other sizes": (lambda t: {name: value[:8] for name, value in t.items()}, "of other sizes than the release's language model of width 16"),
-    "few words": (lambda t: t | {"lm_head.weight": t["lm_head.weight"][:30]}, "has 30 tokens, SmartEdit's language model 40 without its own"),
+    "few words": (lambda t: t | {"lm_head.weight": t["lm_head.weight"][:30]}, f"has 30 tokens, SmartEdit's language model {WORDS} without its own"),
     "no words": (
         lambda t: {name: value for name, value in t.items() if "embed_tokens" not in name},
         "holds 0 tensors whose name ends in embed_tokens",
@@ -351,14 +357,14 @@ MISSING_PACKAGE = "" if importlib.util.find_spec("sentencepiece") else "its toke
 ELSEWHERE: dict[str, tuple[str, str]] = {
     "no llava": ("llava={tmp}/nowhere", "no folder llava="),
     "llava without weights": ("llava={tmp}", "has no weights"),
-    "wrong vocabulary": ("language_tokenizer={tmp}/tokenizer", "has 43 tokens, the language model 40 besides SmartEdit's 35 (image_tokens=32)"),
+    "wrong vocabulary": ("language_tokenizer={tmp}/tokenizer", f"has 43 tokens, the language model {WORDS} besides SmartEdit's 35 (image_tokens=32)"),
     "no tokenizer": ("language_tokenizer={tmp}/nowhere", "no folder"),
-    "words of sentencepiece": ("language_tokenizer={tmp}/vicuna", MISSING_PACKAGE or "has 262 tokens, the language model 40"),
+    "words of sentencepiece": ("language_tokenizer={tmp}/vicuna", MISSING_PACKAGE or f"has 262 tokens, the language model {WORDS}"),
     "no vision": ("vision={tmp}/nowhere", "no folder"),
     "no model as vision": ("vision={tmp}", "{tmp} could not be read as a folder or from the Hugging Face hub"),
     "another U-Net": ("pipeline={tmp}/pipeline", "the U-Net, by the config of {tmp}/pipeline, is not that of SmartEdit's release"),
     "no pipeline": ("pipeline={tmp}/nowhere", "no pipeline folder"),
-    "image tokens": ("image_tokens=31", "has 40 tokens, the language model 41"),
+    "image tokens": ("image_tokens=31", f"has {WORDS} tokens, the language model {WORDS + 1}"),
     "lora": ("lora=both", "lora is merged or kept, not 'both'"),
 }
 
@@ -367,7 +373,7 @@ ELSEWHERE: dict[str, tuple[str, str]] = {
 def test_what_does_not_fit_the_release_is_named_in_one_line(world: Path, tmp_path: Path, wrong: str, quickly_refused) -> None:  # noqa: F811
     override, message = (text.format(tmp=tmp_path) for text in ELSEWHERE[wrong])
     if wrong == "wrong vocabulary":
-        write_tokenizer(tmp_path / "tokenizer", WORDS + 3)
+        write_tokenizer(tmp_path / "tokenizer", 43)
     if wrong == "words of sentencepiece":
         write_sentencepiece(tmp_path / "vicuna")
     if wrong == "another U-Net":
@@ -430,9 +436,12 @@ def test_a_smartedit_reads_with_it_alike_whether_the_lora_is_merged_or_kept(worl
     for kind in ("kept", "merged"):
         folder = folder_of(release, Untold(query_head_width=8, interaction_heads=2), elsewhere, kind)
         assert folder.tensors() == sum(len(names) for names in write_folder(folder, tmp_path / kind))
-        model = config("model/backbone=smartedit", "model/process=ddpm", f"model.backbone.base.pretrained={tmp_path / kind}").model
+        file = tmp_path / kind / "reader/config.json"
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"conversation": CONVERSATION}))
+        overrides = [f"model.backbone.base.pretrained={tmp_path / kind}", "model.backbone.reader.dtype=float32"]
+        model = config("model/backbone=smartedit", "model/process=ddpm", *overrides).model
         editor = instantiate(model).eval()
-        readings.append(editor.backbone.read(pictures, ["word5 word6", "word7"]))
+        readings.append(editor.backbone.read(pictures, ["make it night", "remove the hat"]))
     kept, merged = readings
     assert kept.instruction.tokens.shape == (2, QUERIES, TEXT_WIDTH)
     assert kept.stem_bias.shape == (2, STEM, 2, 2)

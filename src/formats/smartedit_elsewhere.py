@@ -148,9 +148,7 @@ def with_words_of_llava(tensors: Mapping[str, Tensor], sizes: Sizes, llava: str 
     check_same_model(weights, base, tensors, llava)
     rows = min(len(weights[embedding]), len(weights[head]))
     if rows < words:
-        raise ValueError(
-            f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1"
-        )
+        raise ValueError(f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1")
     replaced = dict(tensors)
     for theirs, name in ((EMBEDDING, embedding), (HEAD, head)):
         own = tensors[theirs]
@@ -178,6 +176,4 @@ def check_same_model(weights: Mapping[str, Tensor], base: str, tensors: Mapping[
     check_no_delta({name: value for name, value in zip(names, theirs, strict=True) if value is not None}, f"llava={llava}")
     own, given = (torch.cat([value.float() for value in values if value is not None]) for values in ([tensors[name] for name in names], theirs))
     if (given - own).norm() > 0.02 * own.norm():
-        raise ValueError(
-            f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-7B-v1-1 or LLaVA-13B-v1-1"
-        )
+        raise ValueError(f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-7B-v1-1 or LLaVA-13B-v1-1")

@@ -119,10 +119,9 @@ def folder_of(release: Release, untold: Untold, elsewhere: Elsewhere, lora: Lite
     tensors, approximations = with_words_of_llava(release.tensors, sizes, elsewhere.llava)
     unet = unet_of(elsewhere.pipeline, tensors, sizes)
     ours = {name: value for theirs, whole in tensors.items() for name, value in placed(theirs, whole, sizes)}
-    settings = release.lora
-    merging = lora == "merged" and settings is not None
-    if merging:
-        ours = with_lora_merged(ours, settings["lora_alpha"] / settings["r"])
+    merged = release.lora if lora == "merged" else None
+    if merged is not None:
+        ours = with_lora_merged(ours, merged["lora_alpha"] / merged["r"])
         approximations += rounding(release.tensors)
     tower = vision_tower(elsewhere.vision, sizes)
     language = llava_config(tower, sizes)
@@ -133,13 +132,13 @@ def folder_of(release: Release, untold: Untold, elsewhere: Elsewhere, lora: Lite
         tokenizer=tokenizer_of(elsewhere.language_tokenizer, sizes),
         reader={
             "image_tokens": sizes.image_tokens,
-            "lora": None if merging else settings,
+            "lora": release.lora if merged is None else None,
             "query_transformer": without(sizes.query_transformer, "encoder_width", "width"),
             "interaction": without(sizes.interaction, "text_width", "image_width", "stem_width"),
         },
         reader_tensors=part(ours, READER),
         constants={name: value for name, value in release.tensors.items() if is_constant(name)},
-        fates=fates_of(release, merging),
+        fates=fates_of(release, merged is not None),
         approximations=approximations,
         step=release.step,
     )
@@ -196,14 +195,15 @@ def rounding(tensors: Mapping[str, Tensor]) -> list[str]:
 
 def llava_config(tower: CLIPVisionModel, sizes: Sizes) -> LlavaConfig:
     """A LLaVA of today that computes what LLaVA-1.1 does."""
+    vision: Any = tower.config
     return LlavaConfig(
-        vision_config=tower.config,
+        vision_config=vision,
         text_config=sizes.language,
         projector_hidden_act="linear",
         image_token_index=sizes.language.vocab_size,  # that of no word, as pictures are put in as vectors
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
-        image_seq_length=(tower.config.image_size // tower.config.patch_size) ** 2,
+        image_seq_length=(vision.image_size // vision.patch_size) ** 2,
         architectures=[LlavaForConditionalGeneration.__name__],
     )
 

@@ -6,11 +6,12 @@ from pathlib import Path
 
 import torch
 from backbones.pipelines import WIDTH, write_pipeline
+from backbones.smartedit.models import llama_tokenizer
 from diffusers import UNet2DConditionModel
 from tokenizers import Tokenizer, models
 from transformers import CLIPVisionConfig, CLIPVisionModel, PreTrainedTokenizerFast
 
-WORDS, NEW = 40, 35
+WORDS, NEW = 286, 35
 LANGUAGE, IMAGE, QUERIES, STEM, HEAD = 16, 16, 7, 8, 8
 ADAPTER = {
     "base_model_name_or_path": "vicuna",
@@ -149,11 +150,14 @@ def write_elsewhere(folder: Path) -> dict[str, str]:
     write_pipeline(folder / "pipeline", in_channels=4, **PUBLISHED_UNET)
     vision = CLIPVisionConfig(hidden_size=IMAGE, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
     CLIPVisionModel(vision).save_pretrained(folder / "vision")
-    write_tokenizer(folder / "tokenizer", WORDS)
+    tokenizer = llama_tokenizer()
+    assert len(tokenizer) == WORDS
+    tokenizer.save_pretrained(folder / "tokenizer")
     return {"pipeline": f"{folder}/pipeline", "vision": f"{folder}/vision", "language_tokenizer": f"{folder}/tokenizer"}
 
 
 def write_tokenizer(folder: Path, words: int) -> None:
+    """One of another model."""
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"word{index}": index for index in range(3, words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>").save_pretrained(folder)

@@ -106,7 +106,7 @@ def test_sizes_are_those_of_the_tensors(tensors) -> None:
         (lambda t: t.update({"modulate_transformer.surplus": torch.zeros(1)}), "modulate_transformer.surplus is not in the release"),
         (lambda t: t.update({"mm_projector.bias": torch.zeros(3)}), r"mm_projector.bias has shape \(3,\) instead of \(16,\)"),
         (lambda t: t.pop("sd_query_tokens"), "sd_query_tokens, which tells a size, is missing from the release's embeddings_qformer file"),
-        (lambda t: t.update({"lm_head.weight": torch.zeros(74, 16)}), "embedding has 75 rows and its head 74"),
+        (lambda t: t.update({"lm_head.weight": torch.zeros(74, 16)}), f"embedding has {WORDS + 35} rows and its head 74"),
     ],
 )
 def test_what_is_wrong_is_named_in_the_words_of_the_release(tensors, damage, message: str) -> None:
@@ -119,7 +119,7 @@ def test_what_is_wrong_is_named_in_the_words_of_the_release(tensors, damage, mes
 @pytest.mark.parametrize(
     ("untold", "message"),
     [
-        (Untold(image_tokens=80, query_head_width=HEAD), "83 of them SmartEdit's"),
+        (Untold(image_tokens=400, query_head_width=HEAD), "403 of them SmartEdit's"),
         (Untold(language_head_width=4, query_head_width=HEAD), "rotary frequencies are not those of LLaMA-1 with heads of width 4"),
         (Untold(), "heads of width 64 don't divide the Q-Former's 24: set query_head_width"),
     ],
