@@ -1,26 +1,35 @@
-"""Turn published weights into an editor of this project, and back, bit for bit.
+"""Turn published weights into a model of this project, and back, bit for bit.
 
     python -m src.convert format=multi_reward_release source=stage2_reward_instruct_pix2pix target=my-editor
     python -m src.convert format=multi_reward_release source=my-editor target=DIR reverse=true
+    python -m src.convert format=smartedit_release source=SmartEdit-7B target=my-smartedit llava=LLaVA-7B-v1-1
 
-The result of the first is what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers loads it.
+A converted multi-reward release is what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers
+loads it. A converted SmartEdit is what a training of one starts from, `pretrained=my-smartedit`; its pickles are never run, it is strict about every
+tensor and says what became of each, and lora=kept lets it go back.
 """
 
-import json
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-import torch
 from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from src import checkpoint, launch
-from src.backbones.pretrained import what_is_broken
 from src.checkpoint import ADAPTER, SETTINGS, UNET_WEIGHTS
-from src.files import not_written, replacing
+from src.evaluation.progress import counted
+from src.files import not_written, remove_leftovers, replacing
 from src.formats import multi_reward_release
+from src.formats.smartedit_checkpoint import Untold, read_release, write_release
+from src.formats.smartedit_elsewhere import Elsewhere
+from src.formats.smartedit_folder import folder_of, release_of, write_folder
+from src.formats.weights import tensors_in
 from src.pipeline import write_pipeline
+
+Conversion = Callable[[DictConfig, Path, Path], Sequence[str]]
+"""Writes a folder from another one, and says in lines what it did."""
 
 
 def main(cfg: DictConfig) -> None:
@@ -29,24 +38,68 @@ def main(cfg: DictConfig) -> None:
     Raises:
         ValueError: an unknown format, or a source or target that is missing.
     """
-    if cfg.format != "multi_reward_release":
-        raise ValueError(f"unknown format {cfg.format!r}: multi_reward_release is what can be converted")
+    if cfg.format not in FORMATS:
+        raise ValueError(f"unknown format {cfg.format!r}: {' or '.join(FORMATS)} can be converted")
     for name in ("source", "target"):
         if not cfg[name]:
             raise ValueError(f"{name}=... is missing; see the head of src/convert.py for a command")
     source, target = Path(cfg.source), Path(cfg.target)
     if target.exists():
         raise ValueError(f"target={target} exists already: give a new folder")
-    if cfg.reverse:
-        count = to_release(source, target)
-    else:
-        cfg.model.backbone.pretrained = str(source)
-        count = from_release(source, target, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.picture_size, cfg.picture_size))
-    print(f"{target}: {count} tensors")
+    remove_leftovers(target.parent)
+    there, back = FORMATS[cfg.format]
+    for line in (back if cfg.reverse else there)(cfg, source, target):
+        print(line)
+
+
+def multi_reward_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+    """The multi-reward release as an editor. Raises as `from_release`."""
+    cfg.model.backbone.pretrained = str(source)
+    count = from_release(source, target, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.picture_size, cfg.picture_size))
+    return [f"{target}: {count} tensors"]
+
+
+def multi_reward_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+    """An editor as the multi-reward release. Raises as `to_release`."""
+    return [f"{target}: {to_release(source, target)} tensors"]
+
+
+def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+    """SmartEdit's release as a folder that a SmartEdit is loaded from.
+
+    Raises:
+        FileNotFoundError, ValueError: something is missing, broken, or of another model; nothing is written.
+        NotWrittenError: the disk is full.
+    """
+    if cfg.lora not in ("merged", "kept"):
+        raise ValueError(f"lora is merged or kept, not {cfg.lora!r}")
+    release = read_release(source, None if cfg.step is None else str(cfg.step))
+    untold = Untold(cfg.image_tokens, cfg.language_head_width, cfg.query_head_width, cfg.interaction_heads)
+    folder = folder_of(release, untold, Elsewhere(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava), cfg.lora)
+    count = written(write_folder(folder, target), folder.tensors())
+    return [*folder.described(), f"{target}: {count} tensors"]
+
+
+def smartedit_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+    """A SmartEdit folder as its release. Raises as `smartedit_to_ours`."""
+    release = release_of(source)
+    return [f"{target}: {written(write_release(release, target), len(release.tensors))} tensors"]
+
+
+def written(files: Iterator[Sequence[str]], total: int) -> int:
+    """Let files be written and show how far that is; the number of tensors in them."""
+    return sum(len(names) for names in counted(files, total, "writing", "tensors"))
+
+
+FORMATS: dict[str, tuple[Conversion, Conversion]] = {
+    "multi_reward_release": (multi_reward_to_ours, multi_reward_from_ours),
+    "smartedit_release": (smartedit_to_ours, smartedit_from_ours),
+}
+"""What can be converted: there, and back with reverse=true."""
 
 
 def from_release(source: Path, target: Path, config: str, picture_size: tuple[int, int]) -> int:
-    """Write a release's folder as ours; the number of tensors of its U-Net."""
+    """Write a multi-reward release's folder as ours; the number of tensors of its U-Net."""
     tensors = unet_tensors(source)
     editor = checkpoint.build(config)
     multi_reward_release.check(tensors, editor.trained_state(), str(source / "unet"))
@@ -57,7 +110,7 @@ def from_release(source: Path, target: Path, config: str, picture_size: tuple[in
 
 
 def to_release(source: Path, target: Path) -> int:
-    """Write an editor as the release does: a pipeline whose U-Net holds all tensors; their number."""
+    """Write an editor as the multi-reward release does: a pipeline whose U-Net holds all tensors; their number."""
     saved = checkpoint.read(source)
     tensors = {multi_reward_release.their_name(name): value.contiguous() for name, value in saved["ema"].items()}
     editor = checkpoint.load_editor(source)
@@ -83,33 +136,9 @@ def unet_tensors(source: Path) -> dict[str, Tensor]:
     """
     if not source.is_dir():
         raise FileNotFoundError(f"no folder source={source}: download the release and give the folder that holds unet/")
-    single = source / UNET_WEIGHTS
-    index, pickled = single.with_name(f"{single.name}.index.json"), single.with_suffix(".bin")
-    if single.exists():
-        return tensors_of(single)
-    if index.exists():
-        try:
-            files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{index} doesn't say which file holds which tensor ({error}): download it again") from error
-        return {name: value for file in files for name, value in tensors_of(source / "unet" / file).items()}
-    if pickled.exists():
-        return tensors_of(pickled)
-    raise FileNotFoundError(f"no U-Net weights in {source}: {single.relative_to(source)} is missing, download the release again")
-
-
-def tensors_of(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file. Raises FileNotFoundError, or ValueError if it is cut off or a pickle of anything else, which is never run."""
-    if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing: download the release again")
-    broken = what_is_broken(file)
-    if broken is not None:
-        raise ValueError(broken)
-    if file.suffix == ".safetensors":
-        return load_file(file)
-    tensors = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{file} holds no named tensors, but a {type(tensors).__name__}: give the weights of a U-Net")
+    tensors = tensors_in(source / "unet")
+    if tensors is None:
+        raise FileNotFoundError(f"no U-Net weights in {source}: {UNET_WEIGHTS} is missing, download the release again")
     return tensors
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from src import launch
 
-PRELOADED = ("train", "evaluate", "write_dataset", "precompute", "annotate", "edit", "backbones.tiny")
+PRELOADED = ("train", "evaluate", "write_dataset", "precompute", "annotate", "edit", "convert", "backbones.tiny")
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([*(f"src.{name}" for name in PRELOADED), "torch.optim.adamw", "tensorboard"])
 
