@@ -5,11 +5,12 @@
     python -m src.convert format=smartedit_release source=SmartEdit-7B target=my-smartedit llava=LLaVA-7B-v1-1
 
 A converted multi-reward release is what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers
-loads it. A converted SmartEdit is what a training of one starts from, `pretrained=my-smartedit`; its pickles are never run, it is strict about every
-tensor and says what became of each, and lora=kept lets it go back.
+loads it. A converted SmartEdit edits (`checkpoint=my-smartedit`) and is what the reward stage starts from; its pickles are never run, the conversion is
+strict about every tensor and says what became of each, and lora=kept lets it go back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,7 +19,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src import checkpoint, launch
-from src.checkpoint import ADAPTER, SETTINGS, UNET_WEIGHTS
+from src.backbones.smartedit.conversation import Conversation
+from src.checkpoint import ADAPTER, HERE, SETTINGS, UNET_WEIGHTS
 from src.evaluation.progress import counted
 from src.files import not_written, remove_leftovers, replacing
 from src.formats import multi_reward_release
@@ -76,8 +78,18 @@ def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[s
     release = read_release(source, None if cfg.step is None else str(cfg.step))
     untold = Untold(cfg.image_tokens, cfg.language_head_width, cfg.query_head_width, cfg.interaction_heads)
     folder = folder_of(release, untold, Elsewhere(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava), cfg.lora)
-    count = written(write_folder(folder, target), folder.tensors())
+    folder = replace(folder, reader={**folder.reader, "conversation": asdict(Conversation(**cfg.conversation))})
+    count = written(write_folder(folder, target, {SETTINGS: smartedit_settings(cfg)}), folder.tensors())
     return [*folder.described(), f"{target}: {count} tensors"]
+
+
+def smartedit_settings(cfg: DictConfig) -> str:
+    """What makes a converted SmartEdit an editor: without a reward, which is what training adds."""
+    cfg.smartedit.base.pretrained = HERE
+    whole = {"_target_": cfg.model["_target_"], "backbone": cfg.smartedit, "process": cfg.model.process}
+    config = OmegaConf.to_container(OmegaConf.create({"described": whole, "smartedit": cfg.smartedit}), resolve=True)
+    assert isinstance(config, dict)
+    return OmegaConf.to_yaml({"editor_config": OmegaConf.to_yaml(config["described"]), "picture_size": [cfg.picture_size] * 2})
 
 
 def smartedit_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:

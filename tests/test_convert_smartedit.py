@@ -13,6 +13,7 @@ import torch
 from backbones.pipelines import WIDTH as TEXT_WIDTH
 from backbones.pipelines import write_pipeline
 from conftest import config
+from data.written import pixels, write_picture
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from formats.smartedit import (
     ADAPTER,
@@ -35,6 +36,7 @@ from formats.smartedit import (
 )
 from hydra.utils import instantiate
 from killing import Command, finished
+from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_errors import quickly_refused  # noqa: F401  # a fixture
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
@@ -52,6 +54,8 @@ FEW = 2
 CONVERSATION = {"before": "an edit with <img> USER:", "answer": "edited:"}
 """A short one, as the small tokenizer writes letters."""
 
+SHORT = [f"+conversation.{name}='{text}'" for name, text in CONVERSATION.items()]
+
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -67,7 +71,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def arguments(world: Path, source: Path, target: Path) -> list[str]:
     elsewhere = [f"pipeline={world}/pipeline", f"vision={world}/vision", f"language_tokenizer={world}/tokenizer"]
-    return ["format=smartedit_release", f"source={source}", f"target={target}", *elsewhere, "query_head_width=8", "interaction_heads=2"]
+    return ["format=smartedit_release", f"source={source}", f"target={target}", *elsewhere, "query_head_width=8", "interaction_heads=2", *SHORT]
 
 
 def read(file: Path) -> Tensors:
@@ -435,7 +439,7 @@ def test_a_smartedit_reads_with_it_alike_whether_the_lora_is_merged_or_kept(worl
     pictures, readings = torch.rand(2, 3, 32, 48) * 2 - 1, []
     for kind in ("kept", "merged"):
         folder = folder_of(release, Untold(query_head_width=8, interaction_heads=2), elsewhere, kind)
-        assert folder.tensors() == sum(len(names) for names in write_folder(folder, tmp_path / kind))
+        assert folder.tensors() == sum(len(names) for names in write_folder(folder, tmp_path / kind, {}))
         file = tmp_path / kind / "reader/config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"conversation": CONVERSATION}))
         overrides = [f"model.backbone.base.pretrained={tmp_path / kind}", "model.backbone.reader.dtype=float32"]
@@ -448,3 +452,11 @@ def test_a_smartedit_reads_with_it_alike_whether_the_lora_is_merged_or_kept(worl
     assert kept.stem_bias.std() > 0.1
     torch.testing.assert_close(kept.instruction.tokens, merged.instruction.tokens, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(kept.stem_bias, merged.stem_bias, atol=1e-4, rtol=1e-4)
+
+
+def test_a_converted_smartedit_is_an_editor(world: Path, tmp_path: Path) -> None:
+    """Without a word about its parts: the folder says what it is."""
+    picture = write_picture(tmp_path / "photo.png", pixels(0, 40, 56))
+    asked = [f"checkpoint={world / 'merged'}", f"image={picture}", "instruction=make it night", f"output={tmp_path / 'edits'}"]
+    finished("src.edit", *asked, "sampler.steps=2", "resize=keep", log=tmp_path / "log")
+    assert Image.open(tmp_path / "edits/photo.png").size == (56, 40)

@@ -246,8 +246,13 @@ def entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]) -> 
     return {"file": file, "name": name, "shape": list(value.shape), "dtype": dtype, "fate": fate, "to": list(to)}
 
 
-def write_folder(folder: SmartEditFolder, target: Path) -> Iterator[Sequence[str]]:
-    """Write it, whole or not at all; the names of what was written, file by file.
+def write_folder(folder: SmartEditFolder, target: Path, texts: Mapping[str, str]) -> Iterator[Sequence[str]]:
+    """Write it, whole or not at all; the names of the tensors that were written, file by file.
+
+    Args:
+        folder: what to write.
+        target: must not exist yet.
+        texts: files of the same folder that say how it is used, by name.
 
     Raises:
         NotWrittenError: the disk is full.
@@ -266,7 +271,8 @@ def write_folder(folder: SmartEditFolder, target: Path) -> Iterator[Sequence[str
             yield from write_tensors(folder.reader_tensors, partial / READER)
             if folder.constants:
                 save_file({name: value.contiguous() for name, value in folder.constants.items()}, partial / CONSTANTS, metadata={"format": "pt"})
-            (partial / REPORT).write_text(report_of(folder), encoding="utf-8")
+            for name, text in {REPORT: report_of(folder), **texts}.items():
+                (partial / name).write_text(text, encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(target, error) from error
 
