@@ -5,8 +5,8 @@
     python -m src.convert format=smartedit_release source=SmartEdit-7B target=my-smartedit llava=LLaVA-7B-v1-1
 
 A converted multi-reward release is what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers
-loads it. A converted SmartEdit edits (`checkpoint=my-smartedit`) and is what the reward stage starts from; its pickles are never run, the conversion is
-strict about every tensor and says what became of each, and lora=kept lets it go back.
+loads it. A converted SmartEdit edits (`checkpoint=my-smartedit`) and is what the reward stage starts from; its pickles are never run, every tensor is
+accounted for, and lora=kept lets it go back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
