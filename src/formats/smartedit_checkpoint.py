@@ -32,6 +32,7 @@ from src.formats.smartedit_release import (
     QUERY,
     SPLIT,
     UNET,
+    Family,
     family_of,
     is_constant,
     is_lora,
@@ -150,7 +151,7 @@ def read_release(source: Path, step: str | None) -> Release:
     return Release(found, tensors, lora_settings(language, tensors) if any(map(is_lora, tensors)) else None, repeated)
 
 
-def family_or_error(name: str, path: Path) -> Any:
+def family_or_error(name: str, path: Path) -> Family:
     """The family of a tensor; ValueError names the file as well."""
     try:
         return family_of(name)

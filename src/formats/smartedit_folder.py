@@ -5,6 +5,7 @@
     FOLDER/{unet,vae,text_encoder,tokenizer,scheduler}/   a stock InsPix2Pix pipeline
     FOLDER/language_model/, language_tokenizer/           transformers' LLaVA and its tokenizer
     FOLDER/reader/                                        what SmartEdit adds: Q-Former, interaction module, rows of the new tokens, LoRA if kept
+    FOLDER/editor.yaml                                    the config of the editor that it is, without reward
     FOLDER/conversion.json, conversion.safetensors        what became of every tensor; what only the way back needs
 
 LLaVA-1.1's projector is one linear layer, LLaVA's of today two with a function between: here the function and the second layer are the identity.
@@ -27,6 +28,7 @@ from torch import Tensor
 from transformers import CLIPVisionModel, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
 from src.backbones.pretrained import quiet
+from src.checkpoint import ADAPTER
 from src.files import not_written, replacing
 from src.formats.smartedit_checkpoint import LAYERS, Release, Sizes, Untold, check, rotary_frequencies, shapes_of, sizes_of
 from src.formats.smartedit_elsewhere import Elsewhere, pipeline_of, tokenizer_of, unet_of, vision_tower, with_words_of_llava
@@ -309,6 +311,8 @@ def release_of(source: Path) -> Release:
     reader = read_json(source / READER / "config.json", source)
     read_json(source / LANGUAGE_MODEL / "config.json", source)  # it is there and is JSON
     language: Any = LlavaConfig.from_pretrained(source / LANGUAGE_MODEL).text_config
+    if (source / ADAPTER).exists():
+        raise ValueError(f"source={source} is trained with a reward, which SmartEdit's release has no place for: take the SmartEdit it started from")
     about = read_json(source / REPORT, source) if (source / REPORT).is_file() else {"step": LAST, "tensors": []}
     if any("merged" in tensor["fate"] for tensor in about["tensors"]):
         raise ValueError(f"the LoRA in source={source} is merged into its language model and can't be taken out: convert the release with lora=kept")
