@@ -63,6 +63,8 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
         given = [pipeline.replace("backbone.", "backbone.base.")]
     if experiment.startswith("smartedit_stage"):
         given += [f"model.backbone.reader.language.llava.path={write_llava(tmp_path / 'llava')}", "model.backbone.reader.interaction.heads=2"]
+        # a small tokenizer writes letters
+        given += [f"+model.backbone.reader.language.conversation.{each}" for each in ("max_length=120", "before='USER:'")]
     if experiment == "reward_synthetic_smartedit":
         given += ["model.backbone.reader.weights=stage2/editor"]
     if "inspix2pix" in experiment:
