@@ -77,7 +77,8 @@ class Reader(nn.Module):
     def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading:
         """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained."""
         answer = self.language(pictures, instructions)
-        tokens, bias = self.interaction(self.query_transformer(answer.hidden), answer.features)
+        dtype = self.query_transformer.queries.dtype  # short where pictures are edited in short numbers (execution.py)
+        tokens, bias = self.interaction(self.query_transformer(answer.hidden.to(dtype)), answer.features.to(dtype))
         return Reading(TextTokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)), bias, answer.error)
 
     def align(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:

@@ -1,5 +1,6 @@
 """SmartEdit around a base backbone: what its reader adds, where it enters, what is trained in each stage, where it comes from."""
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import Condition, EditBatch, TextTokens
 from src.diffusion.guidance import Dropped
 from src.editor import Editor
+from src.execution import Execution
 from src.records import NO_FAILURE, TargetReward
 
 INTEGRATIONS = ("none", "attention", "addition", "both", "time_embedding", "released")
@@ -226,3 +228,16 @@ def test_another_size_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"\(24, 40\), this reader \(24, 32\); take language model.*7B or 13B"):
         reader.fill(state, "a mixture")
     assert isinstance(reader, Reader)
+
+
+def test_edits_in_short_numbers_where_the_reader_was_trained_along() -> None:
+    """Its weights are then the editor's own, and become short as well."""
+    cfg = config("model/backbone=smartedit_tiny", "model/process=preconditioned")
+    torch.manual_seed(0)
+    sampler = instantiate(config(name="edit").sampler, steps=2)
+    plain = instantiate(cfg.model).eval().requires_grad_(False)
+    short = copy.deepcopy(plain)
+    Execution(dtype="bfloat16").prepare(short)
+    one, other = (model.edit(pictures(32, 32), TEXTS, [TargetReward()] * 2, [1, 2], sampler) for model in (plain, short))
+    assert one.std() > 0.1
+    torch.testing.assert_close(one, other, atol=0.1, rtol=0.1)
