@@ -215,7 +215,10 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
         backbone.unet.unload_lora()
     drawing.update({"pretrained": HERE, "trained": "unet", "lora": None})
     if smartedit is not None:
-        tree.backbone.update({"trained": "none", "reader": {"_target_": "src.backbones.smartedit.reader.FromFolder", "folder": HERE}})
+        reader = smartedit.whole_reader()
+        dtype = str(reader.language.llava.dtype).removeprefix("torch.")  # as it was trained with; at 7B fp32 would take twice the memory
+        node = {"_target_": "src.backbones.smartedit.reader.FromFolder", "folder": HERE, "dtype": dtype}
+        tree.backbone.update({"trained": "none", "reader": node})
     cpu = torch.device("cpu")
     scheduler: Any = EulerAncestralDiscreteScheduler(process.steps, process.beta_start, process.beta_end, "scaled_linear", steps_offset=1)
     pipeline = StableDiffusionInstructPix2PixPipeline(

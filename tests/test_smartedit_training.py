@@ -3,6 +3,7 @@ stage, edit; two processes train as one; a kill changes nothing.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -129,6 +130,19 @@ def test_the_export_is_what_was_trained(folder: Path) -> None:
     changed = {name for name, value in before.items() if not torch.equal(value, merged[name])}
     assert changed
     assert all(name.split(".")[-2] in ("q_proj", "v_proj") and "language_model" in name for name in changed)
+
+
+def test_an_export_keeps_the_language_model_s_number_format(folder: Path, tmp_path: Path) -> None:
+    """So a 7B one isn't loaded at twice its size."""
+    done("export", f"checkpoint={folder / 'smartedit'}", f"target={tmp_path / 'again'}")
+    assert "dtype: float32" in (tmp_path / "again/editor.yaml").read_text()
+    short = tmp_path / "short"
+    shutil.copytree(folder / "smartedit", short)
+    (short / "editor.yaml").write_text((short / "editor.yaml").read_text().replace("dtype: float32", "dtype: bfloat16"))
+    done("export", f"checkpoint={short}", f"target={tmp_path / 'still_short'}")
+    assert "dtype: bfloat16" in (tmp_path / "still_short/editor.yaml").read_text()
+    weights = load_file(tmp_path / "still_short/language_model/model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.bfloat16}
 
 
 def test_both_edit_alike(folder: Path, tmp_path: Path) -> None:
