@@ -1,4 +1,4 @@
-"""A small editor for laptops and tests, made of the same parts as InsPix2Pix: a CLIP text model, a stock U-Net, an image latent.
+"""A small editor for laptops and tests, made of the same parts as InsPix2Pix: a text model, a stock U-Net, an image latent.
 
 Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE to train or to download.
 """
@@ -11,10 +11,11 @@ import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel
+from transformers import BertConfig, BertModel
 
 from src.backbones.backbone import Backbone
-from src.backbones.unet_hooks import UNetHooks, site_widths, told
+from src.backbones.grounding import Grounding
+from src.backbones.unet_hooks import StemBias, UNetHooks, site_widths, told
 from src.backbones.word_tokenizer import WordTokenizer
 from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
@@ -27,16 +28,18 @@ FEW_LENGTHS = 32
 class TinyBackbone(Backbone):
     """A U-Net on folded pixels.
 
-    The instruction reaches it twice: token by token through cross-attention, as in Stable Diffusion, and as its mean token through the time
-    embedding, as in later models. From scratch the second is learnt much faster, and edits of the whole picture need nothing else.
+    The instruction reaches it three times: token by token through cross-attention, as in Stable Diffusion, where the U-Net has any; as its mean token
+    through the time embedding, as in later models; and as a map of where it means what, added after conv_in (grounding.py). From scratch the
+    second is learnt fastest, and edits of the whole picture need nothing else; the third finds objects.
 
     Besides the noisy latent and the original it sees two channels with each cell's place, so that "at the top left" need not be inferred from
     borders.
 
     Args:
         tokenizer: words -> ids; its vocabulary sizes the text encoder.
-        text_encoder: builds a `CLIPTextModel` from vocab_size and the special token ids.
+        text_encoder: builds a `BertModel` from vocab_size and the special token ids.
         unet: builds a `UNet2DConditionModel` from its numbers of channels and the width of the text.
+        grounding: builds a `Grounding` from text_width, image_channels and channels, those of conv_in.
         fold: pixels per latent cell along each side; the latent has 3 * fold**2 channels.
         relative: the latent is the change that the edit makes to the original, so that whatever stays as it is need not be drawn.
     """
@@ -44,8 +47,9 @@ class TinyBackbone(Backbone):
     def __init__(
         self,
         tokenizer: WordTokenizer,
-        text_encoder: Callable[..., CLIPTextModel],
+        text_encoder: Callable[..., BertModel],
         unet: Callable[..., UNet2DConditionModel],
+        grounding: Callable[..., Grounding],
         fold: int = 2,
         relative: bool = False,
     ) -> None:
@@ -62,8 +66,11 @@ class TinyBackbone(Backbone):
             class_embed_type="projection",
             projection_class_embeddings_input_dim=self.text_width,
         )
+        self.grounding = grounding(text_width=self.text_width, image_channels=channels, channels=self.unet.conv_in.out_channels)
+        self.stem = StemBias(self.unet)
         # the order in which convolutions are fastest, on CPUs above all
-        nn.utils.convert_conv2d_weight_memory_format(self.unet, torch.channels_last)
+        for part in (self.unet, self.grounding):
+            nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
         self.hooks: UNetHooks | None = None
         # the first prediction is that there is nothing to predict: of a clean relative latent, that nothing changes
         nn.init.zeros_(self.unet.conv_out.weight)
@@ -112,9 +119,9 @@ class TinyBackbone(Backbone):
         return None
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
-        inputs = torch.cat([x_t, condition.original_latent, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
-        text = condition.instruction
-        with told(self.hooks, condition.reward):
+        original, text = condition.original_latent.contiguous(memory_format=torch.channels_last), condition.instruction
+        inputs = torch.cat([x_t, original, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
+        with told(self.hooks, condition.reward), self.stem.adding(self.grounding(original, text)):
             (output,) = self.unet(inputs, network_time, text.tokens, class_labels=text.mean(), encoder_attention_mask=text.mask, return_dict=False)
         return output
 
@@ -127,12 +134,15 @@ def places(latent: Latent) -> Float[Tensor, "b 2 h w"]:
     return torch.cat([down.expand(batch, 1, height, width), right.expand(batch, 1, height, width)], 1)
 
 
-def text_encoder(vocab_size: int, hidden_size: int, **config: Any) -> CLIPTextModel:
-    """A CLIP text model with random weights; the feed-forward is four times as wide as the tokens, as in CLIP.
+def text_encoder(vocab_size: int, hidden_size: int, bos_token_id: int, eos_token_id: int, **config: Any) -> BertModel:
+    """A BERT with random weights; its feed-forward is four times as wide as the tokens.
 
-    Its attention is made of plain products: over a dozen words torch's fused kernel for CPUs takes several times as long in bf16.
+    Not CLIP's: there a word sees only those before it, so "red" doesn't know what is red, and from scratch much less is learnt in the same time
+    (experiments/LOG.md). Its attention is made of plain products: over a dozen words torch's fused kernel for CPUs takes several times as long in
+    bf16. No dropout, so that a resumed training is exact.
     """
     sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "intermediate_size": 4 * hidden_size}
-    model = CLIPTextModel(CLIPTextConfig(**sizes, **config))
+    special = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
+    model = BertModel(BertConfig(**sizes, **special, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **config), add_pooling_layer=False)
     model.set_attn_implementation("eager")
     return model

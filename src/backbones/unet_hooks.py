@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
+import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from src.batch import RewardTokens
@@ -88,3 +90,28 @@ def told(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContex
     if reward is None:
         raise ValueError("a reward is missing: this editor has a reward integration")
     return hooks.reward(reward)
+
+
+class StemBias:
+    """Adds a bias to what conv_in makes, while `adding(...)` is active; the reward's integration, attached later, sees the sum."""
+
+    def __init__(self, unet: UNet2DConditionModel) -> None:
+        self.current: Float[Tensor, "b s g g"] | None = None
+        unet.conv_in.register_forward_hook(functools.partial(self._add))
+
+    @contextmanager
+    def adding(self, bias: Float[Tensor, "b s g g"]) -> Iterator[None]:
+        """Everything the U-Net computes inside has this bias, resized (bilinear) to its latent."""
+        self.current = bias
+        try:
+            yield
+        finally:
+            self.current = None
+
+    def _add(self, module: nn.Module, inputs: tuple[Any, ...], hidden: Tensor) -> Tensor:
+        """A forward hook."""
+        if self.current is None:
+            raise RuntimeError("the U-Net has a stem bias but ran without one; go through Editor or `stem.adding(...)`")
+        if hidden.shape[0] != self.current.shape[0]:
+            raise ValueError(f"{self.current.shape[0]} stem biases for a batch of {hidden.shape[0]}")
+        return hidden + F.interpolate(self.current, size=hidden.shape[-2:], mode="bilinear").to(hidden.dtype)

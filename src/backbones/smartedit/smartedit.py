@@ -9,19 +9,18 @@ and as long as the reader is not trained its results can be computed before the 
 """
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal, final
+from collections.abc import Mapping, Sequence
+from typing import Literal, final
 
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from jaxtyping import Float, Shaped
-from torch import Tensor, nn
+from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import Frozen, FrozenEncoders
 from src.backbones.smartedit.reader import Aligned, Reader, ReaderSource
+from src.backbones.unet_hooks import StemBias
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
@@ -153,28 +152,3 @@ class SmartEdit(FrozenEncoders):
                 f"{type(self.base).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once"
             )
         return self.base
-
-
-class StemBias:
-    """Adds a bias to what conv_in makes, while `adding(...)` is active; the reward's integration, attached later, sees the sum."""
-
-    def __init__(self, unet: UNet2DConditionModel) -> None:
-        self.current: Float[Tensor, "b s g g"] | None = None
-        unet.conv_in.register_forward_hook(functools.partial(self._add))
-
-    @contextmanager
-    def adding(self, bias: Float[Tensor, "b s g g"]) -> Iterator[None]:
-        """Everything the U-Net computes inside has this bias, resized (bilinear) to its latent."""
-        self.current = bias
-        try:
-            yield
-        finally:
-            self.current = None
-
-    def _add(self, module: nn.Module, inputs: tuple[Any, ...], hidden: Tensor) -> Tensor:
-        """A forward hook."""
-        if self.current is None:
-            raise RuntimeError("SmartEdit's U-Net ran without a stem bias; go through Editor or `stem.adding(...)`")
-        if hidden.shape[0] != self.current.shape[0]:
-            raise ValueError(f"{self.current.shape[0]} stem biases for a batch of {hidden.shape[0]}")
-        return hidden + F.interpolate(self.current, size=hidden.shape[-2:], mode="bilinear").to(hidden.dtype)
