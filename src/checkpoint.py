@@ -239,7 +239,7 @@ def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path)
 
 def config_differences(saved: str, present: str) -> list[str]:
     """Entries in which two model configs differ, as "key: saved value, present value"."""
-    one, other = _flat(OmegaConf.to_container(OmegaConf.create(saved))), _flat(OmegaConf.to_container(OmegaConf.create(present)))
+    one, other = flat(OmegaConf.to_container(OmegaConf.create(saved))), flat(OmegaConf.to_container(OmegaConf.create(present)))
     return [
         f"{key} is {one.get(key, 'absent')} in the checkpoint and {other.get(key, 'absent')} here"
         for key in sorted(one.keys() | other.keys())
@@ -247,7 +247,7 @@ def config_differences(saved: str, present: str) -> list[str]:
     ]
 
 
-def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
+def flat(node: Any, prefix: str = "") -> dict[str, Any]:
     """A config tree as dotted keys."""
     if isinstance(node, dict):
         items = [(str(key), value) for key, value in node.items()]
@@ -255,7 +255,7 @@ def _flat(node: Any, prefix: str = "") -> dict[str, Any]:
         items = [(str(index), value) for index, value in enumerate(node)]
     else:
         return {prefix: node}
-    return {name: value for key, child in items for name, value in _flat(child, f"{prefix}.{key}" if prefix else key).items()}
+    return {name: value for key, child in items for name, value in flat(child, f"{prefix}.{key}" if prefix else key).items()}
 
 
 def write(path: Path, saved: Mapping[str, Any]) -> None:

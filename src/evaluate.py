@@ -17,6 +17,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from hydra.utils import instantiate
@@ -125,6 +126,22 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError(f"best_of={cfg.best_of} makes {cfg.best_of} edits of each case and needs checkpoint=PATH; edits=DIR has one of each")
     if cfg.best_of > 1 and cfg.get("selector") is None:
         raise ValueError(f"best_of={cfg.best_of} needs a judge that chooses: say judge@selector=NAME, best another one than judge, which scores")
+
+
+def depends_on(cfg: DictConfig) -> dict[str, Any]:
+    """What an evaluation's result depends on, for sweeps: the weights, not where they lie, and nothing of how it runs.
+
+    Raises:
+        FileNotFoundError: no checkpoint or edits.
+        ValueError: a command that contradicts itself.
+    """
+    check_request(cfg)
+    if cfg.edits is not None and not Path(cfg.edits).is_dir():
+        raise FileNotFoundError(f"no edits at edits={cfg.edits}; give a folder of <case id>.png")
+    settings = launch.whole_config(cfg)
+    if cfg.checkpoint is not None:
+        settings["checkpoint"] = f"weights {checkpoint.content_hash(Path(cfg.checkpoint))[:16]}"
+    return settings
 
 
 def best_of(cfg: DictConfig, judge: Judge) -> BestOf | None:
@@ -407,5 +424,8 @@ def log(cfg: DictConfig, folder: Path, cases: Sequence[Case], judge: Judge) -> N
     track(instantiate(cfg.logger, save_dir=str(folder / judge.name)), folder, judge, cases, cfg.logged_cases, editor, settings)
 
 
+SWEPT = launch.Swept(depends_on)
+"""What sweeps need to know."""
+
 if __name__ == "__main__":
-    launch.entry_point(main, "evaluate")
+    launch.entry_point(main, "evaluate", SWEPT)

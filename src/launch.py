@@ -1,44 +1,49 @@
-"""How every entry point starts: Hydra, seeds, one-line errors, one process per sweep job. The only file that knows the Hydra runtime.
+"""How every entry point starts: Hydra, seeds, one-line errors, sweeps. The only file that knows the Hydra runtime.
 
     if __name__ == "__main__":
         launch.entry_point(main, "train")
 
 An error is one stderr line beginning `error: ` and exit code 1; set MULTI_REWARD_TRACEBACK=1 to see the stack. In a sweep every job runs
-`python -m <this entry point>` in a process and folder of its own, so that DDP inside a sweep works, writes `log.txt` there, and a failing job
-doesn't stop the others.
+`python -m <this entry point>` in a process and folder of its own, so that DDP inside a sweep works; what a sweep is, is in src/sweeps.
 """
 
 import json
 import os
 import re
-import subprocess
+import shlex
 import sys
-import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any, final
 
 import hydra
 import torch
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException, InstantiationException
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, RunMode, TaskFunction
+from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import seed_everything
 
+from src.callbacks.run_record import commit
+from src.checkpoint import flat
 from src.files import NotWrittenError
+from src.sweeps.code import code_hash, code_of
+from src.sweeps.conduct import Request, conduct
+from src.sweeps.matching import Cell
+from src.sweeps.running import JobsFailed
+from src.sweeps.work import AXES, SWEEP
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRACEBACK = "MULTI_REWARD_TRACEBACK"
-# Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody else's run.
-RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HYDRA_FULL_ERROR")
-RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
-
-SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
-"""What a job of a sweep is told: the name of the sweep's folder, and the overrides in which the jobs differ, as a JSON list."""
-
 MACHINERY = ("logger", "trainer", "device", "num_workers", "output", "steps", "keep_memory", "overwrite", "retry_failed")
 """Settings that change where and how something runs and not what comes out: no part of a run's name."""
 
@@ -51,6 +56,21 @@ class Stopped(Exception):  # noqa: N818  # nothing went wrong
 
 
 Task = Callable[[DictConfig], None]
+
+
+@final
+@dataclass(frozen=True)
+class Swept:
+    """What sweeps need to know of an entry point.
+
+    Attributes:
+        depends_on: gives what a result depends on, as a tree, and raises an error for a config that can't be run; two jobs of which it is equal are
+            the same job.
+        is_trained: whether a run folder holds a finished training; None for entry points that don't train.
+    """
+
+    depends_on: Callable[[DictConfig], Mapping[str, Any]]
+    is_trained: Callable[[Path], bool] | None = None
 
 
 def cpu_precision() -> str:
@@ -135,23 +155,45 @@ def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
     ]
 
 
-for resolver in (cpu_precision, accelerator, on_cpu, fast_precision, fast_dtype, command_name, sweep_name, run_title):
+def swept(*, _root_: DictConfig) -> str:
+    """The name of the sweep in a command: of its config in conf/sweep, or its axes, "integration-seed". Available to configs as `${swept:}`."""
+    chosen = _root_.hydra.runtime.choices.get("sweep")
+    if chosen:
+        return chosen if isinstance(chosen, str) else "-".join(chosen)
+    given = [f"{axis}={values}" for axis, values in (_root_.hydra.sweeper.get("params") or {}).items()] + list(_root_.hydra.overrides.task)
+    axes = [override for override in OverridesParser.create().parse_overrides(given) if override.is_sweep_override()]
+    return "-".join(name for name, _ in short_names([f"{axis.get_key_element()}=" for axis in axes])) or "sweep"
+
+
+def run_of(path: str | None) -> str:
+    """The run that a checkpoint or an export belongs to, as a part of a name: "reward-3" for runs/reward/3/editor. Available to configs as
+    `${run_of:...}`.
+    """
+    folder = Path(str(path))
+    folder = folder.parent if folder.suffix == ".ckpt" else folder
+    folder = folder.parent if folder.name in ("checkpoints", "editor") else folder
+    return "-".join(part for part in folder.parts[-2:] if part not in ("/", "runs", ".."))
+
+
+for resolver in (cpu_precision, accelerator, on_cpu, fast_precision, fast_dtype, command_name, sweep_name, run_title, swept, run_of):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
-def entry_point(task: Task, config_name: str) -> None:
-    """Run `task(cfg)` as a Hydra app on `conf/<config_name>.yaml`; errors become one line and exit code 1."""
+def entry_point(task: Task, config_name: str, sweeps: Swept | None = None) -> None:
+    """Run `task(cfg)` as a Hydra app on `conf/<config_name>.yaml`; errors become one line and exit code 1.
+
+    Args:
+        task: what to do.
+        config_name: of the entry point, `src.<config_name>`.
+        sweeps: what a sweep of it needs to know; None: a job depends on its whole config.
+    """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a screenful of its own
-    failures: list[str] = []
     errors: list[Exception] = []
+    JobLauncher.swept = sweeps or Swept(whole_config)
 
     def run(cfg: DictConfig) -> None:
-        hydra_config = HydraConfig.get()
-        if hydra_config.mode == RunMode.MULTIRUN:
-            failure = _run_job(hydra_config.job.num, list(hydra_config.overrides.task), Path(hydra_config.runtime.output_dir))
-            if failure:
-                failures.append(failure)
-            return
+        if HydraConfig.get().mode == RunMode.MULTIRUN:
+            raise ValueError(f"src.{config_name} has no sweeps: run it once for each value")
         if "seed" in cfg:
             seed_everything(cfg.seed, workers=True, verbose=False)
         try:
@@ -169,8 +211,91 @@ def entry_point(task: Task, config_name: str) -> None:
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
         fail(one_line(error))
-    if failures:
-        fail(f"{len(failures)} of the sweep's jobs failed: {'; '.join(failures)}")
+
+
+def whole_config(cfg: DictConfig) -> dict[str, Any]:
+    """A config without its machinery, its interpolations followed."""
+    tree = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"]), resolve=True)
+    assert isinstance(tree, dict)
+    return {str(name): value for name, value in tree.items() if name not in MACHINERY}
+
+
+@final
+class JobLauncher(Launcher):
+    """Hands all jobs of a sweep to src/sweeps. The arguments are those of conf/hydra/launcher/local.yaml."""
+
+    swept: Swept
+
+    def __init__(self, jobs: int, gpus_per_job: int, evaluate: Sequence[str] | None, code: str, probe: bool, dry_run: bool) -> None:
+        self.jobs, self.gpus_per_job, self.evaluate, self.code = jobs, gpus_per_job, evaluate, code
+        self.probe, self.dry_run = probe, dry_run
+
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Take what Hydra has composed."""
+        self.context, self.config = hydra_context, config
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Run what is left of the jobs; all must be right before the first begins.
+
+        Raises:
+            ValueError, FileNotFoundError: one can't be run, or the folder holds another sweep.
+            JobsFailed: some failed.
+        """
+        folder = Path(str(self.config.hydra.sweep.dir))
+        trains = self.swept.is_trained is not None
+        evaluate = list(self.evaluate) if trains and self.evaluate is not None else None
+        if evaluate is not None:
+            composed("evaluate", *evaluate)
+        entry_point = f"src.{self.config.hydra.job.config_name}"
+        cells = [self._cell(list(overrides), entry_point, folder) for overrides in job_overrides]
+        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))) if torch.cuda.is_available() else ""
+        command = shlex.join(["python", "-m", entry_point, *sys.argv[1:]])
+        request = Request(
+            name=swept(_root_=self.config),
+            entry_point=entry_point,
+            command=command,
+            folder=folder,
+            cells=cells,
+            is_trained=self.swept.is_trained,
+            evaluate=evaluate,
+            code=self.code,
+            jobs=self.jobs,
+            gpus_per_job=self.gpus_per_job,
+            gpus=[gpu for gpu in gpus.split(",") if gpu],
+            probe=self.probe,
+            dry_run=self.dry_run,
+        )
+        conduct(request, commit)
+        return []
+
+    def _cell(self, overrides: list[str], entry_point: str, folder: Path) -> Cell:
+        """A job, with what its result depends on."""
+        cfg = self.context.config_loader.load_sweep_config(self.config, overrides)
+        with open_dict(cfg):
+            cfg.hydra.job.num, cfg.hydra.job.id, cfg.hydra.runtime.output_dir = 0, "0", str(folder / "0")
+        earlier = HydraConfig.instance().cfg
+        HydraConfig.instance().set_config(cfg)  # interpolations ask it
+        try:
+            with open_dict(cfg):
+                settings = flat(self.swept.depends_on(OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])))
+        finally:
+            HydraConfig.instance().cfg = earlier
+        given = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
+        files = code_of(entry_point, settings)
+        return Cell(tuple(given), tuple(varied(given, sys.argv[1:])), settings, files, code_hash(files))
+
+
+def _register(launcher: type[Launcher], module: str = "hydra_plugins.multi_reward") -> None:
+    """Make a launcher known to Hydra, which takes launchers from no other package than hydra_plugins."""
+    plugins = Plugins.instance()  # has looked for installed ones, so that the package can be ours where there are none
+    package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
+    launcher.__module__ = module
+    ours = sys.modules[module] = ModuleType(module)
+    package.__dict__["multi_reward"], ours.__dict__[launcher.__name__] = ours, launcher
+    plugins.register(launcher)
+
+
+_register(JobLauncher)
 
 
 def composed(config_name: str, *overrides: str) -> DictConfig:
@@ -206,32 +331,5 @@ def one_line(error: BaseException) -> str:
         text = text.rstrip().splitlines()[-1].partition(": ")[2]
     message = " ".join(text.split()) or type(error).__name__
     # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
-    complete = isinstance(error, ValueError | FileNotFoundError | NotWrittenError | Stopped | HydraException)
+    complete = isinstance(error, ValueError | FileNotFoundError | NotWrittenError | Stopped | JobsFailed | HydraException)
     return message if complete else f"{type(error).__name__}: {message}"
-
-
-def _run_job(number: int, overrides: list[str], folder: Path) -> str | None:
-    """One sweep job in its own process; its failure in a few words, or None."""
-    spec = sys.modules["__main__"].__spec__
-    if spec is None:
-        raise RuntimeError("a sweep needs to be started as `python -m src.<entry point>`")
-    overrides = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
-    command = [sys.executable, "-m", spec.name, *overrides, "hydra.mode=RUN", f"hydra.run.dir={folder}"]
-    environment = {k: v for k, v in os.environ.items() if k not in RANK_VARIABLES and not k.startswith(RANK_PREFIXES)}
-    differing = varied(overrides, sys.argv[1:])
-    environment |= {SWEEP: folder.parent.name, AXES: json.dumps(differing or overrides)}
-    described = " ".join(override for override in overrides if not override.startswith("+experiment=")) or "as it is"
-    folder.mkdir(parents=True, exist_ok=True)
-    log = folder / "log.txt"
-    print(f"job {number}: {described}", flush=True)
-    start = time.monotonic()
-    with log.open("w") as sink:
-        code = subprocess.run(command, env=environment, stdout=sink, stderr=subprocess.STDOUT, check=False).returncode
-    seconds = time.monotonic() - start
-    if code == 0:
-        print(f"job {number}: done in {seconds:.0f} s, {folder}", flush=True)
-        return None
-    print(f"job {number}: failed after {seconds:.0f} s, see {log}", flush=True)
-    errors = [line for line in log.read_text(errors="replace").splitlines() if line.startswith("error: ")]
-    reason = errors[-1].removeprefix("error: ") if errors else f"exit code {code}, see {log}"
-    return f"job {number} ({described}): {reason}"

@@ -9,11 +9,14 @@
 Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json, broken_rows.jsonl (rows that can't be used).
 """
 
+import json
 import logging
 import os
 import sys
 import warnings
+from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
@@ -113,12 +116,61 @@ def check_encoders(editor: Editor, precomputed: Precomputed) -> None:
 
 def settings_of(cfg: DictConfig) -> str:
     """What the weights depend on besides the model, as YAML."""
-    tree = OmegaConf.to_container(cfg, resolve=True)
+    return OmegaConf.to_yaml(settings_tree(cfg))
+
+
+def settings_tree(cfg: DictConfig) -> dict[str, Any]:
+    """The same as a tree."""
+    data = {name: value for name, value in resolved(cfg.data).items() if name not in ("num_workers", "check")}
+    of_trainer = resolved(cfg.trainer)
+    trainer = {name: of_trainer.get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
+    rest = {"seed": cfg.seed, "start": cfg.start, "algorithm": resolved(cfg.algorithm)}
+    return rest | {"data": data, "ema": resolved(cfg.callbacks.ema), "trainer": trainer}
+
+
+def resolved(node: DictConfig) -> dict[str, Any]:
+    """A node with its interpolations followed."""
+    tree = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
-    data = {name: value for name, value in tree["data"].items() if name not in ("num_workers", "check")}
-    trainer = {name: tree["trainer"].get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
-    rest = {name: tree[name] for name in ("seed", "start", "algorithm")}
-    return OmegaConf.to_yaml(rest | {"data": data, "ema": tree["callbacks"]["ema"], "trainer": trainer})
+    return {str(name): value for name, value in tree.items()}
+
+
+def depends_on(cfg: DictConfig) -> dict[str, Any]:
+    """What a training's result depends on, for sweeps: equal for the same training, however it is spelt and wherever it runs.
+
+    Raises:
+        FileNotFoundError: no checkpoint to start from.
+    """
+    settings, model = settings_tree(cfg), resolved(cfg.model)
+    if model["reward_encoder"] is None or model["integration"] is None:
+        model |= {"reward_encoder": None, "integration": None}  # the same editor
+    if cfg.start is not None:
+        settings["start"] = f"weights {start_hash(str(cfg.start))}"
+    trainer = resolved(cfg.trainer)
+    # each process takes a batch of its own
+    steps = {"max_steps": trainer.get("max_steps"), "processes": [trainer.get("devices"), trainer.get("num_nodes", 1)]}
+    return {**_without_caches(settings), "model": model, "trainer": settings["trainer"] | steps}
+
+
+@lru_cache
+def start_hash(path: str) -> str:
+    """Short content hash of the weights that a training begins with."""
+    if not Path(path).exists():
+        raise FileNotFoundError(f"no checkpoint at start={path}; give a .ckpt file or an exported editor/ folder")
+    return checkpoint.content_hash(Path(path))[:16]
+
+
+def _without_caches(node: Any) -> Any:
+    """A tree without the folders in which what could be computed again is kept."""
+    if isinstance(node, dict):
+        return {name: _without_caches(child) for name, child in node.items() if name != "cache"}
+    return node
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a run folder holds a finished training."""
+    record = folder / "run.json"
+    return record.is_file() and (folder / "editor").is_dir() and json.loads(record.read_text())["status"] == "finished"
 
 
 def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
@@ -149,5 +201,8 @@ def check_resumable(path: Path, model_config: str, settings: str, by_itself: boo
     print(f"continuing {path} at step {saved['global_step']}", file=sys.stderr)
 
 
+SWEPT = launch.Swept(depends_on, is_trained)
+"""What sweeps need to know."""
+
 if __name__ == "__main__":
-    launch.entry_point(main, "train")
+    launch.entry_point(main, "train", SWEPT)

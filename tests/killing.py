@@ -30,7 +30,8 @@ def command(module: str, arguments: Sequence[str], log: str, environment: Mappin
         # a disk on which there is room for this many bytes in a file; needs no privilege, as a real full disk would
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.argv = [module, *arguments]
-    launch.entry_point(importlib.import_module(module).main, module.removeprefix("src."))
+    loaded = importlib.import_module(module)
+    launch.entry_point(loaded.main, module.removeprefix("src."), getattr(loaded, "SWEPT", None))
 
 
 class Command:

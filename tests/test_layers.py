@@ -14,7 +14,7 @@ LAYERS = [
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
     {"callbacks", "annotation", "editing", "inspection", "tabulation"},
-    {"benchmarking"},
+    {"benchmarking", "sweeps"},
     {"launch"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

@@ -4,7 +4,8 @@ A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -98,13 +99,26 @@ def found_reports(folders: Sequence[Path]) -> list[FoundReport]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no run folder {folder}")
-        paths = sorted(folder.glob("**/evaluation/*/*/report.json"))
+        paths = sorted(report_files(folder))
         if not paths:
             raise FileNotFoundError(f"no evaluation/<benchmark>/<judge>/report.json below {folder}; run python -m src.evaluate first")
         for path in paths:
             if path.resolve() not in found:
                 found[path.resolve()] = FoundReport(path.parents[3], path.parent, read_report(path), *read_images(path))
     return list(found.values())
+
+
+def report_files(folder: Path) -> Iterator[Path]:
+    """The reports below a folder, through links too: jobs of two sweeps that are the same share one folder."""
+    seen: set[str] = set()
+    for name, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(name)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        if "report.json" in files and Path(name).parents[1].name == "evaluation":
+            yield Path(name, "report.json")
 
 
 def chosen(reports: Sequence[FoundReport], benchmark: str | None, judge: str | None) -> list[FoundReport]:

@@ -1,0 +1,79 @@
+"""Which code the result of a job depends on, so that cells of one table come from one program.
+
+Counted are the files of src/ that the entry point and the classes named in the config import, directly or not, without comments, docstrings and
+layout: a better explanation or another command's code does not make finished jobs worthless, a changed line of the training does.
+"""
+
+import ast
+import hashlib
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+SRC = Path(__file__).resolve().parent.parent
+LEFT_OUT = ("src.launch", "src.sweeps", "src.tracking")
+"""How jobs are started, and what dashboards are told."""
+
+
+def code_of(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The files that a job depends on and a fingerprint of each: {"src/editor.py": "0123456789ab"}.
+
+    Args:
+        entry_point: its module, "src.train".
+        settings: of the job, flat; values that name a class of src are followed.
+    """
+    classes = {value for value in settings.values() if isinstance(value, str) and value.startswith("src.")}
+    found: dict[str, str] = {}
+    waiting = [entry_point, *(name.rpartition(".")[0] for name in sorted(classes))]
+    while waiting:
+        module = waiting.pop()
+        file = file_of(module)
+        if file is None or str(file) in found or module.startswith(LEFT_OUT):
+            continue
+        state = file.stat()
+        digest, imported = _read(file, state.st_mtime_ns, state.st_size)
+        found[str(file)] = digest
+        waiting.extend(imported)
+    return {str(Path(name).relative_to(SRC.parent)): digest for name, digest in sorted(found.items())}
+
+
+def code_hash(files: Mapping[str, str]) -> str:
+    """12 hex digits for all files together."""
+    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode()).hexdigest()[:12]
+
+
+def changed_files(saved: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
+    """Files that differ, appeared or went."""
+    return [name for name in sorted(saved.keys() | present.keys()) if saved.get(name) != present.get(name)]
+
+
+def file_of(module: str) -> Path | None:
+    """The file of a module of src; None where it is none."""
+    parts = module.split(".")
+    if parts[0] != "src":
+        return None
+    path = SRC.joinpath(*parts[1:])
+    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if len(parts) > 1 and file.is_file()), None)
+
+
+@cache
+def _read(file: Path, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
+    """Fingerprint of a file, and the modules that it imports; `changed` and `size` tell its versions apart."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    imported = tuple(_imports(tree))
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if isinstance(body, list):
+            # a docstring, or a string below a constant that explains it
+            node.body = [child for child in body if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))]  # pyright: ignore[reportAttributeAccessIssue]
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imported
+
+
+def _imports(tree: ast.Module) -> Iterable[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "src":
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith("src."))

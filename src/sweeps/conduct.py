@@ -1,0 +1,111 @@
+"""A sweep from its command to its table: matched with what its folder has, planned, run, tabulated."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import final
+
+from src.sweeps.matching import ANY, Cell, matched
+from src.sweeps.plan import estimated, planned, told
+from src.sweeps.probe import probe
+from src.sweeps.processes import cores_here, shares
+from src.sweeps.record import FILE, Sweep, alone_in, read_sweep
+from src.sweeps.results import write_table
+from src.sweeps.running import JobsFailed, Runner, RunningHere
+from src.sweeps.work import Jobs
+
+
+@final
+@dataclass(frozen=True)
+class Request:
+    """A sweep as its command asks for it.
+
+    Attributes:
+        name: of its config in conf/sweep, or its axes.
+        entry_point: module.
+        command: as a shell takes it.
+        folder: the sweep's.
+        cells: its jobs.
+        is_trained: whether a run folder holds a finished training; None for entry points that don't train.
+        evaluate: overrides of src.evaluate for each job; None: none is evaluated.
+        code: "same" or "any".
+        jobs: at a time.
+        gpus_per_job: of the visible ones, with several jobs at a time.
+        gpus: visible, as CUDA_VISIBLE_DEVICES names them.
+        probe: run a few steps of a training for the plan.
+        dry_run: print the plan and stop.
+    """
+
+    name: str
+    entry_point: str
+    command: str
+    folder: Path
+    cells: Sequence[Cell]
+    is_trained: Callable[[Path], bool] | None
+    evaluate: Sequence[str] | None
+    code: str
+    jobs: int
+    gpus_per_job: int
+    gpus: Sequence[str]
+    probe: bool
+    dry_run: bool
+
+
+def conduct(request: Request, commit: Callable[[], str]) -> None:
+    """Run what is left of a sweep.
+
+    Raises:
+        ValueError: the folder belongs to another sweep, or to this one with other settings or code; another process runs it.
+        JobsFailed: some jobs failed, the others are done.
+    """
+    if request.code not in ("same", ANY):
+        raise ValueError(f"hydra.launcher.code={request.code}: choose same or any")
+    parts = shares(request.jobs, cores_here(), request.gpus, request.gpus_per_job)
+    with alone_in(request.folder):
+        sweep = recorded(request)
+        jobs = Jobs(sweep, request.folder, request.is_trained, request.evaluate, request.code, commit)
+        jobs.prepare()
+        jobs.refresh()
+        mine = matched(sweep, request.cells, request.folder, request.code)
+        for cell in request.cells:
+            jobs.remember(cell.code, dict(cell.files))
+        jobs.refresh()
+        plan = planned(mine, jobs)
+        print(told(plan, mine, jobs), flush=True)
+        probed = partial(probe, request.entry_point, request.folder, parts[0]) if request.probe and jobs.is_trained is not None else None
+        expected = estimated(plan, jobs, len(parts), probed)
+        print("".join(f"{line}\n" for line in expected.words), end="", flush=True)
+        if request.dry_run:
+            return
+        sweep.command = request.command
+        sweep.write(request.folder)
+        failed: JobsFailed | None = None
+        try:
+            Runner(sweep, request.folder, parts, RunningHere, jobs, expected.seconds).run(mine)
+        except JobsFailed as error:
+            failed = error
+        if request.evaluate is not None:
+            print(write_table(sweep, request.folder), flush=True)
+            sweep.write(request.folder)
+        if failed is not None:
+            raise failed
+
+
+def recorded(request: Request) -> Sweep:
+    """What the folder has of this sweep.
+
+    Raises:
+        ValueError: the folder belongs to another one.
+    """
+    sweep = read_sweep(request.folder)
+    if sweep is None:
+        if any(path.name.isdigit() for path in request.folder.iterdir()):
+            raise ValueError(f"{request.folder} holds runs and no {FILE}: take another folder with hydra.sweep.dir=")
+        return Sweep(request.name, request.entry_point, request.command)
+    if (sweep.name, sweep.entry_point) != (request.name, request.entry_point):
+        raise ValueError(
+            f"{request.folder} belongs to the sweep {sweep.name} of {sweep.entry_point} ({len(sweep.jobs)} jobs, {sweep.status}) and this is "
+            f"{request.name} of {request.entry_point}: take another folder with hydra.sweep.dir="
+        )
+    return sweep

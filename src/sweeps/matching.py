@@ -1,0 +1,132 @@
+"""Which jobs of a command a sweep's folder already has: recognised by what their results depend on, and refused where that has changed."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from src.sweeps.code import changed_files
+from src.sweeps.record import Job, Sweep
+from src.sweeps.settings import differences, fingerprint, in_short
+
+ANY = "any"
+"""Value of `hydra.launcher.code` that goes on with other code; recorded."""
+
+
+@final
+@dataclass(frozen=True)
+class Cell:
+    """A job as a command asks for it.
+
+    Attributes:
+        overrides: of the entry point's command.
+        axes: those in which the jobs differ.
+        settings: what the result depends on, flat.
+        files: the code it runs on, fingerprints by file.
+        code: their hash.
+    """
+
+    overrides: tuple[str, ...]
+    axes: tuple[str, ...]
+    settings: Mapping[str, Any]
+    files: Mapping[str, str]
+    code: str
+
+    @property
+    def hash(self) -> str:
+        """Of the settings."""
+        return fingerprint(self.settings)
+
+
+def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> list[Job]:
+    """The jobs of the cells, in their order: those that the sweep has, and new ones, which are added to it.
+
+    A cell is a job that the sweep has if its axes have the same values, or if its settings are the same: `seed=0,1,2` adds to `seed=0,1`.
+
+    Args:
+        sweep: of the folder; changed.
+        cells: of the command.
+        folder: the sweep's, in which begun jobs lie.
+        code: ANY, or "same": jobs of other code are refused.
+
+    Raises:
+        ValueError: a begun or finished job has other settings or other code, named.
+    """
+    by_axes = {tuple(sorted(job.axes)): job for job in sweep.jobs}
+    found: list[Job | None] = [by_axes.get(tuple(sorted(cell.axes))) for cell in cells]
+    taken = {id(job) for job in found if job is not None}
+    for index, cell in enumerate(cells):
+        if found[index] is None:
+            found[index] = next((job for job in sweep.jobs if job.hash == cell.hash and id(job) not in taken), None)
+            taken.add(id(found[index]))
+    jobs = []
+    for cell, job in zip(cells, found, strict=True):
+        if job is not None and begun(job, folder):
+            check_settings(cell, job, folder)
+            check_code(cell, job, folder, sweep, code)
+        if job is None:
+            number = max((each.number for each in sweep.jobs), default=-1) + 1
+            job = Job(number, [], [], {}, "", "")
+            sweep.jobs.append(job)
+        jobs.append(_taken_over(job, cell, sweep, folder))
+    return jobs
+
+
+def begun(job: Job, folder: Path) -> bool:
+    """Whether there is work of a job that would be used."""
+    return job.status in ("trained", "finished") or (folder / str(job.number) / "checkpoints" / "last.ckpt").exists()
+
+
+def check_settings(cell: Cell, job: Job, folder: Path) -> None:
+    """Raise ValueError, naming them, if settings of a job changed."""
+    changed = differences(job.settings, cell.settings)
+    if changed and job.hash != cell.hash:
+        raise ValueError(
+            f"job {job.number} ({job.described()}) of {folder} was {_word(job)} with other settings: {in_short(changed)}; "
+            "give the earlier settings to go on, or take another folder with hydra.sweep.dir="
+        )
+
+
+def check_code(cell: Cell, job: Job, folder: Path, sweep: Sweep, code: str) -> None:
+    """Raise ValueError, naming the files, if the code of a job changed, unless other code is allowed, which is noted."""
+    if job.code == cell.code:
+        return
+    known = sweep.code.get(job.code, {})
+    changed = in_short(changed_files(known.get("files", {}), cell.files))
+    told = f"job {job.number} ({job.described()}) of {folder} was {_word(job)} by other code (commit {str(known.get('commit'))[:12]}): {changed}"
+    if code != ANY:
+        raise ValueError(
+            f"{told} changed; go back to that code, say hydra.launcher.code=any to go on all the same (which is recorded), "
+            "or take another folder with hydra.sweep.dir="
+        )
+    note = f"{told} had changed when the sweep went on"
+    if note not in sweep.notes:
+        sweep.notes.append(note)
+
+
+def _word(job: Job) -> str:
+    return "finished" if job.status in ("trained", "finished") else "begun"
+
+
+def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
+    """The job with what the cell says; a finished one keeps the code that made it."""
+    if not begun(job, folder) or job.status not in ("trained", "finished"):
+        job.code = cell.code
+    job.overrides, job.axes, job.settings, job.hash = list(cell.overrides), list(cell.axes), dict(cell.settings), cell.hash
+    return job
+
+
+def find_same(job: Job, sweeps: Mapping[Path, Sweep], code: str) -> tuple[Path, Job] | None:
+    """A finished job that is the same as this one, and its folder; None where there is none.
+
+    Args:
+        job: wanted.
+        sweeps: by folder; may hold this job itself.
+        code: ANY, or "same": jobs of other code are others.
+    """
+    for where, sweep in sweeps.items():
+        for other in sweep.jobs:
+            same = other.hash == job.hash and (code == ANY or other.code == job.code)
+            if same and other is not job and other.status in ("trained", "finished"):
+                return (where / str(other.number)).resolve(), other
+    return None

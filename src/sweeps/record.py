@@ -1,0 +1,147 @@
+"""`sweep.json`: what a sweep is, and how far each of its jobs is. Written whole at every change, so that a kill at any moment leaves a true one."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, final
+
+from src.files import write_atomically
+from src.sweeps.settings import common
+
+FILE = "sweep.json"
+FORMAT = 1
+
+Status = Literal["waiting", "running", "trained", "finished", "failed", "interrupted"]
+"""Of a job: not begun; being done; done but for its evaluation; done; ended with an error; stopped or killed on the way."""
+
+
+@final
+@dataclass
+class Job:
+    """One job of a sweep.
+
+    Attributes:
+        number: its folder is `<sweep>/<number>`; kept for good.
+        overrides: of the entry point's command, without machinery of the sweep.
+        axes: those in which the jobs of the sweep differ.
+        settings: what its result depends on, flat.
+        hash: their fingerprint.
+        code: hash of the code that it runs on, a key of `Sweep.code`.
+        status: how far it is.
+        shared: the folder of another job that is the same, relative to the sweep's folder; this job's folder is then a link to it.
+        evaluated: the overrides with which it was evaluated; None if it was not.
+        seconds: spent by its steps, "train" and "evaluate", over all starts.
+        error: why it failed.
+    """
+
+    number: int
+    overrides: list[str]
+    axes: list[str]
+    settings: dict[str, Any]
+    hash: str
+    code: str
+    status: Status = "waiting"
+    shared: str | None = None
+    evaluated: list[str] | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+
+    def described(self) -> str:
+        """What is special about it."""
+        return " ".join(self.axes) or "as it is"
+
+
+@final
+@dataclass
+class Sweep:
+    """A sweep.
+
+    Attributes:
+        name: of its config in conf/sweep, or its axes.
+        entry_point: the module that its jobs run, "src.train".
+        command: the arguments of the last command, as a shell takes them.
+        jobs: by number.
+        code: by hash, the commit and the fingerprints of the files that jobs ran on.
+        notes: what was allowed that is otherwise refused.
+        table: the table of its results, relative to the sweep's folder; None where there is none.
+    """
+
+    name: str
+    entry_point: str
+    command: str
+    jobs: list[Job] = field(default_factory=list)
+    code: dict[str, dict[str, Any]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    table: str | None = None
+
+    def write(self, folder: Path) -> None:
+        """Write `sweep.json`."""
+        shared = common([job.settings for job in self.jobs])
+        tree = {
+            "format": FORMAT,
+            "name": self.name,
+            "entry_point": self.entry_point,
+            "command": self.command,
+            "status": self.status,
+            "table": self.table,
+            "notes": self.notes,
+            "jobs": [_job_tree(job, shared) for job in self.jobs],
+            "settings": shared,
+            "code": {version: files for version, files in self.code.items() if any(job.code == version for job in self.jobs)},
+        }
+        write_atomically(folder / FILE, json.dumps(tree, indent=1, default=str) + "\n")
+
+    @property
+    def status(self) -> str:
+        """finished; running; or partial, where jobs are left and nobody was running them when this was written."""
+        states = {job.status for job in self.jobs}
+        return "finished" if states <= {"finished"} else "running" if "running" in states else "partial"
+
+
+def _job_tree(job: Job, shared: Mapping[str, Any]) -> dict[str, Any]:
+    tree = {name: value for name, value in vars(job).items() if name != "settings"}
+    return {**tree, "settings": {name: value for name, value in job.settings.items() if name not in shared}}
+
+
+def read_sweep(folder: Path) -> Sweep | None:
+    """The sweep of a folder; None where there is none.
+
+    Raises:
+        ValueError: a file that can't be read.
+    """
+    file = folder / FILE
+    if not file.is_file():
+        return None
+    try:
+        tree = json.loads(file.read_text(encoding="utf-8"))
+        if tree["format"] != FORMAT:
+            raise ValueError(f"format {tree['format']}, this program knows {FORMAT}")
+        shared = tree["settings"]
+        jobs = [Job(**{**job, "settings": {**shared, **job["settings"]}}) for job in tree["jobs"]]
+        return Sweep(tree["name"], tree["entry_point"], tree["command"], jobs, tree["code"], tree["notes"], tree["table"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} can't be read ({error}); take another hydra.sweep.dir=") from error
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold a sweep's folder; it is let go when the process ends, however it ends.
+
+    Raises:
+        ValueError: another process runs the sweep.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ValueError(f"process {file.read().strip() or 'unknown'} is running the sweep in {folder}; wait for it, or stop it first") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

@@ -1,0 +1,31 @@
+"""What a sweep found, as the table that it is for: the paper's where it has one, else all rows."""
+
+from pathlib import Path
+
+from src.files import write_atomically
+from src.sweeps.record import Sweep
+from src.tabulation.general import general_tables
+from src.tabulation.layouts import LAYOUTS
+from src.tabulation.markdown import markdown
+from src.tabulation.paper_tables import paper_table
+from src.tabulation.runs import found_reports
+
+TABLE = "table.md"
+TARGET = "5/5/5"
+
+
+def write_table(sweep: Sweep, folder: Path) -> str:
+    """Write `table.md` from the reports below a sweep's folder; what to print about it: the table and the command that makes it in other formats, or
+    why there is none.
+    """
+    table = f" table={sweep.name}" if sweep.name in LAYOUTS else ""
+    command = f"python -m src.tabulate {folder}{table}"
+    try:
+        reports = found_reports([folder])
+        tables = [paper_table(reports, sweep.name, TARGET, None, with_published=True)] if table else general_tables(reports)
+    except (ValueError, FileNotFoundError) as error:
+        return f"no table yet ({error}); later: {command}"
+    text = markdown(tables)
+    write_atomically(folder / TABLE, text)
+    sweep.table = TABLE
+    return f"{text}\n{folder / TABLE}  (other formats, page of edits: {command} output=table.tex page=report.html)"

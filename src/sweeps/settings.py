@@ -1,0 +1,46 @@
+"""What the result of a job depends on, as flat settings: their fingerprint, and the words for a difference.
+
+Two jobs with equal settings are the same job, however their commands spell it: it is run once.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+ABSENT = "absent"
+
+
+def fingerprint(settings: Mapping[str, Any]) -> str:
+    """16 hex digits that are equal for equal settings; 5 and 5.0 are equal, True and 1 are not."""
+    text = json.dumps({name: _plain(value) for name, value in settings.items()}, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+    """Settings in which two jobs differ, as "trainer.max_steps was 100 and is 200"."""
+    return [
+        f"{name} was {saved.get(name, ABSENT)} and is {present.get(name, ABSENT)}"
+        for name in sorted(saved.keys() | present.keys())
+        if _plain(saved.get(name, ABSENT)) != _plain(present.get(name, ABSENT))
+    ]
+
+
+def in_short(found: Sequence[str], most: int = 4) -> str:
+    """The first few of a list, for an error of one line."""
+    return "; ".join(found[:most]) + (f"; and {len(found) - most} more" if len(found) > most else "")
+
+
+def common(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The settings that all jobs share."""
+    if not jobs:
+        return {}
+    return {name: value for name, value in jobs[0].items() if all(name in job and _plain(job[name]) == _plain(value) for job in jobs)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, bool):
+        return f"bool {value}"
+    return value

@@ -1,0 +1,129 @@
+"""What the jobs of a sweep are: which commands they run, which of them are left, and which other sweep has done them already."""
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import final
+
+from src.files import remove_leftovers
+from src.sweeps.code import changed_files, code_hash, code_of
+from src.sweeps.matching import ANY, find_same
+from src.sweeps.processes import Outcome, Step
+from src.sweeps.record import FILE, Job, Sweep, read_sweep
+from src.sweeps.settings import in_short
+
+SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
+"""What a job of a sweep is told: the name of the sweep's folder, and the overrides in which the jobs differ, as a JSON list."""
+
+
+@final
+@dataclass(frozen=True)
+class Jobs:
+    """The jobs of one sweep.
+
+    Attributes:
+        sweep: theirs.
+        folder: its folder.
+        is_trained: whether a run folder holds a finished training; None for entry points that don't train.
+        evaluate: overrides of src.evaluate with which each training is evaluated; None: not at all.
+        code: ANY, or "same": no job begins on other code than the sweep began with.
+        commit: gives the checked-out commit, for the record.
+        done: jobs of an entry point that doesn't train which this process saw end well.
+    """
+
+    sweep: Sweep
+    folder: Path
+    is_trained: Callable[[Path], bool] | None
+    evaluate: Sequence[str] | None
+    code: str
+    commit: Callable[[], str]
+    done: set[int] = field(default_factory=set)
+
+    def refresh(self) -> None:
+        """Bring the record up to what the folders hold: a killed sweep could not write how its jobs ended, and folders may have been removed."""
+        for job in self.sweep.jobs:
+            place = self.folder / str(job.number)
+            if self.is_trained is None:
+                job.status = "interrupted" if job.status == "running" else job.status
+                continue
+            trained = self.is_trained(place)
+            if trained and job.status not in ("trained", "finished"):
+                job.status = "trained"
+            if not trained and (job.status in ("running", "trained", "finished")):
+                job.status = "interrupted" if (place / "checkpoints" / "last.ckpt").exists() else "waiting"
+                job.evaluated = None
+            if job.status in ("trained", "finished"):
+                job.status = "finished" if self.evaluate is None or job.evaluated == self._evaluation(job) else "trained"
+
+    def steps(self, job: Job) -> list[Step]:
+        """The commands that are left of a job, in order."""
+        place = self.folder / str(job.number)
+        environment = {SWEEP: self.folder.name, AXES: json.dumps(job.axes or job.overrides)}
+        if self.is_trained is None:
+            if job.status == "finished" or job.number in self.done:
+                return []
+            return [Step("run", self._command(job, place), place / "log.txt", environment)]
+        steps = []
+        if not self.is_trained(place):
+            steps.append(Step("train", self._command(job, place), place / "log.txt", environment))
+        if self.evaluate is not None and (steps or job.evaluated != self._evaluation(job)):
+            command = (sys.executable, "-m", "src.evaluate", f"checkpoint={place / 'editor'}", *self._evaluation(job))
+            steps.append(Step("evaluate", command, place / "evaluation.txt", environment))
+        return steps
+
+    def note(self, job: Job, outcome: Outcome) -> None:
+        """Keep that a step is done."""
+        if outcome.kind == "run" and outcome.error is None:
+            self.done.add(job.number)
+        if outcome.kind == "evaluate" and outcome.error is None:
+            job.evaluated = self._evaluation(job)
+
+    def same(self, job: Job) -> tuple[Path, Job] | None:
+        """A finished training that is the same, of this sweep or of another one beside it."""
+        if self.is_trained is None:
+            return None
+        sweeps = {self.folder: self.sweep}
+        for file in sorted(self.folder.resolve().parent.glob(f"*/{FILE}")):
+            if file.parent != self.folder.resolve():
+                other = read_sweep(file.parent)
+                sweeps |= {} if other is None else {file.parent: other}
+        found = find_same(job, sweeps, self.code)
+        if found is None or not self.is_trained(found[0]):
+            return None
+        other = found[1]
+        self.sweep.code.setdefault(other.code, next(sweep.code[other.code] for sweep in sweeps.values() if other in sweep.jobs))
+        return found
+
+    def check(self, job: Job) -> None:
+        """Raise ValueError, naming the files, if the code has changed since the sweep was begun or gone on with."""
+        files = code_of(self.sweep.entry_point, job.settings)
+        present = code_hash(files)
+        if present == job.code or job.status in ("trained", "finished"):
+            return
+        changed = in_short(changed_files(self.sweep.code.get(job.code, {}).get("files", {}), files))
+        if self.code != ANY:
+            raise ValueError(f"the code changed while the sweep ran ({changed}), job {job.number} and those after it were not begun")
+        self.sweep.notes.append(f"before job {job.number} began, {changed} changed")
+        self.remember(present, files)
+        job.code = present
+
+    def remember(self, code: str, files: dict[str, str]) -> None:
+        """Record a version of the code."""
+        self.sweep.code.setdefault(code, {"commit": self.commit(), "files": dict(files)})
+
+    def prepare(self) -> None:
+        """Remove what a kill left half-written."""
+        remove_leftovers(self.folder)
+
+    def _command(self, job: Job, place: Path) -> tuple[str, ...]:
+        return (sys.executable, "-m", self.sweep.entry_point, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={place}")
+
+    def _evaluation(self, job: Job) -> list[str]:
+        """The overrides of an evaluation; the synthetic world's pictures are as large as those of the training."""
+        given = list(self.evaluate or ())
+        sizes = {value for name, value in job.settings.items() if name.endswith("world.size")}
+        if len(sizes) == 1 and not any(override.startswith("world.size=") for override in given):
+            given.insert(0, f"world.size={sizes.pop()}")
+        return given
