@@ -82,9 +82,10 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
 @pytest.mark.parametrize("experiment", options("experiment"))
 @pytest.mark.parametrize("sweep", options("sweep"))
 def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
-    """A sweep has axes only, and each of its values composes."""
-    (axis, values), *more = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params.items()
-    assert not more
+    """A sweep has axes only, and each of its values composes; all axes but the last have one value."""
+    *settings, (axis, values) = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params.items()
+    set_once = [f"{name}={value}" for name, value in settings]
+    assert not any("," in each for each in set_once)
     if sweep == "table6_inference_score":
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -93,7 +94,7 @@ def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
             assert len(config(f"{axis}={value}", name="evaluate").target_reward.scores) == 3
         return
     for value in values.split(","):
-        config(f"+experiment={experiment}", f"{axis}={value}")
+        config(f"+experiment={experiment}", *set_once, f"{axis}={value}")
 
 
 REWARDED = {"rewarded", "permuted", "scalar"}

@@ -14,7 +14,7 @@ from src.data.all_good import AllGood, all_good
 from src.data.best_rated import BestRated, rank
 from src.data.dataset import RewardedTriplets, collate
 from src.data.exact_targets import ExactTargets
-from src.data.permuted import PermutedRewards, one_cycle
+from src.data.permuted import PermutedRewards, one_cycle, part_of_a_cycle
 from src.data.scalar_reward import ScalarReward, scalar
 from src.data.synthetic import SyntheticTriplets
 from src.records import Reward, Triplet, Verdict
@@ -53,6 +53,15 @@ def test_a_permutation_moves_everything_in_one_cycle(length: int) -> None:
     assert steps == length
     if length > 3:
         assert (one_cycle(length, seed=2) != source).any()
+
+
+def test_a_share_of_the_rewards_is_permuted() -> None:
+    for share in (0.0, 0.25, 1.0):
+        source = part_of_a_cycle(40, 1, share)
+        assert (np.sort(source) == np.arange(40)).all()
+        assert (source != np.arange(40)).sum() == round(40 * share)
+    with pytest.raises(ValueError, match=r"share=1\.5 of the rewards"):
+        PermutedRewards([], share=1.5)
 
 
 def test_permuted_rewards_are_the_same_rewards_on_the_same_triplets(usual: SyntheticTriplets) -> None:
