@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from experiments.evidence import entry_of, reports_below
-from experiments.gain_curve import curve, main, number_of, where_it_vanishes
 from experiments.made_up import write_job
 
+from experiments.evidence import entry_of, reports_below
+from experiments.gain_curve import curve, main, number_of, where_it_vanishes
 from src.pictures import load_image
 from src.tabulation.runs import evaluated_rows
 
