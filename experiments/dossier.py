@@ -102,8 +102,8 @@ def in_words(verdict: Verdict) -> str:
     return f"**{verdict.word}**: {difference_cell(verdict.comparison)}{p}{why}"
 
 
-def headline(evidence: Evidence) -> str:
-    """The main claims, perspective by perspective."""
+def headline(evidence: Evidence) -> list[str]:
+    """The main claims, perspective by perspective, a sentence each."""
     said = []
     for claim in evidence.question.claims:
         if not claim.main:
@@ -114,7 +114,7 @@ def headline(evidence: Evidence) -> str:
             continue
         each = "; ".join(f"{name} {in_words(verdict)}" for name, verdict in zip(PERSPECTIVE_NAMES, found, strict=True))
         said.append(f"{claim.words}: {each}.")
-    return " ".join(said)
+    return said
 
 
 def claims_part(evidence: Evidence) -> list[str]:
@@ -188,7 +188,7 @@ def dossier(evidence: Evidence, groups: Sequence[Path], figures: Sequence[Path],
     parts = [
         f"# {evidence.question.title}\n",
         f"**Claim.** {evidence.question.claim}\n",
-        f"**Verdict.** {headline(evidence)}\n",
+        "**Verdict.**\n\n" + "".join(f"- {said}\n" for said in headline(evidence)),
         *facts_part(evidence, groups, arguments),
         *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
         *claims_part(evidence),
@@ -232,7 +232,7 @@ def main(arguments: Sequence[str]) -> None:
     evidence = gather(given.question, given.folders, given.controls, given.start, given.target, given.benchmark, given.judge)
     figures = draw(evidence, given.output)
     write_atomically(given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments))
-    print(headline(evidence).replace("**", ""))
+    print("\n".join(headline(evidence)).replace("**", ""))
     print(given.output)
 
 

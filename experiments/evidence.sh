@@ -24,7 +24,7 @@ start=${START:-$folder/stage1/editor}
 never_start=${NEVER_START:-$folder/stage1_never_all_good/editor}
 evaluate=${EVALUATE:-}                       # overrides of src.evaluate, separated by commas: sampler.guidance.text=1.0,limit=112
 read -ra train_more <<< "${TRAIN_MORE:-}"    # overrides of every training
-read -ra sweep_more <<< "${SWEEP_MORE:-}"    # of every sweep: hydra.launcher.jobs=4
+read -ra sweep_more <<< "${SWEEP_MORE:-}"    # of every sweep: hydra.launcher.jobs=4; hydra.launcher.dry_run=true prints the plans
 
 asked() { [[ " ${parts[*]} " == *" $1 "* ]]; }
 
@@ -49,6 +49,7 @@ sweep() {  # sweep NAME START SEEDS EVALUATION OVERRIDES...: into FOLDER/NAME
   local name=$1 begin=$2 repeated=$3 evaluation=$4
   shift 4
   echo "== $name"
+  evaluation=$(sed 's/[^,][^,]*/"&"/g' <<< "$evaluation")
   "$python" -m src.train +experiment=reward_synthetic start="$begin" trainer.max_steps="$steps" seed="$repeated" "${train_more[@]}" \
     hydra.sweep.dir="$folder/$name" "hydra.launcher.evaluate=[$evaluation]" "${sweep_more[@]}" "$@"
 }
