@@ -82,9 +82,10 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
 @pytest.mark.parametrize("experiment", options("experiment"))
 @pytest.mark.parametrize("sweep", options("sweep"))
 def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
-    """A sweep has axes only, and each of its values composes."""
-    (axis, values), *more = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params.items()
-    assert not more
+    """A sweep has axes only, and each of its values composes; all axes but the last have one value."""
+    *settings, (axis, values) = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params.items()
+    set_once = [f"{name}={value}" for name, value in settings]
+    assert not any("," in each for each in set_once)
     if sweep == "table6_inference_score":
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
@@ -93,7 +94,35 @@ def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
             assert len(config(f"{axis}={value}", name="evaluate").target_reward.scores) == 3
         return
     for value in values.split(","):
-        config(f"+experiment={experiment}", f"{axis}={value}")
+        config(f"+experiment={experiment}", *set_once, f"{axis}={value}")
+
+
+REWARDED = {"rewarded", "permuted", "scalar"}
+"""Controls whose editors are conditioned on a reward."""
+
+
+@pytest.mark.parametrize("control", options("control"))
+def test_every_control_trains_on_what_the_experiment_says(control: str, tmp_path: Path) -> None:
+    """A control fits seeds, starts and worlds; the experiment's triplets, their number and their kept rewards stay what they are."""
+    world = "never_all_good" if control == "best_rated" else "default"
+    given = [*SMALL, "data.dataset.length=40", f"data.dataset.cache={tmp_path}", "seed=3", "start=stage1/editor", f"world={world}"]
+    given += ["data.control.share=0.1"] if control == "best_rated" else []
+    given += ["data.dataset.length=120"] if control == "all_good" else []
+    cfg = config("+experiment=reward_synthetic", f"+control={control}", *given)
+    assert (cfg.seed, cfg.start, cfg.trainer.max_steps) == (3, "stage1/editor", 2000)
+    dataset = instantiate(cfg.data).dataset
+    triplet, reward = dataset[0]
+    assert triplet.edited.shape == (32, 32, 3)
+    assert (reward is None) == (control == "exact")
+    inner = dataset if control in ("none", "rewarded") else dataset.dataset
+    assert (len(inner), inner.cache) == (int(cfg.data.dataset.length), tmp_path)
+    assert (instantiate(cfg.model).integration is not None) == (control in REWARDED)
+
+
+def test_no_reward_is_one_cell_however_it_is_said() -> None:
+    """So a sweep that knows a cell by its config trains it once."""
+    assert config("+experiment=reward_synthetic", "+control=none") == config("+experiment=reward_synthetic", "model/integration=none")
+    assert config("+experiment=reward_synthetic", "+control=rewarded") == config("+experiment=reward_synthetic")
 
 
 @pytest.mark.parametrize("trainer", [name for name in options("trainer") if "cpu" in name])

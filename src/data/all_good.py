@@ -23,7 +23,10 @@ class AllGood:
         self.dataset = dataset
         self.indices = [index for index in track(range(len(dataset)), "looking for good triplets", transient=True) if self._good(index)]
         if not self.indices:
-            raise ValueError(f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: raise data.dataset.dataset.length")
+            raise ValueError(
+                f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: make the dataset longer, or keep the best that there are "
+                "(+control=best_rated)"
+            )
 
     def __len__(self) -> int:
         return len(self.indices)

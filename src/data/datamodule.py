@@ -1,6 +1,7 @@
 """Batches of rewarded triplets for Lightning, any dataset, any number of ranks and workers."""
 
 import signal
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
@@ -35,11 +36,12 @@ class EditData(LightningDataModule):
         augmentations: how many transformed versions of a pair there are, the same for every seed, taken in turn; None for a new one in each pass,
             or for as many as are precomputed.
         precomputed: a folder of src.precompute: pictures and texts were encoded there, and are not read.
+        control: what is served in the dataset's place, made of it: the same triplets with other rewards, or some of them (conf/control).
 
     Raises:
         FileNotFoundError: nothing precomputed there.
-        ValueError: rewards or precomputed conditions for a dataset that is not on disk, an unknown `on_error`, less than one augmentation, or what
-            `Rated` raises.
+        ValueError: rewards or precomputed conditions for a dataset that is not on disk, a control for one that is, an unknown `on_error`, less than
+            one augmentation, or what `Rated` or the control raises.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class EditData(LightningDataModule):
         check: Thoroughness = 1000,
         augmentations: int | None = None,
         precomputed: str | Path | None = None,
+        control: Callable[[RewardedTriplets], RewardedTriplets] | None = None,
     ) -> None:
         super().__init__()
         if on_error not in ("fail", "skip"):
@@ -65,7 +68,12 @@ class EditData(LightningDataModule):
             raise ValueError(f"conditions of {type(dataset).__name__} can't be precomputed, only those of datasets on disk")
         if augmentations is not None and augmentations < 1:
             raise ValueError(f"augmentations={augmentations} is not possible: at least 1, or null for a new one in each pass")
-        self.dataset = Rated(dataset, rewards, missing_reward) if isinstance(dataset, RowSource) else dataset
+        if control is not None and isinstance(dataset, RowSource):
+            raise ValueError(f"a control can't be made of {type(dataset).__name__}, only of triplets that are rendered: say data=synthetic")
+        if isinstance(dataset, RowSource):
+            self.dataset = Rated(dataset, rewards, missing_reward)
+        else:
+            self.dataset = dataset if control is None else control(dataset)
         self.batch_size = batch_size
         self.num_workers = num_workers
         self.seed = seed

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import final
 
 import numpy as np
+from jaxtyping import Int64
 
 from src.data.dataset import RewardedTriplets
 from src.records import Reward, Triplet
@@ -19,16 +20,20 @@ class PermutedRewards:
     Args:
         dataset: rated triplets; two of them are made for each one served.
         seed: of the permutation. It is one cycle through all triplets, so no triplet keeps its reward.
+        share: of the triplets, drawn at random, that get another one's reward; below 1 the others keep theirs, as of a judge who now and then says
+            nothing to the point, in scores and text alike.
 
     Raises:
-        ValueError: fewer than two triplets.
+        ValueError: a share outside [0, 1], or fewer than two triplets.
     """
 
-    def __init__(self, dataset: RewardedTriplets, seed: int = 0) -> None:
+    def __init__(self, dataset: RewardedTriplets, seed: int = 0, share: float = 1.0) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share={share} of the rewards can't be permuted: it is 0 to 1")
         if len(dataset) < 2:
             raise ValueError(f"rewards of {len(dataset)} triplets can't be permuted: at least 2 are needed")
         self.dataset = dataset
-        self.source = one_cycle(len(dataset), seed)
+        self.source = part_of_a_cycle(len(dataset), seed, share)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -41,9 +46,14 @@ class PermutedRewards:
         return triplet, replace(reward, id=triplet.case.id, judge=f"permuted {reward.judge}")
 
 
-def one_cycle(length: int, seed: int) -> np.ndarray:
+def one_cycle(length: int, seed: int) -> Int64[np.ndarray, " n"]:
     """A permutation of range(length) that is a single random cycle: each element moves."""
-    order = np.random.default_rng(fold_seed("permuted rewards", seed)).permutation(length)
-    source = np.empty(length, dtype=np.int64)
+    return part_of_a_cycle(length, seed, 1.0)
+
+
+def part_of_a_cycle(length: int, seed: int, share: float) -> Int64[np.ndarray, " n"]:
+    """A permutation of range(length) that moves a share of the elements, drawn at random, in a single random cycle; one element alone stays."""
+    order = np.random.default_rng(fold_seed("permuted rewards", seed)).permutation(length)[: round(share * length)]
+    source = np.arange(length, dtype=np.int64)
     source[order] = np.roll(order, 1)
     return source

@@ -64,7 +64,7 @@ def paper_table(reports: Sequence[FoundReport], name: str, target: str, against:
     columns = image_columns(list(dict.fromkeys(key for row, _ in rows for key in row.images))) if layout.images else judged_columns()
     values = [image_values(each.group, columns) if layout.images else judged_values(each.group) for each in ours]
     values = with_best(values, columns)
-    notes = _notes(layout, ours, reports[0])
+    notes = notes_on(layout, ours, reports[0])
     if not layout.images:
         reference = reference_name(ours, layout, against)
         tested = tested_values(ours, reference)
@@ -73,7 +73,7 @@ def paper_table(reports: Sequence[FoundReport], name: str, target: str, against:
     lines = [Line(each.name, _labels(layout, each), tuple(line), _source(each)) for each, line in zip(ours, values, strict=True)]
     if with_published:
         lines = beside(lines, published_lines(layout, columns))
-        notes.append(_published_note(layout, reports[0]))
+        notes.append(published_note(layout, reports[0]))
     facts = {"benchmark": reports[0].report.benchmark, "judge": reports[0].report.judge}
     title = f"{layout.title} (Table {layout.number} of the paper)"
     return Table(name, title, (*layout.label_columns, "Run"), columns, tuple(lines), tuple(notes), facts)
@@ -195,7 +195,8 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def _notes(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> list[str]:
+def notes_on(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> list[str]:
+    """What a reader must know of our lines: cases, judge, intervals, failures, and what else the runs differ in."""
     report, means = found.report, lines[0].group.rows[0].row.means
     seeds = any(len(line.group.rows) > 1 for line in lines)
     judged = "" if layout.images else f", judged by {report.judge} ({short(report.fingerprint)})"
@@ -263,7 +264,8 @@ def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], cluste
     return notes
 
 
-def _published_note(layout: Layout, found: FoundReport) -> str:
+def published_note(layout: Layout, found: FoundReport) -> str:
+    """What the paper's lines hold for."""
     table = published_table(layout.number)
     theirs = f"on {table.benchmark}" + (f", judged by {table.judge}" if table.judge else "")
     ours = found.report.benchmark + ("" if layout.images else f", judged by {found.report.judge}")

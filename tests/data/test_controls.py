@@ -1,17 +1,23 @@
 """Control datasets: what they keep, and what they take away."""
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import config
+from data.written import write_tree
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
 from src.data.all_good import AllGood, all_good
+from src.data.best_rated import BestRated, rank
 from src.data.dataset import RewardedTriplets, collate
 from src.data.exact_targets import ExactTargets
-from src.data.permuted import PermutedRewards, one_cycle
+from src.data.permuted import PermutedRewards, one_cycle, part_of_a_cycle
+from src.data.scalar_reward import ScalarReward, scalar
 from src.data.synthetic import SyntheticTriplets
+from src.records import Reward, Triplet, Verdict
 from src.synthetic.annotation import NoisyAnnotator, Unrated
 from src.synthetic.world import World
 
@@ -28,6 +34,12 @@ def unrated(usual: SyntheticTriplets) -> SyntheticTriplets:
     return SyntheticTriplets(usual.world, Unrated(), LENGTH)
 
 
+@pytest.fixture(scope="module")
+def made(usual: SyntheticTriplets) -> list[tuple[Triplet, Reward | None]]:
+    """The same, each triplet made once: a list is a dataset, too."""
+    return [usual[index] for index in range(LENGTH)]
+
+
 def contents(dataset: RewardedTriplets) -> Counter:
     return Counter(reward.verdicts for _, reward in (dataset[index] for index in range(len(dataset))) if reward is not None)
 
@@ -41,6 +53,15 @@ def test_a_permutation_moves_everything_in_one_cycle(length: int) -> None:
     assert steps == length
     if length > 3:
         assert (one_cycle(length, seed=2) != source).any()
+
+
+def test_a_share_of_the_rewards_is_permuted() -> None:
+    for share in (0.0, 0.25, 1.0):
+        source = part_of_a_cycle(40, 1, share)
+        assert (np.sort(source) == np.arange(40)).all()
+        assert (source != np.arange(40)).sum() == round(40 * share)
+    with pytest.raises(ValueError, match=r"share=1\.5 of the rewards"):
+        PermutedRewards([], share=1.5)
 
 
 def test_permuted_rewards_are_the_same_rewards_on_the_same_triplets(usual: SyntheticTriplets) -> None:
@@ -85,7 +106,55 @@ def test_exact_targets_answer_the_same_cases(usual: SyntheticTriplets, unrated: 
         np.testing.assert_array_equal(triplet.edited, usual.world.exact(triplet.case.id))
 
 
-@pytest.mark.parametrize("control", [lambda dataset: PermutedRewards(dataset)[0], AllGood])
+def given(scores: tuple[float | None, ...], feedback: tuple[str, ...] = ("None", "None", "None")) -> Reward:
+    """A reward by hand; None is a failed verdict."""
+    verdicts = [Verdict(score, feedback=text, status="failed" if score is None else "ok") for score, text in zip(scores, feedback, strict=True)]
+    return Reward("case", "hand", "key", *verdicts)
+
+
+def test_a_scalar_reward_is_the_mean_and_says_nothing_else(made: list[tuple[Triplet, Reward | None]]) -> None:
+    dataset = ScalarReward(made)
+    assert len(dataset) == LENGTH
+    for index in range(LENGTH):
+        (triplet, reward), (own, exact) = dataset[index], made[index]
+        assert exact is not None
+        assert triplet.case.id == own.case.id == reward.id
+        np.testing.assert_array_equal(triplet.edited, own.edited)
+        assert {verdict.score for verdict in reward.verdicts} == {sum(verdict.score or 0.0 for verdict in exact.verdicts) / 3}
+        assert {verdict.feedback for verdict in reward.verdicts} == {"None"}
+    five = given((5.0, 5.0, 5.0))
+    assert scalar(five).verdicts == five.verdicts  # what is good throughout loses nothing
+    assert [verdict.score for verdict in scalar(given((5.0, 4.0, 1.0), ("None", "None", "blurred"))).verdicts] == [10 / 3] * 3
+    with pytest.raises(ValueError, match="failed verdicts and no mean"):
+        scalar(given((5.0, None, 1.0)))
+
+
+def test_the_best_rated_are_the_good_ones_and_those_next_to_them(made: list[tuple[Triplet, Reward | None]]) -> None:
+    good = AllGood(made)
+    assert BestRated(made, len(good) / LENGTH).indices == good.indices
+    more = BestRated(made, 0.3)
+    assert len(more) == 45
+    assert set(good.indices) < set(more.indices)
+    means = [sum(verdict.score or 0.0 for verdict in reward.verdicts) for _, reward in made if reward]
+    left = [mean for index, mean in enumerate(means) if index not in more.indices]
+    assert min(means[index] for index in more.indices) >= max(left)
+    assert BestRated(made, 1.0).indices == list(range(LENGTH))
+    assert rank(given((5.0, 5.0, 5.0))) < rank(given((5.0, 5.0, 5.0), ("None", "None", "blurred"))) < rank(given((5.0, 5.0, 4.0)))
+    never = SyntheticTriplets(World(32, never_all_good=True), NoisyAnnotator(), 20)
+    assert len(BestRated(never, 0.1)) == 2
+    for share in (0.0, 1.5):
+        with pytest.raises(ValueError, match="more than 0 and at most 1"):
+            BestRated(never, share)
+    with pytest.raises(ValueError, match="of 20 triplets is none"):
+        BestRated(never, 0.01)
+    with pytest.raises(ValueError, match="failed verdicts and can't be ranked"):
+        rank(given((None, 5.0, 5.0)))
+
+
+@pytest.mark.parametrize(
+    "control",
+    [lambda dataset: PermutedRewards(dataset)[0], AllGood, lambda dataset: ScalarReward(dataset)[0], lambda dataset: BestRated(dataset, 0.5)],
+)
 def test_controls_of_rewards_need_rewards(unrated: SyntheticTriplets, control) -> None:
     with pytest.raises(ValueError, match="annotator=noisy"):
         control(unrated)
@@ -98,3 +167,9 @@ def test_every_control_builds_from_its_yaml(name: str) -> None:
     assert triplet.edited.shape == (32, 32, 3)
     assert (reward is None) == (name == "exact_targets")
     assert data.picture_size == (32, 32)
+
+
+def test_a_control_is_made_of_rendered_triplets_only(tmp_path: Path) -> None:
+    folder = write_tree(tmp_path)
+    with pytest.raises(InstantiationException, match="a control can't be made of Pix2PixTree"):
+        instantiate(config("data=pix2pix_tree", "+control=permuted", f"data.dataset.folder={folder}", "data.dataset.extension=png").data)

@@ -1,0 +1,245 @@
+"""A dossier from result files: claim, verdict, command, hours, table with intervals and controls, figure. No number is copied by hand.
+
+    python -m experiments.dossier table4_reward_signal runs/table4 --controls runs/controls -o experiments/results/table4.md
+    python -m experiments.dossier table5_integration runs/table5 --controls runs/controls -o experiments/results/table5.md
+    python -m experiments.dossier table6_inference_score runs/table4 -o experiments/results/table6.md
+    python -m experiments.dossier never_all_good runs/never_all_good -o experiments/results/never_all_good.md
+
+A folder is a run, or holds runs (links to runs of other sweeps too). Beside the .md stand NAME.png (the table as a picture) and NAME_curves.png
+(validation scores against steps). The rule of the verdicts stands in experiments/evidence.py.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments import evidence_figures
+from experiments.evidence import MARGIN, QUESTIONS, START, Claim, Entry, Evidence, Verdict, differences, gather, verdicts
+from src.evaluation.comparison import Comparison
+from src.evaluation.report import LAST_ROWS, markdown_table
+from src.files import NotWrittenError, write_atomically
+from src.launch import TRACEBACK
+from src.records import PERSPECTIVES
+from src.tabulation.cells import judged_columns, judged_values, with_best
+from src.tabulation.markdown import markdown
+from src.tabulation.paper_tables import beside, notes_on, published_lines, published_note
+from src.tabulation.table import LEVEL, Line, Table, Value
+
+PERSPECTIVE_NAMES = tuple(perspective.value for perspective in PERSPECTIVES)
+
+
+def table_of(evidence: Evidence) -> Table:
+    """All entries with their means, intervals and spreads over seeds, the paper's lines beside those of the same name."""
+    question, columns = evidence.question, judged_columns()
+    own = [entry for entry in evidence.entries if not entry.control]
+    values = with_best([judged_values(entry.group) for entry in own], columns)
+    lines = [_line(entry, each) for entry, each in zip(own, values, strict=True)]
+    report = evidence.lines[0].group.rows[0].found
+    notes = notes_on(question.layout, evidence.lines, report)
+    if question.published:
+        theirs = [Line(line.name, (line.name,), line.values, line.source, published=True) for line in published_lines(question.layout, columns)]
+        lines = beside(lines, theirs)
+        notes.append(published_note(question.layout, report))
+    lines += [_line(entry, judged_values(entry.group)) for entry in evidence.entries if entry.control]
+    if any(entry.name == LAST_ROWS[1] for entry in evidence.entries):
+        notes.append("Training triplets: other cases, of the photographs that training sees, with the flaws they are trained with.")
+    return Table("dossier", "Numbers", ("Row",), columns, tuple(lines), tuple(notes))
+
+
+def _line(entry: Entry, values: Sequence[Value]) -> Line:
+    seeds = len(entry.group.rows)
+    kind = "reference" if entry.name in LAST_ROWS else "control" if entry.control else "ours"
+    return Line(entry.name, (entry.name,), tuple(values), kind if seeds == 1 else f"{kind}, {seeds} seeds")
+
+
+def differences_part(evidence: Evidence) -> list[str]:
+    """Every entry against the reference line."""
+    found = differences(evidence)
+    if not found:
+        return []
+    photographs = evidence.lines[0].group.rows[0].row.means.clusters
+    least = min(1.0, len(PERSPECTIVES) * 2 / 2**photographs)
+    header = ["row", "n", *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("difference", "p", "detectable"))]
+    lines = []
+    for entry, compared, deviations in found:
+        sizes = str(compared[0].n) if compared[0].paired else f"{compared[0].n} / {compared[0].n_against}"
+        cells = [entry.name if compared[0].paired else f"{entry.name} (unpaired)", sizes]
+        for each, deviation in zip(compared, deviations, strict=True):
+            spread = "" if deviation is None else f" ± {deviation:.2f}"
+            cells += [f"{difference_cell(each)}{spread}", p_cell(each.p_holm), "-" if each.detectable is None else f"{each.detectable:.2f}"]
+        lines.append(cells)
+    return [
+        f"## Against {evidence.question.reference}\n",
+        markdown_table(header, lines),
+        "Difference of the mean scores on the same cases, each averaged over seeds first, with its 95 % interval over photographs; after ± the "
+        "standard deviation of the difference over seeds, which neither interval nor p contains. p: sign flips of whole photographs, after Holm over "
+        f"the three perspectives; of {photographs} photographs none is below {least:.4f}. Detectable: the smallest true difference that is found at "
+        "the 5 % level in 8 of 10 tries, before Holm.\n",
+    ]
+
+
+def difference_cell(comparison: Comparison) -> str:
+    """As in +0.67 [+0.55, +0.78]."""
+    if comparison.difference is None:
+        return "-"
+    interval = "" if comparison.ci95 is None else f" [{comparison.ci95.low:+.2f}, {comparison.ci95.high:+.2f}]"
+    return f"{comparison.difference:+.2f}{interval}"
+
+
+def p_cell(p: float | None) -> str:
+    """As in 0.0234."""
+    return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
+def in_words(verdict: Verdict) -> str:
+    """As in confirmed: +0.67 [+0.55, +0.78], p 0.0234."""
+    p = "" if verdict.comparison.p_holm is None else f", p {p_cell(verdict.comparison.p_holm)}"
+    why = f" ({verdict.why})" if verdict.why else ""
+    return f"**{verdict.word}**: {difference_cell(verdict.comparison)}{p}{why}"
+
+
+def headline(evidence: Evidence) -> list[str]:
+    """The main claims, perspective by perspective, a sentence each."""
+    said = []
+    for claim in evidence.question.claims:
+        if not claim.main:
+            continue
+        found = verdicts(evidence, claim)
+        if found is None:
+            said.append(f"{claim.words}: not run.")
+            continue
+        each = "; ".join(f"{name} {in_words(verdict)}" for name, verdict in zip(PERSPECTIVE_NAMES, found, strict=True))
+        said.append(f"{claim.words}: {each}.")
+    return said
+
+
+def claims_part(evidence: Evidence) -> list[str]:
+    """Every claim that its lines were run for, and which were not."""
+    lines, left = [], []
+    for claim in evidence.question.claims:
+        found = verdicts(evidence, claim)
+        if found is None:
+            left.append(claim)
+        else:
+            lines.append([claim.words, *(in_words(verdict) for verdict in found)])
+    rule = (
+        f"Confirmed or contrary: p below {LEVEL:g} and the same sign in every seed. Not confirmed: neither, and the interval leaves no room for the "
+        f"paper's difference (for {MARGIN:g} where the paper has none). Undecided: neither, but there is room for it. That a control is *not* above "
+        f"is confirmed where there is no room for {MARGIN:g}.\n"
+    )
+    return ["## Claim by claim\n", markdown_table(("claim", *PERSPECTIVE_NAMES), lines), rule, *_not_run(left)]
+
+
+def _not_run(claims: Sequence[Claim]) -> list[str]:
+    return [f"Not decided, as one of the lines was not run: {'; '.join(claim.words for claim in claims)}.\n"] if claims else []
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object; {} where there is no file.
+
+    Raises:
+        ValueError: not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise ValueError(f"{path} is no JSON ({error}); remove it and run its command again") from error
+
+
+def seconds_of(run: Path) -> tuple[float, float]:
+    """Seconds of training and of evaluation: as its sweep noted them, else of the training alone."""
+    jobs = read_json(run.parent / "sweep.json").get("jobs", [])
+    noted = next((job.get("seconds", {}) for job in jobs if str(job.get("number")) == run.name), {})
+    return float(read_json(run / "run.json").get("seconds", noted.get("train", 0.0))), float(noted.get("evaluate", 0.0))
+
+
+def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[str]) -> list[str]:
+    """Commands, commits, machine, hours."""
+    runs = list(dict.fromkeys(run for entry in evidence.entries if entry.name not in (START, *LAST_ROWS) for run in entry.runs))
+    records = [read_json(run / "run.json") for run in runs]
+    commands = [command for group in groups if (command := read_json(group / "sweep.json").get("command"))]
+    commands.append(f"python -m experiments.dossier {' '.join(arguments)}")
+    trained, evaluated = (sum(each) / 3600 for each in zip(*(seconds_of(run) for run in runs), strict=True))
+    seeds = {len(entry.group.rows) for entry in evidence.entries if entry.name not in (START, *LAST_ROWS)}
+    judged = f", {evaluated:.1f} h of evaluating" if evaluated else ""
+    facts = {
+        "Runs": f"{len(runs)}, {' or '.join(map(str, sorted(seeds)))} seed{'s' if seeds != {1} else ''} per row",
+        "Steps": _several(record.get("steps") for record in records),
+        "Time": f"{trained:.1f} h of training{judged}, all runs together",
+        "Hardware": _several(record.get("hardware") for record in records),
+        "Commit": _several(str(record["commit"])[:7] if record.get("commit") else None for record in records),
+        "Start": _several((entry.settings or {}).get("start") for entry in evidence.entries if not entry.control),
+    }
+    lines = [f"- {name}: {said}" for name, said in facts.items() if said]
+    lines += [f"- Not evaluated yet, and in no number: {', '.join(map(str, evidence.missing))}"] if evidence.missing else []
+    return ["".join(f"    {command}\n" for command in commands), "\n".join(lines) + "\n"]
+
+
+def _several(values: Any) -> str:
+    return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
+
+
+def dossier(evidence: Evidence, groups: Sequence[Path], figures: Sequence[Path], arguments: Sequence[str]) -> str:
+    """The whole page."""
+    parts = [
+        f"# {evidence.question.title}\n",
+        f"**Claim.** {evidence.question.claim}\n",
+        "**Verdict.**\n\n" + "".join(f"- {said}\n" for said in headline(evidence)),
+        *facts_part(evidence, groups, arguments),
+        *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
+        *claims_part(evidence),
+        markdown([table_of(evidence)]),
+        *differences_part(evidence),
+    ]
+    return "\n".join(parts)
+
+
+def draw(evidence: Evidence, target: Path) -> list[Path]:
+    """The figures beside a dossier."""
+    means = evidence.entries[0].group.rows[0].row.means
+    seeds = max(len(entry.group.rows) for entry in evidence.entries)
+    many = f", mean of {seeds} seeds (small dots: single seeds)" if seeds > 1 else ", one seed"
+    note = f"{means.n} cases on {means.clusters} photographs{many}; bars: 95 % interval over photographs"
+    if evidence.question.layout.number == 6:
+        figures = [evidence_figures.score_lines(evidence, evidence.question.title, note)]
+    else:
+        dashes = f"; dashed line: {evidence.question.reference}; grey: controls and references"
+        figures = [evidence_figures.forest(evidence, evidence.question.title, note + dashes)]
+        curves = evidence_figures.curves(evidence, f"{evidence.question.title}: validation scores")
+        figures += [] if curves is None else [curves]
+    names = (target.with_suffix(".png"), target.with_name(f"{target.stem}_curves.png"))
+    return [evidence_figures.save(figure, name) for figure, name in zip(figures, names, strict=False)]
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read, write, say where."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.dossier", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("question", choices=list(QUESTIONS))
+    parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders")
+    parser.add_argument("--controls", nargs="*", type=Path, default=[], help="more of them, of which only the controls count")
+    parser.add_argument("--start", type=Path, help="run folder of the weights that all started from; default: the one that the runs name")
+    parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
+    parser.add_argument("--judge", help="whose reports, where there are several")
+    parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="the dossier, NAME.md")
+    given = parser.parse_args(arguments)
+    if given.output.suffix != ".md":
+        raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
+    evidence = gather(given.question, given.folders, given.controls, given.start, given.target, given.benchmark, given.judge)
+    figures = draw(evidence, given.output)
+    write_atomically(given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments))
+    print("\n".join(headline(evidence)).replace("**", ""))
+    print(given.output)
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ValueError, FileNotFoundError, NotWrittenError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        sys.exit(f"error: {error}")

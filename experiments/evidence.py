@@ -1,0 +1,496 @@
+"""What a dossier (experiments/dossier.py) is made of: lines of runs over seeds, how they differ, and verdicts by one fixed rule.
+
+The rule, for a claim that one line is above another, in each perspective:
+
+- confirmed: it is, at the 5 % level (sign flips of whole photographs, each case averaged over seeds, Holm over the perspectives), and in every seed;
+- contrary: it is below, likewise;
+- not confirmed: neither, and the 95 % interval leaves no room for a difference as large as the paper's, or as MARGIN where the paper has none;
+- undecided: neither, but the interval does leave that room; or the photographs decide and the seeds disagree.
+
+A claim that a control is *not* above a line is confirmed if the interval leaves no room for MARGIN, contrary if it is above, undecided otherwise.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.evaluation.comparison import CaseScores, Comparison, compare
+from src.evaluation.report import FIRST_ROWS, LAST_ROWS
+from src.records import PERSPECTIVES
+from src.tabulation.cells import Group, averaged_cases, spread
+from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
+from src.tabulation.naming import names_of, signals_of
+from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
+from src.tabulation.published import published_table
+from src.tabulation.runs import Evaluated, FoundReport, Settings, chosen, evaluated_rows, found_reports
+from src.tabulation.table import LEVEL
+
+MARGIN = 0.1
+"""Points of 5 that matter where the paper gives no difference."""
+
+NO_REWARD, START, PERMUTED, SCALAR = "no reward", "starting weights", "permuted rewards", "one scalar reward"
+ALL_GOOD, BEST_RATED, EXACT = "only all-5 triplets", "only the best rated", "trained on exact edits"
+CONTROLS = {"PermutedRewards": PERMUTED, "ScalarReward": SCALAR, "AllGood": ALL_GOOD, "BestRated": BEST_RATED, "ExactTargets": EXACT}
+"""By the class that stands in a run's config under data.control (or data.dataset, for data=permuted and the like)."""
+
+ORDER = (NO_REWARD, START, *CONTROLS.values(), *LAST_ROWS)
+BOTH_SIGNALS, BOTH_PLACES = "score + text", "attention + addition"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """That one line is above another in every perspective.
+
+    Attributes:
+        line, against: names of lines.
+        denied: the claim is that it is not.
+        main: whether the whole dossier stands or falls with it.
+    """
+
+    line: str
+    against: str
+    denied: bool = False
+    main: bool = False
+
+    @property
+    def words(self) -> str:
+        """In words."""
+        return f"{self.line} {'not ' if self.denied else ''}above {self.against}"
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a dossier is about.
+
+    Attributes:
+        title: of the dossier.
+        claim: in one or two sentences.
+        layout: how rows are placed.
+        published: whether the paper's numbers stand beside ours.
+        reference: the line that the others are compared with.
+        claims: what is decided.
+    """
+
+    title: str
+    claim: str
+    layout: Layout
+    published: bool
+    reference: str
+    claims: tuple[Claim, ...]
+
+
+def _controls_of(best: str) -> tuple[Claim, ...]:
+    return (
+        Claim(PERMUTED, "none", denied=True),
+        Claim(best, PERMUTED),
+        Claim(best, START),
+        Claim(best, ALL_GOOD),
+        Claim(EXACT, best),
+    )
+
+
+QUESTIONS: dict[str, Question] = {
+    "table4_reward_signal": Question(
+        "Table 4: which reward signal helps",
+        "Conditioning on rewards beats the same training without, by scores, by text, and most by both.",
+        LAYOUTS["table4_reward_signal"],
+        True,
+        "none",
+        (
+            Claim(BOTH_SIGNALS, "none", main=True),
+            Claim("score", "none"),
+            Claim("text", "none"),
+            Claim(BOTH_SIGNALS, "score"),
+            Claim(BOTH_SIGNALS, "text"),
+            Claim("score", SCALAR),
+            *_controls_of(BOTH_SIGNALS),
+        ),
+    ),
+    "table5_integration": Question(
+        "Table 5: where the reward enters",
+        "Rewards help wherever they enter the denoiser, most through attention and addition together. The place of the released code, the time "
+        "embedding, is not in the paper's table.",
+        LAYOUTS["table5_integration"],
+        True,
+        "none",
+        (
+            Claim(BOTH_PLACES, "none", main=True),
+            Claim("attention", "none"),
+            Claim("addition", "none"),
+            Claim("time embedding", "none"),
+            Claim(BOTH_PLACES, "attention"),
+            Claim(BOTH_PLACES, "addition"),
+            Claim(BOTH_PLACES, "time embedding"),
+            *_controls_of(BOTH_PLACES),
+        ),
+    ),
+    "table6_inference_score": Question(
+        "Table 6: the score asked for",
+        "One editor edits better the higher the scores that it is asked for.",
+        LAYOUTS["table6_inference_score"],
+        True,
+        "0/0/0",
+        (
+            Claim("5/5/5", "0/0/0", main=True),
+            Claim("3/3/3", "0/0/0"),
+            Claim("5/5/5", "3/3/3"),
+            Claim("5/5/5", "4/4/4"),
+            Claim("5/5/5", NO_REWARD),
+            Claim("5/5/5", PERMUTED),
+            Claim("5/5/5", START),
+        ),
+    ),
+    "never_all_good": Question(
+        "No triplet good in all three perspectives: does asking for 5/5/5 compose?",
+        "Where every training triplet is spoiled in some perspective, a filter finds nothing good, and asking for 5/5/5 composes what is.",
+        LAYOUTS["table4_reward_signal"],
+        False,
+        "none",
+        (
+            Claim(BOTH_SIGNALS, "none", main=True),
+            Claim(BOTH_SIGNALS, BEST_RATED, main=True),
+            Claim(PERMUTED, "none", denied=True),
+            Claim(BOTH_SIGNALS, PERMUTED),
+            Claim(BOTH_SIGNALS, START),
+            Claim(EXACT, BOTH_SIGNALS),
+        ),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of a dossier.
+
+    Attributes:
+        name: "score + text", "permuted rewards", "copy input".
+        group: its rows, one per seed.
+        control: whether it is a control or a reference, not an answer.
+        cases: the scores of every case, averaged over seeds.
+    """
+
+    name: str
+    group: Group
+    control: bool
+    cases: tuple[CaseScores, ...]
+
+    @property
+    def settings(self) -> Settings | None:
+        """Of its first run."""
+        return self.group.rows[0].settings
+
+    @property
+    def seeds(self) -> dict[object, tuple[CaseScores, ...]]:
+        """The scores of each training seed."""
+        return {row.seeds[0]: row.row.cases for row in self.group.rows}
+
+    @property
+    def runs(self) -> list[Path]:
+        """The run folders."""
+        return list(dict.fromkeys(row.found.run.resolve() for row in self.group.rows))
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """All that a dossier is about.
+
+    Attributes:
+        question: it.
+        lines: the table's own lines, as they are tabulated.
+        entries: these, and below them the controls and references.
+        reports: that the lines come from, one per run.
+        missing: run folders that have no report yet.
+    """
+
+    question: Question
+    lines: tuple[OurLine, ...]
+    entries: tuple[Entry, ...]
+    reports: tuple[FoundReport, ...]
+    missing: tuple[Path, ...]
+
+    def entry(self, name: str) -> Entry | None:
+        """The entry of that name; None where it was not run."""
+        return next((entry for entry in self.entries if entry.name == name), None)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What became of a claim in one perspective.
+
+    Attributes:
+        word: confirmed, not confirmed, contrary, undecided.
+        comparison: over all seeds.
+        by_seed: the difference in each seed.
+        why: where the word alone would not say it; "" elsewhere.
+    """
+
+    word: str
+    comparison: Comparison
+    by_seed: tuple[float, ...]
+    why: str = ""
+
+
+def run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
+    """The runs in sweep folders (a run is one itself) that have been evaluated, and those that have not. Links to runs of other sweeps count.
+
+    Raises:
+        FileNotFoundError: an unknown folder, or nothing evaluated.
+    """
+    done, missing = [], []
+    for folder in folders:
+        if not folder.is_dir():
+            raise FileNotFoundError(f"no folder {folder}: give run folders, or sweep folders that hold some")
+        inside = [folder] if _is_run(folder) else sorted((path for path in folder.iterdir() if _is_run(path)), key=_by_number)
+        if not inside:
+            raise FileNotFoundError(f"{folder} holds no run: none of its folders has .hydra or evaluation/")
+        for run in inside:
+            (done if any(run.glob("evaluation/*/*/report.json")) else missing).append(run)
+    if not done:
+        raise FileNotFoundError(
+            f"no run of {', '.join(map(str, folders))} has been evaluated; run python -m src.evaluate checkpoint=RUN/editor first"
+        )
+    return done, missing
+
+
+def _is_run(folder: Path) -> bool:
+    return folder.is_dir() and ((folder / "evaluation").is_dir() or (folder / "run.json").exists())
+
+
+def _by_number(folder: Path) -> tuple[int, str]:
+    return (int(folder.name), "") if folder.name.isdigit() else (10**9, folder.name)
+
+
+def control_of(settings: Settings | None) -> str | None:
+    """The control that a run is; None for a run that is none."""
+    data = (settings or {}).get("data") or {}
+    for node in (data.get("control"), data.get("dataset")):
+        name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, Mapping) else ""
+        if name in CONTROLS:
+            share = node.get("share", 1.0) if CONTROLS[name] == PERMUTED else 1.0
+            return CONTROLS[name] if share == 1.0 else f"{100 * share:g} % {CONTROLS[name]}"
+    return None
+
+
+def gather(
+    name: str,
+    groups: Sequence[Path],
+    controls: Sequence[Path] = (),
+    start: Path | None = None,
+    target: str = "5/5/5",
+    benchmark: str = "synthetic_edit",
+    judge: str | None = None,
+) -> Evidence:
+    """The evidence in run folders.
+
+    Args:
+        name: a key of QUESTIONS.
+        groups: sweep or run folders that the table's lines come from; controls may be among them.
+        controls: further ones, of which only the controls count.
+        start: the run folder of the weights that all started from; None for the one that their config names.
+        target: name of the row that stands for a run, but in Table 6.
+        benchmark: reports on this one.
+        judge: whose reports; None for the only one there is.
+
+    Raises:
+        FileNotFoundError: no such folder, or nothing evaluated there.
+        ValueError: an unknown question, reports that do not compare, or no line of the table.
+    """
+    if name not in QUESTIONS:
+        raise ValueError(f"no question {name}: one of {', '.join(QUESTIONS)}")
+    question = QUESTIONS[name]
+    own, missing = reports_below(groups, benchmark, judge)
+    others, lacking = reports_below(controls, benchmark, judge) if controls else ([], [])
+    known = {each.folder.resolve() for each in own}
+    others = [each for each in others if each.folder.resolve() not in known]
+
+    rows = [row for row in evaluated_rows(own) if control_of(row.settings) is None]
+    rows, plain = _of_table(question, rows)
+    placed = [(row, place) for row in rows if (place := _place(question, row, target)) is not None]
+    if not placed:
+        raise ValueError(f"{name}: none of {', '.join(map(str, groups))} has {question.layout.needs}; the target reward is {target}")
+    lines = our_lines(question.layout, placed)
+    twice = [line.name for line in lines if sum(other.name == line.name for other in lines) > 1]
+    if twice:
+        runs = "; ".join(f"{line.run}: {line.group.rows[0].found.run}" for line in lines if line.name == twice[0])
+        raise ValueError(f"{name}: two lines are called {twice[0]!r} and differ otherwise ({runs}): give runs of one setting")
+    entries = [Entry(line.name, line.group, False, averaged_cases(line.group)) for line in lines]
+
+    found: dict[str, list[Evaluated]] = {}
+    for row in evaluated_rows([*own, *others]):
+        control = control_of(row.settings)
+        if control is not None and row.row.name == target:
+            found.setdefault(control, []).append(row)
+    if plain:
+        found[NO_REWARD] = plain
+    entries += [entry for control, members in found.items() for entry in _named(control, members)]
+    entries += _references(lines[0].group.rows[0].found)
+    begun = start_row(lines, start, target, benchmark, judge)
+    entries += [] if begun is None else [entry_of(START, [begun])]
+    last = [entry for entry in entries if entry.control]
+    last.sort(key=lambda entry: next(index for index, name in enumerate(ORDER) if name in entry.name))
+    _check_judge([*own, *others])
+    used = {run for entry in entries for run in entry.runs}
+    reports = [each for each in [*own, *others] if each.run.resolve() in used]
+    return Evidence(question, tuple(lines), (*(entry for entry in entries if not entry.control), *last), tuple(reports), (*missing, *lacking))
+
+
+def reports_below(folders: Sequence[Path], benchmark: str, judge: str | None = None) -> tuple[list[FoundReport], list[Path]]:
+    """The reports in run and sweep folders, each once, and the runs that have none. Run by run, as `found_reports` does not look behind links.
+
+    Raises:
+        FileNotFoundError: an unknown folder, or nothing evaluated.
+        ValueError: no report on the benchmark by the judge.
+    """
+    done, missing = run_folders(folders)
+    found = {each.folder.resolve(): each for run in done for each in found_reports([run])}
+    return chosen(list(found.values()), benchmark, judge), missing
+
+
+def _check_judge(reports: Sequence[FoundReport]) -> None:
+    for other in reports[1:]:
+        if other.report.fingerprint != reports[0].report.fingerprint:
+            raise ValueError(
+                f"{reports[0].run} and {other.run} were judged by different judges or versions of one, which do not compare: judge them again with "
+                "python -m src.evaluate edits=..., or say --judge"
+            )
+
+
+def _of_table(question: Question, rows: Sequence[Evaluated]) -> tuple[list[Evaluated], list[Evaluated]]:
+    """The rows that the table is about, and those of editors without reward, which in Table 6 are a control."""
+    if question.layout.number != 6:
+        return list(rows), []
+    plain = [row for row in rows if not signals_of(row.settings or {})]
+    asked: dict[Path, int] = {}
+    for row in rows:
+        asked[row.found.run] = asked.get(row.found.run, 0) + bool(TARGET.fullmatch(row.row.name))
+    several = [row for row in rows if asked[row.found.run] > 1 and signals_of(row.settings or {}) and "+text" not in row.row.name]
+    return several, [row for row in plain if row.row.name == FIRST_ROWS[0]]
+
+
+def _place(question: Question, row: Evaluated, target: str) -> Place | None:
+    if question.layout.number != 6 and row.row.name != target:
+        return None
+    return question.layout.place(row, target)
+
+
+def entry_of(name: str, rows: Sequence[Evaluated]) -> Entry:
+    """A control or reference."""
+    group = Group(tuple(rows))
+    check_seeds(group)
+    return Entry(name, group, True, averaged_cases(group))
+
+
+def _named(control: str, rows: Sequence[Evaluated]) -> list[Entry]:
+    """The entries of one control: one, unless its runs differ in more than their seeds."""
+    by_name: dict[str, list[Evaluated]] = {}
+    for row, rest in zip(rows, names_of(rows, [control] * len(rows)), strict=True):
+        by_name.setdefault(f"{control}, {rest}" if rest else control, []).append(row)
+    return [entry_of(name, members) for name, members in by_name.items()]
+
+
+def _references(found: FoundReport) -> list[Entry]:
+    """The rows that no model made, but for the exact target, which is 5/5/5 by definition."""
+    return [entry_of(row.name, [Evaluated(found, row, None)]) for row in found.report.rows if row.name in LAST_ROWS[:2]]
+
+
+def start_row(lines: Sequence[OurLine], given: Path | None, target: str, benchmark: str, judge: str | None) -> Evaluated | None:
+    """The row of the weights that all runs started from; None if they were not evaluated, or the runs did not start from the same ones."""
+    starts = {str((row.settings or {}).get("start") or "") for line in lines for row in line.group.rows}
+    if given is None:
+        if len(starts) != 1 or starts == {""}:
+            return None
+        path = Path(starts.pop())
+        given = path.parent if path.suffix != ".ckpt" else path.parent.parent
+        if not any(given.glob("evaluation/*/*/report.json")):
+            return None
+    reports = chosen(found_reports([given]), benchmark, judge)
+    return next((row for row in evaluated_rows(reports) if row.row.name == target), None)
+
+
+def by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
+    """Per perspective the difference of two entries in each seed that both have; an entry of one row, such as the starting weights, has them all."""
+    ours, theirs = line.seeds, other.seeds
+    if len(theirs) == 1 and not theirs.keys() & ours.keys():
+        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
+    if len(ours) == 1 and not theirs.keys() & ours.keys():
+        ours = dict.fromkeys(theirs, next(iter(ours.values())))
+    found = []
+    for index in range(len(PERSPECTIVES)):
+        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
+        found.append(tuple(_difference(one, two, index) for one, two in pairs))
+    return found
+
+
+def _difference(cases: Iterable[CaseScores], others: Iterable[CaseScores], index: int) -> float | None:
+    theirs = {case.id: case.scores[index] for case in others}
+    found = [score - other for case in cases if (score := case.scores[index]) is not None and (other := theirs.get(case.id)) is not None]
+    return float(np.mean(found)) if found else None
+
+
+def papers_difference(question: Question, claim: Claim, index: int) -> float | None:
+    """By how much the paper's line is above; None where the paper has one of them not."""
+    if not question.published:
+        return None
+    scores = {row.name: row.numbers for row in published_table(question.layout.number).rows}
+    key = f"{PERSPECTIVES[index].value}_score"
+    if claim.line not in scores or claim.against not in scores:
+        return None
+    return scores[claim.line][key].value - scores[claim.against][key].value
+
+
+def verdicts(evidence: Evidence, claim: Claim) -> tuple[Verdict, ...] | None:
+    """A claim in each perspective; None where one of its lines was not run."""
+    line, other = evidence.entry(claim.line), evidence.entry(claim.against)
+    if line is None or other is None:
+        return None
+    compared = compare(line.name, line.cases, other.name, other.cases)
+    found = []
+    for index, (comparison, differences) in enumerate(zip(compared, by_seed(line, other), strict=True)):
+        known = tuple(difference for difference in differences if difference is not None)
+        found.append(decide(comparison, known, papers_difference(evidence.question, claim, index), claim.denied))
+    return tuple(found)
+
+
+def decide(comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool = False) -> Verdict:
+    """The rule at the head of this file.
+
+    Args:
+        comparison: of the line with the one that it is claimed to be above.
+        seeds: the difference in each seed.
+        papers: the paper's difference, in points; None where there is none.
+        denied: whether the claim is that it is not above.
+    """
+    difference, p, interval = comparison.difference, comparison.p_holm, comparison.ci95
+    if difference is None or p is None or interval is None:
+        return Verdict("undecided", comparison, seeds, "not testable on fewer than two photographs")
+    differs, agree = p < LEVEL, all(each * difference > 0 for each in seeds)
+    if denied:
+        if differs and difference > 0:
+            return Verdict("contrary", comparison, seeds)
+        if interval.high < MARGIN:
+            return Verdict("confirmed", comparison, seeds)
+        return Verdict("undecided", comparison, seeds, f"room for {interval.high:+.2f}")
+    if differs and not agree:
+        return Verdict("undecided", comparison, seeds, "the seeds disagree")
+    if differs:
+        return Verdict("confirmed" if difference > 0 else "contrary", comparison, seeds)
+    expected = papers if papers is not None and papers > 0 else MARGIN
+    if interval.high < expected:
+        return Verdict("not confirmed", comparison, seeds, f"no room for {expected:+.2f}")
+    detectable = "" if comparison.detectable is None else f"a difference of {comparison.detectable:.2f} would be found in 8 of 10 tries"
+    return Verdict("undecided", comparison, seeds, detectable)
+
+
+def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...], list[float | None]]]:
+    """Every entry against the reference line, with the deviation of its difference over seeds in each perspective."""
+    reference = evidence.entry(evidence.question.reference)
+    if reference is None:
+        return []
+    found = []
+    for entry in evidence.entries:
+        if entry.name != reference.name and entry.cases:
+            deviations = [spread([each for each in seeds if each is not None]) for seeds in by_seed(entry, reference)]
+            found.append((entry, compare(entry.name, entry.cases, reference.name, reference.cases), deviations))
+    return found

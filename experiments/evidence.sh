@@ -1,0 +1,99 @@
+#!/usr/bin/env bash
+# The paper's Tables 4, 5 and 6 on the synthetic world, with seeds, controls and dossiers, from one command.
+#   bash experiments/evidence.sh [FOLDER] [PART...]        (default runs/evidence, all parts; the same command goes on where it was stopped)
+#   SEEDS=0 STEPS=200 bash experiments/evidence.sh runs/quick table4 dossiers
+# As in the paper: one stage 1 without rewards, then every cell is trained from it on the same 20,000 noisily annotated triplets.
+#   stage1         the start, unless START=.../editor gives one            controls        permuted, scalar, only all-5 triplets, exact edits
+#   table4         none, score, text, score + text                         never_all_good  the same world without good triplets, with its own stage 1
+#   table5         none, attention, addition, both, time embedding         judge_error     scores that err by 0 to 6 points
+#   table6         the edits of table4's score + text, asked for 0 to 5    wrong_rewards   0 to 100 % of the rewards from other triplets
+#   dossiers       RESULTS/*.md and figures of what is there (experiments/dossier.py, experiments/gain_curve.py)
+# Cells that several parts share are trained once. All rows are edited with the same sampler settings, EVALUATE.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+folder=${1:-runs/evidence}
+[ $# -gt 0 ] && shift
+read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good judge_error wrong_rewards dossiers}"
+python=${PYTHON:-.venv/bin/python}
+seeds=${SEEDS:-0,1,2}
+curve_seeds=${CURVE_SEEDS:-0}
+stage1_steps=${STAGE1_STEPS:-16000}
+steps=${STEPS:-1500}
+results=${RESULTS:-$folder/results}
+start=${START:-$folder/stage1/editor}
+never_start=${NEVER_START:-$folder/stage1_never_all_good/editor}
+evaluate=${EVALUATE:-}                       # overrides of src.evaluate, separated by commas: sampler.guidance.text=1.0,limit=112
+read -ra train_more <<< "${TRAIN_MORE:-}"    # overrides of every training
+read -ra sweep_more <<< "${SWEEP_MORE:-}"    # of every sweep: hydra.launcher.jobs=4; hydra.launcher.dry_run=true prints the plans
+
+asked() { [[ " ${parts[*]} " == *" $1 "* ]]; }
+
+evaluated() {  # evaluated RUN OVERRIDES...: a run at 5/5/5; what is there already is not made again
+  local run=$1 overrides
+  shift
+  IFS=, read -ra overrides <<< "$evaluate"
+  "$python" -m src.evaluate checkpoint="$run/editor" "${overrides[@]}" "$@" > "$run/evaluation.txt"
+}
+
+first_stage() {  # first_stage RUN OVERRIDES...
+  local run=$1
+  shift
+  if ! grep -qs '"status": "finished"' "$run/run.json"; then
+    echo "== stage 1 in $run"
+    "$python" -m src.train +experiment=synthetic_stage1 trainer.max_steps="$stage1_steps" "${train_more[@]}" "$@" hydra.run.dir="$run"
+  fi
+  evaluated "$run" "$@"
+}
+
+sweep() {  # sweep NAME START SEEDS EVALUATION OVERRIDES...: into FOLDER/NAME
+  local name=$1 begin=$2 repeated=$3 evaluation=$4
+  shift 4
+  echo "== $name"
+  evaluation=$(sed 's/[^,][^,]*/"&"/g' <<< "$evaluation")
+  "$python" -m src.train +experiment=reward_synthetic start="$begin" trainer.max_steps="$steps" seed="$repeated" "${train_more[@]}" \
+    hydra.sweep.dir="$folder/$name" "hydra.launcher.evaluate=[$evaluation]" "${sweep_more[@]}" "$@"
+}
+
+cells() {  # cells NAME WORD: the run folders of a sweep that were trained with this override
+  grep -lxs -- "- $2" "$folder/$1"/*/.hydra/overrides.yaml | sed 's|/.hydra/overrides.yaml||'
+}
+
+if asked stage1 && [ -z "${START:-}" ]; then first_stage "$folder/stage1"; fi
+if asked table4; then sweep table4 "$start" "$seeds" "$evaluate" +sweep=table4_reward_signal; fi
+if asked table6; then
+  IFS=, read -ra how <<< "$evaluate"
+  for run in $(cells table4 model/reward_encoder=score_text); do
+    echo "== table6 of $run"
+    "$python" -m src.evaluate checkpoint="$run/editor" "${how[@]}" +sweep=table6_inference_score hydra.sweep.dir="$folder/table6/$(basename "$run")"
+  done
+fi
+if asked controls; then sweep controls "$start" "$seeds" "$evaluate" +sweep=controls; fi
+if asked table5; then sweep table5 "$start" "$seeds" "$evaluate" +sweep=table5_integration; fi
+if asked never_all_good; then
+  if [ -z "${NEVER_START:-}" ]; then first_stage "$folder/stage1_never_all_good" world=never_all_good; fi
+  sweep never_all_good "$never_start" "$seeds" "world=never_all_good${evaluate:+,$evaluate}" world=never_all_good +sweep=controls_never_all_good
+fi
+if asked judge_error; then sweep judge_error "$start" "$curve_seeds" "$evaluate" model/reward_encoder=score +sweep=judge_error; fi
+if asked wrong_rewards; then sweep wrong_rewards "$start" "$curve_seeds" "$evaluate" +sweep=wrong_rewards; fi
+
+if asked dossiers; then
+  there() { compgen -G "$folder/$1/*/evaluation" > /dev/null; }
+  controls=()
+  if there controls; then controls=(--controls "$folder/controls"); fi
+  for name in table4_reward_signal table5_integration; do
+    short=${name%%_*}
+    if there "$short"; then "$python" -m experiments.dossier "$name" "$folder/$short" "${controls[@]}" -o "$results/$short.md"; fi
+  done
+  if there table4 && compgen -G "$folder/table6/*" > /dev/null; then
+    "$python" -m experiments.dossier table6_inference_score "$folder/table4" "${controls[@]}" -o "$results/table6.md"
+  fi
+  if there never_all_good; then "$python" -m experiments.dossier never_all_good "$folder/never_all_good" -o "$results/never_all_good.md"; fi
+  if there judge_error; then
+    "$python" -m experiments.gain_curve annotator.score_deviation "$folder/judge_error" --encoder score --none "$folder/table4" \
+      -x "the standard deviation of the annotator's scores, in points" -o "$results/judge_error.md"
+  fi
+  if there wrong_rewards; then
+    "$python" -m experiments.gain_curve data.control.share "$folder/wrong_rewards" "$folder/table4" ${controls[1]:+"${controls[1]}"} --encoder score+text \
+      --default 0 --none "$folder/table4" -x "the share of rewards that belong to another triplet" -o "$results/wrong_rewards.md"
+  fi
+fi

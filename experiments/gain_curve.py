@@ -1,0 +1,194 @@
+"""What a reward gains over none against any number of the config: the judge's error at which the gain vanishes, reward dropout, guidance.
+
+    python -m experiments.gain_curve annotator.score_deviation runs/judge_error --none runs/table4 \
+        -x "standard deviation of the annotator's scores, in points" -o experiments/results/judge_error.md
+    python -m experiments.gain_curve data.control.share runs/wrong_rewards runs/table4 --default 0 --none runs/table4 \
+        -x "share of rewards that belong to another triplet" -o experiments/results/wrong_rewards.md
+
+Runs are grouped by the number (those whose config has none stand at --default, or are left out), averaged over seeds, and compared with the
+no-reward runs on the same cases. A sampler's numbers (sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
+"""
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from experiments.dossier import PERSPECTIVE_NAMES, difference_cell, p_cell, read_json
+from experiments.evidence import Entry, by_seed, control_of, entry_of, reports_below
+from experiments.evidence_figures import COLOURS, save
+from src.evaluation.comparison import Comparison, compare
+from src.evaluation.generation import leaves
+from src.evaluation.report import markdown_table
+from src.files import NotWrittenError, write_atomically
+from src.launch import TRACEBACK
+from src.tabulation.naming import differing, in_short, signals_of, worded
+from src.tabulation.runs import Evaluated, Settings, evaluated_rows
+from src.tabulation.table import LEVEL
+
+
+@dataclass(frozen=True)
+class Point:
+    """One place on the curve.
+
+    Attributes:
+        x: the number.
+        entry: the runs there.
+        gains: over no reward, per perspective.
+        by_seed: the same of each seed.
+    """
+
+    x: float
+    entry: Entry
+    gains: tuple[Comparison, ...]
+    by_seed: list[tuple[float | None, ...]]
+
+
+def number_of(settings: Settings, key: str) -> float | None:
+    """The number of a run; None where its config has none. What stands under sampler is how the edits were made.
+
+    Raises:
+        ValueError: not a number.
+    """
+    tree: Mapping[str, object] = {"sampler": settings["evaluation"].get("sampler", {})} if key.startswith("sampler.") else settings
+    value = dict(leaves(tree)).get(key)
+    if value is None:
+        return None
+    try:
+        return float(str(value))
+    except ValueError:
+        raise ValueError(f"{key} is {value!r} in a run, which is no number to stand on an axis") from None
+
+
+def curve(key: str, rows: Sequence[Evaluated], default: float | None, none: Entry) -> list[Point]:
+    """The points in order; `rows` are of editors with reward at one target reward.
+
+    Raises:
+        ValueError: fewer than two points, or runs of one point that differ in more than their seeds.
+    """
+    found: dict[float, list[Evaluated]] = {}
+    for row in rows:
+        x = number_of(row.settings or {}, key)
+        x = default if x is None else x
+        if x is not None:
+            found.setdefault(x, []).append(row)
+    if len(found) < 2:
+        raise ValueError(f"a curve needs two values of {key} or more, the runs with reward have {', '.join(f'{x:g}' for x in found) or 'none'}")
+    points = []
+    for x, members in sorted(found.items()):
+        other = differing([row.settings for row in members if row.settings is not None])
+        if other:
+            told = "; ".join(f"{in_short(name)}: {', '.join(dict.fromkeys(map(worded, values)))}" for name, values in other.items())
+            raise ValueError(f"the runs at {key}={x:g} differ in more than their seeds ({told}): give folders of one setting")
+        entry = entry_of(f"{x:g}", members)
+        points.append(Point(x, entry, compare(entry.name, entry.cases, none.name, none.cases), by_seed(entry, none)))
+    return points
+
+
+def where_it_vanishes(points: Sequence[Point], index: int) -> str:
+    """Up to where there is a gain, in words."""
+    gained = [point.gains[index] for point in points]
+    there = [(each.p_holm or 1.0) < LEVEL and (each.difference or 0.0) > 0 for each in gained]
+    if not any(there):
+        return "no gain anywhere"
+    if all(there):
+        return f"a gain everywhere, up to {points[-1].x:g}"
+    if there == sorted(there, reverse=True):
+        last = there.index(False)
+        return f"a gain up to {points[last - 1].x:g}, none to be seen from {points[last].x:g} on"
+    return f"a gain at {', '.join(f'{point.x:g}' for point, has in zip(points, there, strict=True) if has)}"
+
+
+def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
+    """The gain in each perspective, with interval, and that of single seeds."""
+    figure, panel = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
+    reach = points[-1].x - points[0].x
+    for index, name in enumerate(PERSPECTIVE_NAMES):
+        colour, shift = COLOURS[index], 0.008 * reach * (index - 1)
+        known = [(point, gain) for point in points if (gain := point.gains[index]).difference is not None]
+        panel.plot([point.x + shift for point, _ in known], [gain.difference for _, gain in known], "o-", color=colour, label=name)
+        for point, gain in known:
+            if gain.ci95 is not None:
+                panel.plot([point.x + shift] * 2, gain.ci95, color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
+            seeds = [each for each in point.by_seed[index] if each is not None]
+            if len(seeds) > 1:
+                panel.plot([point.x + shift + 0.012 * reach] * len(seeds), seeds, ".", color=colour, markersize=4, alpha=0.8)
+    panel.axhline(0, color="0.4", linewidth=1)
+    panel.annotate("no reward", (1, 0), xycoords=("axes fraction", "data"), xytext=(-4, 4), textcoords="offset points", ha="right", color="0.4")
+    panel.set(xlabel=title, ylabel="gain over no reward, in points of 5")
+    panel.grid(alpha=0.25)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False)
+    figure.supxlabel(note, fontsize=8, color="0.35")
+    return figure
+
+
+def page(points: Sequence[Point], key: str, title: str, picture: Path, commands: Sequence[str]) -> str:
+    """The dossier of a curve."""
+    lines = []
+    for point in points:
+        gains = [cell for gain in point.gains for cell in (difference_cell(gain), p_cell(gain.p_holm))]
+        lines.append([f"{point.x:g}", str(len(point.entry.group.rows)), str(point.gains[0].n), *gains])
+    header = (key, "seeds", "n", *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("gain", "p")))
+    said = "; ".join(f"{name}: {where_it_vanishes(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES))
+    notes = (
+        "Gain: mean score less that of the same training without reward, on the same cases, averaged over seeds first, with its 95 % interval over "
+        "photographs. p: sign flips of whole photographs, after Holm over the three perspectives. There is a gain where p is below "
+        f"{LEVEL:g} and the difference positive.\n"
+    )
+    shown = "".join(f"    {command}\n" for command in commands)
+    table = markdown_table(header, lines)
+    return "\n".join([f"# The gain by the reward against {title}\n", f"**{said}.**\n", shown, f"![gain]({picture.name})\n", table, notes])
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Read, write, say where."""
+    parser = argparse.ArgumentParser(prog="python -m experiments.gain_curve", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("key", help="a number of the config, such as annotator.score_deviation")
+    parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders with reward")
+    parser.add_argument("--none", nargs="+", type=Path, required=True, help="folders whose runs without reward are the other side")
+    parser.add_argument("--default", type=float, help="the number of runs whose config has none")
+    parser.add_argument("--encoder", help="only runs by these signals: score, text or score+text")
+    parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
+    parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
+    parser.add_argument("-x", "--title", help="what the number is, below the axis")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.md")
+    given = parser.parse_args(arguments)
+    if given.output.suffix != ".md":
+        raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
+    rows = [row for row in evaluated_rows(reports_below(given.folders, given.benchmark)[0]) if row.row.name == given.target]
+    rewarded = [row for row in rows if signals_of(row.settings or {}) and given.encoder in (None, "+".join(signals_of(row.settings or {})))]
+    plain = [row for row in evaluated_rows(reports_below(given.none, given.benchmark)[0]) if is_plain(row) and row.row.name == given.target]
+    if not plain:
+        raise ValueError(f"--none {' '.join(map(str, given.none))}: no run without reward that stands for itself")
+    points = curve(given.key, rewarded, given.default, entry_of("none", plain))
+    title = given.title or given.key
+    means, seeds = points[0].entry.group.rows[0].row.means, max(len(point.entry.group.rows) for point in points)
+    note = f"{means.n} cases on {means.clusters} photographs, {seeds} seed{'s' if seeds > 1 else ''}; bars: 95 % interval over photographs"
+    picture = save(drawn(points, title, note), given.output.with_suffix(".png"))
+    commands = [command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))]
+    commands.append(f"python -m experiments.gain_curve {' '.join(arguments)}")
+    write_atomically(given.output, page(points, given.key, title, picture, commands))
+    print(given.output)
+
+
+def is_plain(row: Evaluated) -> bool:
+    """Whether a run is the ordinary one without reward, no control."""
+    return row.settings is not None and not signals_of(row.settings) and control_of(row.settings) is None
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except (ValueError, FileNotFoundError, NotWrittenError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        sys.exit(f"error: {error}")

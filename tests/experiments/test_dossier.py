@@ -1,0 +1,158 @@
+"""experiments/dossier.py on sweeps that are made up: which runs become which line, the rule of the verdicts, the page and its figures."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from experiments.made_up import controls, table4, table5, write_job
+
+from experiments.dossier import main, table_of
+from experiments.evidence import MARGIN, Claim, by_seed, decide, gather, papers_difference, verdicts
+from src.evaluation.comparison import Comparison
+from src.evaluation.statistics import Interval
+from src.pictures import load_image
+
+
+@pytest.fixture(scope="module")
+def sweeps(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs")
+    write_job(folder / "stage1", {"5/5/5": (1.35, 4.04, 4.38)}, 0, integration=None, start="")
+    table5(folder / "table5", table4(folder / "table4", seeds=2), seeds=2)
+    controls(folder / "controls", seeds=2)
+    return folder
+
+
+def names(folder: Path, question: str, *groups: str, **more) -> list[str]:
+    return [entry.name for entry in gather(question, [folder / group for group in groups], **more).entries]
+
+
+def test_every_run_has_its_line(sweeps: Path) -> None:
+    below = ["permuted rewards", "one scalar reward", "only all-5 triplets", "trained on exact edits", "copy input"]
+    more = {"controls": [sweeps / "controls"], "start": sweeps / "stage1"}
+    assert names(sweeps, "table4_reward_signal", "table4", **more) == ["none", "score", "text", "score + text", "starting weights", *below]
+    places = ["none", "attention", "addition", "time embedding", "attention + addition"]
+    # its first and last cell are links to runs of table4
+    assert names(sweeps, "table5_integration", "table5", **more) == [*places, "starting weights", *below]
+    asked = [f"{score}/{score}/{score}" for score in range(6)]
+    assert names(sweeps, "table6_inference_score", "table4") == [*asked, "no reward", "copy input"]
+    # controls in the same folder as the lines, one folder per run
+    together = [path for name in ("table4", "controls") for path in (sweeps / name).iterdir() if path.is_dir()]
+    assert len(gather("table4_reward_signal", together).entries) == 4 + len(below)
+
+
+def test_the_start_is_found_where_the_runs_say(tmp_path: Path) -> None:
+    start = write_job(tmp_path / "stage1", {"5/5/5": (1.0, 4.0, 4.0)}, 0, integration=None, start="")
+    write_job(tmp_path / "sweep/0", {"5/5/5": (1.0, 4.0, 4.0)}, 0, integration=None, start=str(start / "editor"))
+    write_job(
+        tmp_path / "sweep/1", {"5/5/5": (2.0, 4.0, 4.0)}, 0, start=str(start / "checkpoints/last.ckpt").replace("checkpoints/last.ckpt", "editor")
+    )
+    assert "starting weights" in names(tmp_path, "table4_reward_signal", "sweep")
+    write_job(tmp_path / "sweep/2", {"5/5/5": (2.0, 4.0, 4.0)}, 1, start="elsewhere/editor")
+    with pytest.raises(ValueError, match=r"two lines are called 'score \+ text' and differ otherwise .*start="):
+        gather("table4_reward_signal", [tmp_path / "sweep"])
+
+
+def test_seeds_are_averaged_case_by_case_and_compared_one_by_one(sweeps: Path) -> None:
+    evidence = gather("table4_reward_signal", [sweeps / "table4"])
+    both, none = evidence.entry("score + text"), evidence.entry("none")
+    assert both is not None
+    assert none is not None
+    rows = [[case.scores[0] for case in row.row.cases] for row in both.group.rows]
+    np.testing.assert_allclose([case.scores[0] for case in both.cases], np.mean(rows, axis=0))
+    each = by_seed(both, none)
+    expected = [np.mean([case.scores[0] for case in both.seeds[seed]]) - np.mean([case.scores[0] for case in none.seeds[seed]]) for seed in (0, 1)]
+    np.testing.assert_allclose(each[0], expected)
+    found = verdicts(evidence, Claim("score + text", "none"))
+    assert found is not None
+    assert found[0].comparison.difference == pytest.approx(np.mean(expected))
+    assert verdicts(evidence, Claim("score + text", "permuted rewards")) is None
+    copy = evidence.entry("copy input")
+    assert copy is not None
+    assert len(by_seed(both, copy)[0]) == 2  # one row stands beside every seed
+    assert papers_difference(evidence.question, Claim("score + text", "none"), 0) == pytest.approx(0.62)
+    assert papers_difference(evidence.question, Claim("score", "one scalar reward"), 0) is None
+
+
+CLEAR = Comparison("a", "b", "following", True, 48, 8, 48, 8, 0.5, Interval(0.3, 0.7), 0.0078, 0.0234, 0.2)
+SMALL = replace(CLEAR, difference=0.05, ci95=Interval(-0.05, 0.15), p_holm=0.3)
+
+
+@pytest.mark.parametrize(
+    ("comparison", "seeds", "papers", "denied", "word"),
+    [
+        (CLEAR, (0.4, 0.6), 0.6, False, "confirmed"),
+        (CLEAR, (1.1, -0.1), 0.6, False, "undecided"),  # the photographs decide, the seeds disagree
+        (replace(CLEAR, difference=-0.5, ci95=Interval(-0.7, -0.3)), (-0.4, -0.6), 0.6, False, "contrary"),
+        (SMALL, (0.1, 0.0), 0.6, False, "not confirmed"),  # 0.6 lies above the interval
+        (SMALL, (0.1, 0.0), 0.12, False, "undecided"),
+        (SMALL, (0.1, 0.0), None, False, "undecided"),  # MARGIN lies within
+        (replace(SMALL, ci95=Interval(-0.05, MARGIN - 0.01)), (0.1,), -0.3, False, "not confirmed"),
+        (CLEAR, (0.4, 0.6), None, True, "contrary"),
+        (SMALL, (0.1, 0.0), None, True, "undecided"),
+        (replace(SMALL, ci95=Interval(-0.05, MARGIN - 0.01)), (0.1,), None, True, "confirmed"),
+        (replace(CLEAR, difference=-0.5, ci95=Interval(-0.7, -0.3)), (-0.5,), None, True, "confirmed"),
+        (replace(CLEAR, p=None, p_holm=None, ci95=None), (0.5,), None, False, "undecided"),
+    ],
+)
+def test_the_rule(comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool, word: str) -> None:
+    assert decide(comparison, seeds, papers, denied).word == word
+
+
+def test_a_dossier_says_everything(sweeps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    target = tmp_path / "table4.md"
+    main(["table4_reward_signal", str(sweeps / "table4"), "--controls", str(sweeps / "controls"), "-o", str(target)])
+    text = target.read_text()
+    assert "score + text above none: following confirmed: +0." in capsys.readouterr().out
+    assert "    python -m src.train +experiment=reward_synthetic +sweep=table4_reward_signal seed=0,1,2\n" in text
+    # 8 + 8 runs of a quarter of an hour; 8 of them are in a sweep that noted 90 s of evaluation each
+    assert "- Time: 4.0 h of training, 0.2 h of evaluating, all runs together" in text
+    assert "- Runs: 16, 2 seeds per row" in text
+    assert "- Commit: 0123456\n" in text
+    assert "| permuted rewards not above none |" in text
+    assert "Not decided, as one of the lines was not run: score + text above starting weights." in text
+    assert "| *none* | *paper, Table 4* | *49 %* | *2.77* |" in text
+    assert "| permuted rewards | control, 2 seeds |" in text
+    assert "of 8 photographs none is below 0.0234" in text
+    assert "Holm's correction over the" not in text  # one correction, that of the dossier
+    for name in ("table4.png", "table4_curves.png"):
+        assert f"]({name})" in text
+        assert load_image(target.with_name(name)).std() > 5
+
+
+def test_other_figures(sweeps: Path, tmp_path: Path) -> None:
+    main(["table6_inference_score", str(sweeps / "table4"), "-o", str(tmp_path / "table6.md")])
+    assert "5/5/5 above 0/0/0" in (tmp_path / "table6.md").read_text()
+    assert [path.name for path in tmp_path.glob("*.png")] == ["table6.png"]
+
+
+def test_a_world_without_good_triplets_has_no_paper_beside_it(sweeps: Path, tmp_path: Path) -> None:
+    for number, (control, means, integration) in enumerate([(None, 1.0, None), ("src.data.best_rated.BestRated", 1.4, None)]):
+        write_job(tmp_path / str(number), {"5/5/5": (means, 4.0, 4.0)}, 0, integration=integration, control=control)
+    write_job(tmp_path / "2", {"5/5/5": (2.5, 4.0, 4.0)}, 0)
+    (tmp_path / "3").mkdir()
+    (tmp_path / "3/run.json").write_text('{"status": "running"}')
+    evidence = gather("never_all_good", [tmp_path])
+    assert [entry.name for entry in evidence.entries] == ["none", "score + text", "only the best rated", "copy input"]
+    assert not any(line.published for line in table_of(evidence).lines)
+    assert evidence.missing == (tmp_path / "3",)
+    found = verdicts(evidence, Claim("score + text", "only the best rated"))
+    assert found is not None
+    assert found[0].word == "confirmed"
+
+
+def test_what_is_refused(sweeps: Path, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        gather("table4_reward_signal", [tmp_path / "nothing"])
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        gather("table4_reward_signal", [tmp_path])
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0/run.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match=r"has been evaluated; run python -m src\.evaluate"):
+        gather("table4_reward_signal", [tmp_path])
+    with pytest.raises(ValueError, match=r"none of .* has a row like 3/3/3"):
+        gather("table6_inference_score", [sweeps / "controls"])
+    with pytest.raises(ValueError, match="no question table9"):
+        gather("table9", [sweeps / "table4"])
+    with pytest.raises(ValueError, match="a dossier is Markdown"):
+        main(["table4_reward_signal", str(sweeps / "table4"), "-o", "table4.txt"])

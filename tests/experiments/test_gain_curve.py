@@ -1,0 +1,73 @@
+"""experiments/gain_curve.py: the gain by the reward against a number of the config, on runs that are made up."""
+
+from pathlib import Path
+
+import pytest
+from experiments.made_up import write_job
+
+from experiments.evidence import entry_of, reports_below
+from experiments.gain_curve import curve, main, number_of, where_it_vanishes
+from src.pictures import load_image
+from src.tabulation.runs import evaluated_rows
+
+DEVIATIONS = {0.0: 2.5, 1.5: 2.0, 3.0: 1.05, 6.0: 1.0}
+"""Following at each deviation of the annotator's scores; 1 without reward."""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("curve")
+    number = 0
+    for deviation, following in DEVIATIONS.items():
+        for seed in range(2):
+            annotator = {"_target_": "src.synthetic.annotation.NoisyAnnotator", "score_deviation": deviation}
+            rows = {"5/5/5": (following, 4.0, 4.0)}
+            write_job(folder / "curve" / str(number), rows, seed, ("score",), annotator=annotator)
+            number += 1
+    for seed in range(2):
+        write_job(folder / "none" / str(seed), {"5/5/5": (1.0, 4.0, 4.0)}, seed, integration=None)
+    write_job(folder / "text" / "0", {"5/5/5": (2.0, 4.0, 4.0)}, 0, ("text",))
+    return folder
+
+
+def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> None:
+    (runs / "curve/sweep.json").write_text('{"command": "python -m src.train +sweep=judge_error"}')
+    target = tmp_path / "judge_error.md"
+    main(["annotator.score_deviation", str(runs / "curve"), "--none", str(runs / "none"), "-x", "the deviation of scores", "-o", str(target)])
+    text = target.read_text()
+    assert "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; quality: no gain anywhere" in text
+    assert "    python -m src.train +sweep=judge_error\n" in text
+    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")] == [
+        "| annotator.score_deviation",
+        "| ---",
+        "| 0",
+        "| 1.5",
+        "| 3",
+        "| 6",
+    ]
+    assert load_image(target.with_suffix(".png")).std() > 5
+
+
+def test_points_are_seeds_of_one_setting(runs: Path) -> None:
+    none = entry_of("none", evaluated_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
+    rows = evaluated_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
+    points = curve("annotator.score_deviation", rows, None, none)
+    assert [(point.x, len(point.entry.group.rows), len(point.by_seed[0])) for point in points] == [(x, 2, 2) for x in DEVIATIONS]
+    assert where_it_vanishes(points[:2], 0) == "a gain everywhere, up to 1.5"
+    assert where_it_vanishes([points[2], points[1]], 0) == "a gain at 1.5"
+    (text,) = evaluated_rows(reports_below([runs / "text"], "synthetic_edit")[0])
+    # a run whose config has no such number is left out, or stands at the default, where it must be of the same setting
+    assert len(curve("annotator.score_deviation", [*rows, text], None, none)) == 4
+    with pytest.raises(ValueError, match=r"at annotator\.score_deviation=6 differ in more than their seeds"):
+        curve("annotator.score_deviation", [*rows, text], 6.0, none)
+    with pytest.raises(ValueError, match="a curve needs two values"):
+        curve("annotator.score_deviation", rows[:2], None, none)
+
+
+def test_numbers_of_the_edits_are_those_of_the_evaluation() -> None:
+    settings = {"sampler": {"steps": 2}, "evaluation": {"sampler": {"steps": 4}}, "data": {"seed": "${seed}", "share": 0.5}}
+    assert number_of(settings, "sampler.steps") == 4.0
+    assert number_of(settings, "data.share") == 0.5
+    assert number_of(settings, "data.other") is None
+    with pytest.raises(ValueError, match="which is no number"):
+        number_of(settings, "data.seed")
