@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.algorithms import compiling
 from src.algorithms.training import Training
 from src.algorithms.uncertainty import Uncertainty, weighted_loss
 from src.backbones.frozen import FrozenEncoders
@@ -95,9 +96,7 @@ class Denoising(Training):
         language_weight: float = 1.0,
     ) -> None:
         super().__init__(editor, optimizer, scheduler)
-        # a function, not a module: the weights stay the editor's, under the editor's names
-        # every size is compiled by itself: sizes left open fail in torch 2.13 (a mask's stride is taken for fixed)
-        self.compiled: Callable[..., Latent] | None = torch.compile(editor.forward, dynamic=False) if compiled else None
+        self.compiled: Callable[..., Latent] | None = compiling.compiled(editor) if compiled else None
         self.seed = seed
         self.condition_dropout = condition_dropout
         self.language_weight = language_weight
