@@ -100,10 +100,10 @@ class LanguageModel(nn.Module):
                 f"the language model takes {text.max_position_embeddings}: lower max_length"
             )
         new = image_tokens + len(MARKERS)
-        self.new_tokens = nn.Embedding(new, self.width, _weight=_mean_rows(old_tokens, len(tokenizer), new))
+        self.new_tokens = nn.Embedding(new, self.width, _weight=mean_rows(old_tokens, len(tokenizer), new))
         self.new_head = nn.Linear(self.width, new, bias=False, device=old_head.device)
         with torch.no_grad():
-            self.new_head.weight.copy_(_mean_rows(old_head, len(tokenizer), new))
+            self.new_head.weight.copy_(mean_rows(old_head, len(tokenizer), new))
         self.lora = lora
         if lora is not None:
             inject_adapter_in_model(lora, self._language_model)
@@ -235,6 +235,6 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool
     return ids, torch.arange(longest) < torch.tensor([[len(sequence)] for sequence in sequences])
 
 
-def _mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
+def mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
     """So many rows, each the mean of those that the tokenizer knows (models may have more, which were never trained)."""
     return weight.detach()[:known].float().mean(0).repeat(count, 1)

@@ -23,10 +23,10 @@ from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
 from src.backbones.pretrained import loaded
-from src.backbones.smartedit.conversation import Conversation
+from src.backbones.smartedit.conversation import Conversation, Tokenizer
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.language import LanguageModel
 from src.backbones.smartedit.llava import pretrained_llava, pretrained_tokenizer
@@ -221,22 +221,11 @@ class FromFolder(ReaderSource):
         folder = self._folder()
         file = loaded(part_file, folder, PART, name=CONFIG)
         described = described_in(file)
-        kept = described.get("lora")
-        if self.lora is not None and kept is not None:
+        if self.lora is not None and described.get("lora") is not None:
             raise ValueError(f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora")
-        language = LanguageModel(
-            pretrained_llava(folder, self.dtype, self.quantization),
-            pretrained_tokenizer(folder),
-            Conversation(**described.get("conversation", {})),
-            described["image_tokens"],
-            self.lora if kept is None else LoraConfig(**{name: kept[name] for name in LORA if name in kept}),
-            self.gradient_checkpointing,
-        )
-        reader = Reader(
-            language,
-            QueryTransformer(encoder_width=language.width, width=text_width, **described["query_transformer"]),
-            InteractionModule(text_width=text_width, image_width=language.image_width, stem_width=stem_width, **described["interaction"]),
-        )
+        llava = pretrained_llava(folder, self.dtype, self.quantization)
+        tokenizer = pretrained_tokenizer(folder)
+        reader = assembled(described, llava, tokenizer, text_width, stem_width, self.lora, self.gradient_checkpointing)
         reader.fill(read_weights(loaded(part_file, folder, PART, name=WEIGHTS)), folder)
         return reader
 
@@ -252,6 +241,39 @@ class FromFolder(ReaderSource):
         if self.folder is None:
             raise ValueError("the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit folder")
         return self.folder
+
+
+def assembled(
+    described: Mapping[str, Any],
+    llava: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    text_width: int,
+    stem_width: int,
+    lora: LoraConfig | None = None,
+    gradient_checkpointing: bool = False,
+) -> Reader:
+    """A reader around a language model, everything else in it with fresh weights.
+
+    Args:
+        described: what its config.json says.
+        llava, tokenizer, gradient_checkpointing: as in LanguageModel.
+        text_width, stem_width: as in `ReaderSource.build`.
+        lora: for a reader that is described without.
+    """
+    kept = described.get("lora")
+    language = LanguageModel(
+        llava,
+        tokenizer,
+        Conversation(**described.get("conversation", {})),
+        described["image_tokens"],
+        lora if kept is None else LoraConfig(**{name: kept[name] for name in LORA if name in kept}),
+        gradient_checkpointing,
+    )
+    return Reader(
+        language,
+        QueryTransformer(encoder_width=language.width, width=text_width, **described["query_transformer"]),
+        InteractionModule(text_width=text_width, image_width=language.image_width, stem_width=stem_width, **described["interaction"]),
+    )
 
 
 def part_file(source: str, subfolder: str, name: str) -> Path:
@@ -325,6 +347,7 @@ def save_reader(reader: Reader, folder: Path) -> None:
     language.merge_lora()
     described = {
         "image_tokens": language.image_tokens,
+        "dtype": str(language.llava.dtype).removeprefix("torch."),
         "lora": None,
         "conversation": asdict(language.script.conversation),
         "query_transformer": reader.query_transformer.sizes,
