@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.algorithms.training import Training
+from src.algorithms.training import NO_CONVERSATIONS, Training
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import EditBatch
 from src.editor import Editor
@@ -48,10 +48,16 @@ class Alignment(Training):
         self.alignment_weight = alignment_weight
         self.language_weight = language_weight
 
+    @property
+    def converses(self) -> bool:
+        return False
+
     def training_step(self, batch: EditBatch, batch_index: int) -> Tensor:
         """One micro-step; logs `train/loss` (the alignment's error) and `train/language_loss`."""
         backbone = self.editor.backbone
         assert isinstance(backbone, SmartEdit)
+        if batch.answers is not None:
+            raise ValueError(NO_CONVERSATIONS)
         aligned = backbone.align(batch.original, batch.instructions)
         with torch.no_grad():
             wanted = backbone.encode_text(batch.instructions).tokens

@@ -1,6 +1,6 @@
 """What all trainings of an Editor have in common: what is optimised, how gradients are clipped, what a checkpoint holds."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -10,6 +10,11 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.editor import Editor
+
+NO_CONVERSATIONS = (
+    "the data holds conversations (rows with an answer and without an edited picture), from which only a language model that is trained can learn "
+    "(+experiment=smartedit_stage2): leave them out"
+)
 
 
 class Training(LightningModule, ABC):
@@ -26,6 +31,21 @@ class Training(LightningModule, ABC):
         self.editor = editor
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
+
+    @property
+    @abstractmethod
+    def converses(self) -> bool:
+        """Whether it can learn from conversations, samples with an answer and without an edit."""
+
+    @staticmethod
+    def mean_over_ranks(number: int) -> float | int:
+        """The mean of a number that every rank has."""
+        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+            return number
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.distributed.get_backend() == "nccl" else torch.device("cpu")
+        total = torch.tensor(float(number), device=device)
+        torch.distributed.all_reduce(total)
+        return float(total) / torch.distributed.get_world_size()
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""

@@ -74,9 +74,12 @@ class Reader(nn.Module):
         self.query_transformer = query_transformer
         self.interaction = interaction
 
-    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading:
-        """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained."""
-        answer = self.language(pictures, instructions)
+    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Reading:
+        """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained.
+
+        `answers` are those of samples that are conversations (LanguageModel), of which nothing but the error means anything.
+        """
+        answer = self.language(pictures, instructions, answers)
         dtype = self.query_transformer.queries.dtype  # short where pictures are edited in short numbers (execution.py)
         tokens, bias = self.interaction(self.query_transformer(answer.hidden.to(dtype)), answer.features.to(dtype))
         return Reading(TextTokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)), bias, answer.error)
