@@ -227,12 +227,12 @@ def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path)
         return dict(found)
     theirs = {name.removeprefix(READER): value for name, value in found.items() if name.startswith(READER)}
     if theirs:
-        own = backbone.whole_reader().state_dict()
-        other = [name for name, value in theirs.items() if name not in own or not torch.equal(own[name].cpu(), value.cpu().to(own[name].dtype))]
+        own = backbone.source.saved()  # a language model isn't built to be compared: it may never be needed
+        other = [name for name, value in theirs.items() if name not in own or not torch.equal(own[name], value.to(own[name].dtype))]
         if other:
             raise ValueError(
                 f"{path} was trained with another reader than this editor's frozen one, they differ in {len(other)} of {len(theirs)} tensors such as "
-                f"{other[0]}: give model.backbone.reader.weights={path}"
+                f"{other[0]}: give model.backbone.reader.weights={path}, or with a SmartEdit folder that was exported from it leave out start="
             )
     return {name: value for name, value in found.items() if not name.startswith(READER)}
 

@@ -136,6 +136,14 @@ class ReaderSource(ABC):
         """Whether its weights come from a training, rather than being random ones that are others in every process."""
 
     @abstractmethod
+    def saved(self) -> Mapping[str, Tensor]:
+        """Its tensors by their names in Reader, as they lie in its files, without building it; of the language model only what SmartEdit adds.
+
+        Raises:
+            FileNotFoundError, ValueError: as `build`.
+        """
+
+    @abstractmethod
     def digests(self) -> Mapping[str, str | None]:
         """What its results depend on besides picture and instruction, part -> sha256, without building it; None for weights not on this machine.
 
@@ -184,6 +192,9 @@ class FromParts(ReaderSource):
     @property
     def trained(self) -> bool:
         return self.weights is not None
+
+    def saved(self) -> Mapping[str, Tensor]:
+        return {} if self.weights is None else weights_in(Path(self.weights))
 
     def digests(self) -> Mapping[str, str | None]:
         tensors = {**self.language.state_dict(), **({} if self.weights is None else weights_in(Path(self.weights)))}
@@ -235,6 +246,9 @@ class FromFolder(ReaderSource):
     @property
     def trained(self) -> bool:
         return self.folder is not None
+
+    def saved(self) -> Mapping[str, Tensor]:
+        return read_weights(loaded(part_file, self._folder(), PART, name=WEIGHTS))
 
     def digests(self) -> Mapping[str, str | None]:
         folder, parts = self._folder(), (PART, "language_model", "language_tokenizer")

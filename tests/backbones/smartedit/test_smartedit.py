@@ -235,6 +235,7 @@ def test_the_next_stage_takes_reader_and_unet_from_the_last(tmp_path: Path) -> N
     frozen = ["model/backbone=smartedit_tiny", "model.backbone.trained=none", f"model.backbone.reader.weights={path}"]
     second = instantiate(config(*frozen).model)
     checkpoint.start_from(second, path)
+    assert second.backbone.reader.network is None  # it may never be needed
     assert torch.equal(second.backbone.base.unet.conv_in.weight, first.backbone.base.unet.conv_in.weight)
     with torch.no_grad():
         ours, theirs = second.backbone.read(pictures(32, 32), TEXTS), first.eval().backbone.read(pictures(32, 32), TEXTS)
@@ -243,6 +244,19 @@ def test_the_next_stage_takes_reader_and_unet_from_the_last(tmp_path: Path) -> N
         parameter.data += 0.01
     with pytest.raises(ValueError, match="another reader than this editor's frozen one"):
         checkpoint.start_from(instantiate(config(*frozen).model), exported(first, cfg, tmp_path / "other"))
+
+
+def test_a_folder_s_reader_is_compared_without_loading_its_language_model(folder: Path, tmp_path: Path) -> None:
+    """A language model in 27 GB stays on the disk; of another reader's tensors, one that differs is named."""
+    frozen = editor(folder, "model/integration=none")
+    state = frozen.trained_state() | {f"backbone.reader.{name}": value for name, value in frozen.backbone.source.saved().items()}
+    checkpoint.export(tmp_path, "", (32, 32), state)
+    checkpoint.start_from(frozen, tmp_path)
+    assert frozen.backbone.reader.network is None
+    checkpoint.export(tmp_path, "", (32, 32), state | {"backbone.reader.query_transformer.queries": torch.zeros(77, 24)})
+    with pytest.raises(ValueError, match=r"in 1 of .* tensors such as query_transformer\.queries"):
+        checkpoint.start_from(frozen, tmp_path)
+    assert frozen.backbone.reader.network is None
 
 
 def exported(model: Editor, cfg, path: Path) -> Path:
