@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from src.backbones.pretrained import differing
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
@@ -180,14 +181,7 @@ def _targets(node: Any) -> list[str]:
 
 def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
-    own = editor.trained_state()
-    wrong = [f"{name} is missing" for name in own if name not in tensors]
-    wrong += [f"{name} is not in this editor" for name in tensors if name not in own]
-    wrong += [
-        f"{name} has shape {tuple(tensors[name].shape)}, this editor {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
+    wrong = differing(tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor")
     if wrong:
         raise ValueError(
             f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "

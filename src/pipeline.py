@@ -26,6 +26,7 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from src.backbones import word_tokenizer
 from src.backbones.inspix2pix import InsPix2Pix
+from src.backbones.pretrained import differing
 from src.backbones.smartedit import conversation, interaction, language, reader
 from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.backbones.smartedit.reader import Reader, assembled, save_reader
@@ -330,6 +331,7 @@ READER_BUNDLE = (
     interaction.NarrowAttention,
     interaction.TwoWayBlock,
     interaction.InteractionModule,
+    differing,
     reader.Aligned,
     reader.Reader,
     reader.assembled,

@@ -323,7 +323,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "misshapen": (
         lambda r: changed(r / MODULATE, lambda t: t.update({"modulate_head.bias": torch.zeros(3)})),
-        "modulate_head.bias has shape (3,) instead of (16,)",
+        "modulate_head.bias has shape (3,), the release (16,)",
     ),
     "other names": (lambda r: changed(r / MODULATE, lambda t: t.update({"surplus": torch.zeros(1)})), "is not one of SmartEdit's files"),
 }

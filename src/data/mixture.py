@@ -1,6 +1,7 @@
 """Several datasets of rows as one, each with its share: what SmartEdit's stages are trained on.
 
-    python -m src.train +experiment=smartedit_stage2 data=mixture data.dataset.parts.edits.folder=DIR data.dataset.parts.chat.file=CHAT.json ...
+    python -m src.train +experiment=smartedit_stage2 data=mixture data.dataset.parts.edits.folder=DIR data.dataset.parts.chat.file=CHAT.json \
+        examples@callbacks.previews.examples=rows ...
 
 What the parts may be, in the words of SmartEdit's release (Huang et al. 2024, section 4):
 - edits: triplets, as anywhere.

@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from src.backbones.pretrained import loaded
+from src.backbones.pretrained import differing, loaded
 from src.backbones.smartedit.conversation import Conversation, Tokenizer
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.language import LanguageModel
@@ -104,13 +104,7 @@ class Reader(nn.Module):
         if not interaction & found.keys():
             wanted -= interaction
             print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
-        wrong = [f"{name} is missing" for name in sorted(wanted - found.keys())]
-        wrong += [f"{name} is not in this reader" for name in sorted(found.keys() - own.keys())]
-        wrong += [
-            f"{name} has shape {tuple(value.shape)}, this reader {tuple(own[name].shape)}"
-            for name, value in sorted(found.items())
-            if name in own and own[name].shape != value.shape
-        ]
+        wrong = differing(found, {name: value.shape for name, value in own.items() if name in wanted or name in found}, "this reader")
         if wrong:
             raise ValueError(
                 f"the reader's weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
