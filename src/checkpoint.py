@@ -65,7 +65,7 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
     if weights == "raw" and path.is_dir():
         raise ValueError(f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw")
     tensors = saved["ema"] if weights == "ema" else _editor_weights(saved["state_dict"])
-    editor = build(saved["editor_config"])
+    editor = build(without_start(saved["editor_config"]))
     fill(editor, tensors, str(path))
     return editor.eval()
 
@@ -167,6 +167,14 @@ def build(config: str) -> Editor:
         if not target.startswith(TRUSTED):
             raise ValueError(f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}")
     return instantiate(tree)
+
+
+def without_start(config: str) -> str:
+    """A config without the place where a SmartEdit's reader began, if all of it was trained: its weights are in the checkpoint then."""
+    tree: Any = OmegaConf.create(config)
+    if tree.backbone.get("trained") == "all" and OmegaConf.select(tree, "backbone.reader.weights") is not None:
+        tree.backbone.reader.weights = None
+    return OmegaConf.to_yaml(tree)
 
 
 def _targets(node: Any) -> list[str]:

@@ -1,9 +1,12 @@
 """A pipeline folder edits as the editor does, in a process that has never heard of this repository, and stays a stock pipeline and an editor."""
 
+import builtins
+import dis
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import CodeType, ModuleType
 
 import numpy as np
 import pytest
@@ -162,8 +165,20 @@ def test_lora_is_merged(stock: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("written", [standalone_source, standalone_smartedit_source])
-def test_the_standalone_source_names_nothing_of_ours(written) -> None:
+def test_the_standalone_source_names_nothing_of_ours(written, monkeypatch) -> None:
     source = written()
     assert "from src" not in source
     assert "jaxtyping" not in source
-    compile(source, "pipeline.py", "exec")
+    module = ModuleType("standalone_pipeline")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    code = compile(source, "pipeline.py", "exec")
+    exec(code, vars(module))
+    assert not {name for name in loaded_names(code) if not hasattr(module, name) and not hasattr(builtins, name)}
+
+
+def loaded_names(code: CodeType) -> set[str]:
+    """Every global name that a piece of code may look up, whenever it runs."""
+    instructions = list(dis.get_instructions(code))
+    own = {each.argval for each in instructions if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    own -= {each.argval for each in instructions if each.opname == "STORE_NAME"}  # of a class
+    return own.union(*(loaded_names(each) for each in code.co_consts if isinstance(each, CodeType)))
