@@ -1,7 +1,8 @@
 """Training an Editor by denoising: the paper's equations 1 and 4 as a LightningModule.
 
-Noise, times and dropout are pure functions of (seed, optimiser step, micro-step, position in the global batch). Nothing else is random, so the
-gradients of several ranks are those of one process on the same global batch.
+Noise, times and dropped conditions are pure functions of (seed, optimiser step, micro-step, position in the global batch). Nothing else is random, so
+the gradients of several ranks are those of one process on the same global batch; but for dropout inside a network (SmartEdit's reader), which is a
+function of (seed, step, micro-step, rank).
 """
 
 from collections.abc import Callable
@@ -109,11 +110,10 @@ class Denoising(Training):
         compiled: bool = False,
         language_weight: float = 1.0,
     ) -> None:
-        super().__init__(editor, optimizer, scheduler)
+        super().__init__(editor, optimizer, scheduler, seed)
         # a function, not a module: the weights stay the editor's, under the editor's names
         # every size is compiled by itself: sizes left open fail in torch 2.13 (a mask's stride is taken for fixed)
         self.compiled: Callable[..., Latent] | None = torch.compile(editor.forward, dynamic=False) if compiled else None
-        self.seed = seed
         self.condition_dropout = condition_dropout
         self.language_weight = language_weight
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None

@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.editor import Editor
+from src.seeds import fold_seed
 
 NO_CONVERSATIONS = (
     "the data holds conversations (rows with an answer and without an edited picture), from which only a language model that is trained can learn "
@@ -22,13 +24,16 @@ class Training(LightningModule, ABC):
 
     Args:
         editor: what is trained.
+        seed: of dropout inside the networks, where there is any.
         optimizer: builds the optimiser from (name, parameter) pairs, as all of torch's do.
         scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
     """
 
-    def __init__(self, editor: Editor, optimizer: Callable[..., Optimizer], scheduler: Callable[..., LRScheduler] | None) -> None:
+    def __init__(self, editor: Editor, optimizer: Callable[..., Optimizer], scheduler: Callable[..., LRScheduler] | None, seed: int) -> None:
         super().__init__()
         self.editor = editor
+        self.seed = seed
+        self.drops = any(isinstance(module, nn.Dropout) and module.p > 0.0 for module in editor.modules())
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
 
@@ -46,6 +51,12 @@ class Training(LightningModule, ABC):
         total = torch.tensor(float(number), device=device)
         torch.distributed.all_reduce(total)
         return float(total) / torch.distributed.get_world_size()
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Dropout draws from torch's own generator: seeded by the step, a training that goes on after a kill draws what it would have drawn."""
+        if self.drops:
+            micro_step = batch_index % self.trainer.accumulate_grad_batches
+            torch.manual_seed(fold_seed("dropout", self.seed, self.global_step, micro_step, self.global_rank))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""
