@@ -9,6 +9,7 @@ folder=${2:-runs/smartedit}
 python=${PYTHON:-.venv/bin/python}
 stage2_steps=${STAGE2_STEPS:-2500}
 cell_steps=${CELL_STEPS:-1500}
+cases=(limit="${CASES:-null}")   # CASES=8 with a few steps: a quick look whether everything runs
 
 "$python" -m src.train +experiment=synthetic_smartedit start="$start" trainer.max_steps="$stage2_steps" hydra.run.dir="$folder/stage2"
 reader=$folder/stage2/editor
@@ -16,8 +17,8 @@ for cell in both none; do
   "$python" -m src.train +experiment=reward_synthetic_smartedit start="$reader" model.backbone.reader.weights="$reader" model/integration="$cell" \
     trainer.max_steps="$cell_steps" hydra.run.dir="$folder/$cell"
 done
-"$python" -m src.evaluate checkpoint="$folder/none/editor"
-"$python" -m src.evaluate checkpoint="$folder/both/editor" output="$folder/report" targets=table6
-"$python" -m src.evaluate edits="$folder/none/evaluation/synthetic_edit/5-5-5/edits" row="no reward" output="$folder/report"
-"$python" -m src.evaluate checkpoint="$folder/stage2/editor"
-"$python" -m src.evaluate edits="$folder/stage2/evaluation/synthetic_edit/5-5-5/edits" row="stage 2" output="$folder/report"
+"$python" -m src.evaluate "${cases[@]}" checkpoint="$folder/none/editor"
+"$python" -m src.evaluate "${cases[@]}" checkpoint="$folder/both/editor" output="$folder/report" targets=table6
+"$python" -m src.evaluate "${cases[@]}" edits="$folder/none/evaluation/synthetic_edit/5-5-5/edits" row="no reward" output="$folder/report"
+"$python" -m src.evaluate "${cases[@]}" checkpoint="$folder/stage2/editor"
+"$python" -m src.evaluate "${cases[@]}" edits="$folder/stage2/evaluation/synthetic_edit/5-5-5/edits" row="stage 2" output="$folder/report"

@@ -21,6 +21,8 @@ class EditBatch:
         instructions: one text per sample.
         scores: (b, 3), in [0, 5], order following, preserving, quality; None if nobody rated the triplets.
         feedback: three texts per sample, "None" where nothing failed; None if nobody rated the triplets.
+        answers: the answer of each sample that is a conversation, a question in place of an instruction and no edit; None for those with an edit.
+            None as a whole if all samples have one.
     """
 
     ids: Sequence[str]
@@ -29,11 +31,16 @@ class EditBatch:
     instructions: Sequence[str]
     scores: Float[Tensor, "b 3"] | None
     feedback: Sequence[Feedback] | None
+    answers: Sequence[str | None] | None = None
 
     def to(self, device: torch.device) -> "EditBatch":
         """The same batch on another device (Lightning calls this)."""
         tensors = {"original": self.original, "edited": self.edited, "scores": self.scores}
         return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items() if tensor is not None})
+
+    def with_edit(self) -> Bool[Tensor, " b"]:
+        """Samples that are no conversations; on the CPU."""
+        return torch.tensor([answer is None for answer in self.answers or [None] * len(self.ids)])
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,7 +93,8 @@ class Reading:
     Attributes:
         instruction: the tokens that the denoiser's cross-attention reads, c_T of the paper.
         stem_bias: (b, stem width, g, g) on the language model's grid of the picture; added after conv_in, resized to the latent.
-        language_error: (b,), the language model's mean cross-entropy over the answer it should have given; None where it is not trained.
+        language_error: (b,), the language model's mean cross-entropy over the answer it should have given; None where it is not trained. What else
+            there is of a conversation's sample means nothing.
     """
 
     instruction: TextTokens

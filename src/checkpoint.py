@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from src.backbones.pretrained import differing
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
@@ -64,7 +65,7 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
     if weights == "raw" and path.is_dir():
         raise ValueError(f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw")
     tensors = saved["ema"] if weights == "ema" else _editor_weights(saved["state_dict"])
-    editor = build(saved["editor_config"])
+    editor = build(without_start(saved["editor_config"]))
     fill(editor, tensors, str(path))
     return editor.eval()
 
@@ -168,6 +169,14 @@ def build(config: str) -> Editor:
     return instantiate(tree)
 
 
+def without_start(config: str) -> str:
+    """A config without the place where a SmartEdit's reader began, if all of it was trained: its weights are in the checkpoint then."""
+    tree: Any = OmegaConf.create(config)
+    if tree.backbone.get("trained") == "all" and OmegaConf.select(tree, "backbone.reader.weights") is not None:
+        tree.backbone.reader.weights = None
+    return OmegaConf.to_yaml(tree)
+
+
 def _targets(node: Any) -> list[str]:
     """Every `_target_` in a config tree."""
     if isinstance(node, list):
@@ -180,14 +189,7 @@ def _targets(node: Any) -> list[str]:
 
 def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
-    own = editor.trained_state()
-    wrong = [f"{name} is missing" for name in own if name not in tensors]
-    wrong += [f"{name} is not in this editor" for name in tensors if name not in own]
-    wrong += [
-        f"{name} has shape {tuple(tensors[name].shape)}, this editor {tuple(value.shape)}"
-        for name, value in own.items()
-        if name in tensors and tensors[name].shape != value.shape
-    ]
+    wrong = differing(tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor")
     if wrong:
         raise ValueError(
             f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
@@ -227,12 +229,12 @@ def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path)
         return dict(found)
     theirs = {name.removeprefix(READER): value for name, value in found.items() if name.startswith(READER)}
     if theirs:
-        own = backbone.whole_reader().state_dict()
-        other = [name for name, value in theirs.items() if name not in own or not torch.equal(own[name].cpu(), value.cpu().to(own[name].dtype))]
+        own = backbone.source.saved()  # a language model isn't built to be compared: it may never be needed
+        other = [name for name, value in theirs.items() if name not in own or not torch.equal(own[name], value.to(own[name].dtype))]
         if other:
             raise ValueError(
                 f"{path} was trained with another reader than this editor's frozen one, they differ in {len(other)} of {len(theirs)} tensors such as "
-                f"{other[0]}: give model.backbone.reader.weights={path}"
+                f"{other[0]}: give model.backbone.reader.weights={path}, or with a SmartEdit folder that was exported from it leave out start="
             )
     return {name: value for name, value in found.items() if not name.startswith(READER)}
 

@@ -4,9 +4,8 @@
     python -m src.convert format=multi_reward_release source=my-editor target=DIR reverse=true
     python -m src.convert format=smartedit_release source=SmartEdit-7B target=my-smartedit llava=LLaVA-7B-v1-1
 
-A converted multi-reward release is what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers
-loads it. A converted SmartEdit edits (`checkpoint=my-smartedit`) and is what the reward stage starts from; its pickles are never run, every tensor is
-accounted for, and lora=kept lets it go back.
+Both are what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers loads them. A converted
+SmartEdit is what the reward stage starts from; its pickles are never run, every tensor is accounted for, and lora=kept lets it go back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +27,7 @@ from src.formats.smartedit_checkpoint import Untold, read_release, write_release
 from src.formats.smartedit_elsewhere import Elsewhere
 from src.formats.smartedit_folder import folder_of, release_of, write_folder
 from src.formats.weights import tensors_in
-from src.pipeline import write_pipeline
+from src.pipeline import CODE, standalone_smartedit_source, write_pipeline
 
 Conversion = Callable[[DictConfig, Path, Path], Sequence[str]]
 """Writes a folder from another one, and says in lines what it did."""
@@ -78,8 +77,9 @@ def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[s
     release = read_release(source, None if cfg.step is None else str(cfg.step))
     untold = Untold(cfg.image_tokens, cfg.language_head_width, cfg.query_head_width, cfg.interaction_heads)
     folder = folder_of(release, untold, Elsewhere(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava), cfg.lora)
-    folder = replace(folder, reader={**folder.reader, "conversation": asdict(Conversation(**cfg.conversation))})
-    count = written(write_folder(folder, target, {SETTINGS: smartedit_settings(cfg)}), folder.tensors())
+    told = {"conversation": asdict(Conversation(**cfg.conversation)), "dtype": cfg.smartedit.reader.dtype}
+    folder = replace(folder, reader={**folder.reader, **told})
+    count = written(write_folder(folder, target, {SETTINGS: smartedit_settings(cfg), CODE: standalone_smartedit_source()}), folder.tensors())
     return [*folder.described(), f"{target}: {count} tensors"]
 
 
@@ -130,7 +130,7 @@ def to_release(source: Path, target: Path) -> int:
     with replacing(target) as partial:
         write_pipeline(editor, saved["editor_config"], tuple(saved["picture_size"]), "", partial)
         try:
-            for ours in (SETTINGS, "pipeline.py", "README.md", f"{ADAPTER}/config.json", f"{ADAPTER}/model.safetensors"):
+            for ours in (SETTINGS, CODE, "README.md", f"{ADAPTER}/config.json", f"{ADAPTER}/model.safetensors"):
                 (partial / ours).unlink()
             (partial / ADAPTER).rmdir()
             save_file(tensors, partial / UNET_WEIGHTS, metadata={"format": "pt"})

@@ -1,11 +1,12 @@
-"""Write a trained InsPix2Pix, with its reward modules, as a diffusers pipeline folder that works without this repository.
+"""Write a trained InsPix2Pix or SmartEdit, with its reward modules, as a diffusers pipeline folder that works without this repository.
 
     python -m src.export checkpoint=runs/.../editor target=my-editor
 
     pipeline = DiffusionPipeline.from_pretrained("my-editor", custom_pipeline="my-editor/pipeline.py", trust_remote_code=True)
     pipeline("make the glasses green", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
 
-diffusers' own StableDiffusionInstructPix2PixPipeline loads the same folder, without the reward, and `checkpoint=my-editor` works like an editor/.
+diffusers' own StableDiffusionInstructPix2PixPipeline loads the same folder, without reward and language model; `checkpoint=my-editor` works like an
+editor/.
 """
 
 import json
@@ -15,7 +16,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src import checkpoint, launch
-from src.pipeline import write_pipeline
+from src.pipeline import CODE, write_pipeline
 
 
 def main(cfg: DictConfig) -> None:
@@ -47,15 +48,20 @@ def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
     config: Any = OmegaConf.load(run / ".hydra/config.yaml") if (run / ".hydra/config.yaml").exists() else OmegaConf.create({})
     reports = sorted(run.glob("evaluation/*/*/report.md"))
     height, width = saved["picture_size"]
-    base = model.backbone.get("pretrained") or "random weights"
+    smartedit = "base" in model.backbone
+    base = (model.backbone.base if smartedit else model.backbone).get("pretrained") or "random weights"
     training = OmegaConf.to_yaml(OmegaConf.create({key: config[key] for key in ("data", "algorithm") if key in config})).strip() or "unknown"
     scores = "\n\n".join(report.read_text(encoding="utf-8").strip() for report in reports) or "Not evaluated yet."
-    rewarded = " that is told which reward to aim for" if model.get("integration") else ""
+    rewarded = bool(model.get("integration"))
+    does = [what for what, so in (("is told which reward to aim for", rewarded), ("reads with a language model", smartedit)) if so]
+    told = f" that {' and '.join(does)}" if does else ""
+    code = f', custom_pipeline="{name}/{CODE}", trust_remote_code=True' if rewarded or smartedit else ""
+    asked = ", reward_scores=(5, 5, 5), reward_text=None" if rewarded else ""
     head = ["---", f"base_model: {base}", "library_name: diffusers", "pipeline_tag: image-to-image", "---"]
     body = f"""
 # {name}
 
-An instruction-based image editor{rewarded}, trained with the multi-reward-editing framework.
+An instruction-based image editor{told}, trained with the multi-reward-editing framework.
 
 - base model: {base}
 - pictures: {height}x{width}
@@ -66,8 +72,8 @@ An instruction-based image editor{rewarded}, trained with the multi-reward-editi
 ```python
 from diffusers import DiffusionPipeline
 
-pipeline = DiffusionPipeline.from_pretrained("{name}", custom_pipeline="{name}/pipeline.py", trust_remote_code=True)
-edit = pipeline("make it night", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
+pipeline = DiffusionPipeline.from_pretrained("{name}"{code})
+edit = pipeline("make it night", image{asked}).images[0]
 ```
 
 ## Data and recipe

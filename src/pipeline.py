@@ -1,16 +1,19 @@
-"""A reward-conditioned InsPix2Pix as a diffusers pipeline, and its folder: a stock pipeline with the reward's modules and their code beside it.
+"""A reward-conditioned InsPix2Pix or SmartEdit as a diffusers pipeline, and its folder: a stock one, with the other modules and their code beside it.
 
     pipeline = DiffusionPipeline.from_pretrained(DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True)
     pipeline("make it night", image, reward_scores=(5, 5, 5))
 
 The folder needs nothing of this repository: `pipeline.py` is written from the source of the classes below. diffusers' own
-`StableDiffusionInstructPix2PixPipeline` loads it, too, and edits without a reward.
+`StableDiffusionInstructPix2PixPipeline` loads it, too, and edits without a reward and without a language model.
 """
 
+import contextlib
 import functools
 import inspect
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -19,12 +22,17 @@ from omegaconf import OmegaConf
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
+from src.backbones import word_tokenizer
 from src.backbones.inspix2pix import InsPix2Pix
-from src.backbones.smartedit.reader import save_reader
-from src.backbones.smartedit.smartedit import SmartEdit
+from src.backbones.pretrained import differing
+from src.backbones.smartedit import conversation, interaction, language, reader
+from src.backbones.smartedit.query_transformer import QueryTransformer
+from src.backbones.smartedit.reader import Reader, assembled, save_reader
+from src.backbones.smartedit.smartedit import SmartEdit, StemBias
 from src.backbones.unet_hooks import UNetHooks, block_width, site_modules, site_widths
-from src.batch import RewardTokens, TextTokens
+from src.batch import Reading, RewardTokens, TextTokens
 from src.checkpoint import ADAPTER, HERE, SETTINGS
 from src.conditioning.addition import Addition
 from src.conditioning.attention import Attention
@@ -36,12 +44,15 @@ from src.diffusion.ddpm import DDPM
 from src.editor import Editor
 from src.files import not_written, replacing
 
-HEAD = '''"""A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers and safetensors only.
+CODE = "pipeline.py"
+"""The code of a pipeline folder."""
 
+USE = """
     pipeline = DiffusionPipeline.from_pretrained(DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True)
     edit = pipeline("make it night", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
 """
 
+IMPORTS = """
 from __future__ import annotations
 
 import contextlib
@@ -64,7 +75,20 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 ADAPTER = "reward_adapter"
 PERSPECTIVES = ("following", "preserving", "quality")
-'''
+"""
+
+READER_IMPORTS = """
+import sys
+import warnings
+from typing import NamedTuple, final
+
+from peft import LoraConfig, inject_adapter_in_model
+from peft.tuners.tuners_utils import BaseTunerLayer
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from tokenizers.pre_tokenizers import Whitespace
+from transformers import AutoTokenizer, Blip2QFormerConfig, Blip2QFormerModel, LlavaForConditionalGeneration
+from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
+"""
 
 
 def built(node: dict[str, Any], **sizes: Any) -> Any:
@@ -76,44 +100,53 @@ def built(node: dict[str, Any], **sizes: Any) -> Any:
     return kind(**arguments, **sizes)
 
 
+def loaded_reward(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
+    """The reward encoder and the integration in a pipeline's folder, and the hooks that let them act in its U-Net."""
+    folder = Path(pipeline.config["_name_or_path"], ADAPTER)
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    unet = pipeline.unet
+    encoder = built(config["reward_encoder"], width=pipeline.text_encoder.config.hidden_size)
+    integration = built(config["integration"], reward_width=encoder.width, signals=encoder.signals, site_widths=site_widths(unet))
+    modules = torch.nn.ModuleDict({"reward_encoder": encoder, "integration": integration})
+    modules.load_state_dict(load_file(folder / "model.safetensors"))
+    modules.to(device=unet.device, dtype=unet.dtype).eval()
+    return encoder, integration, UNetHooks(unet, integration)
+
+
+def encode_windows(pipeline: Any, texts: list[str]) -> TextTokens:
+    """Texts as a pipeline's text encoder reads them, with a mask over their padding."""
+    tokenizer = pipeline.tokenizer
+    tokens = tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").to(
+        pipeline._execution_device
+    )
+    return TextTokens(pipeline.text_encoder(tokens.input_ids).last_hidden_state, tokens.attention_mask.bool())
+
+
+def encode_reward(pipeline: Any, modules: tuple[Any, Any, UNetHooks], scores: Any, texts: Any, count: int) -> RewardTokens:
+    """The target reward as tokens: one for all `count` prompts, or one per prompt."""
+    encoder, integration, _ = modules
+    device, dtype = pipeline._execution_device, pipeline.unet.dtype
+    torch.nn.ModuleList([encoder, integration]).to(device)
+    wanted = torch.as_tensor(scores, dtype=torch.float32, device=device).expand(count, 3)
+    texts = ("None", "None", "None") if texts is None else texts
+    feedback = [tuple(texts)] * count if isinstance(texts[0], str) else [tuple(three) for three in texts]
+    if len(feedback) != count or any(len(three) != 3 for three in feedback):
+        raise ValueError(f"reward_text is three texts, or three for each of the {count} prompts")
+    text = encode_windows(pipeline, [window for windows in encoder.layout(feedback) for window in windows]) if encoder.uses_text else None
+    with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
+        return encoder(wanted, text)
+
+
+def guided(value: Tensor, num_images_per_prompt: int, guidance_scale: float, image_guidance_scale: float) -> Tensor:
+    """Something of each prompt, as the U-Net sees it: for each picture that is made of it, in each of the branches of guidance."""
+    branches = 3 if guidance_scale > 1 and image_guidance_scale >= 1 else 1
+    return torch.cat([value.repeat_interleave(num_images_per_prompt, 0)] * branches)
+
+
 class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
     """diffusers' InsPix2Pix pipeline, told a target reward. Its reward modules are loaded from `reward_adapter/` when first needed."""
 
     reward_modules: Any = None
-
-    def load_reward(self) -> Any:
-        """The reward encoder, the integration and its hooks in the U-Net."""
-        if self.reward_modules is None:
-            folder = Path(self.config["_name_or_path"], ADAPTER)
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            encoder = built(config["reward_encoder"], width=self.text_encoder.config.hidden_size)
-            integration = built(config["integration"], reward_width=encoder.width, signals=encoder.signals, site_widths=site_widths(self.unet))
-            modules = torch.nn.ModuleDict({"reward_encoder": encoder, "integration": integration})
-            modules.load_state_dict(load_file(folder / "model.safetensors"))
-            modules.to(device=self.unet.device, dtype=self.unet.dtype).eval()
-            self.reward_modules = (encoder, integration, UNetHooks(self.unet, integration))
-        return self.reward_modules
-
-    def encode_windows(self, texts: list[str]) -> TextTokens:
-        """Feedback as the text encoder reads it, with a mask over its padding."""
-        tokens = self.tokenizer(texts, padding="max_length", max_length=self.tokenizer.model_max_length, truncation=True, return_tensors="pt").to(
-            self._execution_device
-        )
-        return TextTokens(self.text_encoder(tokens.input_ids).last_hidden_state, tokens.attention_mask.bool())
-
-    def encode_reward(self, scores: Any, texts: Any, count: int) -> RewardTokens:
-        """The target reward as tokens: one for all `count` prompts, or one per prompt."""
-        encoder, integration, _ = self.load_reward()
-        device, dtype = self._execution_device, self.unet.dtype
-        torch.nn.ModuleList([encoder, integration]).to(device)
-        wanted = torch.as_tensor(scores, dtype=torch.float32, device=device).expand(count, 3)
-        texts = ("None", "None", "None") if texts is None else texts
-        feedback = [tuple(texts)] * count if isinstance(texts[0], str) else [tuple(three) for three in texts]
-        if len(feedback) != count or any(len(three) != 3 for three in feedback):
-            raise ValueError(f"reward_text is three texts, or three for each of the {count} prompts")
-        text = self.encode_windows([window for windows in encoder.layout(feedback) for window in windows]) if encoder.uses_text else None
-        with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
-            return encoder(wanted, text)
 
     @torch.no_grad()
     def __call__(
@@ -135,16 +168,12 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
             reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt.
             reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing failed.
         """
+        self.reward_modules = self.reward_modules or loaded_reward(self)
         embeds = others.get("prompt_embeds")
         count = len(embeds) if embeds is not None else 1 if isinstance(prompt, str) else len(prompt)
-        reward = self.encode_reward(reward_scores, reward_text, count)
-        branches = 3 if guidance_scale > 1 and image_guidance_scale >= 1 else 1
-
-        def tiled(value: Tensor) -> Tensor:
-            return torch.cat([value.repeat_interleave(num_images_per_prompt, 0)] * branches)
-
-        _, _, hooks = self.load_reward()
-        with hooks.reward(RewardTokens(tiled(reward.tokens), tiled(reward.mask), reward.lengths)):
+        reward = encode_reward(self, self.reward_modules, reward_scores, reward_text, count)
+        tokens, mask = (guided(value, num_images_per_prompt, guidance_scale, image_guidance_scale) for value in (reward.tokens, reward.mask))
+        with self.reward_modules[-1].reward(RewardTokens(tokens, mask, reward.lengths)):
             return super().__call__(
                 prompt,
                 image,
@@ -152,6 +181,102 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
                 guidance_scale,
                 image_guidance_scale,
                 num_images_per_prompt=num_images_per_prompt,
+                **others,
+            )
+
+
+def loaded_reader(pipeline: Any, **options: Any) -> Reader:
+    """The reader in a pipeline's folder; `options` go to the language model's `from_pretrained`."""
+    folder = Path(pipeline.config["_name_or_path"])
+    described = json.loads((folder / "reader/config.json").read_text(encoding="utf-8"))
+    options = {"dtype": described.get("dtype", "auto"), **options}
+    llava: Any = LlavaForConditionalGeneration.from_pretrained(folder, subfolder="language_model", **options)
+    tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="language_tokenizer")
+    reader = assembled(described, llava, tokenizer, pipeline.text_encoder.config.hidden_size, pipeline.unet.conv_in.out_channels)
+    reader.fill(load_file(folder / "reader/model.safetensors"), str(folder))
+    return reader.eval().requires_grad_(False)
+
+
+class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
+    """diffusers' InsPix2Pix pipeline, told by a language model what is to be done, and a target reward if the folder holds `reward_adapter/`.
+
+    Attributes:
+        offload_reader: move the language model and what follows it back to the CPU after each use.
+    """
+
+    offload_reader: bool = False
+    reader: Any = None
+    stem: Any = None
+    reward_modules: Any = None
+
+    def load_parts(self, **language_options: Any) -> None:
+        """Load what diffusers doesn't know of the folder; done by the first edit if it isn't done before.
+
+        Args:
+            language_options: for the language model's `from_pretrained`, such as dtype=torch.bfloat16 or quantization_config=...
+        """
+        if self.reader is None:
+            self.reader = loaded_reader(self, **language_options)
+            self.stem = StemBias(self.unet)  # before the reward's hooks, which see the sum
+            if Path(self.config["_name_or_path"], ADAPTER).exists():
+                self.reward_modules = loaded_reward(self)
+
+    def read(self, pictures: Tensor, instructions: list[str]) -> Reading:
+        """What the language model, and what follows it, make of pictures in [-1, 1] and instructions; one picture may serve several."""
+        device = self._execution_device
+        reading = self.reader.to(device)(pictures.to(device).expand(max(len(pictures), len(instructions)), -1, -1, -1), instructions)
+        if self.offload_reader:
+            self.reader.to("cpu")
+        return reading
+
+    @torch.no_grad()
+    def __call__(
+        self,
+        prompt: Any,
+        image: Any,
+        num_inference_steps: int = 30,
+        guidance_scale: float = 7.5,
+        image_guidance_scale: float = 1.5,
+        reward_scores: Any = None,
+        reward_text: Any = None,
+        num_images_per_prompt: int = 1,
+        **others: Any,
+    ) -> Any:
+        """Edit, asking for a reward if the pipeline has learnt to.
+
+        Args:
+            prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt, others: as in diffusers.
+            reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt. None asks for 5/5/5.
+            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing failed.
+
+        Raises:
+            ValueError: a reward is asked of a pipeline without reward modules.
+        """
+        self.load_parts()
+        instructions = [prompt] if isinstance(prompt, str) else list(prompt)
+        reading = self.read(self.image_processor.preprocess(image), instructions)
+        null = encode_windows(self, [""])
+        longest = max(null.mask.shape[1], reading.instruction.mask.shape[1])
+        embeds, negative = (texts.lengthened(longest).tokens for texts in (reading.instruction, null))
+        scales = (num_images_per_prompt, guidance_scale, image_guidance_scale)
+        with contextlib.ExitStack() as told:
+            told.enter_context(self.stem.adding(guided(reading.stem_bias, *scales)))
+            if self.reward_modules is not None:
+                wanted = (5, 5, 5) if reward_scores is None else reward_scores
+                reward = encode_reward(self, self.reward_modules, wanted, reward_text, len(instructions))
+                tokens, mask = (guided(value, *scales) for value in (reward.tokens, reward.mask))
+                told.enter_context(self.reward_modules[-1].reward(RewardTokens(tokens, mask, reward.lengths)))
+            elif reward_scores is not None or reward_text is not None:
+                raise ValueError("this SmartEdit was trained without rewards: leave out reward_scores and reward_text")
+            return super().__call__(
+                None,  # pyright: ignore[reportArgumentType]  # diffusers takes its embeddings in its place
+                image,
+                num_inference_steps,
+                guidance_scale,
+                image_guidance_scale,
+                num_images_per_prompt=num_images_per_prompt,
+                prompt_embeds=embeds,
+                negative_prompt_embeds=negative.expand(len(embeds), -1, -1),
                 **others,
             )
 
@@ -175,14 +300,61 @@ BUNDLE = (
     site_widths,
     UNetHooks,
     built,
-    RewardInstructPix2PixPipeline,
+    loaded_reward,
+    encode_windows,
+    encode_reward,
+    guided,
 )
-"""Everything that a pipeline.py is made of, in the order of use."""
+"""Everything that a pipeline.py is made of besides its pipeline, in the order of use."""
+
+READER_CONSTANTS: Mapping[ModuleType, Sequence[str]] = {
+    word_tokenizer: ("PAD", "START", "END", "UNKNOWN"),
+    conversation: ("IMAGE", "IMAGE_START", "IMAGE_END", "MARKERS", "UNLIMITED"),
+    interaction: ("TEXT_STEP",),
+    reader: ("LORA", "BASE"),
+}
+
+READER_BUNDLE = (
+    Reading,
+    word_tokenizer.WordTokenizer,
+    conversation.Conversation,
+    conversation.Script,
+    conversation.token_ids,
+    conversation.start_id,
+    conversation.end_ids,
+    language.Answer,
+    language.LanguageModel,
+    language.states_at,
+    language.as_clip_sees,
+    language.padded,
+    language.mean_rows,
+    QueryTransformer,
+    interaction.grid_encoding,
+    interaction.NarrowAttention,
+    interaction.TwoWayBlock,
+    interaction.InteractionModule,
+    differing,
+    reader.Aligned,
+    reader.Reader,
+    reader.assembled,
+    StemBias,
+    loaded_reader,
+)
+"""What a SmartEdit's has besides."""
 
 
 def standalone_source() -> str:
-    """The text of a pipeline.py."""
-    return "\n\n".join([HEAD, *(inspect.getsource(part) for part in BUNDLE)])
+    """The text of an InsPix2Pix's pipeline.py."""
+    about = f"A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers and safetensors only.\n{USE}"
+    return "\n\n".join([f'"""{about}"""\n{IMPORTS}', *(inspect.getsource(part) for part in (*BUNDLE, RewardInstructPix2PixPipeline))])
+
+
+def standalone_smartedit_source() -> str:
+    """The text of a SmartEdit's pipeline.py."""
+    about = f"A SmartEdit for diffusers, with or without reward; needs torch, diffusers, transformers, tokenizers, peft and safetensors only.\n{USE}"
+    constants = "".join(f"{name} = {getattr(module, name)!r}\n" for module, names in READER_CONSTANTS.items() for name in names)
+    parts = (*BUNDLE, *READER_BUNDLE, SmartEditPipeline)
+    return "\n\n".join([f'"""{about}"""\n{IMPORTS}{READER_IMPORTS}\n{constants}', *(inspect.getsource(part) for part in parts)])
 
 
 def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], card: str, folder: Path) -> None:
@@ -190,7 +362,7 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
 
     Args:
         editor: an InsPix2Pix, with or without reward, or a SmartEdit around one; LoRA is merged, so that it can't be trained any further. A
-            SmartEdit's folder holds its reader, too, and is no pipeline that works without this repository.
+            SmartEdit's folder holds its reader, too.
         config: its resolved model config, as YAML.
         picture_size: height and width trained on.
         card: the model card, written as README.md.
@@ -215,8 +387,7 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
         backbone.unet.unload_lora()
     drawing.update({"pretrained": HERE, "trained": "unet", "lora": None})
     if smartedit is not None:
-        reader = smartedit.whole_reader()
-        dtype = str(reader.language.llava.dtype).removeprefix("torch.")  # as it was trained with; at 7B fp32 would take twice the memory
+        dtype = str(smartedit.whole_reader().language.llava.dtype).removeprefix("torch.")  # as trained; at 7B fp32 would take twice the memory
         node = {"_target_": "src.backbones.smartedit.reader.FromFolder", "folder": HERE, "dtype": dtype}
         tree.backbone.update({"trained": "none", "reader": node})
     cpu = torch.device("cpu")
@@ -240,10 +411,10 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
                 (partial / ADAPTER / "config.json").write_text(json.dumps(nodes, indent=2) + "\n", encoding="utf-8")
                 weights = {name: value.contiguous() for name, value in editor.state_dict().items() if not name.startswith("backbone.")}
                 save_file(weights, partial / ADAPTER / "model.safetensors")
-                if smartedit is None:
-                    (partial / "pipeline.py").write_text(standalone_source(), encoding="utf-8")
+                (partial / CODE).write_text(standalone_source(), encoding="utf-8")
             if smartedit is not None:
                 save_reader(smartedit.whole_reader(), partial)
+                (partial / CODE).write_text(standalone_smartedit_source(), encoding="utf-8")
             settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(picture_size)}
             (partial / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(settings)), encoding="utf-8")
             (partial / "README.md").write_text(card, encoding="utf-8")

@@ -125,6 +125,8 @@ def looked_through(rows: RowSource, known: Mapping[str, Fingerprint], windows: S
     for part in counted(list(parts(range(len(rows)), 1000)), len(rows), "read", "rows"):
         for index in part:
             row = rows.row(index)  # one at a time, as it may hold its pictures
+            if row.answer is not None:
+                raise ValueError(f"row {row.id!r} is a conversation, of which nothing can be precomputed: leave conversations out of this dataset")
             prints.append(fingerprint(row, known.get(row.id)))
             said.append((row.instruction, feedback_of(row.reward)))
     return prints, texts_of(said, windows)

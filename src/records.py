@@ -99,12 +99,16 @@ class Case:
 class Triplet:
     """A Case together with an edited picture, as found in a dataset or made by an Editor.
 
-    `files` are original and edited as their files hold them, where they come from files: a judge that is sent files gets these untouched.
+    Attributes:
+        case, edited: the two.
+        files: original and edited as their files hold them, where they come from files: a judge that is sent files gets these untouched.
+        answer: None; or this is a conversation, a question about a picture (the case's) and its answer. Nothing is edited: `edited` is the original.
     """
 
     case: Case
     edited: Image
     files: tuple[bytes, bytes] | None = field(default=None, repr=False)
+    answer: str | None = None
 
 
 @dataclass(frozen=True)

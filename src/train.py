@@ -25,6 +25,7 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from src import checkpoint, launch, memory
+from src.algorithms.training import NO_CONVERSATIONS
 from src.backbones.frozen import FrozenEncoders
 from src.callbacks.editor_checkpoint import EditorCheckpoint
 from src.callbacks.encoders_freed import EncodersFreed
@@ -34,6 +35,7 @@ from src.callbacks.run_record import RunRecord
 from src.data.check import BROKEN_ROWS
 from src.data.datamodule import EditData
 from src.data.precomputed import Precomputed
+from src.data.rows import CONVERSATIONS
 from src.editor import Editor
 from src.files import remove_leftovers
 from src.tracking.settings import settings_told
@@ -75,6 +77,8 @@ def main(cfg: DictConfig) -> None:
     if precomputed is not None:
         check_encoders(editor, precomputed)
     algorithm = instantiate(cfg.algorithm)(editor=editor)
+    if report is not None and report.counts.get(CONVERSATIONS) and not algorithm.converses:
+        raise ValueError(NO_CONVERSATIONS)
 
     ema = instantiate(cfg.callbacks.ema)
     told = settings_told(cfg, os.environ, {"axes": launch.sweep_axes(), "folder": folder})

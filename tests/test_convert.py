@@ -79,7 +79,7 @@ class Payload:
     [
         ("missing", "text_linear.bias is missing"),
         ("extra", "surplus is not in the release"),
-        ("misshapen", "text_linear.weight has shape (2, 3) instead of (16, 24)"),
+        ("misshapen", "text_linear.weight has shape (2, 3), the release (16, 24)"),
         ("pickle", "is a pickle"),
         ("nothing", "no U-Net weights in"),
     ],

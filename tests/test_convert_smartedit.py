@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from backbones.pipelines import WIDTH as TEXT_WIDTH
@@ -39,8 +40,10 @@ from killing import Command, finished
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_errors import quickly_refused  # noqa: F401  # a fixture
+from test_pipeline import edits, elsewhere
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
+from src import checkpoint
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.formats.smartedit_checkpoint import Untold, read_release
@@ -145,6 +148,14 @@ def test_the_folder_is_a_stock_pipeline(world: Path) -> None:
     for name, value in read(world / "published" / UNET).items():
         assert torch.equal(pipeline.unet.state_dict()[name.removeprefix("unet.")], value)
     assert pipeline.unet.config["in_channels"] == 8
+
+
+@pytest.mark.parametrize("kind", ["kept", "merged"])
+def test_the_folder_edits_elsewhere_as_here(world: Path, tmp_path: Path, kind: str) -> None:
+    (tmp_path / "editor").symlink_to(world / kind)
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    here = (edits(checkpoint.load_editor(world / kind), pictures) + 1) / 2
+    torch.testing.assert_close(here, elsewhere(tmp_path, pictures, "EulerDiscreteScheduler", 4), atol=2e-5, rtol=0)
 
 
 def test_the_language_model_is_a_llava_with_a_projector_of_one_layer(world: Path) -> None:
@@ -312,7 +323,7 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "misshapen": (
         lambda r: changed(r / MODULATE, lambda t: t.update({"modulate_head.bias": torch.zeros(3)})),
-        "modulate_head.bias has shape (3,) instead of (16,)",
+        "modulate_head.bias has shape (3,), the release (16,)",
     ),
     "other names": (lambda r: changed(r / MODULATE, lambda t: t.update({"surplus": torch.zeros(1)})), "is not one of SmartEdit's files"),
 }

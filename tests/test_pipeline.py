@@ -1,14 +1,18 @@
 """A pipeline folder edits as the editor does, in a process that has never heard of this repository, and stays a stock pipeline and an editor."""
 
+import builtins
+import dis
 import subprocess
 import sys
 import warnings
 from pathlib import Path
+from types import CodeType, ModuleType
 
 import numpy as np
 import pytest
 import torch
 from backbones.pipelines import write_pipeline as write_stock
+from backbones.smartedit.folders import write_smartedit
 from conftest import config
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from hydra.utils import instantiate
@@ -19,14 +23,14 @@ from src.diffusion import samplers
 from src.diffusion.samplers import noise_of
 from src.editor import Editor
 from src.launch import CONF
-from src.pipeline import standalone_source, write_pipeline
+from src.pipeline import standalone_smartedit_source, standalone_source, write_pipeline
 from src.records import TargetReward
 
 INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml") if path.stem != "none")
 FEEDBACK = ("the circle is still there", "None", "None")
 
 ELSEWHERE = """
-import sys, torch, numpy as np
+import os, sys, torch, numpy as np
 import diffusers
 from diffusers import DiffusionPipeline
 from PIL import Image
@@ -42,10 +46,12 @@ scale = float(pipeline.scheduler.init_noise_sigma)
 latents = torch.from_numpy(data["noise"]) * (1 + scale**2) ** 0.5 / scale
 images = [Image.fromarray(picture) for picture in data["pictures"]]
 text = ("the circle is still there", "None", "None")
+rewarded = os.path.isdir(folder + "/reward_adapter")
 noise = {"latents": latents, "generator": [torch.Generator().manual_seed(seed) for seed in (7, 8)]}
-asked = {"reward_scores": [(5, 2, 3), (0, 1, 4)], "reward_text": text}
+asked = {"reward_scores": [(5, 2, 3), (0, 1, 4)], "reward_text": text} if rewarded else {}
 edits = pipeline(["make it night", "remove it"], images, int(steps), **asked, **noise, output_type="np")
 np.save(out, edits.images)
+assert not any(name == "src" or name.startswith("src.") for name in sys.modules)
 """
 
 
@@ -56,7 +62,12 @@ def stock(tmp_path_factory) -> Path:
 
 def editor(stock: Path, *overrides: str) -> tuple[Editor, str]:
     """An editor whose reward matters, with its config."""
-    cfg = config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}", *overrides)
+    return woken("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}", *overrides)
+
+
+def woken(*overrides: str) -> tuple[Editor, str]:
+    """The editor of a config, with fresh reward modules that do something."""
+    cfg = config(*overrides)
     torch.manual_seed(1)
     model = instantiate(cfg.model)
     for parameter in (p for name, p in model.named_parameters() if not name.startswith("backbone.")):
@@ -110,6 +121,21 @@ def test_ancestral_edits_of_other_sizes_elsewhere_as_here(stock: Path, tmp_path:
     assert (here - (edits(model, pictures, steps=10, eta=0.0) + 1) / 2).abs().max() > 0.05  # the noise matters
 
 
+@pytest.mark.parametrize("integration", ["both", "none"])
+def test_a_smartedit_edits_elsewhere_as_here(tmp_path: Path, integration: str) -> None:
+    """Language model, query transformer, interaction module and stem bias come along, with the reward and without; pictures that are no squares."""
+    smartedit = ("model/backbone=smartedit", "model/process=ddpm", f"model.backbone.base.pretrained={write_smartedit(tmp_path / 'smartedit')}")
+    model, settings = woken(*smartedit, "model.backbone.reader.dtype=float32", f"model/integration={integration}")
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+    here = (edits(model, pictures) + 1) / 2
+    write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
+    there = elsewhere(tmp_path, pictures, "EulerDiscreteScheduler", 4)
+    torch.testing.assert_close(here, there, atol=1e-5, rtol=0)
+    with torch.no_grad():
+        model.backbone.whole_reader().interaction.image_out.weight.zero_()
+        assert ((edits(model, pictures) + 1) / 2 - here).abs().max() > 0.01  # the bias matters
+
+
 def test_stays_a_stock_pipeline_and_an_editor(stock: Path, tmp_path: Path, capfd) -> None:
     model, settings = editor(stock)
     pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
@@ -138,8 +164,21 @@ def test_lora_is_merged(stock: Path, tmp_path: Path) -> None:
     torch.testing.assert_close(edits(checkpoint.load_editor(tmp_path / "editor"), pictures), here, atol=1e-4, rtol=1e-4)
 
 
-def test_the_standalone_source_names_nothing_of_ours() -> None:
-    source = standalone_source()
+@pytest.mark.parametrize("written", [standalone_source, standalone_smartedit_source])
+def test_the_standalone_source_names_nothing_of_ours(written, monkeypatch) -> None:
+    source = written()
     assert "from src" not in source
     assert "jaxtyping" not in source
-    compile(source, "pipeline.py", "exec")
+    module = ModuleType("standalone_pipeline")
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    code = compile(source, "pipeline.py", "exec")
+    exec(code, vars(module))
+    assert not {name for name in loaded_names(code) if not hasattr(module, name) and not hasattr(builtins, name)}
+
+
+def loaded_names(code: CodeType) -> set[str]:
+    """Every global name that a piece of code may look up, whenever it runs."""
+    instructions = list(dis.get_instructions(code))
+    own = {each.argval for each in instructions if each.opname in ("LOAD_GLOBAL", "LOAD_NAME")}
+    own -= {each.argval for each in instructions if each.opname == "STORE_NAME"}  # of a class
+    return own.union(*(loaded_names(each) for each in code.co_consts if isinstance(each, CodeType)))

@@ -66,19 +66,28 @@ def steps(count: int = 4, *, trainer: str = "cpu") -> list[str]:
     ]
 
 
-def new_reader(folder: Path) -> list[str]:
+def mixture(folder: Path) -> list[str]:
+    """As many conversations as edits, so that batches of two have two edits, one or none."""
+    rows = [{"image": f"tree/{prompt:07d}/7_0.png", "question": "what is it", "answer": f"a field {prompt}"} for prompt in range(12)]
+    (folder / "chat.json").write_text(json.dumps(rows))
+    parts = [f"edits.folder={folder / 'tree'}", "edits.extension=png", f"chat.file={folder / 'chat.json'}"]
+    shares = ["data.dataset.shares.edits=1", "data.dataset.shares.chat=1"]
+    return ["data=mixture", *(f"data.dataset.parts.{part}" for part in parts), *shares, *data(folder)[2:]]
+
+
+def new_reader(folder: Path, rows: list[str] | None = None) -> list[str]:
     """What the first two stages are made of."""
     return [
         f"model.backbone.base.pretrained={folder / 'pipeline'}",
         f"model.backbone.reader.language.llava.path={folder / 'llava'}",
         *SMALL_READER,
-        *data(folder),
+        *(rows or data(folder)),
     ]
 
 
-def second_stage(folder: Path, *overrides: str) -> list[str]:
+def second_stage(folder: Path, *overrides: str, rows: list[str] | None = None) -> list[str]:
     weights = f"model.backbone.reader.weights={folder / 'stage1/editor'}"
-    return ["+experiment=smartedit_stage2", *new_reader(folder), weights, *steps(), "algorithm.optimizer.lr=1e-3", *overrides]
+    return ["+experiment=smartedit_stage2", *new_reader(folder, rows), weights, *steps(), "algorithm.optimizer.lr=1e-3", *overrides]
 
 
 def reward_stage(folder: Path, *overrides: str) -> list[str]:
@@ -188,17 +197,19 @@ def test_every_integration_trains_and_edits(folder: Path, tmp_path: Path, integr
 
 
 def test_killed_and_started_again_it_is_the_same_training(folder: Path, tmp_path: Path) -> None:
-    """Stage 2, in which everything is trained at once."""
+    """Stage 2, in which everything is trained at once, on edits and conversations."""
+    rows = mixture(folder)
     every = ["callbacks.checkpoint.every_n_train_steps=1", "trainer.max_steps=6", "~callbacks.previews"]
-    done("train", *second_stage(folder, *every, f"hydra.run.dir={tmp_path / 'whole'}"))
-    command = Command("src.train", *second_stage(folder, *every, f"hydra.run.dir={tmp_path / 'killed'}"), log=tmp_path / "log.txt")
+    done("train", *second_stage(folder, *every, f"hydra.run.dir={tmp_path / 'whole'}", rows=rows))
+    command = Command("src.train", *second_stage(folder, *every, f"hydra.run.dir={tmp_path / 'killed'}", rows=rows), log=tmp_path / "log.txt")
     assert command.killed_when(lines_in(tmp_path / "killed/metrics.csv", 3))
-    done("train", *second_stage(folder, *every, f"hydra.run.dir={tmp_path / 'killed'}"))
+    done("train", *second_stage(folder, *every, f"hydra.run.dir={tmp_path / 'killed'}", rows=rows))
     assert_same(tmp_path / "whole", tmp_path / "killed")
 
 
 def test_two_processes_train_it_equally(folder: Path, tmp_path: Path) -> None:
-    ddp = [*second_stage(folder), *steps(2, trainer="ddp_cpu"), "~callbacks.previews", f"hydra.run.dir={tmp_path / 'run'}"]
+    """Also where one of them has no edit in its batch."""
+    ddp = [*second_stage(folder, rows=mixture(folder)), *steps(4, trainer="ddp_cpu"), "~callbacks.previews", f"hydra.run.dir={tmp_path / 'run'}"]
     ended = run("train", *ddp)  # Lightning starts the second process by the first one's command
     assert ended.returncode == 0, ended.stderr[-2000:]
     record = json.loads((tmp_path / "run/run.json").read_text())

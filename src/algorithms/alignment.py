@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.algorithms.training import Training
+from src.algorithms.training import NO_CONVERSATIONS, Training
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import EditBatch
 from src.editor import Editor
@@ -25,7 +25,7 @@ class Alignment(Training):
     """Cross-entropy of the language model's answer, and mean squared error between the query transformer's tokens and the text encoder's.
 
     Args:
-        editor, optimizer, scheduler: as in `Training`; the editor's backbone is a SmartEdit that trains its reader.
+        editor, optimizer, scheduler, seed: as in `Training`; the editor's backbone is a SmartEdit that trains its reader.
         alignment_weight, language_weight: of the two terms; both are 1 in the release.
 
     Raises:
@@ -36,11 +36,12 @@ class Alignment(Training):
         self,
         editor: Editor,
         optimizer: Callable[..., Optimizer],
+        seed: int,
         scheduler: Callable[..., LRScheduler] | None = None,
         alignment_weight: float = 1.0,
         language_weight: float = 1.0,
     ) -> None:
-        super().__init__(editor, optimizer, scheduler)
+        super().__init__(editor, optimizer, scheduler, seed)
         if not isinstance(editor.backbone, SmartEdit):
             raise ValueError(
                 f"alignment is SmartEdit's first stage, and this backbone is {type(editor.backbone).__name__}: say model/backbone=smartedit"
@@ -48,10 +49,16 @@ class Alignment(Training):
         self.alignment_weight = alignment_weight
         self.language_weight = language_weight
 
+    @property
+    def converses(self) -> bool:
+        return False
+
     def training_step(self, batch: EditBatch, batch_index: int) -> Tensor:
         """One micro-step; logs `train/loss` (the alignment's error) and `train/language_loss`."""
         backbone = self.editor.backbone
         assert isinstance(backbone, SmartEdit)
+        if batch.answers is not None:
+            raise ValueError(NO_CONVERSATIONS)
         aligned = backbone.align(batch.original, batch.instructions)
         with torch.no_grad():
             wanted = backbone.encode_text(batch.instructions).tokens

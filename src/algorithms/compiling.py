@@ -1,7 +1,7 @@
 """torch.compile for training, around a fault in it: without a word, half of a U-Net gets no gradient.
 
-With weights or pictures in channels_last, Inductor (seen in torch 2.13 on CPUs) may place the backward pass of a nearest upsampling, which adds into a
-tensor of zeros, after those who read the sum. Everything below the upsampling then gets a gradient of exactly zero, and the loss still falls.
+With weights or pictures in channels_last, Inductor (seen in torch 2.13 on CPUs) may place the backward pass of a nearest upsampling, which adds into
+a tensor of zeros, after those who read the sum. Everything below the upsampling then gets a gradient of exactly zero, and the loss still falls.
 tests/algorithms/test_compiling.py compares every gradient with that of the network as it is.
 """
 

@@ -1,23 +1,25 @@
 """Training an Editor by denoising: the paper's equations 1 and 4 as a LightningModule.
 
-Noise, times and dropout are pure functions of (seed, optimiser step, micro-step, position in the global batch). Nothing else is random, so the
-gradients of several ranks are those of one process on the same global batch.
+Noise, times and dropped conditions are pure functions of (seed, optimiser step, micro-step, position in the global batch). Nothing else is random, so
+the gradients of several ranks are those of one process on the same global batch; but for dropout inside a network (SmartEdit's reader), which is a
+function of (seed, step, micro-step, rank).
 """
 
 from collections.abc import Callable
 from typing import NamedTuple, final
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.algorithms import compiling
-from src.algorithms.training import Training
-from src.algorithms.uncertainty import Uncertainty, weighted_loss
+from src.algorithms.training import NO_CONVERSATIONS, Training
+from src.algorithms.uncertainty import Uncertainty, weighted_losses
 from src.backbones.frozen import FrozenEncoders
-from src.batch import EditBatch, EncodedBatch
+from src.backbones.smartedit.smartedit import SmartEdit
+from src.batch import EditBatch, EncodedBatch, Reading
 from src.diffusion.guidance import condition_dropout
 from src.diffusion.process import Latent, noised
 from src.editor import Editor
@@ -44,9 +46,9 @@ class Draws(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Equation 4's mean squared error, the number whose gradient is followed, and the language model's error where one is trained."""
+    """Equation 4's mean squared error (None without any edit), what is minimised, and the language model's error where one is trained."""
 
-    error: Float[Tensor, ""]
+    error: Float[Tensor, ""] | None
     minimised: Float[Tensor, ""]
     language: Float[Tensor, ""] | None = None
 
@@ -67,6 +69,20 @@ def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple
     time = (offset + GOLDEN_RATIO * torch.tensor(rows, dtype=torch.float64)).remainder(1.0).float().clamp_max(1.0 - 2**-24)
     condition, score, text = torch.stack(uniform).unbind(1)
     return Draws(time, condition, score, text, torch.stack(eps), torch.stack(posterior))
+
+
+def mean_over_edits(losses: Float[Tensor, " b"], edits: Bool[Tensor, " b"], count: float | int) -> Float[Tensor, ""]:
+    """The mean of losses over samples with an edit; zero, with gradients of zero, if there is none.
+
+    Args:
+        losses: of all samples.
+        edits: samples with an edit; on the CPU, like `count`, so that no GPU is waited for where all have one.
+        count: how many of these a rank has, on average over all ranks: gradients are averaged over ranks, and this makes theirs the global mean's.
+    """
+    if count == len(losses):
+        return losses.mean()
+    total = losses.masked_fill(~edits.to(losses.device), 0.0).sum()
+    return total / count if count else total
 
 
 @final
@@ -95,9 +111,8 @@ class Denoising(Training):
         compiled: bool = False,
         language_weight: float = 1.0,
     ) -> None:
-        super().__init__(editor, optimizer, scheduler)
+        super().__init__(editor, optimizer, scheduler, seed)
         self.compiled: Callable[..., Latent] | None = compiling.compiled(editor) if compiled else None
-        self.seed = seed
         self.condition_dropout = condition_dropout
         self.language_weight = language_weight
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
@@ -110,7 +125,7 @@ class Denoising(Training):
         eps = draws.eps.to(device)
         t = process.draw_time(draws.time).to(device)
         x_t = noised(x_0, eps, process.marginal(t))
-        reading = batch.reading if isinstance(batch, EncodedBatch) else self.editor.backbone.read(batch.original, batch.instructions)
+        reading = batch.reading if isinstance(batch, EncodedBatch) else self._read(batch)
         condition = self.editor.condition(
             original,
             batch.instructions,
@@ -123,13 +138,29 @@ class Denoising(Training):
         )
         output = (self.compiled or self.editor)(x_t, t, condition)
         errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
-        minimised = errors.mean()
+        weighted = errors
         if self.uncertainty is not None:
-            minimised = weighted_loss(errors, self.uncertainty(process.marginal(t).sigma.to(device), condition.instruction.mean()))
+            weighted = weighted_losses(errors, self.uncertainty(process.marginal(t).sigma.to(device), condition.instruction.mean()))
+        edits = torch.ones(len(errors), dtype=torch.bool) if isinstance(batch, EncodedBatch) else batch.with_edit()
+        error = mean_over_edits(errors.detach(), edits, int(edits.sum())) if edits.any() else None
+        minimised = mean_over_edits(weighted, edits, self.mean_over_ranks(int(edits.sum())) if self.converses else len(errors))
         if reading is None or reading.language_error is None:
-            return Losses(errors.mean().detach(), minimised)
+            return Losses(error, minimised)
         language = reading.language_error.mean()
-        return Losses(errors.mean().detach(), minimised + self.language_weight * language, language.detach())
+        return Losses(error, minimised + self.language_weight * language, language.detach())
+
+    @property
+    def converses(self) -> bool:
+        return isinstance(self.editor.backbone, SmartEdit) and self.editor.backbone.converses
+
+    def _read(self, batch: EditBatch) -> Reading | None:
+        """What a backbone that reads picture and instruction together makes of a batch."""
+        backbone = self.editor.backbone
+        if batch.answers is None:
+            return backbone.read(batch.original, batch.instructions)
+        if not isinstance(backbone, SmartEdit):
+            raise ValueError(NO_CONVERSATIONS)
+        return backbone.read(batch.original, batch.instructions, batch.answers)
 
     def _latents(self, batch: EditBatch | EncodedBatch, noise: Latent) -> tuple[Latent, Latent]:
         """c_I and x_0; `noise` draws the latter from the autoencoder's distribution."""
@@ -156,7 +187,8 @@ class Denoising(Training):
         micro_step = batch_index % self.trainer.accumulate_grad_batches
         draws = draw(self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape)
         losses = self.losses(batch, draws)
-        self.log("train/loss", losses.error, batch_size=samples)
+        if losses.error is not None:
+            self.log("train/loss", losses.error, batch_size=samples)
         if losses.language is not None:
             self.log("train/language_loss", losses.language, batch_size=samples)
         return losses.minimised

@@ -1,15 +1,22 @@
 """What all trainings of an Editor have in common: what is optimised, how gradients are clipped, what a checkpoint holds."""
 
-from abc import ABC
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from pytorch_lightning import LightningModule
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.editor import Editor
+from src.seeds import fold_seed
+
+NO_CONVERSATIONS = (
+    "the data holds conversations (rows with an answer and without an edited picture), from which only a language model that is trained can learn "
+    "(+experiment=smartedit_stage2): leave them out"
+)
 
 
 class Training(LightningModule, ABC):
@@ -17,15 +24,39 @@ class Training(LightningModule, ABC):
 
     Args:
         editor: what is trained.
+        seed: of dropout inside the networks, where there is any.
         optimizer: builds the optimiser from (name, parameter) pairs, as all of torch's do.
         scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
     """
 
-    def __init__(self, editor: Editor, optimizer: Callable[..., Optimizer], scheduler: Callable[..., LRScheduler] | None) -> None:
+    def __init__(self, editor: Editor, optimizer: Callable[..., Optimizer], scheduler: Callable[..., LRScheduler] | None, seed: int) -> None:
         super().__init__()
         self.editor = editor
+        self.seed = seed
+        self.drops = any(isinstance(module, nn.Dropout) and module.p > 0.0 for module in editor.modules())
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
+
+    @property
+    @abstractmethod
+    def converses(self) -> bool:
+        """Whether it can learn from conversations, samples with an answer and without an edit."""
+
+    @staticmethod
+    def mean_over_ranks(number: int) -> float | int:
+        """The mean of a number that every rank has."""
+        if not torch.distributed.is_available() or not torch.distributed.is_initialized():
+            return number
+        device = torch.device("cuda", torch.cuda.current_device()) if torch.distributed.get_backend() == "nccl" else torch.device("cpu")
+        total = torch.tensor(float(number), device=device)
+        torch.distributed.all_reduce(total)
+        return float(total) / torch.distributed.get_world_size()
+
+    def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
+        """Dropout draws from torch's own generator: seeded by the step, a training that goes on after a kill draws what it would have drawn."""
+        if self.drops:
+            micro_step = batch_index % self.trainer.accumulate_grad_batches
+            torch.manual_seed(fold_seed("dropout", self.seed, self.global_step, micro_step, self.global_rank))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 FREQUENCIES = 8
 
 
-def weighted_loss(losses: Float[Tensor, " b"], log_variance: Float[Tensor, " b"]) -> Float[Tensor, ""]:
-    """Mean of loss / variance + log variance: each task's is least at log_variance = log(loss), where every gradient is relative to the loss."""
-    return (losses * torch.exp(-log_variance) + log_variance).mean()
+def weighted_losses(losses: Float[Tensor, " b"], log_variance: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+    """Each loss / variance + log variance, which is least at log_variance = log(loss), where every gradient is relative to the loss."""
+    return losses * torch.exp(-log_variance) + log_variance
 
 
 @final

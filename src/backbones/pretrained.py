@@ -7,7 +7,7 @@ import json
 import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ import transformers
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
 from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -144,6 +145,20 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
             file=sys.stderr,
         )
     return network
+
+
+def differing(found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], whose: str) -> list[str]:
+    """Every tensor that is missing, extra or misshapen, in words.
+
+    Args:
+        found: by name.
+        wanted: the shapes that belong there, by name.
+        whose: what they belong to: "this editor".
+    """
+    wrong = [f"{name} is missing" for name in wanted if name not in found]
+    wrong += [f"{name} is not in {whose}" for name in found if name not in wanted]
+    shapes = {name: (tuple(value.shape), tuple(wanted[name])) for name, value in found.items() if name in wanted}
+    return wrong + [f"{name} has shape {own}, {whose} {right}" for name, (own, right) in shapes.items() if own != right]
 
 
 def check_files(folder: Path, part: str) -> None:

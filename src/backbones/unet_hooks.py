@@ -96,11 +96,11 @@ class StemBias:
     """Adds a bias to what conv_in makes, while `adding(...)` is active; the reward's integration, attached later, sees the sum."""
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
-        self.current: Float[Tensor, "b s g g"] | None = None
+        self.current: Float[Tensor, "b s gh gw"] | None = None
         unet.conv_in.register_forward_hook(functools.partial(self._add))
 
     @contextmanager
-    def adding(self, bias: Float[Tensor, "b s g g"]) -> Iterator[None]:
+    def adding(self, bias: Float[Tensor, "b s gh gw"]) -> Iterator[None]:
         """Everything the U-Net computes inside has this bias, resized (bilinear) to its latent."""
         self.current = bias
         try:

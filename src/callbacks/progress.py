@@ -55,7 +55,8 @@ class Progress(Callback):
         if self.bar is None and now - self.last_line < self.every_seconds and not last:
             return
         rate = self.samples / (now - self.start)
-        told = f"loss {float(trainer.callback_metrics['train/loss']):.4f}  {rate:.0f} samples/s"
+        loss = trainer.callback_metrics.get("train/loss")  # none yet where a training begins with conversations alone
+        told = f"loss {'-' if loss is None else f'{float(loss):.4f}'}  {rate:.0f} samples/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=trainer.global_step, told=told)
             return

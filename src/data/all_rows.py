@@ -71,7 +71,7 @@ def all_rows(dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int 
             if limit is not None and index >= limit:
                 return
             if index % shard.count == shard.number - 1:
-                yield found
+                yield with_edit(found, index)
         return
     total = len(dataset) if limit is None else min(limit, len(dataset))
     for index in range(shard.number - 1, total, shard.count):
@@ -83,9 +83,16 @@ def row_at(dataset: RewardedTriplets, index: int) -> Row | Problem:
     if not isinstance(dataset, RowSource):
         return row_of(dataset[index][0])
     try:
-        return dataset.row(index)
+        return with_edit(dataset.row(index), index)
     except (ValueError, FileNotFoundError) as error:
         return Problem(index, f"row {index}", "row", str(error))
+
+
+def with_edit(found: Row | Problem, index: int) -> Row | Problem:
+    """The row, unless it is a conversation, in which there is nothing to judge."""
+    if isinstance(found, Problem) or found.answer is None:
+        return found
+    return Problem(index, found.id, "row", f"row {found.id!r} is a conversation, without an edit that could be judged")
 
 
 def row_of(triplet: Triplet) -> Row:

@@ -145,7 +145,7 @@ def look_at(rows: RowSource, index: int, decode: bool) -> Look:
         check_pair(first, second, row.id)
     except ValueError as error:
         return Look(_problem(index, row.id, "sizes", error), (first, second))
-    if not decode:
+    if not decode or row.answer is not None:
         return Look(None, (first, second))
     original, edited = row.original.digest(), row.edited.digest()
     return Look(None, (first, second), (original, edited, f"{original} {edited} {row.instruction}"))

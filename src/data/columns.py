@@ -6,6 +6,7 @@
 | instruction | edit_prompt, instruction, edit (HQ-Edit), edit_instruction |
 | edited | edited_image, target_img (MagicBrush), target_image, output_image, edited_img, output |
 | id, edit type | id; edit_type, task |
+| answer | answer: of a conversation, a row with a question in place of the instruction and without an edited picture |
 | reward | reward_following, reward_preserving, reward_quality and feedback_following, feedback_preserving, feedback_quality, all six |
 """
 
@@ -19,6 +20,7 @@ SPELLINGS = {
     "edited": ("edited_image", "target_img", "target_image", "output_image", "edited_img", "output"),
     "id": ("id",),
     "edit_type": ("edit_type", "task"),
+    "answer": ("answer",),
 }
 NEEDED = ("original", "instruction", "edited")
 SCORES = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
@@ -32,7 +34,8 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
 
     Args:
         names: the columns there are.
-        given: what -> column, where it has a name of its own; null: look for it; false: there is none.
+        given: what -> column, where it has a name of its own; null: look for it; false: there is none. With a column for the answer, there may be
+            none for the edited picture.
         where: the dataset, for errors.
 
     Raises:
@@ -42,9 +45,11 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
     if unknown:
         raise ValueError(f"{where}: columns has no entry {unknown[0]!r}: {', '.join(SPELLINGS)}")
     found = {}
+    answers = [given.get("answer") or SPELLINGS["answer"][0]] if given.get("answer") is not False else []
+    needed = [what for what in NEEDED if what != "edited" or not any(name in names for name in answers)]
     for what, spellings in SPELLINGS.items():
         wanted = given.get(what)
-        if wanted is False and what not in NEEDED:
+        if wanted is False and what not in needed:
             continue
         candidates = [wanted] if isinstance(wanted, str) else list(spellings)
         present = [name for name in candidates if name in names]
@@ -52,7 +57,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
             raise ValueError(f"{where} has {' and '.join(present)}: say which one is the {what} with columns.{what}=NAME")
         if present:
             found[what] = present[0]
-        elif what in NEEDED or isinstance(wanted, str):
+        elif what in needed or isinstance(wanted, str):
             raise ValueError(
                 f"{where} has no column for the {what} ({', '.join(candidates)}), but {', '.join(names)}: say which one with columns.{what}=NAME"
             )

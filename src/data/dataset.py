@@ -52,6 +52,7 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
         instructions=[triplet.case.instruction for triplet, _ in rows],
         scores=scores,
         feedback=feedback,
+        answers=[triplet.answer for triplet, _ in rows] if any(triplet.answer is not None for triplet, _ in rows) else None,
     )
 
 

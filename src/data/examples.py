@@ -27,4 +27,5 @@ def _usable(dataset: RowSource, transform: Transform | None) -> Iterator[Example
             shown = triplet if transform is None else transform(triplet, reward, 0)
         except (ValueError, FileNotFoundError):
             continue  # the check before training lists them
-        yield Example(shown.case, shown.edited, "edited picture")
+        if shown.answer is None:
+            yield Example(shown.case, shown.edited, "edited picture")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, final
 
 from src.data.columns import NEEDED, find_columns, has_rewards, reward_of_columns
-from src.data.rows import Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
+from src.data.rows import CONVERSATIONS, Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
 from src.records import Reward
 
 
@@ -49,29 +49,49 @@ class JsonList(RowSource):
 
     def row(self, index: int) -> Row:
         check_index(index, len(self))
-        original, edited = (StoredPicture(str(path)) for path in self.files(index))
+        original, edited = self._pictures(index)
         edit_type = self.entries[index].get(self.columns.get("edit_type", ""), "")
         return Row(
-            self.id_of(index), original, edited, self._field(index, "instruction"), self.reward_of(index), str(edit_type), photograph=original.where
+            self.id_of(index),
+            original,
+            edited,
+            self._field(index, "instruction"),
+            self.reward_of(index),
+            str(edit_type),
+            photograph=original.where,
+            answer=self._answer(index),
         )
 
     def id_of(self, index: int) -> str:
         if "id" in self.columns:
             return str(self._field(index, "id"))
-        original, edited = (StoredPicture(str(path)) for path in self.files(index))
-        return content_id(original, str(self._field(index, "instruction")), edited)
+        original, edited = self._pictures(index)
+        answer = self._answer(index)
+        return content_id(original, str(self._field(index, "instruction")), edited, None if answer is None else str(answer))
 
     def reward_of(self, index: int) -> Reward | None:
         return reward_of_columns(self.entries[index].get, self.id_of(index)) if self.rated else None
 
     def files(self, index: int) -> Sequence[Path]:
-        return [self.folder / str(self._field(index, what)) for what in ("original", "edited")]
+        pictures = ("original", "edited") if self._answer(index) is None else ("original",)
+        return [self.folder / str(self._field(index, what)) for what in pictures]
 
     def counts(self) -> Mapping[str, int]:
-        return {}
+        conversations = sum(self._answer(index) is not None for index in range(len(self))) if "answer" in self.columns else 0
+        return {CONVERSATIONS: conversations} if conversations else {}
+
+    def _answer(self, index: int) -> Any:
+        """A conversation's; None for a row with an edited picture."""
+        entry = self.entries[index]
+        return entry.get(self.columns.get("answer", "")) if entry.get(self.columns.get("edited", "")) is None else None
+
+    def _pictures(self, index: int) -> tuple[StoredPicture, StoredPicture]:
+        """Original and edited; of a conversation twice the original."""
+        files = self.files(index)
+        return StoredPicture(str(files[0])), StoredPicture(str(files[-1]))
 
     def _field(self, index: int, what: str) -> Any:
-        name = self.columns[what]
+        name = self.columns.get(what, what)
         if self.entries[index].get(name) is None:
             raise ValueError(f"{self.file}: row {index} has no {name!r}" + (f", which is the {what}" if what in NEEDED else ""))
         return self.entries[index][name]

@@ -60,9 +60,10 @@ class Row:
         reward: None if nobody rated it.
         edit_type: "" where the dataset has none.
         photograph: names the original (see Case).
+        answer: None; or of a conversation (see Triplet), whose edited picture is the original.
 
     Raises:
-        ValueError: the instruction is not a text, or an empty one.
+        ValueError: instruction or answer is not a text, or an empty one.
     """
 
     id: str
@@ -72,10 +73,16 @@ class Row:
     reward: Reward | None = None
     edit_type: str = ""
     photograph: str = ""
+    answer: str | None = None
 
     def __post_init__(self) -> None:
-        if not isinstance(self.instruction, str) or not self.instruction.strip():
-            raise ValueError(f"row {self.id!r} has the instruction {self.instruction!r}: one text, not empty, is needed")
+        for what, text in {"instruction": self.instruction, "answer": "none" if self.answer is None else self.answer}.items():
+            if not isinstance(text, str) or not text.strip():
+                raise ValueError(f"row {self.id!r} has the {what} {text!r}: one text, not empty, is needed")
+
+
+CONVERSATIONS = "conversations, without an edit"
+"""What `RowSource.counts` calls them."""
 
 
 class RowSource(ABC):
@@ -117,17 +124,19 @@ class RowSource(ABC):
 
 def decoded(row: Row) -> Triplet:
     """The triplet of a row, at native size. Raises FileNotFoundError or ValueError for a picture that can't be read."""
-    return Triplet(Case(row.id, row.original.decode(), row.instruction, row.edit_type, row.photograph), row.edited.decode())
+    original = row.original.decode()
+    case = Case(row.id, original, row.instruction, row.edit_type, row.photograph)
+    return Triplet(case, row.edited.decode() if row.answer is None else original, answer=row.answer)
 
 
-def content_id(original: StoredPicture, instruction: str, edited: StoredPicture) -> str:
-    """The id of a triplet that has no other: sha256 of original, instruction and edited, each preceded by its length.
+def content_id(original: StoredPicture, instruction: str, edited: StoredPicture, answer: str | None = None) -> str:
+    """The id of a triplet that has no other: sha256 of original, instruction and edited, or answer, each preceded by its length.
 
     Raises:
         FileNotFoundError: a picture is missing.
     """
     digest = hashlib.sha256()
-    for part in (original.read(), instruction.encode(), edited.read()):
+    for part in (original.read(), instruction.encode(), edited.read() if answer is None else answer.encode()):
         digest.update(len(part).to_bytes(8, "big") + part)
     return digest.hexdigest()
 

@@ -4,6 +4,7 @@ Columns are found by the names that datasets of edits use (columns.py). Pictures
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
 
@@ -12,7 +13,7 @@ from datasets import Dataset, DatasetDict, Features
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward_of_columns
-from src.data.rows import Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
+from src.data.rows import CONVERSATIONS, Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
 from src.records import Reward
 
 
@@ -37,7 +38,8 @@ class Table(RowSource):
         # what is asked for without the pictures is kept outside the table, a row of which is read whole
         self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
         self.values: dict[str, list[Any]] = {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
-        self.paths = [paths for what in ("original", "edited") if (paths := paths_of(self.table, self.columns[what])) is not None]
+        pictures = [self.columns[what] for what in ("original", "edited") if what in self.columns]
+        self.paths = [paths for column in pictures if (paths := paths_of(self.table, column)) is not None]
         twice = first_duplicate(self.ids) if self.ids is not None else None
         if self.ids is not None and twice is not None:
             raise ValueError(f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; columns.id=false ignores ids")
@@ -61,7 +63,8 @@ class Table(RowSource):
         return [Path(path) for paths in self.paths if (path := paths[index]) is not None]
 
     def counts(self) -> Mapping[str, int]:
-        return {}
+        conversations = number_of_conversations(self.table, self.columns)
+        return {CONVERSATIONS: conversations} if conversations else {}
 
     def _reward(self, index: int, id: str) -> Reward | None:
         return reward_of_columns(lambda name: self.values[name][index], id)
@@ -134,7 +137,7 @@ def undecoded(table: Any, columns: Mapping[str, str]) -> Any:
         ValueError: a picture column of another kind.
     """
     features: Features | None = table.features
-    for what in ("original", "edited"):
+    for what in (name for name in ("original", "edited") if name in columns):
         feature = None if features is None else features[columns[what]]
         if isinstance(feature, datasets.Image):
             table = table.cast_column(columns[what], datasets.Image(decode=False))
@@ -163,13 +166,34 @@ def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: st
         ValueError: an instruction that is no text, or a picture that is null.
         FileNotFoundError: a picture that lies beside the table is missing.
     """
-    original, edited = (stored(values[columns[what]], f"{where}, column {columns[what]!r}") for what in ("original", "edited"))
+    original = stored(values[columns["original"]], f"{where}, column {columns['original']!r}")
+    answer = values.get(columns.get("answer", ""))
+    if "edited" in columns and (answer is None or not empty(values[columns["edited"]])):
+        edited, answer = stored(values[columns["edited"]], f"{where}, column {columns['edited']!r}"), None
+    elif answer is None:
+        raise ValueError(f"{where} has no {columns['answer']!r}, and the table has no edited pictures")
+    else:
+        edited = original
     instruction = values[columns["instruction"]]
     if not isinstance(instruction, str):
         raise ValueError(f"{where}, column {columns['instruction']!r} holds {str(instruction)[:80]!r}: one text is needed")
-    id = content_id(original, instruction, edited) if id is None else id
+    id = content_id(original, instruction, edited, None if answer is None else str(answer)) if id is None else id
     edit_type = str(values[columns["edit_type"]]) if "edit_type" in columns else ""
-    return Row(id, original, edited, instruction, None, edit_type, original.digest()[:16])
+    return Row(id, original, edited, instruction, None, edit_type, original.digest()[:16], answer)
+
+
+def empty(cell: Any) -> bool:
+    """Whether a cell of a picture column holds none."""
+    return cell is None or (isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None)
+
+
+def number_of_conversations(table: Dataset, columns: Mapping[str, str]) -> int:
+    """Rows with an answer and without an edited picture, told without reading any."""
+    if "answer" not in columns:
+        return 0
+    rows: Any = table.select_columns([columns[what] for what in ("answer", "edited") if what in columns]).with_format("arrow")[:]
+    found = rows[columns["answer"]].is_valid().to_numpy()
+    return int((found & rows[columns["edited"]].is_null().to_numpy()).sum() if "edited" in columns else found.sum())
 
 
 def stored(value: Any, where: str) -> StoredPicture:
@@ -185,4 +209,4 @@ def stored(value: Any, where: str) -> StoredPicture:
 
 def with_reward(row: Row, reward: Reward | None) -> Row:
     """The same row, rated."""
-    return Row(row.id, row.original, row.edited, row.instruction, reward, row.edit_type, row.photograph)
+    return replace(row, reward=reward)

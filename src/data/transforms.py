@@ -70,7 +70,8 @@ class RandomCrop:
         chance = Random(fold_seed("crop", seed))
         vertical, horizontal, mirror = chance.random(), chance.random(), chance.random() < self.flip
         feedback = [] if reward is None else [verdict.feedback for verdict in reward.verdicts]
-        flipped = mirror and not handed([triplet.case.instruction, *feedback])
+        answer = [] if triplet.answer is None else [triplet.answer]
+        flipped = mirror and not handed([triplet.case.instruction, *feedback, *answer])
         return cropped(triplet, self.size, vertical, horizontal, flipped)
 
 
@@ -111,7 +112,7 @@ def cropped(triplet: Triplet, size: int, vertical: float, horizontal: float, fli
     scaled = scaled_size(original.shape[:2], size)
     place = int(vertical * (scaled[0] - size) + 0.5), int(horizontal * (scaled[1] - size) + 0.5)
     first, second = (cut(resized(picture, scaled), place, size, flipped) for picture in (original, triplet.edited))
-    return Triplet(replace(triplet.case, picture=first), second)
+    return replace(triplet, case=replace(triplet.case, picture=first), edited=second, files=None)
 
 
 def check_pair(original: Size, edited: Size, id: str) -> None:

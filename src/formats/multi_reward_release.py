@@ -7,6 +7,8 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
+from src.backbones.pretrained import differing
+
 OURS = {
     "add_embedding.linear_1": "shifts.score.0",
     "add_embedding.linear_2": "shifts.score.2",
@@ -59,13 +61,6 @@ def check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: st
         wanted: an editor's, by ours.
         where: the file they are from.
     """
-    shapes = {their_name(name): tuple(value.shape) for name, value in wanted.items()}
-    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
-    wrong += [f"{name} is not in the release" for name in tensors if name not in shapes]
-    wrong += [
-        f"{name} has shape {tuple(tensors[name].shape)} instead of {shape}"
-        for name, shape in shapes.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
+    wrong = differing(tensors, {their_name(name): value.shape for name, value in wanted.items()}, "the release")
     if wrong:
         raise ValueError(f"{where} is not a U-Net of the multi-reward release ({len(wrong)} differences): {'; '.join(wrong[:5])}")

@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
+from src.backbones.pretrained import differing
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.files import not_written, replacing
@@ -338,13 +339,7 @@ def check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], 
         shapes: those that belong there.
         what: what they are.
     """
-    wrong = [f"{name} is missing" for name in shapes if name not in tensors]
-    wrong += [f"{name} is not in the release" for name in tensors if name not in shapes and not is_constant(name)]
-    wrong += [
-        f"{name} has shape {tuple(tensors[name].shape)} instead of {shape}"
-        for name, shape in shapes.items()
-        if name in tensors and tuple(tensors[name].shape) != shape
-    ]
+    wrong = differing({name: value for name, value in tensors.items() if name in shapes or not is_constant(name)}, shapes, "the release")
     if wrong:
         raise ValueError(f"{what} is not that of SmartEdit's release ({len(wrong)} differences): {'; '.join(wrong[:5])}")
 

@@ -5,7 +5,7 @@ import torch
 from conftest import small_editor
 
 from src.algorithms.denoising import Denoising, draw
-from src.algorithms.uncertainty import Uncertainty, weighted_loss
+from src.algorithms.uncertainty import Uncertainty, weighted_losses
 from src.batch import EditBatch
 
 
@@ -13,16 +13,16 @@ def test_the_weighted_loss_is_least_at_the_logarithm_of_the_loss() -> None:
     losses = torch.tensor([1e-3, 0.5, 7.0], dtype=torch.float64)
     best = losses.log()
     for change in (-0.1, 0.1):
-        assert weighted_loss(losses, best + change) > weighted_loss(losses, best)
+        assert weighted_losses(losses, best + change).mean() > weighted_losses(losses, best).mean()
     log_variance = best.clone().requires_grad_()
-    weighted_loss(losses, log_variance).backward()
+    weighted_losses(losses, log_variance).mean().backward()
     torch.testing.assert_close(log_variance.grad, torch.zeros_like(losses))
 
 
 def test_at_its_best_every_task_pulls_alike() -> None:
     errors = torch.tensor([0.01, 4.0], dtype=torch.float64)
     scale = torch.ones(2, dtype=torch.float64, requires_grad=True)
-    weighted_loss(errors * scale, errors.log()).backward()
+    weighted_losses(errors * scale, errors.log()).mean().backward()
     torch.testing.assert_close(scale.grad, torch.full((2,), 0.5, dtype=torch.float64))
 
 
@@ -35,7 +35,7 @@ def test_it_learns_which_tasks_are_hard() -> None:
     optimizer = torch.optim.Adam(module.parameters(), lr=0.02)
     for _ in range(400):
         optimizer.zero_grad()
-        weighted_loss(losses, module(sigma, instruction)).backward()
+        weighted_losses(losses, module(sigma, instruction)).mean().backward()
         optimizer.step()
     torch.testing.assert_close(module(sigma, instruction), losses.log(), atol=0.3, rtol=0.1)
 

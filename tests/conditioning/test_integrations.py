@@ -180,7 +180,7 @@ def test_a_missing_reward_is_an_error(integration: str, batch: EditBatch) -> Non
     condition = editor("none").condition(latent, batch.instructions, batch.scores, batch.feedback)
     with pytest.raises(ValueError, match="reward is missing"):
         model(latent, torch.tensor([0.2, 0.5, 0.9]), condition)
-    with pytest.raises(RuntimeError, match="without a reward"):
+    with pytest.raises(RuntimeError, match="without a reward"), model.backbone.stem.adding(torch.zeros(3, 16, 1, 1)):
         model.backbone.unet(
             torch.zeros(3, 2 * latent.shape[1] + 2, *latent.shape[2:]), torch.zeros(3), condition.instruction.tokens, class_labels=torch.zeros(3, 16)
         )

@@ -135,12 +135,16 @@ def places(name: str, folder: Path) -> dict[str, list[str]]:
     }
     listed = folder / "imagefolder/train/metadata.jsonl"
     fields = ["data.dataset.columns.original=original_image_file_name", "data.dataset.columns.edited=edited_image_file_name"]
+    columns = "{original: original_image_file_name, edited: edited_image_file_name}"
+    rows = f"{{_target_: src.data.json_list.JsonList, file: {listed}, columns: {columns}}}"
+    one_part = [f"+data.dataset.parts.world={rows}", "+data.dataset.shares.world=1"]
     return {
         "table": tables,
         "pix2pix_tree": {
             "tree": [f"data.dataset.folder={folder / 'pix2pix_tree'}", "data.dataset.extension=png", "data.dataset.split=all", *rewards]
         },
         "json_list": {"json": [f"data.dataset.file={listed}", *fields]},
+        "mixture": {"of one": [*(f"~data.dataset.{of}.{part}" for of in ("parts", "shares") for part in ("edits", "chat")), *one_part]},
     }.get(name, {})
 
 

@@ -94,6 +94,7 @@ class Script:
         self.behind = (self._marker(IMAGE_END), *self._ids(conversation.between))
         self.answer = (*self._ids(conversation.answer), *images)
         self.turn = self._ids(conversation.after)
+        self.end = end_ids(tokenizer)
         self.room = conversation.max_length - len(self.head) - len(self.behind) - len(self.turn) - len(self.answer)
         if self.room < 1:
             raise ValueError(
@@ -111,6 +112,23 @@ class Script:
         if len(ids) > self.room:
             warnings.warn(f"cut after {self.room} of {len(ids)} tokens: {instruction!r}", stacklevel=2)
         return [*self.behind, *ids[: self.room], *self.turn, *self.answer]
+
+    def told(self, question: str, answer: str) -> tuple[list[int], int]:
+        """Ids from <im_end> to the end of somebody's own answer, which image tokens don't follow, and how many of them are the answer's.
+
+        Spaces and what doesn't fit are treated as in `tail`; the question has no more than half of the room.
+
+        Raises:
+            ValueError: a word that a WordTokenizer doesn't know.
+        """
+        room = self.conversation.max_length - len(self.head) - len(self.behind) - len(self.turn)
+        asked, said = (token_ids(self.tokenizer, " ".join(text.split())) for text in (question, answer))
+        said = [*said, *self.end]
+        if len(asked) > room // 2 or len(asked) + len(said) > room:
+            warnings.warn(f"question and answer of {len(asked)} and {len(said)} tokens are cut to {room}: {question!r}", stacklevel=2)
+        asked = asked[: room // 2]
+        said = said[: room - len(asked)]
+        return [*self.behind, *asked, *self.turn, *said], len(said)
 
     def _marker(self, name: str) -> int:
         return self.rows + MARKERS.index(name)
@@ -149,6 +167,12 @@ def start_id(tokenizer: Tokenizer) -> int:
     if not isinstance(start, int):
         raise ValueError("the tokenizer has no token that begins a sequence (bos_token); take one of a LLaMA")
     return start
+
+
+def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The id that ends a sequence; none if the tokenizer has none."""
+    end = tokenizer.special_ids["eos_token_id"] if isinstance(tokenizer, WordTokenizer) else tokenizer.eos_token_id
+    return (end,) if isinstance(end, int) else ()
 
 
 def word_tokenizer(vocabulary: Sequence[str], conversation: Conversation) -> WordTokenizer:

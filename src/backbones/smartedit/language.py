@@ -100,10 +100,10 @@ class LanguageModel(nn.Module):
                 f"the language model takes {text.max_position_embeddings}: lower max_length"
             )
         new = image_tokens + len(MARKERS)
-        self.new_tokens = nn.Embedding(new, self.width, _weight=_mean_rows(old_tokens, len(tokenizer), new))
+        self.new_tokens = nn.Embedding(new, self.width, _weight=mean_rows(old_tokens, len(tokenizer), new))
         self.new_head = nn.Linear(self.width, new, bias=False, device=old_head.device)
         with torch.no_grad():
-            self.new_head.weight.copy_(_mean_rows(old_head, len(tokenizer), new))
+            self.new_head.weight.copy_(mean_rows(old_head, len(tokenizer), new))
         self.lora = lora
         if lora is not None:
             inject_adapter_in_model(lora, self._language_model)
@@ -176,8 +176,13 @@ class LanguageModel(nn.Module):
         last = max(layer % (depth + 1) for layer in self.vision_layers)
         return [tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[:last]]
 
-    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Answer:
+    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Answer:
         """What it makes of each picture, in [-1, 1] and of any size, and its instruction; a sample's result doesn't depend on the others'.
+
+        Args:
+            pictures, instructions: as said.
+            answers: of samples that are conversations, whose instruction is a question; None for those that are to be edited, and as a whole if all
+                are. A conversation has no image tokens: its error is that of its own answer, its hidden states mean nothing.
 
         Raises:
             ValueError: a word that the tokenizer doesn't know, or another number of instructions than of pictures.
@@ -187,16 +192,23 @@ class LanguageModel(nn.Module):
         device = self._old_tokens.weight.device
         features, seen = self._seen(pictures.to(device))
         head = self._embedded(torch.tensor([self.script.head], device=device)).expand(len(pictures), -1, -1)
-        ids, mask = padded([self.script.tail(instruction) for instruction in instructions])
+        said = [self._said(text, answer) for text, answer in zip(instructions, answers or [None] * len(instructions), strict=True)]
+        ids, mask = padded([tail for tail, _ in said])
         embedded = torch.cat([head, seen.to(head.dtype), self._embedded(ids.to(device))], 1)
         mask = F.pad(mask.to(device), (embedded.shape[1] - mask.shape[1], 0), value=True)
         read = self._language_model(inputs_embeds=embedded, attention_mask=mask.long(), use_cache=False).last_hidden_state
-        # the answer is what every sequence ends in, whatever its length; the position before it predicts its first token
-        answer = len(self.script.answer)
-        at = mask.sum(1, keepdim=True) + torch.arange(-answer - 1, 0, device=device)
-        hidden = read.gather(1, at.unsqueeze(-1).expand(-1, -1, self.width)).float()
-        wanted = self.training and torch.is_grad_enabled() and self.new_head.weight.requires_grad
-        return Answer(hidden[:, -self.image_tokens :], features, self._error(hidden[:, :-1]) if wanted else None)
+        ends = mask.sum(1, keepdim=True)  # the answer is what every sequence ends in, whatever its length, and image tokens are what it ends in
+        hidden = states_at(read, ends + torch.arange(-self.image_tokens, 0, device=device))
+        if not (self.training and torch.is_grad_enabled() and self.new_head.weight.requires_grad):
+            return Answer(hidden, features, None)
+        wanted, there = (part.to(device) for part in padded([tail[-length:] for tail, length in said]))
+        # the position before the answer predicts its first token
+        before = states_at(read, ends - there.sum(1, keepdim=True) - 1 + torch.arange(wanted.shape[1], device=device))
+        return Answer(hidden, features, self._error(before, wanted, there))
+
+    def _said(self, instruction: str, answer: str | None) -> tuple[list[int], int]:
+        """Ids behind the picture, and how many of them are to be learnt."""
+        return (self.script.tail(instruction), len(self.script.answer)) if answer is None else self.script.told(instruction, answer)
 
     def _seen(self, pictures: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b w g g"], Float[Tensor, "b v D"]]:
         """The vision tower's features on their grid, and the same as the language model reads them."""
@@ -213,12 +225,16 @@ class LanguageModel(nn.Module):
         new = self.new_tokens((ids - self.script.rows).clamp_min(0))
         return torch.where((ids >= self.script.rows).unsqueeze(-1), new.to(old.dtype), old)
 
-    def _error(self, hidden: Float[Tensor, "b a D"]) -> Float[Tensor, " b"]:
-        """How badly each state predicts the answer's next token, mean over the answer."""
-        answer = torch.tensor(self.script.answer, device=hidden.device).expand(len(hidden), -1)
+    def _error(self, hidden: Float[Tensor, "b a D"], answer: Int[Tensor, "b a"], there: Bool[Tensor, "b a"]) -> Float[Tensor, " b"]:
+        """How badly each state predicts the answer's next token, mean over what is there of each answer."""
         with torch.autocast(hidden.device.type, enabled=False):  # a softmax over 32,000 words needs fp32
             logits = torch.cat([F.linear(hidden, weight.float()) for weight in (self._old_head.weight, self.new_head.weight)], -1)
-            return F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").mean(1)
+            return F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").masked_fill(~there, 0.0).sum(1) / there.sum(1)
+
+
+def states_at(read: Float[Tensor, "b l D"], at: Int[Tensor, "b n"]) -> Float[Tensor, "b n D"]:
+    """The states at some places of each sequence, in fp32; those at its end stand in for places outside it."""
+    return read.gather(1, at.clamp(0, read.shape[1] - 1).unsqueeze(-1).expand(-1, -1, read.shape[2])).float()
 
 
 def as_clip_sees(pictures: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
@@ -235,6 +251,6 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool
     return ids, torch.arange(longest) < torch.tensor([[len(sequence)] for sequence in sequences])
 
 
-def _mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
+def mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
     """So many rows, each the mean of those that the tokenizer knows (models may have more, which were never trained)."""
     return weight.detach()[:known].float().mean(0).repeat(count, 1)

@@ -23,10 +23,10 @@ from peft import LoraConfig
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from transformers import PreTrainedTokenizerBase
+from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from src.backbones.pretrained import loaded
-from src.backbones.smartedit.conversation import Conversation
+from src.backbones.pretrained import differing, loaded
+from src.backbones.smartedit.conversation import Conversation, Tokenizer
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.language import LanguageModel
 from src.backbones.smartedit.llava import pretrained_llava, pretrained_tokenizer
@@ -74,9 +74,12 @@ class Reader(nn.Module):
         self.query_transformer = query_transformer
         self.interaction = interaction
 
-    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading:
-        """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained."""
-        answer = self.language(pictures, instructions)
+    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Reading:
+        """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained.
+
+        `answers` are those of samples that are conversations (LanguageModel), of which nothing but the error means anything.
+        """
+        answer = self.language(pictures, instructions, answers)
         dtype = self.query_transformer.queries.dtype  # short where pictures are edited in short numbers (execution.py)
         tokens, bias = self.interaction(self.query_transformer(answer.hidden.to(dtype)), answer.features.to(dtype))
         return Reading(TextTokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)), bias, answer.error)
@@ -101,13 +104,7 @@ class Reader(nn.Module):
         if not interaction & found.keys():
             wanted -= interaction
             print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
-        wrong = [f"{name} is missing" for name in sorted(wanted - found.keys())]
-        wrong += [f"{name} is not in this reader" for name in sorted(found.keys() - own.keys())]
-        wrong += [
-            f"{name} has shape {tuple(value.shape)}, this reader {tuple(own[name].shape)}"
-            for name, value in sorted(found.items())
-            if name in own and own[name].shape != value.shape
-        ]
+        wrong = differing(found, {name: value.shape for name, value in own.items() if name in wanted or name in found}, "this reader")
         if wrong:
             raise ValueError(
                 f"the reader's weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
@@ -131,6 +128,14 @@ class ReaderSource(ABC):
     @abstractmethod
     def trained(self) -> bool:
         """Whether its weights come from a training, rather than being random ones that are others in every process."""
+
+    @abstractmethod
+    def saved(self) -> Mapping[str, Tensor]:
+        """Its tensors by their names in Reader, as they lie in its files, without building it; of the language model only what SmartEdit adds.
+
+        Raises:
+            FileNotFoundError, ValueError: as `build`.
+        """
 
     @abstractmethod
     def digests(self) -> Mapping[str, str | None]:
@@ -182,6 +187,9 @@ class FromParts(ReaderSource):
     def trained(self) -> bool:
         return self.weights is not None
 
+    def saved(self) -> Mapping[str, Tensor]:
+        return {} if self.weights is None else weights_in(Path(self.weights))
+
     def digests(self) -> Mapping[str, str | None]:
         tensors = {**self.language.state_dict(), **({} if self.weights is None else weights_in(Path(self.weights)))}
         digest = hashlib.sha256(repr(self.language.script.conversation).encode())
@@ -221,28 +229,20 @@ class FromFolder(ReaderSource):
         folder = self._folder()
         file = loaded(part_file, folder, PART, name=CONFIG)
         described = described_in(file)
-        kept = described.get("lora")
-        if self.lora is not None and kept is not None:
+        if self.lora is not None and described.get("lora") is not None:
             raise ValueError(f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora")
-        language = LanguageModel(
-            pretrained_llava(folder, self.dtype, self.quantization),
-            pretrained_tokenizer(folder),
-            Conversation(**described.get("conversation", {})),
-            described["image_tokens"],
-            self.lora if kept is None else LoraConfig(**{name: kept[name] for name in LORA if name in kept}),
-            self.gradient_checkpointing,
-        )
-        reader = Reader(
-            language,
-            QueryTransformer(encoder_width=language.width, width=text_width, **described["query_transformer"]),
-            InteractionModule(text_width=text_width, image_width=language.image_width, stem_width=stem_width, **described["interaction"]),
-        )
+        llava = pretrained_llava(folder, self.dtype, self.quantization)
+        tokenizer = pretrained_tokenizer(folder)
+        reader = assembled(described, llava, tokenizer, text_width, stem_width, self.lora, self.gradient_checkpointing)
         reader.fill(read_weights(loaded(part_file, folder, PART, name=WEIGHTS)), folder)
         return reader
 
     @property
     def trained(self) -> bool:
         return self.folder is not None
+
+    def saved(self) -> Mapping[str, Tensor]:
+        return read_weights(loaded(part_file, self._folder(), PART, name=WEIGHTS))
 
     def digests(self) -> Mapping[str, str | None]:
         folder, parts = self._folder(), (PART, "language_model", "language_tokenizer")
@@ -252,6 +252,39 @@ class FromFolder(ReaderSource):
         if self.folder is None:
             raise ValueError("the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit folder")
         return self.folder
+
+
+def assembled(
+    described: Mapping[str, Any],
+    llava: LlavaForConditionalGeneration,
+    tokenizer: Tokenizer,
+    text_width: int,
+    stem_width: int,
+    lora: LoraConfig | None = None,
+    gradient_checkpointing: bool = False,
+) -> Reader:
+    """A reader around a language model, everything else in it with fresh weights.
+
+    Args:
+        described: what its config.json says.
+        llava, tokenizer, gradient_checkpointing: as in LanguageModel.
+        text_width, stem_width: as in `ReaderSource.build`.
+        lora: for a reader that is described without.
+    """
+    kept = described.get("lora")
+    language = LanguageModel(
+        llava,
+        tokenizer,
+        Conversation(**described.get("conversation", {})),
+        described["image_tokens"],
+        lora if kept is None else LoraConfig(**{name: kept[name] for name in LORA if name in kept}),
+        gradient_checkpointing,
+    )
+    return Reader(
+        language,
+        QueryTransformer(encoder_width=language.width, width=text_width, **described["query_transformer"]),
+        InteractionModule(text_width=text_width, image_width=language.image_width, stem_width=stem_width, **described["interaction"]),
+    )
 
 
 def part_file(source: str, subfolder: str, name: str) -> Path:
@@ -325,6 +358,7 @@ def save_reader(reader: Reader, folder: Path) -> None:
     language.merge_lora()
     described = {
         "image_tokens": language.image_tokens,
+        "dtype": str(language.llava.dtype).removeprefix("torch."),
         "lora": None,
         "conversation": asdict(language.script.conversation),
         "query_transformer": reader.query_transformer.sizes,

@@ -89,9 +89,17 @@ class SmartEdit(FrozenEncoders):
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         return self.base.encode_text(texts)
 
-    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
+    @property
+    def converses(self) -> bool:
+        """Whether its language model learns answers, and so can learn from conversations."""
+        return self.trained != "none"
+
+    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Reading | None:
+        """As every backbone's; `answers` are those of samples that are conversations (LanguageModel), for a reader that is trained."""
         if isinstance(self.reader, Reader):
-            return self.reader(original, instructions)
+            return self.reader(original, instructions, answers)
+        if answers is not None:
+            raise ValueError("a frozen reader learns nothing from conversations: leave them out of the data, or say model.backbone.trained=all")
         if not self.source.trained:
             raise ValueError(
                 "the reader would be frozen with random weights, others in every process: give model.backbone.reader.weights=STAGE_2/editor, or a "

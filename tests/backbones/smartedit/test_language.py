@@ -45,8 +45,11 @@ def pictures(count: int = 3, height: int = 40, width: int = 24) -> Tensor:
     return torch.rand(count, 3, height, width, generator=torch.Generator().manual_seed(1)) * 2 - 1
 
 
-def read_alone(model: LanguageModel, picture: Tensor, instruction: str) -> tuple[Tensor, Tensor]:
-    """One sample without padding or batch, its sequence put together by hand and read by LLaVA's own forward: states (l, D), logits (l, rows)."""
+def read_alone(model: LanguageModel, picture: Tensor, instruction: str, own: str | None = None) -> tuple[Tensor, Tensor]:
+    """One sample without padding or batch, its sequence put together by hand and read by LLaVA's own forward: states (l, D), logits (l, rows).
+
+    `own` is the answer of a conversation, in place of the fixed one.
+    """
     llava, tokenizer, said = model.llava, model.script.tokenizer, model.script.conversation
     embedding = llava.get_input_embeddings()
 
@@ -58,7 +61,8 @@ def read_alone(model: LanguageModel, picture: Tensor, instruction: str) -> tuple
     before, behind = said.before.split("<img>")
     seen = llava.get_image_features(pixel_values=as_clip_sees(picture[None], SIDE)).pooler_output[0]
     pieces = [embedding(torch.tensor([1])), *text(before), img, *text(behind), start, seen, end]
-    pieces += [*text(instruction), *text(said.after), *text(said.answer), *images]
+    pieces += [*text(instruction), *text(said.after)]
+    pieces += [*text(said.answer), *images] if own is None else [*text(own), embedding(torch.tensor([2]))]
     output = llava(inputs_embeds=torch.cat(pieces)[None], output_hidden_states=True)
     states = output.hidden_states[-1][0]
     return states, torch.cat([output.logits[0], states @ model.new_head.weight.T], -1)
@@ -124,6 +128,30 @@ def test_error_is_the_mean_cross_entropy_of_the_answer(tokenizer: str) -> None:
         _, logits = read_alone(model, picture, instruction)
         said = logits.log_softmax(-1)[-len(answer) - 1 : -1]  # a state predicts the token behind it
         torch.testing.assert_close(error[row], -said[torch.arange(len(answer)), answer].mean(), atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("tokenizer", TOKENIZERS)
+def test_the_error_of_a_conversation_is_that_of_its_own_answer(tokenizer: str) -> None:
+    """It ends in the token that ends a text; the others of its batch don't notice."""
+    model = small_language_model(TOKENIZERS[tokenizer]())
+    model.train_parts("alignment")
+    plain, mixed = model.train()(pictures(), INSTRUCTIONS), model(pictures(), INSTRUCTIONS, [None, "remove the red circle", None])
+    others = [0, 2]
+    torch.testing.assert_close(mixed.hidden[others], plain.hidden[others])
+    torch.testing.assert_close(mixed.error[others], plain.error[others])
+    answer = [*token_ids(model.script.tokenizer, "remove the red circle"), 2]
+    _, logits = read_alone(model, pictures()[1], INSTRUCTIONS[1], "remove the red circle")
+    said = logits.log_softmax(-1)[-len(answer) - 1 : -1]
+    torch.testing.assert_close(mixed.error[1], -said[torch.arange(len(answer)), answer].mean(), atol=1e-5, rtol=1e-5)
+
+
+def test_a_long_conversation_is_cut() -> None:
+    script = Script(replace(CONVERSATION, max_length=120), llama_tokenizer(), 400, 32)
+    room = 120 - len(script.head) - len(script.behind) - len(script.turn)
+    with pytest.warns(UserWarning, match=f"cut to {room}"):
+        ids, learnt = script.told("a" * 200, "b" * 200)
+    assert len(ids) == room + len(script.behind) + len(script.turn)
+    assert learnt == room - room // 2
 
 
 def test_error_is_only_computed_where_the_new_tokens_are_trained() -> None:

@@ -1,6 +1,7 @@
 """SmartEdit around a base backbone: what its reader adds, where it enters, what is trained in each stage, where it comes from."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src import checkpoint
-from src.algorithms.denoising import Denoising, draw
+from src.algorithms.denoising import Denoising, Draws, draw, mean_over_edits
 from src.backbones.smartedit.reader import Reader
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import Condition, EditBatch, TextTokens
@@ -154,6 +155,55 @@ def test_exactly_the_named_parameters_are_trained(folder: Path, trained: str) ->
     assert changed == PARTS[trained]
 
 
+def test_only_edits_count_in_the_diffusion_mean(folder: Path) -> None:
+    """Without any edit everything but the language model has a gradient of zero, rather than none: other ranks wait for it."""
+    lora = "model.backbone.reader.lora={_target_: peft.LoraConfig, _convert_: all, r: 2, target_modules: [q_proj, v_proj]}"
+    model = editor(folder, "model/integration=none", "model.backbone.trained=all", lora).train()
+    module = Denoising(model, torch.optim.SGD, seed=0, language_weight=0.5)
+    whole, draws = batch(), draw(0, 0, 0, range(2), (4, 8, 12))
+    alone = EditBatch(whole.ids[:1], whole.original[:1], whole.edited[:1], whole.instructions[:1], None, None)
+    edit = module.losses(alone, draws_of(draws, 0))
+    mixed = module.losses(replace(whole, answers=[None, "it is a red circle"]), draws)
+    assert mixed.error == pytest.approx(float(edit.error), rel=1e-5)
+    conversation = module.losses(
+        replace(alone, answers=["it is a red circle"], instructions=TEXTS[1:], original=whole.original[1:]), draws_of(draws, 1)
+    )
+    assert float(mixed.language) == pytest.approx((float(edit.language) + float(conversation.language)) / 2, rel=1e-5)
+    assert float(mixed.minimised) == pytest.approx(float(edit.error) + 0.5 * float(mixed.language), rel=1e-5)
+    none = module.losses(replace(whole, answers=["it is a hat", "it is a red circle"]), draws)
+    assert none.error is None
+    assert float(none.minimised) == 0.5 * float(none.language)
+    none.minimised.backward()
+    gradients = {name: p.grad for name, p in model.named_parameters() if p.requires_grad}
+    assert all(gradient is not None for gradient in gradients.values())
+    told = {name.split(".")[2] for name, gradient in gradients.items() if gradient is not None and gradient.any()}
+    assert told == {"language"}
+
+
+def draws_of(draws: Draws, row: int) -> Draws:
+    return Draws(*(each[row : row + 1] for each in draws))
+
+
+def test_ranks_with_different_numbers_of_edits_make_the_global_mean() -> None:
+    losses, edits = torch.tensor([1.0, 2.0, 4.0, 100.0]), torch.tensor([True, True, True, False])
+    ranks = [mean_over_edits(losses[part], edits[part], 1.5) for part in (slice(0, 2), slice(2, 4))]
+    assert float(sum(ranks)) / 2 == pytest.approx(7 / 3)
+    assert float(mean_over_edits(losses, ~edits & False, 0)) == 0.0
+
+
+@pytest.mark.parametrize("overrides", [(), ("model/backbone=inspix2pix",)])
+def test_conversations_need_a_language_model_that_learns(folder: Path, overrides: tuple[str, ...]) -> None:
+    model = (
+        editor(folder)
+        if not overrides
+        else instantiate(config(*overrides, "model/process=ddpm", "model/integration=none", f"model.backbone.pretrained={folder}").model)
+    )
+    module = Denoising(model, torch.optim.SGD, seed=0)
+    assert not module.converses
+    with pytest.raises(ValueError, match="conversations"):
+        module.losses(replace(batch(), answers=[None, "it is a hat"]), draw(0, 0, 0, range(2), (4, 8, 12)))
+
+
 def test_a_frozen_reader_is_outside_the_module_tree_and_comes_back_after_it_was_freed(folder: Path) -> None:
     model = editor(folder)
     assert not any("reader" in name for name in model.state_dict())
@@ -185,6 +235,7 @@ def test_the_next_stage_takes_reader_and_unet_from_the_last(tmp_path: Path) -> N
     frozen = ["model/backbone=smartedit_tiny", "model.backbone.trained=none", f"model.backbone.reader.weights={path}"]
     second = instantiate(config(*frozen).model)
     checkpoint.start_from(second, path)
+    assert second.backbone.reader.network is None  # it may never be needed
     assert torch.equal(second.backbone.base.unet.conv_in.weight, first.backbone.base.unet.conv_in.weight)
     with torch.no_grad():
         ours, theirs = second.backbone.read(pictures(32, 32), TEXTS), first.eval().backbone.read(pictures(32, 32), TEXTS)
@@ -193,6 +244,19 @@ def test_the_next_stage_takes_reader_and_unet_from_the_last(tmp_path: Path) -> N
         parameter.data += 0.01
     with pytest.raises(ValueError, match="another reader than this editor's frozen one"):
         checkpoint.start_from(instantiate(config(*frozen).model), exported(first, cfg, tmp_path / "other"))
+
+
+def test_a_folder_s_reader_is_compared_without_loading_its_language_model(folder: Path, tmp_path: Path) -> None:
+    """A language model in 27 GB stays on the disk; of another reader's tensors, one that differs is named."""
+    frozen = editor(folder, "model/integration=none")
+    state = frozen.trained_state() | {f"backbone.reader.{name}": value for name, value in frozen.backbone.source.saved().items()}
+    checkpoint.export(tmp_path, "", (32, 32), state)
+    checkpoint.start_from(frozen, tmp_path)
+    assert frozen.backbone.reader.network is None
+    checkpoint.export(tmp_path, "", (32, 32), state | {"backbone.reader.query_transformer.queries": torch.zeros(77, 24)})
+    with pytest.raises(ValueError, match=r"in 1 of .* tensors such as query_transformer\.queries"):
+        checkpoint.start_from(frozen, tmp_path)
+    assert frozen.backbone.reader.network is None
 
 
 def exported(model: Editor, cfg, path: Path) -> Path:

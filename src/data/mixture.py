@@ -1,0 +1,93 @@
+"""Several datasets of rows as one, each with its share: what SmartEdit's stages are trained on.
+
+    python -m src.train +experiment=smartedit_stage2 data=mixture data.dataset.parts.edits.folder=DIR data.dataset.parts.chat.file=CHAT.json \
+        examples@callbacks.previews.examples=rows ...
+
+What the parts may be, in the words of SmartEdit's release (Huang et al. 2024, section 4):
+- edits: triplets, as anywhere.
+- segmentation: triplets, too. The edited picture is the original with the thing that is meant painted over, half transparent, in one of a few
+  colours; the instruction names both ("mark the dog in red"). Write the overlays to disk once and list them like any edits.
+- chat: conversations, a question about a picture in place of the instruction and an `answer` in place of the edited picture (columns.py). Only the
+  language model learns from them.
+"""
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import accumulate
+from pathlib import Path
+from typing import final
+
+from src.data.rows import Row, RowSource, check_index
+from src.records import Reward
+
+
+@final
+class Mixture(RowSource):
+    """Rows of several datasets. A pass is as long as it must be for every row to be in it; parts that are too short for their share are repeated.
+
+    Which row is trained on when is the loader's business (order.py), as for any dataset: a function of seed, step and position. A row's id is that of
+    its part with the part's name before it: "chat/17".
+
+    Args:
+        parts: datasets by name.
+        shares: of the rows of a pass, by name; only their ratios matter.
+
+    Raises:
+        ValueError: no parts, a part without rows or without a share, or a share that isn't positive.
+    """
+
+    def __init__(self, parts: Mapping[str, RowSource], shares: Mapping[str, float | int]) -> None:
+        if not parts or set(parts) != set(shares):
+            raise ValueError(
+                f"a mixture has parts and a share of each: the parts are {', '.join(parts) or 'none'}, shares {', '.join(shares) or 'none'}"
+            )
+        for name, part in parts.items():
+            if len(part) < 1 or not shares[name] > 0:
+                raise ValueError(
+                    f"part {name} of the mixture has {len(part)} rows and a share of {shares[name]}: both must be more than 0, or leave it out"
+                )
+        longest = max(len(part) / shares[name] for name, part in parts.items())
+        self.parts = dict(parts)
+        self.lengths = {name: max(len(part), round(longest * shares[name])) for name, part in parts.items()}
+        self.ends = list(accumulate(self.lengths.values()))
+
+    def __len__(self) -> int:
+        return self.ends[-1]
+
+    def row(self, index: int) -> Row:
+        name, part, own = self._place(index)
+        row = part.row(own)
+        return replace(row, id=f"{name}/{row.id}", reward=named(name, row.reward))
+
+    def id_of(self, index: int) -> str:
+        name, part, own = self._place(index)
+        return f"{name}/{part.id_of(own)}"
+
+    def reward_of(self, index: int) -> Reward | None:
+        name, part, own = self._place(index)
+        return named(name, part.reward_of(own))
+
+    def files(self, index: int) -> Sequence[Path]:
+        _, part, own = self._place(index)
+        return part.files(own)
+
+    def counts(self) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        for name, part in self.parts.items():
+            found[f"rows of {name}, of which there are {len(part)}"] = self.lengths[name]
+            for what, number in part.counts().items():
+                found[what] = found.get(what, 0) + number
+        return found
+
+    def _place(self, index: int) -> tuple[str, RowSource, int]:
+        """The part that a row is of, and its place there."""
+        check_index(index, len(self))
+        number = bisect_right(self.ends, index)
+        name, part = list(self.parts.items())[number]
+        return name, part, (index - self.ends[number]) % len(part)
+
+
+def named(name: str, reward: Reward | None) -> Reward | None:
+    """The reward of a row whose id has its part's name before it."""
+    return None if reward is None else replace(reward, id=f"{name}/{reward.id}")
