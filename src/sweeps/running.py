@@ -34,7 +34,7 @@ class Running(Protocol):
         ...
 
 
-Start = Callable[[Sequence[Step], Share], Running]
+Start = Callable[[Job, Sequence[Step], Share], Running]
 """Begins a job's steps, one after the other, on a part of the machine."""
 
 
@@ -86,6 +86,11 @@ class RunningHere:
     def stop(self) -> Sequence[Outcome]:
         """As the protocol has it."""
         return [*self.outcomes, self.current.stop()]
+
+
+def started_here(job: Job, steps: Sequence[Step], share: Share) -> Running:
+    """Begin a job on this machine."""
+    return RunningHere(steps, share)
 
 
 class Runner:
@@ -159,7 +164,8 @@ class Runner:
         job.status = "running"
         self.sweep.write(self.folder)
         share = self.free.pop(0)
-        self.running[job.number] = (job, self.start(steps, share), share, time.monotonic())
+        self.running[job.number] = (job, self.start(job, steps, share), share, time.monotonic())
+        self.sweep.write(self.folder)
         what = " and ".join({"train": "training", "evaluate": "evaluation", "run": "run"}[step.kind] for step in steps)
         print(f"job {job.number} ({job.described()}): {what} started, {_count(left)} left{self._eta(left)}", flush=True)
 
@@ -183,6 +189,7 @@ class Runner:
                 continue
             del self.running[number]
             self.free.append(share)
+            job.submission = None
             self._note(job, outcomes)
             job.error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
             steps_left = () if job.error else self.work.steps(job)
@@ -217,6 +224,7 @@ class Runner:
             running.ask_to_stop()
         for job, running, *_ in self.running.values():
             self._note(job, running.stop())
+            job.submission = None
             job.status = "interrupted" if self.work.steps(job) else "finished"
             print(f"job {job.number} ({job.described()}): stopped", flush=True)
         if self.running:
