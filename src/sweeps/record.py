@@ -127,7 +127,7 @@ def read_sweep(folder: Path) -> Sweep | None:
         jobs = [Job(**{**job, "settings": {**shared, **job["settings"]}}) for job in tree["jobs"]]
         return Sweep(tree["name"], tree["entry_point"], tree["command"], jobs, tree["code"], tree["notes"], tree["table"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} can't be read ({error}); take another hydra.sweep.dir=") from error
+        raise ValueError(f"{file} can't be read ({error}); put the file right, or take another folder with hydra.sweep.dir=") from error
 
 
 @contextmanager

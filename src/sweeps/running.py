@@ -1,9 +1,11 @@
 """The jobs of a sweep, so many at a time: started, followed, recorded, named when they fail. A failing job doesn't stop the others."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Protocol, runtime_checkable
 
 from src.sweeps.processes import Outcome, Share, Step, StepProcess
@@ -121,6 +123,7 @@ class Runner:
         """
         left = [job for job in jobs if job.status != "finished"]
         refused: ValueError | None = None
+        earlier = signal.signal(signal.SIGTERM, _interrupt)
         try:
             while left or self.running:
                 while left and self.free and refused is None:
@@ -140,6 +143,7 @@ class Runner:
                 self._look(left)
         finally:
             self._stop()
+            signal.signal(signal.SIGTERM, earlier)
         if refused is not None:
             raise refused
         failed = [job for job in jobs if job.status == "failed"]
@@ -230,6 +234,11 @@ class Runner:
         if self.running:
             self.running.clear()
             self.sweep.write(self.folder)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a sweep as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def duration(seconds: float) -> str:
