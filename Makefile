@@ -1,11 +1,11 @@
-# make setup | demo | test | test-slow | check | help
+# make setup | demo | sweep-demo | test | test-slow | check | help
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 RUN_DIR := $(or $(RUN_DIR),runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S))
 
-.PHONY: setup demo test test-slow check help
+.PHONY: setup demo sweep-demo test test-slow check help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,14 @@ demo: setup  ## both stages of the paper, evaluation, table and picture (15 minu
 	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 data.dataset.length=4000 \
 	  hydra.run.dir=$(RUN_DIR)/reward
 	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle targets=table6
+
+SWEEP_DIR ?= runs/sweep-demo
+SWEEP_DEMO := +experiment=reward_synthetic trainer.max_steps=60 data.dataset.length=640 '~callbacks.previews' '~callbacks.scores' \
+  'hydra.launcher.evaluate=["limit=56"]'
+
+sweep-demo: setup  ## Tables 5 and 4 with hardly any training: plan, jobs, shared cells, tables (5 minutes on 2 cores; stop it, it goes on)
+	@$(RUN) -m src.train $(SWEEP_DEMO) +sweep=table5_integration hydra.sweep.dir=$(SWEEP_DIR)/table5_integration
+	@$(RUN) -m src.train $(SWEEP_DEMO) +sweep=table4_reward_signal hydra.sweep.dir=$(SWEEP_DIR)/table4_reward_signal
 
 test: setup  ## all fast tests (what CI runs)
 	@$(RUN) -m pytest -n 2 --dist loadfile

@@ -55,7 +55,7 @@ from src.evaluation.report import (
 )
 from src.evaluation.targets import Target, reward_asked
 from src.evaluation.tracking import track
-from src.files import remove_leftovers
+from src.files import one_at_a_time, remove_leftovers
 from src.judges.judge import Judge
 from src.pictures import Framing, framing_for
 from src.records import Case, Triplet
@@ -380,14 +380,15 @@ def report(
         ValueError: a column that is no row with edits.
     """
     where = folder / judge.name
-    old = read_report(where / "report.json") if (where / "report.json").exists() else None
-    whole = merged(old, Report(benchmark.name, judge.name, judge.fingerprint, tuple(rows)))
-    if choices:
-        best_of_n.write_choices(where, choices, judge)
-    if turned is not None:
-        dial.write_dial(where, turned, judge.name, judge.fingerprint)
-    write_report(where, whole, [*best_of_n.section(where, judge.fingerprint), *dial.section(where, judge.fingerprint)])
-    keep_cases(folder, benchmark, cases)
+    with one_at_a_time(where):  # jobs of a sweep add rows to the same report
+        old = read_report(where / "report.json") if (where / "report.json").exists() else None
+        whole = merged(old, Report(benchmark.name, judge.name, judge.fingerprint, tuple(rows)))
+        if choices:
+            best_of_n.write_choices(where, choices, judge)
+        if turned is not None:
+            dial.write_dial(where, turned, judge.name, judge.fingerprint)
+        write_report(where, whole, [*best_of_n.section(where, judge.fingerprint), *dial.section(where, judge.fingerprint)])
+        keep_cases(folder, benchmark, cases)
     known = {row.name for row in whole.rows}
     edited = {found.name: found for found in edits.generations_in(folder) if found.name in known}
     unknown = [name for name in columns or () if name not in edited]
@@ -424,7 +425,7 @@ def log(cfg: DictConfig, folder: Path, cases: Sequence[Case], judge: Judge) -> N
     track(instantiate(cfg.logger, save_dir=str(folder / judge.name)), folder, judge, cases, cfg.logged_cases, editor, settings)
 
 
-SWEPT = launch.Swept(depends_on)
+SWEPT = launch.Swept(depends_on, results=run_folder)
 """What sweeps need to know."""
 
 if __name__ == "__main__":

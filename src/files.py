@@ -90,6 +90,15 @@ def append_lines(path: Path, lines: str) -> None:
         raise not_written(path, error) from error
 
 
+@contextmanager
+def one_at_a_time(folder: Path) -> Iterator[None]:
+    """Wait for other processes that are in such a block for the same folder, of which each reads, changes and writes a file."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process killed
+        yield
+
+
 def discard(folder: Path) -> None:
     """Remove a folder at one stroke: it is renamed out of the way first, so a kill can't leave a part of it to be taken for the whole."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}{SUFFIX}")

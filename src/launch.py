@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Mapping, Sequence
@@ -39,6 +40,7 @@ from src.files import NotWrittenError
 from src.sweeps.code import code_hash, code_of
 from src.sweeps.conduct import Request, conduct
 from src.sweeps.matching import Cell
+from src.sweeps.record import LOCK
 from src.sweeps.running import JobsFailed
 from src.sweeps.work import AXES, SWEEP
 
@@ -67,10 +69,12 @@ class Swept:
         depends_on: gives what a result depends on, as a tree, and raises an error for a config that can't be run; two jobs of which it is equal are
             the same job.
         is_trained: whether a run folder holds a finished training; None for entry points that don't train.
+        results: gives the folder whose reports a job adds to, where that isn't its own.
     """
 
     depends_on: Callable[[DictConfig], Mapping[str, Any]]
     is_trained: Callable[[Path], bool] | None = None
+    results: Callable[[DictConfig], Path] | None = None
 
 
 def cpu_precision() -> str:
@@ -169,7 +173,9 @@ def run_of(path: str | None) -> str:
     """The run that a checkpoint or an export belongs to, as a part of a name: "reward-3" for runs/reward/3/editor. Available to configs as
     `${run_of:...}`.
     """
-    folder = Path(str(path))
+    if path is None:
+        return "evaluate"
+    folder = Path(path)
     folder = folder.parent if folder.suffix == ".ckpt" else folder
     folder = folder.parent if folder.name in ("checkpoints", "editor") else folder
     return "-".join(part for part in folder.parts[-2:] if part not in ("/", "runs", ".."))
@@ -222,13 +228,24 @@ def whole_config(cfg: DictConfig) -> dict[str, Any]:
 
 @final
 class JobLauncher(Launcher):
-    """Hands all jobs of a sweep to src/sweeps. The arguments are those of conf/hydra/launcher/local.yaml."""
+    """Hands all jobs of a sweep to src/sweeps. The arguments are those of conf/hydra/launcher."""
 
     swept: Swept
 
-    def __init__(self, jobs: int, gpus_per_job: int, evaluate: Sequence[str] | None, code: str, probe: bool, dry_run: bool) -> None:
+    def __init__(
+        self,
+        jobs: int,
+        gpus_per_job: int,
+        evaluate: Sequence[str] | None,
+        code: str,
+        probe: bool,
+        dry_run: bool,
+        cluster: str | None = None,
+        submission: Mapping[str, Any] | None = None,
+    ) -> None:
         self.jobs, self.gpus_per_job, self.evaluate, self.code = jobs, gpus_per_job, evaluate, code
         self.probe, self.dry_run = probe, dry_run
+        self.cluster, self.submission = cluster, {name: value for name, value in (submission or {}).items() if value is not None}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra has composed."""
@@ -242,6 +259,17 @@ class JobLauncher(Launcher):
             JobsFailed: some failed.
         """
         folder = Path(str(self.config.hydra.sweep.dir))
+        (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, of the last command that was tried; sweep.json is of what was done
+        try:
+            self._conduct(job_overrides, folder)
+        except (ValueError, FileNotFoundError):
+            if {path.name for path in folder.iterdir()} <= {LOCK}:
+                shutil.rmtree(folder)  # nothing was begun in it
+            raise
+        return []
+
+    def _conduct(self, job_overrides: Sequence[Sequence[str]], folder: Path) -> None:
+        """Compose the jobs and run what is left of them."""
         trains = self.swept.is_trained is not None
         evaluate = list(self.evaluate) if trains and self.evaluate is not None else None
         if evaluate is not None:
@@ -264,9 +292,10 @@ class JobLauncher(Launcher):
             gpus=[gpu for gpu in gpus.split(",") if gpu],
             probe=self.probe,
             dry_run=self.dry_run,
+            cluster=self.cluster,
+            submission=self.submission,
         )
         conduct(request, commit)
-        return []
 
     def _cell(self, overrides: list[str], entry_point: str, folder: Path) -> Cell:
         """A job, with what its result depends on."""
@@ -276,13 +305,14 @@ class JobLauncher(Launcher):
         earlier = HydraConfig.instance().cfg
         HydraConfig.instance().set_config(cfg)  # interpolations ask it
         try:
-            with open_dict(cfg):
-                settings = flat(self.swept.depends_on(OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])))
+            task = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
+            settings = flat(self.swept.depends_on(task))
+            results = None if self.swept.results is None else self.swept.results(task)
         finally:
             HydraConfig.instance().cfg = earlier
         given = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
         files = code_of(entry_point, settings)
-        return Cell(tuple(given), tuple(varied(given, sys.argv[1:])), settings, files, code_hash(files))
+        return Cell(tuple(given), tuple(varied(given, sys.argv[1:])), settings, files, code_hash(files), results)
 
 
 def _register(launcher: type[Launcher], module: str = "hydra_plugins.multi_reward") -> None:

@@ -161,44 +161,44 @@ def test_an_evaluation_that_is_missing_is_all_that_runs(two_cells: Path, monkeyp
     assert statuses(two_cells) == ["finished", "finished"]
 
 
-def test_a_failing_job_is_named_and_the_rest_finishes(tmp_path: Path) -> None:
-    done = run("-m", *FAST, "model.integration.parts.attention.heads=7,8", "+sweep_marker=1", f"hydra.sweep.dir={tmp_path}")
-    assert done.returncode == 1
-    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+def test_a_failing_job_is_named_and_the_rest_finishes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """And a sweep beside it whose record is broken only has nothing to share."""
+    folder, other = tmp_path / "sweep", tmp_path / "other"
+    other.mkdir()
+    (other / "sweep.json").write_text("{")
+    assert here(monkeypatch, "-m", *FAST, "model.integration.parts.attention.heads=7,8", "+sweep_marker=1", f"hydra.sweep.dir={folder}") == 1
+    told = capsys.readouterr().err
+    errors = [line for line in told.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert "job 0" in errors[0]
     assert "7 heads don't divide" in errors[0]
-    assert trained(jobs(tmp_path)[1])
-    assert statuses(tmp_path) == ["failed", "finished"]
+    assert told.count(f"{other / 'sweep.json'} can't be read") == 1
+    assert trained(jobs(folder)[1])
+    assert statuses(folder) == ["failed", "finished"]
 
 
 def test_killed_and_repeated_it_ends_with_every_cell_once(tmp_path: Path) -> None:
-    arguments = (
-        "-m",
-        *FAST,
-        "callbacks.checkpoint.every_n_train_steps=1",
-        "trainer.max_steps=30",
-        "seed=0,1",
-        "hydra.launcher.probe=false",
-        f"hydra.sweep.dir={tmp_path}",
-    )
-    second = tmp_path / "1" / "checkpoints" / "last.ckpt"
-    assert Command("src.train", *arguments, log=tmp_path.parent / "log").killed_when(second.exists)
-    finished("src.train", *arguments, log=tmp_path.parent / "log")
-    assert statuses(tmp_path) == ["finished", "finished"]
-    for job in jobs(tmp_path):
+    folder, log = tmp_path / "sweep", tmp_path / "log"
+    often = ("callbacks.checkpoint.every_n_train_steps=1", "trainer.max_steps=30", "hydra.launcher.probe=false")
+    arguments = ("-m", *FAST, *often, "seed=0,1", f"hydra.sweep.dir={folder}")
+    second = folder / "1" / "checkpoints" / "last.ckpt"
+    assert Command("src.train", *arguments, log=log).killed_when(second.exists, seconds=400)
+    assert statuses(folder) == ["finished", "running"]
+    finished("src.train", *arguments, log=log)
+    assert statuses(folder) == ["finished", "finished"]
+    for job in jobs(folder):
         assert trained(job)
         steps = [int(line.split(",")[0]) for line in (job / "metrics.csv").read_text().splitlines()[1:]]
         assert steps == list(range(30))
-    assert json.loads((tmp_path / "1/run.json").read_text())["resumed_at_steps"]
-    assert not json.loads((tmp_path / "0/run.json").read_text())["resumed_at_steps"]
+    assert json.loads((folder / "1/run.json").read_text())["resumed_at_steps"]
+    assert not json.loads((folder / "0/run.json").read_text())["resumed_at_steps"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("sweep", "cells"), [("table4_reward_signal", 4), ("table5_integration", 5)])
 def test_the_papers_sweeps_run_from_their_name_in_two_processes_each(tmp_path: Path, sweep: str, cells: int) -> None:
-    done = run(*FAST, "trainer=ddp_cpu", f"+sweep={sweep}", f"hydra.sweep.dir={tmp_path}", EVALUATED)
+    done = run(*FAST, "trainer=ddp_cpu", f"+sweep={sweep}", f"hydra.sweep.dir={tmp_path / 'sweep'}", EVALUATED)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert [trained(job) for job in jobs(tmp_path)] == [True] * cells
-    assert {json.loads((job / "run.json").read_text())["world_size"] for job in jobs(tmp_path)} == {2}
-    assert (tmp_path / "table.md").read_text().count("| ours") == cells
+    assert [trained(job) for job in jobs(tmp_path / "sweep")] == [True] * cells
+    assert {json.loads((job / "run.json").read_text())["world_size"] for job in jobs(tmp_path / "sweep")} == {2}
+    assert (tmp_path / "sweep/table.md").read_text().count("| ours") == cells

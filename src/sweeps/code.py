@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 SRC = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("src.launch", "src.sweeps", "src.tracking")
-"""How jobs are started, and what dashboards are told."""
+LEFT_OUT = ("src.launch", "src.sweeps", "src.tracking", "src.files")
+"""How jobs are started, what dashboards are told, and how files are written."""
 
 
 def code_of(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:

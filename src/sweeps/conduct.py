@@ -1,18 +1,19 @@
 """A sweep from its command to its table: matched with what its folder has, planned, run, tabulated."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
+from src.sweeps.cluster import submitting
 from src.sweeps.matching import ANY, Cell, matched
 from src.sweeps.plan import estimated, planned, told
 from src.sweeps.probe import probe
-from src.sweeps.processes import cores_here, shares
+from src.sweeps.processes import Share, cores_here, shares
 from src.sweeps.record import FILE, Sweep, alone_in, read_sweep
 from src.sweeps.results import write_table
-from src.sweeps.running import JobsFailed, Runner, RunningHere
+from src.sweeps.running import JobsFailed, Runner, Start, started_here
 from src.sweeps.work import Jobs
 
 
@@ -35,6 +36,8 @@ class Request:
         gpus: visible, as CUDA_VISIBLE_DEVICES names them.
         probe: run a few steps of a training for the plan.
         dry_run: print the plan and stop.
+        cluster: a scheduler that runs the jobs; None: they run here.
+        submission: settings of that.
     """
 
     name: str
@@ -50,6 +53,8 @@ class Request:
     gpus: Sequence[str]
     probe: bool
     dry_run: bool
+    cluster: str | None = None
+    submission: Mapping[str, Any] = field(default_factory=dict)
 
 
 def conduct(request: Request, commit: Callable[[], str]) -> None:
@@ -61,7 +66,12 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
     """
     if request.code not in ("same", ANY):
         raise ValueError(f"hydra.launcher.code={request.code}: choose same or any")
-    parts = shares(request.jobs, cores_here(), request.gpus, request.gpus_per_job)
+    if request.cluster is None:
+        parts = shares(request.jobs, cores_here(), request.gpus, request.gpus_per_job)
+        start: Start = started_here
+    else:
+        parts = [Share()] * request.jobs
+        start = submitting(request.folder, request.cluster, request.submission)
     with alone_in(request.folder):
         sweep = recorded(request)
         jobs = Jobs(sweep, request.folder, request.is_trained, request.evaluate, request.code, commit)
@@ -82,11 +92,12 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
         sweep.write(request.folder)
         failed: JobsFailed | None = None
         try:
-            Runner(sweep, request.folder, parts, RunningHere, jobs, expected.seconds).run(mine)
+            Runner(sweep, request.folder, parts, start, jobs, expected.seconds).run(mine)
         except JobsFailed as error:
             failed = error
-        if request.evaluate is not None:
-            print(write_table(sweep, request.folder), flush=True)
+        elsewhere = list(dict.fromkeys(cell.results for cell in request.cells if cell.results is not None))
+        if request.evaluate is not None or elsewhere:
+            print(write_table(sweep, request.folder, elsewhere or [request.folder]), flush=True)
             sweep.write(request.folder)
         if failed is not None:
             raise failed

@@ -24,6 +24,7 @@ class Cell:
         settings: what the result depends on, flat.
         files: the code it runs on, fingerprints by file.
         code: their hash.
+        results: the folder whose reports it adds to, where that isn't its own.
     """
 
     overrides: tuple[str, ...]
@@ -31,6 +32,7 @@ class Cell:
     settings: Mapping[str, Any]
     files: Mapping[str, str]
     code: str
+    results: Path | None = None
 
     @property
     def hash(self) -> str:

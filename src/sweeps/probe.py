@@ -47,7 +47,7 @@ def probe(entry_point: str, folder: Path, share: Share, overrides: Sequence[str]
     """
     place = folder / ".probe"
     shutil.rmtree(place, ignore_errors=True)
-    fewer = (f"trainer.max_steps={STEPS}", "callbacks.progress.every_seconds=0", "hydra.mode=RUN", f"hydra.run.dir={place}")
+    fewer = (f"trainer.max_steps={STEPS}", "++callbacks.progress.every_seconds=0", "hydra.mode=RUN", f"hydra.run.dir={place}")
     log = place / "log.txt"
     process = StepProcess(Step("train", (sys.executable, "-m", entry_point, *overrides, *fewer), log, {}), share)
     begun, seen, outcome = time.monotonic(), dict[int, float](), None

@@ -13,6 +13,7 @@ from src.files import write_atomically
 from src.sweeps.settings import common
 
 FILE = "sweep.json"
+LOCK = ".lock"
 FORMAT = 1
 
 Status = Literal["waiting", "running", "trained", "finished", "failed", "interrupted"]
@@ -36,6 +37,7 @@ class Job:
         evaluated: the overrides with which it was evaluated; None if it was not.
         seconds: spent by its steps, "train" and "evaluate", over all starts.
         error: why it failed.
+        submission: by which a scheduler knows it, while it waits or runs there.
     """
 
     number: int
@@ -49,6 +51,7 @@ class Job:
     evaluated: list[str] | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
+    submission: str | None = None
 
     def described(self) -> str:
         """What is special about it."""
@@ -124,7 +127,7 @@ def read_sweep(folder: Path) -> Sweep | None:
         jobs = [Job(**{**job, "settings": {**shared, **job["settings"]}}) for job in tree["jobs"]]
         return Sweep(tree["name"], tree["entry_point"], tree["command"], jobs, tree["code"], tree["notes"], tree["table"])
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} can't be read ({error}); take another hydra.sweep.dir=") from error
+        raise ValueError(f"{file} can't be read ({error}); put the file right, or take another folder with hydra.sweep.dir=") from error
 
 
 @contextmanager
@@ -135,7 +138,7 @@ def alone_in(folder: Path) -> Iterator[None]:
         ValueError: another process runs the sweep.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a+") as file:
+    with (folder / LOCK).open("a+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:

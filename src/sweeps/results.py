@@ -1,5 +1,6 @@
 """What a sweep found, as the table that it is for: the paper's where it has one, else all rows."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from src.files import write_atomically
@@ -14,14 +15,14 @@ TABLE = "table.md"
 TARGET = "5/5/5"
 
 
-def write_table(sweep: Sweep, folder: Path) -> str:
-    """Write `table.md` from the reports below a sweep's folder; what to print about it: the table and the command that makes it in other formats, or
-    why there is none.
+def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
+    """Write `table.md` into a sweep's folder from the reports below its runs; what to print about it: the table and the command that makes it in
+    other formats, or why there is none.
     """
     table = f" table={sweep.name}" if sweep.name in LAYOUTS else ""
-    command = f"python -m src.tabulate {folder}{table}"
+    command = f"python -m src.tabulate {' '.join(map(str, runs))}{table}"
     try:
-        reports = found_reports([folder])
+        reports = found_reports(runs)
         tables = [paper_table(reports, sweep.name, TARGET, None, with_published=True)] if table else general_tables(reports)
     except (ValueError, FileNotFoundError) as error:
         return f"no table yet ({error}); later: {command}"

@@ -1,9 +1,11 @@
 """The jobs of a sweep, so many at a time: started, followed, recorded, named when they fail. A failing job doesn't stop the others."""
 
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Protocol, runtime_checkable
 
 from src.sweeps.processes import Outcome, Share, Step, StepProcess
@@ -34,7 +36,7 @@ class Running(Protocol):
         ...
 
 
-Start = Callable[[Sequence[Step], Share], Running]
+Start = Callable[[Job, Sequence[Step], Share], Running]
 """Begins a job's steps, one after the other, on a part of the machine."""
 
 
@@ -88,6 +90,11 @@ class RunningHere:
         return [*self.outcomes, self.current.stop()]
 
 
+def started_here(job: Job, steps: Sequence[Step], share: Share) -> Running:
+    """Begin a job on this machine."""
+    return RunningHere(steps, share)
+
+
 class Runner:
     """Runs what is left of a sweep.
 
@@ -116,6 +123,7 @@ class Runner:
         """
         left = [job for job in jobs if job.status != "finished"]
         refused: ValueError | None = None
+        earlier = signal.signal(signal.SIGTERM, _interrupt)
         try:
             while left or self.running:
                 while left and self.free and refused is None:
@@ -135,6 +143,7 @@ class Runner:
                 self._look(left)
         finally:
             self._stop()
+            signal.signal(signal.SIGTERM, earlier)
         if refused is not None:
             raise refused
         failed = [job for job in jobs if job.status == "failed"]
@@ -159,7 +168,8 @@ class Runner:
         job.status = "running"
         self.sweep.write(self.folder)
         share = self.free.pop(0)
-        self.running[job.number] = (job, self.start(steps, share), share, time.monotonic())
+        self.running[job.number] = (job, self.start(job, steps, share), share, time.monotonic())
+        self.sweep.write(self.folder)
         what = " and ".join({"train": "training", "evaluate": "evaluation", "run": "run"}[step.kind] for step in steps)
         print(f"job {job.number} ({job.described()}): {what} started, {_count(left)} left{self._eta(left)}", flush=True)
 
@@ -183,6 +193,7 @@ class Runner:
                 continue
             del self.running[number]
             self.free.append(share)
+            job.submission = None
             self._note(job, outcomes)
             job.error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
             steps_left = () if job.error else self.work.steps(job)
@@ -217,11 +228,17 @@ class Runner:
             running.ask_to_stop()
         for job, running, *_ in self.running.values():
             self._note(job, running.stop())
+            job.submission = None
             job.status = "interrupted" if self.work.steps(job) else "finished"
             print(f"job {job.number} ({job.described()}): stopped", flush=True)
         if self.running:
             self.running.clear()
             self.sweep.write(self.folder)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends a sweep as Ctrl-C does."""
+    raise KeyboardInterrupt
 
 
 def duration(seconds: float) -> str:

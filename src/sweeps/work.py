@@ -31,6 +31,7 @@ class Jobs:
         code: ANY, or "same": no job begins on other code than the sweep began with.
         commit: gives the checked-out commit, for the record.
         done: jobs of an entry point that doesn't train which this process saw end well.
+        warned: files of other sweeps that can't be read.
     """
 
     sweep: Sweep
@@ -40,6 +41,7 @@ class Jobs:
     code: str
     commit: Callable[[], str]
     done: set[int] = field(default_factory=set)
+    warned: set[Path] = field(default_factory=set)
 
     def refresh(self) -> None:
         """Bring the record up to what the folders hold: a killed sweep could not write how its jobs ended, and folders may have been removed."""
@@ -86,9 +88,15 @@ class Jobs:
             return None
         sweeps = {self.folder: self.sweep}
         for file in sorted(self.folder.resolve().parent.glob(f"*/{FILE}")):
-            if file.parent != self.folder.resolve():
+            if file.parent == self.folder.resolve():
+                continue
+            try:
                 other = read_sweep(file.parent)
                 sweeps |= {} if other is None else {file.parent: other}
+            except ValueError as error:  # somebody else's sweep; without it there is less to share
+                if file not in self.warned:
+                    self.warned.add(file)
+                    print(f"warning: not looked at for jobs that are the same: {error}", file=sys.stderr, flush=True)
         found = find_same(job, sweeps, self.code)
         if found is None or not self.is_trained(found[0]):
             return None
