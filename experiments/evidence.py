@@ -24,7 +24,7 @@ from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
 from src.tabulation.naming import names_of, signals_of
 from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
 from src.tabulation.published import published_table
-from src.tabulation.runs import Evaluated, FoundReport, Settings, chosen, evaluated_rows, found_reports
+from src.tabulation.runs import Evaluated, FoundReport, Settings, check_one_size, chosen, evaluated_rows, found_reports
 from src.tabulation.table import LEVEL
 
 MARGIN = 0.1
@@ -330,7 +330,8 @@ def gather(
     entries += [] if begun is None else [entry_of(START, [begun])]
     last = [entry for entry in entries if entry.control]
     last.sort(key=lambda entry: next(index for index, name in enumerate(ORDER) if name in entry.name))
-    _check_judge([*own, *others])
+    _check_judge([*own, *others, *([] if begun is None else [begun.found])])
+    check_one_size([row for entry in entries if entry.name not in LAST_ROWS for row in entry.group.rows])
     used = {run for entry in entries for run in entry.runs}
     reports = [each for each in [*own, *others] if each.run.resolve() in used]
     return Evidence(question, tuple(lines), (*(entry for entry in entries if not entry.control), *last), tuple(reports), (*missing, *lacking))
@@ -349,6 +350,7 @@ def reports_below(folders: Sequence[Path], benchmark: str, judge: str | None = N
 
 
 def _check_judge(reports: Sequence[FoundReport]) -> None:
+    """Raise ValueError unless one judge judged them all."""
     for other in reports[1:]:
         if other.report.fingerprint != reports[0].report.fingerprint:
             raise ValueError(

@@ -6,9 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from experiments.made_up import controls, table4, table5, write_job
+from tabulation.hand_made import config, judged, write_run
 
 from experiments.dossier import main, table_of
-from experiments.evidence import MARGIN, Claim, by_seed, decide, gather, papers_difference, verdicts
+from experiments.evidence import MARGIN, Claim, by_seed, control_of, decide, gather, papers_difference, verdicts
 from src.evaluation.comparison import Comparison
 from src.evaluation.statistics import Interval
 from src.pictures import load_image
@@ -72,6 +73,18 @@ def test_seeds_are_averaged_case_by_case_and_compared_one_by_one(sweeps: Path) -
     assert len(by_seed(both, copy)[0]) == 2  # one row stands beside every seed
     assert papers_difference(evidence.question, Claim("score + text", "none"), 0) == pytest.approx(0.62)
     assert papers_difference(evidence.question, Claim("score", "one scalar reward"), 0) is None
+
+
+def test_controls_are_known_by_their_config() -> None:
+    for node, name in [
+        ({"_target_": "src.data.permuted.PermutedRewards"}, "permuted rewards"),
+        ({"_target_": "src.data.permuted.PermutedRewards", "share": 0.25}, "25 % permuted rewards"),
+        ({"_target_": "src.data.best_rated.BestRated", "share": 0.0375}, "only the best rated"),
+    ]:
+        assert control_of({"data": {"control": node}}) == name
+        assert control_of({"data": {"dataset": node}}) == name  # data=permuted
+    assert control_of({"data": {"dataset": {"_target_": "src.data.synthetic.SyntheticTriplets"}}}) is None
+    assert control_of(None) is None
 
 
 CLEAR = Comparison("a", "b", "following", True, 48, 8, 48, 8, 0.5, Interval(0.3, 0.7), 0.0078, 0.0234, 0.2)
@@ -150,6 +163,12 @@ def test_what_is_refused(sweeps: Path, tmp_path: Path) -> None:
     (tmp_path / "0/run.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"has been evaluated; run python -m src\.evaluate"):
         gather("table4_reward_signal", [tmp_path])
+    write_run(tmp_path / "other", {"5/5/5": judged([1.0] * 4, [4.0] * 4, [5.0] * 4)}, config(), "oracle", "oracle 2", "synthetic_edit")
+    with pytest.raises(ValueError, match=r"is over 48 cases and row '5/5/5' of .*other over 4, which do not compare"):
+        gather("table4_reward_signal", [sweeps / "table4"], start=tmp_path / "other")
+    write_run(tmp_path / "another", {"5/5/5": judged([1.0] * 4, [4.0] * 4, [5.0] * 4)}, config(), "oracle", "oracle 2n", "synthetic_edit")
+    with pytest.raises(ValueError, match="another were judged by different judges or versions of one"):
+        gather("table4_reward_signal", [sweeps / "table4"], start=tmp_path / "another")
     with pytest.raises(ValueError, match=r"none of .* has a row like 3/3/3"):
         gather("table6_inference_score", [sweeps / "controls"])
     with pytest.raises(ValueError, match="no question table9"):

@@ -1,0 +1,43 @@
+"""experiments/evidence.sh in small: stage 1, Table 4 with a control, Table 6 from its cells, dossiers; the same command again trains nothing anew."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = "model.backbone.unet.block_out_channels=[16,16] model.backbone.text_encoder.hidden_size=16 model.backbone.text_encoder.num_hidden_layers=1"
+
+
+def run(folder: Path, *parts: str) -> str:
+    settings = {
+        "PYTHON": sys.executable,
+        "SEEDS": "0",
+        "STAGE1_STEPS": "2",
+        "STEPS": "2",
+        "EVALUATE": "limit=14,sampler.steps=1",
+        "TRAIN_MORE": f"{SMALL} data.batch_size=2 data.dataset.length=120 sampler.steps=1 ~callbacks.scores",
+    }
+    command = ["bash", "experiments/evidence.sh", str(folder), *parts]
+    done = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
+    return done.stdout
+
+
+@pytest.mark.slow
+def test_tables_with_controls_in_small(tmp_path: Path) -> None:
+    folder = tmp_path / "evidence"
+    run(folder, "stage1", "table4", "table6", "controls", "dossiers")
+    table4, table6 = ((folder / f"results/{name}.md").read_text() for name in ("table4", "table6"))
+    for name in ("none", "score", "text", "score + text"):
+        assert f"| {name} | ours |" in table4
+    for name in ("starting weights", "permuted rewards", "one scalar reward", "only all-5 triplets", "trained on exact edits"):
+        assert f"| {name} | control |" in table4
+    assert [f"| {score}/{score}/{score} | ours |" in table6 for score in range(6)] == [True] * 6
+    # the two rows that the sweep of controls has in common with Table 4 are links
+    assert sum(path.is_symlink() for path in (folder / "controls").iterdir()) == 2
+    weights = {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")}
+    run(folder, "stage1", "table4", "controls")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")} == weights
