@@ -118,7 +118,7 @@ def estimated(plan: Plan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[
         except ValueError as error:
             lines.append(f"time: not known, a probe of job {plan.run[0].number} failed: {error}")
     if plan.run and size is not None:
-        lines.append(_disk(size * len(plan.run), jobs.folder))
+        lines.append(_disk(float(size * len(plan.run)), jobs.folder))
     if jobs.evaluate is not None:
         lines.append(_detectable(finished, jobs.folder))
     return Estimated(seconds, tuple(lines))

@@ -46,4 +46,4 @@ def test_time_comes_from_finished_jobs_where_there_are_any(tmp_path: Path) -> No
 
 
 def test_durations_are_for_people() -> None:
-    assert [duration(seconds) for seconds in (3.4, 59.6, 3600, 7300)] == ["3 s", "1 min 0 s", "1 h 0 min", "2 h 1 min"]
+    assert [duration(seconds) for seconds in (3.4, 59.6, 3600.0, 7300.0)] == ["3 s", "1 min 0 s", "1 h 0 min", "2 h 1 min"]
