@@ -33,7 +33,7 @@ MARGIN = 0.1
 NO_REWARD, START, PERMUTED, SCALAR = "no reward", "starting weights", "permuted rewards", "one scalar reward"
 ALL_GOOD, BEST_RATED, EXACT = "only all-5 triplets", "only the best rated", "trained on exact edits"
 CONTROLS = {"PermutedRewards": PERMUTED, "ScalarReward": SCALAR, "AllGood": ALL_GOOD, "BestRated": BEST_RATED, "ExactTargets": EXACT}
-"""By the class that stands in a run's config under data.control (or data.dataset, for data=permuted and the like)."""
+"""By the class that stands in a run's config under data.control (or data.dataset, as in runs before 2026-11-22)."""
 
 ORDER = (NO_REWARD, START, *CONTROLS.values(), *LAST_ROWS)
 BOTH_SIGNALS, BOTH_PLACES = "score + text", "attention + addition"

@@ -37,14 +37,13 @@ evaluate() {  # evaluate LOG OVERRIDES...
 }
 
 train stage1 +experiment=synthetic_stage1 trainer.max_steps="$stage1_steps"
-cell=(+experiment=reward_synthetic start="$folder/stage1/editor" trainer.max_steps="$cell_steps")
-plain=(data.dataset.length="$triplets" data.dataset.cache="$rewards")
-wrapped=(data.dataset.dataset.length="$triplets" data.dataset.dataset.cache="$rewards" '~data.dataset.length' '~data.dataset.cache')
-train reward "${cell[@]}" "${plain[@]}"
-train none "${cell[@]}" "${plain[@]}" model/integration=none
-train permuted "${cell[@]}" data=permuted "${wrapped[@]}"
-train all_good "${cell[@]}" data=all_good "${wrapped[@]}" model/integration=none
-train exact "${cell[@]}" data=exact_targets data.dataset.dataset.length="$triplets" '~data.dataset.length' '~data.dataset.cache' model/integration=none
+cell=(+experiment=reward_synthetic start="$folder/stage1/editor" trainer.max_steps="$cell_steps" data.dataset.length="$triplets"
+  data.dataset.cache="$rewards")
+train reward "${cell[@]}"
+train none "${cell[@]}" +control=none
+train permuted "${cell[@]}" +control=permuted
+train all_good "${cell[@]}" +control=all_good
+train exact "${cell[@]}" +control=exact
 
 declare -A guidance
 for name in stage1 reward none permuted all_good exact; do

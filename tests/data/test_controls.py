@@ -160,12 +160,12 @@ def test_controls_of_rewards_need_rewards(unrated: SyntheticTriplets, control) -
         control(unrated)
 
 
-@pytest.mark.parametrize("name", ["permuted", "all_good", "exact_targets"])
+@pytest.mark.parametrize("name", ["permuted", "best_rated", "exact"])
 def test_every_control_builds_from_its_yaml(name: str) -> None:
-    data = instantiate(config(f"data={name}", "data.dataset.dataset.length=60").data)
+    data = instantiate(config(f"+control={name}", "data.dataset.length=60").data)
     triplet, reward = data.dataset[0]
     assert triplet.edited.shape == (32, 32, 3)
-    assert (reward is None) == (name == "exact_targets")
+    assert (reward is None) == (name == "exact")
     assert data.picture_size == (32, 32)
 
 

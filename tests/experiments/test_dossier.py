@@ -82,7 +82,7 @@ def test_controls_are_known_by_their_config() -> None:
         ({"_target_": "src.data.best_rated.BestRated", "share": 0.0375}, "only the best rated"),
     ]:
         assert control_of({"data": {"control": node}}) == name
-        assert control_of({"data": {"dataset": node}}) == name  # data=permuted
+        assert control_of({"data": {"dataset": node}}) == name  # as runs once had it
     assert control_of({"data": {"dataset": {"_target_": "src.data.synthetic.SyntheticTriplets"}}}) is None
     assert control_of(None) is None
 
