@@ -157,7 +157,7 @@ def differing(found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], 
     """
     wrong = [f"{name} is missing" for name in wanted if name not in found]
     wrong += [f"{name} is not in {whose}" for name in found if name not in wanted]
-    shapes = {name: (tuple(value.shape), tuple(wanted[name])) for name, value in found.items() if name in wanted}
+    shapes = {name: (tuple(found[name].shape), tuple(shape)) for name, shape in wanted.items() if name in found}  # in the network's order
     return wrong + [f"{name} has shape {own}, {whose} {right}" for name, (own, right) in shapes.items() if own != right]
 
 
