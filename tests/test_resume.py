@@ -129,7 +129,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path, w
     process = Command("src.train", *TRAINING, "algorithm.optimizer.lr=1", "seed=1", f"hydra.run.dir={whole}", log=tmp_path / "log")
     assert process.ended() == 1
     message = (tmp_path / "log").read_text()
-    assert "algorithm.optimizer.lr is 0.01 in the checkpoint and 1 here" in message
+    assert "algorithm.optimizer.lr is 0.005 in the checkpoint and 1 here" in message
     assert "resume=null to start anew" in message
 
 
