@@ -21,7 +21,7 @@ def compiled(network: nn.Module) -> Callable[..., Any]:
     size is compiled by itself: sizes left open fail in torch 2.13 (a mask's stride is taken for fixed).
     """
     for module in network.modules():
-        if isinstance(module, Upsample2D) and module.interpolate:
+        if isinstance(module, Upsample2D) and module.interpolate and not module.use_conv_transpose:
             module.interpolate = False
             module.register_forward_pre_hook(_doubled_first)
     return torch.compile(network.forward, dynamic=False)
