@@ -11,8 +11,6 @@ A folder is a run, or holds runs (links to runs of other sweeps too). Beside the
 
 import argparse
 import json
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,8 +19,8 @@ from experiments import evidence_figures
 from experiments.evidence import MARGIN, QUESTIONS, START, Claim, Entry, Evidence, Verdict, differences, gather, verdicts
 from src.evaluation.comparison import Comparison
 from src.evaluation.report import LAST_ROWS, markdown_table
-from src.files import NotWrittenError, write_atomically
-from src.launch import TRACEBACK
+from src.files import write_atomically
+from src.launch import script
 from src.records import PERSPECTIVES
 from src.tabulation.cells import judged_columns, judged_values, with_best
 from src.tabulation.markdown import markdown
@@ -237,9 +235,4 @@ def main(arguments: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, FileNotFoundError, NotWrittenError) as error:
-        if os.environ.get(TRACEBACK):
-            raise
-        sys.exit(f"error: {error}")
+    script(main)

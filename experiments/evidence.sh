@@ -8,6 +8,7 @@
 #   table5         none, attention, addition, both, time embedding         judge_error     scores that err by 0 to 6 points
 #   table6         the edits of table4's score + text, asked for 0 to 5    wrong_rewards   0 to 100 % of the rewards from other triplets
 #   dossiers       RESULTS/*.md and figures of what is there (experiments/dossier.py, experiments/gain_curve.py)
+# In the folder of experiments/laptop.sh it goes on from what that has trained: bash experiments/evidence.sh runs/laptop
 # Cells that several parts share are trained once. All rows are edited with the same sampler settings, EVALUATE.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -17,13 +18,13 @@ read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good jud
 python=${PYTHON:-.venv/bin/python}
 seeds=${SEEDS:-0,1,2}
 curve_seeds=${CURVE_SEEDS:-0}
-stage1_steps=${STAGE1_STEPS:-16000}
+stage1_steps=${STAGE1_STEPS:-10000}
 steps=${STEPS:-1500}
 results=${RESULTS:-$folder/results}
 start=${START:-$folder/stage1/editor}
 never_start=${NEVER_START:-$folder/stage1_never_all_good/editor}
 evaluate=${EVALUATE:-}                       # overrides of src.evaluate, separated by commas: sampler.guidance.text=1.0,limit=112
-read -ra train_more <<< "${TRAIN_MORE:-}"    # overrides of every training
+read -ra train_more <<< "${TRAIN_MORE:-algorithm.compiled=true}"    # overrides of every training
 read -ra sweep_more <<< "${SWEEP_MORE:-}"    # of every sweep: hydra.launcher.jobs=4; hydra.launcher.dry_run=true prints the plans
 
 asked() { [[ " ${parts[*]} " == *" $1 "* ]]; }

@@ -10,8 +10,6 @@ no-reward runs on the same cases. A sampler's numbers (sampler.guidance.reward) 
 """
 
 import argparse
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +26,8 @@ from experiments.evidence_figures import COLOURS, save
 from src.evaluation.comparison import Comparison, compare
 from src.evaluation.generation import leaves
 from src.evaluation.report import markdown_table
-from src.files import NotWrittenError, write_atomically
-from src.launch import TRACEBACK
+from src.files import write_atomically
+from src.launch import script
 from src.tabulation.naming import differing, in_short, signals_of, worded
 from src.tabulation.runs import Evaluated, Settings, evaluated_rows
 from src.tabulation.table import LEVEL
@@ -186,9 +184,4 @@ def is_plain(row: Evaluated) -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except (ValueError, FileNotFoundError, NotWrittenError) as error:
-        if os.environ.get(TRACEBACK):
-            raise
-        sys.exit(f"error: {error}")
+    script(main)

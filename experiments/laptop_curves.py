@@ -1,22 +1,16 @@
-"""Validation scores against steps of every run of laptop.sh, from their metrics.csv, as a picture. Runs that are not there yet are left out.
+"""Validation scores against steps, from metrics.csv: a first stage and the runs that go on from it, as a picture.
 
-python experiments/laptop_curves.py runs/laptop curves.png
+python experiments/laptop_curves.py curves.png runs/laptop/stage1 "no reward=runs/laptop/controls/0" "rewards=runs/laptop/controls/1"
 """
 
 import csv
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 
 PERSPECTIVES = ("following", "preserving", "quality")
-CELLS = {
-    "reward": "rewards, asked for 5/5/5",
-    "none": "no reward",
-    "permuted": "permuted rewards",
-    "all_good": "only all-5 triplets",
-    "exact": "exact edits",
-}
 
 
 def curve(run: Path, perspective: str) -> tuple[list[int], list[float]]:
@@ -26,16 +20,14 @@ def curve(run: Path, perspective: str) -> tuple[list[int], list[float]]:
     return [int(row["step"]) + 1 for row in rows], [float(row[f"validation/{perspective}"]) for row in rows]
 
 
-def main(folder: Path, target: Path) -> None:
-    """Three panels; stage 1 first, then its continuations."""
+def main(target: Path, stage_1: Path, continuations: Mapping[str, Path]) -> None:
+    """Three panels; stage 1 first, then what goes on from it."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained", sharey=True)
     for panel, perspective in zip(axes, PERSPECTIVES, strict=True):
-        steps, scores = curve(folder / "stage1", perspective)
+        steps, scores = curve(stage_1, perspective)
         panel.plot(steps, scores, color="0.6", label="stage 1, no reward")
-        for name, label in CELLS.items():
-            if not (folder / name / "metrics.csv").exists():
-                continue
-            more, later = curve(folder / name, perspective)
+        for label, run in continuations.items():
+            more, later = curve(run, perspective)
             panel.plot([steps[-1], *(steps[-1] + step for step in more)], [scores[-1], *later], marker=".", label=label)
         panel.set(title=perspective, xlabel="optimiser steps", ylim=(0, 5))
         panel.grid(alpha=0.3)
@@ -46,4 +38,5 @@ def main(folder: Path, target: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    picture, first, *others = sys.argv[1:]
+    main(Path(picture), Path(first), {label: Path(run) for label, _, run in (other.rpartition("=") for other in others)})

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SUFFIX = ".partial"
+UMASK = os.umask(0)
+os.umask(UMASK)  # there is no way to ask for it but to set it
 
 
 class NotWrittenError(OSError):
@@ -35,6 +37,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield partial
+        _readable_as_usual(partial)
         if durable:
             _force_to_disk(partial)
         partial.replace(path)
@@ -125,6 +128,14 @@ def _writing(process: int) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _readable_as_usual(path: Path) -> None:
+    """Let others read a file, or those of a folder, as the umask has it: safetensors writes files that nobody but their owner can open."""
+    usual = 0o666 & ~UMASK
+    for file in path.rglob("*") if path.is_dir() else (path,):
+        if file.is_file() and not file.is_symlink() and file.stat().st_mode & usual != usual:
+            file.chmod(file.stat().st_mode | usual)
 
 
 def _force_to_disk(path: Path) -> None:

@@ -219,6 +219,16 @@ def entry_point(task: Task, config_name: str, sweeps: Swept | None = None) -> No
         fail(one_line(error))
 
 
+def script(task: Callable[[Sequence[str]], None]) -> None:
+    """Run a program that reads its own arguments, without Hydra; what bad input causes becomes one line and exit code 1."""
+    try:
+        task(sys.argv[1:])
+    except (ValueError, FileNotFoundError, NotWrittenError) as error:
+        if os.environ.get(TRACEBACK):
+            raise
+        fail(one_line(error))
+
+
 def whole_config(cfg: DictConfig) -> dict[str, Any]:
     """A config without its machinery, its interpolations followed."""
     tree = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"]), resolve=True)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import torch
 from backbones.pipelines import write_pipeline
 from conftest import SMALL, config, small_editor
 from data.written import write_tree
@@ -130,6 +131,17 @@ def test_an_error_while_writing_leaves_the_old_file(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match=r"file/b.txt could not be written \(File exists\)"):
         write_atomically(tmp_path / "file" / "b.txt", "new")
+
+
+def test_files_can_be_read_by_whoever_the_umask_lets(tmp_path: Path) -> None:
+    (tmp_path / "usual").touch()
+    usual = (tmp_path / "usual").stat().st_mode
+    with replacing(tmp_path / "one.safetensors") as partial:
+        save_file({"a": torch.zeros(1)}, partial)  # which makes it readable for its owner alone
+    with replacing(tmp_path / "folder") as partial:
+        (partial / "below").mkdir(parents=True)
+        save_file({"a": torch.zeros(1)}, partial / "below" / "two.safetensors")
+    assert [file.stat().st_mode for file in (tmp_path / "one.safetensors", tmp_path / "folder/below/two.safetensors")] == [usual, usual]
 
 
 def test_lines_are_appended_by_several_threads_at_once(tmp_path: Path) -> None:

@@ -10,18 +10,29 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "model.backbone.unet.block_out_channels=[16,16] model.backbone.text_encoder.hidden_size=16 model.backbone.text_encoder.num_hidden_layers=1"
-ROWS = ["5/5/5", "3/3/3", "0/0/0", "0/0/0+text", "no reward", "only all-5 triplets", "permuted rewards", "stage 1", "trained on exact edits"]
+ROWS = [
+    "5/5/5",
+    "3/3/3",
+    "0/0/0",
+    "0/0/0+text",
+    "no reward",
+    "one scalar reward",
+    "only all-5 triplets",
+    "permuted rewards",
+    "stage 1",
+    "trained on exact edits",
+]
 
 
 def run(folder: Path) -> str:
     settings = {
         "PYTHON": sys.executable,
         "STAGE1_STEPS": "2",
-        "CELL_STEPS": "2",
-        "TRIPLETS": "120",
-        "REWARDS": str(folder / "rewards"),
+        "STEPS": "2",
         "SCALES": "1.0 2.0",
-        "TRAIN_MORE": f"{SMALL} data.batch_size=2 sampler.steps=1 callbacks.scores.benchmark.originals=1 algorithm.compiled=false",
+        "TRAIN_MORE": f"{SMALL} data.batch_size=2 data.dataset.length=120 sampler.steps=1 callbacks.scores.benchmark.originals=1",
+        "SWEEP_MORE": "hydra.launcher.probe=false",
+        "EVALUATE": "sampler.steps=1,limit=14",
         "EVALUATE_MORE": "sampler.steps=1 limit=14",
     }
     done = subprocess.run(
@@ -34,7 +45,7 @@ def run(folder: Path) -> str:
 @pytest.mark.slow
 def test_the_laptop_experiment_in_small(tmp_path: Path) -> None:
     output = run(tmp_path)
-    assert output.count("== training") == 6
+    assert output.count("training and evaluation started") == 6
     report = json.loads((tmp_path / "report/evaluation/synthetic_edit/oracle/report.json").read_text())
     assert [row["name"] for row in report["rows"]][: len(ROWS)] == ROWS
     assert {row["n"] for row in report["rows"]} == {14}
@@ -42,7 +53,7 @@ def test_the_laptop_experiment_in_small(tmp_path: Path) -> None:
     for name in ("synthetic_edit/oracle/gallery.png", "synthetic_wordings/oracle/report.md", "synthetic_pairs/oracle/report.md"):
         assert (tmp_path / "report/evaluation" / name).stat().st_size > 500
     assert (tmp_path / "report/curves.png").stat().st_size > 1000
-    weights = (tmp_path / "reward/checkpoints/last.ckpt").stat().st_mtime_ns
-    again = run(tmp_path)
-    assert "== training" not in again
-    assert (tmp_path / "reward/checkpoints/last.ckpt").stat().st_mtime_ns == weights
+    weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")}
+    assert len(weights) == 7
+    run(tmp_path)
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")} == weights
