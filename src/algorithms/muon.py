@@ -20,9 +20,12 @@ COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """Of the quintic iteration: steepest at zero, so five rounds bring every singular value to about 1 (0.7 to 1.2)."""
 
 
-def orthogonalised(matrix: Float[Tensor, "m n"], rounds: int = 5) -> Float[Tensor, "m n"]:
-    """The matrix with its singular vectors and all singular values near 1, by Newton-Schulz iteration in bf16; zero stays zero."""
-    x = matrix.bfloat16()
+DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def orthogonalised(matrix: Float[Tensor, "m n"], rounds: int = 5, dtype: torch.dtype = torch.bfloat16) -> Float[Tensor, "m n"]:
+    """The matrix with its singular vectors and all singular values near 1, by Newton-Schulz iteration computed in `dtype`; zero stays zero."""
+    x = matrix.to(dtype)
     wide = x if x.shape[0] <= x.shape[1] else x.T
     wide = wide / (wide.norm() + 1e-7)
     a, b, c = COEFFICIENTS
@@ -43,6 +46,8 @@ class Muon(Optimizer):
         momentum: of Muon, in Nesterov's form.
         betas, eps: of Adam.
         weight_decay: of both, times the respective rate; vectors have none.
+        dtype: bfloat16 or float32, of Muon's matrix products. bfloat16 is exact enough and faster where it is multiplied in hardware; elsewhere it
+            makes a step several times as long as all of the rest (1.4 against 67 GFLOP/s on a core with AVX2 alone).
     """
 
     def __init__(
@@ -54,9 +59,13 @@ class Muon(Optimizer):
         betas: tuple[float, float] = (0.9, 0.99),
         eps: float = 1e-8,
         weight_decay: float = 0.0,
+        dtype: str = "bfloat16",
     ) -> None:
         if min(lr, adam_lr, weight_decay) < 0.0 or not 0.0 <= momentum < 1.0:
             raise ValueError(f"rates and decay are 0 or more and momentum is below 1, got {lr=}, {adam_lr=}, {weight_decay=}, {momentum=}")
+        if dtype not in DTYPES:
+            raise ValueError(f"the dtype of Muon is {' or '.join(DTYPES)}, not {dtype!r}")
+        self.dtype = DTYPES[dtype]
         matrices, others, vectors = [], [], []
         for name, parameter in named_parameters:
             if parameter.ndim < 2:
@@ -94,7 +103,7 @@ class Muon(Optimizer):
         matrix = gradient.lerp(average, group["momentum"]).flatten(1)
         # matrices with more rows than columns get the same size of change per entry of their output
         scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        parameter.add_(orthogonalised(matrix).view_as(parameter), alpha=-group["lr"] * scale)
+        parameter.add_(orthogonalised(matrix, dtype=self.dtype).view_as(parameter), alpha=-group["lr"] * scale)
 
     def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]

@@ -19,6 +19,7 @@ def test_singular_values_become_about_one_and_vectors_stay() -> None:
     assert (aligned > 0.4).all()
     torch.testing.assert_close(orthogonalised(matrix.T), result.T, atol=2e-2, rtol=2e-2)
     assert not orthogonalised(torch.zeros(3, 5)).any()
+    torch.testing.assert_close(orthogonalised(matrix, dtype=torch.float32), result, atol=2e-2, rtol=2e-2)
 
 
 def network() -> nn.Module:
@@ -86,3 +87,18 @@ def test_a_saved_state_continues_exactly() -> None:
 def test_impossible_rates_are_refused() -> None:
     with pytest.raises(ValueError, match="momentum"):
         Muon(network().named_parameters(), momentum=1.0)
+    with pytest.raises(ValueError, match="bfloat16 or float32, not 'half'"):
+        Muon(network().named_parameters(), dtype="half")
+
+
+def test_its_products_are_computed_in_the_dtype_asked_for() -> None:
+    def changed(dtype: str) -> torch.Tensor:
+        torch.manual_seed(0)
+        layer = nn.Linear(20, 20, bias=False)
+        layer.weight.grad = torch.randn(20, 20)
+        before = layer.weight.detach().clone()
+        Muon(layer.named_parameters(), dtype=dtype).step()
+        return layer.weight.detach() - before
+
+    assert not torch.equal(changed("float32"), changed("bfloat16"))
+    torch.testing.assert_close(changed("float32"), changed("bfloat16"), atol=2e-3, rtol=0.1)
