@@ -5,8 +5,9 @@ A report belongs to one benchmark and one judge. Evaluating another target rewar
 """
 
 import json
+import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -406,12 +407,33 @@ def notes(report: Report) -> list[str]:
             made_by = {name: value for name, value in row.made_by.items() if name != "best_of"}
             origins.setdefault(json.dumps(made_by, sort_keys=True), []).append(row.name)
     if len(origins) > 1:
-        found.append("the edits were made differently: " + "; ".join(f"{', '.join(names)}: {_origin(made_by)}" for made_by, names in origins.items()))
+        how = _differences([json.loads(made_by) for made_by in origins])
+        found.append(
+            "the edits were made differently: " + "; ".join(f"{', '.join(names)}: {text}" for names, text in zip(origins.values(), how, strict=True))
+        )
     return found
 
 
-def _origin(made_by: str) -> str:
-    return ", ".join(f"{name} {str(value)[:12]}" for name, value in json.loads(made_by).items())
+def _differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What of each isn't the same in all, in words; checksums shortened, folders as seen from here."""
+    flat = [dict(_leaves(origin)) for origin in origins]
+    names = [name for name in dict.fromkeys(name for each in flat for name in each) if len({json.dumps(each.get(name)) for each in flat}) > 1]
+    return [", ".join(f"{name} {_short(each[name])}" for name in names if name in each) for each in flat]
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def _short(value: object) -> str:
+    text = str(value)
+    if re.fullmatch("[0-9a-f]{32,}", text):
+        return text[:12]
+    return os.path.relpath(text) if text.startswith("/") else text
 
 
 def terminal_table(report: Report) -> Table:

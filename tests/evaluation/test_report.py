@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from src.evaluation.judging import Judged
-from src.evaluation.report import Report, markdown, merged, notes, read_report, row_of, row_order, terminal_table, write_report
+from src.evaluation.report import Report, Row, markdown, merged, notes, read_report, row_of, row_order, terminal_table, write_report
 from src.records import Reward, Verdict
 
 FAILED = Verdict(None, status="failed")
@@ -104,3 +104,22 @@ def test_a_broken_report_is_named(tmp_path: Path) -> None:
 def test_a_row_needs_cases() -> None:
     with pytest.raises(ValueError, match="no case"):
         row_of("5/5/5", [], {})
+
+
+def test_edits_of_different_origin_are_told_apart_by_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    sampler = {"steps": 2, "guidance": {"text": 1.0}}
+    one = report_of("5/5/5", checkpoint="a" * 64, seed=0, sampler=sampler).rows[0]
+    other = report_of("no reward", checkpoint="b" * 64, seed=0, sampler=sampler | {"guidance": {"text": 1.5}}).rows[0]
+    third = report_of("stage 2", edits=str(tmp_path / "stage2/edits")).rows[0]
+
+    def note(*rows: Row) -> str:
+        told = [note for note in notes(Report("six", "hand", "hand-1", rows)) if "complete reward" not in note]
+        return " ".join(told)
+
+    assert note(one, other) == (
+        "the edits were made differently: 5/5/5: checkpoint aaaaaaaaaaaa, sampler.guidance.text 1.0; "
+        "no reward: checkpoint bbbbbbbbbbbb, sampler.guidance.text 1.5"
+    )
+    assert note(one, third).endswith("stage 2: edits stage2/edits")
+    assert not note(one, one)
