@@ -18,8 +18,8 @@ read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good jud
 python=${PYTHON:-.venv/bin/python}
 seeds=${SEEDS:-0,1,2}
 curve_seeds=${CURVE_SEEDS:-0}
-stage1_steps=${STAGE1_STEPS:-10000}
-steps=${STEPS:-1500}
+stage1_steps=${STAGE1_STEPS:-3000}
+steps=${STEPS:-750}
 results=${RESULTS:-$folder/results}
 start=${START:-$folder/stage1/editor}
 never_start=${NEVER_START:-$folder/stage1_never_all_good/editor}

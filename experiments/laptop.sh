@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Does reward conditioning work? The paper's claim with its controls on the synthetic world, on two CPU cores, from nothing.
+# Does reward conditioning work? The paper's claim with its controls on the synthetic world, on two CPU cores, from nothing,
+# in about 100 minutes on cores with AVX2 alone, an hour with AVX512-BF16.
 #   bash experiments/laptop.sh [FOLDER]      (default runs/laptop; the same command goes on where it was stopped)
 # One stage 1 without rewards; from it, with the same start, order, steps and seed, each cell of the sweep `controls` on 20,000 triplets, two at a time:
 #   rewarded   with the noisy annotator's rewards      permuted   the same module, rewards shuffled over the triplets
@@ -12,7 +13,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/laptop}
 python=${PYTHON:-.venv/bin/python}
-read -ra scales <<< "${SCALES:-1.0 1.5 2.5}"
+read -ra scales <<< "${SCALES:-1.0 1.5}"
 read -ra evaluate_more <<< "${EVALUATE_MORE:-}"
 
 SEEDS=0 SWEEP_MORE="${SWEEP_MORE:-hydra.launcher.jobs=2}" bash experiments/evidence.sh "$folder" stage1 controls
