@@ -46,8 +46,12 @@ def test_every_gradient_of_compiled_training_is_that_of_the_network(integration:
 def test_cells_are_doubled_as_by_nearest_neighbours(size: tuple[int, int] | None) -> None:
     torch.manual_seed(0)
     hidden = torch.randn(2, 4, 5, 3)
+    plain, replaced = Upsample2D(4), Upsample2D(4)
+    compiled(replaced)
+    assert torch.equal(replaced(hidden, size), plain(hidden, size))
     plain, replaced = Upsample2D(4, use_conv=True), Upsample2D(4, use_conv=True)
     replaced.load_state_dict(plain.state_dict())
     compiled(replaced)
-    assert torch.equal(replaced(hidden, size), plain(hidden, size))
+    # the convolution after it may round otherwise in another memory order; with AVX2 it does
+    torch.testing.assert_close(replaced(hidden, size), plain(hidden, size), atol=1e-6, rtol=1e-5)
     assert torch.equal(doubled(hidden), nn.functional.interpolate(hidden, scale_factor=2.0, mode="nearest"))
