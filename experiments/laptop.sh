@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Does reward conditioning work? The paper's claim with its controls on the synthetic world, on two CPU cores, from nothing,
-# in about 100 minutes on cores with AVX2 alone, an hour with AVX512-BF16.
+# in less than two hours on cores with AVX2 alone; with AVX512-BF16 in about one (estimated).
 #   bash experiments/laptop.sh [FOLDER]      (default runs/laptop; the same command goes on where it was stopped)
 # One stage 1 without rewards; from it, with the same start, order, steps and seed, each cell of the sweep `controls` on 20,000 triplets, two at a time:
 #   rewarded   with the noisy annotator's rewards      permuted   the same module, rewards shuffled over the triplets

@@ -7,7 +7,7 @@ A report belongs to one benchmark and one judge. Evaluating another target rewar
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from src.evaluation.comparison import (
     comparison_cells,
     detectable_cells,
 )
+from src.evaluation.generation import leaves
 from src.evaluation.judging import Judged
 from src.evaluation.metrics import METRIC_NOTES, CaseMetrics, MetricMean, metric_cell, metric_means, metric_names, metric_title
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
@@ -416,17 +417,9 @@ def notes(report: Report) -> list[str]:
 
 def _differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
     """What of each isn't the same in all, in words; checksums shortened, folders as seen from here."""
-    flat = [dict(_leaves(origin)) for origin in origins]
+    flat = [dict(leaves(origin)) for origin in origins]
     names = [name for name in dict.fromkeys(name for each in flat for name in each) if len({json.dumps(each.get(name)) for each in flat}) > 1]
     return [", ".join(f"{name} {_short(each[name])}" for name in names if name in each) for each in flat]
-
-
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for name, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
 
 
 def _short(value: object) -> str:
