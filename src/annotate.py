@@ -26,7 +26,7 @@ from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
 from src.data.rows import Row
 from src.data.stream import StreamedRows
-from src.files import write_atomically
+from src.files import alone_in, write_atomically
 from src.judges.asking import VLMJudge
 from src.judges.judge import Judge
 from src.tracking.settings import settings_told
@@ -53,17 +53,18 @@ def main(cfg: DictConfig) -> None:
         print(estimate(judge, dataset, shard, cfg.limit, cfg.dry_run_rows, cfg.seconds_per_call))
         return
     folder = Path(cfg.folder)
-    # before the judge, whose ledger lies in the folder
-    claim(folder, {"data": rows_asked_for(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
-    judge = instantiate(cfg.judge)
-    claim_judge(folder, judge)
-    annotation = Annotation(folder, judge, cfg.retry_failed)
-    try:
-        annotation.run(all_rows(dataset, shard, cfg.limit), number_of_rows(dataset, shard, cfg.limit))
-    finally:
-        record = annotation.record()
-        write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-        print(in_words(record))
+    with alone_in(folder, "annotating"):
+        # before the judge, whose ledger lies in the folder
+        claim(folder, {"data": rows_asked_for(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
+        judge = instantiate(cfg.judge)
+        claim_judge(folder, judge)
+        annotation = Annotation(folder, judge, cfg.retry_failed)
+        try:
+            annotation.run(all_rows(dataset, shard, cfg.limit), number_of_rows(dataset, shard, cfg.limit))
+        finally:
+            record = annotation.record()
+            write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+            print(in_words(record))
     print(folder / REWARDS)
     if cfg.get("logger") is not None:
         log(instantiate(cfg.logger, save_dir=str(folder)), folder, record, settings_told(cfg, os.environ))

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SUFFIX = ".partial"
+LOCK = ".lock"
 UMASK = os.umask(0)
 os.umask(UMASK)  # there is no way to ask for it but to set it
 
@@ -97,8 +98,34 @@ def append_lines(path: Path, lines: str) -> None:
 def one_at_a_time(folder: Path) -> Iterator[None]:
     """Wait for other processes that are in such a block for the same folder, of which each reads, changes and writes a file."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("a") as file:
+    with (folder / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process killed
+        yield
+
+
+@contextmanager
+def alone_in(folder: Path, doing: str) -> Iterator[None]:
+    """Be the only process that works in a folder; it is let go when the process ends, however it ends.
+
+    The lock is one that children made by fork do not inherit: the data workers of a killed training live on for seconds, and must not keep it.
+
+    Args:
+        folder: made when missing.
+        doing: what a process does there, for the message to the second one: "running the sweep".
+
+    Raises:
+        ValueError: another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / LOCK).open("a+") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            file.seek(0)
+            raise ValueError(f"process {file.read().strip() or 'unknown'} is {doing} in {folder}; wait for it, or stop it first") from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
         yield
 
 

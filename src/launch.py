@@ -36,11 +36,10 @@ from pytorch_lightning import seed_everything
 
 from src.callbacks.run_record import commit
 from src.checkpoint import flat
-from src.files import NotWrittenError
+from src.files import LOCK, NotWrittenError
 from src.sweeps.code import code_hash, code_of
 from src.sweeps.conduct import Request, conduct
 from src.sweeps.matching import Cell
-from src.sweeps.record import LOCK
 from src.sweeps.running import JobsFailed
 from src.sweeps.work import AXES, SWEEP
 

@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,7 @@ from src.data.datamodule import EditData
 from src.data.precomputed import Precomputed
 from src.data.rows import CONVERSATIONS
 from src.editor import Editor
-from src.files import remove_leftovers
+from src.files import alone_in, remove_leftovers
 from src.tracking.settings import settings_told
 
 QUIET = (
@@ -53,7 +54,7 @@ EDITING = ("previews", "scores")
 
 
 def main(cfg: DictConfig) -> None:
-    """Data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to find."""
+    """Train in the run folder, alone in it: of two trainings there, each would go on from the other's checkpoints."""
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
@@ -61,6 +62,12 @@ def main(cfg: DictConfig) -> None:
     if cfg.keep_memory:
         memory.keep_freed()
     folder = HydraConfig.get().runtime.output_dir
+    with alone_in(Path(folder), "training") if rank_zero_only.rank == 0 else nullcontext():  # for all ranks
+        train(cfg, folder)
+
+
+def train(cfg: DictConfig, folder: str) -> None:
+    """Data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to find."""
     data = instantiate(cfg.data)
     report = data.check(Path(folder, BROKEN_ROWS))
     if report is not None and rank_zero_only.rank == 0:

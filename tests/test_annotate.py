@@ -12,6 +12,7 @@ import datasets
 import pytest
 
 from src.data.rewards import from_reward_edit, from_reward_file
+from src.files import alone_in
 from src.judges.ledger import Ledger
 from src.records import Reward
 from src.reward_file import each_reward, read_rewards
@@ -293,6 +294,13 @@ def test_another_judge_or_other_rows_are_refused_in_the_same_folder(
 ) -> None:
     assert Command("src.annotate", *asking(server, rows, whole, override), log=tmp_path / "log", environment=ENVIRONMENT).ended() == 1
     assert words in (tmp_path / "log").read_text().splitlines()[-1]
+
+
+def test_two_annotations_in_one_folder_are_refused(server: Running, rows: Path, tmp_path: Path) -> None:
+    with alone_in(tmp_path / "both", "annotating"):
+        command = Command("src.annotate", *asking(server, rows, tmp_path / "both"), log=tmp_path / "log", environment=ENVIRONMENT)
+        assert command.ended() == 1
+    assert "is annotating in" in (tmp_path / "log").read_text().splitlines()[-1]
 
 
 def test_the_key_is_in_no_file(whole: Path) -> None:

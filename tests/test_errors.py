@@ -10,6 +10,7 @@ from PIL import Image
 from test_train import LEAN, run
 
 from src import launch
+from src.files import alone_in
 
 
 def only_error(stderr: str, code: int) -> str:
@@ -91,6 +92,11 @@ def test_photo_folder_with_a_broken_file(train_refused, tmp_path: Path) -> None:
     whole = (folder / "2.png").read_bytes()
     (folder / "2.png").write_bytes(whole[: len(whole) // 2])
     assert "2.png" in train_refused(f"world.photos={folder}")
+
+
+def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
+    with alone_in(tmp_path, "training"):
+        assert f"is training in {tmp_path}; wait for it" in refused(*LEAN, "trainer.max_steps=1", f"hydra.run.dir={tmp_path}")
 
 
 def test_checkpoint_missing(quickly_refused, tmp_path: Path) -> None:

@@ -6,12 +6,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any, final
 
+from src.files import alone_in
 from src.sweeps.cluster import submitting
 from src.sweeps.matching import ANY, Cell, matched
 from src.sweeps.plan import estimated, planned, told
 from src.sweeps.probe import probe
 from src.sweeps.processes import Share, cores_here, shares
-from src.sweeps.record import FILE, Sweep, alone_in, read_sweep
+from src.sweeps.record import FILE, Sweep, read_sweep
 from src.sweeps.results import write_table
 from src.sweeps.running import JobsFailed, Runner, Start, started_here
 from src.sweeps.work import Jobs
@@ -72,7 +73,7 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
     else:
         parts = [Share()] * request.jobs
         start = submitting(request.folder, request.cluster, request.submission)
-    with alone_in(request.folder):
+    with alone_in(request.folder, "running the sweep"):
         sweep = recorded(request)
         jobs = Jobs(sweep, request.folder, request.is_trained, request.evaluate, request.code, commit)
         jobs.prepare()

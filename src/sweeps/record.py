@@ -1,10 +1,7 @@
 """`sweep.json`: what a sweep is, and how far each of its jobs is. Written whole at every change, so that a kill at any moment leaves a true one."""
 
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, final
@@ -13,7 +10,6 @@ from src.files import write_atomically
 from src.sweeps.settings import common
 
 FILE = "sweep.json"
-LOCK = ".lock"
 FORMAT = 1
 
 Status = Literal["waiting", "running", "trained", "finished", "failed", "interrupted"]
@@ -128,23 +124,3 @@ def read_sweep(folder: Path) -> Sweep | None:
         return Sweep(tree["name"], tree["entry_point"], tree["command"], jobs, tree["code"], tree["notes"], tree["table"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{file} can't be read ({error}); put the file right, or take another folder with hydra.sweep.dir=") from error
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold a sweep's folder; it is let go when the process ends, however it ends.
-
-    Raises:
-        ValueError: another process runs the sweep.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            raise ValueError(f"process {file.read().strip() or 'unknown'} is running the sweep in {folder}; wait for it, or stop it first") from error
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

@@ -6,7 +6,7 @@ import pytest
 
 from src.sweeps.code import changed_files, code_hash, code_of
 from src.sweeps.matching import Cell, find_same, matched
-from src.sweeps.record import FILE, Job, Sweep, alone_in, read_sweep
+from src.sweeps.record import FILE, Job, Sweep, read_sweep
 from src.sweeps.settings import common, differences, fingerprint
 
 FILES = {"src/editor.py": "a", "src/train.py": "b"}
@@ -100,13 +100,6 @@ def test_the_record_comes_back_as_it_was_written(tmp_path: Path) -> None:
     (tmp_path / FILE).write_text("{")
     with pytest.raises(ValueError, match=r"sweep.json can't be read"):
         read_sweep(tmp_path)
-
-
-def test_a_folder_takes_one_process_at_a_time(tmp_path: Path) -> None:
-    with alone_in(tmp_path), pytest.raises(ValueError, match=r"process \d+ is running the sweep"), alone_in(tmp_path):
-        pass
-    with alone_in(tmp_path):
-        pass
 
 
 def test_code_is_what_is_imported_and_not_its_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,39 @@
+"""A folder takes one process at a time, and is free as soon as that one is gone."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from src.files import alone_in
+
+HOLDER = """
+import os, sys, time
+from pathlib import Path
+from src.files import alone_in
+with alone_in(Path(sys.argv[1]), "training"):
+    child = os.fork()  # as a training's data workers are
+    if child:
+        print(child, flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_takes_one_process_and_is_free_when_it_is_killed(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+        assert holder.stdout is not None
+        child = int(holder.stdout.readline())
+        try:
+            refused = pytest.raises(ValueError, match=rf"process {holder.pid} is training in {tmp_path}")
+            with refused, alone_in(tmp_path, "training"):
+                raise AssertionError("two in one folder")
+            holder.send_signal(signal.SIGKILL)
+            holder.wait()
+            os.kill(child, 0)  # lives on, and holds nothing
+            with alone_in(tmp_path, "training"):
+                pass
+        finally:
+            os.kill(child, signal.SIGKILL)
