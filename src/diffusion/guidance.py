@@ -8,6 +8,7 @@ As a sum over branches the weights are: full s_T + s_R - 1, image only s_I - s_T
 branch whose weight is zero is never computed.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
@@ -39,7 +40,7 @@ class Guidance:
     text: float = 1.0
     image: float = 1.0
     reward: float = 1.0
-    reference: str | tuple[float, float, float] = (0.0, 0.0, 0.0)
+    reference: str | Sequence[float] = (0.0, 0.0, 0.0)
 
     def weights(self) -> dict[Branch, float]:
         """Weight of every branch that matters; the values sum to one."""
