@@ -62,6 +62,9 @@ EXPLAINED = 0.05
 FEW_LEVELS = 6
 """A picture of so few levels is likely a poster, whose averages are much like those of the picture before."""
 
+FAINT = 0.01
+"""A background's fine structure of this root mean square tells as much about whether it is still there as its colours do."""
+
 CALM = 0.05
 """A background whose blocks are right, and whose pixels differ by less than this root mean square beyond noise, is in its place."""
 
@@ -104,9 +107,11 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     before, after = block_means(like.original), block_means(like.exact)
     done = share_done(like, picture, blocks, before, after, free)
     if edit.type == "background" and isinstance(scene.backdrop, PhotoBackdrop):
-        # Whatever colours it got, the old background is gone as far as its structure is.
+        # Whatever colours it got, the old background is gone as far as its structure is; one that has hardly any is gone as far as its colours are.
         left, there = (quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels] for each in (picture, like.original))
-        done = 1 - ramp(float(np.vdot(left, there)) / (float(np.vdot(there, there)) + 1e-4 * there.size), 0.03, 0.97)
+        energy = float(np.vdot(there, there)) + 1e-9
+        telling = energy / (energy + FAINT**2 * there.size)
+        done = telling * (1 - ramp(float(np.vdot(left, there)) / energy, 0.03, 0.97)) + (1 - telling) * done
     reference, bare = traces.on(blend(smooth.original, smooth.exact, done)), blend(like.bare_before, like.bare_after, done)
     expected, sharp, look = blend(before, after, done), blend(facts.original, facts.exact, done), None
     off = blocks - expected
@@ -234,7 +239,8 @@ def follows(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, look: st
         backdrop = edit.after.backdrop
         if not isinstance(backdrop, GradientBackdrop):
             raise ValueError(f"backgrounds are changed into fills, this one into {backdrop}")
-        return fills_of(backdrop, blocks, free) == (backdrop.first, backdrop.second)
+        # a photograph may be of the wanted colour on average: what it shows must be gone, too
+        return done > 0.5 and fills_of(backdrop, blocks, free) == (backdrop.first, backdrop.second)
     left_behind = target is not None and (result is None or (result.x, result.y) != (target.x, target.y))
     if left_behind and target is not None and not is_gone(target, picture, facts.original, facts.bare_before):
         return False

@@ -87,7 +87,10 @@ def structure_of(blocks: Blocks) -> Float[np.ndarray, "b b"]:
 
 
 def likeness_of_scene(blocks: Blocks, references: Sequence[Blocks], noise: float) -> float:
-    """How much of a scene's structure is in the picture, 0..1: the best correlation with one of the ways it may look, of either sign."""
+    """How much of a scene's structure is in the picture, 0..1: the best correlation with one of the ways it may look, of either sign.
+
+    Structure too faint to be told from chance by correlation (a dark wall) is there as far as it is exactly the one expected.
+    """
     seen = structure_of(blocks)
     energy = float(np.vdot(seen, seen))
     signal = max(energy - noise**2 * seen.size, LEAST_SIGNAL * energy) + 0.02**2 * seen.size
@@ -95,6 +98,8 @@ def likeness_of_scene(blocks: Blocks, references: Sequence[Blocks], noise: float
     for reference in references:
         expected = structure_of(reference)
         best = max(best, abs(float(np.vdot(seen, expected))) / float(np.sqrt(signal * np.vdot(expected, expected)) + 1e-6))
+        off = seen - expected
+        best = max(best, 1 - float(np.sqrt(np.vdot(off, off) / (np.vdot(expected, expected) + 1e-12))))
     return min(1.0, best)
 
 
