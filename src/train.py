@@ -45,6 +45,7 @@ QUIET = (
     r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
     r".*LeafSpec.*",
     r".*does not have many workers.*",
+    r".*module\(s\) in eval mode at the start of training.*",  # frozen parts are
     r".*`.*` is deprecated.*",
 )
 """Warnings of Lightning that say nothing about this project."""
