@@ -3,15 +3,20 @@
 A kill at any moment leaves the old file, or none; a full disk as well, and no half file beside it.
 """
 
+import errno
 import fcntl
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 SUFFIX = ".partial"
 LOCK = ".lock"
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What a file system without locks answers, some network ones among them."""
+
 UMASK = os.umask(0)
 os.umask(UMASK)  # there is no way to ask for it but to set it
 
@@ -120,9 +125,13 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
     with (folder / LOCK).open("a+") as file:
         try:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+        except (BlockingIOError, PermissionError) as error:  # POSIX allows either
             file.seek(0)
             raise ValueError(f"process {file.read().strip() or 'unknown'} is {doing} in {folder}; wait for it, or stop it first") from error
+        except OSError as error:
+            if error.errno not in NO_LOCKS:
+                raise
+            print(f"warning: {folder} lies where files can't be locked, so nothing keeps a second process from {doing} there", file=sys.stderr)
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

@@ -1,5 +1,7 @@
 """A folder takes one process at a time, and is free as soon as that one is gone."""
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -37,3 +39,12 @@ def test_a_folder_takes_one_process_and_is_free_when_it_is_killed(tmp_path: Path
                 pass
         finally:
             os.kill(child, signal.SIGKILL)
+
+
+def test_where_files_cannot_be_locked_it_is_said_and_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    def without_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")  # as NFS without its lock daemon
+
+    monkeypatch.setattr(fcntl, "lockf", without_locks)
+    with alone_in(tmp_path, "training"):
+        assert "nothing keeps a second process from training there" in capsys.readouterr().err
