@@ -24,7 +24,7 @@ $(STAMP): pyproject.toml constraints.txt
 	  || { echo "error: packages could not be installed, see the end of $(VENV)/pip.log; is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
 
-demo: setup  ## both stages of the paper, evaluation, table and picture (15 minutes on 2 cores with AVX512-BF16, 50 with AVX2)
+demo: setup  ## both stages of the paper, evaluation, table and picture (15 minutes on 2 cores with AVX512-BF16; 50 on one with AVX2)
 	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1900 hydra.run.dir=$(RUN_DIR)/stage1
 	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 data.dataset.length=4000 \
 	  hydra.run.dir=$(RUN_DIR)/reward

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SmartEdit in small on the synthetic world: its second stage from a U-Net that can draw, then the reward stage with and without reward.
 #   bash experiments/smartedit.sh STAGE_1/editor [FOLDER]    (STAGE_1: +experiment=synthetic_stage1, or that of laptop.sh; FOLDER: runs/smartedit)
-# 75 minutes on one core with AVX512-BF16, 2 h 15 with AVX2 alone; the same command goes on where it was stopped. Both rows have the same start, triplets, order, steps and seed.
+# 75 minutes on one core with AVX512-BF16, 2 h 15 with AVX2 alone; the same command goes on where it was stopped.
+# Both rows have the same start, triplets, order, steps and seed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 start=${1:?the editor/ of a synthetic_stage1}

@@ -40,7 +40,8 @@ from src.synthetic.world import World
 
 SIZES = (32, 64)
 FRESH = 13
-"""Seed of the cases here; the measures were made with others (3 and 5), their exceptions found on others yet (7 and 11)."""
+"""Seed of the cases here; the measures were made with others (3 and 5), their exceptions found on others yet (7 and 11). One thing was mended with
+these: flat backgrounds, which 3,600 cases of seeds 7, 11 and 99 then held, too."""
 
 MILD = (0.15, 0.3, 0.5, 0.7)
 STEPS = (*MILD, 0.85, 1.0)
