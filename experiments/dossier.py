@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments import evidence_figures
-from experiments.evidence import MARGIN, QUESTIONS, START, Claim, Entry, Evidence, Verdict, differences, gather, verdicts
+from experiments.evidence import MARGIN, QUESTIONS, START, Claim, Entry, Evidence, Verdict, by_following, differences, gather, verdicts
 from src.evaluation.comparison import Comparison
 from src.evaluation.report import LAST_ROWS, markdown_table
 from src.files import write_atomically
@@ -78,6 +78,34 @@ def differences_part(evidence: Evidence) -> list[str]:
         f"the three perspectives; of {photographs} photographs none is below {least:.4f}. Detectable: the smallest true difference that is found at "
         "the 5 % level in 8 of 10 tries, before Holm.\n",
     ]
+
+
+def shares_part(evidence: Evidence) -> list[str]:
+    """The differences of the main claims taken apart by what became of following."""
+    parts = []
+    for claim in evidence.question.claims:
+        line, other = evidence.entry(claim.line), evidence.entry(claim.against)
+        shares = by_following(line, other) if claim.main and line is not None and other is not None else ()
+        if not shares:
+            continue
+        header = [claim.words, "share", *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("mean", "part"))]
+        lines = []
+        for each in shares:
+            cells = [signed(number) for mean_and_part in zip(each.means, each.parts, strict=True) for number in mean_and_part]
+            lines.append([each.name, f"{100 * each.share:.0f} %", *cells])
+        parts.append(markdown_table(header, lines))
+    if not parts:
+        return []
+    note = (
+        "Mean: difference of the scores in these cases; part: what they add to the whole difference, share times mean. An edit that is executed can "
+        "fail to be clean, a photograph left as it is cannot. Cases are sorted by an outcome, so this says where a difference lies, not why.\n"
+    )
+    return ["## Where the difference lies\n", *parts, note]
+
+
+def signed(number: float | None) -> str:
+    """As in +0.67."""
+    return "-" if number is None else f"{number:+.2f}"
 
 
 def difference_cell(comparison: Comparison) -> str:
@@ -191,6 +219,7 @@ def dossier(evidence: Evidence, groups: Sequence[Path], figures: Sequence[Path],
         *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
         *claims_part(evidence),
         markdown([table_of(evidence)]),
+        *shares_part(evidence),
         *differences_part(evidence),
     ]
     return "\n".join(parts)

@@ -30,6 +30,9 @@ from src.tabulation.table import LEVEL
 MARGIN = 0.1
 """Points of 5 that matter where the paper gives no difference."""
 
+MOVED = 0.5
+"""Points of 5 from which on a case counts as followed better or worse."""
+
 NO_REWARD, START, PERMUTED, SCALAR = "no reward", "starting weights", "permuted rewards", "one scalar reward"
 ALL_GOOD, BEST_RATED, EXACT = "only all-5 triplets", "only the best rated", "trained on exact edits"
 CONTROLS = {"PermutedRewards": PERMUTED, "ScalarReward": SCALAR, "AllGood": ALL_GOOD, "BestRated": BEST_RATED, "ExactTargets": EXACT}
@@ -411,13 +414,19 @@ def start_row(lines: Sequence[OurLine], given: Path | None, target: str, benchma
     return next((row for row in evaluated_rows(reports) if row.row.name == target), None)
 
 
-def by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
-    """Per perspective the difference of two entries in each seed that both have; an entry of one row, such as the starting weights, has them all."""
+def paired_seeds(line: Entry, other: Entry) -> tuple[dict[object, tuple[CaseScores, ...]], dict[object, tuple[CaseScores, ...]]]:
+    """The cases of both by seed; those of an entry of one row, such as the starting weights, stand beside every seed of the other."""
     ours, theirs = line.seeds, other.seeds
     if len(theirs) == 1 and not theirs.keys() & ours.keys():
         theirs = dict.fromkeys(ours, next(iter(theirs.values())))
     if len(ours) == 1 and not theirs.keys() & ours.keys():
         ours = dict.fromkeys(theirs, next(iter(ours.values())))
+    return ours, theirs
+
+
+def by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
+    """Per perspective the difference of two entries in each seed that both have; an entry of one row, such as the starting weights, has them all."""
+    ours, theirs = paired_seeds(line, other)
     found = []
     for index in range(len(PERSPECTIVES)):
         pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
@@ -429,6 +438,51 @@ def _difference(cases: Iterable[CaseScores], others: Iterable[CaseScores], index
     theirs = {case.id: case.scores[index] for case in others}
     found = [score - other for case in cases if (score := case.scores[index]) is not None and (other := theirs.get(case.id)) is not None]
     return float(np.mean(found)) if found else None
+
+
+@dataclass(frozen=True)
+class Share:
+    """Cases in which one line follows the instruction better than another, as well, or worse.
+
+    Attributes:
+        name: which of the three.
+        share: of all cases and seeds that both lines have, in [0, 1].
+        means: mean difference of the scores there, line less other, in the order of PERSPECTIVES; None where there is no such case.
+        parts: what these cases add to the difference over all cases, share times mean.
+    """
+
+    name: str
+    share: float
+    means: tuple[float | None, ...]
+    parts: tuple[float, ...]
+
+
+def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
+    """A difference taken apart by what became of following, case by case and seed by seed; () where the lines share no case.
+
+    Where it says that quality falls, it says whether it falls in edits that are now executed, which an untouched photograph cannot fail, or in all.
+    Descriptive: the cases are sorted by an outcome, so a part is no effect of its own.
+    """
+    ours, theirs = paired_seeds(line, other)
+    rows = []
+    for seed in ours.keys() & theirs.keys():
+        others = {case.id: case.scores for case in theirs[seed]}
+        rows += [np.array(case.scores, float) - np.array(others[case.id], float) for case in ours[seed] if case.id in others]
+    differences = np.array([row for row in rows if not np.isnan(row).any()])  # what was not judged is not a number
+    if not len(differences):
+        return ()
+    following = differences[:, 0]
+    kinds = {
+        f"follows better (by {MOVED:g} or more)": following >= MOVED,
+        "follows alike": np.abs(following) < MOVED,
+        f"follows worse (by {MOVED:g} or more)": following <= -MOVED,
+    }
+    found = []
+    for name, here in kinds.items():
+        share = float(here.mean())
+        means = tuple(map(float, differences[here].mean(0))) if here.any() else (None,) * len(PERSPECTIVES)
+        found.append(Share(name, share, means, tuple(map(float, differences[here].sum(0) / len(differences)))))
+    return tuple(found)
 
 
 def papers_difference(question: Question, claim: Claim, index: int) -> float | None:

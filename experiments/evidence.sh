@@ -7,6 +7,7 @@
 #   table4         none, score, text, score + text                         never_all_good  the same world without good triplets, with its own stage 1
 #   table5         none, attention, addition, both, time embedding         judge_error     scores that err by 0 to 6 points
 #   table6         the edits of table4's score + text, asked for 0 to 5    wrong_rewards   0 to 100 % of the rewards from other triplets
+#   exploratory    feedback windows, start values, reward dropout (CURVE_SEEDS)    reward_guidance   table4's first score + text, asked with 1.5 to 3
 #   dossiers       RESULTS/*.md and figures of what is there (experiments/dossier.py, experiments/gain_curve.py)
 # In the folder of experiments/laptop.sh it goes on from what that has trained: bash experiments/evidence.sh runs/laptop
 # Cells that several parts share are trained once. All rows are edited with the same sampler settings, EVALUATE.
@@ -14,7 +15,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/evidence}
 [ $# -gt 0 ] && shift
-read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good judge_error wrong_rewards dossiers}"
+read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good judge_error wrong_rewards exploratory reward_guidance dossiers}"
 python=${PYTHON:-.venv/bin/python}
 seeds=${SEEDS:-0,1,2}
 curve_seeds=${CURVE_SEEDS:-0}
@@ -76,6 +77,20 @@ if asked never_all_good; then
 fi
 if asked judge_error; then sweep judge_error "$start" "$curve_seeds" "$evaluate" model/reward_encoder=score +sweep=judge_error; fi
 if asked wrong_rewards; then sweep wrong_rewards "$start" "$curve_seeds" "$evaluate" +sweep=wrong_rewards; fi
+if asked exploratory; then
+  for name in feedback_windows initialisation reward_dropout; do sweep "$name" "$start" "$curve_seeds" "$evaluate" +sweep="$name"; done
+fi
+if asked reward_guidance; then
+  IFS=, read -ra how <<< "$evaluate"
+  for run in $(cells table4 model/reward_encoder=score_text); do
+    for scale in 1.0 1.5 2.0 3.0; do
+      edits=$folder/reward_guidance/$(basename "$run")-$scale
+      echo "== reward guidance $scale of $run"
+      mkdir -p "$edits"
+      "$python" -m src.evaluate checkpoint="$run/editor" "${how[@]}" sampler.guidance.reward="$scale" output="$edits" > "$edits/evaluation.txt"
+    done
+  done
+fi
 
 if asked dossiers; then
   there() { compgen -G "$folder/$1/*/evaluation" > /dev/null; }

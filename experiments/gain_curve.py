@@ -1,12 +1,16 @@
-"""What a reward gains over none against any number of the config: the judge's error at which the gain vanishes, reward dropout, guidance.
+"""What a reward gains over none against any setting of the config: the judge's error at which it vanishes, dropout, guidance, start values.
 
     python -m experiments.gain_curve annotator.score_deviation runs/judge_error --none runs/table4 \
         -x "standard deviation of the annotator's scores, in points" -o experiments/results/judge_error.md
     python -m experiments.gain_curve data.control.share runs/wrong_rewards runs/table4 --default 0 --none runs/table4 \
         -x "share of rewards that belong to another triplet" -o experiments/results/wrong_rewards.md
 
-Runs are grouped by the number (those whose config has none stand at --default, or are left out), averaged over seeds, and compared with the
-no-reward runs on the same cases. A sampler's numbers (sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
+    python -m experiments.gain_curve model.reward_encoder.windows runs/feedback_windows --none runs/table4 \
+        -x "feedback windows" -o experiments/results/feedback_windows.md
+
+Runs are grouped by the setting (those whose config has none stand at --default, or are left out), averaged over seeds, and compared with the
+no-reward runs, and with the runs at the first value, on the same cases. Numbers stand to scale, words beside each other. A sampler's settings
+(sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
 """
 
 import argparse
@@ -38,8 +42,8 @@ class Point:
     """One place on the curve.
 
     Attributes:
-        x: the number.
-        entry: the runs there.
+        x: the number; of words, their place in order.
+        entry: the runs there, named by the value of the setting.
         gains: over no reward, per perspective.
         by_seed: the same of each seed.
     """
@@ -50,45 +54,53 @@ class Point:
     by_seed: list[tuple[float | None, ...]]
 
 
-def number_of(settings: Settings, key: str) -> float | None:
-    """The number of a run; None where its config has none. What stands under sampler is how the edits were made.
-
-    Raises:
-        ValueError: not a number.
-    """
+def value_of(settings: Settings, key: str) -> str | None:
+    """A setting of a run as it is written; None where its config has none. What stands under sampler is how the edits were made."""
     tree: Mapping[str, object] = {"sampler": settings["evaluation"].get("sampler", {})} if key.startswith("sampler.") else settings
     value = dict(leaves(tree)).get(key)
-    if value is None:
-        return None
+    return None if value is None else str(value)
+
+
+def numbers(values: Sequence[str]) -> dict[str, float]:
+    """The number of each value; of words, all of them or none being numbers, their place in order."""
     try:
-        return float(str(value))
+        return {value: float(value) for value in values}
     except ValueError:
-        raise ValueError(f"{key} is {value!r} in a run, which is no number to stand on an axis") from None
+        return {value: float(place) for place, value in enumerate(sorted(set(values)))}
 
 
-def curve(key: str, rows: Sequence[Evaluated], default: float | None, none: Entry) -> list[Point]:
+def curve(key: str, rows: Sequence[Evaluated], default: str | None, none: Entry) -> list[Point]:
     """The points in order; `rows` are of editors with reward at one target reward.
 
     Raises:
         ValueError: fewer than two points, or runs of one point that differ in more than their seeds.
     """
-    found: dict[float, list[Evaluated]] = {}
-    for row in rows:
-        x = number_of(row.settings or {}, key)
-        x = default if x is None else x
-        if x is not None:
-            found.setdefault(x, []).append(row)
+    values = [(row, value) for row in rows if (value := value_of(row.settings or {}, key) or default) is not None]
+    places = numbers([value for _, value in values])
+    found: dict[float, list[tuple[str, Evaluated]]] = {}
+    for row, value in values:
+        found.setdefault(places[value], []).append((value, row))
     if len(found) < 2:
-        raise ValueError(f"a curve needs two values of {key} or more, the runs with reward have {', '.join(f'{x:g}' for x in found) or 'none'}")
+        had = ", ".join(dict.fromkeys(value for _, value in values)) or "none"
+        raise ValueError(f"a curve needs two values of {key} or more, the runs with reward have {had}")
     points = []
-    for x, members in sorted(found.items()):
+    for x, named in sorted(found.items(), key=lambda each: each[0]):
+        name, members = shown(named[0][0]), [row for _, row in named]
         other = differing([row.settings for row in members if row.settings is not None])
         if other:
             told = "; ".join(f"{in_short(name)}: {', '.join(dict.fromkeys(map(worded, values)))}" for name, values in other.items())
-            raise ValueError(f"the runs at {key}={x:g} differ in more than their seeds ({told}): give folders of one setting")
-        entry = entry_of(f"{x:g}", members)
+            raise ValueError(f"the runs at {key}={name} differ in more than their seeds ({told}): give folders of one setting")
+        entry = entry_of(name, members)
         points.append(Point(x, entry, compare(entry.name, entry.cases, none.name, none.cases), by_seed(entry, none)))
     return points
+
+
+def shown(value: str) -> str:
+    """A number without needless digits, a word as it is."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value
 
 
 def where_it_vanishes(points: Sequence[Point], index: int) -> str:
@@ -98,11 +110,16 @@ def where_it_vanishes(points: Sequence[Point], index: int) -> str:
     if not any(there):
         return "no gain anywhere"
     if all(there):
-        return f"a gain everywhere, up to {points[-1].x:g}"
-    if there == sorted(there, reverse=True):
+        return f"a gain everywhere, up to {points[-1].entry.name}" if of_numbers(points) else "a gain everywhere"
+    if of_numbers(points) and there == sorted(there, reverse=True):
         last = there.index(False)
-        return f"a gain up to {points[last - 1].x:g}, none to be seen from {points[last].x:g} on"
-    return f"a gain at {', '.join(f'{point.x:g}' for point, has in zip(points, there, strict=True) if has)}"
+        return f"a gain up to {points[last - 1].entry.name}, none to be seen from {points[last].entry.name} on"
+    return f"a gain at {', '.join(point.entry.name for point, has in zip(points, there, strict=True) if has)}"
+
+
+def of_numbers(points: Sequence[Point]) -> bool:
+    """Whether the setting is a number, not a word."""
+    return all(point.entry.name == f"{point.x:g}" for point in points)
 
 
 def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
@@ -112,7 +129,8 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
     for index, name in enumerate(PERSPECTIVE_NAMES):
         colour, shift = COLOURS[index], 0.008 * reach * (index - 1)
         known = [(point, gain) for point in points if (gain := point.gains[index]).difference is not None]
-        panel.plot([point.x + shift for point, _ in known], [gain.difference for _, gain in known], "o-", color=colour, label=name)
+        line = "o-" if of_numbers(points) else "o"  # nothing lies between words
+        panel.plot([point.x + shift for point, _ in known], [gain.difference for _, gain in known], line, color=colour, label=name)
         for point, gain in known:
             if gain.ci95 is not None:
                 panel.plot([point.x + shift] * 2, gain.ci95, color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
@@ -121,6 +139,9 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
                 panel.plot([point.x + shift + 0.012 * reach] * len(seeds), seeds, ".", color=colour, markersize=4, alpha=0.8)
     panel.axhline(0, color="0.4", linewidth=1)
     panel.annotate("no reward", (1, 0), xycoords=("axes fraction", "data"), xytext=(-4, 4), textcoords="offset points", ha="right", color="0.4")
+    if not of_numbers(points):
+        panel.set_xticks([point.x for point in points], [point.entry.name for point in points])
+        panel.margins(x=0.3)
     panel.set(xlabel=title, ylabel="gain over no reward, in points of 5")
     panel.grid(alpha=0.25)
     panel.spines[["top", "right"]].set_visible(False)
@@ -131,33 +152,41 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
 
 def page(points: Sequence[Point], key: str, title: str, picture: Path, commands: Sequence[str]) -> str:
     """The dossier of a curve."""
-    lines = []
-    for point in points:
-        gains = [cell for gain in point.gains for cell in (difference_cell(gain), p_cell(gain.p_holm))]
-        lines.append([f"{point.x:g}", str(len(point.entry.group.rows)), str(point.gains[0].n), *gains])
-    header = (key, "seeds", "n", *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("gain", "p")))
+    first = points[0].entry
+    gains = [(point, point.gains) for point in points]
+    beside = [(point, compare(point.entry.name, point.entry.cases, first.name, first.cases)) for point in points[1:]]
     said = "; ".join(f"{name}: {where_it_vanishes(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES))
     notes = (
         "Gain: mean score less that of the same training without reward, on the same cases, averaged over seeds first, with its 95 % interval over "
         "photographs. p: sign flips of whole photographs, after Holm over the three perspectives. There is a gain where p is below "
         f"{LEVEL:g} and the difference positive.\n"
     )
-    shown = "".join(f"    {command}\n" for command in commands)
-    table = markdown_table(header, lines)
-    return "\n".join([f"# The gain by the reward against {title}\n", f"**{said}.**\n", shown, f"![gain]({picture.name})\n", table, notes])
+    listed = "".join(f"    {command}\n" for command in commands)
+    parts = [f"# The gain by the reward against {title}\n", f"**{said}.**\n", listed, f"![gain]({picture.name})\n", table(key, "gain", gains), notes]
+    return "\n".join([*parts, f"## Against {key}={first.name}\n", table(key, "difference", beside)])
+
+
+def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparison]]]) -> str:
+    """A line per point: its difference from something, with p, in each perspective."""
+    header = (key, "seeds", "n", *(f"{name[0].upper()} {column}" for name in PERSPECTIVE_NAMES for column in (what, "p")))
+    lines = []
+    for point, each in compared:
+        cells = [cell for one in each for cell in (difference_cell(one), p_cell(one.p_holm))]
+        lines.append([point.entry.name, str(len(point.entry.group.rows)), str(each[0].n), *cells])
+    return markdown_table(header, lines)
 
 
 def main(arguments: Sequence[str]) -> None:
     """Read, write, say where."""
     parser = argparse.ArgumentParser(prog="python -m experiments.gain_curve", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("key", help="a number of the config, such as annotator.score_deviation")
+    parser.add_argument("key", help="a setting of the config, such as annotator.score_deviation")
     parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders with reward")
     parser.add_argument("--none", nargs="+", type=Path, required=True, help="folders whose runs without reward are the other side")
-    parser.add_argument("--default", type=float, help="the number of runs whose config has none")
+    parser.add_argument("--default", help="the value of runs whose config has none")
     parser.add_argument("--encoder", help="only runs by these signals: score, text or score+text")
     parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
     parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
-    parser.add_argument("-x", "--title", help="what the number is, below the axis")
+    parser.add_argument("-x", "--title", help="what the setting is, below the axis")
     parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":

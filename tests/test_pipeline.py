@@ -26,7 +26,8 @@ from src.launch import CONF
 from src.pipeline import standalone_smartedit_source, standalone_source, write_pipeline
 from src.records import TargetReward
 
-INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml") if path.stem != "none")
+INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml") if path.stem not in ("none", "both_random"))
+"""both_random is both with other start values, which the editors here replace anyway."""
 FEEDBACK = ("the circle is still there", "None", "None")
 
 ELSEWHERE = """

@@ -9,8 +9,8 @@ from experiments.made_up import controls, table4, table5, write_job
 from tabulation.hand_made import config, judged, write_run
 
 from experiments.dossier import main, table_of
-from experiments.evidence import MARGIN, Claim, by_seed, control_of, decide, gather, papers_difference, verdicts
-from src.evaluation.comparison import Comparison
+from experiments.evidence import MARGIN, MOVED, Claim, Entry, by_following, by_seed, control_of, decide, gather, papers_difference, verdicts
+from src.evaluation.comparison import Comparison, compare
 from src.evaluation.statistics import Interval
 from src.pictures import load_image
 
@@ -127,10 +127,48 @@ def test_a_dossier_says_everything(sweeps: Path, tmp_path: Path, capsys: pytest.
     assert "| *none* | *paper, Table 4* | *49 %* | *2.77* |" in text
     assert "| permuted rewards | control, 2 seeds |" in text
     assert "of 8 photographs none is below 0.0234" in text
+    assert "| score + text above none | share | F mean | F part |" in text
+    assert "| follows alike | " in text
     assert "Holm's correction over the" not in text  # one correction, that of the dossier
     for name in ("table4.png", "table4_curves.png"):
         assert f"]({name})" in text
         assert load_image(target.with_name(name)).std() > 5
+
+
+def test_a_difference_is_taken_apart_by_what_became_of_following(sweeps: Path) -> None:
+    evidence = gather("table4_reward_signal", [sweeps / "table4"])
+    both, none = evidence.entry("score + text"), evidence.entry("none")
+    assert both is not None
+    assert none is not None
+    shares = by_following(both, none)
+    assert sum(each.share for each in shares) == pytest.approx(1.0)
+    for index, whole in enumerate(compare("a", both.cases, "b", none.cases)):
+        assert sum(each.parts[index] for each in shares) == pytest.approx(whole.difference)
+    better, alike, worse = shares
+    assert better.means[0] is not None
+    assert better.means[0] >= MOVED
+    assert better.parts[0] == pytest.approx(better.share * better.means[0])
+    assert worse.parts[0] <= -MOVED * worse.share
+    assert [each.share for each in by_following(none, both)] == pytest.approx([worse.share, alike.share, better.share])
+
+
+def test_cases_that_were_not_judged_are_in_no_part(sweeps: Path) -> None:
+    evidence = gather("table4_reward_signal", [sweeps / "table4"])
+    both, none = evidence.entry("score + text"), evidence.entry("none")
+    assert both is not None
+    assert none is not None
+
+    def cut(entry: Entry, *scores: tuple[float | None, float, float]) -> Entry:
+        row = entry.group.rows[0]
+        cases = tuple(replace(case, scores=each) for case, each in zip(row.row.cases, scores, strict=False))
+        return replace(entry, group=replace(entry.group, rows=(replace(row, row=replace(row.row, cases=cases)),)))
+
+    better, alike, worse = by_following(
+        cut(both, (3.0, 4.0, 2.0), (2.0, 4.0, 4.0), (None, 1.0, 1.0)), cut(none, (1.0, 4.0, 5.0), (2.0, 5.0, 4.0), (0.0, 5.0, 5.0))
+    )
+    assert (better.share, better.means, better.parts) == (0.5, (2.0, 0.0, -3.0), (1.0, 0.0, -1.5))
+    assert (alike.share, alike.means, alike.parts) == (0.5, (0.0, -1.0, 0.0), (0.0, -0.5, 0.0))
+    assert (worse.share, worse.means, worse.parts) == (0.0, (None, None, None), (0.0, 0.0, 0.0))
 
 
 def test_other_figures(sweeps: Path, tmp_path: Path) -> None:

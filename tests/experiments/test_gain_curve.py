@@ -1,4 +1,4 @@
-"""experiments/gain_curve.py: the gain by the reward against a number of the config, on runs that are made up."""
+"""experiments/gain_curve.py: the gain by the reward against a setting of the config, on runs that are made up."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 from experiments.made_up import write_job
 
 from experiments.evidence import entry_of, reports_below
-from experiments.gain_curve import curve, main, number_of, where_it_vanishes
+from experiments.gain_curve import curve, main, value_of, where_it_vanishes
 from src.pictures import load_image
 from src.tabulation.runs import evaluated_rows
 
@@ -37,14 +37,9 @@ def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> N
     text = target.read_text()
     assert "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; quality: no gain anywhere" in text
     assert "    python -m src.train +sweep=judge_error\n" in text
-    assert [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")] == [
-        "| annotator.score_deviation",
-        "| ---",
-        "| 0",
-        "| 1.5",
-        "| 3",
-        "| 6",
-    ]
+    head = ["| annotator.score_deviation", "| ---"]
+    first_cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
+    assert first_cells == [*head, "| 0", "| 1.5", "| 3", "| 6", *head, "| 1.5", "| 3", "| 6"]
     assert load_image(target.with_suffix(".png")).std() > 5
 
 
@@ -59,15 +54,26 @@ def test_points_are_seeds_of_one_setting(runs: Path) -> None:
     # a run whose config has no such number is left out, or stands at the default, where it must be of the same setting
     assert len(curve("annotator.score_deviation", [*rows, text], None, none)) == 4
     with pytest.raises(ValueError, match=r"at annotator\.score_deviation=6 differ in more than their seeds"):
-        curve("annotator.score_deviation", [*rows, text], 6.0, none)
+        curve("annotator.score_deviation", [*rows, text], "6", none)
     with pytest.raises(ValueError, match="a curve needs two values"):
         curve("annotator.score_deviation", rows[:2], None, none)
 
 
-def test_numbers_of_the_edits_are_those_of_the_evaluation() -> None:
+def test_words_stand_beside_each_other(runs: Path, tmp_path: Path) -> None:
+    for number, (windows, following) in enumerate([("joined", 1.0), ("per_perspective", 2.0)]):
+        model = {"reward_encoder": {"signals": ["score", "text"], "windows": windows}}
+        write_job(tmp_path / "windows" / str(number), {"5/5/5": (following, 4.0, 4.0)}, 0, windows=model)
+    target = tmp_path / "windows.md"
+    main(["windows.reward_encoder.windows", str(tmp_path / "windows"), "--none", str(runs / "none"), "-o", str(target)])
+    text = target.read_text()
+    assert "**following: a gain at per_perspective; preserving: " in text
+    assert "## Against windows.reward_encoder.windows=joined\n" in text
+    assert "| per_perspective | 1 | 48 | +1.0" in text.split("## Against")[1]
+    assert load_image(target.with_suffix(".png")).std() > 5
+
+
+def test_settings_of_the_edits_are_those_of_the_evaluation() -> None:
     settings = {"sampler": {"steps": 2}, "evaluation": {"sampler": {"steps": 4}}, "data": {"seed": "${seed}", "share": 0.5}}
-    assert number_of(settings, "sampler.steps") == 4.0
-    assert number_of(settings, "data.share") == 0.5
-    assert number_of(settings, "data.other") is None
-    with pytest.raises(ValueError, match="which is no number"):
-        number_of(settings, "data.seed")
+    assert value_of(settings, "sampler.steps") == "4"
+    assert value_of(settings, "data.share") == "0.5"
+    assert value_of(settings, "data.other") is None
