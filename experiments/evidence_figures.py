@@ -145,8 +145,8 @@ def averaged(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[flo
 
 
 def curves(evidence: Evidence, title: str) -> Figure | None:
-    """Validation scores against steps of every trained entry, mean and range over seeds; None where no run kept any."""
-    watched = [entry for entry in evidence.entries if any(validation_curve(run, "following") for run in entry.runs)]
+    """Validation scores against steps of every trained entry, mean and range over seeds; None where no run kept two, which make a line."""
+    watched = [entry for entry in evidence.entries if any(len(validation_curve(run, "following")) > 1 for run in entry.runs)]
     trained = list({tuple(entry.runs): entry for entry in watched if entry.name not in (START, *LAST_ROWS)}.values())
     if not trained:
         return None

@@ -171,6 +171,16 @@ def test_cases_that_were_not_judged_are_in_no_part(sweeps: Path) -> None:
     assert (worse.share, worse.means, worse.parts) == (0.0, (None, None, None), (0.0, 0.0, 0.0))
 
 
+def test_a_single_validation_makes_no_curve(tmp_path: Path) -> None:
+    table4(tmp_path / "short", seeds=1)
+    for job in range(4):
+        metrics = tmp_path / f"short/{job}/metrics.csv"
+        metrics.write_text("\n".join([*metrics.read_text().splitlines()[:2], metrics.read_text().splitlines()[-1]]) + "\n")
+    main(["table4_reward_signal", str(tmp_path / "short"), "-o", str(tmp_path / "table4.md")])
+    assert [path.name for path in tmp_path.glob("*.png")] == ["table4.png"]
+    assert "curves" not in (tmp_path / "table4.md").read_text()
+
+
 def test_other_figures(sweeps: Path, tmp_path: Path) -> None:
     main(["table6_inference_score", str(sweeps / "table4"), "-o", str(tmp_path / "table6.md")])
     assert "5/5/5 above 0/0/0" in (tmp_path / "table6.md").read_text()
