@@ -209,12 +209,13 @@ def _several(values: Any) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
-def dossier(evidence: Evidence, groups: Sequence[Path], figures: Sequence[Path], arguments: Sequence[str]) -> str:
-    """The whole page."""
+def dossier(evidence: Evidence, groups: Sequence[Path], figures: Sequence[Path], arguments: Sequence[str], reading: str = "") -> str:
+    """The whole page; `reading` is what a person makes of it, the rest comes from result files."""
     parts = [
         f"# {evidence.question.title}\n",
         f"**Claim.** {evidence.question.claim}\n",
         "**Verdict.**\n\n" + "".join(f"- {said}\n" for said in headline(evidence)),
+        *([f"**Reading.** {reading.strip()}\n"] if reading else []),
         *facts_part(evidence, groups, arguments),
         *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
         *claims_part(evidence),
@@ -252,13 +253,15 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
     parser.add_argument("--judge", help="whose reports, where there are several")
     parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
+    parser.add_argument("--reading", type=Path, help="a file of Markdown that stands below the verdict: what you make of it, and why")
     parser.add_argument("-o", "--output", type=Path, required=True, help="the dossier, NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":
         raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
     evidence = gather(given.question, given.folders, given.controls, given.start, given.target, given.benchmark, given.judge)
+    reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
     figures = draw(evidence, given.output)
-    write_atomically(given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments))
+    write_atomically(given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments, reading))
     print("\n".join(headline(evidence)).replace("**", ""))
     print(given.output)
 

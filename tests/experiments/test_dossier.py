@@ -182,8 +182,11 @@ def test_a_single_validation_makes_no_curve(tmp_path: Path) -> None:
 
 
 def test_other_figures(sweeps: Path, tmp_path: Path) -> None:
-    main(["table6_inference_score", str(sweeps / "table4"), "-o", str(tmp_path / "table6.md")])
-    assert "5/5/5 above 0/0/0" in (tmp_path / "table6.md").read_text()
+    (tmp_path / "reading.txt").write_text("Low scores spoil what should stay.\n")
+    main(["table6_inference_score", str(sweeps / "table4"), "--reading", str(tmp_path / "reading.txt"), "-o", str(tmp_path / "table6.md")])
+    text = (tmp_path / "table6.md").read_text()
+    assert "5/5/5 above 0/0/0" in text
+    assert "\n**Reading.** Low scores spoil what should stay.\n\n" in text
     assert [path.name for path in tmp_path.glob("*.png")] == ["table6.png"]
 
 
