@@ -11,6 +11,7 @@ A folder is a run, or holds runs (links to runs of other sweeps too). Beside the
 
 import argparse
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,7 @@ def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[s
     runs = list(dict.fromkeys(run for entry in evidence.entries if entry.name not in (START, *LAST_ROWS) for run in entry.runs))
     records = [read_json(run / "run.json") for run in runs]
     commands = [command for group in groups if (command := read_json(group / "sweep.json").get("command"))]
-    commands.append(f"python -m experiments.dossier {' '.join(arguments)}")
+    commands.append(f"python -m experiments.dossier {shlex.join(arguments)}")
     trained, evaluated = (sum(each) / 3600 for each in zip(*(seconds_of(run) for run in runs), strict=True))
     seeds = {len(entry.group.rows) for entry in evidence.entries if entry.name not in (START, *LAST_ROWS)}
     judged = f", {evaluated:.1f} h of evaluating" if evaluated else ""

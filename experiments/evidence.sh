@@ -7,7 +7,7 @@
 #   table4         none, score, text, score + text                         never_all_good  the same world without good triplets, with its own stage 1
 #   table5         none, attention, addition, both, time embedding         judge_error     scores that err by 0 to 6 points
 #   table6         the edits of table4's score + text, asked for 0 to 5    wrong_rewards   0 to 100 % of the rewards from other triplets
-#   exploratory    feedback windows, start values, reward dropout (CURVE_SEEDS)    reward_guidance   table4's first score + text, asked with 1.5 to 3
+#   exploratory    feedback windows, start values, reward dropout (CURVE_SEEDS)    reward_guidance   the edits of table4's score + text, guided by 1 to 3
 #   dossiers       RESULTS/*.md and figures of what is there (experiments/dossier.py, experiments/gain_curve.py)
 # In the folder of experiments/laptop.sh it goes on from what that has trained: bash experiments/evidence.sh runs/laptop
 # Cells that several parts share are trained once. All rows are edited with the same sampler settings, EVALUATE.
@@ -87,6 +87,7 @@ if asked reward_guidance; then
       edits=$folder/reward_guidance/$(basename "$run")-$scale
       echo "== reward guidance $scale of $run"
       mkdir -p "$edits"
+      cp -r "$run/.hydra" "$edits/"  # so that tables know whose edits these are
       "$python" -m src.evaluate checkpoint="$run/editor" "${how[@]}" sampler.guidance.reward="$scale" output="$edits" > "$edits/evaluation.txt"
     done
   done
@@ -107,6 +108,23 @@ if asked dossiers; then
   if there judge_error; then
     "$python" -m experiments.gain_curve annotator.score_deviation "$folder/judge_error" --encoder score --none "$folder/table4" \
       -x "the standard deviation of the annotator's scores, in points" -o "$results/judge_error.md"
+  fi
+  plain=(--none "$folder/table4" --encoder score+text)
+  if there initialisation; then
+    "$python" -m experiments.gain_curve model.integration.parts.attention.init "$folder/initialisation" "${plain[@]}" \
+      -x "how the last layers of attention and addition start" -o "$results/initialisation.md"
+  fi
+  if there feedback_windows; then
+    "$python" -m experiments.gain_curve model.reward_encoder.windows "$folder/feedback_windows" "${plain[@]}" \
+      -x "how three feedbacks are read" -o "$results/feedback_windows.md"
+  fi
+  if there reward_dropout; then
+    "$python" -m experiments.gain_curve model.reward_encoder.dropout "$folder/reward_dropout" "${plain[@]}" \
+      -x "how often a reward is withheld in training" -o "$results/reward_dropout.md"
+  fi
+  if there reward_guidance; then
+    "$python" -m experiments.gain_curve sampler.guidance.reward "$folder/reward_guidance" "${plain[@]}" \
+      -x "the scale of reward guidance, away from 0/0/0" -o "$results/reward_guidance.md"
   fi
   if there wrong_rewards; then
     "$python" -m experiments.gain_curve data.control.share "$folder/wrong_rewards" "$folder/table4" ${controls[1]:+"${controls[1]}"} --encoder score+text \

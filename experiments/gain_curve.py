@@ -14,6 +14,7 @@ no-reward runs, and with the runs at the first value, on the same cases. Numbers
 """
 
 import argparse
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +203,7 @@ def main(arguments: Sequence[str]) -> None:
     note = f"{means.n} cases on {means.clusters} photographs, {seeds} seed{'s' if seeds > 1 else ''}; bars: 95 % interval over photographs"
     picture = save(drawn(points, title, note), given.output.with_suffix(".png"))
     commands = [command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))]
-    commands.append(f"python -m experiments.gain_curve {' '.join(arguments)}")
+    commands.append(f"python -m experiments.gain_curve {shlex.join(arguments)}")
     write_atomically(given.output, page(points, given.key, title, picture, commands))
     print(given.output)
 

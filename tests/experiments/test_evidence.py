@@ -1,4 +1,4 @@
-"""experiments/evidence.sh in small: stage 1, Table 4 with a control, Table 6 from its cells, dossiers; the same command again trains nothing anew."""
+"""experiments/evidence.sh in small: stage 1, Tables 4 and 6 with controls, curves, dossiers; the same command again trains nothing anew."""
 
 import os
 import subprocess
@@ -29,13 +29,21 @@ def run(folder: Path, *parts: str) -> str:
 @pytest.mark.slow
 def test_tables_with_controls_in_small(tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
-    run(folder, "stage1", "table4", "table6", "controls", "dossiers")
+    run(folder, "stage1", "table4", "table6", "controls", "exploratory", "reward_guidance", "dossiers")
     table4, table6 = ((folder / f"results/{name}.md").read_text() for name in ("table4", "table6"))
     for name in ("none", "score", "text", "score + text"):
         assert f"| {name} | ours |" in table4
     for name in ("starting weights", "permuted rewards", "one scalar reward", "only all-5 triplets", "trained on exact edits"):
         assert f"| {name} | control |" in table4
     assert [f"| {score}/{score}/{score} | ours |" in table6 for score in range(6)] == [True] * 6
+    for name, points in {
+        "initialisation": ["random", "zero"],
+        "feedback_windows": ["joined", "per_perspective"],
+        "reward_dropout": ["0", "0.05", "0.2"],
+        "reward_guidance": ["1", "1.5", "2", "3"],
+    }.items():
+        curve, _ = (folder / f"results/{name}.md").read_text().split("## Against")
+        assert [line.split(" | ")[0] for line in curve.splitlines() if line.startswith("| ")][2:] == [f"| {point}" for point in points]
     # the two rows that the sweep of controls has in common with Table 4 are links
     assert sum(path.is_symlink() for path in (folder / "controls").iterdir()) == 2
     weights = {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")}
