@@ -460,7 +460,7 @@ class Share:
 def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
     """A difference taken apart by what became of following, case by case and seed by seed; () where the lines share no case.
 
-    Where it says that quality falls, it says whether it falls in edits that are now executed, which an untouched photograph cannot fail, or in all.
+    Where it says that quality falls, it says whether it falls in edits that are now executed (a photograph left alone cannot fail) or in all.
     Descriptive: the cases are sorted by an outcome, so a part is no effect of its own.
     """
     ours, theirs = paired_seeds(line, other)
