@@ -34,8 +34,15 @@ MOVED = 0.5
 """Points of 5 from which on a case counts as followed better or worse."""
 
 NO_REWARD, START, PERMUTED, SCALAR = "no reward", "starting weights", "permuted rewards", "one scalar reward"
-ALL_GOOD, BEST_RATED, EXACT = "only all-5 triplets", "only the best rated", "trained on exact edits"
-CONTROLS = {"PermutedRewards": PERMUTED, "ScalarReward": SCALAR, "AllGood": ALL_GOOD, "BestRated": BEST_RATED, "ExactTargets": EXACT}
+ALL_GOOD, BEST_RATED, MENDED, EXACT = "only all-5 triplets", "only the best rated", "mended triplets", "trained on exact edits"
+CONTROLS = {
+    "PermutedRewards": PERMUTED,
+    "ScalarReward": SCALAR,
+    "AllGood": ALL_GOOD,
+    "BestRated": BEST_RATED,
+    "MendedTriplets": MENDED,
+    "ExactTargets": EXACT,
+}
 """By the class that stands in a run's config under data.control (or data.dataset, as in runs before 2026-11-22)."""
 
 ORDER = (NO_REWARD, START, *CONTROLS.values(), *LAST_ROWS)
@@ -271,7 +278,7 @@ def control_of(settings: Settings | None) -> str | None:
     for node in (data.get("control"), data.get("dataset")):
         name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, Mapping) else ""
         if name in CONTROLS:
-            share = node.get("share", 1.0) if CONTROLS[name] == PERMUTED else 1.0
+            share = node.get("share", 1.0) if CONTROLS[name] in (PERMUTED, MENDED) else 1.0
             return CONTROLS[name] if share == 1.0 else f"{100 * share:g} % {CONTROLS[name]}"
     return None
 

@@ -7,6 +7,7 @@
 #   table4         none, score, text, score + text                         never_all_good  the same world without good triplets, with its own stage 1
 #   table5         none, attention, addition, both, time embedding         judge_error     scores that err by 0 to 6 points
 #   table6         the edits of table4's score + text, asked for 0 to 5    wrong_rewards   0 to 100 % of the rewards from other triplets
+#   bad_triplets   with and without reward where 50 or 90 % of the triplets were mended
 #   exploratory    feedback windows, start values, reward dropout (CURVE_SEEDS)    reward_guidance   the edits of table4's score + text, guided by 1 to 3
 #   dossiers       RESULTS/*.md and figures of what is there (experiments/dossier.py, experiments/gain_curve.py)
 # In the folder of experiments/laptop.sh it goes on from what that has trained: bash experiments/evidence.sh runs/laptop
@@ -15,7 +16,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/evidence}
 [ $# -gt 0 ] && shift
-read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good judge_error wrong_rewards exploratory reward_guidance dossiers}"
+read -ra parts <<< "${*:-stage1 table4 table6 controls table5 never_all_good judge_error wrong_rewards bad_triplets exploratory reward_guidance dossiers}"
 python=${PYTHON:-.venv/bin/python}
 seeds=${SEEDS:-0,1,2}
 curve_seeds=${CURVE_SEEDS:-0}
@@ -77,6 +78,7 @@ if asked never_all_good; then
 fi
 if asked judge_error; then sweep judge_error "$start" "$curve_seeds" "$evaluate" model/reward_encoder=score +sweep=judge_error; fi
 if asked wrong_rewards; then sweep wrong_rewards "$start" "$curve_seeds" "$evaluate" +sweep=wrong_rewards; fi
+if asked bad_triplets; then sweep bad_triplets "$start" "$curve_seeds" "$evaluate" +sweep=bad_triplets; fi
 if asked exploratory; then
   for name in feedback_windows initialisation reward_dropout; do sweep "$name" "$start" "$curve_seeds" "$evaluate" +sweep="$name"; done
 fi
@@ -129,5 +131,9 @@ if asked dossiers; then
   if there wrong_rewards; then
     "$python" -m experiments.gain_curve data.control.share "$folder/wrong_rewards" "$folder/table4" ${controls[1]:+"${controls[1]}"} --encoder score+text \
       --default 0 --none "$folder/table4" -x "the share of rewards that belong to another triplet" -o "$results/wrong_rewards.md"
+  fi
+  if there bad_triplets; then
+    "$python" -m experiments.gain_curve data.control.share "$folder/bad_triplets" "$folder/table4" --encoder score+text --default 0 \
+      --none "$folder/bad_triplets" "$folder/table4" --each -x "the share of triplets that were mended" -o "$results/bad_triplets.md"
   fi
 fi

@@ -7,13 +7,16 @@
 
     python -m experiments.gain_curve model.reward_encoder.windows runs/feedback_windows --none runs/table4 \
         -x "feedback windows" -o experiments/results/feedback_windows.md
+    python -m experiments.gain_curve data.control.share runs/bad_triplets runs/table4 --default 0 --none runs/bad_triplets runs/table4 --each \
+        -x "the share of triplets that were mended" -o experiments/results/bad_triplets.md
 
 Runs are grouped by the setting (those whose config has none stand at --default, or are left out), averaged over seeds, and compared with the
-no-reward runs, and with the runs at the first value, on the same cases. Numbers stand to scale, words beside each other. A sampler's settings
-(sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
+no-reward runs (those at the same value of the setting, with --each), and with the runs at the first value, on the same cases. Numbers stand to
+scale, words beside each other. A sampler's settings (sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
 """
 
 import argparse
+import math
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +29,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.dossier import PERSPECTIVE_NAMES, difference_cell, p_cell, read_json
-from experiments.evidence import Entry, by_seed, control_of, entry_of, reports_below
+from experiments.evidence import MENDED, Entry, by_seed, control_of, entry_of, reports_below
 from experiments.evidence_figures import COLOURS, save
 from src.evaluation.comparison import Comparison, compare
 from src.evaluation.generation import leaves
@@ -45,12 +48,14 @@ class Point:
     Attributes:
         x: the number; of words, their place in order.
         entry: the runs there, named by the value of the setting.
+        none: those without reward that they are compared with.
         gains: over no reward, per perspective.
         by_seed: the same of each seed.
     """
 
     x: float
     entry: Entry
+    none: Entry
     gains: tuple[Comparison, ...]
     by_seed: list[tuple[float | None, ...]]
 
@@ -70,29 +75,44 @@ def numbers(values: Sequence[str]) -> dict[str, float]:
         return {value: float(place) for place, value in enumerate(sorted(set(values)))}
 
 
-def curve(key: str, rows: Sequence[Evaluated], default: str | None, none: Entry) -> list[Point]:
-    """The points in order; `rows` are of editors with reward at one target reward.
+def grouped(key: str, rows: Sequence[Evaluated], default: str | None) -> dict[str, Entry]:
+    """The runs at each value of the setting; those whose config has none stand at the default or, without one, are left out.
 
     Raises:
-        ValueError: fewer than two points, or runs of one point that differ in more than their seeds.
+        ValueError: runs at one value that differ in more than their seeds.
     """
-    values = [(row, value) for row in rows if (value := value_of(row.settings or {}, key) or default) is not None]
-    places = numbers([value for _, value in values])
-    found: dict[float, list[tuple[str, Evaluated]]] = {}
-    for row, value in values:
-        found.setdefault(places[value], []).append((value, row))
-    if len(found) < 2:
-        had = ", ".join(dict.fromkeys(value for _, value in values)) or "none"
-        raise ValueError(f"a curve needs two values of {key} or more, the runs with reward have {had}")
-    points = []
-    for x, named in sorted(found.items(), key=lambda each: each[0]):
-        name, members = shown(named[0][0]), [row for _, row in named]
+    found: dict[str, list[Evaluated]] = {}
+    for row in rows:
+        value = value_of(row.settings or {}, key) or default
+        if value is not None:
+            found.setdefault(shown(value), []).append(row)
+    for name, members in found.items():
         other = differing([row.settings for row in members if row.settings is not None])
         if other:
             told = "; ".join(f"{in_short(name)}: {', '.join(dict.fromkeys(map(worded, values)))}" for name, values in other.items())
             raise ValueError(f"the runs at {key}={name} differ in more than their seeds ({told}): give folders of one setting")
-        entry = entry_of(name, members)
-        points.append(Point(x, entry, compare(entry.name, entry.cases, none.name, none.cases), by_seed(entry, none)))
+    return {name: entry_of(name, members) for name, members in found.items()}
+
+
+def curve(key: str, rewarded: Mapping[str, Entry], none: Entry | Mapping[str, Entry]) -> list[Point]:
+    """The points in order.
+
+    Args:
+        key: the setting.
+        rewarded: the runs with reward, by value of the setting.
+        none: those without, or those without at each value.
+
+    Raises:
+        ValueError: fewer than two points, or no runs without reward at one of them.
+    """
+    if len(rewarded) < 2:
+        raise ValueError(f"a curve needs two values of {key} or more, the runs with reward have {', '.join(rewarded) or 'none'}")
+    places, points = numbers(list(rewarded)), []
+    for name, entry in sorted(rewarded.items(), key=lambda each: places[each[0]]):
+        if isinstance(none, Mapping) and name not in none:
+            raise ValueError(f"no runs without reward at {key}={name}, only at {', '.join(none) or 'no value'}")
+        plain = none[name] if isinstance(none, Mapping) else none
+        points.append(Point(places[name], entry, plain, compare(entry.name, entry.cases, plain.name, plain.cases), by_seed(entry, plain)))
     return points
 
 
@@ -164,7 +184,8 @@ def page(points: Sequence[Point], key: str, title: str, picture: Path, commands:
     )
     listed = "".join(f"    {command}\n" for command in commands)
     parts = [f"# The gain by the reward against {title}\n", f"**{said}.**\n", listed, f"![gain]({picture.name})\n", table(key, "gain", gains), notes]
-    return "\n".join([*parts, f"## Against {key}={first.name}\n", table(key, "difference", beside)])
+    parts += [f"## Against {key}={first.name}\n", table(key, "difference", beside), "## Mean scores, 0 to 5\n", mean_scores(key, points)]
+    return "\n".join(parts)
 
 
 def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparison]]]) -> str:
@@ -177,12 +198,31 @@ def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparis
     return markdown_table(header, lines)
 
 
+def mean_scores(key: str, points: Sequence[Point]) -> str:
+    """A line per group of runs, averaged over seeds: each point's with reward, and those without that it is compared with."""
+    header = (key, "reward", *(name[0].upper() for name in PERSPECTIVE_NAMES))
+    lines = [(point.entry.name, "yes", point.entry) for point in points]
+    if all(point.none is points[0].none for point in points):
+        lines.append(("any", "no", points[0].none))
+    else:
+        lines += [(point.entry.name, "no", point.none) for point in points]
+    return markdown_table(header, [[name, reward, *(f"{mean:.2f}" for mean in means_of(entry))] for name, reward, entry in lines])
+
+
+def means_of(entry: Entry) -> list[float]:
+    """The mean score over cases in each perspective; nan where none was judged."""
+    by_perspective = zip(*(each.scores for each in entry.cases), strict=True)
+    known = [[score for score in scores if score is not None] for scores in by_perspective]
+    return [sum(scores) / len(scores) if scores else math.nan for scores in known]
+
+
 def main(arguments: Sequence[str]) -> None:
     """Read, write, say where."""
     parser = argparse.ArgumentParser(prog="python -m experiments.gain_curve", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("key", help="a setting of the config, such as annotator.score_deviation")
     parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders with reward")
     parser.add_argument("--none", nargs="+", type=Path, required=True, help="folders whose runs without reward are the other side")
+    parser.add_argument("--each", action="store_true", help="compare with the runs without reward at the same value (or --default) of the setting")
     parser.add_argument("--default", help="the value of runs whose config has none")
     parser.add_argument("--encoder", help="only runs by these signals: score, text or score+text")
     parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
@@ -194,10 +234,12 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
     rows = [row for row in evaluated_rows(reports_below(given.folders, given.benchmark)[0]) if row.row.name == given.target]
     rewarded = [row for row in rows if signals_of(row.settings or {}) and given.encoder in (None, "+".join(signals_of(row.settings or {})))]
-    plain = [row for row in evaluated_rows(reports_below(given.none, given.benchmark)[0]) if is_plain(row) and row.row.name == given.target]
+    unrewarded = [row for row in evaluated_rows(reports_below(given.none, given.benchmark)[0]) if not signals_of(row.settings or {})]
+    plain = [row for row in unrewarded if row.row.name == given.target and is_plain(row, mended=given.each)]
     if not plain:
         raise ValueError(f"--none {' '.join(map(str, given.none))}: no run without reward that stands for itself")
-    points = curve(given.key, rewarded, given.default, entry_of("none", plain))
+    none = grouped(given.key, plain, given.default) if given.each else entry_of("none", plain)
+    points = curve(given.key, grouped(given.key, rewarded, given.default), none)
     title = given.title or given.key
     means, seeds = points[0].entry.group.rows[0].row.means, max(len(point.entry.group.rows) for point in points)
     note = f"{means.n} cases on {means.clusters} photographs, {seeds} seed{'s' if seeds > 1 else ''}; bars: 95 % interval over photographs"
@@ -208,9 +250,10 @@ def main(arguments: Sequence[str]) -> None:
     print(given.output)
 
 
-def is_plain(row: Evaluated) -> bool:
-    """Whether a run is the ordinary one without reward, no control."""
-    return row.settings is not None and not signals_of(row.settings) and control_of(row.settings) is None
+def is_plain(row: Evaluated, mended: bool) -> bool:
+    """Whether a run without reward is the ordinary one, no control; with `mended`, that of triplets some of which were mended is as good."""
+    control = control_of(row.settings)
+    return row.settings is not None and (control is None or (mended and control.endswith(MENDED)))
 
 
 if __name__ == "__main__":

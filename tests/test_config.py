@@ -1,5 +1,6 @@
 """Every yaml composes, and everything it describes can be built; new files are found by glob."""
 
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -82,22 +83,21 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
 @pytest.mark.parametrize("experiment", options("experiment"))
 @pytest.mark.parametrize("sweep", options("sweep"))
 def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
-    """A sweep has axes only, and each of its values composes; all axes but the last have one value."""
-    *settings, (axis, values) = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params.items()
-    set_once = [f"{name}={value}" for name, value in settings]
-    assert not any("," in each for each in set_once)
+    """A sweep has axes only, and each of its jobs composes."""
+    axes = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params
     if sweep == "table6_inference_score":
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
+        ((axis, values),) = axes.items()
         override = OverridesParser.create().parse_override(f"{axis}={values}")
         for value in override.sweep_string_iterator():
             assert len(config(f"{axis}={value}", name="evaluate").target_reward.scores) == 3
         return
-    for value in values.split(","):
-        config(f"+experiment={experiment}", *set_once, f"{axis}={value}")
+    for job in product(*([f"{axis}={value}" for value in str(values).split(",")] for axis, values in axes.items())):
+        config(f"+experiment={experiment}", *job)
 
 
-REWARDED = {"rewarded", "permuted", "scalar"}
+REWARDED = {"rewarded", "permuted", "scalar", "mended"}
 """Controls whose editors are conditioned on a reward."""
 
 

@@ -14,11 +14,12 @@ from src.data.all_good import AllGood, all_good
 from src.data.best_rated import BestRated, rank
 from src.data.dataset import RewardedTriplets, collate
 from src.data.exact_targets import ExactTargets
+from src.data.mended import MendedTriplets
 from src.data.permuted import PermutedRewards, one_cycle, part_of_a_cycle
 from src.data.scalar_reward import ScalarReward, scalar
 from src.data.synthetic import SyntheticTriplets
 from src.records import Reward, Triplet, Verdict
-from src.synthetic.annotation import NoisyAnnotator, Unrated
+from src.synthetic.annotation import ExactAnnotator, NoisyAnnotator, Unrated
 from src.synthetic.world import World
 
 LENGTH = 150
@@ -106,6 +107,32 @@ def test_exact_targets_answer_the_same_cases(usual: SyntheticTriplets, unrated: 
         np.testing.assert_array_equal(triplet.edited, usual.world.exact(triplet.case.id))
 
 
+def test_mended_triplets_are_exact_and_annotated_as_such(usual: SyntheticTriplets, unrated: SyntheticTriplets) -> None:
+    some, more = MendedTriplets(usual, 0.2), MendedTriplets(usual, 0.6)
+    assert (len(some), len(some.mended), len(more.mended)) == (LENGTH, 30, 90)
+    assert some.mended < more.mended
+    exact = MendedTriplets(SyntheticTriplets(usual.world, ExactAnnotator(), LENGTH), 0.2)
+    for index in (*sorted(some.mended)[:5], *sorted(set(range(LENGTH)) - some.mended)[:5]):
+        (triplet, reward), (own, said) = some[index], usual[index]
+        assert triplet.case.id == own.case.id
+        if index in some.mended:
+            np.testing.assert_array_equal(triplet.edited, usual.world.exact(own.case.id))
+            assert reward is not None
+            assert {verdict.feedback for verdict in reward.verdicts} == {"None"}
+            true = exact[index][1]
+            assert true is not None
+            assert min(verdict.score or 0.0 for verdict in true.verdicts) > 4.9
+        else:
+            np.testing.assert_array_equal(triplet.edited, own.edited)
+            assert reward == said
+        bare, none = MendedTriplets(unrated, 0.2)[index]
+        assert none is None
+        np.testing.assert_array_equal(bare.edited, triplet.edited)
+    assert contents(MendedTriplets(usual, 0.0)) == contents(usual)
+    with pytest.raises(ValueError, match=r"share=1\.5 of the triplets can't be mended"):
+        MendedTriplets(usual, 1.5)
+
+
 def given(scores: tuple[float | None, ...], feedback: tuple[str, ...] = ("None", "None", "None")) -> Reward:
     """A reward by hand; None is a failed verdict."""
     verdicts = [Verdict(score, feedback=text, status="failed" if score is None else "ok") for score, text in zip(scores, feedback, strict=True)]
@@ -160,7 +187,7 @@ def test_controls_of_rewards_need_rewards(unrated: SyntheticTriplets, control) -
         control(unrated)
 
 
-@pytest.mark.parametrize("name", ["permuted", "best_rated", "exact"])
+@pytest.mark.parametrize("name", ["permuted", "best_rated", "mended", "exact"])
 def test_every_control_builds_from_its_yaml(name: str) -> None:
     data = instantiate(config(f"+control={name}", "data.dataset.length=60").data)
     triplet, reward = data.dataset[0]

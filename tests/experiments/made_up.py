@@ -28,10 +28,10 @@ def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark")
     return found
 
 
-def data(control: str | None) -> dict[str, object]:
-    """The data node of a run's config."""
+def data(control: str | None, **more: object) -> dict[str, object]:
+    """The data node of a run's config; `more` stands in its control."""
     node = {"_target_": "src.data.datamodule.EditData", "dataset": {"_target_": "src.data.synthetic.SyntheticTriplets", "length": 20000}}
-    return node if control is None else node | {"control": {"_target_": control, "_partial_": True}}
+    return node if control is None else node | {"control": {"_target_": control, "_partial_": True} | more}
 
 
 def write_job(

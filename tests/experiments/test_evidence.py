@@ -29,7 +29,7 @@ def run(folder: Path, *parts: str) -> str:
 @pytest.mark.slow
 def test_tables_with_controls_in_small(tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
-    run(folder, "stage1", "table4", "table6", "controls", "exploratory", "reward_guidance", "dossiers")
+    run(folder, "stage1", "table4", "table6", "controls", "judge_error", "bad_triplets", "exploratory", "reward_guidance", "dossiers")
     table4, table6 = ((folder / f"results/{name}.md").read_text() for name in ("table4", "table6"))
     for name in ("none", "score", "text", "score + text"):
         assert f"| {name} | ours |" in table4
@@ -40,6 +40,8 @@ def test_tables_with_controls_in_small(tmp_path: Path) -> None:
         "initialisation": ["random", "zero"],
         "feedback_windows": ["joined", "per_perspective"],
         "reward_dropout": ["0", "0.05", "0.2"],
+        "judge_error": ["0", "0.7", "1.5", "3", "6"],
+        "bad_triplets": ["0", "0.5", "0.9"],
         "reward_guidance": ["1", "1.5", "2", "3"],
     }.items():
         curve, _ = (folder / f"results/{name}.md").read_text().split("## Against")

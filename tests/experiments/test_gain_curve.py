@@ -3,10 +3,10 @@
 from pathlib import Path
 
 import pytest
-from experiments.made_up import write_job
+from experiments.made_up import BOTH, data, write_job
 
 from experiments.evidence import entry_of, reports_below
-from experiments.gain_curve import curve, main, value_of, where_it_vanishes
+from experiments.gain_curve import curve, grouped, main, value_of, where_it_vanishes
 from src.pictures import load_image
 from src.tabulation.runs import evaluated_rows
 
@@ -39,24 +39,46 @@ def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> N
     assert "    python -m src.train +sweep=judge_error\n" in text
     head = ["| annotator.score_deviation", "| ---"]
     first_cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
-    assert first_cells == [*head, "| 0", "| 1.5", "| 3", "| 6", *head, "| 1.5", "| 3", "| 6"]
+    assert first_cells == [*head, "| 0", "| 1.5", "| 3", "| 6", *head, "| 1.5", "| 3", "| 6", *head, "| 0", "| 1.5", "| 3", "| 6", "| any"]
     assert load_image(target.with_suffix(".png")).std() > 5
 
 
 def test_points_are_seeds_of_one_setting(runs: Path) -> None:
+    key = "annotator.score_deviation"
     none = entry_of("none", evaluated_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
     rows = evaluated_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
-    points = curve("annotator.score_deviation", rows, None, none)
+    points = curve(key, grouped(key, rows, None), none)
     assert [(point.x, len(point.entry.group.rows), len(point.by_seed[0])) for point in points] == [(x, 2, 2) for x in DEVIATIONS]
     assert where_it_vanishes(points[:2], 0) == "a gain everywhere, up to 1.5"
     assert where_it_vanishes([points[2], points[1]], 0) == "a gain at 1.5"
     (text,) = evaluated_rows(reports_below([runs / "text"], "synthetic_edit")[0])
     # a run whose config has no such number is left out, or stands at the default, where it must be of the same setting
-    assert len(curve("annotator.score_deviation", [*rows, text], None, none)) == 4
+    assert len(grouped(key, [*rows, text], None)) == 4
     with pytest.raises(ValueError, match=r"at annotator\.score_deviation=6 differ in more than their seeds"):
-        curve("annotator.score_deviation", [*rows, text], "6", none)
+        grouped(key, [*rows, text], "6")
     with pytest.raises(ValueError, match="a curve needs two values"):
-        curve("annotator.score_deviation", rows[:2], None, none)
+        curve(key, grouped(key, rows[:2], None), none)
+    with pytest.raises(ValueError, match=r"no runs without reward at annotator\.score_deviation=1\.5, only at 0"):
+        curve(key, grouped(key, rows, None), {"0": none})
+
+
+def test_runs_without_reward_change_with_the_setting_too(tmp_path: Path) -> None:
+    mended = "src.data.mended.MendedTriplets"
+    following = {(0.0, True): 2.0, (0.0, False): 1.0, (0.5, True): 2.2, (0.5, False): 2.2}
+    for (share, rewarded), mean in following.items():
+        job = tmp_path / "runs" / f"{share}-{rewarded}"
+        settings = {} if share == 0 else {"data": data(mended, share=share)}
+        write_job(job, {"5/5/5": (mean, 4.0, 4.0)}, 0, integration=BOTH if rewarded else None, **settings)
+    target, runs = tmp_path / "bad.md", str(tmp_path / "runs")
+    main(["data.control.share", runs, "--default", "0", "--none", runs, "--each", "-o", str(target)])
+    text = target.read_text()
+    assert "**following: a gain up to 0, none to be seen from 0.5 on; " in text
+    lines = [line for line in text.split("## Mean scores")[1].splitlines() if line.startswith("| 0")]
+    assert [line.split(" | ")[:2] for line in lines] == [["| 0", "yes"], ["| 0.5", "yes"], ["| 0", "no"], ["| 0.5", "no"]]
+    assert abs(float(lines[2].split(" | ")[2]) - 1.0) < 0.3
+    # an ordinary comparison leaves mended runs out, which are no plain ones
+    main(["data.control.share", runs, "--default", "0", "--none", runs, "-o", str(target)])
+    assert "**following: a gain everywhere, up to 0.5; " in target.read_text()
 
 
 def test_words_stand_beside_each_other(runs: Path, tmp_path: Path) -> None:
