@@ -159,7 +159,7 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
             if len(seeds) > 1:
                 panel.plot([point.x + shift + 0.012 * reach] * len(seeds), seeds, ".", color=colour, markersize=4, alpha=0.8)
     panel.axhline(0, color="0.4", linewidth=1)
-    panel.annotate("no reward", (1, 0), xycoords=("axes fraction", "data"), xytext=(-4, 4), textcoords="offset points", ha="right", color="0.4")
+    panel.annotate("no reward", (1, 0), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center", color="0.4")
     if not of_numbers(points):
         panel.set_xticks([point.x for point in points], [point.entry.name for point in points])
         panel.margins(x=0.3)
@@ -171,8 +171,8 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
     return figure
 
 
-def page(points: Sequence[Point], key: str, title: str, picture: Path, commands: Sequence[str]) -> str:
-    """The dossier of a curve."""
+def page(points: Sequence[Point], key: str, title: str, picture: Path, commands: Sequence[str], reading: str) -> str:
+    """The dossier of a curve; `reading` is what a person makes of it, or empty."""
     first = points[0].entry
     gains = [(point, point.gains) for point in points]
     beside = [(point, compare(point.entry.name, point.entry.cases, first.name, first.cases)) for point in points[1:]]
@@ -183,7 +183,8 @@ def page(points: Sequence[Point], key: str, title: str, picture: Path, commands:
         f"{LEVEL:g} and the difference positive.\n"
     )
     listed = "".join(f"    {command}\n" for command in commands)
-    parts = [f"# The gain by the reward against {title}\n", f"**{said}.**\n", listed, f"![gain]({picture.name})\n", table(key, "gain", gains), notes]
+    parts = [f"# The gain by the reward against {title}\n", f"**{said}.**\n", *([f"**Reading.** {reading.strip()}\n"] if reading else [])]
+    parts += [listed, f"![gain]({picture.name})\n", table(key, "gain", gains), notes]
     parts += [f"## Against {key}={first.name}\n", table(key, "difference", beside), "## Mean scores, 0 to 5\n", mean_scores(key, points)]
     return "\n".join(parts)
 
@@ -200,13 +201,15 @@ def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparis
 
 def mean_scores(key: str, points: Sequence[Point]) -> str:
     """A line per group of runs, averaged over seeds: each point's with reward, and those without that it is compared with."""
-    header = (key, "reward", *(name[0].upper() for name in PERSPECTIVE_NAMES))
+    header = (key, "reward", "seeds", *(name[0].upper() for name in PERSPECTIVE_NAMES))
     lines = [(point.entry.name, "yes", point.entry) for point in points]
     if all(point.none is points[0].none for point in points):
         lines.append(("any", "no", points[0].none))
     else:
         lines += [(point.entry.name, "no", point.none) for point in points]
-    return markdown_table(header, [[name, reward, *(f"{mean:.2f}" for mean in means_of(entry))] for name, reward, entry in lines])
+    return markdown_table(
+        header, [[name, reward, str(len(entry.group.rows)), *(f"{mean:.2f}" for mean in means_of(entry))] for name, reward, entry in lines]
+    )
 
 
 def means_of(entry: Entry) -> list[float]:
@@ -228,6 +231,7 @@ def main(arguments: Sequence[str]) -> None:
     parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
     parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
     parser.add_argument("-x", "--title", help="what the setting is, below the axis")
+    parser.add_argument("--reading", type=Path, help="a file of Markdown that stands below the verdict: what you make of it, and why")
     parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":
@@ -246,7 +250,8 @@ def main(arguments: Sequence[str]) -> None:
     picture = save(drawn(points, title, note), given.output.with_suffix(".png"))
     commands = [command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))]
     commands.append(f"python -m experiments.gain_curve {shlex.join(arguments)}")
-    write_atomically(given.output, page(points, given.key, title, picture, commands))
+    reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
+    write_atomically(given.output, page(points, given.key, title, picture, commands, reading))
     print(given.output)
 
 

@@ -34,7 +34,13 @@ def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> N
     (runs / "curve/sweep.json").write_text('{"command": "python -m src.train +sweep=judge_error"}')
     target = tmp_path / "judge_error.md"
     main(["annotator.score_deviation", str(runs / "curve"), "--none", str(runs / "none"), "-x", "the deviation of scores", "-o", str(target)])
+    assert "**Reading.**" not in target.read_text()
+    (tmp_path / "reading.md").write_text("Errors cost little.\n")
+    main(
+        ["annotator.score_deviation", str(runs / "curve"), "--none", str(runs / "none"), "--reading", str(tmp_path / "reading.md"), "-o", str(target)]
+    )
     text = target.read_text()
+    assert "**Reading.** Errors cost little.\n" in text
     assert "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; quality: no gain anywhere" in text
     assert "    python -m src.train +sweep=judge_error\n" in text
     head = ["| annotator.score_deviation", "| ---"]
@@ -75,7 +81,7 @@ def test_runs_without_reward_change_with_the_setting_too(tmp_path: Path) -> None
     assert "**following: a gain up to 0, none to be seen from 0.5 on; " in text
     lines = [line for line in text.split("## Mean scores")[1].splitlines() if line.startswith("| 0")]
     assert [line.split(" | ")[:2] for line in lines] == [["| 0", "yes"], ["| 0.5", "yes"], ["| 0", "no"], ["| 0.5", "no"]]
-    assert abs(float(lines[2].split(" | ")[2]) - 1.0) < 0.3
+    assert abs(float(lines[2].split(" | ")[3]) - 1.0) < 0.3
     # an ordinary comparison leaves mended runs out, which are no plain ones
     main(["data.control.share", runs, "--default", "0", "--none", runs, "-o", str(target)])
     assert "**following: a gain everywhere, up to 0.5; " in target.read_text()
