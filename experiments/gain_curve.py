@@ -245,8 +245,9 @@ def main(arguments: Sequence[str]) -> None:
     none = grouped(given.key, plain, given.default) if given.each else entry_of("none", plain)
     points = curve(given.key, grouped(given.key, rewarded, given.default), none)
     title = given.title or given.key
-    means, seeds = points[0].entry.group.rows[0].row.means, max(len(point.entry.group.rows) for point in points)
-    note = f"{means.n} cases on {means.clusters} photographs, {seeds} seed{'s' if seeds > 1 else ''}; bars: 95 % interval over photographs"
+    means, counts = points[0].entry.group.rows[0].row.means, sorted({len(point.entry.group.rows) for point in points})
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (" seeds" if counts[-1] > 1 else " seed")
+    note = f"{means.n} cases on {means.clusters} photographs, {seeds} a point; bars: 95 % interval over photographs"
     picture = save(drawn(points, title, note), given.output.with_suffix(".png"))
     commands = [command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))]
     commands.append(f"python -m experiments.gain_curve {shlex.join(arguments)}")
