@@ -1,9 +1,10 @@
-"""How fast a judge is asked, and what a long annotation needs, against a server on this machine: rates, 20,000 rows end to end, memory.
+"""How fast a judge is asked, and what a long annotation needs, against a server on this machine: rates,
+20,000 rows end to end, memory.
 
     python -m experiments.annotation            # 20 minutes on two cores; writes experiments/results/annotation.md and .json
 
-The server is tests/judges/openai_server.py in a process of its own: it speaks the OpenAI protocol, decodes every picture and makes its answers up, so
-the scores mean nothing; what is measured is the asking.
+The server is tests/judges/openai_server.py in a process of its own: it speaks the OpenAI protocol, decodes
+every image and makes its answers up, so the scores mean nothing; what is measured is the asking.
 """
 
 import argparse
@@ -29,7 +30,16 @@ KEY = {"OPENAI_API_KEY": "test-key"}
 def command(server: Running, output: Path, *more: str) -> list[str]:
     """The command that asks this server."""
     address = f"judge.respondent.base_url={server.base_url}"
-    return [sys.executable, "-m", "src.annotate", "judge=gpt4o", address, f"output={output}", "annotator=unrated", *more]
+    return [
+        sys.executable,
+        "-m",
+        "src.annotate",
+        "judge=gpt4o",
+        address,
+        f"output={output}",
+        "annotator=unrated",
+        *more,
+    ]
 
 
 def memory(process: subprocess.Popen) -> float:
@@ -43,7 +53,9 @@ def memory(process: subprocess.Popen) -> float:
 def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int, float, float]]:
     """Run a command; (rows written, seconds, MB) whenever so many more rows are there."""
     start, following, seen, position = time.monotonic(), every, 0, 0
-    process = subprocess.Popen(arguments, env={**os.environ, **KEY}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        arguments, env={**os.environ, **KEY}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
+    )
     while process.poll() is None:
         time.sleep(0.05)
         if file.exists():
@@ -60,15 +72,25 @@ def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int,
 
 
 def write_files(folder: Path, rows: int, repeats: int = 1) -> Path:
-    """Triplets of 256 px as JPEG files, as edit datasets have them, and their list, in which all of them come `repeats` times."""
+    """Triplets of 256 px as JPEG files, as edit datasets have them, and their list, in which all of them come
+    `repeats` times.
+    """
     world, listed = World(size=256), []
     folder.mkdir()
     for index in range(rows):
         triplet = world.triplet("train", 0, index)
-        for name, picture in (("original", triplet.case.original), ("edited", triplet.edited)):
-            PIL.Image.fromarray(picture).save(folder / f"{index}-{name}.jpg", quality=95)
-        listed.append({"input": f"{index}-original.jpg", "output": f"{index}-edited.jpg", "instruction": triplet.case.instruction})
-    several = [{"id": f"{turn}-{index}", **row} for turn in range(repeats) for index, row in enumerate(listed)]
+        for name, image in (("original", triplet.case.original), ("edited", triplet.edited)):
+            PIL.Image.fromarray(image).save(folder / f"{index}-{name}.jpg", quality=95)
+        listed.append(
+            {
+                "input": f"{index}-original.jpg",
+                "output": f"{index}-edited.jpg",
+                "instruction": triplet.case.instruction,
+            }
+        )
+    several = [
+        {"id": f"{turn}-{index}", **row} for turn in range(repeats) for index, row in enumerate(listed)
+    ]
     (folder / "rows.json").write_text(json.dumps(several))
     return folder / "rows.json"
 
@@ -76,7 +98,12 @@ def write_files(folder: Path, rows: int, repeats: int = 1) -> Path:
 def rate(server: Running, folder: Path, files: Path, concurrency: int, rows: int) -> float:
     """Calls per second, from the server's own log: without the start of the process."""
     before = len(server.requests())
-    options = ("data=json_list", f"data.dataset.file={files}", f"limit={rows}", f"judge.limits.concurrency={concurrency}")
+    options = (
+        "data=json_list",
+        f"data.dataset.file={files}",
+        f"limit={rows}",
+        f"judge.limits.concurrency={concurrency}",
+    )
     for _ in watched(command(server, folder / f"rate-{concurrency}", *options), folder / "nothing", 1):
         pass
     times = [request["time"] for request in server.requests()[before:]]
@@ -95,7 +122,9 @@ def end_to_end(folder: Path, rows: int) -> dict[str, object]:
     """A synthetic dataset, every row of its own, and the same command again."""
     with running_server(folder / "long.jsonl", "--latency=0.05") as server:
         options = ("world.size=64", f"data.dataset.length={rows}")
-        points = list(watched(command(server, folder / "long", *options), folder / "long/rewards.jsonl", rows // 20))
+        points = list(
+            watched(command(server, folder / "long", *options), folder / "long/rewards.jsonl", rows // 20)
+        )
         record = json.loads((folder / "long/annotation.json").read_text())
         before, start = len(server.requests()), time.monotonic()
         for _ in watched(command(server, folder / "long", *options), folder / "nothing", 1):
@@ -113,23 +142,37 @@ def end_to_end(folder: Path, rows: int) -> dict[str, object]:
 
 
 def repeated(folder: Path, rows: int) -> dict[str, object]:
-    """500 triplets again and again under other ids, so that most answers come from the ledger, and memory can be watched over many rows."""
+    """500 triplets again and again under other ids, so that most answers come from the ledger, and memory can
+    be watched over many rows.
+    """
     with running_server(folder / "many.jsonl", "--latency=0.05") as server:
         options = ("data=json_list", f"data.dataset.file={write_files(folder / 'few', 500, rows // 500)}")
-        points = list(watched(command(server, folder / "many", *options), folder / "many/rewards.jsonl", rows // 10))
+        points = list(
+            watched(command(server, folder / "many", *options), folder / "many/rewards.jsonl", rows // 10)
+        )
     return {"repeated rows, seconds, MB": points}
 
 
 def main() -> None:
     """Measure, print and write; parts that are left out keep the figures that the file has."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--rows", type=int, default=20_000, help="measured end to end; 0 leaves that part out")
-    parser.add_argument("--memory-rows", type=int, default=100_000, help="of 500 triplets again and again; 0 leaves that part out")
+    parser.add_argument(
+        "--rows", type=int, default=20_000, help="measured end to end; 0 leaves that part out"
+    )
+    parser.add_argument(
+        "--memory-rows",
+        type=int,
+        default=100_000,
+        help="of 500 triplets again and again; 0 leaves that part out",
+    )
     parser.add_argument("--no-rates", action="store_true")
     arguments = parser.parse_args()
     file = RESULTS / "annotation.json"
     found = json.loads(file.read_text()) if file.exists() else {}
-    found |= {"machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}", "python": platform.python_version()}
+    found |= {
+        "machine": f"{os.cpu_count()} cores, {platform.processor() or platform.machine()}",
+        "python": platform.python_version(),
+    }
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         found |= {} if arguments.no_rates else rates(folder)

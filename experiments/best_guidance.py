@@ -1,6 +1,8 @@
-"""Print the scale of text guidance whose validation report has the best mean of following, preserving and quality.
+"""Print the scale of text guidance whose validation report has the best mean of following, preserving and
+quality.
 
-python experiments/best_guidance.py RUN/guidance      (RUN/guidance/<scale>/evaluation/synthetic_validation/oracle/report.json)
+python experiments/best_guidance.py RUN/guidance
+(RUN/guidance/<scale>/evaluation/synthetic_validation/oracle/report.json)
 """
 
 import json
@@ -17,7 +19,10 @@ def mean_score(report: Path) -> float:
 
 
 if __name__ == "__main__":
-    reports = {path.parents[3].name: mean_score(path) for path in Path(sys.argv[1]).glob("*/evaluation/synthetic_validation/oracle/report.json")}
+    reports = {
+        path.parents[3].name: mean_score(path)
+        for path in Path(sys.argv[1]).glob("*/evaluation/synthetic_validation/oracle/report.json")
+    }
     if not reports:
         sys.exit(f"error: no validation reports below {sys.argv[1]}")
     print(max(reports, key=lambda scale: (reports[scale], scale)))

@@ -1,12 +1,14 @@
-"""A dossier from result files: claim, verdict, command, hours, table with intervals and controls, figure. No number is copied by hand.
+"""A dossier from result files: claim, verdict, command, hours, table with intervals and controls, figure. No
+number is copied by hand.
 
     python -m experiments.dossier table4_reward_signal runs/table4 --controls runs/controls -o experiments/results/table4.md
     python -m experiments.dossier table5_integration runs/table5 --controls runs/controls -o experiments/results/table5.md
     python -m experiments.dossier table6_inference_score runs/table4 -o experiments/results/table6.md
     python -m experiments.dossier never_all_good runs/never_all_good -o experiments/results/never_all_good.md
 
-A folder is a run, or holds runs (links to runs of other sweeps too). Beside the .md stand NAME.png (the table as a picture) and NAME_curves.png
-(validation scores against steps). The rule of the verdicts stands in experiments/evidence.py.
+A folder is a run, or holds runs (links to runs of other sweeps too). Beside the .md stand NAME.png (the table
+as a image) and NAME_curves.png (validation scores against steps). The rule of the verdicts stands in
+experiments/evidence.py.
 """
 
 import argparse
@@ -17,7 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from experiments import evidence_figures
-from experiments.evidence import MARGIN, QUESTIONS, START, Claim, Entry, Evidence, Verdict, by_following, differences, gather, verdicts
+from experiments.evidence import (
+    MARGIN,
+    QUESTIONS,
+    START,
+    Claim,
+    Entry,
+    Evidence,
+    Verdict,
+    by_following,
+    differences,
+    gather,
+    verdicts,
+)
 from src.evaluation.comparison import Comparison
 from src.evaluation.report import LAST_ROWS, markdown_table
 from src.files import write_atomically
@@ -32,7 +46,9 @@ PERSPECTIVE_NAMES = tuple(perspective.value for perspective in PERSPECTIVES)
 
 
 def table_of(evidence: Evidence) -> Table:
-    """All entries with their means, intervals and spreads over seeds, the paper's lines beside those of the same name."""
+    """All entries with their means, intervals and spreads over seeds, the paper's lines beside those of the
+    same name.
+    """
     question, columns = evidence.question, judged_columns()
     own = [entry for entry in evidence.entries if not entry.control]
     values = with_best([judged_values(entry.group) for entry in own], columns)
@@ -40,12 +56,17 @@ def table_of(evidence: Evidence) -> Table:
     report = evidence.lines[0].group.rows[0].found
     notes = notes_on(question.layout, evidence.lines, report)
     if question.published:
-        theirs = [Line(line.name, (line.name,), line.values, line.source, published=True) for line in published_lines(question.layout, columns)]
+        theirs = [
+            Line(line.name, (line.name,), line.values, line.source, published=True)
+            for line in published_lines(question.layout, columns)
+        ]
         lines = beside(lines, theirs)
         notes.append(published_note(question.layout, report))
     lines += [_line(entry, judged_values(entry.group)) for entry in evidence.entries if entry.control]
     if any(entry.name == LAST_ROWS[1] for entry in evidence.entries):
-        notes.append("Training triplets: other cases, of the photographs that training sees, with the flaws they are trained with.")
+        notes.append(
+            "Training triplets: other cases, of the photographs that training sees, with the flaws they are trained with."
+        )
     return Table("dossier", "Numbers", ("Row",), columns, tuple(lines), tuple(notes))
 
 
@@ -62,14 +83,26 @@ def differences_part(evidence: Evidence) -> list[str]:
         return []
     photographs = evidence.lines[0].group.rows[0].row.means.clusters
     least = min(1.0, len(PERSPECTIVES) * 2 / 2**photographs)
-    header = ["row", "n", *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("difference", "p", "detectable"))]
+    header = [
+        "row",
+        "n",
+        *(
+            f"{name[0].upper()} {what}"
+            for name in PERSPECTIVE_NAMES
+            for what in ("difference", "p", "detectable")
+        ),
+    ]
     lines = []
     for entry, compared, deviations in found:
         sizes = str(compared[0].n) if compared[0].paired else f"{compared[0].n} / {compared[0].n_against}"
         cells = [entry.name if compared[0].paired else f"{entry.name} (unpaired)", sizes]
         for each, deviation in zip(compared, deviations, strict=True):
             spread = "" if deviation is None else f" ± {deviation:.2f}"
-            cells += [f"{difference_cell(each)}{spread}", p_cell(each.p_holm), "-" if each.detectable is None else f"{each.detectable:.2f}"]
+            cells += [
+                f"{difference_cell(each)}{spread}",
+                p_cell(each.p_holm),
+                "-" if each.detectable is None else f"{each.detectable:.2f}",
+            ]
         lines.append(cells)
     return [
         f"## Against {evidence.question.reference}\n",
@@ -89,10 +122,18 @@ def shares_part(evidence: Evidence) -> list[str]:
         shares = by_following(line, other) if claim.main and line is not None and other is not None else ()
         if not shares:
             continue
-        header = [claim.words, "share", *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("mean", "part"))]
+        header = [
+            claim.words,
+            "share",
+            *(f"{name[0].upper()} {what}" for name in PERSPECTIVE_NAMES for what in ("mean", "part")),
+        ]
         lines = []
         for each in shares:
-            cells = [signed(number) for mean_and_part in zip(each.means, each.parts, strict=True) for number in mean_and_part]
+            cells = [
+                signed(number)
+                for mean_and_part in zip(each.means, each.parts, strict=True)
+                for number in mean_and_part
+            ]
             lines.append([each.name, f"{100 * each.share:.0f} %", *cells])
         parts.append(markdown_table(header, lines))
     if not parts:
@@ -113,7 +154,9 @@ def difference_cell(comparison: Comparison) -> str:
     """As in +0.67 [+0.55, +0.78]."""
     if comparison.difference is None:
         return "-"
-    interval = "" if comparison.ci95 is None else f" [{comparison.ci95.low:+.2f}, {comparison.ci95.high:+.2f}]"
+    interval = (
+        "" if comparison.ci95 is None else f" [{comparison.ci95.low:+.2f}, {comparison.ci95.high:+.2f}]"
+    )
     return f"{comparison.difference:+.2f}{interval}"
 
 
@@ -139,7 +182,9 @@ def headline(evidence: Evidence) -> list[str]:
         if found is None:
             said.append(f"{claim.words}: not run.")
             continue
-        each = "; ".join(f"{name} {in_words(verdict)}" for name, verdict in zip(PERSPECTIVE_NAMES, found, strict=True))
+        each = "; ".join(
+            f"{name} {in_words(verdict)}" for name, verdict in zip(PERSPECTIVE_NAMES, found, strict=True)
+        )
         said.append(f"{claim.words}: {each}.")
     return said
 
@@ -158,11 +203,20 @@ def claims_part(evidence: Evidence) -> list[str]:
         f"paper's difference (for {MARGIN:g} where the paper has none). Undecided: neither, but there is room for it. That a control is *not* above "
         f"is confirmed where there is no room for {MARGIN:g}.\n"
     )
-    return ["## Claim by claim\n", markdown_table(("claim", *PERSPECTIVE_NAMES), lines), rule, *_not_run(left)]
+    return [
+        "## Claim by claim\n",
+        markdown_table(("claim", *PERSPECTIVE_NAMES), lines),
+        rule,
+        *_not_run(left),
+    ]
 
 
 def _not_run(claims: Sequence[Claim]) -> list[str]:
-    return [f"Not decided, as one of the lines was not run: {'; '.join(claim.words for claim in claims)}.\n"] if claims else []
+    return (
+        [f"Not decided, as one of the lines was not run: {'; '.join(claim.words for claim in claims)}.\n"]
+        if claims
+        else []
+    )
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -181,12 +235,18 @@ def seconds_of(run: Path) -> tuple[float, float]:
     """Seconds of training and of evaluation: as its sweep noted them, else of the training alone."""
     jobs = read_json(run.parent / "sweep.json").get("jobs", [])
     noted = next((job.get("seconds", {}) for job in jobs if str(job.get("number")) == run.name), {})
-    return float(read_json(run / "run.json").get("seconds", noted.get("train", 0.0))), float(noted.get("evaluate", 0.0))
+    return float(read_json(run / "run.json").get("seconds", noted.get("train", 0.0))), float(
+        noted.get("evaluate", 0.0)
+    )
 
 
 def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[str]) -> list[str]:
     """Commands, commits, machine, hours."""
-    runs = list(dict.fromkeys(run for entry in evidence.entries if entry.name not in (START, *LAST_ROWS) for run in entry.runs))
+    runs = list(
+        dict.fromkeys(
+            run for entry in evidence.entries if entry.name not in (START, *LAST_ROWS) for run in entry.runs
+        )
+    )
     records = [read_json(run / "run.json") for run in runs]
     commands = [command for group in groups if (command := read_json(group / "sweep.json").get("command"))]
     commands.append(f"python -m experiments.dossier {shlex.join(arguments)}")
@@ -199,10 +259,16 @@ def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[s
         "Time": f"{trained:.1f} h of training{judged}, all runs together",
         "Hardware": _several(record.get("hardware") for record in records),
         "Commit": _several(str(record["commit"])[:7] if record.get("commit") else None for record in records),
-        "Start": _several((entry.settings or {}).get("start") for entry in evidence.entries if not entry.control),
+        "Start": _several(
+            (entry.settings or {}).get("start") for entry in evidence.entries if not entry.control
+        ),
     }
     lines = [f"- {name}: {said}" for name, said in facts.items() if said]
-    lines += [f"- Not evaluated yet, and in no number: {', '.join(map(str, evidence.missing))}"] if evidence.missing else []
+    lines += (
+        [f"- Not evaluated yet, and in no number: {', '.join(map(str, evidence.missing))}"]
+        if evidence.missing
+        else []
+    )
     return ["".join(f"    {command}\n" for command in commands), "\n".join(lines) + "\n"]
 
 
@@ -210,7 +276,13 @@ def _several(values: Any) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
-def dossier(evidence: Evidence, groups: Sequence[Path], figures: Sequence[Path], arguments: Sequence[str], reading: str = "") -> str:
+def dossier(
+    evidence: Evidence,
+    groups: Sequence[Path],
+    figures: Sequence[Path],
+    arguments: Sequence[str],
+    reading: str = "",
+) -> str:
     """The whole page; `reading` is what a person makes of it, the rest comes from result files."""
     parts = [
         f"# {evidence.question.title}\n",
@@ -246,23 +318,39 @@ def draw(evidence: Evidence, target: Path) -> list[Path]:
 
 def main(arguments: Sequence[str]) -> None:
     """Read, write, say where."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.dossier", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.dossier", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("question", choices=list(QUESTIONS))
     parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders")
-    parser.add_argument("--controls", nargs="*", type=Path, default=[], help="more of them, of which only the controls count")
-    parser.add_argument("--start", type=Path, help="run folder of the weights that all started from; default: the one that the runs name")
+    parser.add_argument(
+        "--controls", nargs="*", type=Path, default=[], help="more of them, of which only the controls count"
+    )
+    parser.add_argument(
+        "--start",
+        type=Path,
+        help="run folder of the weights that all started from; default: the one that the runs name",
+    )
     parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
     parser.add_argument("--judge", help="whose reports, where there are several")
     parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
-    parser.add_argument("--reading", type=Path, help="a file of Markdown that stands below the verdict: what you make of it, and why")
+    parser.add_argument(
+        "--reading",
+        type=Path,
+        help="a file of Markdown that stands below the verdict: what you make of it, and why",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the dossier, NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":
         raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
-    evidence = gather(given.question, given.folders, given.controls, given.start, given.target, given.benchmark, given.judge)
+    evidence = gather(
+        given.question, given.folders, given.controls, given.start, given.target, given.benchmark, given.judge
+    )
     reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
     figures = draw(evidence, given.output)
-    write_atomically(given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments, reading))
+    write_atomically(
+        given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments, reading)
+    )
     print("\n".join(headline(evidence)).replace("**", ""))
     print(given.output)
 

@@ -1,13 +1,17 @@
-"""What a dossier (experiments/dossier.py) is made of: lines of runs over seeds, how they differ, and verdicts by one fixed rule.
+"""What a dossier (experiments/dossier.py) is made of: lines of runs over seeds, how they differ, and verdicts
+by one fixed rule.
 
 The rule, for a claim that one line is above another, in each perspective:
 
-- confirmed: it is, at the 5 % level (sign flips of whole photographs, each case averaged over seeds, Holm over the perspectives), and in every seed;
+- confirmed: it is, at the 5 % level (sign flips of whole photographs, each case averaged over seeds, Holm
+  over the perspectives), and in every seed;
 - contrary: it is below, likewise;
-- not confirmed: neither, and the 95 % interval leaves no room for a difference as large as the paper's, or as MARGIN where the paper has none;
+- not confirmed: neither, and the 95 % interval leaves no room for a difference as large as the paper's, or as
+  MARGIN where the paper has none;
 - undecided: neither, but the interval does leave that room; or the photographs decide and the seeds disagree.
 
-A claim that a control is *not* above a line is confirmed if the interval leaves no room for MARGIN, contrary if it is above, undecided otherwise.
+A claim that a control is *not* above a line is confirmed if the interval leaves no room for MARGIN, contrary
+if it is above, undecided otherwise.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +28,15 @@ from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
 from src.tabulation.naming import names_of, signals_of
 from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
 from src.tabulation.published import published_table
-from src.tabulation.runs import Evaluated, FoundReport, Settings, check_one_size, chosen, evaluated_rows, found_reports
+from src.tabulation.runs import (
+    Evaluated,
+    FoundReport,
+    Settings,
+    check_one_size,
+    chosen,
+    evaluated_rows,
+    found_reports,
+)
 from src.tabulation.table import LEVEL
 
 MARGIN = 0.1
@@ -34,7 +46,12 @@ MOVED = 0.5
 """Points of 5 from which on a case counts as followed better or worse."""
 
 NO_REWARD, START, PERMUTED, SCALAR = "no reward", "starting weights", "permuted rewards", "one scalar reward"
-ALL_GOOD, BEST_RATED, MENDED, EXACT = "only all-5 triplets", "only the best rated", "mended triplets", "trained on exact edits"
+ALL_GOOD, BEST_RATED, MENDED, EXACT = (
+    "only all-5 triplets",
+    "only the best rated",
+    "mended triplets",
+    "trained on exact edits",
+)
 CONTROLS = {
     "PermutedRewards": PERMUTED,
     "ScalarReward": SCALAR,
@@ -43,7 +60,9 @@ CONTROLS = {
     "MendedTriplets": MENDED,
     "ExactTargets": EXACT,
 }
-"""By the class that stands in a run's config under data.control (or data.dataset, as in runs before 2026-11-22)."""
+"""By the class that stands in a run's config under data.control (or data.dataset, as in runs before
+2026-11-22).
+"""
 
 ORDER = (NO_REWARD, START, *CONTROLS.values(), *LAST_ROWS)
 BOTH_SIGNALS, BOTH_PLACES = "score + text", "attention + addition"
@@ -243,7 +262,8 @@ class Verdict:
 
 
 def run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The runs in sweep folders (a run is one itself) that have been evaluated, and those that have not. Links to runs of other sweeps count.
+    """The runs in sweep folders (a run is one itself) that have been evaluated, and those that have not.
+    Links to runs of other sweeps count.
 
     Raises:
         FileNotFoundError: an unknown folder, or nothing evaluated.
@@ -252,7 +272,11 @@ def run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no folder {folder}: give run folders, or sweep folders that hold some")
-        inside = [folder] if _is_run(folder) else sorted((path for path in folder.iterdir() if _is_run(path)), key=_by_number)
+        inside = (
+            [folder]
+            if _is_run(folder)
+            else sorted((path for path in folder.iterdir() if _is_run(path)), key=_by_number)
+        )
         if not inside:
             raise FileNotFoundError(f"{folder} holds no run: none of its folders has .hydra or evaluation/")
         for run in inside:
@@ -319,12 +343,18 @@ def gather(
     rows, plain = _of_table(question, rows)
     placed = [(row, place) for row in rows if (place := _place(question, row, target)) is not None]
     if not placed:
-        raise ValueError(f"{name}: none of {', '.join(map(str, groups))} has {question.layout.needs}; the target reward is {target}")
+        raise ValueError(
+            f"{name}: none of {', '.join(map(str, groups))} has {question.layout.needs}; the target reward is {target}"
+        )
     lines = our_lines(question.layout, placed)
     twice = [line.name for line in lines if sum(other.name == line.name for other in lines) > 1]
     if twice:
-        runs = "; ".join(f"{line.run}: {line.group.rows[0].found.run}" for line in lines if line.name == twice[0])
-        raise ValueError(f"{name}: two lines are called {twice[0]!r} and differ otherwise ({runs}): give runs of one setting")
+        runs = "; ".join(
+            f"{line.run}: {line.group.rows[0].found.run}" for line in lines if line.name == twice[0]
+        )
+        raise ValueError(
+            f"{name}: two lines are called {twice[0]!r} and differ otherwise ({runs}): give runs of one setting"
+        )
     entries = [Entry(line.name, line.group, False, averaged_cases(line.group)) for line in lines]
 
     found: dict[str, list[Evaluated]] = {}
@@ -344,11 +374,20 @@ def gather(
     check_one_size([row for entry in entries if entry.name not in LAST_ROWS for row in entry.group.rows])
     used = {run for entry in entries for run in entry.runs}
     reports = [each for each in [*own, *others] if each.run.resolve() in used]
-    return Evidence(question, tuple(lines), (*(entry for entry in entries if not entry.control), *last), tuple(reports), (*missing, *lacking))
+    return Evidence(
+        question,
+        tuple(lines),
+        (*(entry for entry in entries if not entry.control), *last),
+        tuple(reports),
+        (*missing, *lacking),
+    )
 
 
-def reports_below(folders: Sequence[Path], benchmark: str, judge: str | None = None) -> tuple[list[FoundReport], list[Path]]:
-    """The reports in run and sweep folders, each once, and the runs that have none. Run by run, as `found_reports` does not look behind links.
+def reports_below(
+    folders: Sequence[Path], benchmark: str, judge: str | None = None
+) -> tuple[list[FoundReport], list[Path]]:
+    """The reports in run and sweep folders, each once, and the runs that have none. Run by run, as
+    `found_reports` does not look behind links.
 
     Raises:
         FileNotFoundError: an unknown folder, or nothing evaluated.
@@ -377,7 +416,11 @@ def _of_table(question: Question, rows: Sequence[Evaluated]) -> tuple[list[Evalu
     asked: dict[Path, int] = {}
     for row in rows:
         asked[row.found.run] = asked.get(row.found.run, 0) + bool(TARGET.fullmatch(row.row.name))
-    several = [row for row in rows if asked[row.found.run] > 1 and signals_of(row.settings or {}) and "+text" not in row.row.name]
+    several = [
+        row
+        for row in rows
+        if asked[row.found.run] > 1 and signals_of(row.settings or {}) and "+text" not in row.row.name
+    ]
     return several, [row for row in plain if row.row.name == FIRST_ROWS[0]]
 
 
@@ -404,11 +447,19 @@ def _named(control: str, rows: Sequence[Evaluated]) -> list[Entry]:
 
 def _references(found: FoundReport) -> list[Entry]:
     """The rows that no model made, but for the exact target, which is 5/5/5 by definition."""
-    return [entry_of(row.name, [Evaluated(found, row, None)]) for row in found.report.rows if row.name in LAST_ROWS[:2]]
+    return [
+        entry_of(row.name, [Evaluated(found, row, None)])
+        for row in found.report.rows
+        if row.name in LAST_ROWS[:2]
+    ]
 
 
-def start_row(lines: Sequence[OurLine], given: Path | None, target: str, benchmark: str, judge: str | None) -> Evaluated | None:
-    """The row of the weights that all runs started from; None if they were not evaluated, or the runs did not start from the same ones."""
+def start_row(
+    lines: Sequence[OurLine], given: Path | None, target: str, benchmark: str, judge: str | None
+) -> Evaluated | None:
+    """The row of the weights that all runs started from; None if they were not evaluated, or the runs did not
+    start from the same ones.
+    """
     starts = {str((row.settings or {}).get("start") or "") for line in lines for row in line.group.rows}
     if given is None:
         if len(starts) != 1 or starts == {""}:
@@ -421,8 +472,12 @@ def start_row(lines: Sequence[OurLine], given: Path | None, target: str, benchma
     return next((row for row in evaluated_rows(reports) if row.row.name == target), None)
 
 
-def paired_seeds(line: Entry, other: Entry) -> tuple[dict[object, tuple[CaseScores, ...]], dict[object, tuple[CaseScores, ...]]]:
-    """The cases of both by seed; those of an entry of one row, such as the starting weights, stand beside every seed of the other."""
+def paired_seeds(
+    line: Entry, other: Entry
+) -> tuple[dict[object, tuple[CaseScores, ...]], dict[object, tuple[CaseScores, ...]]]:
+    """The cases of both by seed; those of an entry of one row, such as the starting weights, stand beside
+    every seed of the other.
+    """
     ours, theirs = line.seeds, other.seeds
     if len(theirs) == 1 and not theirs.keys() & ours.keys():
         theirs = dict.fromkeys(ours, next(iter(theirs.values())))
@@ -432,7 +487,9 @@ def paired_seeds(line: Entry, other: Entry) -> tuple[dict[object, tuple[CaseScor
 
 
 def by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
-    """Per perspective the difference of two entries in each seed that both have; an entry of one row, such as the starting weights, has them all."""
+    """Per perspective the difference of two entries in each seed that both have; an entry of one row, such as
+    the starting weights, has them all.
+    """
     ours, theirs = paired_seeds(line, other)
     found = []
     for index in range(len(PERSPECTIVES)):
@@ -443,7 +500,11 @@ def by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
 
 def _difference(cases: Iterable[CaseScores], others: Iterable[CaseScores], index: int) -> float | None:
     theirs = {case.id: case.scores[index] for case in others}
-    found = [score - other for case in cases if (score := case.scores[index]) is not None and (other := theirs.get(case.id)) is not None]
+    found = [
+        score - other
+        for case in cases
+        if (score := case.scores[index]) is not None and (other := theirs.get(case.id)) is not None
+    ]
     return float(np.mean(found)) if found else None
 
 
@@ -454,7 +515,8 @@ class Share:
     Attributes:
         name: which of the three.
         share: of all cases and seeds that both lines have, in [0, 1].
-        means: mean difference of the scores there, line less other, in the order of PERSPECTIVES; None where there is no such case.
+        means: mean difference of the scores there, line less other, in the order of PERSPECTIVES; None where
+            there is no such case.
         parts: what these cases add to the difference over all cases, share times mean.
     """
 
@@ -465,17 +527,25 @@ class Share:
 
 
 def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
-    """A difference taken apart by what became of following, case by case and seed by seed; () where the lines share no case.
+    """A difference taken apart by what became of following, case by case and seed by seed; () where the lines
+    share no case.
 
-    Where it says that quality falls, it says whether it falls in edits that are now executed (a photograph left alone cannot fail) or in all.
-    Descriptive: the cases are sorted by an outcome, so a part is no effect of its own.
+    Where it says that quality falls, it says whether it falls in edits that are now executed (a photograph
+    left alone cannot fail) or in all. Descriptive: the cases are sorted by an outcome, so a part is no effect
+    of its own.
     """
     ours, theirs = paired_seeds(line, other)
     rows = []
     for seed in ours.keys() & theirs.keys():
         others = {case.id: case.scores for case in theirs[seed]}
-        rows += [np.array(case.scores, float) - np.array(others[case.id], float) for case in ours[seed] if case.id in others]
-    differences = np.array([row for row in rows if not np.isnan(row).any()])  # what was not judged is not a number
+        rows += [
+            np.array(case.scores, float) - np.array(others[case.id], float)
+            for case in ours[seed]
+            if case.id in others
+        ]
+    differences = np.array(
+        [row for row in rows if not np.isnan(row).any()]
+    )  # what was not judged is not a number
     if not len(differences):
         return ()
     following = differences[:, 0]
@@ -488,7 +558,9 @@ def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
     for name, here in kinds.items():
         share = float(here.mean())
         means = tuple(map(float, differences[here].mean(0))) if here.any() else (None,) * len(PERSPECTIVES)
-        found.append(Share(name, share, means, tuple(map(float, differences[here].sum(0) / len(differences)))))
+        found.append(
+            Share(name, share, means, tuple(map(float, differences[here].sum(0) / len(differences))))
+        )
     return tuple(found)
 
 
@@ -512,11 +584,15 @@ def verdicts(evidence: Evidence, claim: Claim) -> tuple[Verdict, ...] | None:
     found = []
     for index, (comparison, differences) in enumerate(zip(compared, by_seed(line, other), strict=True)):
         known = tuple(difference for difference in differences if difference is not None)
-        found.append(decide(comparison, known, papers_difference(evidence.question, claim, index), claim.denied))
+        found.append(
+            decide(comparison, known, papers_difference(evidence.question, claim, index), claim.denied)
+        )
     return tuple(found)
 
 
-def decide(comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool = False) -> Verdict:
+def decide(
+    comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool = False
+) -> Verdict:
     """The rule at the head of this file.
 
     Args:
@@ -542,18 +618,28 @@ def decide(comparison: Comparison, seeds: tuple[float, ...], papers: float | Non
     expected = papers if papers is not None and papers > 0 else MARGIN
     if interval.high < expected:
         return Verdict("not confirmed", comparison, seeds, f"no room for {expected:+.2f}")
-    detectable = "" if comparison.detectable is None else f"a difference of {comparison.detectable:.2f} would be found in 8 of 10 tries"
+    detectable = (
+        ""
+        if comparison.detectable is None
+        else f"a difference of {comparison.detectable:.2f} would be found in 8 of 10 tries"
+    )
     return Verdict("undecided", comparison, seeds, detectable)
 
 
 def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...], list[float | None]]]:
-    """Every entry against the reference line, with the deviation of its difference over seeds in each perspective."""
+    """Every entry against the reference line, with the deviation of its difference over seeds in each
+    perspective.
+    """
     reference = evidence.entry(evidence.question.reference)
     if reference is None:
         return []
     found = []
     for entry in evidence.entries:
         if entry.name != reference.name and entry.cases:
-            deviations = [spread([each for each in seeds if each is not None]) for seeds in by_seed(entry, reference)]
-            found.append((entry, compare(entry.name, entry.cases, reference.name, reference.cases), deviations))
+            deviations = [
+                spread([each for each in seeds if each is not None]) for seeds in by_seed(entry, reference)
+            ]
+            found.append(
+                (entry, compare(entry.name, entry.cases, reference.name, reference.cases), deviations)
+            )
     return found

@@ -1,6 +1,8 @@
-"""The figures of a dossier, from the same lines as its table: scores with intervals, scores against the score asked for, curves over steps.
+"""The figures of a dossier, from the same lines as its table: scores with intervals, scores against the score
+asked for, curves over steps.
 
-Single seeds are small dots, means over seeds large ones with their 95 % interval over photographs; controls and references are grey.
+Single seeds are small dots, means over seeds large ones with their 95 % interval over photographs; controls
+and references are grey.
 """
 
 import csv
@@ -28,27 +30,36 @@ DPI = 120
 
 
 def mean_and_interval(entry: Entry, index: int) -> tuple[float, Interval | None] | None:
-    """The mean score of an entry in one perspective, each case averaged over seeds; None where nothing was judged."""
+    """The mean score of an entry in one perspective, each case averaged over seeds; None where nothing was
+    judged.
+    """
     scored = [(score, case.photograph) for case in entry.cases if (score := case.scores[index]) is not None]
     if not scored:
         return None
     scores = np.array([score for score, _ in scored])
     interval = clustered_interval(scores, [photograph for _, photograph in scored])
-    return float(scores.mean()), None if interval is None else Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
+    return float(scores.mean()), None if interval is None else Interval(
+        max(0.0, interval.low), min(MAX_SCORE, interval.high)
+    )
 
 
 def seed_means(entry: Entry, index: int) -> list[float]:
     """The mean score of each seed."""
-    found = [[score for case in cases if (score := case.scores[index]) is not None] for cases in entry.seeds.values()]
+    found = [
+        [score for case in cases if (score := case.scores[index]) is not None]
+        for cases in entry.seeds.values()
+    ]
     return [float(np.mean(scores)) for scores in found if scores]
 
 
 def forest(evidence: Evidence, title: str, note: str) -> Figure:
-    """One panel per perspective, one row per entry: the table as a picture."""
+    """One panel per perspective, one row per entry: the table as a image."""
     entries = list(evidence.entries)
     own = sum(not entry.control for entry in entries)
     places = [float(index) + (0.6 if index >= own else 0.0) for index in range(len(entries))]
-    figure, axes = plt.subplots(1, 3, figsize=(11.5, 1.5 + 0.34 * len(entries)), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(
+        1, 3, figsize=(11.5, 1.5 + 0.34 * len(entries)), sharey=True, layout="constrained"
+    )
     figure.suptitle(title, fontsize=12, fontweight="bold")
     for index, (panel, perspective) in enumerate(zip(axes, PERSPECTIVES, strict=True)):
         reference = evidence.entry(evidence.question.reference)
@@ -76,40 +87,85 @@ def _dot(panel: Axes, entry: Entry, index: int, place: float, colour: str) -> No
         return
     mean, interval = found
     if interval is not None:
-        panel.plot(interval, [place, place], color=colour, linewidth=2.2, solid_capstyle="round", alpha=0.55, zorder=1)
+        panel.plot(
+            interval,
+            [place, place],
+            color=colour,
+            linewidth=2.2,
+            solid_capstyle="round",
+            alpha=0.55,
+            zorder=1,
+        )
     seeds = seed_means(entry, index)
     if len(seeds) > 1:
         panel.plot(seeds, [place + 0.24] * len(seeds), ".", color=colour, markersize=4, alpha=0.8, zorder=2)
     panel.plot(mean, place, "o", color=colour, markersize=6.5, zorder=3)
-    panel.annotate(f"{mean:.2f}", (mean, place), xytext=(0, 6), textcoords="offset points", ha="center", fontsize=7.5, color=colour)
+    panel.annotate(
+        f"{mean:.2f}",
+        (mean, place),
+        xytext=(0, 6),
+        textcoords="offset points",
+        ha="center",
+        fontsize=7.5,
+        color=colour,
+    )
 
 
 def score_lines(evidence: Evidence, title: str, note: str) -> Figure:
-    """Table 6: what each perspective becomes when all three scores asked for go from 0 to 5, the paper's numbers beside it."""
+    """Table 6: what each perspective becomes when all three scores asked for go from 0 to 5, the paper's
+    numbers beside it.
+    """
     figure, panel = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
     ends: list[tuple[float, str, str]] = []
     rows = [(float(entry.name.split("/")[0]), entry) for entry in evidence.entries if not entry.control]
-    theirs = [(float(row.name.split("/")[0]), row.numbers) for row in published_table(evidence.question.layout.number).rows]
+    theirs = [
+        (float(row.name.split("/")[0]), row.numbers)
+        for row in published_table(evidence.question.layout.number).rows
+    ]
     for index, perspective in enumerate(PERSPECTIVES):
         colour, shift = COLOURS[index], 0.04 * (index - 1)
         found = [(asked, mean_and_interval(entry, index), seed_means(entry, index)) for asked, entry in rows]
         drawn = [(asked + shift, each, seeds) for asked, each, seeds in found if each is not None]
-        panel.plot([asked for asked, _, _ in drawn], [each[0] for _, each, _ in drawn], "o-", color=colour, markersize=6)
+        panel.plot(
+            [asked for asked, _, _ in drawn],
+            [each[0] for _, each, _ in drawn],
+            "o-",
+            color=colour,
+            markersize=6,
+        )
         for asked, (_, interval), seeds in drawn:
             if interval is not None:
-                panel.plot([asked, asked], interval, color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
+                panel.plot(
+                    [asked, asked], interval, color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round"
+                )
             if len(seeds) > 1:
                 panel.plot([asked + 0.09] * len(seeds), seeds, ".", color=colour, markersize=4, alpha=0.8)
         if drawn:
             ends.append((drawn[-1][1][0], perspective.value, colour))
         published = [(asked, numbers[f"{perspective.value}_score"].value) for asked, numbers in theirs]
-        panel.plot(*zip(*published, strict=True), ":", marker="D", markersize=4, color=colour, markerfacecolor="white", alpha=0.6)
+        panel.plot(
+            *zip(*published, strict=True),
+            ":",
+            marker="D",
+            markersize=4,
+            color=colour,
+            markerfacecolor="white",
+            alpha=0.6,
+        )
     height = -1.0
     for mean, name, colour in sorted(ends):
         height = max(mean, height + 0.22)  # names of lines that end together stand one above the other
-        panel.annotate(name, (max(asked for asked, _ in rows) + 0.2, height), va="center", color=colour, fontweight="bold")
+        panel.annotate(
+            name,
+            (max(asked for asked, _ in rows) + 0.2, height),
+            va="center",
+            color=colour,
+            fontweight="bold",
+        )
     hollow = {"marker": "D", "markersize": 4, "markerfacecolor": "white"}
-    panel.plot([], [], ":", color="0.4", label="the paper (Real-Edit, judged by GPT-4o, 0 to 5 as well)", **hollow)
+    panel.plot(
+        [], [], ":", color="0.4", label="the paper (Real-Edit, judged by GPT-4o, 0 to 5 as well)", **hollow
+    )
     panel.plot([], [], "o-", color="0.4", label="ours, with 95 % interval; small dots are single seeds")
     flat = [entry for entry in evidence.entries if entry.name in (NO_REWARD, PERMUTED)]
     for style, entry in zip(("--", "-."), flat, strict=False):
@@ -137,17 +193,32 @@ def validation_curve(run: Path, perspective: str) -> dict[int, float]:
     return {int(row["step"]) + 1: float(row[f"validation/{perspective}"]) for row in rows}
 
 
-def averaged(curves: Sequence[Mapping[int, float]]) -> tuple[list[int], list[float], list[float], list[float]]:
+def averaged(
+    curves: Sequence[Mapping[int, float]],
+) -> tuple[list[int], list[float], list[float], list[float]]:
     """Steps that all curves have, with mean, lowest and highest value."""
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     values = [[curve[step] for curve in curves] for step in steps]
-    return steps, [float(np.mean(each)) for each in values], [min(each) for each in values], [max(each) for each in values]
+    return (
+        steps,
+        [float(np.mean(each)) for each in values],
+        [min(each) for each in values],
+        [max(each) for each in values],
+    )
 
 
 def curves(evidence: Evidence, title: str) -> Figure | None:
-    """Validation scores against steps of every trained entry, mean and range over seeds; None where no run kept two, which make a line."""
-    watched = [entry for entry in evidence.entries if any(len(validation_curve(run, "following")) > 1 for run in entry.runs)]
-    trained = list({tuple(entry.runs): entry for entry in watched if entry.name not in (START, *LAST_ROWS)}.values())
+    """Validation scores against steps of every trained entry, mean and range over seeds; None where no run
+    kept two, which make a line.
+    """
+    watched = [
+        entry
+        for entry in evidence.entries
+        if any(len(validation_curve(run, "following")) > 1 for run in entry.runs)
+    ]
+    trained = list(
+        {tuple(entry.runs): entry for entry in watched if entry.name not in (START, *LAST_ROWS)}.values()
+    )
     if not trained:
         return None
     figure, axes = plt.subplots(1, 3, figsize=(12, 4), layout="constrained")
@@ -156,18 +227,35 @@ def curves(evidence: Evidence, title: str) -> Figure | None:
     for panel, perspective in zip(axes, PERSPECTIVES, strict=True):
         plain, grey = 0, 0
         for entry in trained:
-            steps, means, lows, highs = averaged([curve for run in entry.runs if (curve := validation_curve(run, perspective.value))])
+            steps, means, lows, highs = averaged(
+                [curve for run in entry.runs if (curve := validation_curve(run, perspective.value))]
+            )
             if entry.control:
                 colour, style, grey = GREY, styles[grey % len(styles)], grey + 1
             else:
                 colour, style, plain = COLOURS[plain % len(COLOURS)], "-", plain + 1
-            panel.plot(steps, means, style, color=colour, marker=".", linewidth=1.4, label=entry.name, zorder=1.5 if entry.control else 2.5)
+            panel.plot(
+                steps,
+                means,
+                style,
+                color=colour,
+                marker=".",
+                linewidth=1.4,
+                label=entry.name,
+                zorder=1.5 if entry.control else 2.5,
+            )
             panel.fill_between(steps, lows, highs, color=colour, alpha=0.12, linewidth=0)
         panel.set(title=perspective.value, xlabel="optimiser steps")
         panel.grid(alpha=0.25)
         panel.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("mean score on validation cases")
-    figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, fontsize=8, loc="outside lower center", ncols=min(5, len(trained)))
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        frameon=False,
+        fontsize=8,
+        loc="outside lower center",
+        ncols=min(5, len(trained)),
+    )
     return figure
 
 

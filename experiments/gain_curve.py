@@ -1,4 +1,5 @@
-"""What a reward gains over none against any setting of the config: the judge's error at which it vanishes, dropout, guidance, start values.
+"""What a reward gains over none against any setting of the config: the judge's error at which it vanishes,
+dropout, guidance, start values.
 
     python -m experiments.gain_curve annotator.score_deviation runs/judge_error --none runs/table4 \
         -x "standard deviation of the annotator's scores, in points" -o experiments/results/judge_error.md
@@ -10,9 +11,10 @@
     python -m experiments.gain_curve data.control.share runs/bad_triplets runs/table4 --default 0 --none runs/bad_triplets runs/table4 --each \
         -x "the share of triplets that were mended" -o experiments/results/bad_triplets.md
 
-Runs are grouped by the setting (those whose config has none stand at --default, or are left out), averaged over seeds, and compared with the
-no-reward runs (those at the same value of the setting, with --each), and with the runs at the first value, on the same cases. Numbers stand to
-scale, words beside each other. A sampler's settings (sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
+Runs are grouped by the setting (those whose config has none stand at --default, or are left out), averaged
+over seeds, and compared with the no-reward runs (those at the same value of the setting, with --each), and
+with the runs at the first value, on the same cases. Numbers stand to scale, words beside each other. A
+sampler's settings (sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
 """
 
 import argparse
@@ -61,8 +63,12 @@ class Point:
 
 
 def value_of(settings: Settings, key: str) -> str | None:
-    """A setting of a run as it is written; None where its config has none. What stands under sampler is how the edits were made."""
-    tree: Mapping[str, object] = {"sampler": settings["evaluation"].get("sampler", {})} if key.startswith("sampler.") else settings
+    """A setting of a run as it is written; None where its config has none. What stands under sampler is how
+    the edits were made.
+    """
+    tree: Mapping[str, object] = (
+        {"sampler": settings["evaluation"].get("sampler", {})} if key.startswith("sampler.") else settings
+    )
     value = dict(leaves(tree)).get(key)
     return None if value is None else str(value)
 
@@ -76,7 +82,8 @@ def numbers(values: Sequence[str]) -> dict[str, float]:
 
 
 def grouped(key: str, rows: Sequence[Evaluated], default: str | None) -> dict[str, Entry]:
-    """The runs at each value of the setting; those whose config has none stand at the default or, without one, are left out.
+    """The runs at each value of the setting; those whose config has none stand at the default or, without
+    one, are left out.
 
     Raises:
         ValueError: runs at one value that differ in more than their seeds.
@@ -89,8 +96,13 @@ def grouped(key: str, rows: Sequence[Evaluated], default: str | None) -> dict[st
     for name, members in found.items():
         other = differing([row.settings for row in members if row.settings is not None])
         if other:
-            told = "; ".join(f"{in_short(name)}: {', '.join(dict.fromkeys(map(worded, values)))}" for name, values in other.items())
-            raise ValueError(f"the runs at {key}={name} differ in more than their seeds ({told}): give folders of one setting")
+            told = "; ".join(
+                f"{in_short(name)}: {', '.join(dict.fromkeys(map(worded, values)))}"
+                for name, values in other.items()
+            )
+            raise ValueError(
+                f"the runs at {key}={name} differ in more than their seeds ({told}): give folders of one setting"
+            )
     return {name: entry_of(name, members) for name, members in found.items()}
 
 
@@ -106,13 +118,25 @@ def curve(key: str, rewarded: Mapping[str, Entry], none: Entry | Mapping[str, En
         ValueError: fewer than two points, or no runs without reward at one of them.
     """
     if len(rewarded) < 2:
-        raise ValueError(f"a curve needs two values of {key} or more, the runs with reward have {', '.join(rewarded) or 'none'}")
+        raise ValueError(
+            f"a curve needs two values of {key} or more, the runs with reward have {', '.join(rewarded) or 'none'}"
+        )
     places, points = numbers(list(rewarded)), []
     for name, entry in sorted(rewarded.items(), key=lambda each: places[each[0]]):
         if isinstance(none, Mapping) and name not in none:
-            raise ValueError(f"no runs without reward at {key}={name}, only at {', '.join(none) or 'no value'}")
+            raise ValueError(
+                f"no runs without reward at {key}={name}, only at {', '.join(none) or 'no value'}"
+            )
         plain = none[name] if isinstance(none, Mapping) else none
-        points.append(Point(places[name], entry, plain, compare(entry.name, entry.cases, plain.name, plain.cases), by_seed(entry, plain)))
+        points.append(
+            Point(
+                places[name],
+                entry,
+                plain,
+                compare(entry.name, entry.cases, plain.name, plain.cases),
+                by_seed(entry, plain),
+            )
+        )
     return points
 
 
@@ -131,10 +155,14 @@ def where_it_vanishes(points: Sequence[Point], index: int) -> str:
     if not any(there):
         return "no gain anywhere"
     if all(there):
-        return f"a gain everywhere, up to {points[-1].entry.name}" if of_numbers(points) else "a gain everywhere"
+        return (
+            f"a gain everywhere, up to {points[-1].entry.name}" if of_numbers(points) else "a gain everywhere"
+        )
     if of_numbers(points) and there == sorted(there, reverse=True):
         last = there.index(False)
-        return f"a gain up to {points[last - 1].entry.name}, none to be seen from {points[last].entry.name} on"
+        return (
+            f"a gain up to {points[last - 1].entry.name}, none to be seen from {points[last].entry.name} on"
+        )
     return f"a gain at {', '.join(point.entry.name for point, has in zip(points, there, strict=True) if has)}"
 
 
@@ -151,15 +179,43 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
         colour, shift = COLOURS[index], 0.008 * reach * (index - 1)
         known = [(point, gain) for point in points if (gain := point.gains[index]).difference is not None]
         line = "o-" if of_numbers(points) else "o"  # nothing lies between words
-        panel.plot([point.x + shift for point, _ in known], [gain.difference for _, gain in known], line, color=colour, label=name)
+        panel.plot(
+            [point.x + shift for point, _ in known],
+            [gain.difference for _, gain in known],
+            line,
+            color=colour,
+            label=name,
+        )
         for point, gain in known:
             if gain.ci95 is not None:
-                panel.plot([point.x + shift] * 2, gain.ci95, color=colour, linewidth=2.2, alpha=0.45, solid_capstyle="round")
+                panel.plot(
+                    [point.x + shift] * 2,
+                    gain.ci95,
+                    color=colour,
+                    linewidth=2.2,
+                    alpha=0.45,
+                    solid_capstyle="round",
+                )
             seeds = [each for each in point.by_seed[index] if each is not None]
             if len(seeds) > 1:
-                panel.plot([point.x + shift + 0.012 * reach] * len(seeds), seeds, ".", color=colour, markersize=4, alpha=0.8)
+                panel.plot(
+                    [point.x + shift + 0.012 * reach] * len(seeds),
+                    seeds,
+                    ".",
+                    color=colour,
+                    markersize=4,
+                    alpha=0.8,
+                )
     panel.axhline(0, color="0.4", linewidth=1)
-    panel.annotate("no reward", (1, 0), xycoords=("axes fraction", "data"), xytext=(4, 0), textcoords="offset points", va="center", color="0.4")
+    panel.annotate(
+        "no reward",
+        (1, 0),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 0),
+        textcoords="offset points",
+        va="center",
+        color="0.4",
+    )
     if not of_numbers(points):
         panel.set_xticks([point.x for point in points], [point.entry.name for point in points])
         panel.margins(x=0.3)
@@ -171,27 +227,47 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
     return figure
 
 
-def page(points: Sequence[Point], key: str, title: str, picture: Path, commands: Sequence[str], reading: str) -> str:
+def page(
+    points: Sequence[Point], key: str, title: str, image: Path, commands: Sequence[str], reading: str
+) -> str:
     """The dossier of a curve; `reading` is what a person makes of it, or empty."""
     first = points[0].entry
     gains = [(point, point.gains) for point in points]
-    beside = [(point, compare(point.entry.name, point.entry.cases, first.name, first.cases)) for point in points[1:]]
-    said = "; ".join(f"{name}: {where_it_vanishes(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES))
+    beside = [
+        (point, compare(point.entry.name, point.entry.cases, first.name, first.cases)) for point in points[1:]
+    ]
+    said = "; ".join(
+        f"{name}: {where_it_vanishes(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES)
+    )
     notes = (
         "Gain: mean score less that of the same training without reward, on the same cases, averaged over seeds first, with its 95 % interval over "
         "photographs. p: sign flips of whole photographs, after Holm over the three perspectives. There is a gain where p is below "
         f"{LEVEL:g} and the difference positive.\n"
     )
     listed = "".join(f"    {command}\n" for command in commands)
-    parts = [f"# The gain by the reward against {title}\n", f"**{said}.**\n", *([f"**Reading.** {reading.strip()}\n"] if reading else [])]
-    parts += [listed, f"![gain]({picture.name})\n", table(key, "gain", gains), notes]
-    parts += [f"## Against {key}={first.name}\n", table(key, "difference", beside), "## Mean scores, 0 to 5\n", mean_scores(key, points)]
+    parts = [
+        f"# The gain by the reward against {title}\n",
+        f"**{said}.**\n",
+        *([f"**Reading.** {reading.strip()}\n"] if reading else []),
+    ]
+    parts += [listed, f"![gain]({image.name})\n", table(key, "gain", gains), notes]
+    parts += [
+        f"## Against {key}={first.name}\n",
+        table(key, "difference", beside),
+        "## Mean scores, 0 to 5\n",
+        mean_scores(key, points),
+    ]
     return "\n".join(parts)
 
 
 def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparison]]]) -> str:
     """A line per point: its difference from something, with p, in each perspective."""
-    header = (key, "seeds", "n", *(f"{name[0].upper()} {column}" for name in PERSPECTIVE_NAMES for column in (what, "p")))
+    header = (
+        key,
+        "seeds",
+        "n",
+        *(f"{name[0].upper()} {column}" for name in PERSPECTIVE_NAMES for column in (what, "p")),
+    )
     lines = []
     for point, each in compared:
         cells = [cell for one in each for cell in (difference_cell(one), p_cell(one.p_holm))]
@@ -200,7 +276,9 @@ def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparis
 
 
 def mean_scores(key: str, points: Sequence[Point]) -> str:
-    """A line per group of runs, averaged over seeds: each point's with reward, and those without that it is compared with."""
+    """A line per group of runs, averaged over seeds: each point's with reward, and those without that it is
+    compared with.
+    """
     header = (key, "reward", "seeds", *(name[0].upper() for name in PERSPECTIVE_NAMES))
     lines = [(point.entry.name, "yes", point.entry) for point in points]
     if all(point.none is points[0].none for point in points):
@@ -208,7 +286,11 @@ def mean_scores(key: str, points: Sequence[Point]) -> str:
     else:
         lines += [(point.entry.name, "no", point.none) for point in points]
     return markdown_table(
-        header, [[name, reward, str(len(entry.group.rows)), *(f"{mean:.2f}" for mean in means_of(entry))] for name, reward, entry in lines]
+        header,
+        [
+            [name, reward, str(len(entry.group.rows)), *(f"{mean:.2f}" for mean in means_of(entry))]
+            for name, reward, entry in lines
+        ],
     )
 
 
@@ -221,43 +303,83 @@ def means_of(entry: Entry) -> list[float]:
 
 def main(arguments: Sequence[str]) -> None:
     """Read, write, say where."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.gain_curve", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.gain_curve", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("key", help="a setting of the config, such as annotator.score_deviation")
     parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders with reward")
-    parser.add_argument("--none", nargs="+", type=Path, required=True, help="folders whose runs without reward are the other side")
-    parser.add_argument("--each", action="store_true", help="compare with the runs without reward at the same value (or --default) of the setting")
+    parser.add_argument(
+        "--none",
+        nargs="+",
+        type=Path,
+        required=True,
+        help="folders whose runs without reward are the other side",
+    )
+    parser.add_argument(
+        "--each",
+        action="store_true",
+        help="compare with the runs without reward at the same value (or --default) of the setting",
+    )
     parser.add_argument("--default", help="the value of runs whose config has none")
     parser.add_argument("--encoder", help="only runs by these signals: score, text or score+text")
     parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
     parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
     parser.add_argument("-x", "--title", help="what the setting is, below the axis")
-    parser.add_argument("--reading", type=Path, help="a file of Markdown that stands below the verdict: what you make of it, and why")
+    parser.add_argument(
+        "--reading",
+        type=Path,
+        help="a file of Markdown that stands below the verdict: what you make of it, and why",
+    )
     parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":
         raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
-    rows = [row for row in evaluated_rows(reports_below(given.folders, given.benchmark)[0]) if row.row.name == given.target]
-    rewarded = [row for row in rows if signals_of(row.settings or {}) and given.encoder in (None, "+".join(signals_of(row.settings or {})))]
-    unrewarded = [row for row in evaluated_rows(reports_below(given.none, given.benchmark)[0]) if not signals_of(row.settings or {})]
+    rows = [
+        row
+        for row in evaluated_rows(reports_below(given.folders, given.benchmark)[0])
+        if row.row.name == given.target
+    ]
+    rewarded = [
+        row
+        for row in rows
+        if signals_of(row.settings or {})
+        and given.encoder in (None, "+".join(signals_of(row.settings or {})))
+    ]
+    unrewarded = [
+        row
+        for row in evaluated_rows(reports_below(given.none, given.benchmark)[0])
+        if not signals_of(row.settings or {})
+    ]
     plain = [row for row in unrewarded if row.row.name == given.target and is_plain(row, mended=given.each)]
     if not plain:
-        raise ValueError(f"--none {' '.join(map(str, given.none))}: no run without reward that stands for itself")
+        raise ValueError(
+            f"--none {' '.join(map(str, given.none))}: no run without reward that stands for itself"
+        )
     none = grouped(given.key, plain, given.default) if given.each else entry_of("none", plain)
     points = curve(given.key, grouped(given.key, rewarded, given.default), none)
     title = given.title or given.key
-    means, counts = points[0].entry.group.rows[0].row.means, sorted({len(point.entry.group.rows) for point in points})
-    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (" seeds" if counts[-1] > 1 else " seed")
+    means, counts = (
+        points[0].entry.group.rows[0].row.means,
+        sorted({len(point.entry.group.rows) for point in points}),
+    )
+    seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (
+        " seeds" if counts[-1] > 1 else " seed"
+    )
     note = f"{means.n} cases on {means.clusters} photographs, {seeds} a point; bars: 95 % interval over photographs"
-    picture = save(drawn(points, title, note), given.output.with_suffix(".png"))
-    commands = [command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))]
+    image = save(drawn(points, title, note), given.output.with_suffix(".png"))
+    commands = [
+        command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))
+    ]
     commands.append(f"python -m experiments.gain_curve {shlex.join(arguments)}")
     reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
-    write_atomically(given.output, page(points, given.key, title, picture, commands, reading))
+    write_atomically(given.output, page(points, given.key, title, image, commands, reading))
     print(given.output)
 
 
 def is_plain(row: Evaluated, mended: bool) -> bool:
-    """Whether a run without reward is the ordinary one, no control; with `mended`, that of triplets some of which were mended is as good."""
+    """Whether a run without reward is the ordinary one, no control; with `mended`, that of triplets some of
+    which were mended is as good.
+    """
     control = control_of(row.settings)
     return row.settings is not None and (control is None or (mended and control.endswith(MENDED)))
 

@@ -1,6 +1,8 @@
-"""Validation scores against steps, from metrics.csv: a first stage and the runs that go on from it, as a picture.
+"""Validation scores against steps, from metrics.csv: a first stage and the runs that go on from it, as a
+image.
 
-python experiments/laptop_curves.py curves.png runs/laptop/stage1 "no reward=runs/laptop/controls/0" "rewards=runs/laptop/controls/1"
+python experiments/laptop_curves.py curves.png runs/laptop/stage1 "no reward=runs/laptop/controls/0"
+"rewards=runs/laptop/controls/1"
 """
 
 import csv
@@ -28,7 +30,12 @@ def main(target: Path, stage_1: Path, continuations: Mapping[str, Path]) -> None
         panel.plot(steps, scores, color="0.6", label="stage 1, no reward")
         for label, run in continuations.items():
             more, later = curve(run, perspective)
-            panel.plot([steps[-1], *(steps[-1] + step for step in more)], [scores[-1], *later], marker=".", label=label)
+            panel.plot(
+                [steps[-1], *(steps[-1] + step for step in more)],
+                [scores[-1], *later],
+                marker=".",
+                label=label,
+            )
         panel.set(title=perspective, xlabel="optimiser steps", ylim=(0, 5))
         panel.grid(alpha=0.3)
     axes[0].set_ylabel("mean score on 112 validation cases")
@@ -38,5 +45,9 @@ def main(target: Path, stage_1: Path, continuations: Mapping[str, Path]) -> None
 
 
 if __name__ == "__main__":
-    picture, first, *others = sys.argv[1:]
-    main(Path(picture), Path(first), {label: Path(run) for label, _, run in (other.rpartition("=") for other in others)})
+    image, first, *others = sys.argv[1:]
+    main(
+        Path(image),
+        Path(first),
+        {label: Path(run) for label, _, run in (other.rpartition("=") for other in others)},
+    )

@@ -1,10 +1,13 @@
-"""How many planted faults the linter finds in the synthetic world's triplets with the noisy annotator, and how often it cries wolf.
+"""How many planted faults the linter finds in the synthetic world's triplets with the noisy annotator, and
+how often it cries wolf.
 
-python experiments/linter.py 20000 experiments/results/linter.md     # half an hour on one core; 2000: 3 minutes
+python experiments/linter.py 20000 experiments/results/linter.md     # half an hour on one core; 2000: 3
+minutes
 
-Each kind of fault is planted in rows of its own. An alarm on a row that nobody touched may be right, as the annotator errs by itself: the oracle,
-which measures the picture, decides. "None" at a score of 0 or 1 is a mistake where the oracle gives less than 3 (nobody overlooks that), a failure
-named at 5 where it gives less than 4.5 (the 5 is wrong). Any other alarm is false.
+Each kind of fault is planted in rows of its own. An alarm on a row that nobody touched may be right, as the
+annotator errs by itself: the oracle, which measures the image, decides. "None" at a score of 0 or 1 is a
+mistake where the oracle gives less than 3 (nobody overlooks that), a failure named at 5 where it gives less
+than 4.5 (the 5 is wrong). Any other alarm is false.
 """
 
 import io
@@ -88,10 +91,20 @@ class Data:
 def made(world: World, count: int) -> Data:
     """`count` training triplets."""
     entries, truth = [], []
-    for portion in counted([range(start, min(start + 64, count)) for start in range(0, count, 64)], count, "making", "triplets"):
+    for portion in counted(
+        [range(start, min(start + 64, count)) for start in range(0, count, 64)], count, "making", "triplets"
+    ):
         for index in portion:
             triplet, reward = world.rewarded_triplet("train", 0, index)
-            entries.append(Entry(index, triplet.case.id, triplet.case.instruction, reward, look=look_at_pair(triplet.case.original, triplet.edited)))
+            entries.append(
+                Entry(
+                    index,
+                    triplet.case.id,
+                    triplet.case.instruction,
+                    reward,
+                    look=look_at_pair(triplet.case.original, triplet.edited),
+                )
+            )
             truth.append(measure(world.facts(triplet.case.id), triplet.edited).scores)
     return Data(world, entries, truth)
 
@@ -112,7 +125,11 @@ def jpeg(image: Image, quality: int = 75) -> Image:
 def resized(image: Image, factor: float) -> Image:
     """In another size."""
     height, width = image.shape[:2]
-    return np.asarray(PIL.Image.fromarray(image).resize((round(width * factor), round(height * factor)), PIL.Image.Resampling.LANCZOS))
+    return np.asarray(
+        PIL.Image.fromarray(image).resize(
+            (round(width * factor), round(height * factor)), PIL.Image.Resampling.LANCZOS
+        )
+    )
 
 
 def cropped(image: Image, share: float = 0.9) -> Image:
@@ -130,7 +147,9 @@ DISTURBANCES: dict[str, Callable[[Image], Image]] = {
 
 
 def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], list[Known]]:
-    """The triplets with faults, the rows of each fault, and a benchmark's pictures that some of them are made of."""
+    """The triplets with faults, the rows of each fault, and a benchmark's images that some of them are made
+    of.
+    """
     entries, rows = list(data.entries), dict[str, set[int]]()
     each = max(6, round(SHARE * len(entries)))
     free = list(range(len(entries)))
@@ -143,22 +162,39 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
         return chosen
 
     for row in take("silent_low"):
-        entries[row] = with_verdict(entries[row], rng.randrange(3), Verdict(float(rng.randrange(2)), None, rng.choice(NOTHING)))
+        entries[row] = with_verdict(
+            entries[row], rng.randrange(3), Verdict(float(rng.randrange(2)), None, rng.choice(NOTHING))
+        )
     for index, perspective in enumerate(PERSPECTIVES):
 
         def failing(entry: Entry, index: int = index) -> bool:
             verdict = entry.reward.verdicts[index] if entry.reward else Verdict(5.0)
-            return stance(verdict.feedback) is Stance.FAILURE and verdict.score is not None and verdict.score <= 3
+            return (
+                stance(verdict.feedback) is Stance.FAILURE
+                and verdict.score is not None
+                and verdict.score <= 3
+            )
 
         for row in take(f"failure_at_5, {perspective}", failing, each // 3):
-            entries[row] = with_verdict(entries[row], index, replace(entries[row].reward.verdicts[index], score=5.0))
+            entries[row] = with_verdict(
+                entries[row], index, replace(entries[row].reward.verdicts[index], score=5.0)
+            )
     for row in take("praise_low"):
-        entries[row] = with_verdict(entries[row], rng.randrange(3), Verdict(float(rng.randrange(2)), None, rng.choice(PRAISE)))
+        entries[row] = with_verdict(
+            entries[row], rng.randrange(3), Verdict(float(rng.randrange(2)), None, rng.choice(PRAISE))
+        )
     for row in take("success_contradicts"):
         best = rng.random() < 0.5
-        verdict = Verdict(5.0, False, NO_FAILURE) if best else Verdict(float(rng.randrange(2)), True, "this is not the right edit")
+        verdict = (
+            Verdict(5.0, False, NO_FAILURE)
+            if best
+            else Verdict(float(rng.randrange(2)), True, "this is not the right edit")
+        )
         entries[row] = with_verdict(entries[row], rng.randrange(3), verdict)
-    for name, disturb in {"": lambda image: image, ", edited picture through JPEG 85": lambda image: jpeg(image, 85)}.items():
+    for name, disturb in {
+        "": lambda image: image,
+        ", edited picture through JPEG 85": lambda image: jpeg(image, 85),
+    }.items():
         for row in take(f"unedited{name}", many=each // 2):
             original = data.world.triplet("train", 0, row).case.original
             high = with_verdict(entries[row], 0, Verdict(float(rng.randrange(4, 6)), None, NO_FAILURE))
@@ -172,7 +208,12 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
 
     for row in take("duplicate"):
         twin = entries[earlier(row)]
-        entries[row] = replace(entries[row], look=twin.look, reward=twin.reward, instruction=rng.choice((twin.instruction, entries[row].instruction)))
+        entries[row] = replace(
+            entries[row],
+            look=twin.look,
+            reward=twin.reward,
+            instruction=rng.choice((twin.instruction, entries[row].instruction)),
+        )
     for name, disturb in DISTURBANCES.items():
         for row in take(f"near_duplicate, {name}", many=each // 3):
             twin = earlier(row)
@@ -182,14 +223,22 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
     for row in take("judged_twice"):
         index = rng.randrange(3)
         score = entries[row].reward.verdicts[index].score
-        other = rng.choice([value for value in range(6) if abs(value - score) >= 3] or [0 if score > 2 else 5])
-        entries[row] = replace(entries[row], others=(replace(with_verdict(entries[row], index, Verdict(float(other))).reward, key="another"),))
+        other = rng.choice(
+            [value for value in range(6) if abs(value - score) >= 3] or [0 if score > 2 else 5]
+        )
+        entries[row] = replace(
+            entries[row],
+            others=(replace(with_verdict(entries[row], index, Verdict(float(other))).reward, key="another"),),
+        )
     # originals and right answers of a benchmark turn up in the data
     cases = data.world.benchmark_cases()
     known = {}
     for case in cases:
-        for name, picture in ((case.id, case.original), (f"{case.id} (right answer)", data.world.exact(case.id))):
-            print_ = fingerprint(picture)
+        for name, image in (
+            (case.id, case.original),
+            (f"{case.id} (right answer)", data.world.exact(case.id)),
+        ):
+            print_ = fingerprint(image)
             known.setdefault(print_.digest, Known(name, "the benchmark", print_))
     for name, disturb in {
         "": lambda image: image,
@@ -198,9 +247,9 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
     }.items():
         for row in take(f"leak{name}", many=each // 4):
             case = rng.choice(cases)
-            picture = disturb(case.original if rng.random() < 0.5 else data.world.exact(case.id))
+            image = disturb(case.original if rng.random() < 0.5 else data.world.exact(case.id))
             edited = data.world.triplet("train", 0, row).edited
-            pair = (picture, edited) if rng.random() < 0.5 else (edited, picture)
+            pair = (image, edited) if rng.random() < 0.5 else (edited, image)
             entries[row] = replace(entries[row], look=look_at_pair(*pair))
     return entries, rows, list(known.values())
 
@@ -210,8 +259,12 @@ def mistaken(finding: Finding, data: Data) -> bool:
     assert finding.row is not None
     if finding.perspective is None:
         return False
-    score = data.truth[finding.row][[perspective.value for perspective in PERSPECTIVES].index(finding.perspective)]
-    return (finding.kind == "silent_low" and score < FORGIVABLE) or (finding.kind in ("failure_at_5", "mild_at_5") and score < CLEAN)
+    score = data.truth[finding.row][
+        [perspective.value for perspective in PERSPECTIVES].index(finding.perspective)
+    ]
+    return (finding.kind == "silent_low" and score < FORGIVABLE) or (
+        finding.kind in ("failure_at_5", "mild_at_5") and score < CLEAN
+    )
 
 
 def lines(data: Data, ignored: Sequence[str] = (), seed: int = 0) -> list[Line]:
@@ -223,22 +276,45 @@ def lines(data: Data, ignored: Sequence[str] = (), seed: int = 0) -> list[Line]:
     for kind in KINDS:
         alike = ("failure_at_5", "mild_at_5") if kind == "failure_at_5" else (kind,)
         flagged = {finding.row for finding in findings if finding.kind in alike}
-        alarms = [finding for finding in findings if finding.kind == kind and finding.row is not None and finding.row not in touched]
+        alarms = [
+            finding
+            for finding in findings
+            if finding.kind == kind and finding.row is not None and finding.row not in touched
+        ]
         false = {finding.row for finding in alarms if not mistaken(finding, data)}
         names = [name for name in rows if name.split(",")[0] == kind] or ([kind] if alarms else [])
         for number, name in enumerate(names):
             first, there = number == 0, rows.get(name, set())
             alarmed = len({finding.row for finding in alarms})
-            found.append(Line(name, len(there), len(there & flagged), alarmed if first else None, len(false) if first else None))
+            found.append(
+                Line(
+                    name,
+                    len(there),
+                    len(there & flagged),
+                    alarmed if first else None,
+                    len(false) if first else None,
+                )
+            )
     return found
 
 
 def habit_lines(data: Data, part: int = 1000) -> list[Line]:
-    """Faults of a judge as a whole, each planted in every part of the data; false alarms are those on the parts as they are."""
-    parts = [data.entries[start : start + part] for start in range(0, len(data.entries) - part + 1, part)] or [data.entries]
+    """Faults of a judge as a whole, each planted in every part of the data; false alarms are those on the
+    parts as they are.
+    """
+    parts = [
+        data.entries[start : start + part] for start in range(0, len(data.entries) - part + 1, part)
+    ] or [data.entries]
 
     def each(change: Callable[[Reward, int], Reward]) -> list[list[Entry]]:
-        return [[replace(entry, reward=change(entry.reward, place)) for place, entry in enumerate(entries) if entry.reward] for entries in parts]
+        return [
+            [
+                replace(entry, reward=change(entry.reward, place))
+                for place, entry in enumerate(entries)
+                if entry.reward
+            ]
+            for entries in parts
+        ]
 
     def swapped(first: int, second: int) -> Callable[[Reward, int], Reward]:
         def swap(reward: Reward, place: int) -> Reward:
@@ -250,20 +326,35 @@ def habit_lines(data: Data, part: int = 1000) -> list[Line]:
     failed = Verdict(None, None, "the reply was not JSON", "failed")
     plants = {
         "constant": each(lambda reward, place: replace(reward, quality=replace(reward.quality, score=4.0))),
-        "copied": each(lambda reward, place: replace(reward, preserving=reward.following, quality=reward.following)),
-        "failed": each(lambda reward, place: replace(reward, preserving=failed) if place % 10 == 0 else reward),
+        "copied": each(
+            lambda reward, place: replace(reward, preserving=reward.following, quality=reward.following)
+        ),
+        "failed": each(
+            lambda reward, place: replace(reward, preserving=failed) if place % 10 == 0 else reward
+        ),
         "repeated_text": each(
-            lambda reward, place: replace(reward, quality=replace(reward.quality, feedback="the picture has flaws")) if place % 3 else reward
+            lambda reward, place: (
+                replace(reward, quality=replace(reward.quality, feedback="the picture has flaws"))
+                if place % 3
+                else reward
+            )
         ),
         "swapped, following and preserving": each(swapped(0, 1)),
         "swapped, following and quality": each(swapped(0, 2)),
         "swapped, preserving and quality": each(swapped(1, 2)),
     }
-    clean = Counter(kind for entries in parts for kind in {finding.kind for finding in lint(entries) if finding.row is None})
+    clean = Counter(
+        kind
+        for entries in parts
+        for kind in {finding.kind for finding in lint(entries) if finding.row is None}
+    )
     found = []
     for name, changed in plants.items():
         kind = name.split(",")[0]
-        hits = sum(any(finding.kind == kind and finding.row is None for finding in lint(entries)) for entries in changed)
+        hits = sum(
+            any(finding.kind == kind and finding.row is None for finding in lint(entries))
+            for entries in changed
+        )
         found.append(Line(name, len(changed), hits, clean[kind], clean[kind]))
     return found
 
@@ -286,10 +377,15 @@ def markdown(found: Sequence[Line], untouched: int) -> list[str]:
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
     ]
     for line in found:
-        shares = ["" if number is None else f"{number} ({100 * number / untouched:.2f} %)" for number in (line.alarms, line.false)]
+        shares = [
+            "" if number is None else f"{number} ({100 * number / untouched:.2f} %)"
+            for number in (line.alarms, line.false)
+        ]
         recall = f"{100 * line.found / line.planted:.1f} %" if line.planted else ""
         level = KINDS[line.kind.split(",")[0]].level
-        rows.append(f"| {line.kind} | {level} | {line.planted} | {line.found} | {recall} | {shares[0]} | {shares[1]} |")
+        rows.append(
+            f"| {line.kind} | {level} | {line.planted} | {line.found} | {recall} | {shares[0]} | {shares[1]} |"
+        )
     return rows
 
 

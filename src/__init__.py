@@ -1,4 +1,6 @@
-"""The framework. Before any of it imports torch: ask for huge pages where tensors are large, see memory.py. Set the variable to 0 to have none."""
+"""The framework. Before any of it imports torch: ask for huge pages where tensors are large, see memory.py.
+Set the variable to 0 to have none.
+"""
 
 import os
 

@@ -1,12 +1,14 @@
-"""Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on what failed (the paper's RewardEdit-20K).
+"""Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on
+what failed (the paper's RewardEdit-20K).
 
     python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o dry_run=true       # calls, tokens, dollars, hours
     python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o budget_usd=50 output=annotations
     python -m src.annotate -m shard=1/4,2/4,3/4,4/4 data=...; python -m src.merge_annotations folder=annotations
 
-Leaves in the output folder `rewards.jsonl`, which any training reads (`+rewards@data.rewards=reward_file`), `ledger.sqlite` with every raw reply, and
-`annotation.json`. Stopped or killed at any moment, the same command goes on; nothing that was answered is asked again. Look at the result with
-`python -m src.inspect_rewards`, derive it again with `python -m src.verify_annotations`, pass it on with `python -m src.export_annotations`.
+Leaves in the output folder `rewards.jsonl`, which any training reads (`+rewards@data.rewards=reward_file`),
+`ledger.sqlite` with every raw reply, and `annotation.json`. Stopped or killed at any moment, the same command
+goes on; nothing that was answered is asked again. Look at the result with `python -m src.inspect_rewards`,
+derive it again with `python -m src.verify_annotations`, pass it on with `python -m src.export_annotations`.
 """
 
 import json
@@ -36,7 +38,9 @@ LOGGED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens", 
 """Numbers of the record that a logger is told."""
 
 OmegaConf.register_new_resolver(
-    "shard_folder", lambda output, shard: output if str(shard) == "1/1" else f"{output}/{parse_shard(shard).name}", replace=True
+    "shard_folder",
+    lambda output, shard: output if str(shard) == "1/1" else f"{output}/{parse_shard(shard).name}",
+    replace=True,
 )
 
 
@@ -44,12 +48,15 @@ def main(cfg: DictConfig) -> None:
     """Ask, or say what asking would cost.
 
     Raises:
-        ValueError: the output folder holds the annotation of something else; whatever the data or the judge raise.
+        ValueError: the output folder holds the annotation of something else; whatever the data or the judge
+            raise.
     """
     shard = parse_shard(cfg.shard)
     dataset = dataset_of(cfg.data)
     if cfg.dry_run:
-        judge = instantiate(cfg.judge, **({} if "ledger" not in cfg.judge or Path(cfg.ledger).exists() else {"ledger": None}))
+        judge = instantiate(
+            cfg.judge, **({} if "ledger" not in cfg.judge or Path(cfg.ledger).exists() else {"ledger": None})
+        )
         print(estimate(judge, dataset, shard, cfg.limit, cfg.dry_run_rows, cfg.seconds_per_call))
         return
     folder = Path(cfg.folder)
@@ -71,19 +78,28 @@ def main(cfg: DictConfig) -> None:
 
 
 def log(logger: Logger, folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """What became of the rows and what it cost, and on Weights & Biases the reward file, which trainings and evaluations there refer to."""
+    """What became of the rows and what it cost, and on Weights & Biases the reward file, which trainings and
+    evaluations there refer to.
+    """
     numbers = {f"annotation/{name}": float(record[name]) for name in LOGGED if record.get(name) is not None}
     logger.log_metrics(numbers, step=0)
     if isinstance(logger, WandbRun):
         logger.log_hyperparams(dict(settings))
         if logger.artifacts != "none" and (folder / REWARDS).exists():
-            logger.log_files(rewards_artifact(folder / REWARDS, {"judge": record["judge"], "rows": record["rows"], "failed": record["failed"]}))
+            logger.log_files(
+                rewards_artifact(
+                    folder / REWARDS,
+                    {"judge": record["judge"], "rows": record["rows"], "failed": record["failed"]},
+                )
+            )
         logger.experiment.finish()
     logger.finalize("success")
 
 
 def dataset_of(data: DictConfig) -> RewardedTriplets | StreamedRows:
-    """The triplets of a data config, whether rated or not: what is to be judged is the dataset at its native size, not what training makes of it."""
+    """The triplets of a data config, whether rated or not: what is to be judged is the dataset at its native
+    size, not what training makes of it.
+    """
     if "stream" in data:
         return instantiate(data, rewards=None, own_rewards=False).rows
     return instantiate(data.dataset)
@@ -103,7 +119,14 @@ def in_words(record: dict[str, Any]) -> str:
     return text
 
 
-def estimate(judge: Judge, dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int | None, sample: int, seconds_per_call: float) -> str:
+def estimate(
+    judge: Judge,
+    dataset: RewardedTriplets | StreamedRows,
+    shard: Shard,
+    limit: int | None,
+    sample: int,
+    seconds_per_call: float,
+) -> str:
     """What asking would cost, from some of the rows, spread evenly.
 
     Raises:
@@ -127,10 +150,22 @@ def estimate(judge: Judge, dataset: RewardedTriplets | StreamedRows, shard: Shar
     scale = (total if total is not None else len(rows)) / len(rows)
     minutes = [calls * scale * seconds_per_call / judge.limits.concurrency / 60]
     minutes += [calls * scale / judge.limits.requests_per_minute] if judge.limits.requests_per_minute else []
-    minutes += [(given + taken) * scale / judge.limits.tokens_per_minute] if judge.limits.tokens_per_minute else []
-    dollars = f"${judge.price.dollars(round(given * scale), round(taken * scale)):.2f}" if judge.price else "price unknown"
-    counted_rows = f"{total} rows" if total is not None else f"{len(rows)} rows, the first of a stream whose length nobody knows"
-    basis = "all of them looked at" if total is not None and len(rows) == total else f"estimated from {len(rows)}"
+    minutes += (
+        [(given + taken) * scale / judge.limits.tokens_per_minute] if judge.limits.tokens_per_minute else []
+    )
+    dollars = (
+        f"${judge.price.dollars(round(given * scale), round(taken * scale)):.2f}"
+        if judge.price
+        else "price unknown"
+    )
+    counted_rows = (
+        f"{total} rows"
+        if total is not None
+        else f"{len(rows)} rows, the first of a stream whose length nobody knows"
+    )
+    basis = (
+        "all of them looked at" if total is not None and len(rows) == total else f"estimated from {len(rows)}"
+    )
     return (
         f"{counted_rows}, {basis}: {calls * scale:,.0f} calls to {judge.respondent.model} ({answered * scale:,.0f} already in the ledger)\n"
         f"tokens: {given * scale:,.0f} in, {taken * scale:,.0f} out; {dollars} for all of them\n"

@@ -1,7 +1,9 @@
-"""An annotation: a folder with the rewards of a dataset's rows, made by one judge, that can be gone on with at any moment.
+"""An annotation: a folder with the rewards of a dataset's rows, made by one judge, that can be gone on with
+at any moment.
 
-`request.json` says what was asked of whom, `rewards.jsonl` holds the rewards, `ledger.sqlite` every raw reply, `annotation.json` the counts. Written
-by src.annotate, joined by src.merge_annotations, checked by src.verify_annotations.
+`request.json` says what was asked of whom, `rewards.jsonl` holds the rewards, `ledger.sqlite` every raw
+reply, `annotation.json` the counts. Written by src.annotate, joined by src.merge_annotations, checked by
+src.verify_annotations.
 """
 
 import hashlib
@@ -28,7 +30,9 @@ from src.reward_file import append_rewards, each_reward
 REQUEST, REWARDS, RECORD, LEDGER = "request.json", "rewards.jsonl", "annotation.json", "ledger.sqlite"
 
 SECONDS_UNWRITTEN = 1.0
-"""Rewards are appended in groups, as each append waits for the disk; a kill loses none, they are derived once more from the ledger."""
+"""Rewards are appended in groups, as each append waits for the disk; a kill loses none, they are derived once
+more from the ledger.
+"""
 
 
 def claim(folder: Path, request: dict[str, Any]) -> None:
@@ -42,7 +46,9 @@ def claim(folder: Path, request: dict[str, Any]) -> None:
         before = json.loads(path.read_text(encoding="utf-8"))
         different = differences({name: before.get(name) for name in request}, request)
         if different:
-            raise ValueError(f"{folder} holds the annotation of other rows ({'; '.join(different)}); give another output=, or the same command")
+            raise ValueError(
+                f"{folder} holds the annotation of other rows ({'; '.join(different)}); give another output=, or the same command"
+            )
     else:
         write_atomically(path, json.dumps(request, indent=2) + "\n")
     remove_leftovers(folder)
@@ -60,7 +66,9 @@ def claim_judge(folder: Path, judge: Judge) -> None:
     if "judge" in request:
         different = differences({name: request[name] for name in asked}, asked)
         if different:
-            raise ValueError(f"{folder} holds the answers of another judge ({'; '.join(different)}); give another output=, or the same judge")
+            raise ValueError(
+                f"{folder} holds the answers of another judge ({'; '.join(different)}); give another output=, or the same judge"
+            )
     write_atomically(path, json.dumps(request | asked, indent=2) + "\n")
 
 
@@ -103,7 +111,9 @@ class Annotation:
     retry_failed: bool = False
     counts: Counts = field(default_factory=Counts)
     known: dict[bytes, bool] = field(default_factory=dict)
-    """(id, key) of every reward in the file, as a short hash, and whether it failed: a hundred thousand fit into 15 MB."""
+    """(id, key) of every reward in the file, as a short hash, and whether it failed: a hundred thousand fit
+    into 15 MB.
+    """
     digests: dict[str, str] = field(default_factory=dict)
     unreadable: deque[Reward] = field(default_factory=deque)
     begun: float = field(default_factory=time.monotonic)
@@ -124,7 +134,9 @@ class Annotation:
         unwritten: list[Judgement] = []
         written = time.monotonic()
         try:
-            for batch in counted(self._judged(rows), total, f"annotate {self.folder}", "rows", self.counts.__str__):
+            for batch in counted(
+                self._judged(rows), total, f"annotate {self.folder}", "rows", self.counts.__str__
+            ):
                 for judgement in batch:
                     if judgement is not None:
                         unwritten.append(judgement)
@@ -169,7 +181,9 @@ class Annotation:
         return failed is not None and not (failed and self.retry_failed)
 
     def _fail(self, id: str, reason: str) -> None:
-        """A row that can't be shown to a judge has failed verdicts, with the reason, like one that the judge can't answer."""
+        """A row that can't be shown to a judge has failed verdicts, with the reason, like one that the judge
+        can't answer.
+        """
         key = hashlib.sha256(f"unreadable {id} {reason} {self.judge.fingerprint}".encode()).hexdigest()
         following, preserving, quality = (Verdict(None, None, reason, "failed") for _ in PERSPECTIVES)
         self.unreadable.append(Reward(id, self.judge.name, key, following, preserving, quality))
@@ -196,15 +210,34 @@ class Annotation:
 
     def record(self) -> dict[str, Any]:
         """What is in the folder now, and what it cost."""
-        last = {short(reward.id, reward.key): tuple(verdict.status for verdict in reward.verdicts) for reward, _ in each_reward(self.path)}
+        last = {
+            short(reward.id, reward.key): tuple(verdict.status for verdict in reward.verdicts)
+            for reward, _ in each_reward(self.path)
+        }
         verdicts = Counter(status for statuses in last.values() for status in statuses)
         failed = sum("failed" in statuses for statuses in last.values())
-        record: dict[str, Any] = {"rows": len(last), "scored": len(last) - failed, "failed": failed, "verdicts": dict(sorted(verdicts.items()))}
-        record |= {"judge": self.judge.name, "fingerprint": self.judge.fingerprint, "seconds": round(time.monotonic() - self.begun, 1)}
+        record: dict[str, Any] = {
+            "rows": len(last),
+            "scored": len(last) - failed,
+            "failed": failed,
+            "verdicts": dict(sorted(verdicts.items())),
+        }
+        record |= {
+            "judge": self.judge.name,
+            "fingerprint": self.judge.fingerprint,
+            "seconds": round(time.monotonic() - self.begun, 1),
+        }
         if isinstance(self.judge, VLMJudge):
             usage = self.judge.ledger.total()
-            record |= {"calls": usage.calls, "outcomes": self.judge.ledger.outcomes(), "input_tokens": usage.input_tokens}
-            record |= {"output_tokens": usage.output_tokens, "dollars": round(usage.dollars, 6) if self.judge.price else None}
+            record |= {
+                "calls": usage.calls,
+                "outcomes": self.judge.ledger.outcomes(),
+                "input_tokens": usage.input_tokens,
+            }
+            record |= {
+                "output_tokens": usage.output_tokens,
+                "dollars": round(usage.dollars, 6) if self.judge.price else None,
+            }
         return record
 
 
@@ -219,7 +252,9 @@ def judgements_of(judge: Judge, triplets: Iterator[Triplet]) -> Iterator[Judgeme
 
 def digest_of(row: Row, fingerprint: str) -> str:
     """sha256 over a row's files, instruction and judge: known without decoding. Raises FileNotFoundError."""
-    return hashlib.sha256("\0".join((row.original.digest(), row.edited.digest(), row.instruction, fingerprint)).encode()).hexdigest()
+    return hashlib.sha256(
+        "\0".join((row.original.digest(), row.edited.digest(), row.instruction, fingerprint)).encode()
+    ).hexdigest()
 
 
 def short(id: str, key: str) -> bytes:

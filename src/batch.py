@@ -1,4 +1,6 @@
-"""What travels through training: EditBatch or EncodedBatch (from the data) and Condition (what the denoiser sees besides the noisy latent)."""
+"""What travels through training: EditBatch or EncodedBatch (from the data) and Condition (what the denoiser
+sees besides the noisy latent).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -21,8 +23,8 @@ class EditBatch:
         instructions: one text per sample.
         scores: (b, 3), in [0, 5], order following, preserving, quality; None if nobody rated the triplets.
         feedback: three texts per sample, "None" where nothing failed; None if nobody rated the triplets.
-        answers: the answer of each sample that is a conversation, a question in place of an instruction and no edit; None for those with an edit.
-            None as a whole if all samples have one.
+        answers: the answer of each sample that is a conversation, a question in place of an instruction and
+            no edit; None for those with an edit. None as a whole if all samples have one.
     """
 
     ids: Sequence[str]
@@ -36,7 +38,14 @@ class EditBatch:
     def to(self, device: torch.device) -> "EditBatch":
         """The same batch on another device (Lightning calls this)."""
         tensors = {"original": self.original, "edited": self.edited, "scores": self.scores}
-        return replace(self, **{name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items() if tensor is not None})
+        return replace(
+            self,
+            **{
+                name: tensor.to(device, non_blocking=True)
+                for name, tensor in tensors.items()
+                if tensor is not None
+            },
+        )
 
     def with_edit(self) -> Bool[Tensor, " b"]:
         """Samples that are no conversations; on the CPU."""
@@ -76,7 +85,7 @@ class TextTokens:
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Normal distributions over latents, as an autoencoder makes them of pictures; not scaled.
+    """Normal distributions over latents, as an autoencoder makes them of images; not scaled.
 
     Attributes:
         mean, std: (b, c, h, w); the mean is also the mode.
@@ -88,13 +97,15 @@ class Moments:
 
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a multimodal language model makes of an original and its instruction together (SmartEdit), in place of the text encoder's tokens.
+    """What a multimodal language model makes of an original and its instruction together (SmartEdit), in
+    place of the text encoder's tokens.
 
     Attributes:
         instruction: the tokens that the denoiser's cross-attention reads, c_T of the paper.
-        stem_bias: (b, stem width, g, g) on the language model's grid of the picture; added after conv_in, resized to the latent.
-        language_error: (b,), the language model's mean cross-entropy over the answer it should have given; None where it is not trained. What else
-            there is of a conversation's sample means nothing.
+        stem_bias: (b, stem width, g, g) on the language model's grid of the image; added after conv_in,
+            resized to the latent.
+        language_error: (b,), the language model's mean cross-entropy over the answer it should have given;
+            None where it is not trained. What else there is of a conversation's sample means nothing.
     """
 
     instruction: TextTokens
@@ -109,14 +120,16 @@ class Reading:
 
 @dataclass(frozen=True, eq=False)
 class EncodedBatch:
-    """Triplets whose pictures and texts were encoded before the training (data/precomputed.py); otherwise an EditBatch.
+    """Triplets whose images and texts were encoded before the training (data/precomputed.py); otherwise an
+    EditBatch.
 
     Attributes:
         ids, instructions, scores, feedback: as in EditBatch.
         original: (b, c, h, w), the condition c_I.
         edited: what the clean latent x_0 is drawn from.
         reading: of original and instruction, for backbones that read them together; else None.
-        recall: the tokens of texts, on the CPU, in place of a text encoder; None on the way from a worker to the training.
+        recall: the tokens of texts, on the CPU, in place of a text encoder; None on the way from a worker to
+            the training.
     """
 
     ids: Sequence[str]
@@ -133,13 +146,17 @@ class EncodedBatch:
         return replace(
             self,
             original=self.original.to(device, non_blocking=True),
-            edited=Moments(self.edited.mean.to(device, non_blocking=True), self.edited.std.to(device, non_blocking=True)),
+            edited=Moments(
+                self.edited.mean.to(device, non_blocking=True), self.edited.std.to(device, non_blocking=True)
+            ),
             scores=None if self.scores is None else self.scores.to(device, non_blocking=True),
             reading=None if self.reading is None else self.reading.to(device),
         )
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
-        """What the text encoder made of these texts, on the batch's device. Raises ValueError for a text that it was not asked about."""
+        """What the text encoder made of these texts, on the batch's device. Raises ValueError for a text that
+        it was not asked about.
+        """
         assert self.recall is not None
         return self.recall(texts).to(self.original.device)
 
@@ -159,14 +176,20 @@ class RewardTokens:
     lengths: tuple[int, ...]
 
     def pooled(self) -> Float[Tensor, "b d"]:
-        """One vector per sample: the mean over signals of each signal's mean token, so that a long text does not drown the score."""
+        """One vector per sample: the mean over signals of each signal's mean token, so that a long text does
+        not drown the score.
+        """
         return torch.stack(self.per_signal()).mean(0)
 
     def per_signal(self) -> list[Float[Tensor, "b d"]]:
         """Each signal's mean token, without its padding."""
         means = []
-        for tokens, mask in zip(self.tokens.split(self.lengths, 1), self.mask.split(self.lengths, 1), strict=True):
-            weight = mask.unsqueeze(-1).float()  # a sum of bf16 numbers loses digits, and torch 2.13 can't compile this one for CPUs
+        for tokens, mask in zip(
+            self.tokens.split(self.lengths, 1), self.mask.split(self.lengths, 1), strict=True
+        ):
+            weight = mask.unsqueeze(
+                -1
+            ).float()  # a sum of bf16 numbers loses digits, and torch 2.13 can't compile this one for CPUs
             means.append(((tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)).to(tokens.dtype))
         return means
 
@@ -176,9 +199,11 @@ class Condition:
     """What the denoiser is told besides the noisy latent and the time.
 
     Attributes:
-        original_latent: (b, c, h, w), the original picture in latent space; zeros where the image condition is dropped.
+        original_latent: (b, c, h, w), the original image in latent space; zeros where the image condition
+            is dropped.
         instruction: encoded instruction (c_T of the paper).
-        stem_bias: (b, stem width, g, g), resized to the latent and added after conv_in (SmartEdit's interaction module), or None.
+        stem_bias: (b, stem width, g, g), resized to the latent and added after conv_in (SmartEdit's
+            interaction module), or None.
         reward: c_R, or None for an editor without reward conditioning.
     """
 

@@ -3,7 +3,8 @@
     python -m src.check_data data=pix2pix_tree data.dataset.folder=DIR data.check=all
     python -m src.check_data data=table data.dataset.table.path=DIR +rewards@data.rewards=reward_file data.rewards.path=rewards.jsonl
 
-Prints counts; with data.on_error=fail (the default), rows that can't be used are an error. All of them are listed in a file.
+Prints counts; with data.on_error=fail (the default), rows that can't be used are an error. All of them are
+listed in a file.
 """
 
 from pathlib import Path

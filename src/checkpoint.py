@@ -1,8 +1,9 @@
 """An Editor saved, loaded and exported together with its config.
 
-A checkpoint is Lightning's .ckpt with three entries of ours: `editor_config` (the resolved model config as a YAML string), `picture_size` and `ema`
-(averaged weights). An export is a folder: `config.yaml` and `model.safetensors` with the averaged weights; a diffusers pipeline folder that
-pipeline.py wrote is read as well. Nothing is ever unpickled.
+A checkpoint is Lightning's .ckpt with three entries of ours: `editor_config` (the resolved model config as a
+YAML string), `picture_size` and `ema` (averaged weights). An export is a folder: `config.yaml` and
+`model.safetensors` with the averaged weights; a diffusers pipeline folder that pipeline.py wrote is read as
+well. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -33,12 +34,14 @@ HERE = "."
 """Stands for the folder itself in the config of an exported pipeline folder."""
 
 ADAPTER = "reward_adapter"
-"""The folder of the reward's modules in a diffusers pipeline folder; not named in model_index.json, so stock pipelines pass it by."""
+"""The folder of the reward's modules in a diffusers pipeline folder; not named in model_index.json, so stock
+pipelines pass it by.
+"""
 
 UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 SETTINGS = "editor.yaml"
-"""What makes a pipeline folder an editor: its model config and the picture size it was trained on."""
+"""What makes a pipeline folder an editor: its model config and the image size it was trained on."""
 
 TRUSTED = ("src.", "torch.", "diffusers.", "transformers.", "peft.")
 """A config that comes with a checkpoint may only build objects from these packages."""
@@ -63,7 +66,9 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
     """
     saved = read(path)
     if weights == "raw" and path.is_dir():
-        raise ValueError(f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw")
+        raise ValueError(
+            f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw"
+        )
     tensors = saved["ema"] if weights == "ema" else _editor_weights(saved["state_dict"])
     editor = build(without_start(saved["editor_config"]))
     fill(editor, tensors, str(path))
@@ -71,7 +76,9 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, for a .ckpt also what Lightning saved), without building a model."""
+    """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, for a .ckpt also what
+    Lightning saved), without building a model.
+    """
     path = Path(path)
     if (path / SETTINGS).exists():
         return _read_pipeline(path)
@@ -82,15 +89,23 @@ def read(path: Path) -> dict[str, Any]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        raise ValueError(f"{path} can't be read as a checkpoint: it is a pickle of more than tensors, or of none; nothing of it was run") from error
+        raise ValueError(
+            f"{path} can't be read as a checkpoint: it is a pickle of more than tensors, or of none; nothing of it was run"
+        ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0][:120]
-        raise ValueError(f"{path} can't be read as a checkpoint, it may be truncated ({reason}): copy it again, or take another one") from error
+        raise ValueError(
+            f"{path} can't be read as a checkpoint, it may be truncated ({reason}): copy it again, or take another one"
+        ) from error
     if not isinstance(saved, dict):
-        raise ValueError(f"{path} is not a checkpoint of this project: it holds a {type(saved).__name__}; give a .ckpt or editor/ of a run")
+        raise ValueError(
+            f"{path} is not a checkpoint of this project: it holds a {type(saved).__name__}; give a .ckpt or editor/ of a run"
+        )
     missing = [key for key in ("editor_config", "picture_size", "ema", "state_dict") if key not in saved]
     if missing:
-        raise ValueError(f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}; give a .ckpt or editor/ of a run")
+        raise ValueError(
+            f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}; give a .ckpt or editor/ of a run"
+        )
     return saved
 
 
@@ -98,18 +113,29 @@ def _read_export(folder: Path) -> dict[str, Any]:
     config, weights = folder / "config.yaml", folder / "model.safetensors"
     for file in (config, weights):
         if not file.exists():
-            raise FileNotFoundError(f"{folder} is not an exported editor: {file.name} is missing{_meant(folder)}")
+            raise FileNotFoundError(
+                f"{folder} is not an exported editor: {file.name} is missing{_meant(folder)}"
+            )
     try:
         with safe_open(weights, framework="pt") as opened:
             carried = (opened.metadata() or {}).get(CONFIG)
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{weights} can't be read, it may be truncated ({error}): copy it again, or export the run's .ckpt anew") from error
+        raise ValueError(
+            f"{weights} can't be read, it may be truncated ({error}): copy it again, or export the run's .ckpt anew"
+        ) from error
     text = config.read_text()
     if carried is not None and carried != text:
-        print(f"warning: {config} is not the config that {weights.name} was saved with, which is used instead", file=sys.stderr)
+        print(
+            f"warning: {config} is not the config that {weights.name} was saved with, which is used instead",
+            file=sys.stderr,
+        )
     described = _described(carried or text, config)
-    return {"editor_config": described["editor_config"], "picture_size": described["picture_size"], "ema": tensors}
+    return {
+        "editor_config": described["editor_config"],
+        "picture_size": described["picture_size"],
+        "ema": tensors,
+    }
 
 
 def _meant(folder: Path) -> str:
@@ -122,13 +148,17 @@ def _meant(folder: Path) -> str:
 
 
 def _described(text: str, file: Path) -> dict[str, Any]:
-    """The config and picture size in a file's text. Raises ValueError unless it is YAML with both."""
+    """The config and image size in a file's text. Raises ValueError unless it is YAML with both."""
     try:
         described = OmegaConf.to_container(OmegaConf.create(text))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"{file} is not YAML ({' '.join(str(error).split())[:120]}): copy it again, or export the editor anew") from error
+        raise ValueError(
+            f"{file} is not YAML ({' '.join(str(error).split())[:120]}): copy it again, or export the editor anew"
+        ) from error
     if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
-        raise ValueError(f"{file} doesn't describe an editor: editor_config and picture_size are needed; export the editor anew")
+        raise ValueError(
+            f"{file} doesn't describe an editor: editor_config and picture_size are needed; export the editor anew"
+        )
     return {str(name): value for name, value in described.items()}
 
 
@@ -143,17 +173,25 @@ def _read_pipeline(folder: Path) -> dict[str, Any]:
     weights = {f"{prefix}unet.{name}": value for name, value in _tensors(folder / UNET_WEIGHTS).items()}
     if (folder / ADAPTER).exists():
         weights |= _tensors(folder / ADAPTER / "model.safetensors")
-    return {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(described["picture_size"]), "ema": weights}
+    return {
+        "editor_config": OmegaConf.to_yaml(tree),
+        "picture_size": list(described["picture_size"]),
+        "ema": weights,
+    }
 
 
 def _tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file of an exported pipeline. Raises FileNotFoundError or ValueError."""
     if not file.is_file():
-        raise FileNotFoundError(f"{file} is missing from an exported editor: copy it again, or export the run anew")
+        raise FileNotFoundError(
+            f"{file} is missing from an exported editor: copy it again, or export the run anew"
+        )
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} can't be read, it may be truncated ({error}): copy it again, or export the run anew") from error
+        raise ValueError(
+            f"{file} can't be read, it may be truncated ({error}): copy it again, or export the run anew"
+        ) from error
 
 
 def build(config: str) -> Editor:
@@ -165,14 +203,21 @@ def build(config: str) -> Editor:
     tree = OmegaConf.create(config)
     for target in _targets(OmegaConf.to_container(tree)):
         if not target.startswith(TRUSTED):
-            raise ValueError(f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}")
+            raise ValueError(
+                f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}"
+            )
     return instantiate(tree)
 
 
 def without_start(config: str) -> str:
-    """A config without the place where a SmartEdit's reader began, if all of it was trained: its weights are in the checkpoint then."""
+    """A config without the place where a SmartEdit's reader began, if all of it was trained: its weights are
+    in the checkpoint then.
+    """
     tree: Any = OmegaConf.create(config)
-    if tree.backbone.get("trained") == "all" and OmegaConf.select(tree, "backbone.reader.weights") is not None:
+    if (
+        tree.backbone.get("trained") == "all"
+        and OmegaConf.select(tree, "backbone.reader.weights") is not None
+    ):
         tree.backbone.reader.weights = None
     return OmegaConf.to_yaml(tree)
 
@@ -189,7 +234,9 @@ def _targets(node: Any) -> list[str]:
 
 def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
-    wrong = differing(tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor")
+    wrong = differing(
+        tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor"
+    )
     if wrong:
         raise ValueError(
             f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
@@ -199,14 +246,16 @@ def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
 
 
 def start_from(editor: Editor, path: Path) -> None:
-    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage; or a backbone, then a SmartEdit around it.
+    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage; or
+    a backbone, then a SmartEdit around it.
 
-    Reward modules that the other one lacks keep their fresh weights, and so does the reader of a SmartEdit that starts from its base alone;
-    everything else must be there and fit.
+    Reward modules that the other one lacks keep their fresh weights, and so does the reader of a SmartEdit
+    that starts from its base alone; everything else must be there and fit.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: truncated, or the weights of another configuration; a frozen reader that is not the other one's.
+        ValueError: truncated, or the weights of another configuration; a frozen reader that is not the other
+            one's.
     """
     own, found = editor.trained_state(), dict(read(path)["ema"])
     fresh = {name: value for name, value in own.items() if name.startswith(REWARD_MODULES)}
@@ -218,19 +267,27 @@ def start_from(editor: Editor, path: Path) -> None:
 
 
 def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Weights of an editor as a SmartEdit wants them: those of its base under the base's name, and no reader's if it has a frozen one already.
+    """Weights of an editor as a SmartEdit wants them: those of its base under the base's name, and no
+    reader's if it has a frozen one already.
 
     Raises:
         ValueError: the frozen reader is another one than these weights were trained with.
     """
     if not any(name.startswith(BASE) for name in found):
-        return {name.replace("backbone.", BASE, 1) if name.startswith("backbone.") else name: value for name, value in found.items()}
+        return {
+            name.replace("backbone.", BASE, 1) if name.startswith("backbone.") else name: value
+            for name, value in found.items()
+        }
     if backbone.trained != "none":
         return dict(found)
     theirs = {name.removeprefix(READER): value for name, value in found.items() if name.startswith(READER)}
     if theirs:
         own = backbone.source.saved()  # a language model isn't built to be compared: it may never be needed
-        other = [name for name, value in theirs.items() if name not in own or not torch.equal(own[name], value.to(own[name].dtype))]
+        other = [
+            name
+            for name, value in theirs.items()
+            if name not in own or not torch.equal(own[name], value.to(own[name].dtype))
+        ]
         if other:
             raise ValueError(
                 f"{path} was trained with another reader than this editor's frozen one, they differ in {len(other)} of {len(theirs)} tensors such as "
@@ -241,7 +298,10 @@ def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path)
 
 def config_differences(saved: str, present: str) -> list[str]:
     """Entries in which two model configs differ, as "key: saved value, present value"."""
-    one, other = flat(OmegaConf.to_container(OmegaConf.create(saved))), flat(OmegaConf.to_container(OmegaConf.create(present)))
+    one, other = (
+        flat(OmegaConf.to_container(OmegaConf.create(saved))),
+        flat(OmegaConf.to_container(OmegaConf.create(present))),
+    )
     return [
         f"{key} is {one.get(key, 'absent')} in the checkpoint and {other.get(key, 'absent')} here"
         for key in sorted(one.keys() | other.keys())
@@ -257,11 +317,16 @@ def flat(node: Any, prefix: str = "") -> dict[str, Any]:
         items = [(str(index), value) for index, value in enumerate(node)]
     else:
         return {prefix: node}
-    return {name: value for key, child in items for name, value in flat(child, f"{prefix}.{key}" if prefix else key).items()}
+    return {
+        name: value
+        for key, child in items
+        for name, value in flat(child, f"{prefix}.{key}" if prefix else key).items()
+    }
 
 
 def write(path: Path, saved: Mapping[str, Any]) -> None:
-    """Write what Lightning and the callbacks want saved; a kill or a full disk while doing so leaves the checkpoint before.
+    """Write what Lightning and the callbacks want saved; a kill or a full disk while doing so leaves the
+    checkpoint before.
 
     Raises:
         NotWrittenError: the disk is full.
@@ -273,14 +338,14 @@ def write(path: Path, saved: Mapping[str, Any]) -> None:
             raise not_written(path, error) from error
 
 
-def export(folder: Path, config: str, picture_size: tuple[int, int], tensors: Mapping[str, Tensor]) -> None:
-    """Write an export. The weights' file carries the config as well, so that it alone decides: whoever reads between the two renames, or after a kill
-    there, finds config and weights of the same export.
+def export(folder: Path, config: str, image_size: tuple[int, int], tensors: Mapping[str, Tensor]) -> None:
+    """Write an export. The weights' file carries the config as well, so that it alone decides: whoever reads
+    between the two renames, or after a kill there, finds config and weights of the same export.
 
     Raises:
         NotWrittenError: the disk is full.
     """
-    described = OmegaConf.to_yaml({"editor_config": config, "picture_size": list(picture_size)})
+    described = OmegaConf.to_yaml({"editor_config": config, "picture_size": list(image_size)})
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     weights = folder / "model.safetensors"
     with replacing(weights) as partial:
@@ -292,7 +357,9 @@ def export(folder: Path, config: str, picture_size: tuple[int, int], tensors: Ma
 
 
 def content_hash(path: Path) -> str:
-    """sha256 over the averaged weights and the model config, so that a .ckpt and its export have the same hash."""
+    """sha256 over the averaged weights and the model config, so that a .ckpt and its export have the same
+    hash.
+    """
     saved = read(path)
     digest = hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(saved["editor_config"])).encode())
     for name, tensor in sorted(saved["ema"].items()):
@@ -303,4 +370,6 @@ def content_hash(path: Path) -> str:
 
 def _editor_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Weights of the editor among those of its LightningModule."""
-    return {name.removeprefix("editor."): tensor for name, tensor in state.items() if name.startswith("editor.")}
+    return {
+        name.removeprefix("editor."): tensor for name, tensor in state.items() if name.startswith("editor.")
+    }

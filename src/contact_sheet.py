@@ -1,11 +1,13 @@
-"""The synthetic world at a glance: per edit type the original, the exact edit and corrupted versions, with what the oracle says of each.
+"""The synthetic world at a glance: per edit type the original, the exact edit and corrupted versions, with
+what the oracle says of each.
 
     python -m src.contact_sheet size=128 target=contact_sheet.png
 
     python -m src.contact_sheet edits=edits.npz target=sheet.png [measured=false]
 
-Look at it after any change to the world: one must see what each instruction asks, and what each corruption spoiled. With `edits`, an editor's
-pictures are shown instead: original, edit and exact edit, with what the oracle says of the edit beneath, or without, to judge them by eye first.
+Look at it after any change to the world: one must see what each instruction asks, and what each corruption
+spoiled. With `edits`, an editor's images are shown instead: original, edit and exact edit, with what the
+oracle says of the edit beneath, or without, to judge them by eye first.
 """
 
 import textwrap
@@ -32,17 +34,26 @@ from src.synthetic.corruptions import (
 from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import EDIT_TYPES
 from src.synthetic.measure import Measurement, measure
-from src.synthetic.scene import to_image
+from src.synthetic.scene import to_uint8
 from src.synthetic.world import World
 
-COLUMNS = ("following", "preserving", "quality", "preserving", "following", "all three", "quality", "preserving")
+COLUMNS = (
+    "following",
+    "preserving",
+    "quality",
+    "preserving",
+    "following",
+    "all three",
+    "quality",
+    "preserving",
+)
 """What each column of corrupted versions spoils; `columns=` takes the first so many."""
 
 SHOWN = 20
 """So many of an editor's edits fit a sheet."""
 
 CELL = 2.3
-"""Width of a picture on the sheet in inches."""
+"""Width of a image on the sheet in inches."""
 
 
 def main(cfg: DictConfig) -> None:
@@ -52,7 +63,9 @@ def main(cfg: DictConfig) -> None:
         ValueError: a number of columns or a size that is not possible.
     """
     if not 1 <= cfg.columns <= len(COLUMNS):
-        raise ValueError(f"columns={cfg.columns} is not possible: 1 to {len(COLUMNS)} corrupted versions fit a sheet")
+        raise ValueError(
+            f"columns={cfg.columns} is not possible: 1 to {len(COLUMNS)} corrupted versions fit a sheet"
+        )
     target = Path(cfg.target)
     target.parent.mkdir(parents=True, exist_ok=True)
     if cfg.edits is None:
@@ -63,9 +76,11 @@ def main(cfg: DictConfig) -> None:
 
 
 def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) -> None:
-    """Up to SHOWN edits of a file, evenly spread over it, as rows of original, edit and exact edit, two cases a row.
+    """Up to SHOWN edits of a file, evenly spread over it, as rows of original, edit and exact edit, two cases
+    a row.
 
-    The file is what numpy.savez wrote: `ids`, the case ids of the world, and `edits`, pictures as (n, size, size, 3) of uint8.
+    The file is what numpy.savez wrote: `ids`, the case ids of the world, and `edits`, images as (n, size,
+    size, 3) of uint8.
 
     Raises:
         ValueError: a file without these arrays, or of different lengths.
@@ -73,10 +88,12 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) ->
     with np.load(edits) as file:
         if not {"ids", "edits"} <= set(file):
             raise ValueError(f"{edits} has {', '.join(file) or 'nothing'}: expected arrays `ids` and `edits`")
-        ids, pictures = [str(each) for each in file["ids"]], file["edits"]
-    if not ids or len(ids) != len(pictures):
-        raise ValueError(f"{edits} has {len(ids)} ids and {len(pictures)} edits: expected as many, at least one")
-    world = World(pictures.shape[1], photos)
+        ids, images = [str(each) for each in file["ids"]], file["edits"]
+    if not ids or len(ids) != len(images):
+        raise ValueError(
+            f"{edits} has {len(ids)} ids and {len(images)} edits: expected as many, at least one"
+        )
+    world = World(images.shape[1], photos)
     chosen = [round(place) for place in np.linspace(0, len(ids) - 1, min(SHOWN, len(ids)))]
     rows = -(-len(chosen) // 2)
     figure, axes = plt.subplots(rows, 6, figsize=(6 * CELL, 1.45 * CELL * rows), squeeze=False)
@@ -85,10 +102,16 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) ->
     for number, place in enumerate(chosen):
         facts, (row, column) = world.facts(ids[place]), divmod(number, 2)
         before, edit, after = axes[row, 3 * column : 3 * column + 3]
-        found = measure(facts, pictures[place])
-        show(before, to_image(facts.original), f"{number + 1}: {facts.edit.type}", facts.edit.instruction, bold=True)
-        show(edit, pictures[place], "edit", caption(found, found.feedback) if measured else "")
-        show(after, to_image(facts.exact), "exact edit", "")
+        found = measure(facts, images[place])
+        show(
+            before,
+            to_uint8(facts.original),
+            f"{number + 1}: {facts.edit.type}",
+            facts.edit.instruction,
+            bold=True,
+        )
+        show(edit, images[place], "edit", caption(found, found.feedback) if measured else "")
+        show(after, to_uint8(facts.exact), "exact edit", "")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
     figure.savefig(target, dpi=100)
     plt.close(figure)
@@ -97,7 +120,9 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) ->
 def draw_sheet(world: World, seed: int, columns: tuple[str, ...], target: Path) -> None:
     """One row per edit type, each with a scene of its own."""
     width = len(columns) + 2
-    figure, axes = plt.subplots(len(EDIT_TYPES), width, figsize=(CELL * width, 1.5 * CELL * len(EDIT_TYPES)), squeeze=False)
+    figure, axes = plt.subplots(
+        len(EDIT_TYPES), width, figsize=(CELL * width, 1.5 * CELL * len(EDIT_TYPES)), squeeze=False
+    )
     for row, edit_type in enumerate(EDIT_TYPES):
         # A step of eight originals keeps the photograph in turn while the edit type advances.
         case = world.case("benchmark", seed, row * (len(EDIT_TYPES) + 1))
@@ -107,15 +132,22 @@ def draw_sheet(world: World, seed: int, columns: tuple[str, ...], target: Path) 
         show(axes[row, 1], exact, "exact edit", caption(measure(facts, exact), ("None", "None", "None")))
         for column, spoiled in enumerate(columns):
             corruption = corruption_of(world, case.id, spoiled, row + columns[:column].count(spoiled))
-            picture = to_image(corrupt(world.stage, facts.edit, corruption))
-            show(axes[row, 2 + column], picture, f"spoiled: {spoiled}", caption(measure(facts, picture), corruption.feedback))
+            image = to_uint8(corrupt(world.stage, facts.edit, corruption))
+            show(
+                axes[row, 2 + column],
+                image,
+                f"spoiled: {spoiled}",
+                caption(measure(facts, image), corruption.feedback),
+            )
     figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
     figure.savefig(target, dpi=100)
     plt.close(figure)
 
 
 def corruption_of(world: World, case_id: str, spoiled: str, turn: int) -> Corruption:
-    """A corruption of the named perspective or of all three; kinds take turns, so that a sheet shows them all."""
+    """A corruption of the named perspective or of all three; kinds take turns, so that a sheet shows them
+    all.
+    """
     situation = world.situation(case_id)
     scene, edit, stage = situation.scene, situation.edit, world.stage
     rng = Random(fold_seed("contact sheet", case_id, spoiled, turn))
@@ -138,9 +170,9 @@ def caption(measured: Measurement, feedback: tuple[str, str, str]) -> str:
     return "\n".join([scores, *(text for text in feedback if text != "None")])
 
 
-def show(axis: Axes, picture: Image, title: str, text: str, bold: bool = False) -> None:
-    """A picture with a title above and wrapped text below."""
-    axis.imshow(np.asarray(picture), interpolation="nearest")
+def show(axis: Axes, image: Image, title: str, text: str, bold: bool = False) -> None:
+    """A image with a title above and wrapped text below."""
+    axis.imshow(np.asarray(image), interpolation="nearest")
     axis.set_title(title, fontsize=9, color="0.35", pad=3)
     axis.set_xticks([])
     axis.set_yticks([])
@@ -148,7 +180,16 @@ def show(axis: Axes, picture: Image, title: str, text: str, bold: bool = False) 
         spine.set_visible(False)
     lines = [wrapped for line in text.split("\n") for wrapped in textwrap.wrap(line, 28 if bold else 34)]
     weight = "bold" if bold else "normal"
-    axis.text(0, -0.03, "\n".join(lines), transform=axis.transAxes, fontsize=9.5 if bold else 8.5, fontweight=weight, va="top", ha="left")
+    axis.text(
+        0,
+        -0.03,
+        "\n".join(lines),
+        transform=axis.transAxes,
+        fontsize=9.5 if bold else 8.5,
+        fontweight=weight,
+        va="top",
+        ha="left",
+    )
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@
     python -m src.convert format=multi_reward_release source=my-editor target=DIR reverse=true
     python -m src.convert format=smartedit_release source=SmartEdit-7B target=my-smartedit llava=LLaVA-7B-v1-1
 
-Both are what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and diffusers loads them. A converted
-SmartEdit is what the reward stage starts from; its pickles are never run, every tensor is accounted for, and lora=kept lets it go back.
+Both are what `src.export` writes: `checkpoint=my-editor` works in src.edit, src.evaluate and src.train, and
+diffusers loads them. A converted SmartEdit is what the reward stage starts from; its pickles are never run,
+every tensor is accounted for, and lora=kept lets it go back.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -56,7 +57,9 @@ def main(cfg: DictConfig) -> None:
 def multi_reward_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
     """The multi-reward release as an editor. Raises as `from_release`."""
     cfg.model.backbone.pretrained = str(source)
-    count = from_release(source, target, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.picture_size, cfg.picture_size))
+    count = from_release(
+        source, target, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.image_size, cfg.image_size)
+    )
     return [f"{target}: {count} tensors"]
 
 
@@ -76,10 +79,17 @@ def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[s
         raise ValueError(f"lora is merged or kept, not {cfg.lora!r}")
     release = read_release(source, None if cfg.step is None else str(cfg.step))
     untold = Untold(cfg.image_tokens, cfg.language_head_width, cfg.query_head_width, cfg.interaction_heads)
-    folder = folder_of(release, untold, Elsewhere(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava), cfg.lora)
+    folder = folder_of(
+        release, untold, Elsewhere(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava), cfg.lora
+    )
     told = {"conversation": asdict(Conversation(**cfg.conversation)), "dtype": cfg.smartedit.reader.dtype}
     folder = replace(folder, reader={**folder.reader, **told})
-    count = written(write_folder(folder, target, {SETTINGS: smartedit_settings(cfg), CODE: standalone_smartedit_source()}), folder.tensors())
+    count = written(
+        write_folder(
+            folder, target, {SETTINGS: smartedit_settings(cfg), CODE: standalone_smartedit_source()}
+        ),
+        folder.tensors(),
+    )
     return [*folder.described(), f"{target}: {count} tensors"]
 
 
@@ -87,9 +97,13 @@ def smartedit_settings(cfg: DictConfig) -> str:
     """What makes a converted SmartEdit an editor: without a reward, which is what training adds."""
     cfg.smartedit.base.pretrained = HERE
     whole = {"_target_": cfg.model["_target_"], "backbone": cfg.smartedit, "process": cfg.model.process}
-    config = OmegaConf.to_container(OmegaConf.create({"described": whole, "smartedit": cfg.smartedit}), resolve=True)
+    config = OmegaConf.to_container(
+        OmegaConf.create({"described": whole, "smartedit": cfg.smartedit}), resolve=True
+    )
     assert isinstance(config, dict)
-    return OmegaConf.to_yaml({"editor_config": OmegaConf.to_yaml(config["described"]), "picture_size": [cfg.picture_size] * 2})
+    return OmegaConf.to_yaml(
+        {"editor_config": OmegaConf.to_yaml(config["described"]), "picture_size": [cfg.image_size] * 2}
+    )
 
 
 def smartedit_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
@@ -110,27 +124,39 @@ FORMATS: dict[str, tuple[Conversion, Conversion]] = {
 """What can be converted: there, and back with reverse=true."""
 
 
-def from_release(source: Path, target: Path, config: str, picture_size: tuple[int, int]) -> int:
+def from_release(source: Path, target: Path, config: str, image_size: tuple[int, int]) -> int:
     """Write a multi-reward release's folder as ours; the number of tensors of its U-Net."""
     tensors = unet_tensors(source)
     editor = checkpoint.build(config)
     multi_reward_release.check(tensors, editor.trained_state(), str(source / "unet"))
-    checkpoint.fill(editor, {multi_reward_release.our_name(name): value for name, value in tensors.items()}, str(source))
+    checkpoint.fill(
+        editor, {multi_reward_release.our_name(name): value for name, value in tensors.items()}, str(source)
+    )
     card = f"# {target.name}\n\nConverted from the multi-reward release at `{source.name}`, tensor by tensor; nothing was trained.\n"
-    write_pipeline(editor, config, picture_size, card, target)
+    write_pipeline(editor, config, image_size, card, target)
     return len(tensors)
 
 
 def to_release(source: Path, target: Path) -> int:
-    """Write an editor as the multi-reward release does: a pipeline whose U-Net holds all tensors; their number."""
+    """Write an editor as the multi-reward release does: a pipeline whose U-Net holds all tensors; their
+    number.
+    """
     saved = checkpoint.read(source)
-    tensors = {multi_reward_release.their_name(name): value.contiguous() for name, value in saved["ema"].items()}
+    tensors = {
+        multi_reward_release.their_name(name): value.contiguous() for name, value in saved["ema"].items()
+    }
     editor = checkpoint.load_editor(source)
     multi_reward_release.check(tensors, editor.trained_state(), str(source))
     with replacing(target) as partial:
         write_pipeline(editor, saved["editor_config"], tuple(saved["picture_size"]), "", partial)
         try:
-            for ours in (SETTINGS, CODE, "README.md", f"{ADAPTER}/config.json", f"{ADAPTER}/model.safetensors"):
+            for ours in (
+                SETTINGS,
+                CODE,
+                "README.md",
+                f"{ADAPTER}/config.json",
+                f"{ADAPTER}/model.safetensors",
+            ):
                 (partial / ours).unlink()
             (partial / ADAPTER).rmdir()
             save_file(tensors, partial / UNET_WEIGHTS, metadata={"format": "pt"})
@@ -140,17 +166,22 @@ def to_release(source: Path, target: Path) -> int:
 
 
 def unet_tensors(source: Path) -> dict[str, Tensor]:
-    """The tensors of a pipeline's U-Net: safetensors, several files of them, or a pickle that is read as weights only.
+    """The tensors of a pipeline's U-Net: safetensors, several files of them, or a pickle that is read as
+    weights only.
 
     Raises:
         FileNotFoundError: no weights there.
         ValueError: they can't be read.
     """
     if not source.is_dir():
-        raise FileNotFoundError(f"no folder source={source}: download the release and give the folder that holds unet/")
+        raise FileNotFoundError(
+            f"no folder source={source}: download the release and give the folder that holds unet/"
+        )
     tensors = tensors_in(source / "unet")
     if tensors is None:
-        raise FileNotFoundError(f"no U-Net weights in {source}: {UNET_WEIGHTS} is missing, download the release again")
+        raise FileNotFoundError(
+            f"no U-Net weights in {source}: {UNET_WEIGHTS} is missing, download the release again"
+        )
     return tensors
 
 

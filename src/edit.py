@@ -1,12 +1,14 @@
-"""Edit a photograph, every photograph of a folder, or the rows of a list, with an instruction and a target reward.
+"""Edit a photograph, every photograph of a folder, or the rows of a list, with an instruction and a target
+reward.
 
     python -m src.edit checkpoint=runs/.../last.ckpt image=photo.jpg instruction="make the sky purple" output=edited
     python -m src.edit checkpoint=... image=photos/ instruction="..." target_reward.scores=[5,0,5] seed=3
     python -m src.edit checkpoint=... list=edits.csv batch_size=8              # a row each: image, instruction, ... (src/editing/requests.py)
     torchrun --nproc-per-node 4 -m src.edit checkpoint=... list=edits.csv      # four processes share the rows
 
-Leaves `<name>.png` with instruction, seed and reward in its text metadata; for a single photograph `<name>_strip.png`, original beside edit; for a
-list `edits.jsonl` and `contact_sheet.png`, its first rows. Stopped at any moment, the same command goes on: what is there is not made again.
+Leaves `<name>.png` with instruction, seed and reward in its text metadata; for a single photograph
+`<name>_strip.png`, original beside edit; for a list `edits.jsonl` and `contact_sheet.png`, its first rows.
+Stopped at any moment, the same command goes on: what is there is not made again.
 """
 
 import os
@@ -17,14 +19,23 @@ from omegaconf import DictConfig
 
 from src import checkpoint, launch, memory
 from src.editing.batches import Plan, make_edits
-from src.editing.edits import SKIPPED, TABLE, edit_path, made_already, metadata_of, scores_in_words, start_skipped, start_table
+from src.editing.edits import (
+    SKIPPED,
+    TABLE,
+    edit_path,
+    made_already,
+    metadata_of,
+    scores_in_words,
+    start_skipped,
+    start_table,
+)
 from src.editing.photographs import Broken, Photograph, decoded, measured
 from src.editing.requests import check_files, read_list, requests_for
 from src.editor import Editor
 from src.evaluation.generation import is_there
 from src.evaluation.ranks import device_of, join_ranks, leave_ranks
 from src.files import NotWrittenError, remove_leftovers
-from src.pictures import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
+from src.images import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
 
 SHEET = "contact_sheet.png"
 SHEET_ROWS = 12
@@ -57,14 +68,19 @@ def planned(cfg: DictConfig) -> Plan:
     """Look at everything but the pixels.
 
     Raises:
-        ValueError, FileNotFoundError: whatever is wrong with the command, the list, the pictures, the checkpoint's file or the edits that are there.
+        ValueError, FileNotFoundError: whatever is wrong with the command, the list, the images, the
+            checkpoint's file or the edits that are there.
         NotWrittenError: the folder of the edits can't be written to.
     """
     check_request(cfg)
     device_of(cfg.device)
     target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
     path, output, source = (Path(str(place)) for place in (cfg.checkpoint, cfg.output, cfg.list or cfg.image))
-    requests = read_list(source, cfg.seed, target) if cfg.list else requests_for(source, str(cfg.instruction), cfg.seed, target)
+    requests = (
+        read_list(source, cfg.seed, target)
+        if cfg.list
+        else requests_for(source, str(cfg.instruction), cfg.seed, target)
+    )
     check_files(requests, output, [SHEET] if cfg.list else [])
     check_writable(output)
     framing = framing_for(cfg.resize, min(checkpoint.read(path)["picture_size"]))
@@ -72,13 +88,25 @@ def planned(cfg: DictConfig) -> Plan:
     broken = [look for look in looks if isinstance(look, Broken)]
     photographs = [look for look in looks if isinstance(look, Photograph)]
     if broken and (cfg.on_error == "fail" or not photographs):
-        more = f" (and {len(broken) - 1} more of {len(looks)}; on_error=skip edits the others)" if len(broken) > 1 else ""
+        more = (
+            f" (and {len(broken) - 1} more of {len(looks)}; on_error=skip edits the others)"
+            if len(broken) > 1
+            else ""
+        )
         raise ValueError(f"{broken[0].reason}{more}")
 
-    common = {"checkpoint": checkpoint.content_hash(path), "weights": cfg.weights, "sampler": sampler.settings(), "resize": cfg.resize}
+    common = {
+        "checkpoint": checkpoint.content_hash(path),
+        "weights": cfg.weights,
+        "sampler": sampler.settings(),
+        "resize": cfg.resize,
+    }
     common["dtype"] = cfg.execution.dtype  # the other ways of computing change an edit's last digits only
     made = made_already(photographs, output, common, cfg.overwrite)
-    table, skipped = (output / TABLE if cfg.list else None), (output / SKIPPED if cfg.on_error == "skip" else None)
+    table, skipped = (
+        (output / TABLE if cfg.list else None),
+        (output / SKIPPED if cfg.on_error == "skip" else None),
+    )
     remove_leftovers(output, below=any("/" in request.id for request in requests))
     if table is not None:
         start_table(table, [photograph.request for photograph in photographs], made)
@@ -92,11 +120,15 @@ def check_request(cfg: DictConfig) -> None:
     if not cfg.checkpoint:
         raise ValueError("checkpoint=... is missing; see the head of src/edit.py for a command")
     if bool(cfg.image) == bool(cfg.list):
-        raise ValueError("give either image=PATH (a picture or a folder of pictures) or list=PATH (a .csv or .jsonl file)")
+        raise ValueError(
+            "give either image=PATH (a picture or a folder of pictures) or list=PATH (a .csv or .jsonl file)"
+        )
     if cfg.image and not str(cfg.instruction or "").strip():
         raise ValueError("instruction=... is missing; see the head of src/edit.py for a command")
     if cfg.list and cfg.instruction:
-        raise ValueError("each row of a list has its own instruction; leave out instruction=..., or give image=... in place of list=...")
+        raise ValueError(
+            "each row of a list has its own instruction; leave out instruction=..., or give image=... in place of list=..."
+        )
     if cfg.list and Path(str(cfg.list)).resolve() == (Path(str(cfg.output)) / TABLE).resolve():
         raise ValueError(f"the table of the edits would overwrite list={cfg.list}; choose another output=DIR")
     for name, values in (("weights", ("ema", "raw")), ("on_error", ("fail", "skip"))):
@@ -104,7 +136,9 @@ def check_request(cfg: DictConfig) -> None:
             raise ValueError(f"{name}={cfg[name]}: choose {' or '.join(values)}")
     for name, least in (("batch_size", 1), ("most_pixels", 1), ("seed", None)):
         if not isinstance(cfg[name], int) or (least is not None and cfg[name] < least):
-            raise ValueError(f"{name}={cfg[name]}: a whole number{f', at least {least},' if least else ''} is needed")
+            raise ValueError(
+                f"{name}={cfg[name]}: a whole number{f', at least {least},' if least else ''} is needed"
+            )
 
 
 def check_writable(folder: Path) -> None:
@@ -112,13 +146,21 @@ def check_writable(folder: Path) -> None:
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "may not be written to" if there.is_dir() else "is no folder"
-        raise NotWrittenError(f"the edits can't be written to {folder}: {there} {reason}; choose another output=DIR")
+        raise NotWrittenError(
+            f"the edits can't be written to {folder}: {there} {reason}; choose another output=DIR"
+        )
 
 
 def report(plan: Plan) -> None:
     """Say what became of the photographs; one alone gets a strip, a list its contact sheet."""
-    there = [photograph for photograph in plan.photographs if is_there(edit_path(plan.output, photograph.request))]
-    skipped = len(plan.skipped.read_text(encoding="utf-8").splitlines()) if plan.skipped is not None and plan.skipped.exists() else 0
+    there = [
+        photograph for photograph in plan.photographs if is_there(edit_path(plan.output, photograph.request))
+    ]
+    skipped = (
+        len(plan.skipped.read_text(encoding="utf-8").splitlines())
+        if plan.skipped is not None and plan.skipped.exists()
+        else 0
+    )
     if plan.table is not None or plan.made or skipped:
         listed = f", {skipped} photographs left out ({plan.skipped})" if skipped else ""
         print(f"{len(there) - len(plan.made)} edits made, {len(plan.made)} were there{listed}: {plan.output}")

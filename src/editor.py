@@ -1,8 +1,9 @@
-"""The Editor: backbone + reward encoder + integration + process. Read this file first; everything else serves it.
+"""The Editor: backbone + reward encoder + integration + process. Read this file first; everything else serves
+it.
 
 editor.condition(...)   original, instruction and reward -> Condition
 editor(x_t, t, condition)   network output, as trained by `algorithms/denoising.py`
-editor.edit(...)        an edited picture, asked for with a target reward
+editor.edit(...)        an edited image, asked for with a target reward
 """
 
 from collections.abc import Callable, Sequence
@@ -29,8 +30,8 @@ class Editor(nn.Module):
     Args:
         backbone: the pretrained (or tiny) editing model.
         process: its noise process.
-        reward_encoder, integration: builders, completed here with sizes asked of the backbone. If either is None the editor is its backbone:
-            no reward parameters are built and rewards are not read.
+        reward_encoder, integration: builders, completed here with sizes asked of the backbone. If either is
+            None the editor is its backbone: no reward parameters are built and rewards are not read.
     """
 
     def __init__(
@@ -43,20 +44,25 @@ class Editor(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.process = process
-        # stands in for `forward` when pictures are edited (execution.py); a function, not a module: the weights keep their names
+        # stands in for `forward` when images are edited (execution.py); a function, not a module: the
+        # weights keep their names
         self.network: Callable[..., Latent] | None = None
         self.reward_encoder: RewardEncoder | None = None
         self.integration: Integration | None = None
         if reward_encoder is not None and integration is not None:
             self.reward_encoder = reward_encoder(width=backbone.text_width)
             self.integration = integration(
-                reward_width=self.reward_encoder.width, signals=self.reward_encoder.signals, site_widths=backbone.site_widths
+                reward_width=self.reward_encoder.width,
+                signals=self.reward_encoder.signals,
+                site_widths=backbone.site_widths,
             )
             backbone.attach(self.integration)
 
     def forward(self, x_t: Latent, t: Time, condition: Condition) -> Latent:
         """Network output for noisy latents x_t (b, c, h, w) at times t (b,)."""
-        return self.backbone.denoise(self.process.network_input(x_t, t), self.process.network_time(t), condition)
+        return self.backbone.denoise(
+            self.process.network_input(x_t, t), self.process.network_time(t), condition
+        )
 
     def condition(
         self,
@@ -78,8 +84,10 @@ class Editor(nn.Module):
             feedback: three texts per sample.
             dropped: samples that lose their instruction or image (training only).
             not_given: samples and signals whose reward is withheld.
-            encode_text: stands in for the backbone's where texts were encoded before; None for the backbone's own.
-            reading: from `backbone.read`, of the same instructions. Who loses the instruction keeps the stem bias, as in SmartEdit's release.
+            encode_text: stands in for the backbone's where texts were encoded before; None for the backbone's
+                own.
+            reading: from `backbone.read`, of the same instructions. Who loses the instruction keeps the stem
+                bias, as in SmartEdit's release.
 
         Raises:
             ValueError: no scores or no feedback for an editor with reward conditioning.
@@ -87,12 +95,19 @@ class Editor(nn.Module):
         encode_text = encode_text or self.backbone.encode_text
         lost = [False] * len(instructions) if dropped is None else dropped.text.tolist()
         if dropped is not None:
-            original_latent = original_latent.masked_fill(dropped.image.to(original_latent.device).view(-1, 1, 1, 1), 0.0)
+            original_latent = original_latent.masked_fill(
+                dropped.image.to(original_latent.device).view(-1, 1, 1, 1), 0.0
+            )
         if reading is None:
-            texts = encode_text([NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, lost, strict=True)])
+            texts = encode_text(
+                [NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, lost, strict=True)]
+            )
         else:
-            # the null instruction is encoded even if nobody lost theirs: ranks must use the same parameters at every step
-            texts = reading.instruction if dropped is None else _without(reading.instruction, lost, encode_text)
+            # the null instruction is encoded even if nobody lost theirs: ranks must use the same parameters
+            # at every step
+            texts = (
+                reading.instruction if dropped is None else _without(reading.instruction, lost, encode_text)
+            )
         reward = self._reward(scores, feedback, not_given, encode_text)
         return Condition(original_latent, texts, None if reading is None else reading.stem_bias, reward)
 
@@ -118,14 +133,14 @@ class Editor(nn.Module):
         return self.reward_encoder(scores, text, not_given)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What training changes, by name: weights that require a gradient, and buffers. Checkpoints, averages and exports hold exactly this; what is
-        frozen is loaded again from where the config says.
+        """What training changes, by name: weights that require a gradient, and buffers. Checkpoints, averages
+        and exports hold exactly this; what is frozen is loaded again from where the config says.
         """
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         return {name: value for name, value in self.state_dict().items() if name not in frozen}
 
     def check_resolution(self, height: int, width: int) -> None:
-        """Raise ValueError unless the latent can hold a picture of this size."""
+        """Raise ValueError unless the latent can hold a image of this size."""
         self.backbone.latent_shape(height, width)
 
     @torch.no_grad()
@@ -137,12 +152,12 @@ class Editor(nn.Module):
         seeds: Sequence[int],
         sampler: Sampler,
     ) -> Float[Tensor, "b 3 H W"]:
-        """Edited pictures in [-1, 1].
+        """Edited images in [-1, 1].
 
         Args:
             originals: in [-1, 1], on the editor's device.
-            instructions, targets, seeds: one per sample. All noise of a sample is a function of its seed, so the result depends neither on
-                the batch nor on the order.
+            instructions, targets, seeds: one per sample. All noise of a sample is a function of its seed, so
+                the result depends neither on the batch nor on the order.
             sampler: steps and guidance.
 
         Raises:
@@ -152,15 +167,24 @@ class Editor(nn.Module):
         original_latent = self.backbone.encode_image(originals)
         reading = self.backbone.read(originals, instructions)
         weights = sampler.guidance.weights()
-        scores = torch.tensor([target.scores for target in targets], dtype=torch.float32, device=originals.device)
+        scores = torch.tensor(
+            [target.scores for target in targets], dtype=torch.float32, device=originals.device
+        )
         feedback = [three(target.feedback, "feedback") for target in targets]
-        conditions = [self._branch(branch, sampler, original_latent, instructions, reading, scores, feedback) for branch in weights]
+        conditions = [
+            self._branch(branch, sampler, original_latent, instructions, reading, scores, feedback)
+            for branch in weights
+        ]
         condition = _stacked(conditions)
 
         def denoise(x_t: Latent, t: Time) -> Latent:
-            output = (self.network or self)(x_t.repeat(len(weights), 1, 1, 1), t.repeat(len(weights)), condition)
+            output = (self.network or self)(
+                x_t.repeat(len(weights), 1, 1, 1), t.repeat(len(weights)), condition
+            )
             parts = output.float().chunk(len(weights))
-            return torch.stack([weight * part for weight, part in zip(weights.values(), parts, strict=True)]).sum(0)
+            return torch.stack(
+                [weight * part for weight, part in zip(weights.values(), parts, strict=True)]
+            ).sum(0)
 
         latent = sampler.sample(denoise, self.process, seeds, shape, originals.device)
         return self.backbone.decode(latent, original_latent)
@@ -175,7 +199,9 @@ class Editor(nn.Module):
         scores: Float[Tensor, "b 3"],
         feedback: Sequence[Feedback],
     ) -> Condition:
-        """The condition of one guidance branch; the target reward stays in all three branches of InsPix2Pix, as in the release."""
+        """The condition of one guidance branch; the target reward stays in all three branches of InsPix2Pix,
+        as in the release.
+        """
         samples = len(instructions)
         all_of, none_of = torch.ones(samples, dtype=torch.bool), torch.zeros(samples, dtype=torch.bool)
         dropped = Dropped(
@@ -185,15 +211,23 @@ class Editor(nn.Module):
         not_given = None
         if branch is Branch.REFERENCE_REWARD:
             if self.reward_encoder is None:
-                raise ValueError("reward guidance was asked of an editor without reward conditioning; set sampler.guidance.reward=1")
+                raise ValueError(
+                    "reward guidance was asked of an editor without reward conditioning; set sampler.guidance.reward=1"
+                )
             reference = sampler.guidance.reference
             if reference == "not_given":
-                not_given = torch.ones(samples, len(self.reward_encoder.signals), dtype=torch.bool, device=scores.device)
+                not_given = torch.ones(
+                    samples, len(self.reward_encoder.signals), dtype=torch.bool, device=scores.device
+                )
             elif isinstance(reference, str):
                 raise ValueError(f"the reference reward is three scores or not_given, got {reference!r}")
             else:
-                scores = torch.tensor(three(reference, "reference reward"), device=scores.device).expand(samples, 3)
-        return self.condition(original_latent, instructions, scores, feedback, dropped, not_given, reading=reading)
+                scores = torch.tensor(three(reference, "reference reward"), device=scores.device).expand(
+                    samples, 3
+                )
+        return self.condition(
+            original_latent, instructions, scores, feedback, dropped, not_given, reading=reading
+        )
 
 
 def _stacked(conditions: Sequence[Condition]) -> Condition:
@@ -206,17 +240,24 @@ def _stacked(conditions: Sequence[Condition]) -> Condition:
         stem_bias=torch.cat(biases) if biases else None,
         reward=None
         if not rewards
-        else RewardTokens(torch.cat([r.tokens for r in rewards]), torch.cat([r.mask for r in rewards]), rewards[0].lengths),
+        else RewardTokens(
+            torch.cat([r.tokens for r in rewards]), torch.cat([r.mask for r in rewards]), rewards[0].lengths
+        ),
     )
 
 
-def _without(texts: TextTokens, lost: Sequence[bool], encode_text: Callable[[Sequence[str]], TextTokens]) -> TextTokens:
+def _without(
+    texts: TextTokens, lost: Sequence[bool], encode_text: Callable[[Sequence[str]], TextTokens]
+) -> TextTokens:
     """The same texts, those that are lost replaced by the null instruction."""
     null = encode_text([NULL_INSTRUCTION])
     longest = max(texts.mask.shape[1], null.mask.shape[1])
     texts, null = texts.lengthened(longest), null.lengthened(longest)
     rows = torch.tensor(lost, device=texts.mask.device).view(-1, 1)
-    return TextTokens(torch.where(rows.unsqueeze(-1), null.tokens.to(texts.tokens.dtype), texts.tokens), torch.where(rows, null.mask, texts.mask))
+    return TextTokens(
+        torch.where(rows.unsqueeze(-1), null.tokens.to(texts.tokens.dtype), texts.tokens),
+        torch.where(rows, null.mask, texts.mask),
+    )
 
 
 def _stacked_text(texts: Sequence[TextTokens]) -> TextTokens:

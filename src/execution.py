@@ -1,4 +1,5 @@
-"""How an editor's network computes when pictures are edited: number format, memory order, compilation. Training has switches of its own.
+"""How an editor's network computes when images are edited: number format, memory order, compilation.
+Training has switches of its own.
 
 python -m src.edit ... execution=fast
 """
@@ -23,10 +24,12 @@ class Execution:
     """What changes the speed of an edit, and in short number formats its last digits.
 
     Attributes:
-        dtype: float32 or bfloat16, of the weights and of what the network computes. bfloat16 halves the memory; it is faster on GPUs and on CPUs
-            that multiply it in hardware, and several times slower on others.
+        dtype: float32 or bfloat16, of the weights and of what the network computes. bfloat16 halves the
+            memory; it is faster on GPUs and on CPUs that multiply it in hardware, and several times slower on
+            others.
         channels_last: the memory order in which convolutions are fastest.
-        compiled: torch.compile; a minute or more for the first picture of each size, so it is worth it for many pictures of one size.
+        compiled: torch.compile; a minute or more for the first image of each size, so it is worth it for
+            many images of one size.
 
     Raises:
         ValueError: an unknown dtype.
@@ -41,7 +44,9 @@ class Execution:
             raise ValueError(f"execution.dtype is {' or '.join(DTYPES)}, not {self.dtype!r}")
 
     def prepare(self, editor: Editor) -> Editor:
-        """The same editor, changed so that `edit` computes like this; it can't be trained afterwards. Call it on the device to work on."""
+        """The same editor, changed so that `edit` computes like this; it can't be trained afterwards. Call it
+        on the device to work on.
+        """
         dtype = DTYPES[self.dtype]
         editor = editor.eval()
         editor.backbone.to(dtype)
@@ -61,7 +66,9 @@ class Execution:
 
 
 def _computing_in(network: Callable[..., Latent], dtype: torch.dtype) -> Callable[..., Latent]:
-    """The network fed with numbers of this format. The sampler's own sums stay in fp32: they add thirty small differences."""
+    """The network fed with numbers of this format. The sampler's own sums stay in fp32: they add thirty small
+    differences.
+    """
 
     def call(x_t: Latent, t: Time, condition: Condition) -> Latent:
         text, reward = condition.instruction, condition.reward
@@ -70,7 +77,9 @@ def _computing_in(network: Callable[..., Latent], dtype: torch.dtype) -> Callabl
             original_latent=condition.original_latent.to(dtype),
             instruction=TextTokens(text.tokens.to(dtype), text.mask),
             stem_bias=None if condition.stem_bias is None else condition.stem_bias.to(dtype),
-            reward=None if reward is None else RewardTokens(reward.tokens.to(dtype), reward.mask, reward.lengths),
+            reward=None
+            if reward is None
+            else RewardTokens(reward.tokens.to(dtype), reward.mask, reward.lengths),
         )
         return network(x_t.to(dtype), t, short)
 

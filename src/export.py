@@ -1,12 +1,13 @@
-"""Write a trained InsPix2Pix or SmartEdit, with its reward modules, as a diffusers pipeline folder that works without this repository.
+"""Write a trained InsPix2Pix or SmartEdit, with its reward modules, as a diffusers pipeline folder that works
+without this repository.
 
     python -m src.export checkpoint=runs/.../editor target=my-editor
 
     pipeline = DiffusionPipeline.from_pretrained("my-editor", custom_pipeline="my-editor/pipeline.py", trust_remote_code=True)
     pipeline("make the glasses green", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
 
-diffusers' own StableDiffusionInstructPix2PixPipeline loads the same folder, without reward and language model; `checkpoint=my-editor` works like an
-editor/.
+diffusers' own StableDiffusionInstructPix2PixPipeline loads the same folder, without reward and language
+model; `checkpoint=my-editor` works like an editor/.
 """
 
 import json
@@ -32,7 +33,13 @@ def main(cfg: DictConfig) -> None:
     saved = checkpoint.read(path)
     editor = checkpoint.load_editor(path, cfg.weights)
     height, width = saved["picture_size"]
-    write_pipeline(editor, saved["editor_config"], (height, width), model_card(saved, run_folder(path), target.name), target)
+    write_pipeline(
+        editor,
+        saved["editor_config"],
+        (height, width),
+        model_card(saved, run_folder(path), target.name),
+        target,
+    )
     print(target)
 
 
@@ -45,15 +52,33 @@ def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
     """What the editor was made of, from what its run recorded; what is not recorded is said to be unknown."""
     model: Any = OmegaConf.create(saved["editor_config"])
     record = json.loads((run / "run.json").read_text(encoding="utf-8")) if (run / "run.json").exists() else {}
-    config: Any = OmegaConf.load(run / ".hydra/config.yaml") if (run / ".hydra/config.yaml").exists() else OmegaConf.create({})
+    config: Any = (
+        OmegaConf.load(run / ".hydra/config.yaml")
+        if (run / ".hydra/config.yaml").exists()
+        else OmegaConf.create({})
+    )
     reports = sorted(run.glob("evaluation/*/*/report.md"))
     height, width = saved["picture_size"]
     smartedit = "base" in model.backbone
     base = (model.backbone.base if smartedit else model.backbone).get("pretrained") or "random weights"
-    training = OmegaConf.to_yaml(OmegaConf.create({key: config[key] for key in ("data", "algorithm") if key in config})).strip() or "unknown"
-    scores = "\n\n".join(report.read_text(encoding="utf-8").strip() for report in reports) or "Not evaluated yet."
+    training = (
+        OmegaConf.to_yaml(
+            OmegaConf.create({key: config[key] for key in ("data", "algorithm") if key in config})
+        ).strip()
+        or "unknown"
+    )
+    scores = (
+        "\n\n".join(report.read_text(encoding="utf-8").strip() for report in reports) or "Not evaluated yet."
+    )
     rewarded = bool(model.get("integration"))
-    does = [what for what, so in (("is told which reward to aim for", rewarded), ("reads with a language model", smartedit)) if so]
+    does = [
+        what
+        for what, so in (
+            ("is told which reward to aim for", rewarded),
+            ("reads with a language model", smartedit),
+        )
+        if so
+    ]
     told = f" that {' and '.join(does)}" if does else ""
     code = f', custom_pipeline="{name}/{CODE}", trust_remote_code=True' if rewarded or smartedit else ""
     asked = ", reward_scores=(5, 5, 5), reward_text=None" if rewarded else ""

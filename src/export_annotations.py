@@ -1,10 +1,12 @@
-"""Pass an annotation on: as a `datasets` dataset with a card, as RewardEdit_20K.json, or the raw replies as JSON lines or parquet.
+"""Pass an annotation on: as a `datasets` dataset with a card, as RewardEdit_20K.json, or the raw replies as
+JSON lines or parquet.
 
     python -m src.export_annotations folder=annotations format=dataset data=table data.dataset.table.path=DIR target=my-reward-data
     python -m src.export_annotations folder=annotations format=reward_edit_20k target=RewardEdit_20K.json
     python -m src.export_annotations folder=annotations format=ledger target=replies.parquet
 
-Rows whose verdicts failed are left out and counted. RewardEdit_20K.json is read back with `+rewards@data.rewards=reward_edit_20k`.
+Rows whose verdicts failed are left out and counted. RewardEdit_20K.json is read back with
+`+rewards@data.rewards=reward_edit_20k`.
 """
 
 import json
@@ -52,15 +54,23 @@ def main(cfg: DictConfig) -> None:
         count = write_reward_edit(rewards.values(), target)
     else:
         # what belongs to a dataset at its native size, whatever training makes of it
-        dataset = instantiate(cfg.data, rewards=None, own_rewards=False).rows if "stream" in cfg.data else instantiate(cfg.data.dataset)
+        dataset = (
+            instantiate(cfg.data, rewards=None, own_rewards=False).rows
+            if "stream" in cfg.data
+            else instantiate(cfg.data.dataset)
+        )
         usable = sum(not reward.failed for reward in rewards.values())
         count = write_reward_dataset(rated(dataset, rewards), target, usable, about(folder))
         if count < usable:
             print(f"{usable - count} rewards belong to no row of the data")
-    print(f"{count} of {len(rewards)} rewards, {sum(reward.failed for reward in rewards.values())} failed: {target}")
+    print(
+        f"{count} of {len(rewards)} rewards, {sum(reward.failed for reward in rewards.values())} failed: {target}"
+    )
 
 
-def rated(dataset: RewardedTriplets | StreamedRows, rewards: Mapping[str, Reward]) -> Iterator[tuple[Row, Reward]]:
+def rated(
+    dataset: RewardedTriplets | StreamedRows, rewards: Mapping[str, Reward]
+) -> Iterator[tuple[Row, Reward]]:
     """The rows that have a reward that didn't fail.
 
     Raises:
@@ -76,7 +86,9 @@ def rated(dataset: RewardedTriplets | StreamedRows, rewards: Mapping[str, Reward
         if isinstance(row, Row) and reward is not None and not reward.failed:
             yield row, reward
     if not fitting:
-        raise ValueError(f"no reward fits any row: the first row's id is {first!r}, the first reward's {next(iter(rewards), 'missing')!r}")
+        raise ValueError(
+            f"no reward fits any row: the first row's id is {first!r}, the first reward's {next(iter(rewards), 'missing')!r}"
+        )
 
 
 def about(folder: Path) -> dict[str, object]:
@@ -84,7 +96,12 @@ def about(folder: Path) -> dict[str, object]:
     if not (folder / RECORD).exists():
         return {}
     record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-    names = {"judge": "judge", "fingerprint": "asked with", "rows": "rows asked about", "failed": "rows left out, no usable answer"}
+    names = {
+        "judge": "judge",
+        "fingerprint": "asked with",
+        "rows": "rows asked about",
+        "failed": "rows left out, no usable answer",
+    }
     return {what: record[name] for name, what in names.items() if name in record}
 
 

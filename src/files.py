@@ -27,14 +27,16 @@ class NotWrittenError(OSError):
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A name to write to; what was written there takes the place of `path` when the block ends without an error, and is gone otherwise.
+    """A name to write to; what was written there takes the place of `path` when the block ends without an
+    error, and is gone otherwise.
 
         with replacing(path) as partial:
             partial.write_bytes(content)
 
     Args:
         path: the target; its folder is made when missing.
-        durable: wait for the disk, several milliseconds, so that a loss of power can't leave an empty file. A kill can't in any case.
+        durable: wait for the disk, several milliseconds, so that a loss of power can't leave an empty file. A
+            kill can't in any case.
 
     Raises:
         NotWrittenError: the disk is full, or the folder can't be written to.
@@ -62,8 +64,12 @@ def not_written(path: Path, error: Exception) -> NotWrittenError:
     """The error that says which file could not be written and why."""
     if isinstance(error, NotWrittenError):
         return error
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:120]
-    return NotWrittenError(f"{path} could not be written ({reason}); what was there before is unchanged, make room and start again")
+    reason = (
+        error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:120]
+    )
+    return NotWrittenError(
+        f"{path} could not be written ({reason}); what was there before is unchanged, make room and start again"
+    )
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -101,7 +107,9 @@ def append_lines(path: Path, lines: str) -> None:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait for other processes that are in such a block for the same folder, of which each reads, changes and writes a file."""
+    """Wait for other processes that are in such a block for the same folder, of which each reads, changes and
+    writes a file.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process killed
@@ -112,7 +120,8 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
 def alone_in(folder: Path, doing: str) -> Iterator[None]:
     """Be the only process that works in a folder; it is let go when the process ends, however it ends.
 
-    The lock is one that children made by fork do not inherit: the data workers of a killed training live on for seconds, and must not keep it.
+    The lock is one that children made by fork do not inherit: the data workers of a killed training live on
+    for seconds, and must not keep it.
 
     Args:
         folder: made when missing.
@@ -127,11 +136,16 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except (BlockingIOError, PermissionError) as error:  # POSIX allows either
             file.seek(0)
-            raise ValueError(f"process {file.read().strip() or 'unknown'} is {doing} in {folder}; wait for it, or stop it first") from error
+            raise ValueError(
+                f"process {file.read().strip() or 'unknown'} is {doing} in {folder}; wait for it, or stop it first"
+            ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
-            print(f"warning: {folder} lies where files can't be locked, so nothing keeps a second process from {doing} there", file=sys.stderr)
+            print(
+                f"warning: {folder} lies where files can't be locked, so nothing keeps a second process from {doing} there",
+                file=sys.stderr,
+            )
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()
@@ -139,14 +153,18 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder at one stroke: it is renamed out of the way first, so a kill can't leave a part of it to be taken for the whole."""
+    """Remove a folder at one stroke: it is renamed out of the way first, so a kill can't leave a part of it
+    to be taken for the whole.
+    """
     aside = folder.with_name(f".{folder.name}.{os.getpid()}{SUFFIX}")
     folder.replace(aside)
     shutil.rmtree(aside)
 
 
 def remove_leftovers(folder: Path, below: bool = False) -> None:
-    """Remove what killed processes left half-written in a folder, and below it if asked; what a living process of this machine is writing stays."""
+    """Remove what killed processes left half-written in a folder, and below it if asked; what a living
+    process of this machine is writing stays.
+    """
     for partial in list(folder.glob(f"{'**/' if below else ''}.*{SUFFIX}")):
         owner = partial.name.removesuffix(SUFFIX).rpartition(".")[2]
         if owner.isdigit() and not _writing(int(owner)):
@@ -154,7 +172,9 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
 
 
 def _writing(process: int) -> bool:
-    """Whether another living process has this number; a leftover with our own is that of a predecessor, as we are only starting."""
+    """Whether another living process has this number; a leftover with our own is that of a predecessor, as we
+    are only starting.
+    """
     if process == os.getpid():
         return False
     try:
@@ -167,7 +187,9 @@ def _writing(process: int) -> bool:
 
 
 def _readable_as_usual(path: Path) -> None:
-    """Let others read a file, or those of a folder, as the umask has it: safetensors writes files that nobody but their owner can open."""
+    """Let others read a file, or those of a folder, as the umask has it: safetensors writes files that nobody
+    but their owner can open.
+    """
     usual = 0o666 & ~UMASK
     for file in path.rglob("*") if path.is_dir() else (path,):
         if file.is_file() and not file.is_symlink() and file.stat().st_mode & usual != usual:

@@ -1,16 +1,19 @@
-"""Look at reward data before anything is trained on it: one HTML page, pictures, numbers, and a list of what is suspicious.
+"""Look at reward data before anything is trained on it: one HTML page, images, numbers, and a list of what
+is suspicious.
 
     python -m src.inspect_rewards                                                      # what the annotator of the synthetic world says
     python -m src.inspect_rewards data=table data.dataset.table.path=PATH              # a dataset with reward columns
     python -m src.inspect_rewards data=json_list data.dataset.file=rows.json rewards_file=rewards.jsonl leakage=[DIR] fail_on=[leak,duplicate]
-    python -m src.inspect_rewards rewards_file=rewards.jsonl judge_name=gpt4o          # rewards alone, without pictures
+    python -m src.inspect_rewards rewards_file=rewards.jsonl judge_name=gpt4o          # rewards alone, without images
 
-The folder `target` then holds index.html (self-contained; open it in a browser), histograms.png and word_clouds.png (the paper's Figures 3 and 4),
-correlations.png, examples_<perspective>.png, summary.json and findings.jsonl. logger=wandb sends figures, numbers and a table there, too.
+The folder `target` then holds index.html (self-contained; open it in a browser), histograms.png and
+word_clouds.png (the paper's Figures 3 and 4), correlations.png, examples_<perspective>.png, summary.json and
+findings.jsonl. logger=wandb sends figures, numbers and a table there, too.
 
-In the synthetic world the truth is known, and a table says how far the annotator can be believed: an editor asked for 5/5/5, or for "None" three
-times, learns from the triplets annotated so, and the share of clean ones among them says what each signal can teach, and so in which order Table 4
-of the paper (score, text, both) should come out.
+In the synthetic world the truth is known, and a table says how far the annotator can be believed: an editor
+asked for 5/5/5, or for "None" three times, learns from the triplets annotated so, and the share of clean ones
+among them says what each signal can teach, and so in which order Table 4 of the paper (score, text, both)
+should come out.
 """
 
 import json
@@ -33,15 +36,25 @@ from src.data.stream import StreamedEditData
 from src.data.synthetic import SyntheticTriplets
 from src.evaluation.progress import counted
 from src.files import write_atomically
+from src.images import load_image
 from src.inspection.beliefs import TITLES, belief_rows
 from src.inspection.clouds import letters_of, words_of
 from src.inspection.figures import draw_clouds, draw_correlations, draw_examples, draw_histograms
-from src.inspection.known import known_cases, known_files, picture_files
+from src.inspection.known import image_files, known_cases, known_files
 from src.inspection.page import Card, card_of, write_page
-from src.inspection.source import FirstOnes, MadeTriplets, RewardFile, RewardsAlone, Source, StoredTriplets, check_ids, joined, read_reward_file
+from src.inspection.source import (
+    FirstOnes,
+    MadeTriplets,
+    RewardFile,
+    RewardsAlone,
+    Source,
+    StoredTriplets,
+    check_ids,
+    joined,
+    read_reward_file,
+)
 from src.inspection.summary import SCORES, Summary, by_entry, chosen_examples, summarise
 from src.pages import thumbnail
-from src.pictures import load_image
 from src.records import PERSPECTIVES, Image, Reward, Scores, Triplet
 from src.synthetic.annotation import Unrated
 from src.synthetic.measure import measure
@@ -81,27 +94,42 @@ def main(cfg: DictConfig) -> None:
 
     Raises:
         FileNotFoundError: no such dataset, reward file, font or folder.
-        ValueError: nothing to inspect, rewards of other triplets, several judges and none chosen, or findings of a kind in `cfg.fail_on`.
+        ValueError: nothing to inspect, rewards of other triplets, several judges and none chosen, or findings
+            of a kind in `cfg.fail_on`.
     """
     check_request(cfg)
     rewards = EMPTY if cfg.rewards_file is None else read_reward_file(cfg.rewards_file, cfg.judge_name)
     source, measured, name = source_of(cfg, rewards)
     if cfg.data is not None:
         check_ids(source, rewards)
-    known = known_pictures(cfg)
-    entries = [entry for portion in counted(source.entries(), len(source), "looking", "triplets") for entry in portion]
+    known = known_images(cfg)
+    entries = [
+        entry
+        for portion in counted(source.entries(), len(source), "looking", "triplets")
+        for entry in portion
+    ]
     if cfg.rewards_file is not None:
         entries = joined(entries, rewards)
     if not rewards.judge and all(entry.reward is None for entry in entries) and cfg.rewards_file is None:
-        raise ValueError(f"{name} has no rewards to inspect: give rewards_file=FILE, or a dataset with reward columns")
+        raise ValueError(
+            f"{name} has no rewards to inspect: give rewards_file=FILE, or a dataset with reward columns"
+        )
     findings = lint(entries, known, instantiate(cfg.limits))
     judge = rewards.judge or next((entry.reward.judge for entry in entries if entry.reward is not None), "")
     unused = 0 if cfg.count is not None else len(rewards.chosen.keys() - {entry.id for entry in entries})
     summary = summarise(cfg.name or name, judge, entries, findings, rewards.usages, unused)
     beliefs: list[tuple[str, list[str]]] = []
     if measured is not None:
-        rated = [(entry.reward, measured.truth[entry.row]) for entry in entries if entry.reward is not None and not entry.reward.failed]
-        beliefs = belief_rows([reward for reward, _ in rated], [truth for _, truth in rated], cfg.clean) if rated else []
+        rated = [
+            (entry.reward, measured.truth[entry.row])
+            for entry in entries
+            if entry.reward is not None and not entry.reward.failed
+        ]
+        beliefs = (
+            belief_rows([reward for reward, _ in rated], [truth for _, truth in rated], cfg.clean)
+            if rated
+            else []
+        )
     target = Path(cfg.target)
     cards = write_folder(target, cfg, source, entries, findings, summary, beliefs)
     print_tables(summary, beliefs, cfg.clean)
@@ -111,8 +139,14 @@ def main(cfg: DictConfig) -> None:
         log(logger, target, summary, cards)
     wanted = [finding for finding in findings if finding.kind in cfg.fail_on or finding.level in cfg.fail_on]
     if wanted:
-        kinds = ", ".join(f"{kind} {number}" for kind, number in summary.findings.items() if kind in {finding.kind for finding in wanted})
-        raise ValueError(f"{len(wanted)} findings that fail_on names ({kinds}): see {target / 'findings.jsonl'}")
+        kinds = ", ".join(
+            f"{kind} {number}"
+            for kind, number in summary.findings.items()
+            if kind in {finding.kind for finding in wanted}
+        )
+        raise ValueError(
+            f"{len(wanted)} findings that fail_on names ({kinds}): see {target / 'findings.jsonl'}"
+        )
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -123,9 +157,13 @@ def check_request(cfg: DictConfig) -> None:
     if unknown:
         raise ValueError(f"fail_on names no kind of finding {unknown[0]!r}: fault, hint, {', '.join(KINDS)}")
     if cfg.leakage and not cfg.look:
-        raise ValueError("leakage= compares pictures, which look=false leaves unseen: leave out one of the two")
+        raise ValueError(
+            "leakage= compares pictures, which look=false leaves unseen: leave out one of the two"
+        )
     if cfg.judge_name is not None and cfg.rewards_file is None:
-        raise ValueError(f"judge_name={cfg.judge_name} chooses among the judges of rewards_file=FILE, which is not given")
+        raise ValueError(
+            f"judge_name={cfg.judge_name} chooses among the judges of rewards_file=FILE, which is not given"
+        )
     if cfg.font is not None:
         letters_of(Path(cfg.font))
 
@@ -139,21 +177,35 @@ def source_of(cfg: DictConfig, rewards: RewardFile) -> tuple[Source, Measured | 
     if cfg.data is None and cfg.rewards_file is not None:
         return first_ones(RewardsAlone(rewards.chosen), cfg.count), None, Path(cfg.rewards_file).name
     if cfg.data is None:
-        dataset: Any = SyntheticTriplets(instantiate(cfg.world), instantiate(cfg.annotator), cfg.count or SYNTHETIC_COUNT, cfg.split, cfg.seed)
+        dataset: Any = SyntheticTriplets(
+            instantiate(cfg.world),
+            instantiate(cfg.annotator),
+            cfg.count or SYNTHETIC_COUNT,
+            cfg.split,
+            cfg.seed,
+        )
     else:
         data = instantiate(cfg.data)
         if isinstance(data, StreamedEditData):
-            raise ValueError("data=stream can't be inspected, as no row of it can be asked for again: open the same files with data=table")
+            raise ValueError(
+                "data=stream can't be inspected, as no row of it can be asked for again: open the same files with data=table"
+            )
         dataset = data.dataset
     if isinstance(dataset, Rated):
-        return first_ones(StoredTriplets(dataset.rows, dataset.rewards, cfg.look), cfg.count), None, place_of(cfg.data)
+        return (
+            first_ones(StoredTriplets(dataset.rows, dataset.rewards, cfg.look), cfg.count),
+            None,
+            place_of(cfg.data),
+        )
     if isinstance(dataset, SyntheticTriplets):
         name = f"synthetic world {dataset.world.version}, {dataset.world.size} px"
         if cfg.rewards_file is not None:
             unrated = SyntheticTriplets(dataset.world, Unrated(), dataset.length, dataset.split, dataset.seed)
             return first_ones(MadeTriplets(unrated, cfg.look), cfg.count), None, name
         if isinstance(dataset.annotator, Unrated):
-            raise ValueError("annotator=unrated gives no rewards to inspect: say annotator=noisy or annotator=exact")
+            raise ValueError(
+                "annotator=unrated gives no rewards to inspect: say annotator=noisy or annotator=exact"
+            )
         measured = Measured(dataset)
         return first_ones(MadeTriplets(measured, cfg.look), cfg.count), measured, name
     assert isinstance(dataset, RewardedTriplets)
@@ -172,8 +224,10 @@ def place_of(data: Any) -> str:
     return next((str(each) for each in named if each is not None), type(dataset).__name__)
 
 
-def known_pictures(cfg: DictConfig) -> list[Known]:
-    """The pictures of everything that `cfg.leakage` names. Raises FileNotFoundError or ValueError as known.py does."""
+def known_images(cfg: DictConfig) -> list[Known]:
+    """The images of everything that `cfg.leakage` names. Raises FileNotFoundError or ValueError as known.py
+    does.
+    """
     found: list[Known] = []
     for each in cfg.leakage:
         if (launch.CONF / "benchmark" / f"{each}.yaml").is_file():
@@ -181,7 +235,7 @@ def known_pictures(cfg: DictConfig) -> list[Known]:
             evaluation.world = cfg.world
             found += known_cases(instantiate(evaluation.benchmark))
         else:
-            files = picture_files(Path(each))
+            files = image_files(Path(each))
             portions = counted(known_files(files, Path(each)), len(files), f"reading {each}", "pictures")
             found += [known for portion in portions for known in portion]
     return found
@@ -202,9 +256,9 @@ def write_folder(
         NotWrittenError: the folder can't be written to.
     """
     shown = [entries[place] for place in chosen_examples(entries, findings, cfg.per_score, cfg.per_kind)]
-    pictures = {entry.row: pictures_of(source, entry) for entry in shown}
+    images = {entry.row: images_of(source, entry) for entry in shown}
     about = by_entry(findings)
-    cards = [card_of(entry, pictures[entry.row], about.get(entry.row, ())) for entry in shown]
+    cards = [card_of(entry, images[entry.row], about.get(entry.row, ())) for entry in shown]
     font = None if cfg.font is None else Path(cfg.font)
     words = [words_of(texts_of(entries, index), font) for index in range(len(PERSPECTIVES))]
     draw_histograms(summary, target / "histograms.png")
@@ -212,12 +266,19 @@ def write_folder(
     draw_correlations(summary, target / "correlations.png")
     for index, perspective in enumerate(PERSPECTIVES):
         drawn = target / f"examples_{perspective}.png"
-        if not draw_examples(shown, index, pictures.__getitem__, drawn):
+        if not draw_examples(shown, index, images.__getitem__, drawn):
             drawn.unlink(missing_ok=True)  # an earlier inspection's
     write_atomically(
-        target / "findings.jsonl", "".join(json.dumps({**asdict(each), "level": each.level}, ensure_ascii=False) + "\n" for each in findings)
+        target / "findings.jsonl",
+        "".join(
+            json.dumps({**asdict(each), "level": each.level}, ensure_ascii=False) + "\n" for each in findings
+        ),
     )
-    content = asdict(summary) | ({"beliefs": {name: dict(zip(TITLES, cells, strict=True)) for name, cells in beliefs}} if beliefs else {})
+    content = asdict(summary) | (
+        {"beliefs": {name: dict(zip(TITLES, cells, strict=True)) for name, cells in beliefs}}
+        if beliefs
+        else {}
+    )
     write_atomically(target / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_page(target / "index.html", summary, cards, findings, words, clouds, beliefs)
     return cards
@@ -228,14 +289,16 @@ def texts_of(entries: Sequence[Entry], index: int) -> list[str]:
     return [verdict.feedback for _, verdict in verdicts_of(entries, index) if verdict.status != "failed"]
 
 
-def pictures_of(source: Source, entry: Entry) -> tuple[Image, Image] | None:
-    """Original and edited, no larger than they are shown; None where there are none, or none that can be read."""
+def images_of(source: Source, entry: Entry) -> tuple[Image, Image] | None:
+    """Original and edited, no larger than they are shown; None where there are none, or none that can be
+    read.
+    """
     if entry.problem is not None:
         return None
     try:
-        pair = source.pictures(entry.row)
+        pair = source.images(entry.row)
     except (ValueError, FileNotFoundError):
-        return None  # with look=false nobody has tried before; the card then says that there is no picture
+        return None  # with look=false nobody has tried before; the card then says that there is no image
     return None if pair is None else (thumbnail(pair[0]), thumbnail(pair[1]))
 
 
@@ -244,16 +307,27 @@ def print_tables(summary: Summary, beliefs: Sequence[tuple[str, Sequence[str]]],
     console = Console(width=120)
     console.print(counts_table(summary))
     if beliefs:
-        console.print(table(f"How many are clean (oracle at least {clean:g}) of those said to be good", ["perspective", *TITLES], beliefs))
+        console.print(
+            table(
+                f"How many are clean (oracle at least {clean:g}) of those said to be good",
+                ["perspective", *TITLES],
+                beliefs,
+            )
+        )
     if summary.findings:
-        rows = [(kind, [KINDS[kind].level, str(number), KINDS[kind].title]) for kind, number in summary.findings.items()]
+        rows = [
+            (kind, [KINDS[kind].level, str(number), KINDS[kind].title])
+            for kind, number in summary.findings.items()
+        ]
         console.print(table("Findings", ["kind", "level", "number", "what"], rows, left=(0, 1, 3)))
     else:
         console.print("no findings")
 
 
 def counts_table(summary: Summary) -> Table:
-    """Per perspective: how often each score was given, the mean, how many are below 5, how many texts say that nothing failed, how many failed."""
+    """Per perspective: how often each score was given, the mean, how many are below 5, how many texts say
+    that nothing failed, how many failed.
+    """
     rows = [
         (
             perspective.value,
@@ -267,10 +341,16 @@ def counts_table(summary: Summary) -> Table:
         for perspective, part in zip(PERSPECTIVES, summary.perspectives, strict=True)
     ]
     titles = ["perspective", *map(str, SCORES), "mean", "below 5", '"None"', "failed"]
-    return table(f"{summary.rated} complete rewards of {summary.triplets} triplets, by {summary.judge or 'nobody'}", titles, rows)
+    return table(
+        f"{summary.rated} complete rewards of {summary.triplets} triplets, by {summary.judge or 'nobody'}",
+        titles,
+        rows,
+    )
 
 
-def table(title: str, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left: Sequence[int] = (0,)) -> Table:
+def table(
+    title: str, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left: Sequence[int] = (0,)
+) -> Table:
     """A table whose first column holds names; numbers stand at the right."""
     made = Table(title=title)
     for place, each in enumerate(titles):
@@ -282,7 +362,11 @@ def table(title: str, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[
 
 def log(logger: Logger, target: Path, summary: Summary, cards: Sequence[Card]) -> None:
     """Numbers to any logger, figures to those that show them, and the examples as a table to wandb."""
-    numbers: dict[str, float] = {"triplets": summary.triplets, "rated": summary.rated, "incomplete": summary.incomplete}
+    numbers: dict[str, float] = {
+        "triplets": summary.triplets,
+        "rated": summary.rated,
+        "incomplete": summary.incomplete,
+    }
     for perspective, part in zip(PERSPECTIVES, summary.perspectives, strict=True):
         more = {"mean": part.mean, "below_5": part.below_5, "nothing": part.nothing, "failed": part.failed}
         numbers |= {f"{perspective}/{name}": value for name, value in more.items() if value is not None}
@@ -290,20 +374,32 @@ def log(logger: Logger, target: Path, summary: Summary, cards: Sequence[Card]) -
     logger.log_metrics({f"rewards/{name}": float(value) for name, value in numbers.items()}, step=0)
     figures = {path.stem: load_image(path) for path in sorted(target.glob("*.png"))}
     if isinstance(logger, TensorBoardLogger):
-        for name, picture in figures.items():
-            logger.experiment.add_image(f"rewards/{name}", picture, 0, dataformats="HWC")
+        for name, image in figures.items():
+            logger.experiment.add_image(f"rewards/{name}", image, 0, dataformats="HWC")
     elif isinstance(logger, WandbLogger):
-        for name, picture in figures.items():
-            logger.log_image(f"rewards/{name}", [picture], step=0)
-        titles = ["id", "instruction", *(f"{perspective} {what}" for perspective in PERSPECTIVES for what in ("score", "feedback")), "findings"]
+        for name, image in figures.items():
+            logger.log_image(f"rewards/{name}", [image], step=0)
+        titles = [
+            "id",
+            "instruction",
+            *(f"{perspective} {what}" for perspective in PERSPECTIVES for what in ("score", "feedback")),
+            "findings",
+        ]
         logger.log_table("rewards/examples", titles, [table_row(card) for card in cards], step=0)
     logger.finalize("success")
 
 
 def table_row(card: Card) -> list[str]:
     """An example as a row of a table; scores are texts, as one may have failed."""
-    said = [text for verdict in card.verdicts for text in (verdict.score, verdict.feedback)] or [""] * (2 * len(PERSPECTIVES))
-    return [card.entry.id, card.entry.instruction, *said, ", ".join(dict.fromkeys(finding.kind for finding in card.findings))]
+    said = [text for verdict in card.verdicts for text in (verdict.score, verdict.feedback)] or [""] * (
+        2 * len(PERSPECTIVES)
+    )
+    return [
+        card.entry.id,
+        card.entry.instruction,
+        *said,
+        ", ".join(dict.fromkeys(finding.kind for finding in card.findings)),
+    ]
 
 
 if __name__ == "__main__":

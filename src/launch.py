@@ -1,10 +1,12 @@
-"""How every entry point starts: Hydra, seeds, one-line errors, sweeps. The only file that knows the Hydra runtime.
+"""How every entry point starts: Hydra, seeds, one-line errors, sweeps. The only file that knows the Hydra
+runtime.
 
     if __name__ == "__main__":
         launch.entry_point(main, "train")
 
-An error is one stderr line beginning `error: ` and exit code 1; set MULTI_REWARD_TRACEBACK=1 to see the stack. In a sweep every job runs
-`python -m <this entry point>` in a process and folder of its own, so that DDP inside a sweep works; what a sweep is, is in src/sweeps.
+An error is one stderr line beginning `error: ` and exit code 1; set MULTI_REWARD_TRACEBACK=1 to see the
+stack. In a sweep every job runs `python -m <this entry point>` in a process and folder of its own, so that
+DDP inside a sweep works; what a sweep is, is in src/sweeps.
 """
 
 import json
@@ -45,7 +47,17 @@ from src.sweeps.work import AXES, SWEEP
 
 CONF = Path(__file__).resolve().parent.parent / "conf"
 TRACEBACK = "MULTI_REWARD_TRACEBACK"
-MACHINERY = ("logger", "trainer", "device", "num_workers", "output", "steps", "keep_memory", "overwrite", "retry_failed")
+MACHINERY = (
+    "logger",
+    "trainer",
+    "device",
+    "num_workers",
+    "output",
+    "steps",
+    "keep_memory",
+    "overwrite",
+    "retry_failed",
+)
 """Settings that change where and how something runs and not what comes out: no part of a run's name."""
 
 LONGEST_TITLE = 100
@@ -65,8 +77,8 @@ class Swept:
     """What sweeps need to know of an entry point.
 
     Attributes:
-        depends_on: gives what a result depends on, as a tree, and raises an error for a config that can't be run; two jobs of which it is equal are
-            the same job.
+        depends_on: gives what a result depends on, as a tree, and raises an error for a config that can't be
+            run; two jobs of which it is equal are the same job.
         is_trained: whether a run folder holds a finished training; None for entry points that don't train.
         results: gives the folder whose reports a job adds to, where that isn't its own.
     """
@@ -77,8 +89,9 @@ class Swept:
 
 
 def cpu_precision() -> str:
-    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 numbers in hardware (AMX or AVX-512); elsewhere
-    bf16 is emulated, and several times slower than fp32. Available to configs as `${cpu_precision:}`.
+    """The Lightning precision that this processor is fastest in: bf16 only where it multiplies bf16 numbers
+    in hardware (AMX or AVX-512); elsewhere bf16 is emulated, and several times slower than fp32. Available to
+    configs as `${cpu_precision:}`.
     """
     information = Path("/proc/cpuinfo")
     features = set(information.read_text().split()) if information.exists() else set()
@@ -96,7 +109,9 @@ def on_cpu() -> bool:
 
 
 def fast_precision(device: str | None = None) -> str:
-    """The Lightning precision that a device is fastest in, that of `accelerator` unless named. Available to configs as `${fast_precision:}`."""
+    """The Lightning precision that a device is fastest in, that of `accelerator` unless named. Available to
+    configs as `${fast_precision:}`.
+    """
     return "bf16-mixed" if (device or accelerator()) == "gpu" else cpu_precision()
 
 
@@ -106,7 +121,9 @@ def fast_dtype(device: str | None = None) -> str:
 
 
 def command_name() -> str | None:
-    """The entry point that runs, "train", or None where there is none. Available to configs as `${command_name:}`."""
+    """The entry point that runs, "train", or None where there is none. Available to configs as
+    `${command_name:}`.
+    """
     return HydraConfig.get().job.config_name if HydraConfig.initialized() else None
 
 
@@ -116,7 +133,9 @@ def sweep_name() -> str | None:
 
 
 def sweep_axes() -> dict[str, str]:
-    """The values of this job in what its sweep varies, by short names: {"integration": "both"}; empty outside of a sweep."""
+    """The values of this job in what its sweep varies, by short names: {"integration": "both"}; empty outside
+    of a sweep.
+    """
     return dict(short_names(json.loads(os.environ.get(AXES, "[]"))))
 
 
@@ -127,11 +146,15 @@ def overrides_of(run: Path) -> dict[str, str]:
 
 
 def run_title() -> str | None:
-    """A name for this run that says what is special about it: "integration=both"; None where nothing is. Available to configs as `${run_title:}`."""
+    """A name for this run that says what is special about it: "integration=both"; None where nothing is.
+    Available to configs as `${run_title:}`.
+    """
     if AXES in os.environ:
         return titled(json.loads(os.environ[AXES]))
     overrides = list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
-    return titled([override for override in overrides if re.split(r"[.=@/]", override.lstrip("+~"))[0] not in MACHINERY])
+    return titled(
+        [override for override in overrides if re.split(r"[.=@/]", override.lstrip("+~"))[0] not in MACHINERY]
+    )
 
 
 def titled(overrides: Sequence[str]) -> str | None:
@@ -143,34 +166,52 @@ def titled(overrides: Sequence[str]) -> str | None:
 def varied(overrides: Sequence[str], command: Sequence[str]) -> list[str]:
     """A job's overrides that do not stand in the sweep's command as they are, and so differ between its jobs."""
     given = {argument.lower() for argument in command}  # Hydra writes a=true as a=True, and ~a as ~a=null
-    return [override for override in overrides if not {override.lower(), override.lower().removesuffix("=null")} & given]
+    return [
+        override
+        for override in overrides
+        if not {override.lower(), override.lower().removesuffix("=null")} & given
+    ]
 
 
 def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
-    """Overrides as (last part of the name, value): ("integration", "both"). Paths are cut to their last two parts. Names that would be the same stay
-    long, with dots as underscores, since dashboards take dots for a nested value.
+    """Overrides as (last part of the name, value): ("integration", "both"). Paths are cut to their last two
+    parts. Names that would be the same stay long, with dots as underscores, since dashboards take dots for a
+    nested value.
     """
     pairs = [override.lstrip("+~").partition("=")[::2] for override in overrides]
     last = [re.split(r"[./@]", name)[-1] for name, _ in pairs]
     return [
-        (short if last.count(short) == 1 else re.sub(r"[./@]", "_", name), "/".join(value.strip("/").split("/")[-2:]))
+        (
+            short if last.count(short) == 1 else re.sub(r"[./@]", "_", name),
+            "/".join(value.strip("/").split("/")[-2:]),
+        )
         for short, (name, value) in zip(last, pairs, strict=True)
     ]
 
 
 def swept(*, _root_: DictConfig) -> str:
-    """The name of the sweep in a command: of its config in conf/sweep, or its axes, "integration-seed". Available to configs as `${swept:}`."""
+    """The name of the sweep in a command: of its config in conf/sweep, or its axes, "integration-seed".
+    Available to configs as `${swept:}`.
+    """
     chosen = _root_.hydra.runtime.choices.get("sweep")
     if chosen:
         return chosen if isinstance(chosen, str) else "-".join(chosen)
-    given = [f"{axis}={values}" for axis, values in (_root_.hydra.sweeper.get("params") or {}).items()] + list(_root_.hydra.overrides.task)
-    axes = [override for override in OverridesParser.create().parse_overrides(given) if override.is_sweep_override()]
-    return "-".join(name for name, _ in short_names([f"{axis.get_key_element()}=" for axis in axes])) or "sweep"
+    given = [
+        f"{axis}={values}" for axis, values in (_root_.hydra.sweeper.get("params") or {}).items()
+    ] + list(_root_.hydra.overrides.task)
+    axes = [
+        override
+        for override in OverridesParser.create().parse_overrides(given)
+        if override.is_sweep_override()
+    ]
+    return (
+        "-".join(name for name, _ in short_names([f"{axis.get_key_element()}=" for axis in axes])) or "sweep"
+    )
 
 
 def run_of(path: str | None) -> str:
-    """The run that a checkpoint or an export belongs to, as a part of a name: "reward-3" for runs/reward/3/editor. Available to configs as
-    `${run_of:...}`.
+    """The run that a checkpoint or an export belongs to, as a part of a name: "reward-3" for
+    runs/reward/3/editor. Available to configs as `${run_of:...}`.
     """
     if path is None:
         return "evaluate"
@@ -180,7 +221,18 @@ def run_of(path: str | None) -> str:
     return "-".join(part for part in folder.parts[-2:] if part not in ("/", "runs", ".."))
 
 
-for resolver in (cpu_precision, accelerator, on_cpu, fast_precision, fast_dtype, command_name, sweep_name, run_title, swept, run_of):
+for resolver in (
+    cpu_precision,
+    accelerator,
+    on_cpu,
+    fast_precision,
+    fast_dtype,
+    command_name,
+    sweep_name,
+    run_title,
+    swept,
+    run_of,
+):
     OmegaConf.register_new_resolver(resolver.__name__, resolver, replace=True)
 
 
@@ -219,7 +271,9 @@ def entry_point(task: Task, config_name: str, sweeps: Swept | None = None) -> No
 
 
 def script(task: Callable[[Sequence[str]], None]) -> None:
-    """Run a program that reads its own arguments, without Hydra; what bad input causes becomes one line and exit code 1."""
+    """Run a program that reads its own arguments, without Hydra; what bad input causes becomes one line and
+    exit code 1.
+    """
     try:
         task(sys.argv[1:])
     except (ValueError, FileNotFoundError, NotWrittenError) as error:
@@ -230,7 +284,9 @@ def script(task: Callable[[Sequence[str]], None]) -> None:
 
 def whole_config(cfg: DictConfig) -> dict[str, Any]:
     """A config without its machinery, its interpolations followed."""
-    tree = OmegaConf.to_container(OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"]), resolve=True)
+    tree = OmegaConf.to_container(
+        OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"]), resolve=True
+    )
     assert isinstance(tree, dict)
     return {str(name): value for name, value in tree.items() if name not in MACHINERY}
 
@@ -254,7 +310,10 @@ class JobLauncher(Launcher):
     ) -> None:
         self.jobs, self.gpus_per_job, self.evaluate, self.code = jobs, gpus_per_job, evaluate, code
         self.probe, self.dry_run = probe, dry_run
-        self.cluster, self.submission = cluster, {name: value for name, value in (submission or {}).items() if value is not None}
+        self.cluster, self.submission = (
+            cluster,
+            {name: value for name, value in (submission or {}).items() if value is not None},
+        )
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take what Hydra has composed."""
@@ -268,7 +327,9 @@ class JobLauncher(Launcher):
             JobsFailed: some failed.
         """
         folder = Path(str(self.config.hydra.sweep.dir))
-        (folder / "multirun.yaml").unlink(missing_ok=True)  # Hydra's, of the last command that was tried; sweep.json is of what was done
+        (folder / "multirun.yaml").unlink(
+            missing_ok=True
+        )  # Hydra's, of the last command that was tried; sweep.json is of what was done
         try:
             self._conduct(job_overrides, folder)
         except (ValueError, FileNotFoundError):
@@ -285,7 +346,11 @@ class JobLauncher(Launcher):
             composed("evaluate", *evaluate)
         entry_point = f"src.{self.config.hydra.job.config_name}"
         cells = [self._cell(list(overrides), entry_point, folder) for overrides in job_overrides]
-        gpus = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count())))) if torch.cuda.is_available() else ""
+        gpus = (
+            os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
+            if torch.cuda.is_available()
+            else ""
+        )
         command = shlex.join(["python", "-m", entry_point, *sys.argv[1:]])
         request = Request(
             name=swept(_root_=self.config),
@@ -321,12 +386,16 @@ class JobLauncher(Launcher):
             HydraConfig.instance().cfg = earlier
         given = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
         files = code_of(entry_point, settings)
-        return Cell(tuple(given), tuple(varied(given, sys.argv[1:])), settings, files, code_hash(files), results)
+        return Cell(
+            tuple(given), tuple(varied(given, sys.argv[1:])), settings, files, code_hash(files), results
+        )
 
 
 def _register(launcher: type[Launcher], module: str = "hydra_plugins.multi_reward") -> None:
     """Make a launcher known to Hydra, which takes launchers from no other package than hydra_plugins."""
-    plugins = Plugins.instance()  # has looked for installed ones, so that the package can be ours where there are none
+    plugins = (
+        Plugins.instance()
+    )  # has looked for installed ones, so that the package can be ours where there are none
     package = sys.modules.setdefault("hydra_plugins", ModuleType("hydra_plugins"))
     launcher.__module__ = module
     ours = sys.modules[module] = ModuleType(module)
@@ -338,7 +407,9 @@ _register(JobLauncher)
 
 
 def composed(config_name: str, *overrides: str) -> DictConfig:
-    """The config that the entry point `config_name` would get with these overrides, for an entry point that needs a node of another one's."""
+    """The config that the entry point `config_name` would get with these overrides, for an entry point that
+    needs a node of another one's.
+    """
     if GlobalHydra.instance().is_initialized():
         return compose(config_name, overrides=list(overrides))
     with initialize_config_dir(str(CONF), version_base="1.3"):
@@ -346,18 +417,28 @@ def composed(config_name: str, *overrides: str) -> DictConfig:
 
 
 def fail(message: str) -> None:
-    """Print the error line and exit with code 1; of several processes, only the first one's begins with "error: "."""
+    """Print the error line and exit with code 1; of several processes, only the first one's begins with
+    "error: ".
+    """
     sys.stdout.flush()
-    rank = next((os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0")
+    rank = next(
+        (os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ), "0"
+    )
     print(f"error: {message}" if rank == "0" else f"rank {rank}: {message}", file=sys.stderr, flush=True)
     sys.exit(1)
 
 
 def check_shared_folder() -> None:
-    """Raise ValueError if torchrun or srun started several of us and each would take a time-stamped run folder of its own."""
+    """Raise ValueError if torchrun or srun started several of us and each would take a time-stamped run
+    folder of its own.
+    """
     processes = os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_NTASKS", "1")
-    if int(processes) > 1 and not any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra):
-        raise ValueError(f"{processes} processes were started, each of which would take a run folder of its own: give hydra.run.dir=RUN")
+    if int(processes) > 1 and not any(
+        override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra
+    ):
+        raise ValueError(
+            f"{processes} processes were started, each of which would take a run folder of its own: give hydra.run.dir=RUN"
+        )
 
 
 def one_line(error: BaseException) -> str:
@@ -366,9 +447,13 @@ def one_line(error: BaseException) -> str:
         error = error.__cause__
     text = str(error)
     if re.match(r"Caught \w+ in DataLoader worker", text):
-        # an error of a worker arrives as the same type, with the whole stack for a message; its last line is what was raised
+        # an error of a worker arrives as the same type, with the whole stack for a message; its last line is
+        # what was raised
         text = text.rstrip().splitlines()[-1].partition(": ")[2]
     message = " ".join(text.split()) or type(error).__name__
-    # messages of our own are complete sentences; those of libraries are often only understood with their type ("KeyError: 'x'")
-    complete = isinstance(error, ValueError | FileNotFoundError | NotWrittenError | Stopped | JobsFailed | HydraException)
+    # messages of our own are complete sentences; those of libraries are often only understood with their type
+    # ("KeyError: 'x'")
+    complete = isinstance(
+        error, ValueError | FileNotFoundError | NotWrittenError | Stopped | JobsFailed | HydraException
+    )
     return message if complete else f"{type(error).__name__}: {message}"

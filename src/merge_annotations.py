@@ -45,7 +45,9 @@ def main(cfg: DictConfig) -> None:
     write_atomically(folder / REQUEST, json.dumps(request | {"shard": "1/1"}, indent=2) + "\n")
     record = summed([json.loads((shard / RECORD).read_text(encoding="utf-8")) for shard in shards])
     write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    print(f"{record['rows']} rows of {len(shards)} shards: {record['scored']} scored, {record['failed']} failed")
+    print(
+        f"{record['rows']} rows of {len(shards)} shards: {record['scored']} scored, {record['failed']} failed"
+    )
     print(folder / REWARDS)
 
 
@@ -56,33 +58,49 @@ def shards_of(folder: Path, allow_missing: bool) -> list[Path]:
         FileNotFoundError: none.
         ValueError: of several divisions, or some are missing.
     """
-    found = {path: path.name.removeprefix("shard-").split("-of-") for path in folder.glob("shard-*-of-*") if path.is_dir()}
+    found = {
+        path: path.name.removeprefix("shard-").split("-of-")
+        for path in folder.glob("shard-*-of-*")
+        if path.is_dir()
+    }
     if not found:
-        raise FileNotFoundError(f"no shard-1-of-N folders in {folder}; give the output= of src.annotate, or sources=[DIR,DIR]")
+        raise FileNotFoundError(
+            f"no shard-1-of-N folders in {folder}; give the output= of src.annotate, or sources=[DIR,DIR]"
+        )
     counts = sorted({count for _, count in found.values()})
     if len(counts) > 1:
-        raise ValueError(f"{folder} holds shards of several divisions ({', '.join(counts)} parts): move those that don't belong here away")
+        raise ValueError(
+            f"{folder} holds shards of several divisions ({', '.join(counts)} parts): move those that don't belong here away"
+        )
     numbers = {int(number): path for path, (number, _) in found.items()}
     missing = sorted(set(range(1, int(counts[0]) + 1)) - numbers.keys())
     if missing and not allow_missing:
-        raise ValueError(f"{folder} lacks {len(missing)} of {counts[0]} shards, the first is {missing[0]}: annotate it, or say allow_missing=true")
+        raise ValueError(
+            f"{folder} lacks {len(missing)} of {counts[0]} shards, the first is {missing[0]}: annotate it, or say allow_missing=true"
+        )
     return [numbers[number] for number in sorted(numbers)]
 
 
 def check_kinship(shards: Sequence[Path]) -> None:
-    """Raise ValueError unless all shards are finished and are parts of one annotation: of the same data, by the same judge, different parts."""
+    """Raise ValueError unless all shards are finished and are parts of one annotation: of the same data, by
+    the same judge, different parts.
+    """
     requests: dict[Path, dict[str, Any]] = {}
     for shard in shards:
         for name in (REQUEST, RECORD, REWARDS):
             if not (shard / name).exists():
-                raise ValueError(f"{shard} has no {name}: it is no annotation, or an unfinished one; let src.annotate finish it")
+                raise ValueError(
+                    f"{shard} has no {name}: it is no annotation, or an unfinished one; let src.annotate finish it"
+                )
         requests[shard] = json.loads((shard / REQUEST).read_text(encoding="utf-8"))
     first = requests[shards[0]]
     for shard, request in requests.items():
         common = {name: value for name, value in request.items() if name != "shard"}
         different = differences({name: value for name, value in first.items() if name != "shard"}, common)
         if different:
-            raise ValueError(f"{shards[0]} and {shard} are no shards of one annotation ({'; '.join(different)})")
+            raise ValueError(
+                f"{shards[0]} and {shard} are no shards of one annotation ({'; '.join(different)})"
+            )
 
 
 def merge_rewards(shards: Sequence[Path], target: Path) -> None:
@@ -97,23 +115,35 @@ def merge_rewards(shards: Sequence[Path], target: Path) -> None:
             lines: dict[bytes, bytes] = {}
             rewards = each_reward(shard / REWARDS)
             with (shard / REWARDS).open("rb") as source:
-                for (reward, _), line in zip(rewards, (line for line in source if line.strip()), strict=False):
+                for (reward, _), line in zip(
+                    rewards, (line for line in source if line.strip()), strict=False
+                ):
                     name = short(reward.id, reward.judge)
                     if owner.setdefault(name, shard) != shard:
-                        raise ValueError(f"{owner[name]} and {shard} overlap: both hold a reward of {reward.id!r}; merge shards of one division only")
+                        raise ValueError(
+                            f"{owner[name]} and {shard} overlap: both hold a reward of {reward.id!r}; merge shards of one division only"
+                        )
                     lines[short(reward.id, reward.key)] = line
             file.writelines(lines.values())
 
 
 def summed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """The record of all shards together."""
-    total: dict[str, Any] = {name: sum(record[name] for record in records) for name in SUMMED if all(name in record for record in records)}
+    total: dict[str, Any] = {
+        name: sum(record[name] for record in records)
+        for name in SUMMED
+        if all(name in record for record in records)
+    }
     for name in ("verdicts", "outcomes"):
         if all(name in record for record in records):
             total[name] = dict(sum((Counter(record[name]) for record in records), Counter()))
     if all(record.get("dollars") is not None for record in records):
         total["dollars"] = round(sum(record["dollars"] for record in records), 6)
-    return total | {"judge": records[0]["judge"], "fingerprint": records[0]["fingerprint"], "shards": len(records)}
+    return total | {
+        "judge": records[0]["judge"],
+        "fingerprint": records[0]["fingerprint"],
+        "shards": len(records),
+    }
 
 
 if __name__ == "__main__":

@@ -1,10 +1,12 @@
-"""A reward-conditioned InsPix2Pix or SmartEdit as a diffusers pipeline, and its folder: a stock one, with the other modules and their code beside it.
+"""A reward-conditioned InsPix2Pix or SmartEdit as a diffusers pipeline, and its folder: a stock one, with the
+other modules and their code beside it.
 
     pipeline = DiffusionPipeline.from_pretrained(DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True)
     pipeline("make it night", image, reward_scores=(5, 5, 5))
 
-The folder needs nothing of this repository: `pipeline.py` is written from the source of the classes below. diffusers' own
-`StableDiffusionInstructPix2PixPipeline` loads it, too, and edits without a reward and without a language model.
+The folder needs nothing of this repository: `pipeline.py` is written from the source of the classes below.
+diffusers' own `StableDiffusionInstructPix2PixPipeline` loads it, too, and edits without a reward and without
+a language model.
 """
 
 import contextlib
@@ -92,21 +94,32 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 
 def built(node: dict[str, Any], **sizes: Any) -> Any:
-    """The object of a config node: its class is found by the last part of `_target_`, its parts are left to be built with the same sizes."""
+    """The object of a config node: its class is found by the last part of `_target_`, its parts are left to
+    be built with the same sizes.
+    """
     kind = globals()[node["_target_"].rpartition(".")[2]]
     arguments = {name: value for name, value in node.items() if not name.startswith("_")}
     if "parts" in arguments:
-        arguments["parts"] = {name: functools.partial(built, part) for name, part in arguments["parts"].items()}
+        arguments["parts"] = {
+            name: functools.partial(built, part) for name, part in arguments["parts"].items()
+        }
     return kind(**arguments, **sizes)
 
 
 def loaded_reward(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
-    """The reward encoder and the integration in a pipeline's folder, and the hooks that let them act in its U-Net."""
+    """The reward encoder and the integration in a pipeline's folder, and the hooks that let them act in its
+    U-Net.
+    """
     folder = Path(pipeline.config["_name_or_path"], ADAPTER)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     unet = pipeline.unet
     encoder = built(config["reward_encoder"], width=pipeline.text_encoder.config.hidden_size)
-    integration = built(config["integration"], reward_width=encoder.width, signals=encoder.signals, site_widths=site_widths(unet))
+    integration = built(
+        config["integration"],
+        reward_width=encoder.width,
+        signals=encoder.signals,
+        site_widths=site_widths(unet),
+    )
     modules = torch.nn.ModuleDict({"reward_encoder": encoder, "integration": integration})
     modules.load_state_dict(load_file(folder / "model.safetensors"))
     modules.to(device=unet.device, dtype=unet.dtype).eval()
@@ -116,13 +129,19 @@ def loaded_reward(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
 def encode_windows(pipeline: Any, texts: list[str]) -> TextTokens:
     """Texts as a pipeline's text encoder reads them, with a mask over their padding."""
     tokenizer = pipeline.tokenizer
-    tokens = tokenizer(texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt").to(
-        pipeline._execution_device
-    )
+    tokens = tokenizer(
+        texts,
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    ).to(pipeline._execution_device)
     return TextTokens(pipeline.text_encoder(tokens.input_ids).last_hidden_state, tokens.attention_mask.bool())
 
 
-def encode_reward(pipeline: Any, modules: tuple[Any, Any, UNetHooks], scores: Any, texts: Any, count: int) -> RewardTokens:
+def encode_reward(
+    pipeline: Any, modules: tuple[Any, Any, UNetHooks], scores: Any, texts: Any, count: int
+) -> RewardTokens:
     """The target reward as tokens: one for all `count` prompts, or one per prompt."""
     encoder, integration, _ = modules
     device, dtype = pipeline._execution_device, pipeline.unet.dtype
@@ -132,19 +151,29 @@ def encode_reward(pipeline: Any, modules: tuple[Any, Any, UNetHooks], scores: An
     feedback = [tuple(texts)] * count if isinstance(texts[0], str) else [tuple(three) for three in texts]
     if len(feedback) != count or any(len(three) != 3 for three in feedback):
         raise ValueError(f"reward_text is three texts, or three for each of the {count} prompts")
-    text = encode_windows(pipeline, [window for windows in encoder.layout(feedback) for window in windows]) if encoder.uses_text else None
+    text = (
+        encode_windows(pipeline, [window for windows in encoder.layout(feedback) for window in windows])
+        if encoder.uses_text
+        else None
+    )
     with torch.autocast(device.type, dtype=dtype, enabled=dtype != torch.float32):
         return encoder(wanted, text)
 
 
-def guided(value: Tensor, num_images_per_prompt: int, guidance_scale: float, image_guidance_scale: float) -> Tensor:
-    """Something of each prompt, as the U-Net sees it: for each picture that is made of it, in each of the branches of guidance."""
+def guided(
+    value: Tensor, num_images_per_prompt: int, guidance_scale: float, image_guidance_scale: float
+) -> Tensor:
+    """Something of each prompt, as the U-Net sees it: for each image that is made of it, in each of the
+    branches of guidance.
+    """
     branches = 3 if guidance_scale > 1 and image_guidance_scale >= 1 else 1
     return torch.cat([value.repeat_interleave(num_images_per_prompt, 0)] * branches)
 
 
 class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
-    """diffusers' InsPix2Pix pipeline, told a target reward. Its reward modules are loaded from `reward_adapter/` when first needed."""
+    """diffusers' InsPix2Pix pipeline, told a target reward. Its reward modules are loaded from
+    `reward_adapter/` when first needed.
+    """
 
     reward_modules: Any = None
 
@@ -164,15 +193,20 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
         """Edit, asking for a reward.
 
         Args:
-            prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt, others: as in diffusers.
+            prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt,
+                others: as in diffusers.
             reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt.
-            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing failed.
+            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing
+                failed.
         """
         self.reward_modules = self.reward_modules or loaded_reward(self)
         embeds = others.get("prompt_embeds")
         count = len(embeds) if embeds is not None else 1 if isinstance(prompt, str) else len(prompt)
         reward = encode_reward(self, self.reward_modules, reward_scores, reward_text, count)
-        tokens, mask = (guided(value, num_images_per_prompt, guidance_scale, image_guidance_scale) for value in (reward.tokens, reward.mask))
+        tokens, mask = (
+            guided(value, num_images_per_prompt, guidance_scale, image_guidance_scale)
+            for value in (reward.tokens, reward.mask)
+        )
         with self.reward_modules[-1].reward(RewardTokens(tokens, mask, reward.lengths)):
             return super().__call__(
                 prompt,
@@ -192,13 +226,20 @@ def loaded_reader(pipeline: Any, **options: Any) -> Reader:
     options = {"dtype": described.get("dtype", "auto"), **options}
     llava: Any = LlavaForConditionalGeneration.from_pretrained(folder, subfolder="language_model", **options)
     tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="language_tokenizer")
-    reader = assembled(described, llava, tokenizer, pipeline.text_encoder.config.hidden_size, pipeline.unet.conv_in.out_channels)
+    reader = assembled(
+        described,
+        llava,
+        tokenizer,
+        pipeline.text_encoder.config.hidden_size,
+        pipeline.unet.conv_in.out_channels,
+    )
     reader.fill(load_file(folder / "reader/model.safetensors"), str(folder))
     return reader.eval().requires_grad_(False)
 
 
 class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
-    """diffusers' InsPix2Pix pipeline, told by a language model what is to be done, and a target reward if the folder holds `reward_adapter/`.
+    """diffusers' InsPix2Pix pipeline, told by a language model what is to be done, and a target reward if the
+    folder holds `reward_adapter/`.
 
     Attributes:
         offload_reader: move the language model and what follows it back to the CPU after each use.
@@ -213,7 +254,8 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
         """Load what diffusers doesn't know of the folder; done by the first edit if it isn't done before.
 
         Args:
-            language_options: for the language model's `from_pretrained`, such as dtype=torch.bfloat16 or quantization_config=...
+            language_options: for the language model's `from_pretrained`, such as dtype=torch.bfloat16 or
+                quantization_config=...
         """
         if self.reader is None:
             self.reader = loaded_reader(self, **language_options)
@@ -221,10 +263,14 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
             if Path(self.config["_name_or_path"], ADAPTER).exists():
                 self.reward_modules = loaded_reward(self)
 
-    def read(self, pictures: Tensor, instructions: list[str]) -> Reading:
-        """What the language model, and what follows it, make of pictures in [-1, 1] and instructions; one picture may serve several."""
+    def read(self, images: Tensor, instructions: list[str]) -> Reading:
+        """What the language model, and what follows it, make of images in [-1, 1] and instructions; one
+        image may serve several.
+        """
         device = self._execution_device
-        reading = self.reader.to(device)(pictures.to(device).expand(max(len(pictures), len(instructions)), -1, -1, -1), instructions)
+        reading = self.reader.to(device)(
+            images.to(device).expand(max(len(images), len(instructions)), -1, -1, -1), instructions
+        )
         if self.offload_reader:
             self.reader.to("cpu")
         return reading
@@ -245,9 +291,12 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
         """Edit, asking for a reward if the pipeline has learnt to.
 
         Args:
-            prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt, others: as in diffusers.
-            reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt. None asks for 5/5/5.
-            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing failed.
+            prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt,
+                others: as in diffusers.
+            reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt.
+                None asks for 5/5/5.
+            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing
+                failed.
 
         Raises:
             ValueError: a reward is asked of a pipeline without reward modules.
@@ -267,7 +316,9 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
                 tokens, mask = (guided(value, *scales) for value in (reward.tokens, reward.mask))
                 told.enter_context(self.reward_modules[-1].reward(RewardTokens(tokens, mask, reward.lengths)))
             elif reward_scores is not None or reward_text is not None:
-                raise ValueError("this SmartEdit was trained without rewards: leave out reward_scores and reward_text")
+                raise ValueError(
+                    "this SmartEdit was trained without rewards: leave out reward_scores and reward_text"
+                )
             return super().__call__(
                 None,  # pyright: ignore[reportArgumentType]  # diffusers takes its embeddings in its place
                 image,
@@ -346,25 +397,39 @@ READER_BUNDLE = (
 def standalone_source() -> str:
     """The text of an InsPix2Pix's pipeline.py."""
     about = f"A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers and safetensors only.\n{USE}"
-    return "\n\n".join([f'"""{about}"""\n{IMPORTS}', *(inspect.getsource(part) for part in (*BUNDLE, RewardInstructPix2PixPipeline))])
+    return "\n\n".join(
+        [
+            f'"""{about}"""\n{IMPORTS}',
+            *(inspect.getsource(part) for part in (*BUNDLE, RewardInstructPix2PixPipeline)),
+        ]
+    )
 
 
 def standalone_smartedit_source() -> str:
     """The text of a SmartEdit's pipeline.py."""
     about = f"A SmartEdit for diffusers, with or without reward; needs torch, diffusers, transformers, tokenizers, peft and safetensors only.\n{USE}"
-    constants = "".join(f"{name} = {getattr(module, name)!r}\n" for module, names in READER_CONSTANTS.items() for name in names)
+    constants = "".join(
+        f"{name} = {getattr(module, name)!r}\n"
+        for module, names in READER_CONSTANTS.items()
+        for name in names
+    )
     parts = (*BUNDLE, *READER_BUNDLE, SmartEditPipeline)
-    return "\n\n".join([f'"""{about}"""\n{IMPORTS}{READER_IMPORTS}\n{constants}', *(inspect.getsource(part) for part in parts)])
+    return "\n\n".join(
+        [
+            f'"""{about}"""\n{IMPORTS}{READER_IMPORTS}\n{constants}',
+            *(inspect.getsource(part) for part in parts),
+        ]
+    )
 
 
-def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], card: str, folder: Path) -> None:
+def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], card: str, folder: Path) -> None:
     """Write a pipeline folder.
 
     Args:
-        editor: an InsPix2Pix, with or without reward, or a SmartEdit around one; LoRA is merged, so that it can't be trained any further. A
-            SmartEdit's folder holds its reader, too.
+        editor: an InsPix2Pix, with or without reward, or a SmartEdit around one; LoRA is merged, so that it
+            can't be trained any further. A SmartEdit's folder holds its reader, too.
         config: its resolved model config, as YAML.
-        picture_size: height and width trained on.
+        image_size: height and width trained on.
         card: the model card, written as README.md.
         folder: must not exist yet; it is whole or not there.
 
@@ -374,7 +439,11 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
     """
     smartedit = editor.backbone if isinstance(editor.backbone, SmartEdit) else None
     backbone, process = editor.backbone if smartedit is None else smartedit.base, editor.process
-    if not isinstance(backbone, InsPix2Pix) or not isinstance(process, DDPM) or process.prediction != "epsilon":
+    if (
+        not isinstance(backbone, InsPix2Pix)
+        or not isinstance(process, DDPM)
+        or process.prediction != "epsilon"
+    ):
         raise ValueError(
             f"only an InsPix2Pix that predicts epsilon is a diffusers pipeline, this is {type(backbone).__name__} with {type(process).__name__}"
         )
@@ -387,11 +456,15 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
         backbone.unet.unload_lora()
     drawing.update({"pretrained": HERE, "trained": "unet", "lora": None})
     if smartedit is not None:
-        dtype = str(smartedit.whole_reader().language.llava.dtype).removeprefix("torch.")  # as trained; at 7B fp32 would take twice the memory
+        dtype = str(smartedit.whole_reader().language.llava.dtype).removeprefix(
+            "torch."
+        )  # as trained; at 7B fp32 would take twice the memory
         node = {"_target_": "src.backbones.smartedit.reader.FromFolder", "folder": HERE, "dtype": dtype}
         tree.backbone.update({"trained": "none", "reader": node})
     cpu = torch.device("cpu")
-    scheduler: Any = EulerAncestralDiscreteScheduler(process.steps, process.beta_start, process.beta_end, "scaled_linear", steps_offset=1)
+    scheduler: Any = EulerAncestralDiscreteScheduler(
+        process.steps, process.beta_start, process.beta_end, "scaled_linear", steps_offset=1
+    )
     pipeline = StableDiffusionInstructPix2PixPipeline(
         vae=backbone.vae.on(cpu),
         text_encoder=backbone.text_encoder.on(cpu),
@@ -407,15 +480,23 @@ def write_pipeline(editor: Editor, config: str, picture_size: tuple[int, int], c
             pipeline.save_pretrained(partial)
             if editor.reward_encoder is not None:
                 (partial / ADAPTER).mkdir()
-                nodes = OmegaConf.to_container(OmegaConf.create({name: tree[name] for name in ("reward_encoder", "integration")}))
-                (partial / ADAPTER / "config.json").write_text(json.dumps(nodes, indent=2) + "\n", encoding="utf-8")
-                weights = {name: value.contiguous() for name, value in editor.state_dict().items() if not name.startswith("backbone.")}
+                nodes = OmegaConf.to_container(
+                    OmegaConf.create({name: tree[name] for name in ("reward_encoder", "integration")})
+                )
+                (partial / ADAPTER / "config.json").write_text(
+                    json.dumps(nodes, indent=2) + "\n", encoding="utf-8"
+                )
+                weights = {
+                    name: value.contiguous()
+                    for name, value in editor.state_dict().items()
+                    if not name.startswith("backbone.")
+                }
                 save_file(weights, partial / ADAPTER / "model.safetensors")
                 (partial / CODE).write_text(standalone_source(), encoding="utf-8")
             if smartedit is not None:
                 save_reader(smartedit.whole_reader(), partial)
                 (partial / CODE).write_text(standalone_smartedit_source(), encoding="utf-8")
-            settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(picture_size)}
+            settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(image_size)}
             (partial / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(settings)), encoding="utf-8")
             (partial / "README.md").write_text(card, encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:

@@ -1,10 +1,12 @@
-"""Encode the pictures and texts of a dataset once, for trainings without autoencoder and text encoder in memory.
+"""Encode the images and texts of a dataset once, for trainings without autoencoder and text encoder in
+memory.
 
     python -m src.precompute +experiment=reward_inspix2pix data.dataset.folder=DIR target=CACHE data.augmentations=4
     torchrun --nproc-per-node 8 -m src.precompute ...                # the same files, each process writes its share
     python -m src.train +experiment=reward_inspix2pix data.dataset.folder=DIR data.precomputed=CACHE
 
-Takes the same data and backbone as the training, in fp32. Killed at any moment, the same command goes on; data/precomputed.py says what is written.
+Takes the same data and backbone as the training, in fp32. Killed at any moment, the same command goes on;
+data/precomputed.py says what is written.
 """
 
 import json
@@ -66,24 +68,30 @@ def main(cfg: DictConfig) -> None:
     """Write the shards of this rank that are not there yet.
 
     Raises:
-        ValueError: data that is not on disk, a backbone whose encoders are trained, an option outside its values, or a target that holds the
-            conditions of something else.
-        FileNotFoundError: a picture is missing.
+        ValueError: data that is not on disk, a backbone whose encoders are trained, an option outside its
+            values, or a target that holds the conditions of something else.
+        FileNotFoundError: a image is missing.
     """
     target, dtype = Path(cfg.target), cfg.dtype
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {' or '.join(DTYPES)}, not {dtype!r}")
     if min(cfg.batch_size, cfg.rows_per_shard) < 1:
-        raise ValueError(f"batch_size={cfg.batch_size} and rows_per_shard={cfg.rows_per_shard} must be at least 1")
+        raise ValueError(
+            f"batch_size={cfg.batch_size} and rows_per_shard={cfg.rows_per_shard} must be at least 1"
+        )
     rank, world_size = place_among_ranks()
     data = instantiate(cfg.data)
     if not isinstance(data, EditData) or not isinstance(data.dataset, Rated):
         raise ValueError("only datasets on disk can be precomputed: data=pix2pix_tree, table or json_list")
     if data.precomputed is not None or data.augmentations is None or data.on_error != "fail":
-        raise ValueError("precomputing needs data.precomputed=null, a number for data.augmentations, and data.on_error=fail")
+        raise ValueError(
+            "precomputing needs data.precomputed=null, a number for data.augmentations, and data.on_error=fail"
+        )
     backbone = instantiate(cfg.model.backbone)
     if not isinstance(backbone, FrozenEncoders):
-        raise ValueError(f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once")
+        raise ValueError(
+            f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once"
+        )
     backbone = backbone.eval().to(chosen_device(cfg.device))
     old = {each.id: each for each in read_fingerprints(target / ROWS)} if (target / ROWS).is_file() else {}
     prints, texts = looked_through(data.dataset, old, cfg.windows)
@@ -92,12 +100,12 @@ def main(cfg: DictConfig) -> None:
         "rows": {"count": len(prints), "sha256": rows_digest(prints)},
         "augmentations": data.augmentations,
         "transform": described(data.transform),
-        "encoders": loaded_encoders(backbone, data.picture_size),
+        "encoders": loaded_encoders(backbone, data.image_size),
         "windows": list(cfg.windows),
         "dtype": dtype,
         "rows_per_shard": cfg.rows_per_shard,
     }
-    blank = torch.zeros(1, 3, *data.picture_size, device=next(backbone.parameters()).device)
+    blank = torch.zeros(1, 3, *data.image_size, device=next(backbone.parameters()).device)
     example = encoded(backbone, blank, blank, [""])
     request |= {"reading": True} if len(example) > len(LATENTS) else {}
     if rank == 0:
@@ -105,45 +113,60 @@ def main(cfg: DictConfig) -> None:
         each, text = (number * DTYPES[dtype].itemsize for number in numbers)
         crops = len(prints) * data.augmentations
         total = (crops * each + len(texts) * text) / 1e6
-        print(f"{crops} crops of {each} bytes, {len(texts)} texts of {text} bytes, {total:.1f} MB", file=sys.stderr)
+        print(
+            f"{crops} crops of {each} bytes, {len(texts)} texts of {text} bytes, {total:.1f} MB",
+            file=sys.stderr,
+        )
     claim(target, request, row_difference(list(old.values()), prints) if old else None)
-    if world_size == int(os.environ.get("LOCAL_WORLD_SIZE", "1")):  # else another machine's living processes would be taken for dead
+    if world_size == int(
+        os.environ.get("LOCAL_WORLD_SIZE", "1")
+    ):  # else another machine's living processes would be taken for dead
         remove_leftovers(target)
     write_once(target / ROWS, "".join(lines_of(prints)))
     write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
     if read_texts(target / TEXTS) != texts:
-        raise ValueError(f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {AGAIN}")
+        raise ValueError(
+            f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {AGAIN}"
+        )
     write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
     write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
     if rank == 0:
         print(target)
 
 
-def looked_through(rows: RowSource, known: Mapping[str, Fingerprint], windows: Sequence[Windows]) -> tuple[list[Fingerprint], list[str]]:
-    """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row that can't be used."""
+def looked_through(
+    rows: RowSource, known: Mapping[str, Fingerprint], windows: Sequence[Windows]
+) -> tuple[list[Fingerprint], list[str]]:
+    """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row
+    that can't be used.
+    """
     prints, said = [], []
     for part in counted(list(parts(range(len(rows)), 1000)), len(rows), "read", "rows"):
         for index in part:
-            row = rows.row(index)  # one at a time, as it may hold its pictures
+            row = rows.row(index)  # one at a time, as it may hold its images
             if row.answer is not None:
-                raise ValueError(f"row {row.id!r} is a conversation, of which nothing can be precomputed: leave conversations out of this dataset")
+                raise ValueError(
+                    f"row {row.id!r} is a conversation, of which nothing can be precomputed: leave conversations out of this dataset"
+                )
             prints.append(fingerprint(row, known.get(row.id)))
             said.append((row.instruction, feedback_of(row.reward)))
     return prints, texts_of(said, windows)
 
 
-def loaded_encoders(backbone: FrozenEncoders, picture_size: Size) -> dict[str, str | None]:
+def loaded_encoders(backbone: FrozenEncoders, image_size: Size) -> dict[str, str | None]:
     """What the encoders are, after they have been used: what comes from a hub is on this machine only then.
 
     Raises:
         ValueError: the weights can't be found.
     """
-    backbone.encode_moments(torch.zeros(1, 3, *picture_size, device=next(backbone.parameters()).device))
+    backbone.encode_moments(torch.zeros(1, 3, *image_size, device=next(backbone.parameters()).device))
     backbone.encode_text([""])
     encoders = dict(backbone.encoders())
     unknown = [name for name, digest in encoders.items() if digest is None]
     if unknown:
-        raise ValueError(f"{', '.join(unknown)} can't be told: the pipeline has no file of a known name there")
+        raise ValueError(
+            f"{', '.join(unknown)} can't be told: the pipeline has no file of a known name there"
+        )
     return encoders
 
 
@@ -158,18 +181,26 @@ def chosen_device(name: str) -> torch.device:
     """A device by name; "auto" takes this process's accelerator if there is one."""
     if name != "auto":
         return torch.device(name)
-    return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+    return (
+        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        if torch.cuda.is_available()
+        else torch.device("cpu")
+    )
 
 
 def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> None:
-    """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks may do this at once: all write the same.
+    """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks
+    may do this at once: all write the same.
 
     Raises:
         ValueError: somebody else's files, or another request; the message names what differs.
     """
     path = target / REQUEST
     if not path.exists():
-        strangers = target.exists() and (not target.is_dir() or any(not found.name.startswith(f".{REQUEST}.") for found in target.iterdir()))
+        strangers = target.exists() and (
+            not target.is_dir()
+            or any(not found.name.startswith(f".{REQUEST}.") for found in target.iterdir())
+        )
         if strangers and not path.exists():  # another rank may just have been faster
             raise ValueError(f"target={target} holds something already: give a new or an empty folder")
         write_atomically(path, json.dumps(request, indent=2) + "\n")
@@ -177,7 +208,9 @@ def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> N
     if different:
         what = [row_change] if row_change is not None else []
         what += [each for each in different if row_change is None or not each.startswith("rows.")]
-        raise ValueError(f"target={target} holds the conditions of something else: {'; '.join(what[:3])}; give another folder, or the same command")
+        raise ValueError(
+            f"target={target} holds the conditions of something else: {'; '.join(what[:3])}; give another folder, or the same command"
+        )
 
 
 def write_once(path: Path, text: str) -> None:
@@ -191,7 +224,9 @@ def parts(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     return (things[first : first + size] for first in range(0, len(things), size))
 
 
-def open_shards(kind: str, count: int, target: Path, request: Mapping[str, Any], rank: int, world_size: int) -> dict[Path, range]:
+def open_shards(
+    kind: str, count: int, target: Path, request: Mapping[str, Any], rank: int, world_size: int
+) -> dict[Path, range]:
     """Shards of this rank that are not there, and what belongs into each.
 
     Raises:
@@ -207,12 +242,27 @@ def open_shards(kind: str, count: int, target: Path, request: Mapping[str, Any],
 
 @torch.no_grad()
 def write_latents(
-    backbone: FrozenEncoders, data: EditData, target: Path, request: Mapping[str, Any], rank: int, world_size: int, batch_size: int
+    backbone: FrozenEncoders,
+    data: EditData,
+    target: Path,
+    request: Mapping[str, Any],
+    rank: int,
+    world_size: int,
+    batch_size: int,
 ) -> None:
-    """Shards of latents. A batch never reaches over two shards, so that each comes out the same whoever writes it, and after a kill."""
+    """Shards of latents. A batch never reaches over two shards, so that each comes out the same whoever
+    writes it, and after a kill.
+    """
     missing = open_shards("latents", len(data.dataset), target, request, rank, world_size)
-    augmentations, dtype, device = request["augmentations"], DTYPES[request["dtype"]], next(backbone.parameters()).device
-    turns = {path: [Visit(index, turn) for index in part for turn in range(augmentations)] for path, part in missing.items()}
+    augmentations, dtype, device = (
+        request["augmentations"],
+        DTYPES[request["dtype"]],
+        next(backbone.parameters()).device,
+    )
+    turns = {
+        path: [Visit(index, turn) for index in part for turn in range(augmentations)]
+        for path, part in missing.items()
+    }
     visits = {path: [list(batch) for batch in parts(each, batch_size)] for path, each in turns.items()}
     batches = iter(
         DataLoader(
@@ -227,17 +277,24 @@ def write_latents(
         parts_of: dict[str, list[Tensor]] = {name: [] for name in entry_names(request)}
         for _ in visits[path]:
             batch = next(batches).to(device)
-            for name, part in zip(parts_of, encoded(backbone, batch.original, batch.edited, batch.instructions), strict=True):
+            for name, part in zip(
+                parts_of, encoded(backbone, batch.original, batch.edited, batch.instructions), strict=True
+            ):
                 parts_of[name].append(part.to(dtype).cpu())
         whole = {name: torch.cat(each) for name, each in parts_of.items()}
         check = torch.tensor([checksum(*entry) for entry in zip(*whole.values(), strict=True)])
-        shaped = {name: latent.unflatten(0, (-1, augmentations)) for name, latent in {**whole, "check": check}.items()}
+        shaped = {
+            name: latent.unflatten(0, (-1, augmentations))
+            for name, latent in {**whole, "check": check}.items()
+        }
         write_shard(path, shaped, request)
 
 
 @torch.no_grad()
-def encoded(backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instructions: Sequence[str]) -> tuple[Tensor, ...]:
-    """What a cache keeps of pictures (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
+def encoded(
+    backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instructions: Sequence[str]
+) -> tuple[Tensor, ...]:
+    """What a cache keeps of images (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
     original, target = backbone.encode_moments(originals), backbone.encode_moments(edited)
     reading = backbone.read(originals, instructions)
     latents = (original.mean, target.mean, target.std)
@@ -246,7 +303,13 @@ def encoded(backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instruc
 
 @torch.no_grad()
 def write_texts(
-    backbone: FrozenEncoders, texts: Sequence[str], target: Path, request: Mapping[str, Any], rank: int, world_size: int, batch_size: int
+    backbone: FrozenEncoders,
+    texts: Sequence[str],
+    target: Path,
+    request: Mapping[str, Any],
+    rank: int,
+    world_size: int,
+    batch_size: int,
 ) -> None:
     """Shards of tokens, each text once."""
     missing = open_shards("texts", len(texts), target, request, rank, world_size)

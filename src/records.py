@@ -1,6 +1,8 @@
-"""The project's nouns: Case, Triplet, Verdict, Reward, TargetReward. Frozen, checked on construction, free of tensors.
+"""The project's nouns: Case, Triplet, Verdict, Reward, TargetReward. Frozen, checked on construction, free of
+tensors.
 
-Perspectives always come in the order following, preserving, quality (F, P, Q), as in the paper (Multi-Reward as Condition, ICLR 2025).
+Perspectives always come in the order following, preserving, quality (F, P, Q), as in the paper (Multi-Reward
+as Condition, ICLR 2025).
 """
 
 from collections.abc import Sequence
@@ -12,7 +14,7 @@ import numpy as np
 from jaxtyping import UInt8
 
 Image = UInt8[np.ndarray, "h w 3"]
-"""An RGB picture, values 0..255, rows from the top."""
+"""An RGB image, values 0..255, rows from the top."""
 
 T = TypeVar("T")
 
@@ -37,14 +39,16 @@ Feedback = tuple[str, str, str]
 
 @runtime_checkable
 class StoredImage(Protocol):
-    """A picture in a file or table, read when it is needed: the photographs of a benchmark don't fit into memory together."""
+    """A image in a file or table, read when it is needed: the photographs of a benchmark don't fit into
+    memory together.
+    """
 
     def size(self) -> tuple[int, int]:
         """Height and width, without decoding it."""
         ...
 
     def decode(self) -> Image:
-        """The picture, read anew at each call."""
+        """The image, read anew at each call."""
         ...
 
 
@@ -63,19 +67,21 @@ class Turn:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a benchmark is made of: a picture and what to do with it.
+    """What a benchmark is made of: a image and what to do with it.
 
     Attributes:
         id: names the edit.
-        picture: the original, in memory or stored.
+        image: the original, in memory or stored.
         instruction: all that is to be done.
         edit_type: the row of the per-type table.
-        photograph: the original that the case was made from; cases that share one are not independent, so intervals cluster by it.
-        turns: where the edit is made in several steps, these, the last one with the case's id; empty for one step, as the instruction says.
+        photograph: the original that the case was made from; cases that share one are not independent, so
+            intervals cluster by it.
+        turns: where the edit is made in several steps, these, the last one with the case's id; empty for one
+            step, as the instruction says.
     """
 
     id: str
-    picture: Image | StoredImage
+    image: Image | StoredImage
     instruction: str
     edit_type: str
     photograph: str
@@ -83,26 +89,28 @@ class Case:
 
     @property
     def original(self) -> Image:
-        """The picture; one that is stored is decoded at each call."""
-        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.decode()
+        """The image; one that is stored is decoded at each call."""
+        return self.image if isinstance(self.image, np.ndarray) else self.image.decode()
 
     @property
     def size(self) -> tuple[int, int]:
         """Height and width of the original, known without decoding it."""
-        if isinstance(self.picture, np.ndarray):
-            height, width, _ = self.picture.shape
+        if isinstance(self.image, np.ndarray):
+            height, width, _ = self.image.shape
             return height, width
-        return self.picture.size()
+        return self.image.size()
 
 
 @dataclass(frozen=True, eq=False)
 class Triplet:
-    """A Case together with an edited picture, as found in a dataset or made by an Editor.
+    """A Case together with an edited image, as found in a dataset or made by an Editor.
 
     Attributes:
         case, edited: the two.
-        files: original and edited as their files hold them, where they come from files: a judge that is sent files gets these untouched.
-        answer: None; or this is a conversation, a question about a picture (the case's) and its answer. Nothing is edited: `edited` is the original.
+        files: original and edited as their files hold them, where they come from files: a judge that is sent
+            files gets these untouched.
+        answer: None; or this is a conversation, a question about a image (the case's) and its answer.
+            Nothing is edited: `edited` is the original.
     """
 
     case: Case
@@ -117,12 +125,14 @@ class Verdict:
 
     Attributes:
         score: in [0, 5]; None if and only if the status is "failed".
-        success: whether the perspective's criterion is met; None in annotation, where only score and feedback are asked for.
+        success: whether the perspective's criterion is met; None in annotation, where only score and feedback
+            are asked for.
         feedback: what failed, in words; "None" when nothing did.
         status: "ok", "repaired" (the reply had to be mended before it parsed) or "failed" (no usable answer).
 
     Raises:
-        ValueError: a score outside [0, 5], a failed verdict with a score, or a verdict that is not failed without one.
+        ValueError: a score outside [0, 5], a failed verdict with a score, or a verdict that is not failed
+            without one.
     """
 
     score: float | None
@@ -132,7 +142,9 @@ class Verdict:
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status == "failed"):
-            raise ValueError(f"a verdict has no score if and only if it failed: score {self.score}, status {self.status!r}")
+            raise ValueError(
+                f"a verdict has no score if and only if it failed: score {self.score}, status {self.status!r}"
+            )
         if self.score is not None:
             check_score(self.score)
 
@@ -144,7 +156,8 @@ class Reward:
     Attributes:
         id: the triplet's id.
         judge: the judge's name.
-        key: sha256 of original, edited, instruction and the judge's fingerprint; it says exactly what was judged and how.
+        key: sha256 of original, edited, instruction and the judge's fingerprint; it says exactly what was
+            judged and how.
     """
 
     id: str
@@ -161,7 +174,9 @@ class Reward:
 
     @property
     def failed(self) -> bool:
-        """Whether any perspective has no answer; such a reward never trains a model and is counted in every report."""
+        """Whether any perspective has no answer; such a reward never trains a model and is counted in every
+        report.
+        """
         return any(verdict.status == "failed" for verdict in self.verdicts)
 
 
@@ -182,7 +197,9 @@ class TargetReward:
 
     def __post_init__(self) -> None:
         # lists, as yaml gives them, become tuples: a frozen record can then be compared and hashed
-        object.__setattr__(self, "scores", three([float(score) for score in self.scores], "target reward scores"))
+        object.__setattr__(
+            self, "scores", three([float(score) for score in self.scores], "target reward scores")
+        )
         object.__setattr__(self, "feedback", three(self.feedback, "target reward feedback"))
         for score in self.scores:
             check_score(score)

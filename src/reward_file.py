@@ -1,7 +1,9 @@
-"""Rewards on disk: JSON lines, append-only, one object per (triplet, judge), so that a judgement once paid for is never paid for twice.
+"""Rewards on disk: JSON lines, append-only, one object per (triplet, judge), so that a judgement once paid
+for is never paid for twice.
 
-A line is `{"id", "judge", "key", "following": {"score", "success", "feedback", "status"}, "preserving": ..., "quality": ..., "usage"}`.
-A failed verdict has `"score": null` and is counted, never replaced by a number. A retry appends; the last line per (id, judge, key) is the valid one.
+A line is `{"id", "judge", "key", "following": {"score", "success", "feedback", "status"}, "preserving": ...,
+"quality": ..., "usage"}`. A failed verdict has `"score": null` and is counted, never replaced by a number. A
+retry appends; the last line per (id, judge, key) is the valid one.
 """
 
 import json
@@ -23,7 +25,8 @@ Usage = Mapping[str, int | float | str]
 
 
 def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage] | None = None) -> None:
-    """Append rewards and return only when they are on the disk; a line torn by an earlier kill is repaired first.
+    """Append rewards and return only when they are on the disk; a line torn by an earlier kill is repaired
+    first.
 
     One process at a time may append to a file.
 
@@ -40,12 +43,16 @@ def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage
         raise ValueError(f"{path}: {len(rewards)} rewards need as many usages, got {len(usages)}")
     path.parent.mkdir(parents=True, exist_ok=True)
     repair_torn_line(path)
-    lines = [reward_line(reward, usages[index] if usages is not None else {}) for index, reward in enumerate(rewards)]
+    lines = [
+        reward_line(reward, usages[index] if usages is not None else {})
+        for index, reward in enumerate(rewards)
+    ]
     append_lines(path, "".join(lines))
 
 
 def read_rewards(path: Path) -> list[Reward]:
-    """The valid rewards of a file: the last line per (id, judge, key), in the order in which those lines stand. No file, no rewards.
+    """The valid rewards of a file: the last line per (id, judge, key), in the order in which those lines
+    stand. No file, no rewards.
 
     Raises:
         ValueError: a line that is not a reward, with file and line number.
@@ -59,10 +66,11 @@ def read_rewards(path: Path) -> list[Reward]:
 
 
 def each_reward(path: Path) -> Iterator[tuple[Reward, Usage]]:
-    """Every line of a file, one after the other, replaced ones too, with what it cost: for files that are larger than they should be in memory.
+    """Every line of a file, one after the other, replaced ones too, with what it cost: for files that are
+    larger than they should be in memory.
 
-    A last line without its line end was being written when its process was killed; it does not count and the next append removes it. No file, no
-    lines.
+    A last line without its line end was being written when its process was killed; it does not count and the
+    next append removes it. No file, no lines.
 
     Raises:
         ValueError: a line that is not a reward, with file and line number.
@@ -80,12 +88,16 @@ def each_reward(path: Path) -> Iterator[tuple[Reward, Usage]]:
                 reward = parse_reward(row)
                 usage = row.get("usage", {})
             except ValueError as error:
-                raise ValueError(f"{path}:{number}: not a reward ({error}); correct or delete this line") from error
+                raise ValueError(
+                    f"{path}:{number}: not a reward ({error}); correct or delete this line"
+                ) from error
             yield reward, usage
 
 
 def repair_torn_line(path: Path) -> None:
-    """Cut off what stands behind the last line end, so that the next append starts a line of its own. A missing file is fine."""
+    """Cut off what stands behind the last line end, so that the next append starts a line of its own. A
+    missing file is fine.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -97,7 +109,9 @@ def repair_torn_line(path: Path) -> None:
 
 
 def _last_line_end(file: BinaryIO, end: int) -> int:
-    """Where the last line end of the last block before `end` stops, or where that block begins if it has none."""
+    """Where the last line end of the last block before `end` stops, or where that block begins if it has
+    none.
+    """
     start = max(0, end - BLOCK)
     file.seek(start)
     return start + file.read(end - start).rfind(b"\n") + 1
@@ -107,7 +121,12 @@ def reward_line(reward: Reward, usage: Usage) -> str:
     """One reward as one line of JSON, line end included."""
     row: dict[str, object] = {"id": reward.id, "judge": reward.judge, "key": reward.key}
     for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
-        row[perspective.value] = {"score": verdict.score, "success": verdict.success, "feedback": verdict.feedback, "status": verdict.status}
+        row[perspective.value] = {
+            "score": verdict.score,
+            "success": verdict.success,
+            "feedback": verdict.feedback,
+            "status": verdict.status,
+        }
     row["usage"] = dict(usage)
     return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -121,7 +140,9 @@ def parse_reward(row: object) -> Reward:
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
     id, judge, key = (_field(row, name, str) for name in ("id", "judge", "key"))
-    return Reward(id, judge, key, *(_verdict(_field(row, perspective.value, dict)) for perspective in PERSPECTIVES))
+    return Reward(
+        id, judge, key, *(_verdict(_field(row, perspective.value, dict)) for perspective in PERSPECTIVES)
+    )
 
 
 def _verdict(row: dict[str, object]) -> Verdict:

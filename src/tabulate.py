@@ -1,4 +1,5 @@
-"""Turn run folders into tables (Markdown, LaTeX, HTML, CSV) and into a page on which every edit can be looked at.
+"""Turn run folders into tables (Markdown, LaTeX, HTML, CSV) and into a page on which every edit can be looked
+at.
 
     python -m src.tabulate runs/a runs/b                                   # all rows, one table per benchmark and judge
     python -m src.tabulate runs/a runs/b output=[table.md,table.tex,table.html,table.csv]
@@ -7,7 +8,8 @@
     python -m src.tabulate runs/a runs/b against=runs/no_reward   # each row against the row of the same name in that run, case by case
     python -m src.tabulate runs/a runs/b against=0/0/0            # the rows of each run against its own row 0/0/0
 
-A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<judge>/report.json` below it is read.
+A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<judge>/report.json` below it
+is read.
 """
 
 import sys
@@ -28,7 +30,12 @@ from src.tabulation.paper_tables import paper_table
 from src.tabulation.runs import chosen, found_reports
 from src.tabulation.table import Table
 
-FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {".md": markdown, ".tex": latex, ".html": hypertext, ".csv": comma_separated}
+FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
+    ".md": markdown,
+    ".tex": latex,
+    ".html": hypertext,
+    ".csv": comma_separated,
+}
 
 
 def main(cfg: DictConfig) -> None:

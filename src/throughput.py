@@ -4,9 +4,10 @@
     python -m src.throughput +experiment=reward_inspix2pix ladders=[training] rungs=[as_released,precomputed]
     python -m src.throughput +experiment=reward_inspix2pix model.backbone.pretrained=FOLDER # another size
 
-Measured are the project's own training step, edits and loader, with the switches that users have; conf/throughput.yaml says what each rung changes.
-Leaves throughput.json, throughput.md, throughput.png and a log of every rung in the run folder. A rung that fails is reported with its reason and
-the ladder goes on without its change; exit code 1 if the first rung of a ladder failed, as nothing can then be compared.
+Measured are the project's own training step, edits and loader, with the switches that users have;
+conf/throughput.yaml says what each rung changes. Leaves throughput.json, throughput.md, throughput.png and a
+log of every rung in the run folder. A rung that fails is reported with its reason and the ladder goes on
+without its change; exit code 1 if the first rung of a ladder failed, as nothing can then be compared.
 """
 
 import importlib
@@ -44,17 +45,36 @@ from src.data.dataset import to_tensor
 from src.data.rewards import Rated
 from src.files import write_atomically
 
-PARTS = ("model", "data", "algorithm", "sampler", "trainer", "execution", "released", "size", "device", "seed", "tokens", "keep_memory")
-"""Of the config, what the process of a rung needs; and the sides of pictures and matrices."""
+PARTS = (
+    "model",
+    "data",
+    "algorithm",
+    "sampler",
+    "trainer",
+    "execution",
+    "released",
+    "size",
+    "device",
+    "seed",
+    "tokens",
+    "keep_memory",
+)
+"""Of the config, what the process of a rung needs; and the sides of images and matrices."""
 
-PRECISIONS = {"bf16-mixed": torch.bfloat16, "bf16-true": torch.bfloat16, "16-mixed": torch.float16, "32-true": torch.float32}
+PRECISIONS = {
+    "bf16-mixed": torch.bfloat16,
+    "bf16-true": torch.bfloat16,
+    "16-mixed": torch.float16,
+    "32-true": torch.float32,
+}
 
 
 def main(cfg: DictConfig) -> None:
     """Write files, climb the ladders, report.
 
     Raises:
-        ValueError: an experiment that can't be measured, an unknown ladder or rung, or a ladder whose first rung failed.
+        ValueError: an experiment that can't be measured, an unknown ladder or rung, or a ladder whose first
+            rung failed.
     """
     start, folder = time.monotonic(), Path(HydraConfig.get().runtime.output_dir)
     check_request(cfg)
@@ -65,14 +85,23 @@ def main(cfg: DictConfig) -> None:
     with tempfile.TemporaryDirectory(prefix="throughput-") as temporary:
         write_files(cfg, Path(temporary))
         # after the files are there, as some changes name them
-        ladders = {name: [Rung(name, rung, tuple(changes)) for rung, changes in cfg.rungs_of[name].items()] for name in cfg.ladders}
+        ladders = {
+            name: [Rung(name, rung, tuple(changes)) for rung, changes in cfg.rungs_of[name].items()]
+            for name in cfg.ladders
+        }
         chosen = {name: chosen_rungs(cfg, name) for name in ladders}
         told = Told(sum(rung.name in chosen[name] for name, rungs in ladders.items() for rung in rungs))
 
         def measure_rung(rung: Rung, changes: Sequence[str]) -> Measurement:
             settings = settings_of(cfg, changes)
             try:
-                result = apart(measure, rung.ladder, settings, folder / "logs" / f"{rung.ladder}-{rung.name}.txt", cfg.minutes_per_rung)
+                result = apart(
+                    measure,
+                    rung.ladder,
+                    settings,
+                    folder / "logs" / f"{rung.ladder}-{rung.name}.txt",
+                    cfg.minutes_per_rung,
+                )
             except FailedError as error:
                 told.rung(rung, f"failed, {error}")
                 raise
@@ -86,7 +115,9 @@ def main(cfg: DictConfig) -> None:
                 dtype = str(dtype_of(name, cfg)).removeprefix("torch.")
                 if dtype not in rates:
                     settings = settings_of(cfg, []) | {"dtype": dtype}
-                    rates[dtype] = apart(measure, "matrices", settings, folder / "logs" / "matrices.txt", cfg.minutes_per_rung)
+                    rates[dtype] = apart(
+                        measure, "matrices", settings, folder / "logs" / "matrices.txt", cfg.minutes_per_rung
+                    )
                 rate = rates[dtype]
             measured[name] = with_ratios(entries, None if rate is None else rate / 1e12)
 
@@ -102,19 +133,30 @@ def main(cfg: DictConfig) -> None:
         "seconds": round(time.monotonic() - start, 1),
         "threads": torch.get_num_threads(),
     }
-    report["targets"] = [{**each._asdict(), "reached": each.reached} for each in verdicts(measured, cfg.device, report["hardware"])]
+    report["targets"] = [
+        {**each._asdict(), "reached": each.reached}
+        for each in verdicts(measured, cfg.device, report["hardware"])
+    ]
     write_atomically(folder / "throughput.json", json.dumps(report, indent=2) + "\n")
     write_atomically(folder / "throughput.md", markdown(report))
     draw(report, folder / "throughput.png")
     print(markdown(report))
     print(folder / "throughput.png")
-    failed = [f"{name} ({entries[0]['failed']})" for name, entries in measured.items() if entries and entries[0]["failed"]]
+    failed = [
+        f"{name} ({entries[0]['failed']})"
+        for name, entries in measured.items()
+        if entries and entries[0]["failed"]
+    ]
     if failed:
-        raise ValueError(f"nothing can be compared with the first rung, which failed: {'; '.join(failed)}; see {folder / 'logs'}")
+        raise ValueError(
+            f"nothing can be compared with the first rung, which failed: {'; '.join(failed)}; see {folder / 'logs'}"
+        )
 
 
 def check_request(cfg: DictConfig) -> None:
-    """Raise ValueError for a ladder or rung that there isn't, or an experiment on other data than a tree of pictures."""
+    """Raise ValueError for a ladder or rung that there isn't, or an experiment on other data than a tree of
+    images.
+    """
     unknown = [name for name in cfg.ladders if name not in cfg.rungs_of]
     if unknown or not cfg.ladders:
         raise ValueError(f"ladders={list(cfg.ladders)}: say some of {', '.join(cfg.rungs_of)}")
@@ -123,7 +165,9 @@ def check_request(cfg: DictConfig) -> None:
     if unknown:
         raise ValueError(f"no rung {', '.join(unknown)} in these ladders: they have {', '.join(known)}")
     if not str(cfg.data.dataset.get("_target_", "")).endswith("Pix2PixTree"):
-        raise ValueError("this benchmark measures editors with frozen encoders on a tree of pictures: say +experiment=reward_inspix2pix")
+        raise ValueError(
+            "this benchmark measures editors with frozen encoders on a tree of pictures: say +experiment=reward_inspix2pix"
+        )
 
 
 def chosen_rungs(cfg: DictConfig, ladder: str) -> list[str]:
@@ -134,7 +178,7 @@ def chosen_rungs(cfg: DictConfig, ladder: str) -> list[str]:
 
 
 def write_files(cfg: DictConfig, folder: Path) -> None:
-    """A tree of pictures with rewards, and conditions precomputed of it, which the config then names."""
+    """A tree of images with rewards, and conditions precomputed of it, which the config then names."""
     cfg.size = cfg.sizes[cfg.device]
     tree = write_tree(folder / "tree", cfg.files.rows, cfg.files.side)
     OmegaConf.update(cfg, "data.dataset", {"folder": str(tree), "split": "all", "extension": "jpg"})
@@ -153,8 +197,10 @@ def shapes_of(cfg: DictConfig, data: EditData) -> Shapes:
     with torch.device("meta" if cfg.model.backbone.get("pretrained") is None else "cpu"):
         backbone = instantiate(cfg.model.backbone)
     if not isinstance(backbone, FrozenEncoders):
-        raise ValueError(f"{type(backbone).__name__} trains its text encoder, and can't be compared with the release")
-    return Shapes(backbone.latent_shape(*data.picture_size), (cfg.files.text_length, backbone.text_width))
+        raise ValueError(
+            f"{type(backbone).__name__} trains its text encoder, and can't be compared with the release"
+        )
+    return Shapes(backbone.latent_shape(*data.image_size), (cfg.files.text_length, backbone.text_width))
 
 
 def settings_of(cfg: DictConfig, changes: Sequence[str]) -> dict[str, Any]:
@@ -170,8 +216,13 @@ def settings_of(cfg: DictConfig, changes: Sequence[str]) -> dict[str, Any]:
             OmegaConf.update(changed, name, OmegaConf.create(f"value: {value}").value)
         except ConfigAttributeError as error:
             raise FailedError(f"this experiment has no {name}") from error
-    parts = {name: changed[name] for name in (*PARTS, "sampling_side", "matrix_side")} | {"ema": changed.callbacks.ema}
-    return {name: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part for name, part in parts.items()}
+    parts = {name: changed[name] for name in (*PARTS, "sampling_side", "matrix_side")} | {
+        "ema": changed.callbacks.ema
+    }
+    return {
+        name: OmegaConf.to_container(part, resolve=True) if OmegaConf.is_config(part) else part
+        for name, part in parts.items()
+    }
 
 
 def dtype_of(ladder: str, cfg: DictConfig) -> torch.dtype:
@@ -205,7 +256,11 @@ def training(cfg: DictConfig) -> Measurement:
     # the first step counts operations and is never compiled
     untimed = 1 + (max(cfg.size.warm_up, 1) if algorithm.compiled is not None else cfg.size.warm_up)
     steps = TimedSteps(Clock(device_of(cfg)), untimed)
-    trainer = trainer_of(cfg, callbacks=[instantiate(cfg.released), instantiate(cfg.ema), steps], max_steps=untimed + cfg.size.timed)
+    trainer = trainer_of(
+        cfg,
+        callbacks=[instantiate(cfg.released), instantiate(cfg.ema), steps],
+        max_steps=untimed + cfg.size.timed,
+    )
     return measure_training(algorithm, trainer, steps, batches_of(data, trainer, DISTINCT_BATCHES))
 
 
@@ -216,9 +271,18 @@ def sampling(cfg: DictConfig) -> Measurement:
     count, steps = cfg.size.edits, cfg.sampler.steps
     originals = to_tensor(photographs(cfg.sampling_side, count)).to(device)
     edits = Edits(originals, [f"make it night, version {number}" for number in range(count)])
-    samplers = {number: instantiate(cfg.sampler, steps=number) for number in (1, cfg.size.sampling_steps or steps)}
+    samplers = {
+        number: instantiate(cfg.sampler, steps=number) for number in (1, cfg.size.sampling_steps or steps)
+    }
     return measure_sampling(
-        editor, instantiate(cfg.execution), edits, instantiate(cfg.released), samplers, steps, cfg.size.warm_up_edits, cfg.size.timed_edits
+        editor,
+        instantiate(cfg.execution),
+        edits,
+        instantiate(cfg.released),
+        samplers,
+        steps,
+        cfg.size.warm_up_edits,
+        cfg.size.timed_edits,
     )
 
 
@@ -230,7 +294,12 @@ def loading(cfg: DictConfig) -> Measurement:
     return measure_loading(Reader(data, trainer_of(cfg), cfg.tokens), samples, cfg.size.loading_seconds)
 
 
-MEASURES: dict[str, Callable[[DictConfig], Any]] = {"training": training, "sampling": sampling, "loading": loading, "matrices": matrices}
+MEASURES: dict[str, Callable[[DictConfig], Any]] = {
+    "training": training,
+    "sampling": sampling,
+    "loading": loading,
+    "matrices": matrices,
+}
 
 
 def trainer_of(cfg: DictConfig, **more: Any) -> Trainer:

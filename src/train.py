@@ -6,7 +6,8 @@
     python -m src.train +experiment=reward_inspix2pix data.dataset.folder=DIR data.precomputed=CACHE   # no autoencoder and text encoder in memory
     python -m src.train +experiment=reward_synthetic hydra.run.dir=RUN      # go on after a kill: the same command and the folder of the run
 
-Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json, broken_rows.jsonl (rows that can't be used).
+Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/ (the export), run.json,
+broken_rows.jsonl (rows that can't be used).
 """
 
 import json
@@ -51,11 +52,13 @@ QUIET = (
 """Warnings of Lightning that say nothing about this project."""
 
 EDITING = ("previews", "scores")
-"""Callbacks that edit pictures, and so need what editing needs."""
+"""Callbacks that edit images, and so need what editing needs."""
 
 
 def main(cfg: DictConfig) -> None:
-    """Train in the run folder, alone in it: of two trainings there, each would go on from the other's checkpoints."""
+    """Train in the run folder, alone in it: of two trainings there, each would go on from the other's
+    checkpoints.
+    """
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
@@ -80,7 +83,7 @@ def train(cfg: DictConfig, folder: str) -> None:
     editor = instantiate(cfg.model)
     if cfg.start is not None and resumed is None:
         checkpoint.start_from(editor, Path(cfg.start))
-    editor.check_resolution(*data.picture_size)
+    editor.check_resolution(*data.image_size)
     precomputed = data.precomputed if isinstance(data, EditData) else None
     if precomputed is not None:
         check_encoders(editor, precomputed)
@@ -90,11 +93,20 @@ def train(cfg: DictConfig, folder: str) -> None:
 
     ema = instantiate(cfg.callbacks.ema)
     told = settings_told(cfg, os.environ, {"axes": launch.sweep_axes(), "folder": folder})
-    callbacks = [ema, RunRecord(folder), EditorCheckpoint(folder, model_config, data.picture_size, ema, settings)]
+    callbacks = [
+        ema,
+        RunRecord(folder),
+        EditorCheckpoint(folder, model_config, data.image_size, ema, settings),
+    ]
     callbacks += [Provenance(folder, told, cfg.start, OmegaConf.select(cfg, "data.rewards.path"))]
     callbacks += [] if precomputed is None else [EncodersFreed()]
     callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
-    editing = {"folder": folder, "ema": ema, "target": instantiate(cfg.target_reward), "sampler": instantiate(cfg.sampler)}
+    editing = {
+        "folder": folder,
+        "ema": ema,
+        "target": instantiate(cfg.target_reward),
+        "sampler": instantiate(cfg.sampler),
+    }
     callbacks += [instantiate(cfg.callbacks[name], **editing) for name in EDITING if name in cfg.callbacks]
     extras = {"logger": instantiate(cfg.logger), "callbacks": callbacks, "plugins": [WholeCheckpoints()]}
     trainer: Trainer = instantiate(cfg.trainer, **extras, default_root_dir=folder)
@@ -103,17 +115,24 @@ def train(cfg: DictConfig, folder: str) -> None:
     try:
         trainer.fit(algorithm, datamodule=data, ckpt_path=resumed, weights_only=True)
     except (TrainingStopped, SystemExit) as stop:
-        # with several processes, one of them speaks for all; Lightning ends an interrupted training by a SystemExit without a word
+        # with several processes, one of them speaks for all; Lightning ends an interrupted training by a
+        # SystemExit without a word
         if not trainer.is_global_zero:
             sys.exit(1)
-        what = str(stop) if isinstance(stop, TrainingStopped) else f"interrupted at step {trainer.global_step} of {trainer.max_steps}"
+        what = (
+            str(stop)
+            if isinstance(stop, TrainingStopped)
+            else f"interrupted at step {trainer.global_step} of {trainer.max_steps}"
+        )
         raise launch.Stopped(f"{what}; the same command with hydra.run.dir={folder} goes on") from None
     if trainer.is_global_zero:
         print(folder)
 
 
 def check_encoders(editor: Editor, precomputed: Precomputed) -> None:
-    """Raise ValueError naming what differs unless this editor's encoders made the conditions; weights that are not on this machine are warned of."""
+    """Raise ValueError naming what differs unless this editor's encoders made the conditions; weights that
+    are not on this machine are warned of.
+    """
     if not isinstance(editor.backbone, FrozenEncoders):
         raise ValueError(
             f"{type(editor.backbone).__name__} can't be trained on the conditions in {precomputed.folder}: it trains its text encoder, which then "
@@ -121,7 +140,10 @@ def check_encoders(editor: Editor, precomputed: Precomputed) -> None:
         )
     absent = precomputed.check_encoders(editor.backbone.encoders())
     if absent and rank_zero_only.rank == 0:
-        print(f"warning: {', '.join(absent)} are not on this machine and were not compared with those of {precomputed.folder}", file=sys.stderr)
+        print(
+            f"warning: {', '.join(absent)} are not on this machine and were not compared with those of {precomputed.folder}",
+            file=sys.stderr,
+        )
     if editor.reward_encoder is not None and editor.reward_encoder.uses_text:
         precomputed.check_windows(editor.reward_encoder.windows)
 
@@ -135,7 +157,9 @@ def settings_tree(cfg: DictConfig) -> dict[str, Any]:
     """The same as a tree."""
     data = {name: value for name, value in resolved(cfg.data).items() if name not in ("num_workers", "check")}
     of_trainer = resolved(cfg.trainer)
-    trainer = {name: of_trainer.get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")}
+    trainer = {
+        name: of_trainer.get(name) for name in ("precision", "accumulate_grad_batches", "gradient_clip_val")
+    }
     rest = {"seed": cfg.seed, "start": cfg.start, "algorithm": resolved(cfg.algorithm)}
     return rest | {"data": data, "ema": resolved(cfg.callbacks.ema), "trainer": trainer}
 
@@ -148,7 +172,8 @@ def resolved(node: DictConfig) -> dict[str, Any]:
 
 
 def depends_on(cfg: DictConfig) -> dict[str, Any]:
-    """What a training's result depends on, for sweeps: equal for the same training, however it is spelt and wherever it runs.
+    """What a training's result depends on, for sweeps: equal for the same training, however it is spelt and
+    wherever it runs.
 
     Raises:
         FileNotFoundError: no checkpoint to start from.
@@ -160,7 +185,10 @@ def depends_on(cfg: DictConfig) -> dict[str, Any]:
         settings["start"] = f"weights {start_hash(str(cfg.start))}"
     trainer = resolved(cfg.trainer)
     # each process takes a batch of its own
-    steps = {"max_steps": trainer.get("max_steps"), "processes": [trainer.get("devices"), trainer.get("num_nodes", 1)]}
+    steps = {
+        "max_steps": trainer.get("max_steps"),
+        "processes": [trainer.get("devices"), trainer.get("num_nodes", 1)],
+    }
     return {**_without_caches(settings), "model": model, "trainer": settings["trainer"] | steps}
 
 
@@ -168,7 +196,9 @@ def depends_on(cfg: DictConfig) -> dict[str, Any]:
 def start_hash(path: str) -> str:
     """Short content hash of the weights that a training begins with."""
     if not Path(path).exists():
-        raise FileNotFoundError(f"no checkpoint at start={path}; give a .ckpt file or an exported editor/ folder")
+        raise FileNotFoundError(
+            f"no checkpoint at start={path}; give a .ckpt file or an exported editor/ folder"
+        )
     return checkpoint.content_hash(Path(path))[:16]
 
 
@@ -182,7 +212,11 @@ def _without_caches(node: Any) -> Any:
 def is_trained(folder: Path) -> bool:
     """Whether a run folder holds a finished training."""
     record = folder / "run.json"
-    return record.is_file() and (folder / "editor").is_dir() and json.loads(record.read_text())["status"] == "finished"
+    return (
+        record.is_file()
+        and (folder / "editor").is_dir()
+        and json.loads(record.read_text())["status"] == "finished"
+    )
 
 
 def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
@@ -194,9 +228,11 @@ def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
 
 
 def check_resumable(path: Path, model_config: str, settings: str, by_itself: bool) -> None:
-    """Raise ValueError naming what differs, before any model is built, if a checkpoint to resume has another model config.
+    """Raise ValueError naming what differs, before any model is built, if a checkpoint to resume has another
+    model config.
 
-    Other settings of the training are an error if it was found in the run folder (`by_itself`), and a warning if the user named it.
+    Other settings of the training are an error if it was found in the run folder (`by_itself`), and a warning
+    if the user named it.
     """
     saved = checkpoint.read(path)
     differences = checkpoint.config_differences(saved["editor_config"], model_config)
@@ -209,7 +245,9 @@ def check_resumable(path: Path, model_config: str, settings: str, by_itself: boo
             f"take another run folder, or say resume={path} to go on with these all the same, or resume=null to start anew"
         )
     if differences:
-        print(f"warning: {path} is of a training with other settings: {'; '.join(differences)}", file=sys.stderr)
+        print(
+            f"warning: {path} is of a training with other settings: {'; '.join(differences)}", file=sys.stderr
+        )
     print(f"continuing {path} at step {saved['global_step']}", file=sys.stderr)
 
 

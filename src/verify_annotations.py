@@ -2,7 +2,8 @@
 
     python -m src.verify_annotations folder=annotations judge=gpt4o
 
-Needs no network, no key and no pictures. Exits with 1 and names the first difference if a single score, text or status is another one.
+Needs no network, no key and no images. Exits with 1 and names the first difference if a single score, text
+or status is another one.
 """
 
 import json
@@ -34,21 +35,29 @@ def main(cfg: DictConfig) -> None:
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
     different = differences({"fingerprint": request.get("fingerprint")}, {"fingerprint": judge.fingerprint})
     if different:
-        raise ValueError(f"{folder} was judged by another judge ({'; '.join(different)}); give the same judge= with the same settings")
+        raise ValueError(
+            f"{folder} was judged by another judge ({'; '.join(different)}); give the same judge= with the same settings"
+        )
     wrong, unreadable, checked = [], 0, 0
     for reward in read_rewards(folder / REWARDS):
         derived = judge.derived(reward.id, reward.key)
         if derived is None and reward.failed:
-            unreadable += 1  # a row whose pictures could not be read: nobody was asked
+            unreadable += 1  # a row whose images could not be read: nobody was asked
             continue
         checked += 1
         if derived is None:
             wrong.append(f"{reward.id!r} is not in the ledger")
         elif derived != reward:
-            wrong.append(f"{reward.id!r}: the file says {scores(reward.verdicts)}, the replies {scores(derived.verdicts)}")
-    print(f"{checked} rewards derived from {judge.ledger.path}, {len(wrong)} differ; {unreadable} rows were not asked about")
+            wrong.append(
+                f"{reward.id!r}: the file says {scores(reward.verdicts)}, the replies {scores(derived.verdicts)}"
+            )
+    print(
+        f"{checked} rewards derived from {judge.ledger.path}, {len(wrong)} differ; {unreadable} rows were not asked about"
+    )
     if wrong:
-        raise ValueError(f"{len(wrong)} of {checked} rewards in {folder / REWARDS} are not what the replies say, the first: {wrong[0]}")
+        raise ValueError(
+            f"{len(wrong)} of {checked} rewards in {folder / REWARDS} are not what the replies say, the first: {wrong[0]}"
+        )
 
 
 def scores(verdicts: tuple) -> str:

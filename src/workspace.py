@@ -4,8 +4,9 @@
     python -m src.workspace entity=ME evaluations=[synthetic_edit/oracle,real_edit/gpt4o] axes=[integration]
     python -m src.workspace entity=ME dry_run=true            # the layout as runs/workspace.json; no account, no network
 
-Sections: training curves, previews, scores by row and the table of edits of each evaluation, and a comparison over the axes of sweeps. Every call
-saves a new view and a new report; those that people have changed by hand stay as they are. Needs `pip install -e .[dashboards]`.
+Sections: training curves, previews, scores by row and the table of edits of each evaluation, and a comparison
+over the axes of sweeps. Every call saves a new view and a new report; those that people have changed by hand
+stay as they are. Needs `pip install -e .[dashboards]`.
 """
 
 import json
@@ -30,7 +31,8 @@ def main(cfg: DictConfig) -> None:
     """Build the layout, then write or save it.
 
     Raises:
-        ValueError: no entity, a wrong name, the extra isn't installed, no account, or a server that can't be reached or refuses.
+        ValueError: no entity, a wrong name, the extra isn't installed, no account, or a server that can't be
+            reached or refuses.
     """
     check_request(cfg)
     # an extra: whoever doesn't want it need not have it
@@ -48,7 +50,9 @@ def main(cfg: DictConfig) -> None:
         workspace.save()
         report.save()
     except (wandb.Error, OSError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{cfg.entity}/{cfg.project} could not be saved to ({launch.one_line(error)}); is it yours, and your key valid?") from error
+        raise ValueError(
+            f"{cfg.entity}/{cfg.project} could not be saved to ({launch.one_line(error)}); is it yours, and your key valid?"
+        ) from error
     print(workspace.url)
     print(report.url)
 
@@ -56,18 +60,24 @@ def main(cfg: DictConfig) -> None:
 def check_request(cfg: DictConfig) -> None:
     """Raise ValueError for what could otherwise only be found out by the server."""
     if find_spec("wandb_workspaces") is None:
-        raise ValueError("wandb-workspaces is not installed: pip install -c constraints.txt -e '.[dashboards]'")
+        raise ValueError(
+            "wandb-workspaces is not installed: pip install -c constraints.txt -e '.[dashboards]'"
+        )
     if not cfg.entity:
         raise ValueError("entity=NAME is missing: your account or team on Weights & Biases")
     wrong = [name for name in cfg.evaluations if not re.fullmatch(r"[^/]+/[^/]+", name)]
     if wrong:
-        raise ValueError(f"evaluations: {wrong[0]!r} is not of the form benchmark/judge, as in synthetic_edit/oracle")
+        raise ValueError(
+            f"evaluations: {wrong[0]!r} is not of the form benchmark/judge, as in synthetic_edit/oracle"
+        )
     if not cfg.rows:
         raise ValueError("rows=[] shows nothing: name rows of the reports, as in rows=[5/5/5]")
 
 
 def check_account(timeout: float | int) -> None:
-    """Raise ValueError, within the timeout, if nobody is logged in or no server answers; the library would ask for a key, or try for minutes."""
+    """Raise ValueError, within the timeout, if nobody is logged in or no server answers; the library would
+    ask for a key, or try for minutes.
+    """
     address = server_address()
     nobody = "nobody is logged in to Weights & Biases: set WANDB_API_KEY or say `wandb login`; dry_run=true needs no account"
     if not has_key(address):
@@ -77,7 +87,9 @@ def check_account(timeout: float | int) -> None:
     except HTTPError:
         pass  # an answer, if to another question
     except OSError as error:
-        raise ValueError(f"{address} can't be reached ({getattr(error, 'reason', error)}); dry_run=true writes the layout to a file") from error
+        raise ValueError(
+            f"{address} can't be reached ({getattr(error, 'reason', error)}); dry_run=true writes the layout to a file"
+        ) from error
     if not wandb.login(prompt=False):
         raise ValueError(nobody)
 
@@ -88,7 +100,9 @@ def server_address() -> str:
 
 
 def has_key(address: str) -> bool:
-    """Whether a key for this server may be found in the environment or in ~/.netrc, where `wandb login` writes it; asks nobody."""
+    """Whether a key for this server may be found in the environment or in ~/.netrc, where `wandb login`
+    writes it; asks nobody.
+    """
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     try:

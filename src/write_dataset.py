@@ -2,11 +2,13 @@
 
     python -m src.write_dataset format=parquet target=DIR count=20000
 
-parquet and imagefolder have the ecosystem's columns (original_image, edit_prompt, edited_image) and the reward's, and load with
-`datasets.load_dataset("parquet", data_files="DIR/*.parquet")` and `datasets.load_dataset("imagefolder", data_dir="DIR")`; pix2pix_tree is the folder
-tree of InstructPix2Pix, with PNG files and a reward file beside it.
+parquet and imagefolder have the ecosystem's columns (original_image, edit_prompt, edited_image) and the
+reward's, and load with `datasets.load_dataset("parquet", data_files="DIR/*.parquet")` and
+`datasets.load_dataset("imagefolder", data_dir="DIR")`; pix2pix_tree is the folder tree of InstructPix2Pix,
+with PNG files and a reward file beside it.
 
-Killed at any moment, the same command goes on and ends with the same files; `request.json` says which command that is.
+Killed at any moment, the same command goes on and ends with the same files; `request.json` says which command
+that is.
 """
 
 import json
@@ -27,7 +29,7 @@ from src import launch
 from src.evaluation.generation import differences
 from src.evaluation.progress import counted
 from src.files import not_written, remove_leftovers, replacing, write_atomically
-from src.pictures import png_of, save_png
+from src.images import png_of, save_png
 from src.records import PERSPECTIVES, Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 from src.synthetic.world import World
@@ -42,7 +44,8 @@ UNFINISHED = ".metadata.jsonl.unfinished"
 
 
 def main(cfg: DictConfig) -> None:
-    """Write `cfg.count` triplets to the folder `cfg.target`, or those that an earlier, killed command left open.
+    """Write `cfg.count` triplets to the folder `cfg.target`, or those that an earlier, killed command left
+    open.
 
     Raises:
         ValueError: an unknown format, a count below one, or a target that holds something else already.
@@ -91,12 +94,14 @@ def claim(target: Path, request: Mapping[str, Any]) -> None:
         write_atomically(path, json.dumps(request, indent=2) + "\n")
     different = differences(json.loads(path.read_text()), request)
     if different:
-        raise ValueError(f"target={target} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command")
+        raise ValueError(
+            f"target={target} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command"
+        )
     remove_leftovers(target, below=True)
 
 
 def columns_of(triplet: Triplet, reward: Reward) -> dict[str, Any]:
-    """A row without its pictures."""
+    """A row without its images."""
     row: dict[str, Any] = {"edit_prompt": triplet.case.instruction, "id": triplet.case.id}
     for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
         row[f"reward_{perspective}"] = verdict.score
@@ -104,30 +109,44 @@ def columns_of(triplet: Triplet, reward: Reward) -> dict[str, Any]:
     return row
 
 
-def write_parquet(world: World, split: str, seed: int, indices: range, rows_per_file: int, target: Path) -> None:
-    """Files `<split>-00000-of-00020.parquet` with the pictures inside, as PNG; a file that is there is whole, and is kept."""
+def write_parquet(
+    world: World, split: str, seed: int, indices: range, rows_per_file: int, target: Path
+) -> None:
+    """Files `<split>-00000-of-00020.parquet` with the images inside, as PNG; a file that is there is whole,
+    and is kept.
+    """
     kinds = {column: ImageColumn() for column in IMAGE_COLUMNS}
-    kinds |= {column: Value("string") for column in TEXT_COLUMNS} | {column: Value("float32") for column in SCORE_COLUMNS}
+    kinds |= {column: Value("string") for column in TEXT_COLUMNS} | {
+        column: Value("float32") for column in SCORE_COLUMNS
+    }
     schema = Features(kinds).arrow_schema
     parts = [indices[first : first + rows_per_file] for first in range(0, len(indices), rows_per_file)]
-    files = {part: target / f"{split}-{number:05d}-of-{len(parts):05d}.parquet" for number, part in enumerate(parts)}
+    files = {
+        part: target / f"{split}-{number:05d}-of-{len(parts):05d}.parquet"
+        for number, part in enumerate(parts)
+    }
     missing = [part for part in parts if not files[part].exists()]
     for part in counted(missing, sum(len(part) for part in missing), "write", "triplets"):
         assert isinstance(part, range)
         rows = []
         for index in part:
             triplet, reward = world.rewarded_triplet(split, seed, index)
-            pictures = zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True)
-            rows.append(columns_of(triplet, reward) | {column: {"bytes": png_of(picture), "path": None} for column, picture in pictures})
+            images = zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True)
+            rows.append(
+                columns_of(triplet, reward)
+                | {column: {"bytes": png_of(image), "path": None} for column, image in images}
+            )
         with replacing(files[part]) as partial:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
 
 
 def write_imagefolder(world: World, split: str, seed: int, indices: range, target: Path) -> None:
-    """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets turns into pictures.
+    """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets
+    turns into images.
 
-    All lies in a folder named after the split, by which datasets knows the split; a split's name in the files' own names would hide the metadata.
-    Rows are appended after their pictures, so the number of whole rows says where to go on.
+    All lies in a folder named after the split, by which datasets knows the split; a split's name in the
+    files' own names would hide the metadata. Rows are appended after their images, so the number of whole
+    rows says where to go on.
     """
     folder = target / split
     if (folder / "metadata.jsonl").exists():
@@ -141,9 +160,11 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, targe
                 for index in part:
                     triplet, reward = world.rewarded_triplet(split, seed, index)
                     row = columns_of(triplet, reward)
-                    for column, picture in zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True):
+                    for column, image in zip(
+                        IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True
+                    ):
                         row[f"{column}_file_name"] = f"{column}/{index:08d}.png"
-                        save_png(picture, folder / row[f"{column}_file_name"])
+                        save_png(image, folder / row[f"{column}_file_name"])
                     metadata.write(json.dumps(row) + "\n")
                     metadata.flush()
             os.fsync(metadata.fileno())
@@ -153,10 +174,11 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, targe
 
 
 def write_tree(world: World, split: str, seed: int, indices: range, target: Path) -> None:
-    """`<index>/{prompt.json,0_0.png,0_1.png}` for each triplet, `rewards.jsonl` with the ids `<index>/0`, and at the end `seeds.json`.
+    """`<index>/{prompt.json,0_0.png,0_1.png}` for each triplet, `rewards.jsonl` with the ids `<index>/0`, and
+    at the end `seeds.json`.
 
-    Rewards are appended after the pictures of a hundred triplets, so their number says where to go on. A world's triplet lies in no split of the
-    original's .9/.05/.05: read it with split=all.
+    Rewards are appended after the images of a hundred triplets, so their number says where to go on. A
+    world's triplet lies in no split of the original's .9/.05/.05: read it with split=all.
     """
     rewards, prompts = target / "rewards.jsonl", [f"{index:07d}" for index in indices]
     open_indices = indices[len(read_rewards(rewards)) :]
@@ -165,10 +187,12 @@ def write_tree(world: World, split: str, seed: int, indices: range, target: Path
         for index in part:
             triplet, reward = world.rewarded_triplet(split, seed, index)
             folder = target / f"{index:07d}"
-            for number, picture in enumerate((triplet.case.original, triplet.edited)):
-                save_png(picture, folder / f"0_{number}.png")
+            for number, image in enumerate((triplet.case.original, triplet.edited)):
+                save_png(image, folder / f"0_{number}.png")
             with replacing(folder / "prompt.json", durable=False) as partial:
-                partial.write_text(json.dumps({"input": "", "edit": triplet.case.instruction, "output": ""}) + "\n")
+                partial.write_text(
+                    json.dumps({"input": "", "edit": triplet.case.instruction, "output": ""}) + "\n"
+                )
             given.append(replace(reward, id=f"{index:07d}/0"))
         append_rewards(rewards, given)
     write_atomically(target / "seeds.json", json.dumps([[prompt, ["0"]] for prompt in prompts]) + "\n")

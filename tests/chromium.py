@@ -1,4 +1,5 @@
-"""A real headless Chromium that tests click, type and look with, spoken to over a pipe (the DevTools protocol): no driver, no port, no library.
+"""A real headless Chromium that tests click, type and look with, spoken to over a pipe (the DevTools
+protocol): no driver, no port, no library.
 
 with Chromium(folder) as browser:
     browser.open(page)
@@ -19,7 +20,14 @@ from typing import Any
 import pytest
 
 PROGRAM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--no-first-run",
+]
 
 
 class Chromium:
@@ -42,7 +50,14 @@ class Chromium:
             os.dup2(pipes[0], 3)
             os.dup2(pipes[1], 4)
 
-        command = [PROGRAM, *FLAGS, "--remote-debugging-pipe", f"--user-data-dir={profile}", f"--window-size={width},{height}", "about:blank"]
+        command = [
+            PROGRAM,
+            *FLAGS,
+            "--remote-debugging-pipe",
+            f"--user-data-dir={profile}",
+            f"--window-size={width},{height}",
+            "about:blank",
+        ]
         quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         self._process = subprocess.Popen(command, preexec_fn=connect, pass_fds=(3, 4, *pipes), **quiet)
         for end in (asked, answered, *pipes):
@@ -52,14 +67,18 @@ class Chromium:
         self.messages: list[str] = []
         targets = self._ask("Target.getTargets")["targetInfos"]
         page = next(each for each in targets if each["type"] == "page")
-        self._session = self._ask("Target.attachToTarget", targetId=page["targetId"], flatten=True)["sessionId"]
+        self._session = self._ask("Target.attachToTarget", targetId=page["targetId"], flatten=True)[
+            "sessionId"
+        ]
         for domain in ("Page", "Network", "Runtime", "Log"):
             self.do(f"{domain}.enable")
 
     def __enter__(self) -> "Chromium":
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._process.terminate()
         self._process.wait(20)
         os.close(self._questions)
@@ -79,7 +98,9 @@ class Chromium:
 
     def value(self, expression: str) -> Any:
         """What a JavaScript expression is in the page; a promise is waited for."""
-        found = self.do("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True)
+        found = self.do(
+            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True, userGesture=True
+        )
         assert "exceptionDetails" not in found, found["exceptionDetails"]
         return found["result"].get("value")
 
@@ -114,7 +135,7 @@ class Chromium:
         """Light or dark."""
         self.do("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
 
-    def picture(self, path: Path) -> None:
+    def image(self, path: Path) -> None:
         """The window as a PNG file."""
         path.write_bytes(b64decode(self.do("Page.captureScreenshot", format="png")["data"]))
 
@@ -128,7 +149,9 @@ class Chromium:
 
     def _ask(self, method: str, session: str | None = None, **parameters: object) -> dict[str, Any]:
         self._number += 1
-        question = {"id": self._number, "method": method, "params": parameters} | ({} if session is None else {"sessionId": session})
+        question = {"id": self._number, "method": method, "params": parameters} | (
+            {} if session is None else {"sessionId": session}
+        )
         os.write(self._questions, json.dumps(question).encode() + b"\0")
         while True:
             answer = self._next()

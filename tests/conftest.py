@@ -1,4 +1,6 @@
-"""Shared ground: one thread per test process, the composed config tree, and a small reward-conditioned editor."""
+"""Shared ground: one thread per test process, the composed config tree, and a small reward-conditioned
+editor.
+"""
 
 import os
 
@@ -38,14 +40,18 @@ def small_editor(*overrides: str) -> Editor:
 def triplets() -> EditBatch:
     """Three triplets of 16 x 16 pixels with different rewards."""
     generator = torch.Generator().manual_seed(1)
-    pictures = torch.rand(2, 3, 3, 16, 16, generator=generator) * 2 - 1
+    images = torch.rand(2, 3, 3, 16, 16, generator=generator) * 2 - 1
     return EditBatch(
         ids=["a", "b", "c"],
-        original=pictures[0],
-        edited=pictures[1],
+        original=images[0],
+        edited=images[1],
         instructions=["remove the red circle", "make it night", ""],
         scores=torch.tensor([[5.0, 5.0, 5.0], [0.0, 3.0, 4.5], [1.0, 0.0, 2.0]]),
-        feedback=[("None", "None", "None"), ("the red circle was not removed", "None", "None"), ("None", "None", "None")],
+        feedback=[
+            ("None", "None", "None"),
+            ("the red circle was not removed", "None", "None"),
+            ("None", "None", "None"),
+        ],
     )
 
 

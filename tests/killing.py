@@ -1,4 +1,6 @@
-"""Real processes that are killed with SIGKILL, cheaply: they are forked from a server that has imported everything, and done in a second or two."""
+"""Real processes that are killed with SIGKILL, cheaply: they are forked from a server that has imported
+everything, and done in a second or two.
+"""
 
 import importlib
 import multiprocessing
@@ -12,22 +14,36 @@ from pathlib import Path
 
 from src import launch
 
-PRELOADED = ("train", "evaluate", "write_dataset", "precompute", "annotate", "edit", "convert", "backbones.tiny")
+PRELOADED = (
+    "train",
+    "evaluate",
+    "write_dataset",
+    "precompute",
+    "annotate",
+    "edit",
+    "convert",
+    "backbones.tiny",
+)
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([*(f"src.{name}" for name in PRELOADED), "torch.optim.adamw", "tensorboard"])
 
 
-def command(module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None) -> None:
+def command(
+    module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None
+) -> None:
     """What `python -m <module> <arguments>` does, in a process group of its own, with its output in a file."""
     os.setpgrp()
-    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell ignores it for what it starts in the background, and so do all children
+    signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # a shell ignores it for what it starts in the background, and so do all children
     os.environ.update(environment)
     multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
     with Path(log).open("ab") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
     if largest_file is not None:
-        # a disk on which there is room for this many bytes in a file; needs no privilege, as a real full disk would
+        # a disk on which there is room for this many bytes in a file; needs no privilege, as a real full disk
+        # would
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.argv = [module, *arguments]
     loaded = importlib.import_module(module)
@@ -38,16 +54,25 @@ class Command:
     """A running command. `log` is appended to; files larger than `largest_file` bytes can't be written."""
 
     def __init__(
-        self, module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None, largest_file: int | None = None
+        self,
+        module: str,
+        *arguments: str,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+        largest_file: int | None = None,
     ) -> None:
         self.log = log
-        self.process = CONTEXT.Process(target=command, args=(module, arguments, str(log), environment or {}, largest_file))
+        self.process = CONTEXT.Process(
+            target=command, args=(module, arguments, str(log), environment or {}, largest_file)
+        )
         self.process.start()
 
     def ended(self, seconds: float = 300.0) -> int:
         """Its exit code."""
         self.process.join(seconds)
-        assert self.process.exitcode is not None, f"still running after {seconds} s\n{self.log.read_text()[-3000:]}"
+        assert self.process.exitcode is not None, (
+            f"still running after {seconds} s\n{self.log.read_text()[-3000:]}"
+        )
         return self.process.exitcode
 
     def killed_when(self, moment: Callable[[], bool], seconds: float = 120.0) -> bool:

@@ -1,4 +1,6 @@
-"""src.annotate against a real HTTP server in a process of its own: every row ends scored or failed, nothing is asked twice, nothing is lost."""
+"""src.annotate against a real HTTP server in a process of its own: every row ends scored or failed, nothing
+is asked twice, nothing is lost.
+"""
 
 import json
 import re
@@ -21,7 +23,9 @@ from tests.judges.openai_server import Running, running_server
 from tests.killing import Command, finished
 
 KEY = "test-key"
-ENVIRONMENT = {"OPENAI_API_KEY": KEY}  # for each command: the server that forks them may have been started by another test
+ENVIRONMENT = {
+    "OPENAI_API_KEY": KEY
+}  # for each command: the server that forks them may have been started by another test
 CALLS = 3  # per row
 
 
@@ -39,11 +43,23 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def asking(server: Running | str, rows: Path, output: Path, *more: str) -> list[str]:
     address = server if isinstance(server, str) else server.base_url
     data = ["data=json_list", f"data.dataset.file={rows}"]
-    return [*data, "judge=gpt4o", f"judge.respondent.base_url={address}", f"output={output}", "judge.limits.longest_wait=0.2", *more]
+    return [
+        *data,
+        "judge=gpt4o",
+        f"judge.respondent.base_url={address}",
+        f"output={output}",
+        "judge.limits.longest_wait=0.2",
+        *more,
+    ]
 
 
 def annotated(server: Running, rows: Path, output: Path, *more: str) -> list[Reward]:
-    finished("src.annotate", *asking(server, rows, output, *more), log=output.with_suffix(".log"), environment=ENVIRONMENT)
+    finished(
+        "src.annotate",
+        *asking(server, rows, output, *more),
+        log=output.with_suffix(".log"),
+        environment=ENVIRONMENT,
+    )
     return read_rewards(output / "rewards.jsonl")
 
 
@@ -81,7 +97,9 @@ def test_every_row_is_scored_and_every_score_can_be_derived_again(server: Runnin
     assert record["dollars"] == pytest.approx(sum(usage["dollars"] for usage in usages))
 
 
-def test_a_second_run_makes_no_call_and_leaves_the_same_file(server: Running, rows: Path, whole: Path) -> None:
+def test_a_second_run_makes_no_call_and_leaves_the_same_file(
+    server: Running, rows: Path, whole: Path
+) -> None:
     before, content = len(server.requests()), (whole / "rewards.jsonl").read_bytes()
     annotated(server, rows, whole)
     assert (whole / "rewards.jsonl").read_bytes() == content
@@ -101,23 +119,35 @@ def test_a_changed_score_is_found(server: Running, whole: Path, tmp_path: Path) 
         (whole / "rewards.jsonl").write_text("\n".join([*lines[:4], json.dumps(row), *lines[5:]]) + "\n")
         command = Command("src.verify_annotations", "judge=gpt4o", f"folder={whole}", log=tmp_path / "log")
         assert command.ended() == 1
-        assert re.search(r"error: 1 of 30 rewards .* are not what the replies say, the first: '", (tmp_path / "log").read_text())
+        assert re.search(
+            r"error: 1 of 30 rewards .* are not what the replies say, the first: '",
+            (tmp_path / "log").read_text(),
+        )
     finally:
         (whole / "rewards.jsonl").write_text(text)
 
 
-def test_the_estimate_is_what_the_server_counts(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
+def test_the_estimate_is_what_the_server_counts(
+    server: Running, rows: Path, whole: Path, tmp_path: Path
+) -> None:
     before = len(server.requests())
-    said = finished("src.annotate", *asking(server, rows, tmp_path / "new", "dry_run=true"), log=tmp_path / "log")
+    said = finished(
+        "src.annotate", *asking(server, rows, tmp_path / "new", "dry_run=true"), log=tmp_path / "log"
+    )
     assert not (tmp_path / "new").exists()
     assert calls_of(server, before) == []
-    calls, tokens = (int(re.search(pattern, said)[1].replace(",", "")) for pattern in (r": ([\d,]+) calls", r"tokens: ([\d,]+) in"))
+    calls, tokens = (
+        int(re.search(pattern, said)[1].replace(",", ""))
+        for pattern in (r": ([\d,]+) calls", r"tokens: ([\d,]+) in")
+    )
     record = json.loads((whole / "annotation.json").read_text())
     assert calls == record["calls"]
     assert tokens == pytest.approx(record["input_tokens"], rel=0.1)
 
 
-def test_faults_leave_every_row_scored_or_failed_and_no_score_is_made_up(rows: Path, whole: Path, tmp_path: Path) -> None:
+def test_faults_leave_every_row_scored_or_failed_and_no_score_is_made_up(
+    rows: Path, whole: Path, tmp_path: Path
+) -> None:
     clean = by_id(read_rewards(whole / "rewards.jsonl"))
     options = ("--latency=0.01", "--faults=0.3", "--seed=3", "--retry-after=0.1", "--slow-factor=5")
     with running_server(tmp_path / "server.jsonl", *options) as faulty:
@@ -132,7 +162,9 @@ def test_faults_leave_every_row_scored_or_failed_and_no_score_is_made_up(rows: P
     assert len({request["fault"] for request in requests}) > 5
     asked_again = {(attempt["triplet"], attempt["about"]) for attempt in attempts if attempt["again"]}
     for id, reward in rewards.items():
-        for about, verdict, true in zip(("following", "preserving", "quality"), reward.verdicts, clean[id].verdicts, strict=True):
+        for about, verdict, true in zip(
+            ("following", "preserving", "quality"), reward.verdicts, clean[id].verdicts, strict=True
+        ):
             if verdict.status == "failed":
                 assert verdict.score is None
                 assert verdict.feedback.startswith(about)
@@ -151,11 +183,23 @@ def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, 
     before = len(server.requests())
     for share in (0.15, 0.4, 0.7):
         calls = before + int(share * CALLS * count)
-        command = Command("src.annotate", *asking(server, many, output, f"judge.limits.concurrency={concurrency}"), log=log, environment=ENVIRONMENT)
-        assert command.killed_when(lambda calls=calls: server.log.read_bytes().count(b"\n") >= calls, seconds=600)
+        command = Command(
+            "src.annotate",
+            *asking(server, many, output, f"judge.limits.concurrency={concurrency}"),
+            log=log,
+            environment=ENVIRONMENT,
+        )
+        assert command.killed_when(
+            lambda calls=calls: server.log.read_bytes().count(b"\n") >= calls, seconds=600
+        )
     rewards = by_id(annotated(server, many, output, f"judge.limits.concurrency={concurrency}"))
     assert len(rewards) == count
-    assert [verdict.feedback for reward in rewards.values() for verdict in reward.verdicts if verdict.status == "failed"] == []
+    assert [
+        verdict.feedback
+        for reward in rewards.values()
+        for verdict in reward.verdicts
+        if verdict.status == "failed"
+    ] == []
     # a request that was being sent when its sender was killed has no content
     keys = Counter(request["key"] for request in calls_of(server, before) if "key" in request)
     assert len(keys) == count * CALLS
@@ -164,7 +208,9 @@ def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, 
     assert by_id(annotated(server, many, tmp_path / "untouched")) == rewards
 
 
-def test_the_budget_stops_the_run_and_a_larger_one_goes_on(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
+def test_the_budget_stops_the_run_and_a_larger_one_goes_on(
+    server: Running, rows: Path, whole: Path, tmp_path: Path
+) -> None:
     cost = json.loads((whole / "annotation.json").read_text())["dollars"]
     log = tmp_path / "log"
     small = asking(server, rows, tmp_path / "a", f"budget_usd={cost / 2}", "judge.limits.concurrency=4")
@@ -181,11 +227,21 @@ def test_the_budget_stops_the_run_and_a_larger_one_goes_on(server: Running, rows
 def test_shards_join_to_the_whole(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "annotations"
     for shard in ("1/3", "3/3"):
-        finished("src.annotate", *asking(server, rows, output, f"shard={shard}"), log=tmp_path / "log", environment=ENVIRONMENT)
+        finished(
+            "src.annotate",
+            *asking(server, rows, output, f"shard={shard}"),
+            log=tmp_path / "log",
+            environment=ENVIRONMENT,
+        )
     log = tmp_path / "merge.log"
     assert Command("src.merge_annotations", f"folder={output}", log=log).ended() == 1
     assert "lacks 1 of 3 shards, the first is 2" in log.read_text()
-    finished("src.annotate", *asking(server, rows, output, "shard=2/3"), log=tmp_path / "log", environment=ENVIRONMENT)
+    finished(
+        "src.annotate",
+        *asking(server, rows, output, "shard=2/3"),
+        log=tmp_path / "log",
+        environment=ENVIRONMENT,
+    )
     for _ in range(2):
         finished("src.merge_annotations", f"folder={output}", log=tmp_path / "log")
         assert by_id(read_rewards(output / "rewards.jsonl")) == by_id(read_rewards(whole / "rewards.jsonl"))
@@ -201,50 +257,94 @@ def test_shards_join_to_the_whole(server: Running, rows: Path, whole: Path, tmp_
 def test_an_annotation_is_passed_on(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
     rewards = by_id(read_rewards(whole / "rewards.jsonl"))
     data = ("data=json_list", f"data.dataset.file={rows}")
-    finished("src.export_annotations", f"folder={whole}", *data, f"target={tmp_path / 'set'}", log=tmp_path / "log")
+    finished(
+        "src.export_annotations", f"folder={whole}", *data, f"target={tmp_path / 'set'}", log=tmp_path / "log"
+    )
     table = datasets.load_dataset("parquet", data_dir=str(tmp_path / "set/data"), split="train")
     assert table["id"][:] == [row["id"] for row in table]
     for row in table:
         reward = rewards[row["id"]]
-        assert [row[f"reward_{name}"] for name in ("following", "preserving", "quality")] == [verdict.score for verdict in reward.verdicts]
+        assert [row[f"reward_{name}"] for name in ("following", "preserving", "quality")] == [
+            verdict.score for verdict in reward.verdicts
+        ]
         assert row["original_image"].size == (32, 24)
     assert "configs:" in (tmp_path / "set/README.md").read_text()
     loaded = datasets.load_dataset(str(tmp_path / "set"), split="train")  # as the hub would, by the card
     assert len(loaded) == 30
-    finished("src.export_annotations", f"folder={whole}", "format=reward_edit_20k", f"target={tmp_path / 'R.json'}", log=tmp_path / "log")
+    finished(
+        "src.export_annotations",
+        f"folder={whole}",
+        "format=reward_edit_20k",
+        f"target={tmp_path / 'R.json'}",
+        log=tmp_path / "log",
+    )
     read = from_reward_edit(tmp_path / "R.json")
     assert read.wrong == {}
     for id, reward in read.by_id.items():
-        assert [(v.score, v.feedback) for v in reward.verdicts] == [(v.score, v.feedback) for v in rewards[id].verdicts]
-    finished("src.export_annotations", f"folder={whole}", "format=ledger", f"target={tmp_path / 'replies.parquet'}", log=tmp_path / "log")
-    assert len(datasets.load_dataset("parquet", data_files=str(tmp_path / "replies.parquet"), split="train")) == 30 * CALLS
+        assert [(v.score, v.feedback) for v in reward.verdicts] == [
+            (v.score, v.feedback) for v in rewards[id].verdicts
+        ]
+    finished(
+        "src.export_annotations",
+        f"folder={whole}",
+        "format=ledger",
+        f"target={tmp_path / 'replies.parquet'}",
+        log=tmp_path / "log",
+    )
+    assert (
+        len(datasets.load_dataset("parquet", data_files=str(tmp_path / "replies.parquet"), split="train"))
+        == 30 * CALLS
+    )
 
 
 def test_a_stream_is_annotated_like_a_table(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
     """Rows of a set that needn't fit on a disk, a shard at a time."""
     finished(
-        "src.export_annotations", f"folder={whole}", "data=json_list", f"data.dataset.file={rows}", f"target={tmp_path / 'set'}", log=tmp_path / "log"
+        "src.export_annotations",
+        f"folder={whole}",
+        "data=json_list",
+        f"data.dataset.file={rows}",
+        f"target={tmp_path / 'set'}",
+        log=tmp_path / "log",
     )
     judge = ("judge=gpt4o", f"judge.respondent.base_url={server.base_url}", f"output={tmp_path / 'a'}")
     for shard in ("1/2", "2/2"):
         data = ("data=stream", f"data.stream.path={tmp_path / 'set/data'}", f"shard={shard}")
         finished("src.annotate", *data, *judge, log=tmp_path / "log", environment=ENVIRONMENT)
     finished("src.merge_annotations", f"folder={tmp_path / 'a'}", log=tmp_path / "log")
-    scores = {id: [verdict.score for verdict in reward.verdicts] for id, reward in by_id(read_rewards(tmp_path / "a/rewards.jsonl")).items()}
-    assert scores == {id: [verdict.score for verdict in reward.verdicts] for id, reward in by_id(read_rewards(whole / "rewards.jsonl")).items()}
+    scores = {
+        id: [verdict.score for verdict in reward.verdicts]
+        for id, reward in by_id(read_rewards(tmp_path / "a/rewards.jsonl")).items()
+    }
+    assert scores == {
+        id: [verdict.score for verdict in reward.verdicts]
+        for id, reward in by_id(read_rewards(whole / "rewards.jsonl")).items()
+    }
 
 
 def test_the_rewards_join_the_rows_they_were_made_of(rows: Path, whole: Path, tmp_path: Path) -> None:
     reward_file = ("+rewards@data.rewards=reward_file", f"data.rewards.path={whole / 'rewards.jsonl'}")
-    said = finished("src.check_data", "data=json_list", f"data.dataset.file={rows}", *reward_file, log=tmp_path / "log")
+    said = finished(
+        "src.check_data", "data=json_list", f"data.dataset.file={rows}", *reward_file, log=tmp_path / "log"
+    )
     assert "rated" in said
-    other = write_list(tmp_path / "other", 5, name="others.json", instruction=[f"turn it upside down {index}" for index in range(5)])
+    other = write_list(
+        tmp_path / "other",
+        5,
+        name="others.json",
+        instruction=[f"turn it upside down {index}" for index in range(5)],
+    )
     log = tmp_path / "other.log"
-    assert Command("src.check_data", "data=json_list", f"data.dataset.file={other}", *reward_file, log=log).ended() == 1
+    assert (
+        Command(
+            "src.check_data", "data=json_list", f"data.dataset.file={other}", *reward_file, log=log
+        ).ended()
+        == 1
+    )
     assert re.search(r"^error: none of 30 rewards of .* fits any of 5 rows", log.read_text(), re.MULTILINE)
 
 
-def test_an_unreadable_picture_fails_its_row_and_the_run_goes_on(server: Running, tmp_path: Path) -> None:
+def test_an_unreadable_image_fails_its_row_and_the_run_goes_on(server: Running, tmp_path: Path) -> None:
     rows = write_list(tmp_path / "rows", 6, id=[f"row-{index}" for index in range(6)])
     (tmp_path / "rows/images/2.png").write_bytes(b"not a picture")
     (tmp_path / "rows/images/4-edited.png").unlink()
@@ -278,7 +378,9 @@ def test_bad_input_is_one_line_after_at_most_one_call(
     overrides, words = BAD[what]
     monkeypatch.setenv("WRONG_KEY", "sk-wrong-and-secret")
     before, log = len(server.requests()), tmp_path / "log"
-    arguments = asking(server, rows, tmp_path / "annotations", *(each.format(address=server.base_url) for each in overrides))
+    arguments = asking(
+        server, rows, tmp_path / "annotations", *(each.format(address=server.base_url) for each in overrides)
+    )
     environment = {**ENVIRONMENT, "WRONG_KEY": "sk-wrong-and-secret"}
     assert Command("src.annotate", *arguments, log=log, environment=environment).ended() == 1
     errors = [line for line in log.read_text().splitlines() if line.startswith("error: ")]
@@ -288,17 +390,32 @@ def test_bad_input_is_one_line_after_at_most_one_call(
     assert len(calls_of(server, before)) <= 1
 
 
-@pytest.mark.parametrize(("override", "words"), [("judge.rubric.quality_sees=both", "another judge"), ("limit=3", "other rows")])
+@pytest.mark.parametrize(
+    ("override", "words"), [("judge.rubric.quality_sees=both", "another judge"), ("limit=3", "other rows")]
+)
 def test_another_judge_or_other_rows_are_refused_in_the_same_folder(
     override: str, words: str, server: Running, rows: Path, whole: Path, tmp_path: Path
 ) -> None:
-    assert Command("src.annotate", *asking(server, rows, whole, override), log=tmp_path / "log", environment=ENVIRONMENT).ended() == 1
+    assert (
+        Command(
+            "src.annotate",
+            *asking(server, rows, whole, override),
+            log=tmp_path / "log",
+            environment=ENVIRONMENT,
+        ).ended()
+        == 1
+    )
     assert words in (tmp_path / "log").read_text().splitlines()[-1]
 
 
 def test_two_annotations_in_one_folder_are_refused(server: Running, rows: Path, tmp_path: Path) -> None:
     with alone_in(tmp_path / "both", "annotating"):
-        command = Command("src.annotate", *asking(server, rows, tmp_path / "both"), log=tmp_path / "log", environment=ENVIRONMENT)
+        command = Command(
+            "src.annotate",
+            *asking(server, rows, tmp_path / "both"),
+            log=tmp_path / "log",
+            environment=ENVIRONMENT,
+        )
         assert command.ended() == 1
     assert "is annotating in" in (tmp_path / "log").read_text().splitlines()[-1]
 

@@ -1,4 +1,6 @@
-"""The judge check: the oracle passes, and no judge that is constant, random, blind to the instruction or mixes up the perspectives does."""
+"""The judge check: the oracle passes, and no judge that is constant, random, blind to the instruction or
+mixes up the perspectives does.
+"""
 
 import json
 import math
@@ -11,12 +13,22 @@ import numpy as np
 import pytest
 from conftest import config
 from hydra.utils import instantiate
-from judges.openai_server import picture_key, running_server
+from judges.openai_server import image_key, running_server
 from PIL import Image
 
 from src import check_judge
 from src.check_judge import shown_to
-from src.evaluation.judge_battery import EVERYDAY, EXACT, GROWING, SHUFFLED, SWAPPED, UNEDITED, everyday, hidden, probes
+from src.evaluation.judge_battery import (
+    EVERYDAY,
+    EXACT,
+    GROWING,
+    SHUFFLED,
+    SWAPPED,
+    UNEDITED,
+    everyday,
+    hidden,
+    probes,
+)
 from src.evaluation.judge_card import Asked, Card, Check, checks_of, correlation, details_of, write_card
 from src.judges.oracle import OracleJudge
 from src.launch import CONF
@@ -37,14 +49,21 @@ def world() -> World:
 def truth(world: World) -> list[Asked]:
     """The oracle's answers to a battery."""
     oracle = OracleJudge(world)
-    return [Asked(probe, reward, reward) for probe in [*everyday(world, 28), *probes(world, 14)] for reward in oracle.judge([probe.triplet])]
+    return [
+        Asked(probe, reward, reward)
+        for probe in [*everyday(world, 28), *probes(world, 14)]
+        for reward in oracle.judge([probe.triplet])
+    ]
 
 
 def answered(truth: list[Asked], change: Callable[[Asked], list[float | None]]) -> dict[str, Check]:
     """The checks of a judge who gives these three scores; success from 2.5 points on."""
 
     def said(each: Asked) -> Reward:
-        verdicts = [Verdict(None, None, "?", "failed") if score is None else Verdict(float(score), score >= 2.5) for score in change(each)]
+        verdicts = [
+            Verdict(None, None, "?", "failed") if score is None else Verdict(float(score), score >= 2.5)
+            for score in change(each)
+        ]
         return Reward("x", "fake", "key", *verdicts)
 
     asked = [Asked(each.probe, said(each), each.truth) for each in truth]
@@ -61,16 +80,25 @@ def missed(checks: dict[str, Check]) -> set[str]:
 
 
 def test_probes_are_what_they_are_called(truth: list[Asked]) -> None:
-    scores = {kind: np.array([true_scores(each) for each in truth if each.probe.kind == kind]) for kind in (EXACT, UNEDITED, SHUFFLED, SWAPPED)}
+    scores = {
+        kind: np.array([true_scores(each) for each in truth if each.probe.kind == kind])
+        for kind in (EXACT, UNEDITED, SHUFFLED, SWAPPED)
+    }
     assert (scores[EXACT] > 4.5).all()
     for kind in (UNEDITED, SWAPPED):
         assert (scores[kind][:, 0] < 1).all()
         assert (scores[kind][:, 1:] > 4).all()
     assert (scores[SHUFFLED][:, 0] < 3).mean() > 0.9
     for flaw in GROWING:
-        steps = {each.probe.severity: true_scores(each)[2] for each in truth if each.probe.kind == flaw and each.probe.case == 3}
+        steps = {
+            each.probe.severity: true_scores(each)[2]
+            for each in truth
+            if each.probe.kind == flaw and each.probe.case == 3
+        }
         assert list(steps.values()) == sorted(steps.values(), reverse=True)
-    swapped = next(each for each in truth if each.probe.kind == SWAPPED and each.probe.case == 3).probe.triplet
+    swapped = next(
+        each for each in truth if each.probe.kind == SWAPPED and each.probe.case == 3
+    ).probe.triplet
     exact = next(each for each in truth if each.probe.kind == EXACT and each.probe.case == 3).probe.triplet
     assert np.array_equal(swapped.case.original, exact.edited)
     assert np.array_equal(swapped.edited, exact.case.original)
@@ -81,14 +109,21 @@ def test_the_truth_passes_with_full_marks(truth: list[Asked]) -> None:
     assert not missed(checks)
     kappas = [check for name, check in checks.items() if "kappa" in name]
     rest = [check for check in checks.values() if check.at_least and check not in kappas]
-    low = {check.name: check.value for check in rest if check.value < (0.9 if "falls" in check.name else 0.999)}
+    low = {
+        check.name: check.value for check in rest if check.value < (0.9 if "falls" in check.name else 0.999)
+    }
     assert not low
 
 
 def test_a_rough_but_honest_judge_passes(truth: list[Asked]) -> None:
     """Whole points, and one point off at random."""
     rng = np.random.default_rng(0)
-    checks = answered(truth, lambda each: [float(np.clip(round(score) + rng.choice([-1, 0, 0, 0, 1]), 0, 5)) for score in true_scores(each)])
+    checks = answered(
+        truth,
+        lambda each: [
+            float(np.clip(round(score) + rng.choice([-1, 0, 0, 0, 1]), 0, 5)) for score in true_scores(each)
+        ],
+    )
     assert not missed(checks) - {"asked twice: points apart"}
 
 
@@ -120,11 +155,11 @@ def test_a_judge_with_one_opinion_for_all_three_fails(truth: list[Asked]) -> Non
 def test_a_judge_blind_to_the_instruction_fails(truth: list[Asked]) -> None:
     """Who takes any change for the right one."""
 
-    def looks_at_pictures_only(each: Asked) -> list[float]:
+    def looks_at_images_only(each: Asked) -> list[float]:
         changed = not np.array_equal(each.probe.triplet.case.original, each.probe.triplet.edited)
         return [5.0 if changed else 0.0, *true_scores(each)[1:]]
 
-    assert f"following: exact edit above {SHUFFLED}" in missed(answered(truth, looks_at_pictures_only))
+    assert f"following: exact edit above {SHUFFLED}" in missed(answered(truth, looks_at_images_only))
 
 
 def test_failures_are_counted_and_never_scored(truth: list[Asked]) -> None:
@@ -162,7 +197,9 @@ def test_a_judge_under_trial_sees_nothing_but_the_triplet(world: World) -> None:
 def test_intervals_of_correlations_hold_the_value() -> None:
     rng = np.random.default_rng(0)
     scores = rng.uniform(0, 5, 80)
-    value, interval, n = correlation(scores + rng.normal(0, 1, 80), scores, [str(index % 8) for index in range(80)])
+    value, interval, n = correlation(
+        scores + rng.normal(0, 1, 80), scores, [str(index % 8) for index in range(80)]
+    )
     assert n == 80
     assert interval is not None
     assert interval.low < value < interval.high
@@ -172,18 +209,42 @@ def test_intervals_of_correlations_hold_the_value() -> None:
 def test_a_card_is_written_whole(truth: list[Asked], tmp_path: Path) -> None:
     checks = checks_of(truth, [(each.said, each.truth) for each in truth[:9]], THRESHOLDS)
     described = {"version": "2", "size": 32, "everyday": 28, "cases": 14}
-    write_card(Card("oracle", "print", described, checks, {"seconds_per_triplet": 0.1}, details_of(truth), "a note"), tmp_path)
+    write_card(
+        Card("oracle", "print", described, checks, {"seconds_per_triplet": 0.1}, details_of(truth), "a note"),
+        tmp_path,
+    )
     card = json.loads((tmp_path / "card.json").read_text())
-    assert {"judge", "passed", "note", "checks", "cost", "world", "fingerprint", "mean_scores", "everyday", "verdicts"} <= set(card)
+    assert {
+        "judge",
+        "passed",
+        "note",
+        "checks",
+        "cost",
+        "world",
+        "fingerprint",
+        "mean_scores",
+        "everyday",
+        "verdicts",
+    } <= set(card)
     assert card["passed"] is True
     assert len(card["checks"]) == 15
     assert card["verdicts"] == {"ok": 3 * len(truth), "repaired": 0, "failed": 0}
-    with Image.open(tmp_path / "card.png") as picture:
-        assert min(picture.size) > 600
+    with Image.open(tmp_path / "card.png") as image:
+        assert min(image.size) > 600
 
 
 def test_the_command_tries_the_oracle(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "src.check_judge", "judge=oracle", "world.size=32", "count=8", "cases=7", "retest=4", f"output={tmp_path}"]
+    command = [
+        sys.executable,
+        "-m",
+        "src.check_judge",
+        "judge=oracle",
+        "world.size=32",
+        "count=8",
+        "cases=7",
+        "retest=4",
+        f"output={tmp_path}",
+    ]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "oracle passed" in done.stdout
@@ -193,20 +254,28 @@ def test_the_command_tries_the_oracle(tmp_path: Path) -> None:
     assert card["passed"]
     assert card["world"] == {"version": "2", "size": 32, "everyday": 8, "cases": 7, "asked_twice": 4}
     asked = len(read_rewards(tmp_path / "rewards.jsonl"))
-    assert 8 + 7 * 12 < asked <= 8 + 7 * 13, "an everyday triplet without a flaw is the exact edit, and isn't asked about twice"
+    assert 8 + 7 * 12 < asked <= 8 + 7 * 13, (
+        "an everyday triplet without a flaw is the exact edit, and isn't asked about twice"
+    )
 
 
 def http_judge(url: str, folder: Path, *more: str) -> list[str]:
     small = ["world.size=32", "count=14", "cases=7", "retest=4", f"output={folder}", "note=a fake for tests"]
-    judge = ["judge=openai_compatible", "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct", "judge.rubric.mode=evaluation"]
+    judge = [
+        "judge=openai_compatible",
+        "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct",
+        "judge.rubric.mode=evaluation",
+    ]
     judge += ["judge.respondent.key_variable=OPENAI_API_KEY"]
     return [*judge, f"judge.respondent.base_url={url}", *small, *more]
 
 
-def test_a_judge_over_http_that_knows_pictures_but_not_instructions(
+def test_a_judge_over_http_that_knows_images_but_not_instructions(
     truth: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The test server gives the truth by the edited picture alone, so it can't tell the edit asked for from another instruction's."""
+    """The test server gives the truth by the edited image alone, so it can't tell the edit asked for from
+    another instruction's.
+    """
     monkeypatch.setenv("OPENAI_API_KEY", "test-key")
     rows = {}
     for each in sorted(truth, key=lambda each: each.probe.kind == EXACT):
@@ -214,7 +283,10 @@ def test_a_judge_over_http_that_knows_pictures_but_not_instructions(
             name: {"score": verdict.score, "feedback": verdict.feedback, "success": verdict.success}
             for name, verdict in zip(PERSPECTIVES, each.truth.verdicts, strict=True)
         }
-        rows[picture_key(each.probe.triplet.edited)] = {"edited": picture_key(each.probe.triplet.edited), **verdicts}
+        rows[image_key(each.probe.triplet.edited)] = {
+            "edited": image_key(each.probe.triplet.edited),
+            **verdicts,
+        }
     known = tmp_path / "truth.jsonl"
     known.write_text("".join(json.dumps(row) + "\n" for row in rows.values()))
     with running_server(tmp_path / "requests.jsonl", f"--truth={known}") as server:
@@ -226,9 +298,13 @@ def test_a_judge_over_http_that_knows_pictures_but_not_instructions(
         assert lost == {f"following: exact edit above {SHUFFLED}"}
         assert card["note"] == "a fake for tests"
         asked = len((tmp_path / "requests.jsonl").read_text().splitlines())
-        assert card["cost"]["calls"] + 3 * 4 == asked, "those that are asked twice are asked of the server once more"
+        assert card["cost"]["calls"] + 3 * 4 == asked, (
+            "those that are asked twice are asked of the server once more"
+        )
         check_judge.main(config(*arguments, name="check_judge"))
-        assert len((tmp_path / "requests.jsonl").read_text().splitlines()) == asked, "a second run asks nothing"
+        assert len((tmp_path / "requests.jsonl").read_text().splitlines()) == asked, (
+            "a second run asks nothing"
+        )
         judge = instantiate(config(*arguments, "dry_run=true", name="check_judge").judge)
         assert judge.name == "openai_compatible"
         capsys.readouterr()

@@ -20,23 +20,33 @@ def exported(folder: Path, *overrides: str, weights_of: tuple[str, ...] | None =
     return folder
 
 
-@pytest.mark.parametrize("overrides", [(), ("model/integration=none",), ("model/reward_encoder=score", "model/integration=time_embedding")])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("model/integration=none",), ("model/reward_encoder=score", "model/integration=time_embedding")],
+)
 def test_an_export_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, ...]) -> None:
     loaded = checkpoint.load_editor(exported(tmp_path, *overrides))
-    for (name, ours), theirs in zip(small_editor(*overrides).state_dict().items(), loaded.state_dict().values(), strict=True):
+    for (name, ours), theirs in zip(
+        small_editor(*overrides).state_dict().items(), loaded.state_dict().values(), strict=True
+    ):
         assert torch.equal(ours, theirs), name
     assert not loaded.training
 
 
 def test_weights_of_another_configuration_are_named(tmp_path: Path) -> None:
     folder = exported(tmp_path, weights_of=("model.backbone.fold=4",))
-    with pytest.raises(ValueError, match=r"another configuration .*conv_in.weight has shape \(16, 98, 3, 3\), this editor \(16, 26, 3, 3\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"another configuration .*conv_in.weight has shape \(16, 98, 3, 3\), this editor \(16, 26, 3, 3\)",
+    ):
         checkpoint.load_editor(folder)
 
 
 def test_missing_and_extra_weights_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"reward_encoder.type_embedding is missing"):
-        checkpoint.load_editor(exported(tmp_path / "a", "model/integration=attention", weights_of=("model/integration=none",)))
+        checkpoint.load_editor(
+            exported(tmp_path / "a", "model/integration=attention", weights_of=("model/integration=none",))
+        )
     with pytest.raises(ValueError, match="is not in this editor"):
         checkpoint.load_editor(exported(tmp_path / "b", "model/integration=none", weights_of=()))
 
@@ -71,7 +81,9 @@ def test_a_config_may_not_build_anything_else() -> None:
 
 
 def test_differences_between_configurations_are_named() -> None:
-    differences = checkpoint.config_differences(described(), described("model.backbone.fold=4", "model/integration=attention"))
+    differences = checkpoint.config_differences(
+        described(), described("model.backbone.fold=4", "model/integration=attention")
+    )
     assert "backbone.fold is 2 in the checkpoint and 4 here" in differences
     assert any(line.startswith("integration.") for line in differences)
     assert checkpoint.config_differences(described(), described()) == []
@@ -87,11 +99,15 @@ def test_a_reward_stage_starts_from_stage_1(tmp_path: Path) -> None:
     checkpoint.start_from(editor, stage_1)
     saved = checkpoint.read(stage_1)["ema"]
     for name, value in editor.state_dict().items():
-        assert torch.equal(value, fresh[name] if name.startswith(checkpoint.REWARD_MODULES) else saved[name]), name
+        assert torch.equal(
+            value, fresh[name] if name.startswith(checkpoint.REWARD_MODULES) else saved[name]
+        ), name
 
 
 def test_starting_from_other_weights_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"another configuration .*conv_in.weight has shape"):
-        checkpoint.start_from(small_editor(), exported(tmp_path / "a", "model.backbone.fold=4", "model/integration=none"))
+        checkpoint.start_from(
+            small_editor(), exported(tmp_path / "a", "model.backbone.fold=4", "model/integration=none")
+        )
     with pytest.raises(ValueError, match=r"is not in this editor"):
         checkpoint.start_from(small_editor("model/integration=none"), exported(tmp_path / "b"))

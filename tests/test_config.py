@@ -52,7 +52,9 @@ def pipeline(tmp_path_factory) -> str:
 @pytest.mark.parametrize(("group", "option"), MODEL_CHOICES)
 def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: str) -> None:
     around = [each.replace("backbone.", "backbone.base.") for each in (pipeline, *SMALL)]
-    small = {"inspix2pix": [pipeline], "smartedit": around[:1], "smartedit_tiny": around[1:]}.get(option, list(SMALL))
+    small = {"inspix2pix": [pipeline], "smartedit": around[:1], "smartedit_tiny": around[1:]}.get(
+        option, list(SMALL)
+    )
     editor = instantiate(config(f"model/{group}={option}", *small).model)
     assert isinstance(editor, Editor)
 
@@ -63,9 +65,15 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
     if experiment in ("reward_smartedit", "smartedit_stage1", "smartedit_stage2"):
         given = [pipeline.replace("backbone.", "backbone.base.")]
     if experiment.startswith("smartedit_stage"):
-        given += [f"model.backbone.reader.language.llava.path={write_llava(tmp_path / 'llava')}", "model.backbone.reader.interaction.heads=2"]
+        given += [
+            f"model.backbone.reader.language.llava.path={write_llava(tmp_path / 'llava')}",
+            "model.backbone.reader.interaction.heads=2",
+        ]
         # a small tokenizer writes letters
-        given += [f"+model.backbone.reader.language.conversation.{each}" for each in ("max_length=120", "before='USER:'")]
+        given += [
+            f"+model.backbone.reader.language.conversation.{each}"
+            for each in ("max_length=120", "before='USER:'")
+        ]
     if experiment == "reward_synthetic_smartedit":
         given += ["model.backbone.reader.weights=stage2/editor"]
     if "inspix2pix" in experiment:
@@ -93,7 +101,9 @@ def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
         for value in override.sweep_string_iterator():
             assert len(config(f"{axis}={value}", name="evaluate").target_reward.scores) == 3
         return
-    for job in product(*([f"{axis}={value}" for value in str(values).split(",")] for axis, values in axes.items())):
+    for job in product(
+        *([f"{axis}={value}" for value in str(values).split(",")] for axis, values in axes.items())
+    ):
         config(f"+experiment={experiment}", *job)
 
 
@@ -103,9 +113,18 @@ REWARDED = {"rewarded", "permuted", "scalar", "mended"}
 
 @pytest.mark.parametrize("control", options("control"))
 def test_every_control_trains_on_what_the_experiment_says(control: str, tmp_path: Path) -> None:
-    """A control fits seeds, starts and worlds; the experiment's triplets, their number and their kept rewards stay what they are."""
+    """A control fits seeds, starts and worlds; the experiment's triplets, their number and their kept rewards
+    stay what they are.
+    """
     world = "never_all_good" if control == "best_rated" else "default"
-    given = [*SMALL, "data.dataset.length=40", f"data.dataset.cache={tmp_path}", "seed=3", "start=stage1/editor", f"world={world}"]
+    given = [
+        *SMALL,
+        "data.dataset.length=40",
+        f"data.dataset.cache={tmp_path}",
+        "seed=3",
+        "start=stage1/editor",
+        f"world={world}",
+    ]
     given += ["data.control.share=0.1"] if control == "best_rated" else []
     given += ["data.dataset.length=120"] if control == "all_good" else []
     cfg = config("+experiment=reward_synthetic", f"+control={control}", *given)
@@ -121,13 +140,19 @@ def test_every_control_trains_on_what_the_experiment_says(control: str, tmp_path
 
 def test_no_reward_is_one_cell_however_it_is_said() -> None:
     """So a sweep that knows a cell by its config trains it once."""
-    assert config("+experiment=reward_synthetic", "+control=none") == config("+experiment=reward_synthetic", "model/integration=none")
-    assert config("+experiment=reward_synthetic", "+control=rewarded") == config("+experiment=reward_synthetic")
+    assert config("+experiment=reward_synthetic", "+control=none") == config(
+        "+experiment=reward_synthetic", "model/integration=none"
+    )
+    assert config("+experiment=reward_synthetic", "+control=rewarded") == config(
+        "+experiment=reward_synthetic"
+    )
 
 
 @pytest.mark.parametrize("trainer", [name for name in options("trainer") if "cpu" in name])
 def test_cpu_trainers_build(trainer: str) -> None:
-    assert isinstance(instantiate(config(f"trainer={trainer}").trainer, logger=False, enable_checkpointing=False), Trainer)
+    assert isinstance(
+        instantiate(config(f"trainer={trainer}").trainer, logger=False, enable_checkpointing=False), Trainer
+    )
 
 
 @pytest.mark.parametrize("trainer", options("trainer"))
@@ -140,12 +165,18 @@ def test_every_trainer_names_arguments_that_lightning_knows(trainer: str) -> Non
 
 def local_models(node: DictConfig) -> list[DictConfig]:
     """The nodes below that would load a model of the hub."""
-    inside = [found for value in node.values() if isinstance(value, DictConfig) for found in local_models(value)]
+    inside = [
+        found for value in node.values() if isinstance(value, DictConfig) for found in local_models(value)
+    ]
     return [*inside, *([node] if node.get("_target_") == "src.judges.local_vlm.LocalVLM" else [])]
 
 
 def test_every_choice_of_image_metrics_builds(tmp_path: Path) -> None:
-    folders = {"clip": write_clip(tmp_path / "clip"), "clip_large": write_clip(tmp_path / "clip_large"), "dino": write_dino(tmp_path / "dino")}
+    folders = {
+        "clip": write_clip(tmp_path / "clip"),
+        "clip_large": write_clip(tmp_path / "clip_large"),
+        "dino": write_dino(tmp_path / "dino"),
+    }
     for option in options("image_metrics"):
         node = config(f"image_metrics={option}", name="evaluate").image_metrics
         for name in () if node is None else folders.keys() & node.keys():
@@ -154,7 +185,9 @@ def test_every_choice_of_image_metrics_builds(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("group", ["benchmark", "judge", "targets", "sampler"])
-def test_every_choice_of_evaluation_builds(group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_choice_of_evaluation_builds(
+    group: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     weights = write_vlm(tmp_path / "vlm", "qwen3_vl") if group == "judge" else tmp_path
     for option in options(group):
@@ -167,5 +200,8 @@ def test_every_choice_of_evaluation_builds(group: str, tmp_path: Path, monkeypat
 
 
 def test_reward_none_and_integration_none_are_the_same_editor() -> None:
-    one, other = (instantiate(config(*SMALL, f"model/{group}=none").model) for group in ("reward_encoder", "integration"))
+    one, other = (
+        instantiate(config(*SMALL, f"model/{group}=none").model)
+        for group in ("reward_encoder", "integration")
+    )
     assert one.state_dict().keys() == other.state_dict().keys()

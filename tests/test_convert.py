@@ -40,7 +40,9 @@ def release_tensors() -> dict[str, torch.Tensor]:
         "ca.output.LayerNorm": (STEM,),
     }
     tensors = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in linear.items()}
-    return tensors | {f"{name}.bias": torch.randn(shape[0], generator=generator) for name, shape in linear.items()}
+    return tensors | {
+        f"{name}.bias": torch.randn(shape[0], generator=generator) for name, shape in linear.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +54,9 @@ def release(tmp_path_factory) -> Path:
 
 
 def convert(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "src.convert", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", "src.convert", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 def test_there_and_back_bit_for_bit(release: Path, tmp_path: Path) -> None:
@@ -66,7 +70,9 @@ def test_there_and_back_bit_for_bit(release: Path, tmp_path: Path) -> None:
     before, after = load_file(release / file), load_file(tmp_path / "theirs" / file)
     assert before.keys() == after.keys()
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == sorted(path.name for path in release.iterdir())
+    assert sorted(path.name for path in (tmp_path / "theirs").iterdir()) == sorted(
+        path.name for path in release.iterdir()
+    )
 
 
 class Payload:
@@ -84,7 +90,9 @@ class Payload:
         ("nothing", "no U-Net weights in"),
     ],
 )
-def test_a_damaged_release_is_named_in_one_line(release: Path, tmp_path: Path, damage: str, message: str) -> None:
+def test_a_damaged_release_is_named_in_one_line(
+    release: Path, tmp_path: Path, damage: str, message: str
+) -> None:
     folder = tmp_path / "damaged"
     shutil.copytree(release, folder)
     file = folder / "unet/diffusion_pytorch_model.safetensors"
@@ -117,7 +125,13 @@ def test_an_editor_of_another_wiring_is_refused(tmp_path: Path) -> None:
 
     stock = write_pipeline(tmp_path / "stock")
     cfg = config("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}")
-    write_ours(instantiate(cfg.model), OmegaConf.to_yaml(cfg.model, resolve=True), (32, 32), "a card", tmp_path / "ours")
+    write_ours(
+        instantiate(cfg.model),
+        OmegaConf.to_yaml(cfg.model, resolve=True),
+        (32, 32),
+        "a card",
+        tmp_path / "ours",
+    )
     done = convert(f"source={tmp_path / 'ours'}", f"target={tmp_path / 'theirs'}", "reverse=true")
     assert done.returncode == 1
     assert "only integration=released" in done.stderr

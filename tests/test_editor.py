@@ -1,4 +1,6 @@
-"""What an Editor promises: edits that depend on the seed and on nothing else, guidance, and errors that come early."""
+"""What an Editor promises: edits that depend on the seed and on nothing else, guidance, and errors that come
+early.
+"""
 
 import pytest
 import torch
@@ -23,7 +25,9 @@ def editor():
     return editor
 
 
-def edit(editor, batch: EditBatch, rows: list[int], guidance: Guidance | None = None, targets=None, **sampler) -> torch.Tensor:
+def edit(
+    editor, batch: EditBatch, rows: list[int], guidance: Guidance | None = None, targets=None, **sampler
+) -> torch.Tensor:
     return editor.edit(
         batch.original[rows],
         [batch.instructions[row] for row in rows],
@@ -53,7 +57,9 @@ def test_targets_may_differ_within_a_batch(editor, batch: EditBatch) -> None:
     torch.testing.assert_close(mixed[1:], edit(editor, batch, [1], targets=[low]), atol=1e-5, rtol=1e-4)
 
 
-@pytest.mark.parametrize("guidance", [Guidance(text=3.0), Guidance(text=3.0, image=1.5), Guidance(reward=2.0)])
+@pytest.mark.parametrize(
+    "guidance", [Guidance(text=3.0), Guidance(text=3.0, image=1.5), Guidance(reward=2.0)]
+)
 def test_guidance_changes_the_edit(editor, batch: EditBatch, guidance: Guidance) -> None:
     assert (edit(editor, batch, [0, 1]) - edit(editor, batch, [0, 1], guidance)).abs().max() > 1e-4
 
@@ -62,7 +68,9 @@ def test_guidance_at_one_is_no_guidance(editor, batch: EditBatch) -> None:
     same = TargetReward((0.0, 0.0, 0.0))
     plain = edit(editor, batch, [0, 1], targets=[same] * 2)
     # a reference equal to the target leaves nothing to amplify
-    torch.testing.assert_close(edit(editor, batch, [0, 1], Guidance(reward=4.0), targets=[same] * 2), plain, atol=1e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        edit(editor, batch, [0, 1], Guidance(reward=4.0), targets=[same] * 2), plain, atol=1e-4, rtol=1e-3
+    )
 
 
 def test_guidance_against_not_given_needs_reward_dropout(editor, batch: EditBatch) -> None:
@@ -98,11 +106,16 @@ def test_an_untrained_editor_of_changes_returns_the_original(batch: EditBatch) -
 def test_a_target_decodes_to_itself(batch: EditBatch, relative: bool) -> None:
     backbone = small_editor(f"model.backbone.relative={relative}").backbone
     original = backbone.encode_image(batch.original)
-    torch.testing.assert_close(backbone.decode(backbone.encode_target(batch.edited, original, torch.zeros_like(original)), original), batch.edited)
+    torch.testing.assert_close(
+        backbone.decode(backbone.encode_target(batch.edited, original, torch.zeros_like(original)), original),
+        batch.edited,
+    )
 
 
 def test_execution_changes_only_the_last_digits(batch: EditBatch) -> None:
-    """bf16, channels last: the edits are those of fp32 but for rounding; fp32 in channels last exactly those, but for the order of sums."""
+    """bf16, channels last: the edits are those of fp32 but for rounding; fp32 in channels last exactly those,
+    but for the order of sums.
+    """
     plain = edit(small_editor().eval(), batch, [0, 1, 2])
     lasting = Execution(channels_last=True).prepare(small_editor())
     torch.testing.assert_close(edit(lasting, batch, [0, 1, 2]), plain, atol=1e-5, rtol=1e-4)

@@ -30,7 +30,9 @@ def refused(*arguments: str, module: str = "src.train") -> str:
 
 @pytest.fixture
 def quickly_refused(capfd, monkeypatch):
-    """The same in this process: what a command prints does not depend on it, and its imports need not be repeated."""
+    """The same in this process: what a command prints does not depend on it, and its imports need not be
+    repeated.
+    """
 
     def command(*arguments: str, module: str = "src.train") -> str:
         monkeypatch.setattr(sys, "argv", [module, *arguments])
@@ -44,7 +46,9 @@ def quickly_refused(capfd, monkeypatch):
 @pytest.fixture
 def train_refused(quickly_refused, tmp_path: Path):
     def command(*overrides: str) -> str:
-        return quickly_refused(*LEAN, "trainer.max_steps=1", "data.batch_size=2", f"hydra.run.dir={tmp_path / 'run'}", *overrides)
+        return quickly_refused(
+            *LEAN, "trainer.max_steps=1", "data.batch_size=2", f"hydra.run.dir={tmp_path / 'run'}", *overrides
+        )
 
     return command
 
@@ -70,10 +74,14 @@ def test_resolution_that_the_latent_cannot_hold(train_refused) -> None:
 
 @pytest.mark.parametrize("scores", ["[5,5,6]", "[-1,5,5]", "[5,5]", "[nan,5,5]"])
 def test_scores_outside_the_scale(quickly_refused, tmp_path: Path, scores: str) -> None:
-    picture = tmp_path / "picture.png"
-    Image.new("RGB", (32, 32)).save(picture)
+    image = tmp_path / "picture.png"
+    Image.new("RGB", (32, 32)).save(image)
     message = quickly_refused(
-        f"checkpoint={tmp_path}", f"image={picture}", "instruction=remove the red circle", f"target_reward.scores={scores}", module="src.edit"
+        f"checkpoint={tmp_path}",
+        f"image={image}",
+        "instruction=remove the red circle",
+        f"target_reward.scores={scores}",
+        module="src.edit",
     )
     assert "score" in message
 
@@ -96,11 +104,15 @@ def test_photo_folder_with_a_broken_file(train_refused, tmp_path: Path) -> None:
 
 def test_two_trainings_in_one_folder(tmp_path: Path) -> None:
     with alone_in(tmp_path, "training"):
-        assert f"is training in {tmp_path}; wait for it" in refused(*LEAN, "trainer.max_steps=1", f"hydra.run.dir={tmp_path}")
+        assert f"is training in {tmp_path}; wait for it" in refused(
+            *LEAN, "trainer.max_steps=1", f"hydra.run.dir={tmp_path}"
+        )
 
 
 def test_checkpoint_missing(quickly_refused, tmp_path: Path) -> None:
-    assert "no checkpoint at" in quickly_refused(f"checkpoint={tmp_path / 'nothing.ckpt'}", module="src.evaluate")
+    assert "no checkpoint at" in quickly_refused(
+        f"checkpoint={tmp_path / 'nothing.ckpt'}", module="src.evaluate"
+    )
 
 
 def test_checkpoint_truncated(quickly_refused, tmp_path: Path) -> None:

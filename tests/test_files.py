@@ -25,7 +25,9 @@ with alone_in(Path(sys.argv[1]), "training"):
 
 
 def test_a_folder_takes_one_process_and_is_free_when_it_is_killed(tmp_path: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True) as holder:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as holder:
         assert holder.stdout is not None
         child = int(holder.stdout.readline())
         try:
@@ -41,7 +43,9 @@ def test_a_folder_takes_one_process_and_is_free_when_it_is_killed(tmp_path: Path
             os.kill(child, signal.SIGKILL)
 
 
-def test_where_files_cannot_be_locked_it_is_said_and_work_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+def test_where_files_cannot_be_locked_it_is_said_and_work_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
     def without_locks(*_: object) -> None:
         raise OSError(errno.ENOLCK, "No locks available")  # as NFS without its lock daemon
 

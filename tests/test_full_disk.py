@@ -1,4 +1,6 @@
-"""A full disk leaves what was there before and ends in one clear line. The room is limited by RLIMIT_FSIZE, which needs no privilege."""
+"""A full disk leaves what was there before and ends in one clear line. The room is limited by RLIMIT_FSIZE,
+which needs no privilege.
+"""
 
 import shutil
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +37,20 @@ def contents(folder: Path) -> dict[str, bytes]:
 @pytest.fixture(scope="module")
 def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run")
-    checkpoint.export(run / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
-    finished("src.evaluate", f"checkpoint={run}/editor", "sampler.steps=1", "limit=8", "steps=[generate]", log=run / "log")
+    checkpoint.export(
+        run / "editor",
+        OmegaConf.to_yaml(config(*SMALL).model, resolve=True),
+        (32, 32),
+        small_editor().state_dict(),
+    )
+    finished(
+        "src.evaluate",
+        f"checkpoint={run}/editor",
+        "sampler.steps=1",
+        "limit=8",
+        "steps=[generate]",
+        log=run / "log",
+    )
     finished("src.evaluate", f"checkpoint={run}/editor", "sampler.steps=1", "limit=4", log=run / "log")
     return run
 
@@ -45,7 +59,10 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_report_and_rewards_are_as_before(evaluated: Path, tmp_path: Path, name: str) -> None:
     run = tmp_path / "run"
     shutil.copytree(evaluated, run)
-    folder, request = run / "evaluation/synthetic_edit", (f"checkpoint={run}/editor", "sampler.steps=1", "limit=8")
+    folder, request = (
+        run / "evaluation/synthetic_edit",
+        (f"checkpoint={run}/editor", "sampler.steps=1", "limit=8"),
+    )
     if "rewards" not in name:  # these come after the rewards, for which there is to be room
         finished("src.evaluate", *request, "steps=[judge]", log=tmp_path / "first")
     before = contents(folder)
@@ -53,7 +70,7 @@ def test_a_report_and_rewards_are_as_before(evaluated: Path, tmp_path: Path, nam
     message = refused(tmp_path / "log", "src.evaluate", *request, room=room)
     assert f"{name} could not be written (File too large); what was there before is unchanged" in message
     after = contents(folder)
-    # pictures for the page are named by their content, and may be there before those who name them
+    # images for the page are named by their content, and may be there before those who name them
     assert {added for added in after.keys() ^ before.keys() if not added.endswith(".webp")} == set()
     assert after[name] == before[name]
 
@@ -90,13 +107,25 @@ def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_conditions_go_on_when_there_is_room(release: Path, tmp_path: Path) -> None:
-    command = ["+experiment=inspix2pix", f"model.backbone.pretrained={release / 'release'}", f"data.dataset.folder={release / 'tree'}"]
-    command += ["data.dataset.extension=png", "data.dataset.split=all", "data.transform.size=16", "data.num_workers=0", "data.augmentations=1"]
+    command = [
+        "+experiment=inspix2pix",
+        f"model.backbone.pretrained={release / 'release'}",
+        f"data.dataset.folder={release / 'tree'}",
+    ]
+    command += [
+        "data.dataset.extension=png",
+        "data.dataset.split=all",
+        "data.transform.size=16",
+        "data.num_workers=0",
+        "data.augmentations=1",
+    ]
     command += ["rows_per_shard=4", "device=cpu"]
     finished("src.precompute", *command, f"target={tmp_path / 'whole'}", log=tmp_path / "log")
     whole = contents(tmp_path / "whole")
     room = max(map(len, whole.values())) - 1  # the texts', which come after all latents
-    message = refused(tmp_path / "error", "src.precompute", *command, f"target={tmp_path / 'cache'}", room=room)
+    message = refused(
+        tmp_path / "error", "src.precompute", *command, f"target={tmp_path / 'cache'}", room=room
+    )
     assert "texts-00000.safetensors could not be written" in message
     left = contents(tmp_path / "cache")
     assert len(left) > 3
@@ -116,7 +145,10 @@ def test_a_conversion_and_an_export_leave_nothing_behind(release: Path, tmp_path
         (tmp_path / "error").unlink()
     finished("src.convert", *there, log=tmp_path / "log")
     whole = contents(ours)
-    for module, arguments in {"src.export": [f"checkpoint={ours}"], "src.convert": [f"source={ours}", "reverse=true"]}.items():
+    for module, arguments in {
+        "src.export": [f"checkpoint={ours}"],
+        "src.convert": [f"source={ours}", "reverse=true"],
+    }.items():
         message = refused(tmp_path / module, module, *arguments, f"target={again}", room=unet // 2)
         assert f"{again} could not be written" in message
         assert [path.name for path in ours.parent.iterdir()] == ["ours"]
@@ -141,7 +173,10 @@ def test_files_can_be_read_by_whoever_the_umask_lets(tmp_path: Path) -> None:
     with replacing(tmp_path / "folder") as partial:
         (partial / "below").mkdir(parents=True)
         save_file({"a": torch.zeros(1)}, partial / "below" / "two.safetensors")
-    assert [file.stat().st_mode for file in (tmp_path / "one.safetensors", tmp_path / "folder/below/two.safetensors")] == [usual, usual]
+    assert [
+        file.stat().st_mode
+        for file in (tmp_path / "one.safetensors", tmp_path / "folder/below/two.safetensors")
+    ] == [usual, usual]
 
 
 def test_lines_are_appended_by_several_threads_at_once(tmp_path: Path) -> None:
@@ -154,10 +189,21 @@ def test_lines_are_appended_by_several_threads_at_once(tmp_path: Path) -> None:
 
 
 def test_leftovers_of_the_dead_go_and_those_of_the_living_stay(tmp_path: Path) -> None:
-    for name in (".a.txt.999999999.partial", "below/.b.txt.999999999.partial", ".c.txt.1.partial", ".mine.partial", "a.partial"):
+    for name in (
+        ".a.txt.999999999.partial",
+        "below/.b.txt.999999999.partial",
+        ".c.txt.1.partial",
+        ".mine.partial",
+        "a.partial",
+    ):
         write_atomically(tmp_path / name, "")
     remove_leftovers(tmp_path)
-    assert contents(tmp_path).keys() == {"below/.b.txt.999999999.partial", ".c.txt.1.partial", ".mine.partial", "a.partial"}
+    assert contents(tmp_path).keys() == {
+        "below/.b.txt.999999999.partial",
+        ".c.txt.1.partial",
+        ".mine.partial",
+        "a.partial",
+    }
     remove_leftovers(tmp_path, below=True)
     assert "below/.b.txt.999999999.partial" not in contents(tmp_path)
     discard(tmp_path / "below")

@@ -1,4 +1,6 @@
-"""Full-size editors on two CPU cores within 24 GiB: a training step; export and a real photograph edited (30 GB of disk)."""
+"""Full-size editors on two CPU cores within 24 GiB: a training step; export and a real photograph edited (30
+GB of disk).
+"""
 
 import resource
 import subprocess
@@ -25,7 +27,9 @@ MOST_MEMORY = 24 * 2**20
 
 
 def run(module: str, *arguments: str) -> str:
-    done = subprocess.run([sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     return done.stdout
 
@@ -33,7 +37,10 @@ def run(module: str, *arguments: str) -> str:
 @pytest.mark.slow
 def test_one_step_export_and_edit(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    append_rewards(tmp_path / "rewards.jsonl", [reward(f"{prompt:07d}/{seed}") for prompt in range(2) for seed in (7, 31)])
+    append_rewards(
+        tmp_path / "rewards.jsonl",
+        [reward(f"{prompt:07d}/{seed}") for prompt in range(2) for seed in (7, 31)],
+    )
     run(
         "train",
         "+experiment=reward_inspix2pix",
@@ -51,7 +58,12 @@ def test_one_step_export_and_edit(tmp_path: Path) -> None:
         f"hydra.run.dir={folder}",
     )
     Image.fromarray(photographs.astronaut()).save(tmp_path / "astronaut.png")
-    edit = ["image=" + str(tmp_path / "astronaut.png"), "instruction=make it night", f"output={tmp_path / 'edited'}", "resize=256"]
+    edit = [
+        "image=" + str(tmp_path / "astronaut.png"),
+        "instruction=make it night",
+        f"output={tmp_path / 'edited'}",
+        "resize=256",
+    ]
     run("edit", f"checkpoint={folder / 'editor'}", *edit, "sampler=paper", "sampler.steps=2")
     assert Image.open(tmp_path / "edited/astronaut.png").size == (256, 256)
     assert np.array(Image.open(tmp_path / "edited/astronaut.png")).std() > 0
@@ -62,7 +74,9 @@ def test_one_step_export_and_edit(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_step_of_reward_smartedit_needs_no_language_model() -> None:
-    """The full-size U-Net with integration and reward encoder, on conditions that lie ready: AdamW steps within 24 GiB; no reader is built."""
+    """The full-size U-Net with integration and reward encoder, on conditions that lie ready: AdamW steps
+    within 24 GiB; no reader is built.
+    """
     torch.manual_seed(0)
     model = instantiate(config("+experiment=reward_smartedit", "model.backbone.base.pretrained=null").model)
     module = Denoising(model, lambda named: torch.optim.AdamW([p for _, p in named], lr=1e-5), seed=0)
@@ -76,18 +90,24 @@ def test_a_step_of_reward_smartedit_needs_no_language_model() -> None:
         scores=torch.tensor([[5.0, 4.0, 3.0]]),
         feedback=[("None", "None", "None")],
         reading=Reading(windows, torch.randn(1, 320, 16, 16)),
-        recall=lambda texts: TextTokens(windows.tokens.expand(len(texts), -1, -1), windows.mask.expand(len(texts), -1)),
+        recall=lambda texts: TextTokens(
+            windows.tokens.expand(len(texts), -1, -1), windows.mask.expand(len(texts), -1)
+        ),
     )
     optimizer = module.configure_optimizers()
     before = model.backbone.base.unet.conv_in.weight.detach().clone()
     start = time.monotonic()
     for step in range(2):
-        with torch.autocast("cpu", torch.bfloat16, enabled=cpu_precision() == "bf16-mixed"):  # emulated, it takes half an hour
+        with torch.autocast(
+            "cpu", torch.bfloat16, enabled=cpu_precision() == "bf16-mixed"
+        ):  # emulated, it takes half an hour
             losses = module.losses(batch, draw(0, step, 0, range(1), (4, 32, 32)))
         losses.minimised.backward()
         optimizer.step()
         optimizer.zero_grad()
-    print(f"{(time.monotonic() - start) / 2:.1f} s per step, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB")
+    print(
+        f"{(time.monotonic() - start) / 2:.1f} s per step, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
+    )
     assert not torch.equal(model.backbone.base.unet.conv_in.weight, before)
     assert model.backbone.reader.network is None
     assert model.backbone.base.text_encoder.network is None

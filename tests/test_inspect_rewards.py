@@ -1,4 +1,6 @@
-"""Looking at reward data, by the real command: numbers by hand, odd input, loggers, and the order that Table 4 should show."""
+"""Looking at reward data, by the real command: numbers by hand, odd input, loggers, and the order that Table
+4 should show.
+"""
 
 import json
 from pathlib import Path
@@ -46,10 +48,15 @@ def test_beliefs_by_hand() -> None:
 def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
     world, annotator = World(32), NoisyAnnotator()
     pairs = [world.rewarded_triplet("train", 0, index, annotator) for index in range(1200)]
-    clean = np.array([measure(world.facts(triplet.case.id), triplet.edited).scores for triplet, _ in pairs]) >= 4.5
+    clean = (
+        np.array([measure(world.facts(triplet.case.id), triplet.edited).scores for triplet, _ in pairs])
+        >= 4.5
+    )
     best = np.array([[verdict.score == MAX_SCORE for verdict in given.verdicts] for _, given in pairs])
     nothing = np.array([[verdict.feedback == NO_FAILURE for verdict in given.verdicts] for _, given in pairs])
-    shares = {name: [each.clean / each.said for each in row] for name, row in beliefs(best, nothing, clean).items()}
+    shares = {
+        name: [each.clean / each.said for each in row] for name, row in beliefs(best, nothing, clean).items()
+    }
     for score, text, both in shares.values():
         assert both >= max(score, text)
     assert shares["all three"][2] > 0.85
@@ -58,16 +65,30 @@ def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
 
 def entries() -> list[Entry]:
     """Following 0, 2.5, 4.6 and failed; preserving 5 throughout; quality 1, 2, 3, 4."""
-    given = [Verdict(0.0, feedback="no hat"), Verdict(2.5, feedback="no hat"), Verdict(4.6), Verdict(None, feedback="HTTP 500", status="failed")]
-    return [Entry(row, f"t{row}", reward=Reward(f"t{row}", "j", "k", each, Verdict(5.0), Verdict(row + 1.0))) for row, each in enumerate(given)]
+    given = [
+        Verdict(0.0, feedback="no hat"),
+        Verdict(2.5, feedback="no hat"),
+        Verdict(4.6),
+        Verdict(None, feedback="HTTP 500", status="failed"),
+    ]
+    return [
+        Entry(row, f"t{row}", reward=Reward(f"t{row}", "j", "k", each, Verdict(5.0), Verdict(row + 1.0)))
+        for row, each in enumerate(given)
+    ]
 
 
 def test_numbers_by_hand() -> None:
-    summary = summarise("x", "j", entries(), [], [{"tokens": 10, "model": "m"}, {"tokens": 20, "model": "m"}, {}])
+    summary = summarise(
+        "x", "j", entries(), [], [{"tokens": 10, "model": "m"}, {"tokens": 20, "model": "m"}, {}]
+    )
     assert (summary.rated, summary.incomplete, summary.unrated) == (3, 1, 0)
     assert summary.following.counts == [1, 0, 0, 1, 0, 1], "halves count as the higher score"
     assert summary.following.mean == pytest.approx(7.1 / 3)
-    assert (summary.following.below_5, summary.preserving.below_5, summary.following.nothing) == (1.0, 0.0, pytest.approx(1 / 3))
+    assert (summary.following.below_5, summary.preserving.below_5, summary.following.nothing) == (
+        1.0,
+        0.0,
+        pytest.approx(1 / 3),
+    )
     assert summary.following.texts == [("no hat", 2)]
     assert summary.reasons == [("HTTP #", 1)]
     assert summary.correlations[0][2] == pytest.approx(1.0)
@@ -102,9 +123,17 @@ def test_the_synthetic_world_as_it_comes(tmp_path: Path, capsys: pytest.CaptureF
     assert printed.strip().endswith(str(target / "index.html"))
     names = {path.name for path in target.iterdir()}
     examples = {f"examples_{perspective}.png" for perspective in PERSPECTIVES}
-    assert names == {"index.html", "summary.json", "findings.jsonl", "histograms.png", "word_clouds.png", "correlations.png", *examples}
-    with Image.open(target / "histograms.png") as picture:
-        assert min(picture.size) > 300
+    assert names == {
+        "index.html",
+        "summary.json",
+        "findings.jsonl",
+        "histograms.png",
+        "word_clouds.png",
+        "correlations.png",
+        *examples,
+    }
+    with Image.open(target / "histograms.png") as image:
+        assert min(image.size) > 300
     assert read(target)["triplets"] == 40
     assert "leak" not in read(target)["findings"], "validation has photographs of its own"
 
@@ -114,44 +143,80 @@ def test_a_leak_ends_in_an_error_where_asked(tmp_path: Path) -> None:
     append_rewards(tmp_path / "rewards.jsonl", [reward(f"t{row}") for row in range(6)])
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "secret.png").write_bytes((tmp_path / "images/3.png").read_bytes())
-    given = ["data=json_list", f"data.dataset.file={file}", f"rewards_file={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'out'}"]
+    given = [
+        "data=json_list",
+        f"data.dataset.file={file}",
+        f"rewards_file={tmp_path / 'rewards.jsonl'}",
+        f"target={tmp_path / 'out'}",
+    ]
     with pytest.raises(ValueError, match=r"1 findings .*leak 1.*findings\.jsonl"):
         inspect(*given, f"leakage=[{tmp_path / 'bench'}]", "fail_on=[leak,duplicate]")
     found = [json.loads(line) for line in (tmp_path / "out/findings.jsonl").read_text().splitlines()]
-    assert [(each["kind"], each["id"], each["other"], each["level"]) for each in found] == [("leak", "t3", "secret.png", "fault")]
+    assert [(each["kind"], each["id"], each["other"], each["level"]) for each in found] == [
+        ("leak", "t3", "secret.png", "fault")
+    ]
     assert (tmp_path / "out/index.html").exists(), "the page is written all the same"
 
 
 def test_rewards_of_the_dataset_itself_and_of_a_joined_file(tmp_path: Path) -> None:
-    columns = {f"{what}_{each}": [value] * 6 for what, value in (("reward", 3.0), ("feedback", "hazy")) for each in PERSPECTIVES}
+    columns = {
+        f"{what}_{each}": [value] * 6
+        for what, value in (("reward", 3.0), ("feedback", "hazy"))
+        for each in PERSPECTIVES
+    }
     file = write_list(tmp_path / "own", 6, **columns)
     inspect("data=json_list", f"data.dataset.file={file}", f"target={tmp_path / 'a'}")
     assert (read(tmp_path / "a")["rated"], read(tmp_path / "a")["judge"]) == (6, "columns of the dataset")
     tree = write_tree(tmp_path / "tree", 4)
-    append_rewards(tmp_path / "rewards.jsonl", [reward("0000000/7"), reward("0000001/7", None), reward("elsewhere/1")])
-    joined = ["data=pix2pix_tree", f"data.dataset.folder={tree}", "data.dataset.split=all", "data.dataset.extension=png"]
+    append_rewards(
+        tmp_path / "rewards.jsonl", [reward("0000000/7"), reward("0000001/7", None), reward("elsewhere/1")]
+    )
+    joined = [
+        "data=pix2pix_tree",
+        f"data.dataset.folder={tree}",
+        "data.dataset.split=all",
+        "data.dataset.extension=png",
+    ]
     inspect(*joined, f"rewards_file={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'b'}")
-    assert {name: read(tmp_path / "b")[name] for name in ("triplets", "rated", "incomplete", "unrated", "unused")} == {
+    assert {
+        name: read(tmp_path / "b")[name] for name in ("triplets", "rated", "incomplete", "unrated", "unused")
+    } == {
         "triplets": 8,
         "rated": 1,
         "incomplete": 1,
         "unrated": 6,
         "unused": 1,
     }
-    inspect(*joined, "+rewards@data.rewards=reward_file", f"data.rewards.path={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'c'}")
-    assert read(tmp_path / "c")["incomplete"] == 1, "failed rewards are shown, though training would drop them"
+    inspect(
+        *joined,
+        "+rewards@data.rewards=reward_file",
+        f"data.rewards.path={tmp_path / 'rewards.jsonl'}",
+        f"target={tmp_path / 'c'}",
+    )
+    assert read(tmp_path / "c")["incomplete"] == 1, (
+        "failed rewards are shown, though training would drop them"
+    )
 
 
-def test_a_missing_picture_is_a_finding(tmp_path: Path) -> None:
+def test_a_missing_image_is_a_finding(tmp_path: Path) -> None:
     file = write_list(tmp_path, 3, id=["a", "b", "c"])
     append_rewards(tmp_path / "rewards.jsonl", [reward(id) for id in "abc"])
     (tmp_path / "images/1.png").unlink()
     (tmp_path / "images/2-edited.png").write_bytes(b"no picture")
-    inspect("data=json_list", f"data.dataset.file={file}", f"rewards_file={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'out'}")
+    inspect(
+        "data=json_list",
+        f"data.dataset.file={file}",
+        f"rewards_file={tmp_path / 'rewards.jsonl'}",
+        f"target={tmp_path / 'out'}",
+    )
     assert read(tmp_path / "out")["findings"] == {"unreadable": 2}
 
 
-@pytest.mark.parametrize("rewards", [[], [reward("a", None)] * 1, [reward("a")], [reward(str(row), None) for row in range(30)]], ids=len)
+@pytest.mark.parametrize(
+    "rewards",
+    [[], [reward("a", None)] * 1, [reward("a")], [reward(str(row), None) for row in range(30)]],
+    ids=len,
+)
 def test_rewards_alone_however_odd(tmp_path: Path, rewards: list[Reward]) -> None:
     """An empty file, one row, one failed row, all failed."""
     file = tmp_path / "rewards.jsonl"
@@ -164,7 +229,15 @@ def test_rewards_alone_however_odd(tmp_path: Path, rewards: list[Reward]) -> Non
 
 def test_several_judges(tmp_path: Path) -> None:
     file = tmp_path / "rewards.jsonl"
-    append_rewards(file, [reward("a", 5.0, "one"), reward("a", 1.0, "two"), reward("b", 4.0, "one"), reward("b", 4.0, "one", "again")])
+    append_rewards(
+        file,
+        [
+            reward("a", 5.0, "one"),
+            reward("a", 1.0, "two"),
+            reward("b", 4.0, "one"),
+            reward("b", 4.0, "one", "again"),
+        ],
+    )
     inspect(f"rewards_file={file}", "judge_name=one", f"target={tmp_path / 'out'}")
     assert (read(tmp_path / "out")["judge"], read(tmp_path / "out")["triplets"]) == ("one", 2)
     assert read(tmp_path / "out")["findings"] == {"failure_at_5": 1, "judged_twice": 1}
@@ -174,10 +247,15 @@ def test_several_judges(tmp_path: Path) -> None:
         inspect(f"rewards_file={file}", "judge_name=three")
 
 
-def test_rewards_of_another_dataset(tmp_path: Path, quickly_refused) -> None:  # noqa: F811
+def test_rewards_of_another_dataset(tmp_path: Path, quickly_refused) -> None:
     file = write_list(tmp_path, 4, id=["a", "b", "c", "d"])
     append_rewards(tmp_path / "rewards.jsonl", [reward("x"), reward("y")])
-    given = ["data=json_list", f"data.dataset.file={file}", f"rewards_file={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'out'}"]
+    given = [
+        "data=json_list",
+        f"data.dataset.file={file}",
+        f"rewards_file={tmp_path / 'rewards.jsonl'}",
+        f"target={tmp_path / 'out'}",
+    ]
     message = quickly_refused(*given, module="src.inspect_rewards")
     assert "none of the 2 rewards" in message
     assert "'x', 'y'" in message
@@ -206,7 +284,11 @@ def test_wandb_gets_figures_numbers_and_a_table(tmp_path: Path) -> None:
     done = run("count=12", f"target={tmp_path}", "logger=wandb", "per_score=1", module="src.inspect_rewards")
     assert done.returncode == 0, done.stderr[-2000:]
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    names = {item.key or ".".join(item.nested_key) for record in wandb_records(file) for item in record.history.item}
+    names = {
+        item.key or ".".join(item.nested_key)
+        for record in wandb_records(file)
+        for item in record.history.item
+    }
     for wanted in ("rewards/following/mean", "rewards/histograms", "rewards/word_clouds", "rewards/examples"):
         assert any(name.startswith(wanted) for name in names), wanted
 

@@ -1,4 +1,6 @@
-"""+experiment=reward_inspix2pix with a small pipeline and a small tree: trains, resumes, evaluates its own previews, exports, edits a photograph."""
+"""+experiment=reward_inspix2pix with a small pipeline and a small tree: trains, resumes, evaluates its own
+previews, exports, edits a photograph.
+"""
 
 import json
 import subprocess
@@ -8,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from backbones.pipelines import write_pipeline
-from data.written import reward, write_picture, write_tree
+from data.written import reward, write_image, write_tree
 from PIL import Image
 from safetensors.torch import load_file
 
@@ -16,7 +18,9 @@ from src.reward_file import append_rewards
 
 
 def run(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False)
+    return subprocess.run(
+        [sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False
+    )
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +29,10 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("inspix2pix")
     write_pipeline(folder / "pipeline")
     write_tree(folder / "tree", prompts=12)
-    append_rewards(folder / "rewards.jsonl", [reward(f"{prompt:07d}/{seed}", score=float(prompt % 6)) for prompt in range(12) for seed in (7, 31)])
+    append_rewards(
+        folder / "rewards.jsonl",
+        [reward(f"{prompt:07d}/{seed}", score=float(prompt % 6)) for prompt in range(12) for seed in (7, 31)],
+    )
     return folder
 
 
@@ -66,8 +73,15 @@ def test_trains_and_says_what_it_did(trained: Path) -> None:
     assert (trained / "previews/step_000004.png").exists()
 
 
-def test_stopped_and_resumed_it_ends_with_the_same_weights(folder: Path, trained: Path, tmp_path: Path) -> None:
-    assert train(folder, tmp_path / "run", "trainer.max_steps=2", "callbacks.checkpoint.every_n_train_steps=2").returncode == 0
+def test_stopped_and_resumed_it_ends_with_the_same_weights(
+    folder: Path, trained: Path, tmp_path: Path
+) -> None:
+    assert (
+        train(
+            folder, tmp_path / "run", "trainer.max_steps=2", "callbacks.checkpoint.every_n_train_steps=2"
+        ).returncode
+        == 0
+    )
     done = train(folder, tmp_path / "run", "callbacks.checkpoint.every_n_train_steps=2")
     assert done.returncode == 0, done.stderr[-2000:]
     once, twice = (load_file(path / "editor/model.safetensors") for path in (trained, tmp_path / "run"))
@@ -76,18 +90,39 @@ def test_stopped_and_resumed_it_ends_with_the_same_weights(folder: Path, trained
 
 
 @pytest.mark.parametrize(
-    ("overrides", "kept"), [(["model.backbone.trained=none"], ()), (["+model/lora=attention"], (".lora_A.", ".lora_B."))], ids=["adapter", "lora"]
+    ("overrides", "kept"),
+    [(["model.backbone.trained=none"], ()), (["+model/lora=attention"], (".lora_A.", ".lora_B."))],
+    ids=["adapter", "lora"],
 )
-def test_small_trainings_keep_small_checkpoints(folder: Path, tmp_path: Path, overrides: list[str], kept: tuple[str, ...]) -> None:
-    """Only what is trained is saved, and an editor made from it edits: the rest is loaded again from the pipeline."""
-    done = train(folder, tmp_path / "run", *overrides, "trainer.max_steps=2", "callbacks.checkpoint.every_n_train_steps=1")
+def test_small_trainings_keep_small_checkpoints(
+    folder: Path, tmp_path: Path, overrides: list[str], kept: tuple[str, ...]
+) -> None:
+    """Only what is trained is saved, and an editor made from it edits: the rest is loaded again from the
+    pipeline.
+    """
+    done = train(
+        folder,
+        tmp_path / "run",
+        *overrides,
+        "trainer.max_steps=2",
+        "callbacks.checkpoint.every_n_train_steps=1",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     saved = torch.load(tmp_path / "run/checkpoints/last.ckpt", weights_only=True)
-    for state in (saved["ema"], {name.removeprefix("editor."): value for name, value in saved["state_dict"].items()}):
+    for state in (
+        saved["ema"],
+        {name.removeprefix("editor."): value for name, value in saved["state_dict"].items()},
+    ):
         unet = [name for name in state if name.startswith("backbone.")]
         assert all(any(part in name for part in kept) for name in unet)
         assert bool(unet) == bool(kept)
-    again = train(folder, tmp_path / "run", *overrides, "trainer.max_steps=3", "callbacks.checkpoint.every_n_train_steps=1")
+    again = train(
+        folder,
+        tmp_path / "run",
+        *overrides,
+        "trainer.max_steps=3",
+        "callbacks.checkpoint.every_n_train_steps=1",
+    )
     assert again.returncode == 0, again.stderr[-2000:]
     assert "continuing" in again.stderr
 
@@ -98,12 +133,19 @@ def test_exports_and_edits_a_photograph(trained: Path, tmp_path: Path) -> None:
     card = (tmp_path / "mine/README.md").read_text()
     assert "steps: 4" in card
     assert "Not evaluated yet" in card
-    photo = write_picture(tmp_path / "photo.png", torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8).numpy())
+    photo = write_image(tmp_path / "photo.png", torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8).numpy())
     sizes = {}
     for name, checkpoint in (("run", trained / "editor"), ("export", tmp_path / "mine")):
         overrides = ["sampler=released", "sampler.steps=2", "sampler.resize=long_side_64:64"]
         out = tmp_path / name
-        done = run("edit", f"checkpoint={checkpoint}", f"image={photo}", "instruction=make it night", f"output={out}", *overrides)
+        done = run(
+            "edit",
+            f"checkpoint={checkpoint}",
+            f"image={photo}",
+            "instruction=make it night",
+            f"output={out}",
+            *overrides,
+        )
         assert done.returncode == 0, done.stderr[-2000:]
         sizes[name] = Image.open(out / "photo.png").size
         assert Image.open(out / "photo.png").tobytes()

@@ -7,7 +7,7 @@ SRC = Path(__file__).resolve().parent.parent / "src"
 LAYERS = [
     {"records", "seeds", "files", "memory"},
     {"batch"},
-    {"synthetic", "diffusion", "conditioning", "pictures", "reward_file", "tracking"},
+    {"synthetic", "diffusion", "conditioning", "images", "reward_file", "tracking"},
     {"data", "backbones", "judges", "pages"},
     {"editor"},
     {"checkpoint", "execution"},
@@ -37,10 +37,17 @@ def imported_parts(file: Path) -> set[str]:
 
 
 def test_every_file_has_a_layer() -> None:
-    top = {path.stem for path in SRC.iterdir() if path.name != "__init__.py" and path.suffix in ("", ".py") and path.stem != "__pycache__"}
+    top = {
+        path.stem
+        for path in SRC.iterdir()
+        if path.name != "__init__.py" and path.suffix in ("", ".py") and path.stem != "__pycache__"
+    }
     entry_points = {part for part in top if layer(part) == ENTRY_POINT}
     for part in entry_points:
-        assert "launch.entry_point(" in (SRC / f"{part}.py").read_text() or "argparse" in (SRC / f"{part}.py").read_text(), part
+        assert (
+            "launch.entry_point(" in (SRC / f"{part}.py").read_text()
+            or "argparse" in (SRC / f"{part}.py").read_text()
+        ), part
 
 
 def test_imports_point_down() -> None:

@@ -11,7 +11,10 @@ from src import checkpoint
 
 PREVIEWED = [override for override in LEAN if override != "~callbacks.previews"]
 SHORT = ("trainer.max_steps=2", "data.batch_size=2", "sampler.steps=1")
-SECRETS = {"OPENAI_API_KEY": "sk-proj-neverToBeSeenAnywhere", "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567"}
+SECRETS = {
+    "OPENAI_API_KEY": "sk-proj-neverToBeSeenAnywhere",
+    "WANDB_API_KEY": "0123456789abcdef0123456789abcdef01234567",
+}
 
 
 def trained(folder: Path, logger: str) -> Path:
@@ -34,7 +37,14 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         for variable, value in SECRETS.items():
             patched.setenv(variable, value)
-        done = run("-m", *PREVIEWED, "logger=wandb", *SHORT, "model/integration=addition,attention", f"hydra.sweep.dir={folder}")
+        done = run(
+            "-m",
+            *PREVIEWED,
+            "logger=wandb",
+            *SHORT,
+            "model/integration=addition,attention",
+            f"hydra.sweep.dir={folder}",
+        )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
@@ -50,7 +60,11 @@ def test_wandb_offline_run_file_holds_loss_and_previews(sweep: Path) -> None:
 def test_jobs_of_a_sweep_share_a_group_and_are_named_by_what_differs(sweep: Path) -> None:
     for job, value in enumerate(("addition", "attention")):
         found = WandbFile(sweep / str(job))
-        assert (found.run.run_group, found.run.job_type, found.run.display_name) == ("two-integrations", "train", f"integration={value}")
+        assert (found.run.run_group, found.run.job_type, found.run.display_name) == (
+            "two-integrations",
+            "train",
+            f"integration={value}",
+        )
         assert found.config["axes"] == {"integration": value}
         assert found.config["model"]["integration"]["_target_"]
 
@@ -62,7 +76,9 @@ def test_a_training_logs_its_editor_by_content(sweep: Path) -> None:
         assert (editor.type, editor.use_after_commit) == ("model", False)
         assert editor.name == f"editor-{checkpoint.content_hash(sweep / job / 'editor')[:12]}"
         assert [entry.path for entry in editor.manifest.contents] == ["config.yaml", "model.safetensors"]
-        assert all(entry.ref.startswith("file://") and not entry.local_path for entry in editor.manifest.contents)
+        assert all(
+            entry.ref.startswith("file://") and not entry.local_path for entry in editor.manifest.contents
+        )
         names.append(editor.name)
     assert len(set(names)) == 2
 

@@ -29,7 +29,9 @@ PAGES = 16 * 1024 * 1024 * 4 // 4096
 
 def pages(how: str) -> tuple[str, int]:
     """What the call returned, and how many pages a second tensor of 64 MiB waited for."""
-    done = subprocess.run([sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True).stdout.split()
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, how], capture_output=True, text=True, check=True
+    ).stdout.split()
     return done[0], int(done[1])
 
 

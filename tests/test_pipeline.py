@@ -1,4 +1,6 @@
-"""A pipeline folder edits as the editor does, in a process that has never heard of this repository, and stays a stock pipeline and an editor."""
+"""A pipeline folder edits as the editor does, in a process that has never heard of this repository, and stays
+a stock pipeline and an editor.
+"""
 
 import builtins
 import dis
@@ -26,7 +28,11 @@ from src.launch import CONF
 from src.pipeline import standalone_smartedit_source, standalone_source, write_pipeline
 from src.records import TargetReward
 
-INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml") if path.stem not in ("none", "both_random"))
+INTEGRATIONS = sorted(
+    path.stem
+    for path in (CONF / "model/integration").glob("*.yaml")
+    if path.stem not in ("none", "both_random")
+)
 """both_random is both with other start values, which the editors here replace anyway."""
 FEEDBACK = ("the circle is still there", "None", "None")
 
@@ -63,7 +69,9 @@ def stock(tmp_path_factory) -> Path:
 
 def editor(stock: Path, *overrides: str) -> tuple[Editor, str]:
     """An editor whose reward matters, with its config."""
-    return woken("model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}", *overrides)
+    return woken(
+        "model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={stock}", *overrides
+    )
 
 
 def woken(*overrides: str) -> tuple[Editor, str]:
@@ -76,70 +84,101 @@ def woken(*overrides: str) -> tuple[Editor, str]:
     return model.eval(), OmegaConf.to_yaml(cfg.model, resolve=True)
 
 
-def edits(model: Editor, pictures: np.ndarray, steps: int = 4, eta: float = 0.0) -> torch.Tensor:
+def edits(model: Editor, images: np.ndarray, steps: int = 4, eta: float = 0.0) -> torch.Tensor:
     sampler = instantiate(config("sampler=paper", name="edit").sampler, steps=steps, eta=eta)
-    originals = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    originals = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
     targets = [TargetReward((5, 2, 3), FEEDBACK), TargetReward((0, 1, 4), FEEDBACK)]
     return model.edit(originals, ["make it night", "remove it"], targets, [7, 8], sampler)
 
 
-@pytest.mark.parametrize(("integration", "encoder"), [(name, "released" if name == "released" else "score_text") for name in INTEGRATIONS])
+@pytest.mark.parametrize(
+    ("integration", "encoder"),
+    [(name, "released" if name == "released" else "score_text") for name in INTEGRATIONS],
+)
 def test_edits_elsewhere_as_here(stock: Path, tmp_path: Path, integration: str, encoder: str) -> None:
     model, settings = editor(stock, f"model/integration={integration}", f"model/reward_encoder={encoder}")
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    here = edits(model, pictures)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    here = edits(model, images)
     write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
-    torch.testing.assert_close((here + 1) / 2, elsewhere(tmp_path, pictures, "EulerDiscreteScheduler", 4), atol=5e-4, rtol=1e-3)
+    torch.testing.assert_close(
+        (here + 1) / 2, elsewhere(tmp_path, images, "EulerDiscreteScheduler", 4), atol=5e-4, rtol=1e-3
+    )
 
 
-def elsewhere(folder: Path, pictures: np.ndarray, scheduler: str, steps: int) -> torch.Tensor:
-    """What `folder/editor` makes of pictures (b, h, w, 3) in a process without this repository: (b, 3, h, w) in [0, 1]."""
-    noise = noise_of([7, 8], (4, pictures.shape[1] // 4, pictures.shape[2] // 4), 0).numpy()
-    np.savez(folder / "in.npz", pictures=pictures, noise=noise)
-    command = [sys.executable, "-c", ELSEWHERE, str(folder / "editor"), str(folder / "in.npz"), str(folder / "out.npy"), scheduler, str(steps)]
+def elsewhere(folder: Path, images: np.ndarray, scheduler: str, steps: int) -> torch.Tensor:
+    """What `folder/editor` makes of images (b, h, w, 3) in a process without this repository: (b, 3, h, w)
+    in [0, 1].
+    """
+    noise = noise_of([7, 8], (4, images.shape[1] // 4, images.shape[2] // 4), 0).numpy()
+    np.savez(folder / "in.npz", images=images, noise=noise)
+    command = [
+        sys.executable,
+        "-c",
+        ELSEWHERE,
+        str(folder / "editor"),
+        str(folder / "in.npz"),
+        str(folder / "out.npy"),
+        scheduler,
+        str(steps),
+    ]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return torch.from_numpy(np.load(folder / "out.npy")).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("size", [(40, 56), (64, 64)])
-def test_ancestral_edits_of_other_sizes_elsewhere_as_here(stock: Path, tmp_path: Path, size: tuple[int, int], monkeypatch) -> None:
-    """The sampler that the export names, on sizes that nothing was trained at; ten steps fall on whole times. Fresh noise is an input of both sides:
-    here it is drawn as torch's generators give it, instead of by our own rule.
+def test_ancestral_edits_of_other_sizes_elsewhere_as_here(
+    stock: Path, tmp_path: Path, size: tuple[int, int], monkeypatch
+) -> None:
+    """The sampler that the export names, on sizes that nothing was trained at; ten steps fall on whole times.
+    Fresh noise is an input of both sides: here it is drawn as torch's generators give it, instead of by our
+    own rule.
     """
     model, settings = editor(stock)
     write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
-    pictures = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
-    there = elsewhere(tmp_path, pictures, "EulerAncestralDiscreteScheduler", 10)
+    images = np.random.default_rng(0).integers(0, 256, (2, *size, 3), dtype=np.uint8)
+    there = elsewhere(tmp_path, images, "EulerAncestralDiscreteScheduler", 10)
     generators = [torch.Generator().manual_seed(seed) for seed in (7, 8)]
 
     def drawn(seeds: list[int], shape: tuple[int, ...], draw: int) -> torch.Tensor:
-        return noise_of(seeds, shape, 0) if draw == 0 else torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        return (
+            noise_of(seeds, shape, 0)
+            if draw == 0
+            else torch.stack([torch.randn(shape, generator=generator) for generator in generators])
+        )
 
     monkeypatch.setattr(samplers, "noise_of", drawn)
-    here = (edits(model, pictures, steps=10, eta=1.0) + 1) / 2
+    here = (edits(model, images, steps=10, eta=1.0) + 1) / 2
     torch.testing.assert_close(here, there, atol=5e-4, rtol=1e-3)
-    assert (here - (edits(model, pictures, steps=10, eta=0.0) + 1) / 2).abs().max() > 0.05  # the noise matters
+    assert (here - (edits(model, images, steps=10, eta=0.0) + 1) / 2).abs().max() > 0.05  # the noise matters
 
 
 @pytest.mark.parametrize("integration", ["both", "none"])
 def test_a_smartedit_edits_elsewhere_as_here(tmp_path: Path, integration: str) -> None:
-    """Language model, query transformer, interaction module and stem bias come along, with the reward and without; pictures that are no squares."""
-    smartedit = ("model/backbone=smartedit", "model/process=ddpm", f"model.backbone.base.pretrained={write_smartedit(tmp_path / 'smartedit')}")
-    model, settings = woken(*smartedit, "model.backbone.reader.dtype=float32", f"model/integration={integration}")
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
-    here = (edits(model, pictures) + 1) / 2
+    """Language model, query transformer, interaction module and stem bias come along, with the reward and
+    without; images that are no squares.
+    """
+    smartedit = (
+        "model/backbone=smartedit",
+        "model/process=ddpm",
+        f"model.backbone.base.pretrained={write_smartedit(tmp_path / 'smartedit')}",
+    )
+    model, settings = woken(
+        *smartedit, "model.backbone.reader.dtype=float32", f"model/integration={integration}"
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 40, 56, 3), dtype=np.uint8)
+    here = (edits(model, images) + 1) / 2
     write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
-    there = elsewhere(tmp_path, pictures, "EulerDiscreteScheduler", 4)
+    there = elsewhere(tmp_path, images, "EulerDiscreteScheduler", 4)
     torch.testing.assert_close(here, there, atol=1e-5, rtol=0)
     with torch.no_grad():
         model.backbone.whole_reader().interaction.image_out.weight.zero_()
-        assert ((edits(model, pictures) + 1) / 2 - here).abs().max() > 0.01  # the bias matters
+        assert ((edits(model, images) + 1) / 2 - here).abs().max() > 0.01  # the bias matters
 
 
 def test_stays_a_stock_pipeline_and_an_editor(stock: Path, tmp_path: Path, capfd) -> None:
     model, settings = editor(stock)
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
     write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -149,7 +188,7 @@ def test_stays_a_stock_pipeline_and_an_editor(stock: Path, tmp_path: Path, capfd
     for name, value in model.backbone.unet.state_dict().items():
         assert torch.equal(plain.unet.state_dict()[name], value)
     again = checkpoint.load_editor(tmp_path / "editor")
-    torch.testing.assert_close(edits(again, pictures), edits(model, pictures))
+    torch.testing.assert_close(edits(again, images), edits(model, images))
     with pytest.raises(ValueError, match="exists already"):
         write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
 
@@ -159,10 +198,12 @@ def test_lora_is_merged(stock: Path, tmp_path: Path) -> None:
     for name, parameter in model.named_parameters():
         if "lora_B" in name:
             parameter.data = 0.1 * torch.randn_like(parameter)
-    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
-    here = edits(model, pictures)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    here = edits(model, images)
     write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
-    torch.testing.assert_close(edits(checkpoint.load_editor(tmp_path / "editor"), pictures), here, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(
+        edits(checkpoint.load_editor(tmp_path / "editor"), images), here, atol=1e-4, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize("written", [standalone_source, standalone_smartedit_source])
@@ -174,7 +215,9 @@ def test_the_standalone_source_names_nothing_of_ours(written, monkeypatch) -> No
     monkeypatch.setitem(sys.modules, module.__name__, module)
     code = compile(source, "pipeline.py", "exec")
     exec(code, vars(module))
-    assert not {name for name in loaded_names(code) if not hasattr(module, name) and not hasattr(builtins, name)}
+    assert not {
+        name for name in loaded_names(code) if not hasattr(module, name) and not hasattr(builtins, name)
+    }
 
 
 def loaded_names(code: CodeType) -> set[str]:

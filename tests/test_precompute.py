@@ -1,4 +1,6 @@
-"""Conditions computed once: trains as the live path does, without the encoders' weights; a cache of anything else is refused."""
+"""Conditions computed once: trains as the live path does, without the encoders' weights; a cache of anything
+else is refused.
+"""
 
 import csv
 import json
@@ -29,7 +31,10 @@ def folder(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("precompute")
     write_pipeline(folder / "pipeline")
     write_tree(folder / "tree", prompts=12)
-    append_rewards(folder / "rewards.jsonl", [reward(f"{prompt:07d}/{seed}", score=float(prompt % 6)) for prompt in range(12) for seed in (7, 31)])
+    append_rewards(
+        folder / "rewards.jsonl",
+        [reward(f"{prompt:07d}/{seed}", score=float(prompt % 6)) for prompt in range(12) for seed in (7, 31)],
+    )
     precompute(folder, folder / "cache")
     return folder
 
@@ -49,7 +54,14 @@ def settings(folder: Path, pipeline: str = "pipeline", tree: str = "tree") -> li
 
 
 def precomputing(folder: Path, target: Path, **environment: str) -> Command:
-    arguments = [*settings(folder), f"target={target}", "data.augmentations=2", "rows_per_shard=3", "batch_size=4", "device=cpu"]
+    arguments = [
+        *settings(folder),
+        f"target={target}",
+        "data.augmentations=2",
+        "rows_per_shard=3",
+        "batch_size=4",
+        "device=cpu",
+    ]
     return Command("src.precompute", *arguments, log=folder / "log.txt", environment=environment)
 
 
@@ -58,8 +70,20 @@ def precompute(folder: Path, target: Path) -> None:
 
 
 def training(folder: Path, run: Path, *overrides: str, **places: str) -> list[str]:
-    steps = ["trainer.precision=32-true", "trainer.max_steps=2", "trainer.accumulate_grad_batches=2", "trainer.log_every_n_steps=1"]
-    return [*settings(folder, **places), "trainer=cpu", *steps, "sampler.steps=2", f"hydra.run.dir={run}", *overrides]
+    steps = [
+        "trainer.precision=32-true",
+        "trainer.max_steps=2",
+        "trainer.accumulate_grad_batches=2",
+        "trainer.log_every_n_steps=1",
+    ]
+    return [
+        *settings(folder, **places),
+        "trainer=cpu",
+        *steps,
+        "sampler.steps=2",
+        f"hydra.run.dir={run}",
+        *overrides,
+    ]
 
 
 def losses(run: Path) -> list[float]:
@@ -72,13 +96,22 @@ def files(cache: Path) -> dict[str, bytes]:
 
 
 def refused(folder: Path, tmp_path: Path, *overrides: str, **places: str) -> str:
-    arguments = training(folder, tmp_path / "run", "~callbacks.previews", f"data.precomputed={folder / 'cache'}", *overrides, **places)
+    arguments = training(
+        folder,
+        tmp_path / "run",
+        "~callbacks.previews",
+        f"data.precomputed={folder / 'cache'}",
+        *overrides,
+        **places,
+    )
     code = Command("src.train", *arguments, log=tmp_path / "log.txt").ended()
     return only_error((tmp_path / "log.txt").read_text(), code)
 
 
 @pytest.mark.parametrize("windows", ["joined", "per_perspective"])
-def test_losses_are_those_of_the_live_path_and_no_encoder_is_read(folder: Path, tmp_path: Path, windows: str) -> None:
+def test_losses_are_those_of_the_live_path_and_no_encoder_is_read(
+    folder: Path, tmp_path: Path, windows: str
+) -> None:
     bare = tmp_path / "bare"
     shutil.copytree(folder / "pipeline", bare)
     for part in ("vae", "text_encoder"):
@@ -88,7 +121,11 @@ def test_losses_are_those_of_the_live_path_and_no_encoder_is_read(folder: Path, 
     log = tmp_path / "log.txt"
     finished("src.train", *training(folder, tmp_path / "live", *options, "data.augmentations=2"), log=log)
     said = finished(
-        "src.train", *training(folder, tmp_path / "cached", *options, f"data.precomputed={folder / 'cache'}", pipeline=str(bare)), log=log
+        "src.train",
+        *training(
+            folder, tmp_path / "cached", *options, f"data.precomputed={folder / 'cache'}", pipeline=str(bare)
+        ),
+        log=log,
     )
     assert "vae.weights, text_encoder.weights are not on this machine" in said
     assert len(losses(tmp_path / "live")) == 2
@@ -99,18 +136,29 @@ def test_every_pass_takes_the_next_crop(folder: Path) -> None:
     made = []
     for option in ("data.augmentations=2", f"data.precomputed={folder / 'cache'}"):
         data = instantiate(config(*settings(folder), option).data)
-        data.trainer = Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False)
+        data.trainer = Trainer(
+            accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, enable_model_summary=False
+        )
         made.append((data, list(islice(data.train_dataloader(), 30))))  # three passes over 20 rows
     backbone = instantiate(config(*settings(folder)).model.backbone)
     (_, live), (data, cached) = made
     for ours, theirs in zip(cached, live, strict=True):
-        assert (ours.ids, ours.instructions, ours.feedback) == (theirs.ids, theirs.instructions, theirs.feedback)
+        assert (ours.ids, ours.instructions, ours.feedback) == (
+            theirs.ids,
+            theirs.instructions,
+            theirs.feedback,
+        )
         assert torch.equal(ours.scores, theirs.scores)
         torch.testing.assert_close(ours.original, backbone.encode_image(theirs.original))
         noise = torch.randn(2, 4, 4, 4)
-        torch.testing.assert_close(backbone.drawn(ours.edited, noise), backbone.encode_target(theirs.edited, ours.original, noise))
+        torch.testing.assert_close(
+            backbone.drawn(ours.edited, noise), backbone.encode_target(theirs.edited, ours.original, noise)
+        )
         texts = ["", *ours.instructions, "; ".join(ours.feedback[0]), ours.feedback[1][0]]
-        tokens, expected = data.on_after_batch_transfer(ours, 0).encode_text(texts), backbone.encode_text(texts)
+        tokens, expected = (
+            data.on_after_batch_transfer(ours, 0).encode_text(texts),
+            backbone.encode_text(texts),
+        )
         torch.testing.assert_close(tokens.tokens, expected.tokens)
         assert torch.equal(tokens.mask, expected.mask)
 
@@ -129,7 +177,9 @@ def test_killed_and_started_again_it_writes_the_same_files(folder: Path, tmp_pat
 
 
 def test_two_ranks_write_the_files_of_one(folder: Path, tmp_path: Path) -> None:
-    place = [{"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for rank in ("0", "1")]
+    place = [
+        {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2"} for rank in ("0", "1")
+    ]
     ranks = [precomputing(folder, tmp_path / "cache", **variables) for variables in place]
     assert [rank.ended() for rank in ranks] == [0, 0], (folder / "log.txt").read_text()[-3000:]
     assert files(tmp_path / "cache") == files(folder / "cache")
@@ -143,17 +193,21 @@ def test_two_ranks_write_the_files_of_one(folder: Path, tmp_path: Path) -> None:
         ("data.dataset.split=all", "4 rows of the data are not in the cache, the first is '0000010/7'"),
     ],
 )
-def test_a_cache_of_other_data_is_refused(folder: Path, tmp_path: Path, override: str, difference: str) -> None:
+def test_a_cache_of_other_data_is_refused(
+    folder: Path, tmp_path: Path, override: str, difference: str
+) -> None:
     data = instantiate(config(*settings(folder), f"data.precomputed={folder / 'cache'}", override).data)
     with pytest.raises(ValueError, match="are of something else") as caught:
         data.check(tmp_path / "listed.jsonl")
     assert difference in str(caught.value)
 
 
-def test_a_cache_of_another_picture_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_a_cache_of_another_image_is_refused(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "tree", tmp_path / "tree")
     shutil.copy(tmp_path / "tree/0000001/7_1.png", tmp_path / "tree/0000000/7_1.png")
-    data = instantiate(config(*settings(folder, tree=str(tmp_path / "tree")), f"data.precomputed={folder / 'cache'}").data)
+    data = instantiate(
+        config(*settings(folder, tree=str(tmp_path / "tree")), f"data.precomputed={folder / 'cache'}").data
+    )
     with pytest.raises(ValueError, match="edited of row '0000000/7' changed since"):
         data.check(tmp_path / "listed.jsonl")
 
@@ -161,18 +215,30 @@ def test_a_cache_of_another_picture_is_refused(folder: Path, tmp_path: Path) -> 
 def test_a_cache_of_another_autoencoder_is_refused_in_one_line(folder: Path, tmp_path: Path) -> None:
     shutil.copytree(folder / "pipeline", tmp_path / "other")
     weights = tmp_path / "other/vae/diffusion_pytorch_model.safetensors"
-    save_file({name: tensor + 0.01 for name, tensor in load_file(weights).items()}, weights, metadata={"format": "pt"})
+    save_file(
+        {name: tensor + 0.01 for name, tensor in load_file(weights).items()},
+        weights,
+        metadata={"format": "pt"},
+    )
     assert "encoders.vae.weights is" in refused(folder, tmp_path, pipeline=str(tmp_path / "other"))
 
 
 def test_backbones_that_train_their_text_encoder_are_refused(folder: Path, tmp_path: Path) -> None:
     tiny = ["model/backbone=tiny", *SMALL]
     arguments = [override for override in settings(folder) if not override.startswith("model.backbone")]
-    code = Command("src.precompute", *arguments, *tiny, f"target={tmp_path / 'cache'}", log=tmp_path / "log.txt").ended()
+    code = Command(
+        "src.precompute", *arguments, *tiny, f"target={tmp_path / 'cache'}", log=tmp_path / "log.txt"
+    ).ended()
     assert "TinyBackbone trains its text encoder" in only_error((tmp_path / "log.txt").read_text(), code)
     assert not (tmp_path / "cache").exists()
-    arguments = [override for override in training(folder, tmp_path / "run") if not override.startswith("model.backbone")]
-    code = Command("src.train", *arguments, *tiny, f"data.precomputed={folder / 'cache'}", log=tmp_path / "train.txt").ended()
+    arguments = [
+        override
+        for override in training(folder, tmp_path / "run")
+        if not override.startswith("model.backbone")
+    ]
+    code = Command(
+        "src.train", *arguments, *tiny, f"data.precomputed={folder / 'cache'}", log=tmp_path / "train.txt"
+    ).ended()
     assert "trains its text encoder" in only_error((tmp_path / "train.txt").read_text(), code)
 
 
@@ -182,7 +248,11 @@ def test_a_corrupt_shard_is_named(folder: Path, tmp_path: Path, kind: str) -> No
     shard = tmp_path / f"cache/{kind}-00000.safetensors"
     whole = shard.read_bytes()
     header = 8 + int.from_bytes(whole[:8], "little")
-    places = {name: tensor["data_offsets"][0] for name, tensor in json.loads(whole[8:header]).items() if name != "__metadata__"}
+    places = {
+        name: tensor["data_offsets"][0]
+        for name, tensor in json.loads(whole[8:header]).items()
+        if name != "__metadata__"
+    }
     place = header + places["mean" if kind == "latents" else "tokens"]
     shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
 
@@ -222,10 +292,14 @@ def test_previews_borrow_the_encoders_and_give_them_back(folder: Path, tmp_path:
     options = ["callbacks.previews.every_n_steps=1", f"data.precomputed={folder / 'cache'}"]
     finished("src.train", *training(folder, tmp_path / "run", *options), log=tmp_path / "log.txt")
     assert (tmp_path / "run/previews/step_000001.png").exists()
-    algorithm = instantiate(config(*settings(folder)).algorithm)(editor=instantiate(config(*settings(folder)).model))
+    algorithm = instantiate(config(*settings(folder)).algorithm)(
+        editor=instantiate(config(*settings(folder)).model)
+    )
     backbone = algorithm.editor.backbone
     assert isinstance(backbone, InsPix2Pix)
     backbone.encode_text([""])
     backbone.encode_image(torch.zeros(1, 3, 16, 16))
-    EncodersFreed().on_train_batch_start(Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), algorithm, None, 0)
+    EncodersFreed().on_train_batch_start(
+        Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), algorithm, None, 0
+    )
     assert (backbone.vae.network, backbone.text_encoder.network) == (None, None)

@@ -1,4 +1,6 @@
-"""Two processes on files: no triplet twice, the same weights, the same after kill -9; started by Lightning, by torchrun, and as two machines."""
+"""Two processes on files: no triplet twice, the same weights, the same after kill -9; started by Lightning,
+by torchrun, and as two machines.
+"""
 
 import json
 import os
@@ -33,31 +35,60 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ranks")
     write_pipeline(folder / "pipeline")
     for form in ("parquet", "imagefolder", "pix2pix_tree"):
-        written = [f"format={form}", f"target={folder / form}", f"count={COUNT}", "rows_per_file=6", "world.size=32"]
+        written = [
+            f"format={form}",
+            f"target={folder / form}",
+            f"count={COUNT}",
+            "rows_per_file=6",
+            "world.size=32",
+        ]
         write_dataset.main(config(*written, name="write_dataset"))
     return folder
 
 
 def forms(folder: Path) -> dict[str, list[str]]:
     """Overrides that name the data."""
-    table = ["data=table", f"data.dataset.table.path={folder / 'parquet'}", f"data.dataset.table.cache={folder / 'tables'}", "data.num_workers=0"]
-    fields = ["data.dataset.columns.original=original_image_file_name", "data.dataset.columns.edited=edited_image_file_name"]
+    table = [
+        "data=table",
+        f"data.dataset.table.path={folder / 'parquet'}",
+        f"data.dataset.table.cache={folder / 'tables'}",
+        "data.num_workers=0",
+    ]
+    fields = [
+        "data.dataset.columns.original=original_image_file_name",
+        "data.dataset.columns.edited=edited_image_file_name",
+    ]
     return {
         "table": table,
-        "json_list": ["data=json_list", f"data.dataset.file={folder / 'imagefolder/train/metadata.jsonl'}", *fields, "data.num_workers=1"],
+        "json_list": [
+            "data=json_list",
+            f"data.dataset.file={folder / 'imagefolder/train/metadata.jsonl'}",
+            *fields,
+            "data.num_workers=1",
+        ],
         "stream": ["data=stream", f"data.stream.path={folder / 'parquet'}", "data.readers=0"],
         "precomputed": [*table, f"data.precomputed={folder / 'cache'}"],
     }
 
 
 def model(folder: Path) -> list[str]:
-    return ["model/backbone=inspix2pix", "model/process=ddpm", f"model.backbone.pretrained={folder / 'pipeline'}", "data.transform.size=16"]
+    return [
+        "model/backbone=inspix2pix",
+        "model/process=ddpm",
+        f"model.backbone.pretrained={folder / 'pipeline'}",
+        "data.transform.size=16",
+    ]
 
 
 def training(folder: Path, run: Path, form: str = "table") -> list[str]:
     (run / "visited").mkdir(parents=True, exist_ok=True)
     seen = ["+callbacks.visited._target_=visited.Visited", f"+callbacks.visited.folder={run / 'visited'}"]
-    steps = [f"trainer.max_steps={STEPS}", "trainer.log_every_n_steps=1", "callbacks.checkpoint.every_n_train_steps=2", f"data.batch_size={BATCH}"]
+    steps = [
+        f"trainer.max_steps={STEPS}",
+        "trainer.log_every_n_steps=1",
+        "callbacks.checkpoint.every_n_train_steps=2",
+        f"data.batch_size={BATCH}",
+    ]
     ranks = ["trainer=ddp_cpu", "trainer.precision=32-true", "~callbacks.previews", f"hydra.run.dir={run}"]
     return [*forms(folder)[form], *model(folder), *seen, *steps, *ranks]
 
@@ -73,7 +104,9 @@ def visits(run: Path) -> list[dict[int, list[str]]]:
     ranks = []
     for rank in (0, 1):
         steps: dict[int, list[str]] = {}
-        for world_size, step, *ids in (line.split() for line in (run / f"visited/{rank}.txt").read_text().splitlines()):
+        for world_size, step, *ids in (
+            line.split() for line in (run / f"visited/{rank}.txt").read_text().splitlines()
+        ):
             assert world_size == "2"
             assert steps.setdefault(int(step), ids) == ids
         ranks.append(steps)
@@ -89,10 +122,22 @@ def whole(folder: Path) -> Path:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", ["table", "json_list", "stream", "precomputed"])
-def test_no_triplet_twice_and_the_same_after_a_kill(folder: Path, tmp_path: Path, form: str, whole: Path) -> None:
+def test_no_triplet_twice_and_the_same_after_a_kill(
+    folder: Path, tmp_path: Path, form: str, whole: Path
+) -> None:
     if form == "precomputed":
         places = [*forms(folder)["table"], *model(folder), f"target={folder / 'cache'}"]
-        ended([sys.executable, "-m", "src.precompute", *places, "data.augmentations=2", "device=cpu", "rows_per_shard=7"])
+        ended(
+            [
+                sys.executable,
+                "-m",
+                "src.precompute",
+                *places,
+                "data.augmentations=2",
+                "device=cpu",
+                "rows_per_shard=7",
+            ]
+        )
     if form != "table":
         whole = tmp_path / "whole"
         ended([*PYTHON, *training(folder, whole, form)])
@@ -104,7 +149,11 @@ def test_no_triplet_twice_and_the_same_after_a_kill(folder: Path, tmp_path: Path
 
     run = tmp_path / "run"
     process = subprocess.Popen(
-        [*PYTHON, *training(folder, run, form)], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        [*PYTHON, *training(folder, run, form)],
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
     )
     while not lines_in(run / "metrics.csv", 6)():
         assert process.poll() is None
@@ -118,7 +167,17 @@ def test_no_triplet_twice_and_the_same_after_a_kill(folder: Path, tmp_path: Path
 
 @pytest.mark.slow
 def test_torchrun_trains_as_lightnings_own_launcher(folder: Path, tmp_path: Path, whole: Path) -> None:
-    ended([*TORCHRUN, "--nproc-per-node", "2", f"--master-port={free_port()}", "-m", "src.train", *training(folder, tmp_path / "run")])
+    ended(
+        [
+            *TORCHRUN,
+            "--nproc-per-node",
+            "2",
+            f"--master-port={free_port()}",
+            "-m",
+            "src.train",
+            *training(folder, tmp_path / "run"),
+        ]
+    )
     assert_same(whole, tmp_path / "run")
     assert visits(tmp_path / "run") == visits(whole)
 
@@ -126,10 +185,26 @@ def test_torchrun_trains_as_lightnings_own_launcher(folder: Path, tmp_path: Path
 @pytest.mark.slow
 def test_two_machines_train_as_one(folder: Path, tmp_path: Path, whole: Path) -> None:
     """Two torchruns that meet at a port, each with one process."""
-    meeting = ["--nnodes", "2", "--nproc-per-node", "1", "--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    meeting = [
+        "--nnodes",
+        "2",
+        "--nproc-per-node",
+        "1",
+        "--master-addr",
+        "127.0.0.1",
+        "--master-port",
+        str(free_port()),
+    ]
     arguments = [*training(folder, tmp_path / "run"), "trainer.num_nodes=2", "trainer.devices=1"]
-    commands = [[*TORCHRUN, *meeting, "--node-rank", str(node), "-m", "src.train", *arguments] for node in (0, 1)]
-    nodes = [subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for command in commands]
+    commands = [
+        [*TORCHRUN, *meeting, "--node-rank", str(node), "-m", "src.train", *arguments] for node in (0, 1)
+    ]
+    nodes = [
+        subprocess.Popen(
+            command, env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+        )
+        for command in commands
+    ]
     said = [node.communicate(timeout=900)[1] for node in nodes]
     assert [node.returncode for node in nodes] == [0, 0], said[0][-3000:] + said[1][-3000:]
     first, second = (path / "editor/model.safetensors" for path in (whole, tmp_path / "run"))
@@ -140,8 +215,21 @@ def test_two_machines_train_as_one(folder: Path, tmp_path: Path, whole: Path) ->
 
 @pytest.mark.slow
 def test_torchrun_needs_a_run_folder_that_all_processes_share(folder: Path, tmp_path: Path) -> None:
-    arguments = [argument for argument in training(folder, tmp_path / "run") if not argument.startswith("hydra.run.dir")]
-    command = [*TORCHRUN, "--nproc-per-node", "2", f"--master-port={free_port()}", "-m", "src.train", *arguments, f"name={tmp_path.name}"]
+    arguments = [
+        argument
+        for argument in training(folder, tmp_path / "run")
+        if not argument.startswith("hydra.run.dir")
+    ]
+    command = [
+        *TORCHRUN,
+        "--nproc-per-node",
+        "2",
+        f"--master-port={free_port()}",
+        "-m",
+        "src.train",
+        *arguments,
+        f"name={tmp_path.name}",
+    ]
     done = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode != 0
     errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
@@ -158,6 +246,12 @@ def free_port() -> int:
 @pytest.mark.parametrize("name", ["ddp", "ddp_cpu", "slurm"])
 def test_every_trainer_of_several_processes_takes_several_machines(name: str) -> None:
     """As far as SLURM can be checked without one: the tree composes, and what its command overrides is there."""
-    cfg = config("+experiment=reward_inspix2pix", f"trainer={name}", "trainer.num_nodes=2", "trainer.devices=4", "data.dataset.folder=DIR")
+    cfg = config(
+        "+experiment=reward_inspix2pix",
+        f"trainer={name}",
+        "trainer.num_nodes=2",
+        "trainer.devices=4",
+        "data.dataset.folder=DIR",
+    )
     assert (cfg.trainer.strategy, cfg.trainer.num_nodes, cfg.trainer.devices) == ("ddp", 2, 4)
     assert cfg.trainer.use_distributed_sampler is False

@@ -17,7 +17,9 @@ def test_commands_compose(module: str, arguments: str) -> None:
     assert (ROOT / f"src/{module}.py").exists()
     overrides = [word for word in shlex.split(arguments) if "=" in word]
     # several values of an axis are a sweep; composing takes one of them
-    single = [re.sub(r"^([\w/.+]+=[\w/]+),.*", r"\1", word) for word in overrides if not word.startswith("+sweep=")]
+    single = [
+        re.sub(r"^([\w/.+]+=[\w/]+),.*", r"\1", word) for word in overrides if not word.startswith("+sweep=")
+    ]
     config(*single, name=module)
 
 
@@ -32,5 +34,5 @@ def test_make_targets_exist(target: str) -> None:
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#]+)\)", README))))
-def test_links_and_pictures_exist(link: str) -> None:
+def test_links_and_images_exist(link: str) -> None:
     assert (ROOT / link).exists()

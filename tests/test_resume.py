@@ -1,4 +1,6 @@
-"""Kill -9 at any moment of a training, start again: the same weights, averages, optimiser state and metrics as without, bit for bit."""
+"""Kill -9 at any moment of a training, start again: the same weights, averages, optimiser state and metrics
+as without, bit for bit.
+"""
 
 import json
 import os
@@ -35,7 +37,9 @@ STATE = ("state_dict", "ema", "ema_updates", "optimizer_states", "lr_schedulers"
 
 
 def training(folder: Path, *overrides: str) -> Command:
-    return Command("src.train", *TRAINING, *overrides, f"hydra.run.dir={folder}", log=folder.with_suffix(".log"))
+    return Command(
+        "src.train", *TRAINING, *overrides, f"hydra.run.dir={folder}", log=folder.with_suffix(".log")
+    )
 
 
 def trained(folder: Path, *overrides: str) -> Path:
@@ -50,13 +54,20 @@ def differences(one: object, other: object, where: str = "") -> list[str]:
     if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
         return [found for key in one for found in differences(one[key], other[key], f"{where}.{key}")]
     if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [found for index, pair in enumerate(zip(one, other, strict=True)) for found in differences(*pair, f"{where}.{index}")]
+        return [
+            found
+            for index, pair in enumerate(zip(one, other, strict=True))
+            for found in differences(*pair, f"{where}.{index}")
+        ]
     return [] if one == other else [where]
 
 
 def assert_same(one: Path, other: Path) -> None:
     """Two run folders hold the same training."""
-    first, second = checkpoint.read(one / "checkpoints/last.ckpt"), checkpoint.read(other / "checkpoints/last.ckpt")
+    first, second = (
+        checkpoint.read(one / "checkpoints/last.ckpt"),
+        checkpoint.read(other / "checkpoints/last.ckpt"),
+    )
     assert differences({key: first[key] for key in STATE}, {key: second[key] for key in STATE}) == []
     for name in ("metrics.csv", "editor/model.safetensors", "editor/config.yaml"):
         assert (one / name).read_bytes() == (other / name).read_bytes(), name
@@ -65,7 +76,9 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def killed_again_and_again(folder: Path, seed: int, *overrides: str, kills: int = 6, steps: int = 12) -> int:
-    """Start a training and kill it, at a random step, moment or half-written checkpoint; then let it end. How many kills hit."""
+    """Start a training and kill it, at a random step, moment or half-written checkpoint; then let it end. How
+    many kills hit.
+    """
     chance, hits = random.Random(seed), 0
     for _ in range(kills):
         process = training(folder, *overrides)
@@ -100,7 +113,10 @@ def test_killed_between_two_checkpoints_and_during_one(tmp_path: Path, whole: Pa
 
 
 def test_a_finished_training_that_is_started_again_changes_nothing(whole: Path) -> None:
-    before = {name: (whole / name).read_bytes() for name in ("metrics.csv", "checkpoints/last.ckpt", "editor/model.safetensors")}
+    before = {
+        name: (whole / name).read_bytes()
+        for name in ("metrics.csv", "checkpoints/last.ckpt", "editor/model.safetensors")
+    }
     seconds = json.loads((whole / "run.json").read_text())["seconds"]
     trained(whole)
     assert all((whole / name).read_bytes() == content for name, content in before.items())
@@ -110,7 +126,12 @@ def test_a_finished_training_that_is_started_again_changes_nothing(whole: Path) 
 
 
 def test_accumulation_goes_on_at_a_step_and_not_within_one(tmp_path: Path) -> None:
-    accumulated = ("trainer.accumulate_grad_batches=2", "trainer.max_steps=4", "callbacks.checkpoint.every_n_train_steps=2", "data.batch_size=1")
+    accumulated = (
+        "trainer.accumulate_grad_batches=2",
+        "trainer.max_steps=4",
+        "callbacks.checkpoint.every_n_train_steps=2",
+        "data.batch_size=1",
+    )
     whole, folder = trained(tmp_path / "whole", *accumulated), tmp_path / "run"
     assert training(folder, *accumulated).killed_when(lines_in(folder / "metrics.csv", 4))
     assert training(folder, *accumulated).killed_when(lines_in(folder / "metrics.csv", 4))
@@ -126,7 +147,14 @@ def test_workers_give_the_same_training(tmp_path: Path, whole: Path) -> None:
 
 
 def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path, whole: Path) -> None:
-    process = Command("src.train", *TRAINING, "algorithm.optimizer.lr=1", "seed=1", f"hydra.run.dir={whole}", log=tmp_path / "log")
+    process = Command(
+        "src.train",
+        *TRAINING,
+        "algorithm.optimizer.lr=1",
+        "seed=1",
+        f"hydra.run.dir={whole}",
+        log=tmp_path / "log",
+    )
     assert process.ended() == 1
     message = (tmp_path / "log").read_text()
     assert "algorithm.optimizer.lr is 0.005 in the checkpoint and 1 here" in message
@@ -143,7 +171,9 @@ def test_a_stopped_training_is_kept_to_its_last_step(tmp_path: Path, whole: Path
     record = json.loads((folder / "run.json").read_text())
     assert (record["status"], record["steps"]) == ("interrupted", steps)
     errors = [line for line in process.log.read_text().splitlines() if line.startswith("error: ")]
-    assert errors == [f"error: stopped at step {steps} of 12; the same command with hydra.run.dir={folder} goes on"]
+    assert errors == [
+        f"error: stopped at step {steps} of 12; the same command with hydra.run.dir={folder} goes on"
+    ]
     trained(folder, "callbacks.checkpoint.every_n_train_steps=100")
     assert_same(whole, folder)
 
@@ -151,7 +181,9 @@ def test_a_stopped_training_is_kept_to_its_last_step(tmp_path: Path, whole: Path
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_to_the_whole_group_stops_a_training_with_workers_alike(tmp_path: Path, number: int) -> None:
     folder = tmp_path / "run"
-    process = training(folder, "data.num_workers=1", "trainer.max_steps=500", "callbacks.checkpoint.every_n_train_steps=1000")
+    process = training(
+        folder, "data.num_workers=1", "trainer.max_steps=500", "callbacks.checkpoint.every_n_train_steps=1000"
+    )
     while not lines_in(folder / "metrics.csv", 5)():
         assert process.process.is_alive(), process.log.read_text()[-2000:]
         time.sleep(0.01)
@@ -163,7 +195,11 @@ def test_a_signal_to_the_whole_group_stops_a_training_with_workers_alike(tmp_pat
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("overrides", [(), ("data.num_workers=2",), ("trainer.accumulate_grad_batches=2",)], ids=["plain", "workers", "accumulate"])
+@pytest.mark.parametrize(
+    "overrides",
+    [(), ("data.num_workers=2",), ("trainer.accumulate_grad_batches=2",)],
+    ids=["plain", "workers", "accumulate"],
+)
 @pytest.mark.parametrize("every", [1, 5])
 def test_killed_at_random_moments(tmp_path: Path, overrides: tuple[str, ...], every: int) -> None:
     settings = (*overrides, f"callbacks.checkpoint.every_n_train_steps={every}")
@@ -183,7 +219,11 @@ def test_two_ranks_killed(tmp_path: Path) -> None:
 
     whole, folder = tmp_path / "whole", tmp_path / "run"
     subprocess.run(command(whole), check=True, capture_output=True, timeout=300)
-    for moment in (lines_in(folder / "metrics.csv", 6), being_written(folder / "checkpoints", "last.ckpt"), lines_in(folder / "metrics.csv", 12)):
+    for moment in (
+        lines_in(folder / "metrics.csv", 6),
+        being_written(folder / "checkpoints", "last.ckpt"),
+        lines_in(folder / "metrics.csv", 12),
+    ):
         process = subprocess.Popen(command(folder), stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
         while not moment() and process.poll() is None:
             time.sleep(0.0005)

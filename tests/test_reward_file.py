@@ -9,7 +9,11 @@ from src.reward_file import append_rewards, read_rewards
 
 
 def reward(id: str = "a/1", key: str = "k", score: float | None = 3.5) -> Reward:
-    following = Verdict(score, None, "the “red” circle\nis still there") if score is not None else Verdict(None, status="failed")
+    following = (
+        Verdict(score, None, "the “red” circle\nis still there")
+        if score is not None
+        else Verdict(None, status="failed")
+    )
     return Reward(id, "oracle", key, following, Verdict(5.0, True), Verdict(0.0, False, "noise", "repaired"))
 
 

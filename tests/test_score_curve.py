@@ -1,4 +1,6 @@
-"""The score curve: what a judge says of the averaged editor's edits, in the metrics, the checkpoint and a picture."""
+"""The score curve: what a judge says of the averaged editor's edits, in the metrics, the checkpoint and a
+image.
+"""
 
 import csv
 import json
@@ -10,7 +12,12 @@ from test_train import LEAN, run
 from src import checkpoint
 
 SCORED = [override for override in LEAN if override != "~callbacks.scores"]
-SETTINGS = ("callbacks.scores.every_n_steps=2", "callbacks.scores.benchmark.originals=1", "sampler.steps=1", "data.batch_size=2")
+SETTINGS = (
+    "callbacks.scores.every_n_steps=2",
+    "callbacks.scores.benchmark.originals=1",
+    "sampler.steps=1",
+    "data.batch_size=2",
+)
 
 
 def test_a_training_leaves_its_score_curve(tmp_path: Path) -> None:
@@ -19,18 +26,28 @@ def test_a_training_leaves_its_score_curve(tmp_path: Path) -> None:
     with (tmp_path / "metrics.csv").open() as file:
         rows = [row for row in csv.DictReader(file) if row["validation/following"]]
     assert [int(row["step"]) + 1 for row in rows] == [2, 4, 5]
-    assert all(0 <= float(row[f"validation/{name}"]) <= 5 for row in rows for name in ("following", "preserving", "quality"))
+    assert all(
+        0 <= float(row[f"validation/{name}"]) <= 5
+        for row in rows
+        for name in ("following", "preserving", "quality")
+    )
     assert all(float(row["validation/failed"]) == 0 for row in rows)
     assert (tmp_path / "score_curve.png").stat().st_size > 1000
 
     # the last point is what src.evaluate says of the exported editor
     judged = run(
-        f"checkpoint={tmp_path / 'editor'}", "benchmark=synthetic_validation", "benchmark.originals=1", "sampler.steps=1", module="src.evaluate"
+        f"checkpoint={tmp_path / 'editor'}",
+        "benchmark=synthetic_validation",
+        "benchmark.originals=1",
+        "sampler.steps=1",
+        module="src.evaluate",
     )
     assert judged.returncode == 0, judged.stderr[-2000:]
     report = json.loads((tmp_path / "evaluation/synthetic_validation/oracle/report.json").read_text())
     for name in ("following", "preserving", "quality"):
-        assert report["rows"][0][name]["score"] == pytest.approx(float(rows[-1][f"validation/{name}"]), abs=0.05)
+        assert report["rows"][0][name]["score"] == pytest.approx(
+            float(rows[-1][f"validation/{name}"]), abs=0.05
+        )
     saved = checkpoint.read(tmp_path / "checkpoints/last.ckpt")
     curves = [state["curve"] for state in saved["callbacks"].values() if "curve" in state]
     assert len(curves) == 1

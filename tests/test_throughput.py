@@ -1,4 +1,6 @@
-"""The throughput benchmark as a real command on a small pipeline; ratios, targets and counts of operations against exact small cases."""
+"""The throughput benchmark as a real command on a small pipeline; ratios, targets and counts of operations
+against exact small cases.
+"""
 
 import json
 import os
@@ -37,10 +39,30 @@ def pipeline(tmp_path_factory) -> Path:
 
 
 def command(pipeline: Path, target: Path, *overrides: str) -> subprocess.CompletedProcess:
-    small = ["data.transform.size=32", "files.rows=48", "files.side=40", "matrix_side=64", "sampling_side=32", "sizes.cpu.loading_seconds=0.1"]
-    small += [f"model.backbone.pretrained={pipeline}", f"released.image_encoder={TOWER}", "trainer.precision=32-true", "device=cpu"]
+    small = [
+        "data.transform.size=32",
+        "files.rows=48",
+        "files.side=40",
+        "matrix_side=64",
+        "sampling_side=32",
+        "sizes.cpu.loading_seconds=0.1",
+    ]
+    small += [
+        f"model.backbone.pretrained={pipeline}",
+        f"released.image_encoder={TOWER}",
+        "trainer.precision=32-true",
+        "device=cpu",
+    ]
     return subprocess.run(
-        [sys.executable, "-m", "src.throughput", "+experiment=reward_inspix2pix", *small, f"hydra.run.dir={target}", *overrides],
+        [
+            sys.executable,
+            "-m",
+            "src.throughput",
+            "+experiment=reward_inspix2pix",
+            *small,
+            f"hydra.run.dir={target}",
+            *overrides,
+        ],
         capture_output=True,
         text=True,
         check=False,
@@ -55,7 +77,7 @@ def run(pipeline: Path, tmp_path_factory) -> tuple[Path, subprocess.CompletedPro
     return target, command(pipeline, target, f"rungs=[{rungs}]")
 
 
-def test_leaves_ladders_a_table_and_a_picture(run: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_leaves_ladders_a_table_and_a_image(run: tuple[Path, subprocess.CompletedProcess]) -> None:
     folder, done = run
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((folder / "throughput.json").read_text())
@@ -75,7 +97,15 @@ def test_leaves_ladders_a_table_and_a_picture(run: tuple[Path, subprocess.Comple
         "channels_last",
     ]
     assert [each["rung"] for each in report["loading"]] == ["images", "shards", "shards_and_tokens"]
-    assert {"device", "precision", "versions", "commit", "command", "matrix_tflop_per_s", "targets"} <= report.keys()
+    assert {
+        "device",
+        "precision",
+        "versions",
+        "commit",
+        "command",
+        "matrix_tflop_per_s",
+        "targets",
+    } <= report.keys()
     for ladder in ("training", "sampling", "loading"):
         for each in report[ladder]:
             assert not each["failed"], each
@@ -91,7 +121,9 @@ def test_leaves_ladders_a_table_and_a_picture(run: tuple[Path, subprocess.Comple
 
 
 def test_each_rung_of_training_does_less(run: tuple[Path, subprocess.CompletedProcess]) -> None:
-    """Counted, not timed: the tower, the encoders and the recomputation are in the operations of the rungs that have them."""
+    """Counted, not timed: the tower, the encoders and the recomputation are in the operations of the rungs
+    that have them.
+    """
     report = json.loads((run[0] / "throughput.json").read_text())
     counted = [each["tflop_per_sample"] for each in report["training"]]
     assert counted[0] > counted[1] == counted[2] > counted[3] > counted[4] == counted[5]
@@ -103,8 +135,14 @@ def test_each_rung_of_training_does_less(run: tuple[Path, subprocess.CompletedPr
 
 def test_a_rung_that_fails_is_reported_and_the_ladder_goes_on(pipeline: Path, tmp_path: Path) -> None:
     """Only a first rung that fails is an error, after everything else was measured."""
-    more = ['+rungs_of.loading.broken=["data.batch_size=0"]', '+rungs_of.loading.after=["data.batch_size=2"]', "algorithm.optimizer.lr=-1"]
-    done = command(pipeline, tmp_path, "ladders=[training,loading]", "rungs=[as_released,shards,broken,after]", *more)
+    more = [
+        '+rungs_of.loading.broken=["data.batch_size=0"]',
+        '+rungs_of.loading.after=["data.batch_size=2"]',
+        "algorithm.optimizer.lr=-1",
+    ]
+    done = command(
+        pipeline, tmp_path, "ladders=[training,loading]", "rungs=[as_released,shards,broken,after]", *more
+    )
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith(
         "error: nothing can be compared with the first rung, which failed: training (Invalid learning rate"
@@ -121,21 +159,31 @@ def test_a_rung_that_fails_is_reported_and_the_ladder_goes_on(pipeline: Path, tm
 
 @pytest.mark.parametrize(
     ("overrides", "said"),
-    [(["ladders=[walking]"], "say some of training"), (["rungs=[fourth]"], "no rung fourth"), (["data=synthetic"], "on a tree of pictures")],
+    [
+        (["ladders=[walking]"], "say some of training"),
+        (["rungs=[fourth]"], "no rung fourth"),
+        (["data=synthetic"], "on a tree of pictures"),
+    ],
 )
 def test_what_is_not_there_is_refused(tmp_path: Path, overrides: list[str], said: str) -> None:
-    run = Command("src.throughput", "+experiment=reward_inspix2pix", *overrides, f"hydra.run.dir={tmp_path}", log=tmp_path / "log.txt")
+    run = Command(
+        "src.throughput",
+        "+experiment=reward_inspix2pix",
+        *overrides,
+        f"hydra.run.dir={tmp_path}",
+        log=tmp_path / "log.txt",
+    )
     code = run.ended()
     assert said in only_error((tmp_path / "log.txt").read_text(), code)
 
 
 def test_operations_are_counted_exactly() -> None:
     left, right = torch.randn(3, 5), torch.randn(5, 7)
-    convolution, picture = nn.Conv2d(2, 4, 3, padding=1), torch.randn(1, 2, 6, 6)
+    convolution, image = nn.Conv2d(2, 4, 3, padding=1), torch.randn(1, 2, 6, 6)
     queries, keys = torch.randn(1, 2, 8, 4), torch.randn(1, 2, 6, 4)
     for compute, operations in (
         (lambda: left @ right, 2 * 3 * 5 * 7),
-        (lambda: convolution(picture), 2 * (6 * 6) * 4 * (2 * 3 * 3)),
+        (lambda: convolution(image), 2 * (6 * 6) * 4 * (2 * 3 * 3)),
         (lambda: F.scaled_dot_product_attention(queries, keys, keys), 2 * 2 * (2 * 8 * 6 * 4)),
     ):
         with operation_counter() as counter:
@@ -144,7 +192,14 @@ def test_operations_are_counted_exactly() -> None:
 
 
 def test_what_the_release_computes_in_vain_is_counted() -> None:
-    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "patch_size": 4, "image_size": 8}
+    sizes = {
+        "hidden_size": 8,
+        "intermediate_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "patch_size": 4,
+        "image_size": 8,
+    }
     unread = Unread({**sizes, "projection_dim": 4}, null_text=True)
     asked = []
     with operation_counter() as counter:
@@ -173,7 +228,10 @@ def test_a_matrix_rate_is_positive() -> None:
 
 def test_ratios_and_shares() -> None:
     rungs = ("as_released", "without_unused_tower", "compile")
-    entries = [entry(rung, [], replace(MEASURED, samples_per_s=rate)) for rung, rate in zip(rungs, (2.0, 4.0, 10.0), strict=True)]
+    entries = [
+        entry(rung, [], replace(MEASURED, samples_per_s=rate))
+        for rung, rate in zip(rungs, (2.0, 4.0, 10.0), strict=True)
+    ]
     compared = with_ratios([*entries, entry("broken", [], None, "no compiler")], matrix_rate=5.0)
     assert [each["ratio"] for each in compared] == [1.0, 2.0, 5.0, None]
     assert [each["ratio_without_unused_tower"] for each in compared] == [0.5, 1.0, 2.5, None]
@@ -186,7 +244,14 @@ def test_ratios_and_shares() -> None:
         (0.5, "compile", True),
     ]
     assert [each.target for each in verdicts({"training": compared}, "cpu", "two cores")] == [1.8]
-    report = {"command": "c", "hardware": "h", "precision": "p", "commit": "x", "seconds": 60, "matrix_tflop_per_s": {"float32": 5.0}}
+    report = {
+        "command": "c",
+        "hardware": "h",
+        "precision": "p",
+        "commit": "x",
+        "seconds": 60,
+        "matrix_tflop_per_s": {"float32": 5.0},
+    }
     text = markdown(report | {"training": compared, "sampling": [], "loading": [], "targets": []})
     assert "| broken | failed |" in text
     assert "- broken: failed, no compiler" in text
@@ -194,7 +259,10 @@ def test_ratios_and_shares() -> None:
 
 
 def test_earlier_changes_are_made_though_their_rungs_are_not_chosen() -> None:
-    ladder = [Rung("x", name, (change,)) for name, change in (("a", "a=1"), ("b", "b=1"), ("c", "c=1"), ("d", "d=1"))]
+    ladder = [
+        Rung("x", name, (change,))
+        for name, change in (("a", "a=1"), ("b", "b=1"), ("c", "c=1"), ("d", "d=1"))
+    ]
     seen = {}
 
     def measure(rung: Rung, changes: list[str]) -> Measurement:
@@ -205,7 +273,11 @@ def test_earlier_changes_are_made_though_their_rungs_are_not_chosen() -> None:
 
     entries = climb(ladder, ["b", "c", "d"], measure)
     assert seen == {"b": ["a=1", "b=1"], "c": ["a=1", "b=1", "c=1"], "d": ["a=1", "b=1", "d=1"]}
-    assert [(each["rung"], each["failed"], each["left_out"]) for each in entries] == [("b", "", []), ("c", "no room", []), ("d", "", ["c"])]
+    assert [(each["rung"], each["failed"], each["left_out"]) for each in entries] == [
+        ("b", "", []),
+        ("c", "no room", []),
+        ("d", "", ["c"]),
+    ]
 
 
 def dies(name: str, settings: dict) -> None:
@@ -215,15 +287,25 @@ def dies(name: str, settings: dict) -> None:
     time.sleep(60)
 
 
-@pytest.mark.parametrize(("name", "minutes", "said"), [("killed", 1.0, "want of memory"), ("slow", 0.01, "no result after 0.01 minutes")])
-def test_a_process_that_dies_or_hangs_is_a_failed_rung(tmp_path: Path, name: str, minutes: float, said: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "minutes", "said"),
+    [("killed", 1.0, "want of memory"), ("slow", 0.01, "no result after 0.01 minutes")],
+)
+def test_a_process_that_dies_or_hangs_is_a_failed_rung(
+    tmp_path: Path, name: str, minutes: float, said: str
+) -> None:
     with pytest.raises(FailedError, match=said):
         apart(dies, name, {}, tmp_path / "log.txt", minutes)
 
 
 @pytest.mark.slow
 def test_compiled_rungs_are_measured(pipeline: Path, tmp_path: Path) -> None:
-    done = command(pipeline, tmp_path, "ladders=[training,sampling]", "rungs=[as_released,compile,fused_optimizer,larger_batch]")
+    done = command(
+        pipeline,
+        tmp_path,
+        "ladders=[training,sampling]",
+        "rungs=[as_released,compile,fused_optimizer,larger_batch]",
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "throughput.json").read_text())
     for ladder in ("training", "sampling"):
@@ -240,7 +322,9 @@ def test_every_rung_changes_something_that_there_is() -> None:
         for changes in rungs.values():
             for change in changes:
                 name = change.partition("=")[0]
-                assert OmegaConf.select(cfg, name.rpartition(".")[0] or name, default="absent") != "absent", name
+                assert OmegaConf.select(cfg, name.rpartition(".")[0] or name, default="absent") != "absent", (
+                    name
+                )
 
 
 def test_what_is_left_out_is_there() -> None:

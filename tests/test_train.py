@@ -26,7 +26,9 @@ LEAN = (
 
 
 def run(*arguments: str, module: str = "src.train") -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500)
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500
+    )
 
 
 def train(folder: Path, *overrides: str) -> Path:
@@ -53,37 +55,66 @@ def trained(tmp_path_factory) -> Path:
     """A small editor after 20 steps in two processes, with a preview."""
     folder = tmp_path_factory.mktemp("trained") / "run"
     overrides = [override for override in LEAN if override != "~callbacks.previews"]
-    done = run(*overrides, f"hydra.run.dir={folder}", "trainer=ddp_cpu", "trainer.max_steps=20", "data.batch_size=4", "sampler.steps=2")
+    done = run(
+        *overrides,
+        f"hydra.run.dir={folder}",
+        "trainer=ddp_cpu",
+        "trainer.max_steps=20",
+        "data.batch_size=4",
+        "sampler.steps=2",
+    )
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 
 
 def test_two_processes_learn_and_end_with_equal_weights(trained: Path) -> None:
     facts = record(trained)
-    assert (facts["status"], facts["world_size"], facts["ranks_equal"], facts["steps"]) == ("finished", 2, True, 20)
+    assert (facts["status"], facts["world_size"], facts["ranks_equal"], facts["steps"]) == (
+        "finished",
+        2,
+        True,
+        20,
+    )
     curve = losses(trained)
     assert len(curve) == 20
     assert sum(curve[-5:]) < sum(curve[:5])
 
 
 def test_a_run_leaves_what_others_rely_on(trained: Path) -> None:
-    for name in ("metrics.csv", "run.json", "checkpoints/last.ckpt", "editor/config.yaml", "editor/model.safetensors", ".hydra/overrides.yaml"):
+    for name in (
+        "metrics.csv",
+        "run.json",
+        "checkpoints/last.ckpt",
+        "editor/config.yaml",
+        "editor/model.safetensors",
+        ".hydra/overrides.yaml",
+    ):
         assert (trained / name).exists(), name
     assert (trained / "previews/step_000020.png").stat().st_size > 1000
 
 
 def test_export_and_checkpoint_are_the_same_editor(trained: Path) -> None:
-    one, other = checkpoint.load_editor(trained / "editor"), checkpoint.load_editor(trained / "checkpoints/last.ckpt")
+    one, other = (
+        checkpoint.load_editor(trained / "editor"),
+        checkpoint.load_editor(trained / "checkpoints/last.ckpt"),
+    )
     for (name, ours), theirs in zip(one.state_dict().items(), other.state_dict().values(), strict=True):
         assert torch.equal(ours, theirs), name
     raw = checkpoint.load_editor(trained / "checkpoints/last.ckpt", weights="raw")
-    assert any(not torch.equal(a, b) for a, b in zip(raw.state_dict().values(), other.state_dict().values(), strict=True))
-    assert checkpoint.content_hash(trained / "editor") == checkpoint.content_hash(trained / "checkpoints/last.ckpt")
+    assert any(
+        not torch.equal(a, b)
+        for a, b in zip(raw.state_dict().values(), other.state_dict().values(), strict=True)
+    )
+    assert checkpoint.content_hash(trained / "editor") == checkpoint.content_hash(
+        trained / "checkpoints/last.ckpt"
+    )
 
 
 @pytest.mark.parametrize("precision", ["32-true", pytest.param("bf16-mixed", marks=pytest.mark.slow)])
 def test_gradients_of_two_ranks_are_those_of_one_process(tmp_path: Path, precision: str) -> None:
-    """One step of plain gradient descent at rate 1 moves the weights by the gradient; the global batch is the same."""
+    """One step of plain gradient descent at rate 1 moves the weights by the gradient; the global batch is the
+    same.
+    """
     descent = (
         "optimizer@algorithm.optimizer=adamw",
         "algorithm.optimizer._target_=torch.optim.SGD",
@@ -107,7 +138,13 @@ def test_gradients_of_two_ranks_are_those_of_one_process(tmp_path: Path, precisi
 
 @pytest.mark.slow
 def test_two_processes_learn_in_bf16(tmp_path: Path) -> None:
-    folder = train(tmp_path / "run", "trainer=ddp_cpu", "trainer.max_steps=20", "data.batch_size=4", "trainer.precision=bf16-mixed")
+    folder = train(
+        tmp_path / "run",
+        "trainer=ddp_cpu",
+        "trainer.max_steps=20",
+        "data.batch_size=4",
+        "trainer.precision=bf16-mixed",
+    )
     curve = losses(folder)
     assert record(folder)["ranks_equal"]
     assert sum(curve[-5:]) < sum(curve[:5])
@@ -122,7 +159,9 @@ def test_draws_depend_on_the_row_and_not_on_the_rank() -> None:
 
 
 def test_accumulated_micro_batches_step_once(tmp_path: Path) -> None:
-    folder = train(tmp_path / "run", "trainer.max_steps=2", "trainer.accumulate_grad_batches=3", "data.batch_size=2")
+    folder = train(
+        tmp_path / "run", "trainer.max_steps=2", "trainer.accumulate_grad_batches=3", "data.batch_size=2"
+    )
     assert record(folder)["steps"] == 2
     assert checkpoint.read(folder / "checkpoints/last.ckpt")["ema_updates"] == 2
 
@@ -142,6 +181,8 @@ def test_resume_continues_and_refuses_another_model(tmp_path: Path) -> None:
 def test_compiled_training_follows_the_same_path(tmp_path: Path) -> None:
     """Sentences of several lengths and a reward included; only the compiled kernels' rounding differs."""
     short = ("trainer.precision=32-true", "trainer.max_steps=4", "data.batch_size=4")
-    plain, compiled = (losses(train(tmp_path / str(kind), *short, f"algorithm.compiled={kind}")) for kind in (False, True))
+    plain, compiled = (
+        losses(train(tmp_path / str(kind), *short, f"algorithm.compiled={kind}")) for kind in (False, True)
+    )
     assert len(plain) == 4
     assert compiled == pytest.approx(plain, rel=1e-4)

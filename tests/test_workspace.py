@@ -26,32 +26,64 @@ def test_a_dry_run_writes_the_whole_layout(nobody: Path) -> None:
     evaluations = ["synthetic_edit/oracle", "real_edit/gpt4o"]
     file = nobody / "layout.json"
     workspace.main(
-        config("entity=me", f"evaluations=[{','.join(evaluations)}]", "axes=[integration]", "dry_run=true", f"output={file}", name="workspace")
+        config(
+            "entity=me",
+            f"evaluations=[{','.join(evaluations)}]",
+            "axes=[integration]",
+            "dry_run=true",
+            f"output={file}",
+            name="workspace",
+        )
     )
     layout = json.loads(file.read_text())
-    sections = {section["name"]: section["panels"] for section in layout["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]}
-    each = [title for evaluation in evaluations for title in (f"Scores: {evaluation}", f"Edits: {evaluation}")]
+    sections = {
+        section["name"]: section["panels"]
+        for section in layout["workspace"]["spec"]["section"]["panelBankConfig"]["sections"]
+    }
+    each = [
+        title for evaluation in evaluations for title in (f"Scores: {evaluation}", f"Edits: {evaluation}")
+    ]
     assert list(sections) == ["Training", "Previews", *each, "Sweeps"]
-    assert [panel["config"]["metrics"][0] for panel in sections["Training"]] == ["train/loss", "validation/following", "train/gradient_norm"]
-    bars = [panel["config"]["metrics"] for panel in sections["Scores: real_edit/gpt4o"] if panel["viewType"] == "Bar Chart"]
-    assert [metrics[0] for metrics in bars[:3]] == [f"real_edit/gpt4o/5-5-5/{perspective}/score" for perspective in PERSPECTIVES]
+    assert [panel["config"]["metrics"][0] for panel in sections["Training"]] == [
+        "train/loss",
+        "validation/following",
+        "train/gradient_norm",
+    ]
+    bars = [
+        panel["config"]["metrics"]
+        for panel in sections["Scores: real_edit/gpt4o"]
+        if panel["viewType"] == "Bar Chart"
+    ]
+    assert [metrics[0] for metrics in bars[:3]] == [
+        f"real_edit/gpt4o/5-5-5/{perspective}/score" for perspective in PERSPECTIVES
+    ]
     assert "real_edit/gpt4o/edits" in json.dumps(sections["Edits: real_edit/gpt4o"])
-    (columns, *_) = [panel["config"]["columns"] for panel in sections["Sweeps"] if "columns" in panel["config"]]
+    (columns, *_) = [
+        panel["config"]["columns"] for panel in sections["Sweeps"] if "columns" in panel["config"]
+    ]
     assert columns[0] == {"accessor": "config:axes.value.integration", "displayName": "integration"}
-    headings = [block["children"][0]["text"] for block in layout["report"]["spec"]["blocks"] if block["type"] == "heading"]
+    headings = [
+        block["children"][0]["text"]
+        for block in layout["report"]["spec"]["blocks"]
+        if block["type"] == "heading"
+    ]
     assert headings == list(sections)
 
 
-def test_without_an_account_one_line(nobody: Path, quickly_refused) -> None:  # noqa: F811
+def test_without_an_account_one_line(nobody: Path, quickly_refused) -> None:
     assert "nobody is logged in to Weights & Biases" in quickly_refused("entity=me", module="src.workspace")
 
 
-def test_without_a_network_one_line_and_soon(nobody: Path, quickly_refused, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+def test_without_a_network_one_line_and_soon(
+    nobody: Path, quickly_refused, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("src.workspace.has_key", lambda address: True)
     with socket.socket() as silent:  # takes connections and never answers
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        monkeypatch.setattr("src.workspace.server_address", lambda: f"http://127.0.0.1:{silent.getsockname()[1]}")
+        monkeypatch.setattr(
+            "src.workspace.server_address", lambda: f"http://127.0.0.1:{silent.getsockname()[1]}"
+        )
         start = time.monotonic()
         message = quickly_refused("entity=me", "timeout=1", module="src.workspace")
     assert "can't be reached (timed out)" in message

@@ -15,6 +15,8 @@ class Visited(Callback):
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         with (self.folder / f"{trainer.global_rank}.txt").open("a") as file:
             file.write(f"{trainer.world_size} {trainer.global_step} {' '.join(batch.ids)}\n")

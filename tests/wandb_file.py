@@ -11,8 +11,9 @@ from wandb.proto import wandb_internal_pb2
 
 
 def wandb_records(file: Path) -> Iterator[wandb_internal_pb2.Record]:
-    """wandb has no reader of its run files in Python. They are a LevelDB log: a 7-byte file header, then blocks of 32 KiB that hold framed chunks
-    (checksum 4 bytes, length 2, type 1: whole, first, middle, last) of protobuf records.
+    """wandb has no reader of its run files in Python. They are a LevelDB log: a 7-byte file header, then
+    blocks of 32 KiB that hold framed chunks (checksum 4 bytes, length 2, type 1: whole, first, middle, last)
+    of protobuf records.
     """
     data, position, parts = file.read_bytes(), 7, b""
     while position + 7 <= len(data):
@@ -57,4 +58,8 @@ class WandbFile:
 
     def of_type(self, kind: str, used: bool = False) -> list[wandb_internal_pb2.ArtifactRecord]:
         """The artifacts of a type that the run made, or that it used."""
-        return [artifact for artifact in self.artifacts if artifact.type == kind and artifact.use_after_commit == used]
+        return [
+            artifact
+            for artifact in self.artifacts
+            if artifact.type == kind and artifact.use_after_commit == used
+        ]

@@ -1,8 +1,10 @@
-"""SmartEdit's first stage: the query transformer's tokens become those of the text encoder, and the language model learns its answer.
+"""SmartEdit's first stage: the query transformer's tokens become those of the text encoder, and the language
+model learns its answer.
 
 python -m src.train +experiment=smartedit_stage1 model.backbone.base.pretrained=FOLDER data.dataset.folder=DIR
 
-The release aligns on the captions of 12 million pictures; here it is the instructions of an edit dataset, whose texts the text encoder knows as well.
+The release aligns on the captions of 12 million images; here it is the instructions of an edit dataset,
+whose texts the text encoder knows as well.
 """
 
 from collections.abc import Callable
@@ -22,10 +24,12 @@ from src.editor import Editor
 
 @final
 class Alignment(Training):
-    """Cross-entropy of the language model's answer, and mean squared error between the query transformer's tokens and the text encoder's.
+    """Cross-entropy of the language model's answer, and mean squared error between the query transformer's
+    tokens and the text encoder's.
 
     Args:
-        editor, optimizer, scheduler, seed: as in `Training`; the editor's backbone is a SmartEdit that trains its reader.
+        editor, optimizer, scheduler, seed: as in `Training`; the editor's backbone is a SmartEdit that trains
+            its reader.
         alignment_weight, language_weight: of the two terms; both are 1 in the release.
 
     Raises:

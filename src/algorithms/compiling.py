@@ -1,8 +1,9 @@
 """torch.compile for training, around a fault in it: without a word, half of a U-Net gets no gradient.
 
-With weights or pictures in channels_last, Inductor (seen in torch 2.13 on CPUs) may place the backward pass of a nearest upsampling, which adds into
-a tensor of zeros, after those who read the sum. Everything below the upsampling then gets a gradient of exactly zero, and the loss still falls.
-tests/algorithms/test_compiling.py compares every gradient with that of the network as it is.
+With weights or images in channels_last, Inductor (seen in torch 2.13 on CPUs) may place the backward pass
+of a nearest upsampling, which adds into a tensor of zeros, after those who read the sum. Everything below the
+upsampling then gets a gradient of exactly zero, and the loss still falls. tests/algorithms/test_compiling.py
+compares every gradient with that of the network as it is.
 """
 
 from collections.abc import Callable
@@ -17,8 +18,9 @@ from torch import Tensor, nn
 def compiled(network: nn.Module) -> Callable[..., Any]:
     """The forward pass of a network, compiled for training; the weights stay the network's, under its names.
 
-    Its upsamplings by nearest neighbours are replaced by copies of every cell, which make the same picture and whose gradient is a plain sum. Every
-    size is compiled by itself: sizes left open fail in torch 2.13 (a mask's stride is taken for fixed).
+    Its upsamplings by nearest neighbours are replaced by copies of every cell, which make the same image
+    and whose gradient is a plain sum. Every size is compiled by itself: sizes left open fail in torch 2.13 (a
+    mask's stride is taken for fixed).
     """
     for module in network.modules():
         if isinstance(module, Upsample2D) and module.interpolate and not module.use_conv_transpose:
@@ -30,15 +32,21 @@ def compiled(network: nn.Module) -> Callable[..., Any]:
 def doubled(hidden: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
     """Each cell as two by two equal ones, in the order of channels_last."""
     batch, channels, height, width = hidden.shape
-    cells = hidden.permute(0, 2, 3, 1).reshape(batch, height, 1, width, 1, channels).expand(-1, -1, 2, -1, 2, -1)
+    cells = (
+        hidden.permute(0, 2, 3, 1).reshape(batch, height, 1, width, 1, channels).expand(-1, -1, 2, -1, 2, -1)
+    )
     return cells.reshape(batch, 2 * height, 2 * width, channels).permute(0, 3, 1, 2)
 
 
 def _doubled_first(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A forward pre-hook of diffusers' Upsample2D, called with what it upsamples and, for odd sizes, the size wanted."""
+    """A forward pre-hook of diffusers' Upsample2D, called with what it upsamples and, for odd sizes, the size
+    wanted.
+    """
     hidden, *size = inputs
-    picture = doubled(hidden)
+    image = doubled(hidden)
     if size and size[0] is not None:
         height, width = size[0]
-        picture = picture[:, :, :height, :width]  # nearest neighbours of 2n - 1 cells are those of 2n without the last
-    return (picture, *size)
+        image = image[
+            :, :, :height, :width
+        ]  # nearest neighbours of 2n - 1 cells are those of 2n without the last
+    return (image, *size)

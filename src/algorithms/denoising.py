@@ -1,8 +1,9 @@
 """Training an Editor by denoising: the paper's equations 1 and 4 as a LightningModule.
 
-Noise, times and dropped conditions are pure functions of (seed, optimiser step, micro-step, position in the global batch). Nothing else is random, so
-the gradients of several ranks are those of one process on the same global batch; but for dropout inside a network (SmartEdit's reader), which is a
-function of (seed, step, micro-step, rank).
+Noise, times and dropped conditions are pure functions of (seed, optimiser step, micro-step, position in the
+global batch). Nothing else is random, so the gradients of several ranks are those of one process on the same
+global batch; but for dropout inside a network (SmartEdit's reader), which is a function of (seed, step,
+micro-step, rank).
 """
 
 from collections.abc import Callable
@@ -34,7 +35,8 @@ class Draws(NamedTuple):
 
     Attributes:
         time, condition, score, text: uniform in [0, 1).
-        eps, posterior: (b, c, h, w), N(0, I); the noise that is added, and what draws the clean latent from the autoencoder's distribution.
+        eps, posterior: (b, c, h, w), N(0, I); the noise that is added, and what draws the clean latent from
+            the autoencoder's distribution.
     """
 
     time: Float[Tensor, " b"]
@@ -46,7 +48,9 @@ class Draws(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Equation 4's mean squared error (None without any edit), what is minimised, and the language model's error where one is trained."""
+    """Equation 4's mean squared error (None without any edit), what is minimised, and the language model's
+    error where one is trained.
+    """
 
     error: Float[Tensor, ""] | None
     minimised: Float[Tensor, ""]
@@ -56,28 +60,40 @@ class Losses(NamedTuple):
 def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
     """The draws of these rows of the global batch; row i is the same whatever rank it lands on.
 
-    Times are uniform for every row, but spread evenly over the rows of a batch (one random offset for all, then multiples of the golden ratio): the
-    loss depends on the time more than on anything else, so this takes most of the noise out of its mean.
+    Times are uniform for every row, but spread evenly over the rows of a batch (one random offset for all,
+    then multiples of the golden ratio): the loss depends on the time more than on anything else, so this
+    takes most of the noise out of its mean.
     """
     uniform, eps, posterior = [], [], []
-    offset = torch.rand((), generator=torch.Generator().manual_seed(fold_seed("time", seed, step, micro_step)))
+    offset = torch.rand(
+        (), generator=torch.Generator().manual_seed(fold_seed("time", seed, step, micro_step))
+    )
     for row in rows:
         generator = torch.Generator().manual_seed(fold_seed("train", seed, step, micro_step, row))
         uniform.append(torch.rand(3, generator=generator))
         eps.append(torch.randn(latent_shape, generator=generator))
         posterior.append(torch.randn(latent_shape, generator=generator))
-    time = (offset + GOLDEN_RATIO * torch.tensor(rows, dtype=torch.float64)).remainder(1.0).float().clamp_max(1.0 - 2**-24)
+    time = (
+        (offset + GOLDEN_RATIO * torch.tensor(rows, dtype=torch.float64))
+        .remainder(1.0)
+        .float()
+        .clamp_max(1.0 - 2**-24)
+    )
     condition, score, text = torch.stack(uniform).unbind(1)
     return Draws(time, condition, score, text, torch.stack(eps), torch.stack(posterior))
 
 
-def mean_over_edits(losses: Float[Tensor, " b"], edits: Bool[Tensor, " b"], count: float | int) -> Float[Tensor, ""]:
+def mean_over_edits(
+    losses: Float[Tensor, " b"], edits: Bool[Tensor, " b"], count: float | int
+) -> Float[Tensor, ""]:
     """The mean of losses over samples with an edit; zero, with gradients of zero, if there is none.
 
     Args:
         losses: of all samples.
-        edits: samples with an edit; on the CPU, like `count`, so that no GPU is waited for where all have one.
-        count: how many of these a rank has, on average over all ranks: gradients are averaged over ranks, and this makes theirs the global mean's.
+        edits: samples with an edit; on the CPU, like `count`, so that no GPU is waited for where all have
+            one.
+        count: how many of these a rank has, on average over all ranks: gradients are averaged over ranks, and
+            this makes theirs the global mean's.
     """
     if count == len(losses):
         return losses.mean()
@@ -92,12 +108,14 @@ class Denoising(Training):
     Args:
         editor, optimizer, scheduler: as in `Training`.
         seed: of noise, times and dropout.
-        condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are dropped with p each).
-        balanced: weigh every sample by how hard its time and instruction are known to be (uncertainty.py), so that small edits count as much as
-            those of the whole picture. Off in the paper.
-        compiled: compile the network for training (torch.compile): a step is about a third faster, the first one takes half a minute longer. Editing,
-            with its other batch sizes, is left as it is.
-        language_weight: of the language model's error, where the backbone trains one (SmartEdit's stage 2, where it is 1).
+        condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are
+            dropped with p each).
+        balanced: weigh every sample by how hard its time and instruction are known to be (uncertainty.py), so
+            that small edits count as much as those of the whole image. Off in the paper.
+        compiled: compile the network for training (torch.compile): a step is about a third faster, the first
+            one takes half a minute longer. Editing, with its other batch sizes, is left as it is.
+        language_weight: of the language model's error, where the backbone trains one (SmartEdit's stage 2,
+            where it is 1).
     """
 
     def __init__(
@@ -118,7 +136,9 @@ class Denoising(Training):
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
 
     def losses(self, batch: EditBatch | EncodedBatch, draws: Draws) -> Losses:
-        """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, and what is minimised: the same, or balanced."""
+        """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, and what is minimised: the same, or
+        balanced.
+        """
         process, device = self.editor.process, batch.original.device
         with torch.no_grad():
             original, x_0 = self._latents(batch, draws.posterior)
@@ -140,10 +160,18 @@ class Denoising(Training):
         errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
         weighted = errors
         if self.uncertainty is not None:
-            weighted = weighted_losses(errors, self.uncertainty(process.marginal(t).sigma.to(device), condition.instruction.mean()))
-        edits = torch.ones(len(errors), dtype=torch.bool) if isinstance(batch, EncodedBatch) else batch.with_edit()
+            weighted = weighted_losses(
+                errors, self.uncertainty(process.marginal(t).sigma.to(device), condition.instruction.mean())
+            )
+        edits = (
+            torch.ones(len(errors), dtype=torch.bool)
+            if isinstance(batch, EncodedBatch)
+            else batch.with_edit()
+        )
         error = mean_over_edits(errors.detach(), edits, int(edits.sum())) if edits.any() else None
-        minimised = mean_over_edits(weighted, edits, self.mean_over_ranks(int(edits.sum())) if self.converses else len(errors))
+        minimised = mean_over_edits(
+            weighted, edits, self.mean_over_ranks(int(edits.sum())) if self.converses else len(errors)
+        )
         if reading is None or reading.language_error is None:
             return Losses(error, minimised)
         language = reading.language_error.mean()
@@ -154,7 +182,7 @@ class Denoising(Training):
         return isinstance(self.editor.backbone, SmartEdit) and self.editor.backbone.converses
 
     def _read(self, batch: EditBatch) -> Reading | None:
-        """What a backbone that reads picture and instruction together makes of a batch."""
+        """What a backbone that reads image and instruction together makes of a batch."""
         backbone = self.editor.backbone
         if batch.answers is None:
             return backbone.read(batch.original, batch.instructions)
@@ -166,13 +194,17 @@ class Denoising(Training):
         """c_I and x_0; `noise` draws the latter from the autoencoder's distribution."""
         backbone = self.editor.backbone
         if isinstance(batch, EncodedBatch):
-            assert isinstance(backbone, FrozenEncoders)  # no other backbone's pictures are ever encoded beforehand
+            assert isinstance(
+                backbone, FrozenEncoders
+            )  # no other backbone's images are ever encoded beforehand
             return batch.original, backbone.drawn(batch.edited, noise)
         original = backbone.encode_image(batch.original)
         return original, backbone.encode_target(batch.edited, original, noise)
 
     def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
-        """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained for it."""
+        """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained
+        for it.
+        """
         encoder = self.editor.reward_encoder
         if encoder is None or encoder.dropout == 0.0:
             return None
@@ -183,9 +215,15 @@ class Denoising(Training):
         """One micro-step; logs `train/loss`."""
         samples, rank = len(batch.ids), self.global_rank
         channels, height, width = batch.original.shape[1:]
-        shape = (channels, height, width) if isinstance(batch, EncodedBatch) else self.editor.backbone.latent_shape(height, width)
+        shape = (
+            (channels, height, width)
+            if isinstance(batch, EncodedBatch)
+            else self.editor.backbone.latent_shape(height, width)
+        )
         micro_step = batch_index % self.trainer.accumulate_grad_batches
-        draws = draw(self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape)
+        draws = draw(
+            self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape
+        )
         losses = self.losses(batch, draws)
         if losses.error is not None:
             self.log("train/loss", losses.error, batch_size=samples)

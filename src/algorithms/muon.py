@@ -1,8 +1,10 @@
-"""Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum whose singular values are all made equal.
+"""Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum whose
+singular values are all made equal.
 
-Trained from scratch, the tiny editor gets about twice as far per step with it as with AdamW, at a tenth more time per step (experiments/LOG.md).
-torch's own Muon takes matrices only; here convolutions count as matrices of (channels out) x (everything else), and what is no hidden matrix
-(vectors, embeddings, first and last layers) goes by Adam, so that one optimiser serves a whole network.
+Trained from scratch, the tiny editor gets about twice as far per step with it as with AdamW, at a tenth more
+time per step (experiments/LOG.md). torch's own Muon takes matrices only; here convolutions count as matrices
+of (channels out) x (everything else), and what is no hidden matrix (vectors, embeddings, first and last
+layers) goes by Adam, so that one optimiser serves a whole network.
 """
 
 from collections.abc import Callable, Iterable
@@ -13,18 +15,33 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.optim import Optimizer
 
-NOT_HIDDEN = ("conv_in.", "conv_out.", "embed", "log_variance.", "new_tokens.", "lm_head.", "new_head.", "queries")
+NOT_HIDDEN = (
+    "conv_in.",
+    "conv_out.",
+    "embed",
+    "log_variance.",
+    "new_tokens.",
+    "lm_head.",
+    "new_head.",
+    "queries",
+)
 """Names of layers whose input or output is not a hidden state; theory and practice leave them to Adam."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration: steepest at zero, so five rounds bring every singular value to about 1 (0.7 to 1.2)."""
+"""Of the quintic iteration: steepest at zero, so five rounds bring every singular value to about 1 (0.7 to
+1.2).
+"""
 
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 
 
-def orthogonalised(matrix: Float[Tensor, "m n"], rounds: int = 5, dtype: torch.dtype = torch.bfloat16) -> Float[Tensor, "m n"]:
-    """The matrix with its singular vectors and all singular values near 1, by Newton-Schulz iteration computed in `dtype`; zero stays zero."""
+def orthogonalised(
+    matrix: Float[Tensor, "m n"], rounds: int = 5, dtype: torch.dtype = torch.bfloat16
+) -> Float[Tensor, "m n"]:
+    """The matrix with its singular vectors and all singular values near 1, by Newton-Schulz iteration
+    computed in `dtype`; zero stays zero.
+    """
     x = matrix.to(dtype)
     wide = x if x.shape[0] <= x.shape[1] else x.T
     wide = wide / (wide.norm() + 1e-7)
@@ -46,8 +63,9 @@ class Muon(Optimizer):
         momentum: of Muon, in Nesterov's form.
         betas, eps: of Adam.
         weight_decay: of both, times the respective rate; vectors have none.
-        dtype: bfloat16 or float32, of Muon's matrix products. bfloat16 is exact enough and faster where it is multiplied in hardware; elsewhere it
-            makes a step several times as long as all of the rest (1.4 against 67 GFLOP/s on a core with AVX2 alone).
+        dtype: bfloat16 or float32, of Muon's matrix products. bfloat16 is exact enough and faster where it is
+            multiplied in hardware; elsewhere it makes a step several times as long as all of the rest (1.4
+            against 67 GFLOP/s on a core with AVX2 alone).
     """
 
     def __init__(
@@ -62,7 +80,9 @@ class Muon(Optimizer):
         dtype: str = "bfloat16",
     ) -> None:
         if min(lr, adam_lr, weight_decay) < 0.0 or not 0.0 <= momentum < 1.0:
-            raise ValueError(f"rates and decay are 0 or more and momentum is below 1, got {lr=}, {adam_lr=}, {weight_decay=}, {momentum=}")
+            raise ValueError(
+                f"rates and decay are 0 or more and momentum is below 1, got {lr=}, {adam_lr=}, {weight_decay=}, {momentum=}"
+            )
         if dtype not in DTYPES:
             raise ValueError(f"the dtype of Muon is {' or '.join(DTYPES)}, not {dtype!r}")
         self.dtype = DTYPES[dtype]
@@ -103,12 +123,18 @@ class Muon(Optimizer):
         matrix = gradient.lerp(average, group["momentum"]).flatten(1)
         # matrices with more rows than columns get the same size of change per entry of their output
         scale = max(1.0, matrix.shape[0] / matrix.shape[1]) ** 0.5
-        parameter.add_(orthogonalised(matrix, dtype=self.dtype).view_as(parameter), alpha=-group["lr"] * scale)
+        parameter.add_(
+            orthogonalised(matrix, dtype=self.dtype).view_as(parameter), alpha=-group["lr"] * scale
+        )
 
     def _adam(self, parameter: Tensor, gradient: Tensor, group: dict[str, Any]) -> None:
         state = self.state[parameter]
         if not state:
-            state |= {"step": torch.zeros(()), "mean": torch.zeros_like(parameter), "square": torch.zeros_like(parameter)}
+            state |= {
+                "step": torch.zeros(()),
+                "mean": torch.zeros_like(parameter),
+                "square": torch.zeros_like(parameter),
+            }
         first, second = group["betas"]
         state["step"] += 1
         steps = float(state["step"])

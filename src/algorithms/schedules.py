@@ -15,5 +15,7 @@ def warmup_cosine_factor(step: int, warmup_steps: int, total_steps: int) -> floa
 
 
 def warmup_cosine(optimizer: Optimizer, warmup_steps: int, total_steps: int) -> LambdaLR:
-    """The schedule of `warmup_cosine_factor`; its length comes from the config, so a resumed run may be longer than it was."""
+    """The schedule of `warmup_cosine_factor`; its length comes from the config, so a resumed run may be
+    longer than it was.
+    """
     return LambdaLR(optimizer, lambda step: warmup_cosine_factor(step, warmup_steps, total_steps))

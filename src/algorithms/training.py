@@ -1,4 +1,6 @@
-"""What all trainings of an Editor have in common: what is optimised, how gradients are clipped, what a checkpoint holds."""
+"""What all trainings of an Editor have in common: what is optimised, how gradients are clipped, what a
+checkpoint holds.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -29,7 +31,13 @@ class Training(LightningModule, ABC):
         scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
     """
 
-    def __init__(self, editor: Editor, optimizer: Callable[..., Optimizer], scheduler: Callable[..., LRScheduler] | None, seed: int) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        optimizer: Callable[..., Optimizer],
+        scheduler: Callable[..., LRScheduler] | None,
+        seed: int,
+    ) -> None:
         super().__init__()
         self.editor = editor
         self.seed = seed
@@ -47,27 +55,39 @@ class Training(LightningModule, ABC):
         """The mean of a number that every rank has."""
         if not torch.distributed.is_available() or not torch.distributed.is_initialized():
             return number
-        device = torch.device("cuda", torch.cuda.current_device()) if torch.distributed.get_backend() == "nccl" else torch.device("cpu")
+        device = (
+            torch.device("cuda", torch.cuda.current_device())
+            if torch.distributed.get_backend() == "nccl"
+            else torch.device("cpu")
+        )
         total = torch.tensor(float(number), device=device)
         torch.distributed.all_reduce(total)
         return float(total) / torch.distributed.get_world_size()
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Dropout draws from torch's own generator: seeded by the step, a training that goes on after a kill draws what it would have drawn."""
+        """Dropout draws from torch's own generator: seeded by the step, a training that goes on after a kill
+        draws what it would have drawn.
+        """
         if self.drops:
             micro_step = batch_index % self.trainer.accumulate_grad_batches
             torch.manual_seed(fold_seed("dropout", self.seed, self.global_step, micro_step, self.global_rank))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping."""
-        self.gradient_norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters() if p.grad is not None])
+        self.gradient_norm = torch.nn.utils.get_total_norm(
+            [p.grad for p in self.parameters() if p.grad is not None]
+        )
         self.log("train/gradient_norm", self.gradient_norm)
 
     def configure_gradient_clipping(
-        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm ourselves unless a gradient scaler is at work (fp16): Lightning refuses fused optimisers under any mixed precision, though
-        bf16 needs no scaler and its gradients are plain. The norm is the one that was just logged: it takes a pass over all gradients.
+        """Clip by norm ourselves unless a gradient scaler is at work (fp16): Lightning refuses fused
+        optimisers under any mixed precision, though bf16 needs no scaler and its gradients are plain. The
+        norm is the one that was just logged: it takes a pass over all gradients.
         """
         if gradient_clip_val is None:
             return
@@ -84,14 +104,23 @@ class Training(LightningModule, ABC):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Take what is frozen from the editor as it was built; everything else must be in the checkpoint."""
-        checkpoint["state_dict"] |= {name: value for name, value in self.state_dict().items() if name in self._frozen()}
+        checkpoint["state_dict"] |= {
+            name: value for name, value in self.state_dict().items() if name in self._frozen()
+        }
 
     def _frozen(self) -> set[str]:
         return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
 
     def configure_optimizers(self) -> Any:
-        """Only parameters that require a gradient are optimised; they come with their names, by which an optimiser may treat them differently."""
-        optimizer = self.build_optimizer([(name, p) for name, p in self.named_parameters() if p.requires_grad])
+        """Only parameters that require a gradient are optimised; they come with their names, by which an
+        optimiser may treat them differently.
+        """
+        optimizer = self.build_optimizer(
+            [(name, p) for name, p in self.named_parameters() if p.requires_grad]
+        )
         if self.build_scheduler is None:
             return optimizer
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": self.build_scheduler(optimizer), "interval": "step"},
+        }

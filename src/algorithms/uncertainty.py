@@ -1,8 +1,9 @@
-"""How hard each denoising task is, learnt on the way, so that easy and hard ones count alike (Kendall 2018; Karras 2024, eq. 21, 22).
+"""How hard each denoising task is, learnt on the way, so that easy and hard ones count alike (Kendall 2018;
+Karras 2024, eq. 21, 22).
 
-A task is a time and an instruction. Redrawing a whole picture leaves a squared error hundreds of times that of recolouring one object; in a plain
-mean, the small edits would hardly be learnt. The weight depends on nothing but what the network is told, so what minimises each task's loss is
-unchanged.
+A task is a time and an instruction. Redrawing a whole image leaves a squared error hundreds of times that
+of recolouring one object; in a plain mean, the small edits would hardly be learnt. The weight depends on
+nothing but what the network is told, so what minimises each task's loss is unchanged.
 """
 
 from typing import final
@@ -15,7 +16,9 @@ FREQUENCIES = 8
 
 
 def weighted_losses(losses: Float[Tensor, " b"], log_variance: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Each loss / variance + log variance, which is least at log_variance = log(loss), where every gradient is relative to the loss."""
+    """Each loss / variance + log variance, which is least at log_variance = log(loss), where every gradient
+    is relative to the loss.
+    """
     return losses * torch.exp(-log_variance) + log_variance
 
 
@@ -36,7 +39,9 @@ class Uncertainty(nn.Module):
         nn.init.zeros_(self.log_variance.bias)
 
     def forward(self, sigma: Float[Tensor, " b"], instruction: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
-        """Log variance per sample, from the noise level sigma in [0, 1] and the instruction's mean token, which is not trained by it."""
+        """Log variance per sample, from the noise level sigma in [0, 1] and the instruction's mean token,
+        which is not trained by it.
+        """
         angles = sigma.float().unsqueeze(1) * torch.exp2(torch.arange(FREQUENCIES, device=sigma.device))
         features = torch.cat([instruction.detach().float(), angles.cos(), angles.sin()], 1)
         with torch.autocast(sigma.device.type, enabled=False):

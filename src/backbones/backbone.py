@@ -1,4 +1,6 @@
-"""What an Editor needs from a pretrained editing model. A new one is one file that implements this, and one yaml."""
+"""What an Editor needs from a pretrained editing model. A new one is one file that implements this, and one
+yaml.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -26,21 +28,26 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(c, h, w) of the latent of a picture, or ValueError naming the sizes that the latent can hold."""
+        """(c, h, w) of the latent of a image, or ValueError naming the sizes that the latent can hold."""
 
     @abstractmethod
     def attach(self, integration: Integration) -> None:
-        """Let an integration act at its sites. Hooks of the backbone itself were registered before, so they come first."""
+        """Let an integration act at its sites. Hooks of the backbone itself were registered before, so they
+        come first.
+        """
 
     @abstractmethod
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
-        """The original picture, in [-1, 1], as the condition c_I."""
+        """The original image, in [-1, 1], as the condition c_I."""
 
     @abstractmethod
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
-        """The edited picture, in [-1, 1], as the latent x_0 to be noised.
+    def encode_target(
+        self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
+    ) -> Latent:
+        """The edited image, in [-1, 1], as the latent x_0 to be noised.
 
-        Some backbones describe it relative to the original's latent; those whose autoencoder gives a distribution draw from it with `noise`, N(0, I).
+        Some backbones describe it relative to the original's latent; those whose autoencoder gives a
+        distribution draw from it with `noise`, N(0, I).
         """
 
     @abstractmethod
@@ -49,7 +56,9 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
-        """What a backbone that reads original (in [-1, 1]) and instruction together makes of them; None for one that encodes the text alone."""
+        """What a backbone that reads original (in [-1, 1]) and instruction together makes of them; None for
+        one that encodes the text alone.
+        """
 
     @abstractmethod
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
@@ -57,4 +66,6 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        """A latent as a picture in [-1, 1]; the inverse of `encode_target`, with the same original and without noise."""
+        """A latent as a image in [-1, 1]; the inverse of `encode_target`, with the same original and
+        without noise.
+        """

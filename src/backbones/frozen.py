@@ -1,4 +1,6 @@
-"""Networks that training leaves as they are: text encoders, autoencoders, language models; and backbones all of whose encoders are of this kind."""
+"""Networks that training leaves as they are: text encoders, autoencoders, language models; and backbones all
+of whose encoders are of this kind.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -16,7 +18,8 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Frozen(Generic[M]):
-    """A network that is built when it is first needed, and lives outside the module tree: no optimiser, average or checkpoint ever holds it.
+    """A network that is built when it is first needed, and lives outside the module tree: no optimiser,
+    average or checkpoint ever holds it.
 
     Args:
         build: makes it, or loads it from the place that the config names.
@@ -38,19 +41,22 @@ class Frozen(Generic[M]):
 
 
 class FrozenEncoders(Backbone, ABC):
-    """A backbone whose image and text encoders never change, so that what they make of a dataset can be computed once (data/precomputed.py)."""
+    """A backbone whose image and text encoders never change, so that what they make of a dataset can be
+    computed once (data/precomputed.py).
+    """
 
     @abstractmethod
-    def encode_moments(self, pictures: Float[Tensor, "b 3 H W"]) -> Moments:
-        """What the autoencoder makes of pictures in [-1, 1]. The mean of an original is its condition c_I."""
+    def encode_moments(self, images: Float[Tensor, "b 3 H W"]) -> Moments:
+        """What the autoencoder makes of images in [-1, 1]. The mean of an original is its condition c_I."""
 
     @abstractmethod
     def drawn(self, edited: Moments, noise: Latent) -> Latent:
-        """The latent x_0 to be noised, drawn from an edited picture's distribution with `noise`, N(0, I)."""
+        """The latent x_0 to be noised, drawn from an edited image's distribution with `noise`, N(0, I)."""
 
     @abstractmethod
     def encoders(self) -> Mapping[str, str | None]:
-        """What the encoders' results depend on, part -> sha256; None for weights that are not on this machine (yet).
+        """What the encoders' results depend on, part -> sha256; None for weights that are not on this machine
+        (yet).
 
         Raises:
             ValueError: random weights, which are others in every process.

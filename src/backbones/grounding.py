@@ -1,8 +1,10 @@
-"""Where in the picture an instruction means, and what it wants there: a small attention from the instruction to the cells of the original.
+"""Where in the image an instruction means, and what it wants there: a small attention from the instruction
+to the cells of the original.
 
-A U-Net that is told the instruction only by modulating its channels must find "the red circle" by itself, and from scratch that is learnt last. Here
-every head listens to words of its own choice, asks one question of every cell and answers, where the cell fits, with a vector. Not in the paper,
-whose networks come pretrained; experiments/LOG.md has what it is worth to the tiny editor.
+A U-Net that is told the instruction only by modulating its channels must find "the red circle" by itself, and
+from scratch that is learnt last. Here every head listens to words of its own choice, asks one question of
+every cell and answers, where the cell fits, with a vector. Not in the paper, whose networks come pretrained;
+experiments/LOG.md has what it is worth to the tiny editor.
 """
 
 import math
@@ -16,14 +18,16 @@ from src.batch import TextTokens
 from src.diffusion.process import Latent
 
 FREQUENCIES = 4
-"""Of the waves that tell a cell its place: half a period, a whole one, and so on across the picture."""
+"""Of the waves that tell a cell its place: half a period, a whole one, and so on across the image."""
 
 
 @final
 class Grounding(nn.Module):
-    """(original latent, instruction) -> a map: sum over heads of sigmoid(query . key of the cell) times the head's value.
+    """(original latent, instruction) -> a map: sum over heads of sigmoid(query . key of the cell) times the
+    head's value.
 
-    The gate is a sigmoid, not a softmax over cells: an object covers many cells, and a head must be able to mean none.
+    The gate is a sigmoid, not a softmax over cells: an object covers many cells, and a head must be able to
+    mean none.
 
     Args:
         text_width: of the instruction's tokens.
@@ -34,7 +38,15 @@ class Grounding(nn.Module):
         key_width: of queries and keys.
     """
 
-    def __init__(self, text_width: int, image_channels: int, channels: int, heads: int = 8, width: int = 64, key_width: int = 32) -> None:
+    def __init__(
+        self,
+        text_width: int,
+        image_channels: int,
+        channels: int,
+        heads: int = 8,
+        width: int = 64,
+        key_width: int = 32,
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.channels = channels
@@ -54,7 +66,7 @@ class Grounding(nn.Module):
         self.key = nn.Conv2d(width + 4 * FREQUENCIES, heads * key_width, 1)
         self.query = nn.Linear(text_width, heads * key_width)
         self.value = nn.Linear(text_width, heads * channels)
-        # at first every head means about a quarter of the picture
+        # at first every head means about a quarter of the image
         self.threshold = nn.Parameter(torch.full((heads, 1), -1.0))
 
     def forward(self, original: Latent, instruction: TextTokens) -> Float[Tensor, "b channels h w"]:
@@ -69,20 +81,38 @@ class Grounding(nn.Module):
         seen = self.look(torch.cat([original, place], 1))
         key = self.key(torch.cat([seen, place.to(seen.dtype)], 1)).view(batch, self.heads, -1, height * width)
         query, value = self.heard(self.query, instruction), self.heard(self.value, instruction)
-        gate = torch.sigmoid((query.unsqueeze(2) @ key).squeeze(2) * (2.0 / math.sqrt(key.shape[2])) + self.threshold)
+        gate = torch.sigmoid(
+            (query.unsqueeze(2) @ key).squeeze(2) * (2.0 / math.sqrt(key.shape[2])) + self.threshold
+        )
         return (value.transpose(1, 2) @ gate.to(value.dtype)).view(batch, self.channels, height, width)
 
     def heard(self, layer: nn.Linear, instruction: TextTokens) -> Float[Tensor, "b heads out"]:
-        """What a layer makes of the words, a slice of its outputs for each head, averaged over the words that the head listens to."""
-        shares = self.listen(instruction.tokens).masked_fill(~instruction.mask.unsqueeze(2), -math.inf).softmax(1)
+        """What a layer makes of the words, a slice of its outputs for each head, averaged over the words that
+        the head listens to.
+        """
+        shares = (
+            self.listen(instruction.tokens).masked_fill(~instruction.mask.unsqueeze(2), -math.inf).softmax(1)
+        )
         outputs = layer(instruction.tokens).unflatten(2, (self.heads, -1))
         return torch.einsum("blh,blho->bho", shares.to(outputs.dtype), outputs)
 
 
 def place_waves(latent: Latent) -> Float[Tensor, "b waves h w"]:
-    """Sines and cosines of how far down and how far right each cell is: sums of them single out any part of the picture."""
+    """Sines and cosines of how far down and how far right each cell is: sums of them single out any part of
+    the image.
+    """
     batch, _, height, width = latent.shape
     wave = torch.arange(1, FREQUENCIES + 1, device=latent.device, dtype=latent.dtype) * (math.pi / 2)
-    down = torch.linspace(-1.0, 1.0, height, device=latent.device, dtype=latent.dtype).outer(wave).T.unsqueeze(2).expand(-1, height, width)
-    right = torch.linspace(-1.0, 1.0, width, device=latent.device, dtype=latent.dtype).outer(wave).T.unsqueeze(1).expand(-1, height, width)
+    down = (
+        torch.linspace(-1.0, 1.0, height, device=latent.device, dtype=latent.dtype)
+        .outer(wave)
+        .T.unsqueeze(2)
+        .expand(-1, height, width)
+    )
+    right = (
+        torch.linspace(-1.0, 1.0, width, device=latent.device, dtype=latent.dtype)
+        .outer(wave)
+        .T.unsqueeze(1)
+        .expand(-1, height, width)
+    )
     return torch.cat([down.sin(), down.cos(), right.sin(), right.cos()]).expand(batch, -1, height, width)

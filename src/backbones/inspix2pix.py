@@ -1,6 +1,8 @@
-"""InsPix2Pix (Brooks et al. 2023): Stable Diffusion 1.5 with the original's latent in four more input channels.
+"""InsPix2Pix (Brooks et al. 2023): Stable Diffusion 1.5 with the original's latent in four more input
+channels.
 
-model/backbone=inspix2pix model.backbone.pretrained=timbrooks/instruct-pix2pix      (or a diffusers pipeline folder, or Stable Diffusion 1.5)
+model/backbone=inspix2pix model.backbone.pretrained=timbrooks/instruct-pix2pix      (or a diffusers pipeline
+folder, or Stable Diffusion 1.5)
 """
 
 import warnings
@@ -25,14 +27,17 @@ from src.diffusion.process import Latent
 class InsPix2Pix(FrozenEncoders):
     """A stock U-Net, with autoencoder and text encoder frozen and loaded when they are first needed.
 
-    The condition c_I is the mode of the original's posterior, not scaled; the clean latent is a sample of the edited picture's posterior, scaled.
-    The missing scale is an oversight of the first release that all published weights depend on.
+    The condition c_I is the mode of the original's posterior, not scaled; the clean latent is a sample of the
+    edited image's posterior, scaled. The missing scale is an oversight of the first release that all
+    published weights depend on.
 
     Args:
         pretrained: a diffusers pipeline folder or hub id; None builds the full size with random weights.
-        trained: "unet" trains all of it, "lora" only `lora`, "none" only what is added to it (the reward's modules).
+        trained: "unet" trains all of it, "lora" only `lora`, "none" only what is added to it (the reward's
+            modules).
         lora: what "lora" adds to the U-Net.
-        gradient_checkpointing: compute activations again in the backward pass: less memory, a third more time.
+        gradient_checkpointing: compute activations again in the backward pass: less memory, a third more
+            time.
         channels_last: the memory order in which convolutions are fastest on GPUs.
     """
 
@@ -93,17 +98,19 @@ class InsPix2Pix(FrozenEncoders):
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         multiple = self.pixels_per_cell
         if height % multiple or width % multiple:
-            raise ValueError(f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}")
+            raise ValueError(
+                f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}"
+            )
         return stable_diffusion.LATENT_CHANNELS, height // multiple, width // multiple
 
     def attach(self, integration: Integration) -> None:
         self.hooks = UNetHooks(self.unet, integration)
 
     @torch.no_grad()
-    def encode_moments(self, pictures: Float[Tensor, "b 3 H W"]) -> Moments:
-        vae: Any = self.vae.on(pictures.device)
+    def encode_moments(self, images: Float[Tensor, "b 3 H W"]) -> Moments:
+        vae: Any = self.vae.on(images.device)
         with self._frozen_precision():
-            (posterior,) = vae.encode(pictures, return_dict=False)
+            (posterior,) = vae.encode(images, return_dict=False)
         return Moments(posterior.mean, posterior.std)
 
     def drawn(self, edited: Moments, noise: Latent) -> Latent:
@@ -111,9 +118,13 @@ class InsPix2Pix(FrozenEncoders):
 
     def encoders(self) -> Mapping[str, str | None]:
         if self.pretrained is None:
-            raise ValueError("pretrained=null gives autoencoder and text encoder random weights, others in every process: name a pipeline")
+            raise ValueError(
+                "pretrained=null gives autoencoder and text encoder random weights, others in every process: name a pipeline"
+            )
         parts = {part: stable_diffusion.digests(self.pretrained, part) for part in ("vae", "text_encoder")}
-        digests = {f"{part}.{what}": digest for part, found in parts.items() for what, digest in found.items()}
+        digests = {
+            f"{part}.{what}": digest for part, found in parts.items() for what, digest in found.items()
+        }
         return digests | {"tokenizer": stable_diffusion.tokenizer_digest(self.tokenizer)}
 
     def free(self) -> None:
@@ -125,35 +136,49 @@ class InsPix2Pix(FrozenEncoders):
         return self.encode_moments(original).mean.float()
 
     @torch.no_grad()
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
+    def encode_target(
+        self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
+    ) -> Latent:
         return self.drawn(self.encode_moments(edited), noise)
 
     @torch.no_grad()
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
         vae: Any = self.vae.on(latent.device)
         with self._frozen_precision():
-            (picture,) = vae.decode(latent / self.scaling, return_dict=False)
-        return picture.float().clamp(-1.0, 1.0)
+            (image,) = vae.decode(latent / self.scaling, return_dict=False)
+        return image.float().clamp(-1.0, 1.0)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
-        """Every position of the window: the pretrained cross-attention reads those after the end of the text, too. The mask tells them apart."""
+        """Every position of the window: the pretrained cross-attention reads those after the end of the text,
+        too. The mask tells them apart.
+        """
         distinct = list(dict.fromkeys(texts))
         row = {text: index for index, text in enumerate(distinct)}
         longest = self.tokenizer.model_max_length
         for text, ids in zip(distinct, self.tokenizer(distinct).input_ids, strict=True):
             if len(ids) > longest:
                 warnings.warn(f"cut after {longest} of {len(ids)} tokens: {text!r}", stacklevel=2)
-        tokens = self.tokenizer(distinct, padding="max_length", max_length=longest, truncation=True, return_tensors="pt")
+        tokens = self.tokenizer(
+            distinct, padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
+        )
         with self._frozen_precision():
-            encoded = self.text_encoder.on(self.device)(input_ids=tokens.input_ids.to(self.device)).last_hidden_state
+            encoded = self.text_encoder.on(self.device)(
+                input_ids=tokens.input_ids.to(self.device)
+            ).last_hidden_state
         rows = torch.tensor([row[text] for text in texts], device=self.device)
         return TextTokens(encoded[rows], tokens.attention_mask.to(self.device).bool()[rows])
 
     def _frozen_precision(self) -> AbstractContextManager[object]:
-        """Autoencoder and text encoder compute in the U-Net's number format where that is a short one (execution.py), else in their caller's."""
+        """Autoencoder and text encoder compute in the U-Net's number format where that is a short one
+        (execution.py), else in their caller's.
+        """
         weight = self.unet.conv_in.weight
-        return nullcontext() if weight.dtype is torch.float32 else torch.autocast(weight.device.type, weight.dtype)
+        return (
+            nullcontext()
+            if weight.dtype is torch.float32
+            else torch.autocast(weight.device.type, weight.dtype)
+        )
 
     def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
         return None

@@ -1,6 +1,8 @@
-"""One part of somebody's model, loaded strictly from a folder or a hub id: all of its weights and no others, never run as code.
+"""One part of somebody's model, loaded strictly from a folder or a hub id: all of its weights and no others,
+never run as code.
 
-diffusers and transformers fill missing weights with random numbers and read any pickle; here every such folder ends in one line that names the file.
+diffusers and transformers fill missing weights with random numbers and read any pickle; here every such
+folder ends in one line that names the file.
 """
 
 import json
@@ -23,7 +25,12 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-WEIGHTS = ("diffusion_pytorch_model.safetensors", "model.safetensors", "diffusion_pytorch_model.bin", "pytorch_model.bin")
+WEIGHTS = (
+    "diffusion_pytorch_model.safetensors",
+    "model.safetensors",
+    "diffusion_pytorch_model.bin",
+    "pytorch_model.bin",
+)
 """Names of a part's weights, in the order in which they are looked for."""
 
 
@@ -58,8 +65,12 @@ class Part:
     whole: Whole
 
 
-STABLE_DIFFUSION = Whole("a Stable Diffusion pipeline", "pipeline", "a folder or a hub id such as timbrooks/instruct-pix2pix")
-SMARTEDIT = Whole("a SmartEdit model", "model", "a folder that src.convert or src.export wrote, or the hub id of one")
+STABLE_DIFFUSION = Whole(
+    "a Stable Diffusion pipeline", "pipeline", "a folder or a hub id such as timbrooks/instruct-pix2pix"
+)
+SMARTEDIT = Whole(
+    "a SmartEdit model", "model", "a folder that src.convert or src.export wrote, or the hub id of one"
+)
 LLAVA = Whole("a LLaVA", "model", "a folder or a hub id such as llava-hf/llava-1.5-7b-hf")
 
 PARTS: Mapping[str, Part] = {
@@ -77,7 +88,16 @@ PARTS: Mapping[str, Part] = {
 VOCABULARIES = ("tokenizer.json", "vocab.json")
 """Either holds a tokenizer's words."""
 
-UNREADABLE = (OSError, RuntimeError, ValueError, SafetensorError, pickle.UnpicklingError, EOFError, KeyError, AttributeError)
+UNREADABLE = (
+    OSError,
+    RuntimeError,
+    ValueError,
+    SafetensorError,
+    pickle.UnpicklingError,
+    EOFError,
+    KeyError,
+    AttributeError,
+)
 """What libraries raise for files that are cut off, of another kind, or pickles of more than tensors."""
 
 PASSED_BY = ("position_ids",)
@@ -94,7 +114,8 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
         options: for `load`.
 
     Raises:
-        FileNotFoundError: a folder that is not there or lacks this part or its files; a hub id that can't be found.
+        FileNotFoundError: a folder that is not there or lacks this part or its files; a hub id that can't be
+            found.
         ValueError: files that can't be read, or that don't fit each other.
     """
     folder = Path(pretrained).expanduser()
@@ -107,7 +128,9 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
         check_hub(pretrained, part)
     try:
         with quiet():
-            return load(str(folder) if folder.is_dir() else pretrained, subfolder=PARTS[part].folder, **options)
+            return load(
+                str(folder) if folder.is_dir() else pretrained, subfolder=PARTS[part].folder, **options
+            )
     except UNREADABLE as error:
         raise ValueError(why_not(error, pretrained, part)) from error
 
@@ -132,7 +155,10 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
     """
     network, found = loaded(kind.from_pretrained, pretrained, part, output_loading_info=True, **options)
     wrong = [f"{name} is missing" for name in sorted(found["missing_keys"])]
-    wrong += [f"{name} has shape {tuple(old)}, by config.json it is {tuple(new)}" for name, old, new in sorted(found["mismatched_keys"])]
+    wrong += [
+        f"{name} has shape {tuple(old)}, by config.json it is {tuple(new)}"
+        for name, old, new in sorted(found["mismatched_keys"])
+    ]
     if wrong:
         raise ValueError(
             f"config and weights of {place(pretrained, part)} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
@@ -157,25 +183,35 @@ def differing(found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], 
     """
     wrong = [f"{name} is missing" for name in wanted if name not in found]
     wrong += [f"{name} is not in {whose}" for name in found if name not in wanted]
-    shapes = {name: (tuple(found[name].shape), tuple(shape)) for name, shape in wanted.items() if name in found}  # in the network's order
-    return wrong + [f"{name} has shape {own}, {whose} {right}" for name, (own, right) in shapes.items() if own != right]
+    shapes = {
+        name: (tuple(found[name].shape), tuple(shape)) for name, shape in wanted.items() if name in found
+    }  # in the network's order
+    return wrong + [
+        f"{name} has shape {own}, {whose} {right}" for name, (own, right) in shapes.items() if own != right
+    ]
 
 
 def check_files(folder: Path, part: str) -> None:
-    """Raise FileNotFoundError or ValueError unless a part of a model's folder has a readable config and a file for everything else."""
+    """Raise FileNotFoundError or ValueError unless a part of a model's folder has a readable config and a
+    file for everything else.
+    """
     kind = PARTS[part]
     here, shown = folder / kind.folder, f"{kind.folder}/" if kind.folder else ""
     if not here.is_dir():
         raise FileNotFoundError(f"{folder} is not {kind.whole.name}: it has no folder {shown}")
     config = here / kind.config
     if not config.is_file():
-        raise FileNotFoundError(f"{folder} is not a whole {kind.whole.short}: {shown}{config.name} is missing; copy or download it again")
+        raise FileNotFoundError(
+            f"{folder} is not a whole {kind.whole.short}: {shown}{config.name} is missing; copy or download it again"
+        )
     try:
         described = json.loads(config.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{config} is not JSON ({error}); copy or download it again") from error
     if not isinstance(described, dict):
-        raise ValueError(f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it again")
+        raise ValueError(
+            f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it again"
+        )
     if kind.weights is None and not any((here / name).is_file() for name in VOCABULARIES):
         raise FileNotFoundError(
             f"{folder} is not a whole {kind.whole.short}: {shown or 'it'} has none of {', '.join(VOCABULARIES)}; copy or download it again"
@@ -189,7 +225,9 @@ def weights_file(folder: Path) -> Path | None:
 
 
 def check_hub(name: str, part: str) -> None:
-    """Raise FileNotFoundError unless a part's config can be had from the hub, or lies in this machine's cache."""
+    """Raise FileNotFoundError unless a part's config can be had from the hub, or lies in this machine's
+    cache.
+    """
     kind = PARTS[part]
     file = f"{kind.folder}/{kind.config}" if kind.folder else kind.config
     if isinstance(try_to_load_from_cache(name, file), str):
@@ -206,13 +244,17 @@ def check_hub(name: str, part: str) -> None:
             f"connect, or copy the {kind.whole.short} here and give pretrained=FOLDER"
         ) from error
     except EntryNotFoundError as error:
-        raise FileNotFoundError(f"the model {name} of the hub is not {kind.whole.name}: it has no {file}; give another one") from error
+        raise FileNotFoundError(
+            f"the model {name} of the hub is not {kind.whole.name}: it has no {file}; give another one"
+        ) from error
 
 
 def why_not(error: BaseException, pretrained: str, part: str) -> str:
     """What is wrong with a part that a library could not load, in one sentence."""
     folder, kind = place(pretrained, part), PARTS[part]
-    shapes = re.search(r"because (\S+) expected shape torch.Size\(\[(.*?)\]\), but got torch.Size\(\[(.*?)\]\)", str(error))
+    shapes = re.search(
+        r"because (\S+) expected shape torch.Size\(\[(.*?)\]\), but got torch.Size\(\[(.*?)\]\)", str(error)
+    )
     if shapes:
         name, wanted, found = shapes.groups()
         return f"config and weights of {folder} disagree: {name} has shape ({found}), by config.json it is ({wanted}); take both from the same model"
@@ -220,7 +262,10 @@ def why_not(error: BaseException, pretrained: str, part: str) -> str:
     if folder.is_dir() and file is None and kind.weights is not None:
         return f"{folder} has no weights: {kind.weights} is missing; copy or download it again"
     broken = None if file is None else what_is_broken(file)
-    return broken or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
+    return (
+        broken
+        or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
+    )
 
 
 def what_is_broken(file: Path) -> str | None:
@@ -240,7 +285,9 @@ def what_is_broken(file: Path) -> str | None:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """No words and bars of the libraries: parts load in seconds, bars would tear ours, and what is wrong is said above."""
+    """No words and bars of the libraries: parts load in seconds, bars would tear ours, and what is wrong is
+    said above.
+    """
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     loggers = diffusers.utils.logging, transformers.utils.logging

@@ -1,6 +1,8 @@
-"""The parts of a Stable Diffusion 1 pipeline, each loaded by itself from a diffusers pipeline folder or a hub id.
+"""The parts of a Stable Diffusion 1 pipeline, each loaded by itself from a diffusers pipeline folder or a hub
+id.
 
-Without either (None) they have the full size and random weights, for benchmarks and for tests without a network.
+Without either (None) they have the full size and random weights, for benchmarks and for tests without a
+network.
 """
 
 import hashlib
@@ -30,7 +32,12 @@ VAE: dict[str, Any] = {
     "latent_channels": LATENT_CHANNELS,
     "sample_size": 512,
 }
-TEXT_ENCODER: dict[str, Any] = {"hidden_size": 768, "intermediate_size": 3072, "num_hidden_layers": 12, "num_attention_heads": 12}
+TEXT_ENCODER: dict[str, Any] = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+}
 LONGEST_TEXT = 77
 
 
@@ -38,14 +45,19 @@ def unet(pretrained: str | None) -> UNet2DConditionModel:
     """The U-Net of an editor: that of InsPix2Pix as it is, that of Stable Diffusion widened.
 
     Raises:
-        FileNotFoundError, ValueError: as `pretrained.weights`; neither 4 nor 8 input channels, or other than 4 output channels.
+        FileNotFoundError, ValueError: as `pretrained.weights`; neither 4 nor 8 input channels, or other than
+            4 output channels.
     """
     if pretrained is None:
         return UNet2DConditionModel(**UNET)
-    network: UNet2DConditionModel = weights(UNet2DConditionModel, pretrained, "unet").train()  # it comes in evaluation mode
+    network: UNet2DConditionModel = weights(
+        UNet2DConditionModel, pretrained, "unet"
+    ).train()  # it comes in evaluation mode
     channels, out = network.config["in_channels"], network.config["out_channels"]
     if out != LATENT_CHANNELS:
-        raise ValueError(f"the U-Net of {pretrained} has {out} output channels, an editor's has {LATENT_CHANNELS}: start from Stable Diffusion 1.5")
+        raise ValueError(
+            f"the U-Net of {pretrained} has {out} output channels, an editor's has {LATENT_CHANNELS}: start from Stable Diffusion 1.5"
+        )
     if channels == EDIT_CHANNELS:
         return network
     if channels == LATENT_CHANNELS:
@@ -57,7 +69,9 @@ def unet(pretrained: str | None) -> UNet2DConditionModel:
 
 
 def widened(network: UNet2DConditionModel) -> UNet2DConditionModel:
-    """A text-to-image U-Net that also takes an image latent and ignores it: four more input channels of weight zero, the bias kept."""
+    """A text-to-image U-Net that also takes an image latent and ignores it: four more input channels of
+    weight zero, the bias kept.
+    """
     old = network.conv_in
     new = nn.Conv2d(EDIT_CHANNELS, old.out_channels, old.kernel_size, padding=old.padding)  # pyright: ignore[reportArgumentType]
     assert old.bias is not None
@@ -88,7 +102,9 @@ def vae_config(pretrained: str | None) -> dict[str, Any]:
     config: Any = loaded(AutoencoderKL.load_config, pretrained, "vae")
     missing = [name for name in ("block_out_channels", "latent_channels") if name not in config]
     if missing:
-        raise ValueError(f"vae/config.json of {pretrained} is not that of an autoencoder: it has no {', '.join(missing)}; take the one of the model")
+        raise ValueError(
+            f"vae/config.json of {pretrained} is not that of an autoencoder: it has no {', '.join(missing)}; take the one of the model"
+        )
     if config["latent_channels"] != LATENT_CHANNELS:
         raise ValueError(
             f"the autoencoder of {pretrained} makes latents of {config['latent_channels']} channels, its U-Net works on {LATENT_CHANNELS}: "
@@ -101,7 +117,9 @@ def text_encoder(pretrained: str | None) -> CLIPTextModel:
     """The text encoder. Raises as `pretrained.weights`."""
     if pretrained is None:
         return CLIPTextModel(text_config(None))
-    return weights(CLIPTextModel, pretrained, "text_encoder", ignore_mismatched_sizes=True)  # they are named by us
+    return weights(
+        CLIPTextModel, pretrained, "text_encoder", ignore_mismatched_sizes=True
+    )  # they are named by us
 
 
 def text_config(pretrained: str | None) -> CLIPTextConfig:
@@ -133,11 +151,15 @@ def byte_tokenizer() -> CLIPTokenizer:
     """A CLIP tokenizer without merges: every byte of a text is a token."""
     alphabet = sorted(ByteLevel.alphabet())
     tokens = [*alphabet, *(f"{letter}</w>" for letter in alphabet), "<|startoftext|>", "<|endoftext|>"]
-    return CLIPTokenizer(vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=LONGEST_TEXT)
+    return CLIPTokenizer(
+        vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=LONGEST_TEXT
+    )
 
 
 def digests(pretrained: str, part: str) -> dict[str, str | None]:
-    """sha256 of a part's config, without what only says who wrote it, and of its weights; None for what is not on this machine."""
+    """sha256 of a part's config, without what only says who wrote it, and of its weights; None for what is
+    not on this machine.
+    """
     folder = Path(pretrained).expanduser() / part
     if not folder.is_dir():
         cached = try_to_load_from_cache(pretrained, f"{part}/config.json")
@@ -145,9 +167,16 @@ def digests(pretrained: str, part: str) -> dict[str, str | None]:
             return {"config": None, "weights": None}
         folder = Path(cached).parent
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    config = {name: value for name, value in config.items() if not name.startswith("_") and name != "transformers_version"}
+    config = {
+        name: value
+        for name, value in config.items()
+        if not name.startswith("_") and name != "transformers_version"
+    }
     weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
-    return {"config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(), "weights": weights and file_digest(weights)}
+    return {
+        "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        "weights": weights and file_digest(weights),
+    }
 
 
 def file_digest(path: Path) -> str:

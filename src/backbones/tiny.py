@@ -1,6 +1,8 @@
-"""A small editor for laptops and tests, made of the same parts as InsPix2Pix: a text model, a stock U-Net, an image latent.
+"""A small editor for laptops and tests, made of the same parts as InsPix2Pix: a text model, a stock U-Net, an
+image latent.
 
-Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE to train or to download.
+Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE
+to train or to download.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,12 +30,13 @@ FEW_LENGTHS = 32
 class TinyBackbone(Backbone):
     """A U-Net on folded pixels.
 
-    The instruction reaches it three times: token by token through cross-attention, as in Stable Diffusion, where the U-Net has any; as its mean token
-    through the time embedding, as in later models; and as a map of where it means what, added after conv_in (grounding.py). From scratch the
-    second is learnt fastest, and edits of the whole picture need nothing else; the third finds objects.
+    The instruction reaches it three times: token by token through cross-attention, as in Stable Diffusion,
+    where the U-Net has any; as its mean token through the time embedding, as in later models; and as a map of
+    where it means what, added after conv_in (grounding.py). From scratch the second is learnt fastest, and
+    edits of the whole image need nothing else; the third finds objects.
 
-    Besides the noisy latent and the original it sees two channels with each cell's place, so that "at the top left" need not be inferred from
-    borders.
+    Besides the noisy latent and the original it sees two channels with each cell's place, so that "at the top
+    left" need not be inferred from borders.
 
     Args:
         tokenizer: words -> ids; its vocabulary sizes the text encoder.
@@ -41,7 +44,8 @@ class TinyBackbone(Backbone):
         unet: builds a `UNet2DConditionModel` from its numbers of channels and the width of the text.
         grounding: builds a `Grounding` from text_width, image_channels and channels, those of conv_in.
         fold: pixels per latent cell along each side; the latent has 3 * fold**2 channels.
-        relative: the latent is the change that the edit makes to the original, so that whatever stays as it is need not be drawn.
+        relative: the latent is the change that the edit makes to the original, so that whatever stays as it
+            is need not be drawn.
     """
 
     def __init__(
@@ -66,13 +70,16 @@ class TinyBackbone(Backbone):
             class_embed_type="projection",
             projection_class_embeddings_input_dim=self.text_width,
         )
-        self.grounding = grounding(text_width=self.text_width, image_channels=channels, channels=self.unet.conv_in.out_channels)
+        self.grounding = grounding(
+            text_width=self.text_width, image_channels=channels, channels=self.unet.conv_in.out_channels
+        )
         self.stem = StemBias(self.unet)
         # the order in which convolutions are fastest, on CPUs above all
         for part in (self.unet, self.grounding):
             nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
         self.hooks: UNetHooks | None = None
-        # the first prediction is that there is nothing to predict: of a clean relative latent, that nothing changes
+        # the first prediction is that there is nothing to predict: of a clean relative latent, that nothing
+        # changes
         nn.init.zeros_(self.unet.conv_out.weight)
         assert self.unet.conv_out.bias is not None
         nn.init.zeros_(self.unet.conv_out.bias)
@@ -88,7 +95,9 @@ class TinyBackbone(Backbone):
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
         multiple = self.fold * 2 ** (len(self.unet.down_blocks) - 1)
         if height % multiple or width % multiple:
-            raise ValueError(f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}")
+            raise ValueError(
+                f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}"
+            )
         return 3 * self.fold**2, height // self.fold, width // self.fold
 
     def attach(self, integration: Integration) -> None:
@@ -97,12 +106,16 @@ class TinyBackbone(Backbone):
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
         return F.pixel_unshuffle(original, self.fold)
 
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
+    def encode_target(
+        self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
+    ) -> Latent:
         latent = F.pixel_unshuffle(edited, self.fold)
         return latent - original_latent if self.relative else latent
 
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        return F.pixel_shuffle(latent + original_latent if self.relative else latent, self.fold).clamp(-1.0, 1.0)
+        return F.pixel_shuffle(latent + original_latent if self.relative else latent, self.fold).clamp(
+            -1.0, 1.0
+        )
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         # equal texts ("None; None; None" above all) are encoded once
@@ -119,10 +132,20 @@ class TinyBackbone(Backbone):
         return None
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
-        original, text = condition.original_latent.contiguous(memory_format=torch.channels_last), condition.instruction
+        original, text = (
+            condition.original_latent.contiguous(memory_format=torch.channels_last),
+            condition.instruction,
+        )
         inputs = torch.cat([x_t, original, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
         with told(self.hooks, condition.reward), self.stem.adding(self.grounding(original, text)):
-            (output,) = self.unet(inputs, network_time, text.tokens, class_labels=text.mean(), encoder_attention_mask=text.mask, return_dict=False)
+            (output,) = self.unet(
+                inputs,
+                network_time,
+                text.tokens,
+                class_labels=text.mean(),
+                encoder_attention_mask=text.mask,
+                return_dict=False,
+            )
         return output
 
 
@@ -134,15 +157,21 @@ def places(latent: Latent) -> Float[Tensor, "b 2 h w"]:
     return torch.cat([down.expand(batch, 1, height, width), right.expand(batch, 1, height, width)], 1)
 
 
-def text_encoder(vocab_size: int, hidden_size: int, bos_token_id: int, eos_token_id: int, **config: Any) -> BertModel:
+def text_encoder(
+    vocab_size: int, hidden_size: int, bos_token_id: int, eos_token_id: int, **config: Any
+) -> BertModel:
     """A BERT with random weights; its feed-forward is four times as wide as the tokens.
 
-    Not CLIP's: there a word sees only those before it, so "red" doesn't know what is red, and from scratch much less is learnt in the same time
-    (experiments/LOG.md). Its attention is made of plain products: over a dozen words torch's fused kernel for CPUs takes several times as long in
-    bf16. No dropout, so that a resumed training is exact.
+    Not CLIP's: there a word sees only those before it, so "red" doesn't know what is red, and from scratch
+    much less is learnt in the same time (experiments/LOG.md). Its attention is made of plain products: over a
+    dozen words torch's fused kernel for CPUs takes several times as long in bf16. No dropout, so that a
+    resumed training is exact.
     """
     sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "intermediate_size": 4 * hidden_size}
     special = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}
-    model = BertModel(BertConfig(**sizes, **special, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **config), add_pooling_layer=False)
+    model = BertModel(
+        BertConfig(**sizes, **special, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0, **config),
+        add_pooling_layer=False,
+    )
     model.set_attn_implementation("eager")
     return model

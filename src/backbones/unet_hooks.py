@@ -1,6 +1,8 @@
-"""Forward hooks that let an Integration act inside a stock `UNet2DConditionModel`: no fork, no subclass, no renamed weight.
+"""Forward hooks that let an Integration act inside a stock `UNet2DConditionModel`: no fork, no subclass, no
+renamed weight.
 
-Sites: "stem" = conv_in, "block.i" = down blocks, mid block, up blocks in order of execution, "time_embedding".
+Sites: "stem" = conv_in, "block.i" = down blocks, mid block, up blocks in order of execution,
+"time_embedding".
 """
 
 import functools
@@ -20,7 +22,9 @@ from src.conditioning.integration import Integration
 def site_modules(unet: UNet2DConditionModel) -> dict[str, nn.Module]:
     """The module behind every site, in order of execution."""
     blocks = [*unet.down_blocks, *([] if unet.mid_block is None else [unet.mid_block]), *unet.up_blocks]
-    return {"time_embedding": unet.time_embedding, "stem": unet.conv_in} | {f"block.{i}": block for i, block in enumerate(blocks)}
+    return {"time_embedding": unet.time_embedding, "stem": unet.conv_in} | {
+        f"block.{i}": block for i, block in enumerate(blocks)
+    }
 
 
 def site_widths(unet: UNet2DConditionModel) -> dict[str, int]:
@@ -41,7 +45,8 @@ def block_width(block: nn.Module) -> int:
 class UNetHooks:
     """Calls an integration at its sites while `reward(...)` is active.
 
-    Hooks are partials of bound methods, never closures: a deepcopy (EMA) or a pickle of the owning module then refers to its own copies.
+    Hooks are partials of bound methods, never closures: a deepcopy (EMA) or a pickle of the owning module
+    then refers to its own copies.
     """
 
     def __init__(self, unet: UNet2DConditionModel, integration: Integration) -> None:
@@ -63,11 +68,15 @@ class UNetHooks:
     def _act(self, site: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """A forward hook; down blocks return (hidden, skips), the others a tensor."""
         if self.current is None:
-            raise RuntimeError(f"the U-Net has a reward integration but ran without a reward (at {site!r}); go through Editor or `hooks.reward(...)`")
+            raise RuntimeError(
+                f"the U-Net has a reward integration but ran without a reward (at {site!r}); go through Editor or `hooks.reward(...)`"
+            )
         reward = self.current
         hidden: Tensor = output[0] if isinstance(output, tuple) else output
         if hidden.shape[0] != reward.tokens.shape[0]:
-            raise ValueError(f"{reward.tokens.shape[0]} rewards for a batch of {hidden.shape[0]} (at {site!r})")
+            raise ValueError(
+                f"{reward.tokens.shape[0]} rewards for a batch of {hidden.shape[0]} (at {site!r})"
+            )
         hidden = self.integration.apply_at(site, hidden, reward)
         if not isinstance(output, tuple):
             return hidden
@@ -86,14 +95,18 @@ def told(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContex
     if hooks is None and reward is None:
         return nullcontext()
     if hooks is None:
-        raise ValueError("a reward was given to an editor without reward integration, where it would be ignored")
+        raise ValueError(
+            "a reward was given to an editor without reward integration, where it would be ignored"
+        )
     if reward is None:
         raise ValueError("a reward is missing: this editor has a reward integration")
     return hooks.reward(reward)
 
 
 class StemBias:
-    """Adds a bias to what conv_in makes, while `adding(...)` is active; the reward's integration, attached later, sees the sum."""
+    """Adds a bias to what conv_in makes, while `adding(...)` is active; the reward's integration, attached
+    later, sees the sum.
+    """
 
     def __init__(self, unet: UNet2DConditionModel) -> None:
         self.current: Float[Tensor, "b s gh gw"] | None = None
@@ -111,7 +124,9 @@ class StemBias:
     def _add(self, module: nn.Module, inputs: tuple[Any, ...], hidden: Tensor) -> Tensor:
         """A forward hook."""
         if self.current is None:
-            raise RuntimeError("the U-Net has a stem bias but ran without one; go through Editor or `stem.adding(...)`")
+            raise RuntimeError(
+                "the U-Net has a stem bias but ran without one; go through Editor or `stem.adding(...)`"
+            )
         if hidden.shape[0] != self.current.shape[0]:
             raise ValueError(f"{self.current.shape[0]} stem biases for a batch of {hidden.shape[0]}")
         return hidden + F.interpolate(self.current, size=hidden.shape[-2:], mode="bilinear").to(hidden.dtype)

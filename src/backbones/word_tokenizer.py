@@ -1,4 +1,6 @@
-"""A word-level tokenizer for a small closed language; one word is one token, an unknown word is an error that names it."""
+"""A word-level tokenizer for a small closed language; one word is one token, an unknown word is an error that
+names it.
+"""
 
 from collections.abc import Sequence
 
@@ -19,9 +21,13 @@ class WordTokenizer:
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
         words = [PAD, START, END, UNKNOWN, *dict.fromkeys((*vocabulary, ";"))]
-        self.tokenizer = Tokenizer(models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN))
+        self.tokenizer = Tokenizer(
+            models.WordLevel({word: index for index, word in enumerate(words)}, unk_token=UNKNOWN)
+        )
         self.tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-        self.tokenizer.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=[(START, 1), (END, 2)])
+        self.tokenizer.post_processor = processors.TemplateProcessing(
+            single=f"{START} $A {END}", special_tokens=[(START, 1), (END, 2)]
+        )
         self.tokenizer.enable_padding(pad_id=0, pad_token=PAD)
 
     def __len__(self) -> int:
@@ -36,13 +42,20 @@ class WordTokenizer:
         """Ids and mask, padded to the longest text.
 
         Raises:
-            ValueError: a word outside the vocabulary, or a text of more than `longest` tokens; nothing is cut off silently.
+            ValueError: a word outside the vocabulary, or a text of more than `longest` tokens; nothing is cut
+                off silently.
         """
         encodings = self.tokenizer.encode_batch(list(texts))
         for text, encoding in zip(texts, encodings, strict=True):
             if UNKNOWN in encoding.tokens:
                 start, end = encoding.offsets[encoding.tokens.index(UNKNOWN)]
-                raise ValueError(f"the word {text[start:end]!r} in {text!r} is not in this editor's vocabulary of {len(self)} words")
+                raise ValueError(
+                    f"the word {text[start:end]!r} in {text!r} is not in this editor's vocabulary of {len(self)} words"
+                )
             if sum(encoding.attention_mask) > longest:
-                raise ValueError(f"a text of {sum(encoding.attention_mask)} tokens doesn't fit the text encoder's {longest}: {text!r}")
-        return torch.tensor([e.ids for e in encodings]), torch.tensor([e.attention_mask for e in encodings], dtype=torch.bool)
+                raise ValueError(
+                    f"a text of {sum(encoding.attention_mask)} tokens doesn't fit the text encoder's {longest}: {text!r}"
+                )
+        return torch.tensor([e.ids for e in encodings]), torch.tensor(
+            [e.attention_mask for e in encodings], dtype=torch.bool
+        )

@@ -1,4 +1,6 @@
-"""What is measured: time by phase, floating point operations, memory, and how fast this device multiplies matrices. The same on CPUs and GPUs."""
+"""What is measured: time by phase, floating point operations, memory, and how fast this device multiplies
+matrices. The same on CPUs and GPUs.
+"""
 
 import resource
 import sys
@@ -15,7 +17,8 @@ CUDA_SIDE, CPU_SIDE = 8192, 4096
 
 
 class Clock:
-    """Shares the time between marks out to phases. On a GPU, where calls return before the work is done, events are recorded and read at the end.
+    """Shares the time between marks out to phases. On a GPU, where calls return before the work is done,
+    events are recorded and read at the end.
 
     Args:
         device: where the work is done.
@@ -52,33 +55,48 @@ class Clock:
 
 
 def operation_counter() -> FlopCounterMode:
-    """Counts floating point operations of matrix products, convolutions and attention, while it is entered; two per multiplication and addition.
+    """Counts floating point operations of matrix products, convolutions and attention, while it is entered;
+    two per multiplication and addition.
 
     torch's table lacks the attention of CPUs, which is added here.
     """
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     return FlopCounterMode(
         display=False,
-        custom_mapping={attention: _attention_operations, torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_operations},
+        custom_mapping={
+            attention: _attention_operations,
+            torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: _backward_operations,
+        },
     )
 
 
-def _attention_operations(query: torch.Size, key: torch.Size, value: torch.Size, *rest: Any, out_shape: Any = None, **named: Any) -> int:
+def _attention_operations(
+    query: torch.Size, key: torch.Size, value: torch.Size, *rest: Any, out_shape: Any = None, **named: Any
+) -> int:
     """Two products: of queries and keys, of weights and values."""
     batch, heads, queries, width = query
     return 2 * batch * heads * queries * key[2] * (width + value[3])
 
 
 def _backward_operations(
-    gradient: torch.Size, query: torch.Size, key: torch.Size, value: torch.Size, *rest: Any, out_shape: Any = None, **named: Any
+    gradient: torch.Size,
+    query: torch.Size,
+    key: torch.Size,
+    value: torch.Size,
+    *rest: Any,
+    out_shape: Any = None,
+    **named: Any,
 ) -> int:
     """Five products: the weights once more, and two for each of the two products."""
     batch, heads, queries, width = query
     return 2 * batch * heads * queries * key[2] * (3 * width + 2 * value[3])
 
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, side: int | None = None, seconds: float = 2.0) -> float:
-    """Operations per second of this device in products of two large square matrices: the best of as many as fit into the time, at least three.
+def matrix_rate(
+    device: torch.device, dtype: torch.dtype, side: int | None = None, seconds: float = 2.0
+) -> float:
+    """Operations per second of this device in products of two large square matrices: the best of as many as
+    fit into the time, at least three.
 
     Args:
         device, dtype: of the matrices.

@@ -1,7 +1,9 @@
-"""The files that the benchmark reads: an InstructPix2Pix tree with rewards, and precomputed conditions of it. They cost what real ones cost.
+"""The files that the benchmark reads: an InstructPix2Pix tree with rewards, and precomputed conditions of it.
+They cost what real ones cost.
 
-Pictures are photographs, as their detail decides how long a JPEG takes to decode. Latents and tokens are noise of the right shape: what a network
-makes of them costs the same, and full-size encoders need not run for them.
+Images are photographs, as their detail decides how long a JPEG takes to decode. Latents and tokens are
+noise of the right shape: what a network makes of them costs the same, and full-size encoders need not run for
+them.
 """
 
 import json
@@ -32,14 +34,16 @@ from src.data.precomputed import (
 )
 from src.data.rows import RowSource
 from src.data.transforms import Transform
-from src.pictures import centre_crop, resize_short_side
+from src.images import centre_crop, resize_short_side
 from src.records import Image, Reward, Verdict
 from src.reward_file import append_rewards
 from src.synthetic.photos import photo_files, read_photograph, wheel_folder
 
 ROWS_PER_SHARD = 256
 DISTINCT = 32
-"""Distinct pictures, instructions and feedbacks; all others are links and repetitions, which costs a loader the same."""
+"""Distinct images, instructions and feedbacks; all others are links and repetitions, which costs a loader
+the same.
+"""
 
 JUDGE = "benchmark"
 
@@ -56,24 +60,29 @@ class Shapes(NamedTuple):
 
 def photographs(side: int, count: int) -> list[Image]:
     """Squares of this side out of photographs."""
-    pictures = [read_photograph(file).pixels for file in photo_files(wheel_folder())]
-    return [centre_crop(resize_short_side(pictures[index % len(pictures)], side), side, side) for index in range(count)]
+    images = [read_photograph(file).pixels for file in photo_files(wheel_folder())]
+    return [
+        centre_crop(resize_short_side(images[index % len(images)], side), side, side)
+        for index in range(count)
+    ]
 
 
 def write_tree(folder: Path, rows: int, side: int) -> Path:
-    """An InstructPix2Pix tree of JPEG pictures with `rewards.jsonl` beside its seeds.json."""
-    pictures = photographs(side, DISTINCT)
+    """An InstructPix2Pix tree of JPEG images with `rewards.jsonl` beside its seeds.json."""
+    images = photographs(side, DISTINCT)
     rewards = []
     for row in range(rows):
         prompt, names = folder / f"{row:07d}", ("0_0.jpg", "0_1.jpg")
         prompt.mkdir(parents=True)
         for name in names:
             if row < DISTINCT:
-                PIL.Image.fromarray(pictures[row % len(pictures)]).save(prompt / name, quality=95)
+                PIL.Image.fromarray(images[row % len(images)]).save(prompt / name, quality=95)
             else:
                 os.link(folder / f"{row % DISTINCT:07d}" / name, prompt / name)
         edit = f"make the sky {row % DISTINCT} shades darker and add a small boat on the horizon"
-        (prompt / "prompt.json").write_text(json.dumps({"input": "a photograph", "edit": edit, "output": "a photograph"}))
+        (prompt / "prompt.json").write_text(
+            json.dumps({"input": "a photograph", "edit": edit, "output": "a photograph"})
+        )
         feedback = f"the boat is {row % DISTINCT} metres too small and the sky was not changed"
         verdict = Verdict(float(row % 6), feedback=feedback)
         rewards.append(Reward(f"{prompt.name}/0", JUDGE, "key", verdict, Verdict(4.0), Verdict(3.0)))
@@ -87,7 +96,9 @@ def write_conditions(folder: Path, rows: RowSource, transform: Transform | None,
     known = [rows.row(index) for index in range(len(rows))]
     prints = [fingerprint(row) for row in known]
     windows = ["joined", "per_perspective"]
-    texts = texts_of([(row.instruction, feedback_of(row.reward)) for row in known], ["joined", "per_perspective"])
+    texts = texts_of(
+        [(row.instruction, feedback_of(row.reward)) for row in known], ["joined", "per_perspective"]
+    )
     request = {
         "format": FORMAT,
         "rows": {"count": len(prints), "sha256": rows_digest(prints)},
@@ -112,7 +123,9 @@ def write_conditions(folder: Path, rows: RowSource, transform: Transform | None,
         count = min(ROWS_PER_SHARD, len(texts) - first)
         mask = (torch.arange(shapes.tokens[0]) < WORDS).expand(count, -1).clone()
         tokens = {"tokens": torch.randn(count, *shapes.tokens, generator=random), "mask": mask}
-        write_shard(folder / shard_name("texts", number), {**tokens, "check": _checks(list(tokens.values()))}, request)
+        write_shard(
+            folder / shard_name("texts", number), {**tokens, "check": _checks(list(tokens.values()))}, request
+        )
     return folder
 
 

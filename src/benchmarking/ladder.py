@@ -1,4 +1,6 @@
-"""Ladders of rungs, each measured in a process of its own, so that memory and compiled code are those of one rung."""
+"""Ladders of rungs, each measured in a process of its own, so that memory and compiled code are those of one
+rung.
+"""
 
 import multiprocessing
 import os
@@ -17,7 +19,9 @@ from src.benchmarking.measurement import Measurement
 from src.benchmarking.report import Entry, entry
 
 CONTEXT = multiprocessing.get_context("forkserver")
-"""Rungs are forked from a server that has only imported: in a second, with no memory of the rungs before, and on a GPU with no context of them."""
+"""Rungs are forked from a server that has only imported: in a second, with no memory of the rungs before, and
+on a GPU with no context of them.
+"""
 
 
 PRELOADED = [
@@ -55,11 +59,16 @@ class FailedError(Exception):
     """A process ended without a result; the message says why."""
 
 
-def climb(ladder: Sequence[Rung], chosen: Sequence[str] | None, measure: Callable[[Rung, Sequence[str]], Measurement]) -> list[Entry]:
+def climb(
+    ladder: Sequence[Rung],
+    chosen: Sequence[str] | None,
+    measure: Callable[[Rung, Sequence[str]], Measurement],
+) -> list[Entry]:
     """Measure every chosen rung, with its changes and those of all before it.
 
-    A rung that fails is reported with its reason, and its change is left out of the rungs after it, so that they don't fail for the same reason. The
-    first rung's changes are never left out: without them nothing could be compared.
+    A rung that fails is reported with its reason, and its change is left out of the rungs after it, so that
+    they don't fail for the same reason. The first rung's changes are never left out: without them nothing
+    could be compared.
 
     Args:
         ladder: all of its rungs.
@@ -132,7 +141,14 @@ def _report(pipe: Any, work: Work, name: str, settings: Mapping[str, Any], log: 
     except Exception as error:  # noqa: BLE001  # whatever it is, it is this rung's result
         traceback.print_exc()
         message = " ".join(str(error).split())[:160]
-        pipe.send((False, message if isinstance(error, ValueError | FileNotFoundError) else f"{type(error).__name__}: {message}"))
+        pipe.send(
+            (
+                False,
+                message
+                if isinstance(error, ValueError | FileNotFoundError)
+                else f"{type(error).__name__}: {message}",
+            )
+        )
     pipe.close()
     sys.stdout.flush()
 
@@ -159,4 +175,8 @@ class Told:
         self.done += 1
         spent = time.monotonic() - self.start
         left = spent / self.done * (self.total - self.done)
-        print(f"{self.done}/{self.total} {rung.ladder} {rung.name}: {said}; {spent:.0f} s, about {left:.0f} s left", file=sys.stderr, flush=True)
+        print(
+            f"{self.done}/{self.total} {rung.ladder} {rung.name}: {said}; {spent:.0f} s, about {left:.0f} s left",
+            file=sys.stderr,
+            flush=True,
+        )

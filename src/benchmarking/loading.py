@@ -16,7 +16,8 @@ class Reader:
     Args:
         data: with num_workers=0, so that all the work is done in this process.
         trainer: of one process.
-        tokens: read what the text encoder made of instructions and feedback, which a training does in its own process.
+        tokens: read what the text encoder made of instructions and feedback, which a training does in its own
+            process.
     """
 
     def __init__(self, data: EditData, trainer: Trainer, tokens: bool) -> None:
@@ -36,7 +37,8 @@ class Reader:
 
 
 def measure_loading(reader: Reader, samples: int, seconds: float) -> Measurement:
-    """Read everything once to warm the page cache, then on and on for a while; the best of three thirds counts, as other processes only slow it down.
+    """Read everything once to warm the page cache, then on and on for a while; the best of three thirds
+    counts, as other processes only slow it down.
 
     The time is that of the processor: what others do on the same core in between is not counted.
 

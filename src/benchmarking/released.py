@@ -1,7 +1,8 @@
-"""What the paper's released code computes beside the work itself, on every batch, without ever reading the result.
+"""What the paper's released code computes beside the work itself, on every batch, without ever reading the
+result.
 
-The whole CLIP ViT-H/14 image encoder, and the null instruction, encoded anew at every step. What else makes it slow are switches of this project
-(gradient checkpointing, live encoders, ...).
+The whole CLIP ViT-H/14 image encoder, and the null instruction, encoded anew at every step. What else makes
+it slow are switches of this project (gradient checkpointing, live encoders, ...).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -30,27 +31,35 @@ class Unread(Callback):
         dtype: of the image encoder's weights.
     """
 
-    def __init__(self, image_encoder: Mapping[str, Any] | None, null_text: bool, dtype: str = "float32") -> None:
+    def __init__(
+        self, image_encoder: Mapping[str, Any] | None, null_text: bool, dtype: str = "float32"
+    ) -> None:
         self.null_text = null_text
         self.image_encoder: Frozen[Any] | None = None
         if image_encoder is not None:
             config = CLIPVisionConfig(**image_encoder)
-            self.image_encoder = Frozen(lambda: CLIPVisionModelWithProjection(config).to(getattr(torch, dtype)))
+            self.image_encoder = Frozen(
+                lambda: CLIPVisionModelWithProjection(config).to(getattr(torch, dtype))
+            )
             self.side: Any = config.image_size
 
     @torch.no_grad()
-    def compute(self, originals: Float[Tensor, "b 3 H W"], encode_text: Callable[[Sequence[str]], Any]) -> None:
-        """Everything that the release computes in vain for these pictures."""
+    def compute(
+        self, originals: Float[Tensor, "b 3 H W"], encode_text: Callable[[Sequence[str]], Any]
+    ) -> None:
+        """Everything that the release computes in vain for these images."""
         if self.null_text:
             encode_text([NULL_INSTRUCTION])
         if self.image_encoder is not None:
             network = self.image_encoder.on(originals.device)
             network(F.interpolate(originals, (self.side, self.side), mode="bilinear").to(network.dtype))
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Before every step, in the precision of the training."""
         if not isinstance(batch, EditBatch):
-            return  # precomputed: there is no picture to look at
+            return  # precomputed: there is no image to look at
         assert isinstance(pl_module, Denoising)
         with trainer.precision_plugin.forward_context():
             self.compute(batch.original, pl_module.editor.backbone.encode_text)

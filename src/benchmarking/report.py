@@ -1,4 +1,4 @@
-"""What the ladders say: ratios, targets, a table in Markdown and a picture."""
+"""What the ladders say: ratios, targets, a table in Markdown and a image."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -27,7 +27,13 @@ Entry = dict[str, Any]
 """A rung in throughput.json."""
 
 
-def entry(rung: str, changes: Sequence[str], measured: Measurement | None, failed: str = "", left_out: Sequence[str] = ()) -> Entry:
+def entry(
+    rung: str,
+    changes: Sequence[str],
+    measured: Measurement | None,
+    failed: str = "",
+    left_out: Sequence[str] = (),
+) -> Entry:
     """A rung, measured or failed.
 
     Args:
@@ -38,15 +44,25 @@ def entry(rung: str, changes: Sequence[str], measured: Measurement | None, faile
         left_out: earlier rungs that failed, and whose changes this one therefore lacks.
     """
     numbers = {} if measured is None else asdict(measured)
-    return {"rung": rung, "samples_per_s": None, "ratio": None, **numbers, "changes": list(changes), "failed": failed, "left_out": list(left_out)}
+    return {
+        "rung": rung,
+        "samples_per_s": None,
+        "ratio": None,
+        **numbers,
+        "changes": list(changes),
+        "failed": failed,
+        "left_out": list(left_out),
+    }
 
 
 def with_ratios(entries: Sequence[Entry], matrix_rate: float | None) -> list[Entry]:
-    """Every rung of a ladder compared with its first, with the one that has no unused tower, and with what the device can do.
+    """Every rung of a ladder compared with its first, with the one that has no unused tower, and with what
+    the device can do.
 
     Args:
         entries: of one ladder, in order.
-        matrix_rate: 10^12 operations per second of large matrix products in the ladder's precision; None leaves the share out.
+        matrix_rate: 10^12 operations per second of large matrix products in the ladder's precision; None
+            leaves the share out.
     """
     rates = {each["rung"]: each["samples_per_s"] for each in entries}
     first, tower = (next(iter(rates.values()), None), rates.get(UNUSED_TOWER))
@@ -101,11 +117,24 @@ def verdicts(ladders: Mapping[str, Sequence[Entry]], device: str, hardware: str)
             found.append(Verdict(f"{ladder}, times the first rung", target, best["ratio"], best["rung"]))
     best = fastest(ladders.get("training", ()))
     if best is not None and "H200" in hardware:
-        found.append(Verdict("training, samples/s on one H200", H200_RATE, best["samples_per_s"], best["rung"]))
-        found.append(Verdict("training, share of the matrix rate on one H200", H200_SHARE, best["mfu"] or 0.0, best["rung"]))
+        found.append(
+            Verdict("training, samples/s on one H200", H200_RATE, best["samples_per_s"], best["rung"])
+        )
+        found.append(
+            Verdict(
+                "training, share of the matrix rate on one H200", H200_SHARE, best["mfu"] or 0.0, best["rung"]
+            )
+        )
     for each in ladders.get("loading", ()):
         if each["rung"] == SHARDS and each["samples_per_s"] is not None:
-            found.append(Verdict("loading latents and text index, samples/s per core", LOADING_TARGET, each["samples_per_s"], SHARDS))
+            found.append(
+                Verdict(
+                    "loading latents and text index, samples/s per core",
+                    LOADING_TARGET,
+                    each["samples_per_s"],
+                    SHARDS,
+                )
+            )
     return found
 
 
@@ -118,15 +147,31 @@ def fastest(entries: Sequence[Entry]) -> Entry | None:
 def markdown(report: Mapping[str, Any]) -> str:
     """The whole report as text."""
     lines = ["# Throughput", "", f"`{report['command']}`", ""]
-    where = (report["hardware"], report["precision"], f"commit {report['commit'][:12]}", f"{report['seconds'] / 60:.1f} minutes")
+    where = (
+        report["hardware"],
+        report["precision"],
+        f"commit {report['commit'][:12]}",
+        f"{report['seconds'] / 60:.1f} minutes",
+    )
     lines += [f"{'; '.join(where)}."]
     rates = report["matrix_tflop_per_s"].items()
-    lines += [f"Products of large matrices reach {rate:.3g} TFLOP/s in {name} here, of which MFU is the share." for name, rate in rates]
+    lines += [
+        f"Products of large matrices reach {rate:.3g} TFLOP/s in {name} here, of which MFU is the share."
+        for name, rate in rates
+    ]
     for ladder, entries in ((name, report[name]) for name in TITLES if report[name]):
         lines += ["", f"## {TITLES[ladder]}", "", *_table(ladder, entries)]
         lines += [f"- {each['rung']}: failed, {each['failed']}" for each in entries if each["failed"]]
-        lines += [f"- {each['rung']}: without the changes of {', '.join(each['left_out'])}" for each in entries if each["left_out"]]
-        lines += [f"- extrapolated {note}" for note in dict.fromkeys(each.get("extrapolated", "") for each in entries) if note]
+        lines += [
+            f"- {each['rung']}: without the changes of {', '.join(each['left_out'])}"
+            for each in entries
+            if each["left_out"]
+        ]
+        lines += [
+            f"- extrapolated {note}"
+            for note in dict.fromkeys(each.get("extrapolated", "") for each in entries)
+            if note
+        ]
     if report["targets"]:
         lines += ["", "## Targets", "", "| target | wanted | measured | |", "| --- | ---: | ---: | --- |"]
         lines += [
@@ -147,12 +192,25 @@ def _table(ladder: str, entries: Sequence[Entry]) -> list[str]:
         lines = ["| rung | batch | samples/s | ratio |", "| --- | ---: | ---: | ---: |"]
         return (
             lines
-            + [f"| {each['rung']} | {each.get('batch_size', '')} | {_number(each['samples_per_s'])} | {_ratio(each['ratio'])} |" for each in entries]
+            + [
+                f"| {each['rung']} | {each.get('batch_size', '')} | {_number(each['samples_per_s'])} | {_ratio(each['ratio'])} |"
+                for each in entries
+            ]
             + [""]
         )
     phases = list(next((each["phases"] for each in entries if "phases" in each), {}))
     tower = any(each["ratio_without_unused_tower"] is not None for each in entries)
-    heads = ["rung", "batch", "samples/s", "ratio", *(["to the one without the tower"] if tower else []), "TFLOP/sample", "TFLOP/s", "MFU", "GB"]
+    heads = [
+        "rung",
+        "batch",
+        "samples/s",
+        "ratio",
+        *(["to the one without the tower"] if tower else []),
+        "TFLOP/sample",
+        "TFLOP/s",
+        "MFU",
+        "GB",
+    ]
     heads += [*phases, "compiling"]
     lines = [f"| {' | '.join(heads)} |", f"| --- |{' ---: |' * (len(heads) - 1)}"]
     for each in entries:
@@ -162,9 +220,16 @@ def _table(ladder: str, entries: Sequence[Entry]) -> list[str]:
         cells = [each["rung"], str(each["batch_size"]), _number(each["samples_per_s"]), _ratio(each["ratio"])]
         cells += [_ratio(each["ratio_without_unused_tower"])] if tower else []
         share = "" if each["mfu"] is None else f"{each['mfu']:.0%}"
-        cells += [_number(each["tflop_per_sample"]), _number(each["tflop_per_s"]), share, f"{each['peak_memory_gb']:.1f}"]
+        cells += [
+            _number(each["tflop_per_sample"]),
+            _number(each["tflop_per_s"]),
+            share,
+            f"{each['peak_memory_gb']:.1f}",
+        ]
         cells += [_number(each["phases"][phase]) for phase in phases]
-        lines.append(f"| {' | '.join([*cells, _number(each['first_call_s']) if each['first_call_s'] else ''])} |")
+        lines.append(
+            f"| {' | '.join([*cells, _number(each['first_call_s']) if each['first_call_s'] else ''])} |"
+        )
     return [*lines, ""]
 
 
@@ -180,17 +245,28 @@ def _ratio(value: float | None) -> str:
 
 
 def draw(report: Mapping[str, Any], target: Path) -> None:
-    """Bars, a panel per ladder: the rate of every rung, and how many times that of the first it is. Raises NotWrittenError."""
+    """Bars, a panel per ladder: the rate of every rung, and how many times that of the first it is. Raises
+    NotWrittenError.
+    """
     ladders = {name: report[name] for name in TITLES if report[name]}
     heights = [0.9 + 0.42 * len(entries) for entries in ladders.values()]
     figure, panels = plt.subplots(
-        len(ladders), 1, figsize=(9.5, sum(heights) + 0.5), squeeze=False, layout="constrained", gridspec_kw={"height_ratios": heights}
+        len(ladders),
+        1,
+        figsize=(9.5, sum(heights) + 0.5),
+        squeeze=False,
+        layout="constrained",
+        gridspec_kw={"height_ratios": heights},
     )
     for panel, (ladder, entries) in zip(panels[:, 0], ladders.items(), strict=True):
         _bars(panel, entries)
-        note = next((f", extrapolated {each['extrapolated']}" for each in entries if each.get("extrapolated")), "")
+        note = next(
+            (f", extrapolated {each['extrapolated']}" for each in entries if each.get("extrapolated")), ""
+        )
         panel.set_title(f"{TITLES[ladder]}: samples/s{note}", loc="left", fontsize=11, fontweight="bold")
-    figure.suptitle(f"{report['hardware']}, {report['precision']}", x=0.01, ha="left", fontsize=9, color="0.4")
+    figure.suptitle(
+        f"{report['hardware']}, {report['precision']}", x=0.01, ha="left", fontsize=9, color="0.4"
+    )
     with replacing(target) as partial:
         figure.savefig(partial, dpi=120, format="png")
     plt.close(figure)

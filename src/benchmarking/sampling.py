@@ -1,4 +1,6 @@
-"""How fast the project's own editing is: Editor.edit with the experiment's sampler, from pictures on the device to pictures on the device."""
+"""How fast the project's own editing is: Editor.edit with the experiment's sampler, from images on the
+device to images on the device.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,7 @@ from src.execution import Execution
 from src.records import TargetReward
 
 PHASES = ("encode", "denoiser", "sampler", "decode")
-"""Encode: the picture and the texts. Sampler: guidance and steps between two calls of the denoiser."""
+"""Encode: the image and the texts. Sampler: guidance and steps between two calls of the denoiser."""
 
 
 @final
@@ -28,7 +30,7 @@ class Edits:
 
     Attributes:
         originals: (b, 3, H, W), in [-1, 1], on the editor's device.
-        instructions: one per picture.
+        instructions: one per image.
     """
 
     originals: Float[Tensor, "b 3 H W"]
@@ -54,16 +56,24 @@ class Edits:
 
 @torch.inference_mode()
 def measure_sampling(
-    editor: Editor, execution: Execution, edits: Edits, unread: Unread, samplers: Mapping[int, Sampler], steps: int, warm_up: int, repeats: int
+    editor: Editor,
+    execution: Execution,
+    edits: Edits,
+    unread: Unread,
+    samplers: Mapping[int, Sampler],
+    steps: int,
+    warm_up: int,
+    repeats: int,
 ) -> Measurement:
-    """Edit pictures.
+    """Edit images.
 
     Args:
         editor: on its device.
         execution: how it is to compute.
-        edits: a batch of pictures.
+        edits: a batch of images.
         unread: what the release computes beside.
-        samplers: the experiment's, with 1 step, to count operations and to compile, and with as many as are timed.
+        samplers: the experiment's, with 1 step, to count operations and to compile, and with as many as are
+            timed.
         steps: of a whole edit; those that are not timed are extrapolated.
         warm_up, repeats: edits before and while timing.
     """

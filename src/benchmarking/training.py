@@ -1,4 +1,6 @@
-"""How fast the project's own training step is: Lightning's loop around Denoising, with clipping, optimiser and EMA, on batches that lie ready."""
+"""How fast the project's own training step is: Lightning's loop around Denoising, with clipping, optimiser
+and EMA, on batches that lie ready.
+"""
 
 from collections.abc import Sequence
 from itertools import islice
@@ -17,16 +19,20 @@ DISTINCT_BATCHES = 4
 """So many are taken from the loader; they come in turn."""
 
 PHASES = ("encode", "forward", "backward", "optimiser")
-"""Encode: everything before the denoiser: transfer, autoencoder and text encoder, or looking texts up. Optimiser: with clipping and EMA."""
+"""Encode: everything before the denoiser: transfer, autoencoder and text encoder, or looking texts up.
+Optimiser: with clipping and EMA.
+"""
 
 
 @final
 class TimedSteps(Callback):
-    """Counts the operations of the first step, and times those after the warm-up. The last of the trainer's callbacks, so that EMA is in the time.
+    """Counts the operations of the first step, and times those after the warm-up. The last of the trainer's
+    callbacks, so that EMA is in the time.
 
     Args:
         clock: takes the times.
-        untimed: steps before timing; the first of them is never compiled, as a compiled network hides what it computes.
+        untimed: steps before timing; the first of them is never compiled, as a compiled network hides what it
+            computes.
     """
 
     def __init__(self, clock: Clock, untimed: int) -> None:
@@ -51,7 +57,9 @@ class TimedSteps(Callback):
         """Gradients are there."""
         self.clock.mark("backward")
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """A step is done, with its average."""
         assert isinstance(pl_module, Denoising)
         self.clock.mark("optimiser")
@@ -76,7 +84,9 @@ def batches_of(data: EditData, trainer: Trainer, count: int) -> list[EditBatch |
     return [data.on_after_batch_transfer(batch, 0) for batch in islice(data.train_dataloader(), count)]
 
 
-def measure_training(algorithm: Denoising, trainer: Trainer, steps: TimedSteps, batches: Sequence[EditBatch | EncodedBatch]) -> Measurement:
+def measure_training(
+    algorithm: Denoising, trainer: Trainer, steps: TimedSteps, batches: Sequence[EditBatch | EncodedBatch]
+) -> Measurement:
     """Train for as many steps as the trainer is told.
 
     Args:

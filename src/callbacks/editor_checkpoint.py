@@ -10,30 +10,37 @@ from src.callbacks.ema import EMA
 
 
 class EditorCheckpoint(Callback):
-    """Adds the editor's config to the checkpoints, refuses to resume another configuration, and writes `editor/` at the end.
+    """Adds the editor's config to the checkpoints, refuses to resume another configuration, and writes
+    `editor/` at the end.
 
     Args:
         folder: the run folder.
-        config: the resolved model config as YAML (a string, as an OmegaConf object could not be loaded without unpickling).
-        picture_size: height and width trained on.
+        config: the resolved model config as YAML (a string, as an OmegaConf object could not be loaded
+            without unpickling).
+        image_size: height and width trained on.
         ema: whose weights are exported.
-        settings: what else the training depends on, as YAML; one that is resumed with others isn't the same training.
+        settings: what else the training depends on, as YAML; one that is resumed with others isn't the same
+            training.
     """
 
-    def __init__(self, folder: str | Path, config: str, picture_size: tuple[int, int], ema: EMA, settings: str = "") -> None:
+    def __init__(
+        self, folder: str | Path, config: str, image_size: tuple[int, int], ema: EMA, settings: str = ""
+    ) -> None:
         self.folder = Path(folder)
         self.config = config
-        self.picture_size = picture_size
+        self.image_size = image_size
         self.ema = ema
         self.settings = settings
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add what `checkpoint.load_editor` needs."""
         checkpoint["editor_config"] = self.config
-        checkpoint["picture_size"] = list(self.picture_size)
+        checkpoint["picture_size"] = list(self.image_size)
         checkpoint["settings"] = self.settings
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the averaged weights."""
         if trainer.is_global_zero:
-            checkpoints.export(self.folder / "editor", self.config, self.picture_size, self.ema.average)
+            checkpoints.export(self.folder / "editor", self.config, self.image_size, self.ema.average)

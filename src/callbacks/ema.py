@@ -14,9 +14,11 @@ from src.editor import Editor
 
 
 class EMA(Callback):
-    """Average after n optimiser steps: decay * average + (1 - decay) * weights, decay = min(decay, (1 + n) / (10 + n)).
+    """Average after n optimiser steps: decay * average + (1 - decay) * weights, decay = min(decay, (1 + n) /
+    (10 + n)).
 
-    Kept as plain tensors beside the module, for what is trained only, and saved under `ema` in the checkpoint.
+    Kept as plain tensors beside the module, for what is trained only, and saved under `ema` in the
+    checkpoint.
 
     Args:
         decay: the largest decay; 0.9999 is usual for long trainings.
@@ -30,13 +32,17 @@ class EMA(Callback):
         self.average: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from the present weights unless a checkpoint brought an average; move it to the module's device."""
+        """Start from the present weights unless a checkpoint brought an average; move it to the module's
+        device.
+        """
         state = _editor(pl_module).trained_state()
         source = self.average or state
         self.average = {name: source[name].detach().to(value.device).clone() for name, value in state.items()}
 
     @torch.no_grad()
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Average once per optimiser step, not per micro-step."""
         if trainer.global_step <= self.updates:
             return
@@ -45,7 +51,9 @@ class EMA(Callback):
         state = _editor(pl_module).trained_state()
         floating = [name for name, value in state.items() if value.is_floating_point()]
         # all tensors in a few kernels: one each would keep a GPU waiting for a thousand of them
-        get_ema_multi_avg_fn(decay)([self.average[name] for name in floating], [state[name] for name in floating], self.updates)
+        get_ema_multi_avg_fn(decay)(
+            [self.average[name] for name in floating], [state[name] for name in floating], self.updates
+        )
         for name in state.keys() - set(floating):
             self.average[name].copy_(state[name])
 
@@ -66,12 +74,16 @@ class EMA(Callback):
             value.copy_(self.average[name])
             self.average[name].copy_(own)
 
-    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Add `ema` and its step count."""
         checkpoint["ema"] = {name: value.cpu() for name, value in self.average.items()}
         checkpoint["ema_updates"] = self.updates
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
         """Continue the average of the checkpoint."""
         self.average = dict(checkpoint["ema"])
         self.updates = checkpoint["ema_updates"]

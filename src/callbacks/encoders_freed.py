@@ -1,4 +1,6 @@
-"""Trainings on precomputed conditions hold no autoencoder and no text encoder, though their previews need both."""
+"""Trainings on precomputed conditions hold no autoencoder and no text encoder, though their previews need
+both.
+"""
 
 from typing import Any
 
@@ -11,7 +13,9 @@ from src.backbones.frozen import FrozenEncoders
 class EncodersFreed(Callback):
     """Gives the frozen networks back before every batch, whoever built them."""
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
         """Nothing to do unless something was edited since the last batch."""
         assert isinstance(pl_module, Training)
         assert isinstance(pl_module.editor.backbone, FrozenEncoders)

@@ -1,7 +1,8 @@
-"""checkpoints/last.ckpt: written every so many optimiser steps, at the end, and when someone stops the training.
+"""checkpoints/last.ckpt: written every so many optimiser steps, at the end, and when someone stops the
+training.
 
-Everything that a resumed training needs is in it, and it is always one between two optimiser steps. Written through `WholeCheckpoints`, so a kill
-while it is being written leaves the one before.
+Everything that a resumed training needs is in it, and it is always one between two optimiser steps. Written
+through `WholeCheckpoints`, so a kill while it is being written leaves the one before.
 """
 
 import signal
@@ -24,7 +25,8 @@ class TrainingStopped(Exception):  # noqa: N818  # nothing went wrong
 
 
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint. Lightning calls callbacks of this kind after all others, so what they did for a step is done when it is saved.
+    """Keeps one checkpoint. Lightning calls callbacks of this kind after all others, so what they did for a
+    step is done when it is saved.
 
     Args:
         dirpath: folder of last.ckpt.
@@ -33,7 +35,9 @@ class LastCheckpoint(Checkpoint):
 
     def __init__(self, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
         if every_n_train_steps < 1:
-            raise ValueError(f"a checkpoint every {every_n_train_steps} steps is not possible, give at least 1")
+            raise ValueError(
+                f"a checkpoint every {every_n_train_steps} steps is not possible, give at least 1"
+            )
         self.path = Path(dirpath) / "last.ckpt"
         self.every_n_train_steps = every_n_train_steps
         self.saved_step = 0
@@ -41,14 +45,18 @@ class LastCheckpoint(Checkpoint):
         self.handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue the metrics where training continues, and take signals over from Lightning, which would stop in the middle of a step."""
+        """Continue the metrics where training continues, and take signals over from Lightning, which would
+        stop in the middle of a step.
+        """
         self.saved_step = trainer.global_step
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.keep_before(trainer.global_step)
         self.handlers = {number: signal.signal(number, self._remember) for number in STOPPING}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Save when it is time.
 
         Raises:
@@ -58,7 +66,10 @@ class LastCheckpoint(Checkpoint):
             return  # the first of several micro-steps after a checkpoint, or one that was just continued: no state to save
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
-        stop = trainer.strategy.reduce_boolean_decision(self.stop_signal is not None, all=False) and trainer.global_step != trainer.max_steps
+        stop = (
+            trainer.strategy.reduce_boolean_decision(self.stop_signal is not None, all=False)
+            and trainer.global_step != trainer.max_steps
+        )
         if stop or trainer.global_step % self.every_n_train_steps == 0:
             self._save(trainer)
         if stop:
@@ -92,15 +103,20 @@ class LastCheckpoint(Checkpoint):
 
 
 class WholeCheckpoints(CheckpointIO):
-    """How Lightning writes a checkpoint here: beside its target, forced to the disk, renamed. Its own way goes through the system's folder for
-    temporary files, from which, if that is another disk, the checkpoint is copied over the last good one.
+    """How Lightning writes a checkpoint here: beside its target, forced to the disk, renamed. Its own way
+    goes through the system's folder for temporary files, from which, if that is another disk, the checkpoint
+    is copied over the last good one.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
+    ) -> None:
         """Write it, or leave the one before."""
         checkpoints.write(Path(path), checkpoint)
 
-    def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
+    def load_checkpoint(
+        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
+    ) -> dict[str, Any]:
         """Read it, on the CPU; nothing is ever unpickled."""
         return checkpoints.read(Path(path))
 

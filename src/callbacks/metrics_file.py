@@ -1,6 +1,8 @@
-"""metrics.csv: one row per logged step, none lost and none doubled, however often the training was killed and continued.
+"""metrics.csv: one row per logged step, none lost and none doubled, however often the training was killed and
+continued.
 
-Lightning's CSVLogger deletes the file of an earlier start; this one keeps the rows before the step at which training goes on.
+Lightning's CSVLogger deletes the file of an earlier start; this one keeps the rows before the step at which
+training goes on.
 """
 
 import csv
@@ -21,7 +23,8 @@ Cells = dict[str, str]
 
 
 class MetricsFile(Logger):
-    """Appends rows to `<save_dir>/metrics.csv`; each is handed to the operating system at once, so a kill can tear no more than the last one.
+    """Appends rows to `<save_dir>/metrics.csv`; each is handed to the operating system at once, so a kill can
+    tear no more than the last one.
 
     Args:
         save_dir: the run folder.
@@ -55,12 +58,16 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def keep_before(self, step: int) -> None:
-        """Drop the rows of this step and later ones, and a torn last line: training goes on there and writes them again."""
+        """Drop the rows of this step and later ones, and a torn last line: training goes on there and writes
+        them again.
+        """
         rows = [row for row in read_rows(self.file) if int(row["step"]) < step]
         self.columns = ordered({name for row in rows for name in row})
         self.last_step, self.last_names = -1, set()
         if rows:
-            write_atomically(self.file, table([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns))
+            write_atomically(
+                self.file, table([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns)
+            )
         else:
             self.file.unlink(missing_ok=True)
 
@@ -78,7 +85,9 @@ class MetricsFile(Logger):
             return
         self.last_names = metrics.keys() | (self.last_names if step == self.last_step else set())
         self.last_step = step
-        row = {"step": str(step)} | {name: str(float(value)) for name, value in metrics.items() if name != "epoch"}
+        row = {"step": str(step)} | {
+            name: str(float(value)) for name, value in metrics.items() if name != "epoch"
+        }
         if "epoch" in metrics:
             row["epoch"] = str(int(metrics["epoch"]))
         if not row.keys() <= set(self.columns):
@@ -93,7 +102,9 @@ class MetricsFile(Logger):
         """Write the file anew with the columns of a row."""
         rows = read_rows(self.file) if self.columns else []
         self.columns = ordered({*self.columns, *row})
-        write_atomically(self.file, table([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns))
+        write_atomically(
+            self.file, table([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns)
+        )
 
     @rank_zero_only
     def force_to_disk(self) -> None:
@@ -104,8 +115,9 @@ class MetricsFile(Logger):
 
 
 def write_row_before_checkpoint(trainer: Trainer) -> None:
-    """Write the row of the step just done. Lightning logs after the hook in which a checkpoint is saved: killed between the two, a training that goes
-    on from that checkpoint would lack the row. Lightning's own call then finds it written.
+    """Write the row of the step just done. Lightning logs after the hook in which a checkpoint is saved:
+    killed between the two, a training that goes on from that checkpoint would lack the row. Lightning's own
+    call then finds it written.
     """
     files = [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
     step = trainer.global_step - 1
@@ -119,12 +131,18 @@ def write_row_before_checkpoint(trainer: Trainer) -> None:
 
 
 def read_rows(file: Path) -> list[Cells]:
-    """The whole rows of a metrics.csv, empty cells left out; a last line without its line end does not count. No file, no rows."""
+    """The whole rows of a metrics.csv, empty cells left out; a last line without its line end does not count.
+    No file, no rows.
+    """
     if not file.exists():
         return []
     text = file.read_bytes().decode()
     whole = text[: text.rfind("\n") + 1]
-    return [{name: value for name, value in row.items() if value} for row in csv.DictReader(io.StringIO(whole)) if row.get("step")]
+    return [
+        {name: value for name, value in row.items() if value}
+        for row in csv.DictReader(io.StringIO(whole))
+        if row.get("step")
+    ]
 
 
 def ordered(columns: set[str]) -> list[str]:

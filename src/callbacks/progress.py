@@ -1,4 +1,6 @@
-"""Progress of a training: a rich bar on a terminal, a plain line every few seconds elsewhere (CI, logs, sweep jobs)."""
+"""Progress of a training: a rich bar on a terminal, a plain line every few seconds elsewhere (CI, logs, sweep
+jobs).
+"""
 
 import sys
 import time
@@ -42,10 +44,19 @@ class Progress(Callback):
                 TextColumn("{task.fields[told]}"),
             )
             self.bar = Bar(*columns, console=Console(stderr=True))
-            self.task = self.bar.add_task("training", total=trainer.max_steps, completed=trainer.global_step, told="")
+            self.task = self.bar.add_task(
+                "training", total=trainer.max_steps, completed=trainer.global_step, told=""
+            )
             self.bar.start()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: EditBatch | EncodedBatch, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: EditBatch | EncodedBatch,
+        batch_idx: int,
+    ) -> None:
         """Count and show."""
         self.samples += len(batch.ids) * trainer.world_size
         if not trainer.is_global_zero:
@@ -55,7 +66,9 @@ class Progress(Callback):
         if self.bar is None and now - self.last_line < self.every_seconds and not last:
             return
         rate = self.samples / (now - self.start)
-        loss = trainer.callback_metrics.get("train/loss")  # none yet where a training begins with conversations alone
+        loss = trainer.callback_metrics.get(
+            "train/loss"
+        )  # none yet where a training begins with conversations alone
         told = f"loss {'-' if loss is None else f'{float(loss):.4f}'}  {rate:.0f} samples/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=trainer.global_step, told=told)
@@ -63,7 +76,11 @@ class Progress(Callback):
         self.last_line = now
         done = trainer.global_step - self.first_step
         remaining = (trainer.max_steps - trainer.global_step) * (now - self.start) / max(done, 1)
-        print(f"step {trainer.global_step}/{trainer.max_steps}  {told}  ETA {remaining:.0f} s", file=sys.stderr, flush=True)
+        print(
+            f"step {trainer.global_step}/{trainer.max_steps}  {told}  ETA {remaining:.0f} s",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the terminal as it was."""

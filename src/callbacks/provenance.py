@@ -1,4 +1,6 @@
-"""Tells Weights & Biases what a training depends on and what came of it: settings, the files it read, the editor it exported."""
+"""Tells Weights & Biases what a training depends on and what came of it: settings, the files it read, the
+editor it exported.
+"""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,13 +17,20 @@ class Provenance(Callback):
     """Nothing for other loggers: the run folder holds all of it.
 
     Args:
-        folder: the run folder, whose `editor/` is the result; the callback that exports it must come before this one.
+        folder: the run folder, whose `editor/` is the result; the callback that exports it must come before
+            this one.
         settings: shown with the run, without secrets.
         start: the checkpoint or export that the training begins with.
         rewards: the reward file that it reads.
     """
 
-    def __init__(self, folder: str | Path, settings: Mapping[str, Any], start: str | Path | None = None, rewards: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        settings: Mapping[str, Any],
+        start: str | Path | None = None,
+        rewards: str | Path | None = None,
+    ) -> None:
         self.folder = Path(folder)
         self.settings = dict(settings)
         self.start = start
@@ -46,4 +55,8 @@ class Provenance(Callback):
 
 def runs_of(trainer: Trainer) -> list[WandbRun]:
     """The trainer's runs on Weights & Biases, on the first of several processes."""
-    return [logger for logger in trainer.loggers if isinstance(logger, WandbRun)] if trainer.is_global_zero else []
+    return (
+        [logger for logger in trainer.loggers if isinstance(logger, WandbRun)]
+        if trainer.is_global_zero
+        else []
+    )

@@ -47,9 +47,12 @@ class RunRecord(Callback):
         Raises:
             ValueError: the ranks begin at different steps.
         """
-        steps = pl_module.all_gather(torch.tensor(trainer.global_step, device=pl_module.device)).reshape(-1).tolist()  # pyright: ignore[reportAttributeAccessIssue]
+        step = torch.tensor(trainer.global_step, device=pl_module.device)
+        steps = pl_module.all_gather(step).reshape(-1).tolist()  # pyright: ignore[reportAttributeAccessIssue]
         if len(set(steps)) > 1:
-            raise ValueError(f"the ranks go on at different steps, {steps}: the run folder must lie on a disk that all machines share")
+            raise ValueError(
+                f"the ranks go on at different steps, {steps}: the run folder must lie on a disk that all machines share"
+            )
         if trainer.global_step:
             self.resumed_at_steps.append(trainer.global_step)
             self.facts["resumed_at_steps"] = self.resumed_at_steps
@@ -78,8 +81,16 @@ class RunRecord(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Record the failure."""
-        status = "interrupted" if isinstance(exception, KeyboardInterrupt | SystemExit | TrainingStopped) else "failed"
-        self.facts |= {"status": status, "error": f"{type(exception).__name__}: {exception}", "steps": trainer.global_step}
+        status = (
+            "interrupted"
+            if isinstance(exception, KeyboardInterrupt | SystemExit | TrainingStopped)
+            else "failed"
+        )
+        self.facts |= {
+            "status": status,
+            "error": f"{type(exception).__name__}: {exception}",
+            "steps": trainer.global_step,
+        }
         self._write(trainer)
 
     def _seconds(self) -> float:
@@ -104,8 +115,15 @@ def _digest(module: LightningModule) -> int:
 def commit() -> str:
     """The checked-out commit, with "+changes" if the tree differs from it; "unknown" outside a git checkout."""
     try:
-        head = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changed = subprocess.run(["git", "status", "--porcelain", "--untracked-files=no"], capture_output=True, text=True, check=True).stdout.strip()
+        head = subprocess.run(
+            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
+        ).stdout.strip()
+        changed = subprocess.run(
+            ["git", "status", "--porcelain", "--untracked-files=no"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")

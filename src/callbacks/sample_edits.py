@@ -1,4 +1,6 @@
-"""Previews during training: original | edits at target scores 0, 3 and 5 | exact target, as a PNG and to the logger."""
+"""Previews during training: original | edits at target scores 0, 3 and 5 | exact target, as a PNG and to the
+logger.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +12,9 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.algorithms.training import Training
 from src.callbacks.ema import EMA
-from src.data.dataset import Example, to_pictures, to_tensor
+from src.data.dataset import Example, to_images, to_tensor
 from src.diffusion.samplers import Sampler
-from src.pictures import contact_sheet, save_png
+from src.images import contact_sheet, save_png
 from src.records import TargetReward
 from src.seeds import fold_seed
 
@@ -21,7 +23,7 @@ class SampleEdits(Callback):
     """Edits the same few cases every so many steps, with averaged weights.
 
     Args:
-        folder: pictures go to `<folder>/previews/step_<n>.png`.
+        folder: images go to `<folder>/previews/step_<n>.png`.
         examples: what to edit, with the answers to compare with; all of one size.
         sampler: how.
         target: the target reward; its scores are replaced by each of `scores`.
@@ -45,10 +47,15 @@ class SampleEdits(Callback):
         self.sampler = sampler
         self.ema = ema
         self.every_n_steps = every_n_steps
-        self.targets = {f"{score:g}/{score:g}/{score:g}": TargetReward((score, score, score), target.feedback) for score in scores}
+        self.targets = {
+            f"{score:g}/{score:g}/{score:g}": TargetReward((score, score, score), target.feedback)
+            for score in scores
+        }
         self.last_step = -1
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Draw when it is time."""
         if trainer.global_step % self.every_n_steps == 0:
             self._draw(trainer, pl_module)
@@ -71,14 +78,21 @@ class SampleEdits(Callback):
         with self.ema.averaged(editor), torch.inference_mode():
             editor.eval()
             for target in self.targets.values():
-                edits.append(to_pictures(editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)))
+                edits.append(
+                    to_images(
+                        editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)
+                    )
+                )
             editor.train()
-        rows = [[example.case.original, *row, example.answer] for example, *row in zip(self.examples, *edits, strict=True)]
-        picture = contact_sheet(rows, ["original", *self.targets, self.examples[0].title], instructions)
+        rows = [
+            [example.case.original, *row, example.answer]
+            for example, *row in zip(self.examples, *edits, strict=True)
+        ]
+        image = contact_sheet(rows, ["original", *self.targets, self.examples[0].title], instructions)
         self.folder.mkdir(parents=True, exist_ok=True)
-        save_png(picture, self.folder / f"step_{trainer.global_step:06d}.png")
+        save_png(image, self.folder / f"step_{trainer.global_step:06d}.png")
         for logger in trainer.loggers:
             if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image("previews", picture, trainer.global_step, dataformats="HWC")
+                logger.experiment.add_image("previews", image, trainer.global_step, dataformats="HWC")
             elif isinstance(logger, WandbLogger):
-                logger.log_image("previews", [picture], step=trainer.global_step)
+                logger.log_image("previews", [image], step=trainer.global_step)

@@ -1,6 +1,8 @@
-"""Scores against steps: every so often the averaged editor edits validation cases, a judge scores them, and the curve is drawn.
+"""Scores against steps: every so often the averaged editor edits validation cases, a judge scores them, and
+the curve is drawn.
 
-Logged as `validation/following`, `validation/preserving`, `validation/quality` (means in [0, 5]); the picture is `<folder>/score_curve.png`.
+Logged as `validation/following`, `validation/preserving`, `validation/quality` (means in [0, 5]); the image
+is `<folder>/score_curve.png`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from src.algorithms.training import Training
 from src.callbacks.ema import EMA
-from src.data.dataset import to_pictures, to_tensor
+from src.data.dataset import to_images, to_tensor
 from src.diffusion.samplers import Sampler
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.generation import same_size_batches
@@ -48,7 +50,7 @@ class ScoreCurve(Callback):
         every_n_steps: int = 500,
         batch_size: int = 64,
     ) -> None:
-        self.picture = Path(folder) / "score_curve.png"
+        self.image = Path(folder) / "score_curve.png"
         self.cases = benchmark.cases()
         self.judge = judge
         self.sampler = sampler
@@ -66,7 +68,9 @@ class ScoreCurve(Callback):
         """Continue a curve."""
         self.curve = dict(state_dict["curve"])
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
         """Judge when it is time."""
         if trainer.global_step % self.every_n_steps == 0:
             self._judge(trainer, pl_module)
@@ -83,10 +87,14 @@ class ScoreCurve(Callback):
         scores = torch.tensor([[verdict.score for verdict in reward.verdicts] for reward in rewards]).double()
         means = scores.mean(0).tolist() if rewards else [float("nan")] * len(PERSPECTIVES)
         self.curve[trainer.global_step] = means
-        values = {f"validation/{perspective}": mean for perspective, mean in zip(PERSPECTIVES, means, strict=True)} | {"validation/failed": failed}
+        values = {
+            f"validation/{perspective}": mean for perspective, mean in zip(PERSPECTIVES, means, strict=True)
+        } | {"validation/failed": failed}
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step - 1)  # the last step's own row has this number, too
-        with replacing(self.picture, durable=False) as partial:
+            logger.log_metrics(
+                values, step=trainer.global_step - 1
+            )  # the last step's own row has this number, too
+        with replacing(self.image, durable=False) as partial:
             draw_curve(self.curve, partial)
 
     def _rewards(self, trainer: Trainer, pl_module: LightningModule) -> Sequence[Reward]:
@@ -97,8 +105,16 @@ class ScoreCurve(Callback):
             for batch in same_size_batches(self.cases, lambda case: case.original.shape, self.batch_size):
                 originals = to_tensor([case.original for case in batch]).to(pl_module.device)
                 seeds = [fold_seed("noise", case.id, 0) for case in batch]
-                edited = editor.edit(originals, [case.instruction for case in batch], [self.target] * len(batch), seeds, self.sampler)
-                rewards += self.judge.judge([Triplet(case, edit) for case, edit in zip(batch, to_pictures(edited), strict=True)])
+                edited = editor.edit(
+                    originals,
+                    [case.instruction for case in batch],
+                    [self.target] * len(batch),
+                    seeds,
+                    self.sampler,
+                )
+                rewards += self.judge.judge(
+                    [Triplet(case, edit) for case, edit in zip(batch, to_images(edited), strict=True)]
+                )
             editor.train()
         return rewards
 

@@ -1,6 +1,8 @@
-"""Equation 3 of the paper: z_i = UB_{i-1}(z_{i-1}) + Linear_2(c_R), the pooled reward added after every U-Net block.
+"""Equation 3 of the paper: z_i = UB_{i-1}(z_{i-1}) + Linear_2(c_R), the pooled reward added after every U-Net
+block.
 
-One Linear_2 cannot fit blocks of different widths, so there is one per block; c_R is pooled to a vector first (both are our reading).
+One Linear_2 cannot fit blocks of different widths, so there is one per block; c_R is pooled to a vector first
+(both are our reading).
 """
 
 from collections.abc import Sequence
@@ -20,7 +22,8 @@ class Addition(Integration):
         signals: those of the reward encoder; all of them are treated alike.
         site_widths: channels of every site of the backbone.
         where: "blocks" (eq. 3), or "time_embedding", where the released code adds it instead.
-        last_block: whether the output of the last block is changed too. Eq. 3 speaks of block inputs, the text of "each block".
+        last_block: whether the output of the last block is changed too. Eq. 3 speaks of block inputs, the
+            text of "each block".
         skips: whether the skip connections that leave a block get the same vector.
         init: "zero" or "random", as in Attention.
     """
@@ -44,7 +47,9 @@ class Addition(Integration):
         self.skips = skips
         self.init = init
         # module names may not contain dots
-        self.linear_2 = nn.ModuleDict({site.replace(".", "_"): nn.Linear(reward_width, width_of(site, site_widths)) for site in sites})
+        self.linear_2 = nn.ModuleDict(
+            {site.replace(".", "_"): nn.Linear(reward_width, width_of(site, site_widths)) for site in sites}
+        )
         self._sites = tuple(sites)
         if init == "zero":
             for layer in self.linear_2.values():

@@ -1,4 +1,6 @@
-"""Equation 2 of the paper: Z'' = CA(Z', Linear_1(c_R)), one standard transformer encoder block in front of the U-Net's first block."""
+"""Equation 2 of the paper: Z'' = CA(Z', Linear_1(c_R)), one standard transformer encoder block in front of
+the U-Net's first block.
+"""
 
 import contextlib
 from collections.abc import Sequence
@@ -13,7 +15,8 @@ from src.conditioning.integration import Integration, width_of
 
 
 class Attention(Integration):
-    """Latent after conv_in as query, reward tokens as key and value; pre-norm, residual, feed-forward ratio 4.
+    """Latent after conv_in as query, reward tokens as key and value; pre-norm, residual, feed-forward ratio
+    4.
 
     Args:
         reward_width: D of the reward tokens.
@@ -21,7 +24,8 @@ class Attention(Integration):
         site_widths: channels of every site of the backbone.
         heads: attention heads; they must divide the stem's width.
         feedforward_ratio: hidden width of the feed-forward over the stem's width.
-        init: "zero" makes both output layers zero, so that step 0 equals the backbone. Departure from the paper, which says random.
+        init: "zero" makes both output layers zero, so that step 0 equals the backbone. Departure from the
+            paper, which says random.
 
     Raises:
         ValueError: heads don't divide the stem's width.
@@ -74,11 +78,15 @@ class Attention(Integration):
         pixels = hidden.flatten(2).transpose(1, 2)
         key, value = self.key_value(self.key_norm(self.linear_1(reward.tokens))).chunk(2, -1)
         query, key, value = (
-            x.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2) for x in (self.query(self.query_norm(pixels)), key, value)
+            x.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2)
+            for x in (self.query(self.query_norm(pixels)), key, value)
         )
-        # torch's fused kernel for CPUs takes three times as long as plain products in bf16, over a few dozen keys
+        # torch's fused kernel for CPUs takes three times as long as plain products in bf16, over a few dozen
+        # keys
         with sdpa_kernel(SDPBackend.MATH) if hidden.device.type == "cpu" else contextlib.nullcontext():
             mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=reward.mask[:, None, None, :])
         pixels = pixels + self.attention_out(mixed.transpose(1, 2).flatten(2)).to(pixels.dtype)
-        pixels = pixels + self.feedforward_out(F.gelu(self.feedforward_in(self.feedforward_norm(pixels)))).to(pixels.dtype)
+        pixels = pixels + self.feedforward_out(F.gelu(self.feedforward_in(self.feedforward_norm(pixels)))).to(
+            pixels.dtype
+        )
         return pixels.transpose(1, 2).reshape(batch, channels, height, width)

@@ -18,7 +18,11 @@ class Both(Integration):
     """
 
     def __init__(
-        self, reward_width: int, signals: Sequence[str], site_widths: dict[str, int], parts: Mapping[str, Callable[..., Integration]]
+        self,
+        reward_width: int,
+        signals: Sequence[str],
+        site_widths: dict[str, int],
+        parts: Mapping[str, Callable[..., Integration]],
     ) -> None:
         super().__init__()
         shared = {"reward_width": reward_width, "signals": signals, "site_widths": site_widths}

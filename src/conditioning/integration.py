@@ -1,6 +1,8 @@
-"""Where c_R enters the denoiser. An Integration names the sites it acts at; a backbone calls it there through forward hooks.
+"""Where c_R enters the denoiser. An Integration names the sites it acts at; a backbone calls it there through
+forward hooks.
 
-Sites of a U-Net: "stem" (after conv_in), "block.0" ... (after each down, mid and up block, in the order of execution), "time_embedding".
+Sites of a U-Net: "stem" (after conv_in), "block.0" ... (after each down, mid and up block, in the order of
+execution), "time_embedding".
 """
 
 from abc import ABC, abstractmethod
@@ -30,7 +32,9 @@ class Integration(nn.Module, ABC):
 
     @abstractmethod
     def apply_at(self, site: str, hidden: Tensor, reward: RewardTokens) -> Tensor:
-        """The hidden state at a site, (b, c, h, w) or (b, c) for the time embedding, with the reward in it; same shape and type."""
+        """The hidden state at a site, (b, c, h, w) or (b, c) for the time embedding, with the reward in it;
+        same shape and type.
+        """
 
 
 def width_of(site: str, site_widths: dict[str, int]) -> int:

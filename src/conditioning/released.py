@@ -1,10 +1,14 @@
-"""The wiring of the paper's released code, which differs from its equations: for its checkpoints, and to compare.
+"""The wiring of the paper's released code, which differs from its equations: for its checkpoints, and to
+compare.
 
-- The addition goes into the time embedding, through an MLP of the encoded scores and a linear map of the text, and so into every residual block.
-- The stem's attention is a post-norm layer between two 1x1 convolutions, with a residual connection around all of it; its keys are one vector of the
+- The addition goes into the time embedding, through an MLP of the encoded scores and a linear map of the
+  text, and so into every residual block.
+- The stem's attention is a post-norm layer between two 1x1 convolutions, with a residual connection around
+  all of it; its keys are one vector of the
   scores and one of the text, without type embedding, through layers of their own.
 
-It goes with `reward_encoder=released`, which hands over the encoded scores and the text's last token as they are.
+It goes with `reward_encoder=released`, which hands over the encoded scores and the text's last token as they
+are.
 """
 
 import math
@@ -50,10 +54,15 @@ class PostNormStem(nn.Module):
         self.norm2 = nn.LayerNorm(width, eps=epsilon)
         self.proj_out = nn.Conv2d(width, width, 1)
 
-    def forward(self, hidden: Float[Tensor, "b c h w"], keys: Float[Tensor, "b k c"]) -> Float[Tensor, "b c h w"]:
+    def forward(
+        self, hidden: Float[Tensor, "b c h w"], keys: Float[Tensor, "b k c"]
+    ) -> Float[Tensor, "b c h w"]:
         """The stem's output with the reward in it."""
         pixels = self.proj_in(self.norm(hidden)).flatten(2).transpose(1, 2)
-        query, key, value = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.q(pixels), self.k(keys), self.v(keys)))
+        query, key, value = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for x in (self.q(pixels), self.k(keys), self.v(keys))
+        )
         attention = self.dropout((query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1))
         mixed = (attention @ value).transpose(1, 2).flatten(2)
         pixels = self.norm1(pixels + self.dropout(self.o(mixed)))
@@ -69,9 +78,11 @@ class Released(Integration):
         signals: those of the reward encoder.
         site_widths: channels of every site of the backbone.
         heads: of the attention.
-        dropout: 0.1 in the release's training. It draws from torch's global generator, so with it a resumed training is not bit for bit the same.
+        dropout: 0.1 in the release's training. It draws from torch's global generator, so with it a resumed
+            training is not bit for bit the same.
         epsilon: of the layer norms.
-        init: "random" as released, or "zero" for the last layers, so that the untrained editor equals its backbone.
+        init: "random" as released, or "zero" for the last layers, so that the untrained editor equals its
+            backbone.
     """
 
     def __init__(
@@ -91,7 +102,9 @@ class Released(Integration):
         self.shifts = nn.ModuleDict({signal: signal_layer(signal, reward_width, time) for signal in signals})
         self.stem = PostNormStem(stem, heads, dropout, epsilon)
         if init == "zero":
-            last = [layer[-1] if isinstance(layer, nn.Sequential) else layer for layer in self.shifts.values()]
+            last = [
+                layer[-1] if isinstance(layer, nn.Sequential) else layer for layer in self.shifts.values()
+            ]
             for layer in (self.stem.proj_out, *last):
                 for parameter in layer.parameters():
                     nn.init.zeros_(parameter)
@@ -111,7 +124,9 @@ class Released(Integration):
     def apply_at(self, site: str, hidden: Tensor, reward: RewardTokens) -> Tensor:
         vectors = reward.per_signal()
         if site == "stem":
-            keys = torch.stack([layer(vector) for layer, vector in zip(self.keys.values(), vectors, strict=True)], 1)
+            keys = torch.stack(
+                [layer(vector) for layer, vector in zip(self.keys.values(), vectors, strict=True)], 1
+            )
             return self.stem(hidden, keys).to(hidden.dtype)
         for layer, vector in zip(self.shifts.values(), vectors, strict=True):
             hidden = hidden + layer(vector).to(hidden.dtype)

@@ -1,9 +1,11 @@
-"""The paper's MRC module: three scores and three feedback texts become reward tokens c_R (section 4.3, equations 5 and 6).
+"""The paper's MRC module: three scores and three feedback texts become reward tokens c_R (section 4.3,
+equations 5 and 6).
 
-Eq. 5, E_t = Encoder_text(concat[T_f; T_p; T_q]): the texts are joined by "; " in one window through the backbone's own text encoder; the
-token sequence is kept and its padding masked. Eq. 6, E_s = MLP(concat[PE(S_f), PE(S_p), PE(S_q)]): sinusoidal encoding of each score,
-concatenated, one MLP, one token. Then a learnt type embedding per signal, and c_R = concat(E_t, E_s). Where the paper is silent the options
-are arguments.
+Eq. 5, E_t = Encoder_text(concat[T_f; T_p; T_q]): the texts are joined by "; " in one window through the
+backbone's own text encoder; the token sequence is kept and its padding masked. Eq. 6, E_s =
+MLP(concat[PE(S_f), PE(S_p), PE(S_q)]): sinusoidal encoding of each score, concatenated, one MLP, one token.
+Then a learnt type embedding per signal, and c_R = concat(E_t, E_s). Where the paper is silent the options are
+arguments.
 """
 
 import math
@@ -22,34 +24,46 @@ Windows = Literal["joined", "per_perspective"]
 
 
 def laid_out(feedback: Feedback, windows: Windows) -> list[str]:
-    """The windows that the text encoder reads of a sample's feedback: one joined text, or one per perspective."""
+    """The windows that the text encoder reads of a sample's feedback: one joined text, or one per
+    perspective.
+    """
     return ["; ".join(feedback)] if windows == "joined" else list(feedback)
 
 
-def sinusoidal_encoding(scores: Float[Tensor, "*batch"], width: int, largest_period: float = 10000.0) -> Float[Tensor, "*batch {width}"]:
-    """PE of eq. 6 (Vaswani et al. 2017): cosines, then sines, of the score at `width / 2` geometrically spaced frequencies from 1 down."""
+def sinusoidal_encoding(
+    scores: Float[Tensor, "*batch"], width: int, largest_period: float = 10000.0
+) -> Float[Tensor, "*batch {width}"]:
+    """PE of eq. 6 (Vaswani et al. 2017): cosines, then sines, of the score at `width / 2` geometrically
+    spaced frequencies from 1 down.
+    """
     half = width // 2
-    frequencies = torch.exp(-math.log(largest_period) * torch.arange(half, device=scores.device, dtype=torch.float32) / half)
+    frequencies = torch.exp(
+        -math.log(largest_period) * torch.arange(half, device=scores.device, dtype=torch.float32) / half
+    )
     angles = scores.float().unsqueeze(-1) * frequencies
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
 class RewardEncoder(nn.Module):
-    """Scores and encoded feedback -> reward tokens. A signal that is not used is absent, not zeroed, and builds no parameters.
+    """Scores and encoded feedback -> reward tokens. A signal that is not used is absent, not zeroed, and
+    builds no parameters.
 
     Args:
         width: D, width of the text encoder's tokens and so of every reward token.
         signals: which of "score" and "text" to use.
-        windows: "joined" puts the three texts into one window of the text encoder (eq. 5); "per_perspective" gives each its own, so that a
-            long text cannot push out the next one.
-        text_tokens: "sequence" keeps every token, "pooled" the mean of each window, "last" the token at its end, which CLIP pools to (release).
+        windows: "joined" puts the three texts into one window of the text encoder (eq. 5); "per_perspective"
+            gives each its own, so that a long text cannot push out the next one.
+        text_tokens: "sequence" keeps every token, "pooled" the mean of each window, "last" the token at its
+            end, which CLIP pools to (release).
         score_tokens: 1 (eq. 6, scores concatenated) or 3 (one token per perspective).
-        score_scale: scores are multiplied by it before the encoding; 1.0 as in the release, larger values tell near scores further apart.
+        score_scale: scores are multiplied by it before the encoding; 1.0 as in the release, larger values
+            tell near scores further apart.
         encoding_width: channels of PE per score (256 in the release).
-        learnt: False hands over PE of the scores and the text's tokens as they are, without MLP and type embedding (release, whose integration has
-            layers of its own); the encoding then has a third of the width per score, 256 for CLIP's 768.
-        dropout: probability with which scores, and independently feedback, are replaced by a learnt "not given" token in training. 0 as in the
-            paper; needed for reward guidance against "not_given".
+        learnt: False hands over PE of the scores and the text's tokens as they are, without MLP and type
+            embedding (release, whose integration has layers of its own); the encoding then has a third of the
+            width per score, 256 for CLIP's 768.
+        dropout: probability with which scores, and independently feedback, are replaced by a learnt "not
+            given" token in training. 0 as in the paper; needed for reward guidance against "not_given".
 
     Raises:
         ValueError: no signal or an unknown one, or an option outside its values.
@@ -70,9 +84,17 @@ class RewardEncoder(nn.Module):
         super().__init__()
         unknown = [signal for signal in signals if signal not in ("score", "text")]
         if unknown or not signals:
-            raise ValueError(f"reward signals are score and text, got {list(signals)}; for no reward use reward_encoder=none")
-        if windows not in ("joined", "per_perspective") or text_tokens not in ("sequence", "pooled", "last") or score_tokens not in (1, 3):
-            raise ValueError(f"unknown reward encoder option: windows={windows!r}, text_tokens={text_tokens!r}, score_tokens={score_tokens!r}")
+            raise ValueError(
+                f"reward signals are score and text, got {list(signals)}; for no reward use reward_encoder=none"
+            )
+        if (
+            windows not in ("joined", "per_perspective")
+            or text_tokens not in ("sequence", "pooled", "last")
+            or score_tokens not in (1, 3)
+        ):
+            raise ValueError(
+                f"unknown reward encoder option: windows={windows!r}, text_tokens={text_tokens!r}, score_tokens={score_tokens!r}"
+            )
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"reward dropout must lie in [0, 1), got {dropout}")
         self.width = width
@@ -85,7 +107,9 @@ class RewardEncoder(nn.Module):
         self.dropout = dropout
         self.learnt = learnt
         if not learnt and score_tokens != 1:
-            raise ValueError("without layers of its own (learnt=false) the encoder makes one token of all scores: say score_tokens=1")
+            raise ValueError(
+                "without layers of its own (learnt=false) the encoder makes one token of all scores: say score_tokens=1"
+            )
         if learnt:
             self.type_embedding = nn.Parameter(torch.randn(len(self.signals), width) * 0.02)
         if learnt and "score" in self.signals:
@@ -115,38 +139,57 @@ class RewardEncoder(nn.Module):
 
         Args:
             scores: in [0, 5], order following, preserving, quality.
-            text: the windows of `layout`, flattened to (b * windows, l, d); None if and only if text is not a signal.
-            not_given: per sample and signal (in the order of `signals`), whether the signal is withheld. Needs dropout > 0.
+            text: the windows of `layout`, flattened to (b * windows, l, d); None if and only if text is not a
+                signal.
+            not_given: per sample and signal (in the order of `signals`), whether the signal is withheld.
+                Needs dropout > 0.
 
         Raises:
-            ValueError: text missing or given in vain, or a signal withheld from a model that was not trained for it.
+            ValueError: text missing or given in vain, or a signal withheld from a model that was not trained
+                for it.
         """
         if (text is None) == self.uses_text:
-            raise ValueError(f"signals {self.signals}: encoded feedback is {'missing' if text is None else 'given but not a signal'}")
+            raise ValueError(
+                f"signals {self.signals}: encoded feedback is {'missing' if text is None else 'given but not a signal'}"
+            )
         if not_given is not None and self.dropout == 0.0:
-            raise ValueError("a reward can only be withheld from a model trained with reward dropout (model.reward_encoder.dropout > 0)")
+            raise ValueError(
+                "a reward can only be withheld from a model trained with reward dropout (model.reward_encoder.dropout > 0)"
+            )
         tokens, masks = [], []
         for index, signal in enumerate(self.signals):
             token, mask = self._scores(scores) if signal == "score" else self._text(text, scores.shape[0])
             if self.dropout > 0.0:
-                withheld = torch.zeros_like(scores[:, 0], dtype=torch.bool) if not_given is None else not_given[:, index]
+                withheld = (
+                    torch.zeros_like(scores[:, 0], dtype=torch.bool)
+                    if not_given is None
+                    else not_given[:, index]
+                )
                 token = torch.where(withheld[:, None, None], self.not_given[index].to(token.dtype), token)
                 mask = mask | withheld[:, None]
             tokens.append(token + self.type_embedding[index].to(token.dtype) if self.learnt else token)
             masks.append(mask)
-        return RewardTokens(torch.cat(tokens, 1), torch.cat(masks, 1), tuple(token.shape[1] for token in tokens))
+        return RewardTokens(
+            torch.cat(tokens, 1), torch.cat(masks, 1), tuple(token.shape[1] for token in tokens)
+        )
 
     def _scores(self, scores: Float[Tensor, "b 3"]) -> tuple[Float[Tensor, "b k d"], Bool[Tensor, "b k"]]:
         """Eq. 6."""
         encoding = sinusoidal_encoding(scores * self.score_scale, self.encoding_width)
         encoding = encoding.flatten(1).unsqueeze(1) if self.score_tokens == 1 else encoding
         # padded where a third of the width is no whole, even number of channels
-        tokens = self.score_mlp(encoding) if self.learnt else nn.functional.pad(encoding, (0, self.width - encoding.shape[-1]))
+        tokens = (
+            self.score_mlp(encoding)
+            if self.learnt
+            else nn.functional.pad(encoding, (0, self.width - encoding.shape[-1]))
+        )
         if self.score_tokens != 1:
             tokens = tokens + self.perspective_embedding
         return tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)
 
-    def _text(self, text: TextTokens | None, batch: int) -> tuple[Float[Tensor, "b k d"], Bool[Tensor, "b k"]]:
+    def _text(
+        self, text: TextTokens | None, batch: int
+    ) -> tuple[Float[Tensor, "b k d"], Bool[Tensor, "b k"]]:
         """Eq. 5, after the text encoder."""
         assert text is not None  # checked in forward
         tokens, mask = text.tokens, text.mask

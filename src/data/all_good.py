@@ -1,4 +1,6 @@
-"""A control: only the triplets that the annotator finds good throughout, as one filters a dataset instead of conditioning on rewards."""
+"""A control: only the triplets that the annotator finds good throughout, as one filters a dataset instead of
+conditioning on rewards.
+"""
 
 from typing import final
 
@@ -10,10 +12,12 @@ from src.records import MAX_SCORE, NO_FAILURE, Reward, Triplet
 
 @final
 class AllGood:
-    """The triplets of another dataset that are annotated 5/5/5 with "None" three times. They are few, so training sees each of them often.
+    """The triplets of another dataset that are annotated 5/5/5 with "None" three times. They are few, so
+    training sees each of them often.
 
     Args:
-        dataset: rated triplets; all of them are made once, to find the good ones (a thousand take one to two seconds).
+        dataset: rated triplets; all of them are made once, to find the good ones (a thousand take one to two
+            seconds).
 
     Raises:
         ValueError: the triplets are unrated, or none is good.
@@ -21,7 +25,11 @@ class AllGood:
 
     def __init__(self, dataset: RewardedTriplets) -> None:
         self.dataset = dataset
-        self.indices = [index for index in track(range(len(dataset)), "looking for good triplets", transient=True) if self._good(index)]
+        self.indices = [
+            index
+            for index in track(range(len(dataset)), "looking for good triplets", transient=True)
+            if self._good(index)
+        ]
         if not self.indices:
             raise ValueError(
                 f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: make the dataset longer, or keep the best that there are "
@@ -37,7 +45,9 @@ class AllGood:
     def _good(self, index: int) -> bool:
         triplet, reward = self.dataset[index]
         if reward is None:
-            raise ValueError(f"triplet {triplet.case.id!r} is unrated, so nobody knows whether it is good: say annotator=noisy")
+            raise ValueError(
+                f"triplet {triplet.case.id!r} is unrated, so nobody knows whether it is good: say annotator=noisy"
+            )
         return all_good(reward)
 
 

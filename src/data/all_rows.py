@@ -1,6 +1,7 @@
 """Every row of any dataset, one after the other, rated or not: what annotation works through.
 
-A shard is every n-th row, so that shards are equally long however long the dataset is, and together all of it.
+A shard is every n-th row, so that shards are equally long however long the dataset is, and together all of
+it.
 """
 
 from collections.abc import Iterator
@@ -9,9 +10,9 @@ from typing import final
 
 from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
-from src.data.rows import Row, RowSource, StoredPicture, decoded
+from src.data.rows import Row, RowSource, StoredImage, decoded
 from src.data.stream import StreamedRows
-from src.pictures import png_of
+from src.images import png_of
 from src.records import Triplet
 
 
@@ -57,16 +58,19 @@ def number_of_rows(dataset: RewardedTriplets | StreamedRows, shard: Shard, limit
     return len(range(shard.number - 1, total, shard.count))
 
 
-def all_rows(dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int | None = None) -> Iterator[Row | Problem]:
-    """The rows of a shard in their order, or why one can't be used; no picture is decoded.
+def all_rows(
+    dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int | None = None
+) -> Iterator[Row | Problem]:
+    """The rows of a shard in their order, or why one can't be used; no image is decoded.
 
     Args:
-        dataset: files, a stream, or triplets made on the fly, which become rows with PNG pictures in memory.
+        dataset: files, a stream, or triplets made on the fly, which become rows with PNG images in memory.
         shard: which part.
         limit: only the first rows of the dataset, over all shards.
     """
     if isinstance(dataset, StreamedRows):
-        # a single lane in the order of the files: epoch and seed only order the shards, and annotation needs none
+        # a single lane in the order of the files: epoch and seed only order the shards, and annotation needs
+        # none
         for index, found in enumerate(dataset.in_order()):
             if limit is not None and index >= limit:
                 return
@@ -92,19 +96,24 @@ def with_edit(found: Row | Problem, index: int) -> Row | Problem:
     """The row, unless it is a conversation, in which there is nothing to judge."""
     if isinstance(found, Problem) or found.answer is None:
         return found
-    return Problem(index, found.id, "row", f"row {found.id!r} is a conversation, without an edit that could be judged")
+    return Problem(
+        index, found.id, "row", f"row {found.id!r} is a conversation, without an edit that could be judged"
+    )
 
 
 def row_of(triplet: Triplet) -> Row:
-    """A triplet that was made on the fly, as a row with its pictures as PNG files in memory."""
+    """A triplet that was made on the fly, as a row with its images as PNG files in memory."""
     case = triplet.case
     original, edited = (
-        StoredPicture(f"{case.id}, {name}", png_of(image)) for name, image in (("original", case.original), ("edited", triplet.edited))
+        StoredImage(f"{case.id}, {name}", png_of(image))
+        for name, image in (("original", case.original), ("edited", triplet.edited))
     )
     return Row(case.id, original, edited, case.instruction, None, case.edit_type, case.photograph)
 
 
 def with_files(row: Row) -> Triplet:
-    """The triplet of a row, decoded, with its files. Raises FileNotFoundError or ValueError for a picture that can't be read."""
+    """The triplet of a row, decoded, with its files. Raises FileNotFoundError or ValueError for a image
+    that can't be read.
+    """
     triplet = decoded(row)
     return Triplet(triplet.case, triplet.edited, (row.original.read(), row.edited.read()))

@@ -1,4 +1,6 @@
-"""A control: only the triplets that the annotator rates highest, as one filters a dataset of which nothing is good throughout."""
+"""A control: only the triplets that the annotator rates highest, as one filters a dataset of which nothing is
+good throughout.
+"""
 
 from typing import final
 
@@ -10,13 +12,15 @@ from src.records import NO_FAILURE, Reward, Triplet
 
 @final
 class BestRated:
-    """The triplets of another dataset with the highest mean score: the best that a filter can get where `AllGood` finds nothing (conf/world).
+    """The triplets of another dataset with the highest mean score: the best that a filter can get where
+    `AllGood` finds nothing (conf/world).
 
-    Of equal means those come first in which fewer texts name a failure, then those with the lower index. So the first ones are those of `AllGood`,
-    and as many as it has are the same.
+    Of equal means those come first in which fewer texts name a failure, then those with the lower index. So
+    the first ones are those of `AllGood`, and as many as it has are the same.
 
     Args:
-        dataset: rated triplets; all of them are made once, to rank them (a thousand take one to two seconds unless their rewards are kept).
+        dataset: rated triplets; all of them are made once, to rank them (a thousand take one to two seconds
+            unless their rewards are kept).
         share: of the triplets that is kept, in (0, 1]; rounded to a whole number of triplets.
 
     Raises:
@@ -28,9 +32,13 @@ class BestRated:
             raise ValueError(f"share={share} of the triplets can't be kept: it is more than 0 and at most 1")
         number = round(share * len(dataset))
         if number < 1:
-            raise ValueError(f"share={share} of {len(dataset)} triplets is none: raise data.control.share or data.dataset.length")
+            raise ValueError(
+                f"share={share} of {len(dataset)} triplets is none: raise data.control.share or data.dataset.length"
+            )
         self.dataset = dataset
-        ranks = [self._rank(index) for index in track(range(len(dataset)), "ranking triplets", transient=True)]
+        ranks = [
+            self._rank(index) for index in track(range(len(dataset)), "ranking triplets", transient=True)
+        ]
         self.indices = sorted(sorted(range(len(dataset)), key=ranks.__getitem__)[:number])
 
     def __len__(self) -> int:
@@ -42,7 +50,9 @@ class BestRated:
     def _rank(self, index: int) -> tuple[float, int]:
         triplet, reward = self.dataset[index]
         if reward is None:
-            raise ValueError(f"triplet {triplet.case.id!r} is unrated, so nobody knows how good it is: say annotator=noisy")
+            raise ValueError(
+                f"triplet {triplet.case.id!r} is unrated, so nobody knows how good it is: say annotator=noisy"
+            )
         return rank(reward)
 
 
@@ -54,5 +64,7 @@ def rank(reward: Reward) -> tuple[float, int]:
     """
     scores = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
     if len(scores) < len(reward.verdicts):
-        raise ValueError(f"the reward of {reward.id!r} by {reward.judge!r} has failed verdicts and can't be ranked")
+        raise ValueError(
+            f"the reward of {reward.id!r} by {reward.judge!r} has failed verdicts and can't be ranked"
+        )
     return -sum(scores), sum(verdict.feedback != NO_FAILURE for verdict in reward.verdicts)

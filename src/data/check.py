@@ -1,8 +1,10 @@
-"""What is wrong with the rows of a dataset, found before any model is built: counts, missing and unreadable pictures, pairs that don't fit, repeats.
+"""What is wrong with the rows of a dataset, found before any model is built: counts, missing and unreadable
+images, pairs that don't fit, repeats.
 
     python -m src.check_data data=pix2pix_tree data.dataset.folder=DIR data.check=all
 
-Every row's files are looked for. How many pictures are opened is the user's choice, as decoding all of 300,000 pairs takes an hour on four cores.
+Every row's files are looked for. How many images are opened is the user's choice, as decoding all of
+300,000 pairs takes an hour on four cores.
 """
 
 import json
@@ -25,7 +27,9 @@ from src.files import write_atomically
 T = TypeVar("T")
 
 Thoroughness = int | str
-"""How many rows, spread evenly, have their pictures decoded; "headers": sizes of all, nothing decoded; "all": all decoded."""
+"""How many rows, spread evenly, have their images decoded; "headers": sizes of all, nothing decoded; "all":
+all decoded.
+"""
 
 BROKEN_ROWS = "broken_rows.jsonl"
 """In the run folder: the rows that can't be used, and why."""
@@ -38,9 +42,11 @@ class Problem:
     """A row that can't be used.
 
     Attributes:
-        index: in the dataset as it is trained on; None for one that was left out of it already, as its reward can't be used.
+        index: in the dataset as it is trained on; None for one that was left out of it already, as its reward
+            can't be used.
         id: of the triplet, or "row <index>" where it can't be told.
-        kind: "missing" file, "unreadable" picture, "sizes" that don't fit, "row" (instruction, columns) or "reward".
+        kind: "missing" file, "unreadable" image, "sizes" that don't fit, "row" (instruction, columns) or
+            "reward".
         reason: in words.
         found: "before" or "while" training.
     """
@@ -88,7 +94,9 @@ class Report:
         kinds = Counter(problem.kind for problem in self.problems)
         broken = ", ".join(f"{kind} {number}" for kind, number in sorted(kinds.items())) or "none found"
         counts = [f"  {what}: {number}" for what, number in self.counts.items()]
-        return "\n".join([f"{self.rows} rows; {self.checked}", *counts, f"  rows that can't be used: {broken}"])
+        return "\n".join(
+            [f"{self.rows} rows; {self.checked}", *counts, f"  rows that can't be used: {broken}"]
+        )
 
 
 def check(rows: RowSource, how: Thoroughness) -> Report:
@@ -101,18 +109,24 @@ def check(rows: RowSource, how: Thoroughness) -> Report:
     decode = how != "headers"
     wrong = rows.wrong if isinstance(rows, Rated) else {}
     problems = [Problem(None, id, "reward", reason) for id, reason in wrong.items()]
-    missing = [problem for problem in spread("looking for files", range(len(rows)), lambda index: missing_file(rows, index)) if problem is not None]
+    missing = [
+        problem
+        for problem in spread("looking for files", range(len(rows)), lambda index: missing_file(rows, index))
+        if problem is not None
+    ]
     gone = {problem.index for problem in missing}
     there = [index for index in chosen if index not in gone]
     looks = spread("looking at pictures", there, lambda index: look_at(rows, index, decode))
     broken = [look.problem for look in looks if look.problem is not None]
     problems += sorted([*missing, *broken], key=lambda problem: problem.index or 0)
     what = f"pictures of {'all' if len(chosen) == len(rows) else len(chosen)} rows {'decoded' if decode else 'measured by their headers'}"
-    return Report(len(rows), f"files of all rows looked for, {what}", problems, {**rows.counts(), **counts_of(looks)})
+    return Report(
+        len(rows), f"files of all rows looked for, {what}", problems, {**rows.counts(), **counts_of(looks)}
+    )
 
 
 def chosen_rows(length: int, how: Thoroughness) -> Sequence[int]:
-    """Indices of the rows whose pictures are opened. Raises ValueError for an unknown `how`."""
+    """Indices of the rows whose images are opened. Raises ValueError for an unknown `how`."""
     if how in ("headers", "all"):
         return range(length)
     if isinstance(how, bool) or not isinstance(how, int) or how < 0:
@@ -131,14 +145,14 @@ def missing_file(rows: RowSource, index: int) -> Problem | None:
 
 
 def look_at(rows: RowSource, index: int, decode: bool) -> Look:
-    """Open the pictures of a row, whole or their headers."""
+    """Open the images of a row, whole or their headers."""
     try:
         row = rows.row(index)
     except (ValueError, FileNotFoundError) as error:
         return Look(_problem(index, _id(rows, index), "row", error))
     try:
-        pictures = row.original, row.edited
-        first, second = (picture.decode().shape[:2] if decode else picture.size() for picture in pictures)
+        images = row.original, row.edited
+        first, second = (image.decode().shape[:2] if decode else image.size() for image in images)
     except (ValueError, FileNotFoundError) as error:
         return Look(_problem(index, row.id, "unreadable", error))
     try:
@@ -157,9 +171,9 @@ def counts_of(looks: Sequence[Look]) -> dict[str, int]:
     digests = [look.digests for look in looks if look.digests is not None]
     if digests:
         originals, edits, triplets = (Counter(column) for column in zip(*digests, strict=True))
-        pictures = Counter(digest for original, edited, _ in digests for digest in {original, edited})
+        images = Counter(digest for original, edited, _ in digests for digest in {original, edited})
         counts["different originals"] = len(originals)
-        counts["pictures in several triplets"] = sum(number > 1 for number in pictures.values())
+        counts["pictures in several triplets"] = sum(number > 1 for number in images.values())
         counts["the same triplet again"] = len(digests) - len(triplets)
         counts["the same edited picture in another triplet"] = len(triplets) - len(edits)
         counts["edited picture is the original"] = sum(original == edited for original, edited, _ in digests)
@@ -171,13 +185,18 @@ def counts_of(looks: Sequence[Look]) -> dict[str, int]:
 
 
 def write_problems(path: Path, problems: Sequence[Problem]) -> None:
-    """List what a check found, in place of what an earlier one did; rows that a training stumbled on stay listed. Nothing to list, no file.
+    """List what a check found, in place of what an earlier one did; rows that a training stumbled on stay
+    listed. Nothing to list, no file.
 
     Raises:
         NotWrittenError: the file can't be written.
     """
     listed = {(problem.index, problem.id) for problem in problems}
-    kept = [problem for problem in read_problems(path) if problem.found == "while" and (problem.index, problem.id) not in listed]
+    kept = [
+        problem
+        for problem in read_problems(path)
+        if problem.found == "while" and (problem.index, problem.id) not in listed
+    ]
     if problems or kept or path.exists():
         write_atomically(path, "".join(_line(problem) for problem in [*problems, *kept]))
 
@@ -189,7 +208,9 @@ def append_problem(path: Path, problem: Problem) -> None:
 
 
 def read_problems(path: Path) -> list[Problem]:
-    """What `write_problems` and `append_problem` wrote; a row once, though several processes may have stumbled on it. No file, no problems."""
+    """What `write_problems` and `append_problem` wrote; a row once, though several processes may have
+    stumbled on it. No file, no problems.
+    """
     if not path.exists():
         return []
     problems = [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -221,6 +242,12 @@ def spread(what: str, indices: Sequence[int], look: Callable[[int], T]) -> list[
     with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
         return [
             seen
-            for part in track(pool.map(look_at_part, parts), what, total=len(parts), transient=True, disable=not sys.stdout.isatty())
+            for part in track(
+                pool.map(look_at_part, parts),
+                what,
+                total=len(parts),
+                transient=True,
+                disable=not sys.stdout.isatty(),
+            )
             for seen in part
         ]

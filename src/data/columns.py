@@ -6,7 +6,7 @@
 | instruction | edit_prompt, instruction, edit (HQ-Edit), edit_instruction |
 | edited | edited_image, target_img (MagicBrush), target_image, output_image, edited_img, output |
 | id, edit type | id; edit_type, task |
-| answer | answer: of a conversation, a row with a question in place of the instruction and without an edited picture |
+| answer | answer: of a conversation, a row with a question in place of the instruction and without an edited image |
 | reward | reward_following, reward_preserving, reward_quality and feedback_following, feedback_preserving, feedback_quality, all six |
 """
 
@@ -34,12 +34,13 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
 
     Args:
         names: the columns there are.
-        given: what -> column, where it has a name of its own; null: look for it; false: there is none. With a column for the answer, there may be
-            none for the edited picture.
+        given: what -> column, where it has a name of its own; null: look for it; false: there is none. With a
+            column for the answer, there may be none for the edited image.
         where: the dataset, for errors.
 
     Raises:
-        ValueError: a needed column that is not there, several candidates for one, or an unknown entry in `given`.
+        ValueError: a needed column that is not there, several candidates for one, or an unknown entry in
+            `given`.
     """
     unknown = sorted(set(given) - set(SPELLINGS))
     if unknown:
@@ -54,7 +55,9 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
         candidates = [wanted] if isinstance(wanted, str) else list(spellings)
         present = [name for name in candidates if name in names]
         if len(present) > 1:
-            raise ValueError(f"{where} has {' and '.join(present)}: say which one is the {what} with columns.{what}=NAME")
+            raise ValueError(
+                f"{where} has {' and '.join(present)}: say which one is the {what} with columns.{what}=NAME"
+            )
         if present:
             found[what] = present[0]
         elif what in needed or isinstance(wanted, str):
@@ -72,7 +75,9 @@ def has_rewards(names: Sequence[str], where: str) -> bool:
     """
     missing = [name for name in (*SCORES, *FEEDBACK) if name not in names]
     if 0 < len(missing) < len(SCORES + FEEDBACK):
-        raise ValueError(f"{where} has columns of a reward but not {', '.join(missing)}: add them, or leave all out with data.dataset.rewards=false")
+        raise ValueError(
+            f"{where} has columns of a reward but not {', '.join(missing)}: add them, or leave all out with data.dataset.rewards=false"
+        )
     return not missing
 
 
@@ -85,7 +90,10 @@ def reward_of_columns(value: Callable[[str], object], id: str) -> Reward | None:
     scores, texts = [value(name) for name in SCORES], [value(name) for name in FEEDBACK]
     if all(score is None for score in scores):
         return None
-    verdicts = [verdict_of(score, text, f"row {id!r}, {name}") for score, text, name in zip(scores, texts, SCORES, strict=True)]
+    verdicts = [
+        verdict_of(score, text, f"row {id!r}, {name}")
+        for score, text, name in zip(scores, texts, SCORES, strict=True)
+    ]
     return Reward(id, JUDGE, id, *verdicts)
 
 

@@ -28,20 +28,22 @@ class EditData(LightningDataModule):
         batch_size: per rank.
         num_workers: processes that prepare batches; 0 prepares them in the training process.
         seed: of the order, of crops and flips.
-        transform: of both pictures of a pair; None for triplets that have the size they are trained at.
+        transform: of both images of a pair; None for triplets that have the size they are trained at.
         rewards: joined to the rows of a dataset on disk by their ids; None for those that it brings along.
         missing_reward: rows whose reward is missing or failed are dropped and counted, or an error.
-        on_error: rows that can't be used end the training before it begins, or are listed in a file and other rows stand in their place.
+        on_error: rows that can't be used end the training before it begins, or are listed in a file and other
+            rows stand in their place.
         check: how closely the rows of a dataset on disk are looked at, see check.py.
-        augmentations: how many transformed versions of a pair there are, the same for every seed, taken in turn; None for a new one in each pass,
-            or for as many as are precomputed.
-        precomputed: a folder of src.precompute: pictures and texts were encoded there, and are not read.
-        control: what is served in the dataset's place, made of it: the same triplets with other rewards, or some of them (conf/control).
+        augmentations: how many transformed versions of a pair there are, the same for every seed, taken in
+            turn; None for a new one in each pass, or for as many as are precomputed.
+        precomputed: a folder of src.precompute: images and texts were encoded there, and are not read.
+        control: what is served in the dataset's place, made of it: the same triplets with other rewards, or
+            some of them (conf/control).
 
     Raises:
         FileNotFoundError: nothing precomputed there.
-        ValueError: rewards or precomputed conditions for a dataset that is not on disk, a control for one that is, an unknown `on_error`, less than
-            one augmentation, or what `Rated` or the control raises.
+        ValueError: rewards or precomputed conditions for a dataset that is not on disk, a control for one
+            that is, an unknown `on_error`, less than one augmentation, or what `Rated` or the control raises.
     """
 
     def __init__(
@@ -65,11 +67,17 @@ class EditData(LightningDataModule):
         if rewards is not None and not isinstance(dataset, RowSource):
             raise ValueError(f"rewards can't be joined to {type(dataset).__name__}, only to datasets on disk")
         if precomputed is not None and not isinstance(dataset, RowSource):
-            raise ValueError(f"conditions of {type(dataset).__name__} can't be precomputed, only those of datasets on disk")
+            raise ValueError(
+                f"conditions of {type(dataset).__name__} can't be precomputed, only those of datasets on disk"
+            )
         if augmentations is not None and augmentations < 1:
-            raise ValueError(f"augmentations={augmentations} is not possible: at least 1, or null for a new one in each pass")
+            raise ValueError(
+                f"augmentations={augmentations} is not possible: at least 1, or null for a new one in each pass"
+            )
         if control is not None and isinstance(dataset, RowSource):
-            raise ValueError(f"a control can't be made of {type(dataset).__name__}, only of triplets that are rendered: say data=synthetic")
+            raise ValueError(
+                f"a control can't be made of {type(dataset).__name__}, only of triplets that are rendered: say data=synthetic"
+            )
         if isinstance(dataset, RowSource):
             self.dataset = Rated(dataset, rewards, missing_reward)
         else:
@@ -86,10 +94,10 @@ class EditData(LightningDataModule):
         self.listed: Path | None = None
 
     @property
-    def picture_size(self) -> tuple[int, int]:
-        """Height and width of the pictures in a batch: the transform's, or read off the first triplet."""
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in a batch: the transform's, or read off the first triplet."""
         if self.transform is not None:
-            return self.transform.picture_size
+            return self.transform.image_size
         height, width, _ = self.dataset[0][0].case.original.shape
         return height, width
 
@@ -100,12 +108,13 @@ class EditData(LightningDataModule):
             listed: the file that names the rows which can't be used.
 
         Raises:
-            ValueError: rows that can't be used, unless they are to be skipped; or no row is left. What is precomputed and of something else.
+            ValueError: rows that can't be used, unless they are to be skipped; or no row is left. What is
+                precomputed and of something else.
         """
         if not isinstance(self.dataset, Rated):
             return None
         if self.precomputed is not None:
-            # every picture was decoded when it was encoded
+            # every image was decoded when it was encoded
             self.precomputed.check(self.dataset, self.transform, self.augmentations)
             what = f"digests are those of {self.precomputed.folder}, with {self.precomputed.augmentations} augmentations of each"
             return Report(len(self.dataset), what, [], self.dataset.counts())
@@ -118,7 +127,9 @@ class EditData(LightningDataModule):
             )
         self.broken = frozenset(problem.index for problem in report.problems if problem.index is not None)
         if len(self.broken) >= len(self.dataset):
-            raise ValueError(f"no row is left: of {len(self.dataset)} with a usable reward, {len(self.broken)} can't be used, see {listed}")
+            raise ValueError(
+                f"no row is left: of {len(self.dataset)} with a usable reward, {len(self.broken)} can't be used, see {listed}"
+            )
         self.listed = listed if self.on_error == "skip" else None
         return report
 
@@ -135,7 +146,9 @@ class EditData(LightningDataModule):
             start=trainer.global_step * trainer.accumulate_grad_batches,
         )
         if self.precomputed is None:
-            served = Served(self.dataset, self.transform, self.seed, self.broken, self.listed, self.augmentations)
+            served = Served(
+                self.dataset, self.transform, self.seed, self.broken, self.listed, self.augmentations
+            )
         else:
             assert isinstance(self.dataset, Rated)  # so the constructor has it
             served = PrecomputedRows(self.dataset, self.precomputed)
@@ -154,8 +167,9 @@ class EditData(LightningDataModule):
 
 
 def leave_interrupts_to_the_training(worker: int) -> None:
-    """Ctrl-C, and SIGTERM from a scheduler, reach every process of a group; workers must live on until the training has finished its step. They end
-    with it: each looks every few seconds whether its parent is still there.
+    """Ctrl-C, and SIGTERM from a scheduler, reach every process of a group; workers must live on until the
+    training has finished its step. They end with it: each looks every few seconds whether its parent is still
+    there.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)

@@ -8,10 +8,12 @@ from src.records import Reward, Triplet
 
 @final
 class ExactTargets:
-    """A synthetic dataset whose every edit is right. It is unrated: with nothing but perfect edits, a reward would say nothing.
+    """A synthetic dataset whose every edit is right. It is unrated: with nothing but perfect edits, a reward
+    would say nothing.
 
     Args:
-        dataset: which cases; each triplet is drawn with its flaws too, so an unrated dataset is the faster one.
+        dataset: which cases; each triplet is drawn with its flaws too, so an unrated dataset is the faster
+            one.
     """
 
     def __init__(self, dataset: SyntheticTriplets) -> None:

@@ -9,14 +9,16 @@ from src.data.transforms import Transform
 
 
 def first_rows(dataset: RowSource, transform: Transform | None, count: int = 7) -> list[Example]:
-    """The first rows that can be used, each with its edited picture; nobody knows the exact one.
+    """The first rows that can be used, each with its edited image; nobody knows the exact one.
 
     Raises:
         ValueError: no row can be used.
     """
     found = list(islice(_usable(dataset, transform), count))
     if not found:
-        raise ValueError(f"none of {len(dataset)} rows can be shown in previews: python -m src.check_data says why")
+        raise ValueError(
+            f"none of {len(dataset)} rows can be shown in previews: python -m src.check_data says why"
+        )
     return found
 
 

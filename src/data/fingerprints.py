@@ -1,7 +1,9 @@
-"""What is kept of a picture so that it can be recognised in another size or file: a digest, a perceptual hash and a 16 x 16 thumbnail, 800 bytes.
+"""What is kept of a image so that it can be recognised in another size or file: a digest, a perceptual hash
+and a 16 x 16 thumbnail, 800 bytes.
 
-The hash (ImageHash's phash, 64 bits of the grey picture's lowest frequencies) finds candidates among millions; the thumbnail, in colour, decides.
-Both survive resizing, also to another aspect ratio, and JPEG; neither survives a crop or a mirror, so cropped copies are not found.
+The hash (ImageHash's phash, 64 bits of the grey image's lowest frequencies) finds candidates among
+millions; the thumbnail, in colour, decides. Both survive resizing, also to another aspect ratio, and JPEG;
+neither survives a crop or a mirror, so cropped copies are not found.
 """
 
 import hashlib
@@ -13,20 +15,22 @@ import numpy as np
 import PIL.Image
 from jaxtyping import UInt8, UInt64
 
-from src.pictures import NewImage
+from src.images import NewImage
 from src.records import Image
 
 SIDE = 16
 """Of a thumbnail that is kept."""
 
 GRID = 32
-"""Blocks along a side when the two pictures of a pair are compared."""
+"""Blocks along a side when the two images of a pair are compared."""
 
 ROWS_AT_ONCE = 256
 """Of the table of all pairs."""
 
 MOST_CANDIDATES = 50
-"""Of one picture, before it is taken for one without a likeness (a plain grey one has the hash of every plain one)."""
+"""Of one image, before it is taken for one without a likeness (a plain grey one has the hash of every plain
+one).
+"""
 
 COLOUR_GRID = 8
 BRIGHTNESS = np.array((0.299, 0.587, 0.114), dtype=np.float32)
@@ -37,10 +41,10 @@ Blocks = UInt8[np.ndarray, "side side 3"]
 
 @dataclass(frozen=True, eq=False)
 class Fingerprint:
-    """What is kept of a picture.
+    """What is kept of a image.
 
     Attributes:
-        digest: of size and pixels; the same picture in a lossless file has the same.
+        digest: of size and pixels; the same image in a lossless file has the same.
         hash: perceptual, 64 bits.
         thumbnail: block means.
     """
@@ -51,20 +55,27 @@ class Fingerprint:
 
 
 def fingerprint(image: Image) -> Fingerprint:
-    """What is kept of a picture."""
+    """What is kept of a opened."""
     digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()[:16]
-    # a large picture is halved a few times first, which leaves the hash as it is and takes a fifth of the time
-    picture = PIL.Image.fromarray(image)
+    # a large image is halved a few times first, which leaves the hash as it is and takes a fifth of the
+    # time
+    opened = PIL.Image.fromarray(image)
     factor = max(1, min(image.shape[:2]) // 128)
-    small = picture.reduce(factor) if factor > 1 else picture
+    small = opened.reduce(factor) if factor > 1 else opened
     bits = np.packbits(imagehash.phash(small).hash.ravel())
-    return Fingerprint(digest, int.from_bytes(bits.tobytes(), "big"), np.asarray(small.resize((SIDE, SIDE), PIL.Image.Resampling.BOX)))
+    return Fingerprint(
+        digest,
+        int.from_bytes(bits.tobytes(), "big"),
+        np.asarray(small.resize((SIDE, SIDE), PIL.Image.Resampling.BOX)),
+    )
 
 
 def unlikeness(first: Blocks, second: Blocks) -> float:
-    """The largest difference between two pictures, given as block means, 0..255: of brightness in any block, of a colour in any of 8 x 8.
+    """The largest difference between two images, given as block means, 0..255: of brightness in any block,
+    of a colour in any of 8 x 8.
 
-    JPEG keeps brightness at every pixel but colour only roughly, hence the two grids. A small object that changes counts in full.
+    JPEG keeps brightness at every pixel but colour only roughly, hence the two grids. A small object that
+    changes counts in full.
     """
     change = first.astype(np.float32) - second.astype(np.float32)
     side = change.shape[0] // COLOUR_GRID
@@ -73,7 +84,8 @@ def unlikeness(first: Blocks, second: Blocks) -> float:
 
 
 def largest_change(original: Image, edited: NewImage) -> float:
-    """How far two pictures are apart on a grid of 32 x 32, see `unlikeness`; those of two sizes are compared all the same.
+    """How far two images are apart on a grid of 32 x 32, see `unlikeness`; those of two sizes are compared
+    all the same.
 
     Blocks average out the noise of JPEG and of an autoencoder, a change as small as a button fills one.
     """
@@ -93,12 +105,16 @@ def hashes(prints: list[Fingerprint]) -> UInt64[np.ndarray, " n"]:
 
 
 def candidates(
-    first: tuple[UInt64[np.ndarray, " n"], ...], second: tuple[UInt64[np.ndarray, " m"], ...], bits: int, earlier_only: bool = False
+    first: tuple[UInt64[np.ndarray, " n"], ...],
+    second: tuple[UInt64[np.ndarray, " m"], ...],
+    bits: int,
+    earlier_only: bool = False,
 ) -> Iterator[tuple[int, int]]:
-    """Pairs (of `first`, of `second`) all of whose hashes differ in at most `bits` of 64, at most fifty for each of `first`.
+    """Pairs (of `first`, of `second`) all of whose hashes differ in at most `bits` of 64, at most fifty for
+    each of `first`.
 
     Args:
-        first, second: one array per picture of a thing: (originals,) or (originals, edits).
+        first, second: one array per image of a thing: (originals,) or (originals, edits).
         bits: that may differ.
         earlier_only: pairs with an earlier thing of the same list.
     """

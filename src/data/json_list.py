@@ -1,4 +1,5 @@
-"""A JSON array, or JSON lines, of rows that name their pictures: AURORA-Bench's test.json, exports of all kinds.
+"""A JSON array, or JSON lines, of rows that name their images: AURORA-Bench's test.json, exports of all
+kinds.
 
 [{"input": "images/1.png", "output": "images/1-edited.png", "instruction": "make it night"}, ...]
 """
@@ -9,7 +10,15 @@ from pathlib import Path
 from typing import Any, final
 
 from src.data.columns import NEEDED, find_columns, has_rewards, reward_of_columns
-from src.data.rows import CONVERSATIONS, Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
+from src.data.rows import (
+    CONVERSATIONS,
+    Row,
+    RowSource,
+    StoredImage,
+    check_index,
+    content_id,
+    first_duplicate,
+)
 from src.records import Reward
 
 
@@ -29,7 +38,11 @@ class JsonList(RowSource):
     """
 
     def __init__(
-        self, file: str | Path, folder: str | Path | None = None, columns: Mapping[str, str | bool | None] | None = None, rewards: bool = True
+        self,
+        file: str | Path,
+        folder: str | Path | None = None,
+        columns: Mapping[str, str | bool | None] | None = None,
+        rewards: bool = True,
     ) -> None:
         self.file = Path(file)
         self.folder = self.file.parent if folder is None else Path(folder)
@@ -49,7 +62,7 @@ class JsonList(RowSource):
 
     def row(self, index: int) -> Row:
         check_index(index, len(self))
-        original, edited = self._pictures(index)
+        original, edited = self._images(index)
         edit_type = self.entries[index].get(self.columns.get("edit_type", ""), "")
         return Row(
             self.id_of(index),
@@ -65,35 +78,48 @@ class JsonList(RowSource):
     def id_of(self, index: int) -> str:
         if "id" in self.columns:
             return str(self._field(index, "id"))
-        original, edited = self._pictures(index)
+        original, edited = self._images(index)
         answer = self._answer(index)
-        return content_id(original, str(self._field(index, "instruction")), edited, None if answer is None else str(answer))
+        return content_id(
+            original, str(self._field(index, "instruction")), edited, None if answer is None else str(answer)
+        )
 
     def reward_of(self, index: int) -> Reward | None:
         return reward_of_columns(self.entries[index].get, self.id_of(index)) if self.rated else None
 
     def files(self, index: int) -> Sequence[Path]:
-        pictures = ("original", "edited") if self._answer(index) is None else ("original",)
-        return [self.folder / str(self._field(index, what)) for what in pictures]
+        images = ("original", "edited") if self._answer(index) is None else ("original",)
+        return [self.folder / str(self._field(index, what)) for what in images]
 
     def counts(self) -> Mapping[str, int]:
-        conversations = sum(self._answer(index) is not None for index in range(len(self))) if "answer" in self.columns else 0
+        conversations = (
+            sum(self._answer(index) is not None for index in range(len(self)))
+            if "answer" in self.columns
+            else 0
+        )
         return {CONVERSATIONS: conversations} if conversations else {}
 
     def _answer(self, index: int) -> Any:
-        """A conversation's; None for a row with an edited picture."""
+        """A conversation's; None for a row with an edited image."""
         entry = self.entries[index]
-        return entry.get(self.columns.get("answer", "")) if entry.get(self.columns.get("edited", "")) is None else None
+        return (
+            entry.get(self.columns.get("answer", ""))
+            if entry.get(self.columns.get("edited", "")) is None
+            else None
+        )
 
-    def _pictures(self, index: int) -> tuple[StoredPicture, StoredPicture]:
+    def _images(self, index: int) -> tuple[StoredImage, StoredImage]:
         """Original and edited; of a conversation twice the original."""
         files = self.files(index)
-        return StoredPicture(str(files[0])), StoredPicture(str(files[-1]))
+        return StoredImage(str(files[0])), StoredImage(str(files[-1]))
 
     def _field(self, index: int, what: str) -> Any:
         name = self.columns.get(what, what)
         if self.entries[index].get(name) is None:
-            raise ValueError(f"{self.file}: row {index} has no {name!r}" + (f", which is the {what}" if what in NEEDED else ""))
+            raise ValueError(
+                f"{self.file}: row {index} has no {name!r}"
+                + (f", which is the {what}" if what in NEEDED else "")
+            )
         return self.entries[index][name]
 
 
@@ -108,14 +134,20 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
         raise FileNotFoundError(f"no file {path}; give a .json file with an array of rows, or a .jsonl file")
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".jsonl":
-        entries = [parsed(line, f"{path}:{number}") for number, line in enumerate(text.splitlines(), start=1) if line.strip()]
+        entries = [
+            parsed(line, f"{path}:{number}")
+            for number, line in enumerate(text.splitlines(), start=1)
+            if line.strip()
+        ]
     else:
         entries = parsed(text, str(path))
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} holds no array of rows: {text[:60]!r}")
     wrong = next((number for number, entry in enumerate(entries) if not isinstance(entry, dict)), None)
     if wrong is not None:
-        raise ValueError(f"{path}: row {wrong} is {str(entries[wrong])[:60]!r}, an object with named fields is needed")
+        raise ValueError(
+            f"{path}: row {wrong} is {str(entries[wrong])[:60]!r}, an object with named fields is needed"
+        )
     return entries
 
 

@@ -1,13 +1,16 @@
-"""What is suspicious about reward data: pure functions of triplets and their rewards, each of which lists findings.
+"""What is suspicious about reward data: pure functions of triplets and their rewards, each of which lists
+findings.
 
     python -m src.inspect_rewards data=... rewards_file=rewards.jsonl leakage=[DIR]
     python experiments/linter.py     # how many planted faults it finds, and how often it cries wolf
 
-What counts as a contradiction between score and text. A 5 says that nothing failed, so a text that names a failure contradicts it; a judge who does
-that all the time (`habit`) means "good enough" by 5, and then it is only a hint. The reverse needs more care: annotators overlook mild failures (ours
-leaves out 15 % of those that are worth 3 points or more), and a score may be a point off, so a "None" at 2, 3 or 4 is the noise that training must
-live with. At 0 or 1 it is a contradiction (`silent_below`; with a judge that is told to name every failure, say 5). Praise contradicts the same
-scores. A text that names the wrong failure can't be told from the right one here.
+What counts as a contradiction between score and text. A 5 says that nothing failed, so a text that names a
+failure contradicts it; a judge who does that all the time (`habit`) means "good enough" by 5, and then it is
+only a hint. The reverse needs more care: annotators overlook mild failures (ours leaves out 15 % of those
+that are worth 3 points or more), and a score may be a point off, so a "None" at 2, 3 or 4 is the noise that
+training must live with. At 0 or 1 it is a contradiction (`silent_below`; with a judge that is told to name
+every failure, say 5). Praise contradicts the same scores. A text that names the wrong failure can't be told
+from the right one here.
 """
 
 import re
@@ -21,7 +24,7 @@ import numpy as np
 
 from src.data.fingerprints import Fingerprint, candidates, fingerprint, hashes, largest_change, unlikeness
 from src.data.stances import Stance, stance
-from src.pictures import NewImage
+from src.images import NewImage
 from src.records import MAX_SCORE, PERSPECTIVES, Image, Perspective, Reward, Verdict
 
 Level = Literal["fault", "hint"]
@@ -43,21 +46,51 @@ class Kind:
 
 
 KINDS: Mapping[str, Kind] = {
-    "silent_low": Kind("fault", '"None" at a score of 0 or 1', "the text says that nothing failed, the score that nearly everything did"),
-    "failure_at_5": Kind("fault", "a failure named at a score of 5", "5 means that nothing failed; an editor asked for 5 learns the failure"),
-    "mild_at_5": Kind("hint", "a failure named at 5, as this judge often does", "its 5 means good enough; the texts may be right or too strict"),
-    "praise_low": Kind("fault", "praise at a score of 0 or 1", "score and text were mixed up, or the scale was read upside down"),
+    "silent_low": Kind(
+        "fault",
+        '"None" at a score of 0 or 1',
+        "the text says that nothing failed, the score that nearly everything did",
+    ),
+    "failure_at_5": Kind(
+        "fault",
+        "a failure named at a score of 5",
+        "5 means that nothing failed; an editor asked for 5 learns the failure",
+    ),
+    "mild_at_5": Kind(
+        "hint",
+        "a failure named at 5, as this judge often does",
+        "its 5 means good enough; the texts may be right or too strict",
+    ),
+    "praise_low": Kind(
+        "fault",
+        "praise at a score of 0 or 1",
+        "score and text were mixed up, or the scale was read upside down",
+    ),
     "success_contradicts": Kind("fault", "success against its score", "yes at 0 or 1, or no at 5"),
-    "unedited": Kind("fault", "nothing edited, yet following scored high", "original and edited are the same picture, or look the same to an eye"),
-    "duplicate": Kind("fault", "the same pair of pictures twice", "counts twice in training, and leaks between splits"),
-    "near_duplicate": Kind("hint", "nearly the same pair of pictures", "the same triplet in another size or file"),
-    "judged_twice": Kind("fault", "judged twice, far apart", "the judge does not repeat itself, or two judges disagree"),
-    "leak": Kind("fault", "a picture of a benchmark", "an editor trained on it has seen the answer, or the question"),
+    "unedited": Kind(
+        "fault",
+        "nothing edited, yet following scored high",
+        "original and edited are the same picture, or look the same to an eye",
+    ),
+    "duplicate": Kind(
+        "fault", "the same pair of pictures twice", "counts twice in training, and leaks between splits"
+    ),
+    "near_duplicate": Kind(
+        "hint", "nearly the same pair of pictures", "the same triplet in another size or file"
+    ),
+    "judged_twice": Kind(
+        "fault", "judged twice, far apart", "the judge does not repeat itself, or two judges disagree"
+    ),
+    "leak": Kind(
+        "fault", "a picture of a benchmark", "an editor trained on it has seen the answer, or the question"
+    ),
     "unreadable": Kind("fault", "a picture that can't be read", "the triplet can't be trained on"),
     "constant": Kind("fault", "always the same score", "a judge that does not look"),
     "copied": Kind("hint", "the same score in all perspectives", "one verdict written down three times"),
     "failed": Kind("fault", "many failed verdicts", "what is left may not be a fair sample"),
-    "repeated_text": Kind("fault", "the same text in most rows", "a judge, or a parser, that answers with a phrase"),
+    "repeated_text": Kind(
+        "fault", "the same text in most rows", "a judge, or a parser, that answers with a phrase"
+    ),
     "swapped": Kind("hint", "texts of two perspectives swapped", "each talks of what the other should"),
 }
 """Every kind of finding, in the order shown."""
@@ -70,11 +103,13 @@ class Limits:
     Attributes:
         silent_below: "None", praise or success contradicts a score below this.
         high: a following score from here on is high.
-        unseen: pictures that differ by no more than this, 0..255, on a grid of 32 x 32 look the same (fingerprints.py).
+        unseen: images that differ by no more than this, 0..255, on a grid of 32 x 32 look the same
+            (fingerprints.py).
         far_apart: points between two scores of one triplet and perspective.
-        near_bits: of 64 in a perceptual hash, up to which two pictures may be the same.
+        near_bits: of 64 in a perceptual hash, up to which two images may be the same.
         near_blocks: the same for their 16 x 16 thumbnails, up to which they are.
-        habit: share of a perspective's 5s with a failure named, from which on this is a habit of the judge and no longer a slip.
+        habit: share of a perspective's 5s with a failure named, from which on this is a habit of the judge
+            and no longer a slip.
         failed: share of failed verdicts.
         constant: share of the most frequent score, or of rows with three equal scores.
         repeated: share of the most frequent text, "None" aside.
@@ -96,7 +131,7 @@ class Limits:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What is kept of a triplet's pictures.
+    """What is kept of a triplet's images.
 
     Attributes:
         original, edited: see fingerprints.py.
@@ -118,8 +153,8 @@ class Entry:
         instruction: "" where only the reward is known.
         reward: of the judge who is inspected; None if there is none.
         others: rewards of the same triplet by other judges, or by the same under another key.
-        look: None where the pictures are not there or were not looked at.
-        problem: why the pictures can't be read.
+        look: None where the images are not there or were not looked at.
+        problem: why the images can't be read.
         edit_type: "" where the dataset has none.
     """
 
@@ -140,9 +175,9 @@ class Finding:
     Attributes:
         kind: a key of KINDS.
         row, id: of the triplet; None if it is about the judge as a whole.
-        perspective: None if it is about the pictures.
+        perspective: None if it is about the images.
         what: one sentence, with the values.
-        other: the other triplet, judge or benchmark picture, if there is one.
+        other: the other triplet, judge or benchmark image, if there is one.
     """
 
     kind: str
@@ -160,10 +195,10 @@ class Finding:
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """A picture that should not be in training data.
+    """A image that should not be in training data.
 
     Attributes:
-        name: of the picture.
+        name: of the image.
         where: the benchmark or folder.
         print: its fingerprint.
     """
@@ -174,11 +209,13 @@ class Known:
 
 
 def look_at_pair(original: Image, edited: NewImage) -> Look:
-    """What is kept of a triplet's pictures."""
+    """What is kept of a triplet's images."""
     return Look(fingerprint(original), fingerprint(edited), largest_change(original, edited))
 
 
-def lint(entries: Sequence[Entry], known: Sequence[Known] = (), limits: Limits | None = None) -> list[Finding]:
+def lint(
+    entries: Sequence[Entry], known: Sequence[Known] = (), limits: Limits | None = None
+) -> list[Finding]:
     """Everything that is suspicious, by kind in the order of KINDS, then by row."""
     limits = Limits() if limits is None else limits
     found = [
@@ -191,7 +228,9 @@ def lint(entries: Sequence[Entry], known: Sequence[Known] = (), limits: Limits |
         *habits(entries, limits),
     ]
     order = list(KINDS)
-    return sorted(found, key=lambda finding: (order.index(finding.kind), -1 if finding.row is None else finding.row))
+    return sorted(
+        found, key=lambda finding: (order.index(finding.kind), -1 if finding.row is None else finding.row)
+    )
 
 
 def verdicts_of(entries: Sequence[Entry], index: int) -> list[tuple[Entry, Verdict]]:
@@ -204,11 +243,25 @@ def contradictions(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
         verdicts = verdicts_of(entries, index)
-        seen = [(entry, kind, what) for entry, verdict in verdicts for kind, what in contradictions_of(verdict, limits)]
+        seen = [
+            (entry, kind, what)
+            for entry, verdict in verdicts
+            for kind, what in contradictions_of(verdict, limits)
+        ]
         best = sum(verdict.score is not None and verdict.score >= MAX_SCORE for _, verdict in verdicts)
-        often = best >= limits.fewest and sum(kind == "failure_at_5" for _, kind, _ in seen) > limits.habit * best
+        often = (
+            best >= limits.fewest and sum(kind == "failure_at_5" for _, kind, _ in seen) > limits.habit * best
+        )
         for entry, kind, what in seen:
-            found.append(Finding("mild_at_5" if often and kind == "failure_at_5" else kind, entry.row, entry.id, perspective.value, what))
+            found.append(
+                Finding(
+                    "mild_at_5" if often and kind == "failure_at_5" else kind,
+                    entry.row,
+                    entry.id,
+                    perspective.value,
+                    what,
+                )
+            )
     return found
 
 
@@ -216,16 +269,32 @@ def contradictions_of(verdict: Verdict, limits: Limits) -> list[tuple[str, str]]
     """Kind and sentence of what contradicts itself in one verdict."""
     if verdict.score is None:
         return []
-    said, low, best = stance(verdict.feedback), verdict.score < limits.silent_below, verdict.score >= MAX_SCORE
+    said, low, best = (
+        stance(verdict.feedback),
+        verdict.score < limits.silent_below,
+        verdict.score >= MAX_SCORE,
+    )
     found = []
     if said is Stance.NOTHING and low:
         found.append(("silent_low", f"score {verdict.score:g}, but the text says {verdict.feedback!r}"))
     if said is Stance.PRAISE and low:
-        found.append(("praise_low", f"score {verdict.score:g}, but the text praises: {shortened(verdict.feedback)!r}"))
+        found.append(
+            ("praise_low", f"score {verdict.score:g}, but the text praises: {shortened(verdict.feedback)!r}")
+        )
     if said is Stance.FAILURE and best:
-        found.append(("failure_at_5", f"score {verdict.score:g}, but the text names a failure: {shortened(verdict.feedback)!r}"))
+        found.append(
+            (
+                "failure_at_5",
+                f"score {verdict.score:g}, but the text names a failure: {shortened(verdict.feedback)!r}",
+            )
+        )
     if (verdict.success is True and low) or (verdict.success is False and best):
-        found.append(("success_contradicts", f"success is {'yes' if verdict.success else 'no'} at score {verdict.score:g}"))
+        found.append(
+            (
+                "success_contradicts",
+                f"success is {'yes' if verdict.success else 'no'} at score {verdict.score:g}",
+            )
+        )
     return found
 
 
@@ -238,13 +307,27 @@ def unedited(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         score = entry.reward.following.score
         if score is not None and score >= limits.high:
             same = entry.look.original.digest == entry.look.edited.digest
-            seen = "the edited picture is the original" if same else f"no part differs by more than {entry.look.change:.0f} of 255"
-            found.append(Finding("unedited", entry.row, entry.id, Perspective.FOLLOWING.value, f"following {score:g}, but {seen}"))
+            seen = (
+                "the edited picture is the original"
+                if same
+                else f"no part differs by more than {entry.look.change:.0f} of 255"
+            )
+            found.append(
+                Finding(
+                    "unedited",
+                    entry.row,
+                    entry.id,
+                    Perspective.FOLLOWING.value,
+                    f"following {score:g}, but {seen}",
+                )
+            )
     return found
 
 
 def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
-    """The same pair of pictures again, bit for bit or nearly; other edits of the same original are fine. The first of several is not listed."""
+    """The same pair of images again, bit for bit or nearly; other edits of the same original are fine. The
+    first of several is not listed.
+    """
     found = []
     first: dict[tuple[bytes, bytes], Entry] = {}
     for entry, look in looked_at(entries):
@@ -252,13 +335,25 @@ def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         if before is not entry:
             same = same_words(before.instruction, entry.instruction)
             words = "the same instruction" if same else f"the instruction {shortened(before.instruction)!r}"
-            found.append(Finding("duplicate", entry.row, entry.id, None, f"both pictures are those of row {before.row}, with {words}", before.id))
+            found.append(
+                Finding(
+                    "duplicate",
+                    entry.row,
+                    entry.id,
+                    None,
+                    f"both pictures are those of row {before.row}, with {words}",
+                    before.id,
+                )
+            )
     different = [(entry, look) for (entry, look) in looked_at(first.values())]
     prints = hashes([look.original for _, look in different]), hashes([look.edited for _, look in different])
     listed: set[int] = set()
     for later, earlier in candidates(prints, prints, limits.near_bits, earlier_only=True):
         (entry, look), (before, like) = different[later], different[earlier]
-        apart = max(unlikeness(look.original.thumbnail, like.original.thumbnail), unlikeness(look.edited.thumbnail, like.edited.thumbnail))
+        apart = max(
+            unlikeness(look.original.thumbnail, like.original.thumbnail),
+            unlikeness(look.edited.thumbnail, like.edited.thumbnail),
+        )
         if later not in listed and apart <= limits.near_blocks:
             listed.add(later)
             what = f"both pictures look like those of row {before.row}: no part differs by more than {apart:.0f} of 255"
@@ -267,11 +362,21 @@ def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
 
 
 def disagreements(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
-    """Scores of one triplet that lie far apart: by two judges, by one judge twice, or of the same pictures and instruction under two ids."""
+    """Scores of one triplet that lie far apart: by two judges, by one judge twice, or of the same images
+    and instruction under two ids.
+    """
     found = []
     first: dict[tuple[bytes, bytes, str], Entry] = {}
     for entry in entries:
-        rivals = [(other, f"by {other.judge}" if entry.reward and other.judge != entry.reward.judge else "the other time") for other in entry.others]
+        rivals = [
+            (
+                other,
+                f"by {other.judge}"
+                if entry.reward and other.judge != entry.reward.judge
+                else "the other time",
+            )
+            for other in entry.others
+        ]
         if entry.look is not None:
             words = " ".join(entry.instruction.lower().split())
             before = first.setdefault((entry.look.original.digest, entry.look.edited.digest, words), entry)
@@ -279,39 +384,69 @@ def disagreements(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
                 rivals.append((before.reward, f"as row {before.row}"))
         for index, perspective in enumerate(PERSPECTIVES):
             own = None if entry.reward is None else entry.reward.verdicts[index].score
-            scored = [(score, name, rival.id) for rival, name in rivals if (score := rival.verdicts[index].score) is not None]
+            scored = [
+                (score, name, rival.id)
+                for rival, name in rivals
+                if (score := rival.verdicts[index].score) is not None
+            ]
             if own is None or not scored:
                 continue
             apart = [abs(score - own) for score, _, _ in scored]
             score, name, other = scored[apart.index(max(apart))]
             if abs(score - own) >= limits.far_apart:
-                found.append(Finding("judged_twice", entry.row, entry.id, perspective.value, f"scored {own:g}, and {score:g} {name}", other))
+                found.append(
+                    Finding(
+                        "judged_twice",
+                        entry.row,
+                        entry.id,
+                        perspective.value,
+                        f"scored {own:g}, and {score:g} {name}",
+                        other,
+                    )
+                )
     return found
 
 
 def leaks(entries: Sequence[Entry], known: Sequence[Known], limits: Limits) -> list[Finding]:
-    """Pictures that are, or look like, one that should not be there; each picture of the data is compared once, in the row where it stands first."""
+    """Images that are, or look like, one that should not be there; each image of the data is compared
+    once, in the row where it stands first.
+    """
     if not known:
         return []
     places: dict[bytes, tuple[Entry, str, Fingerprint]] = {}
     for entry, look in looked_at(entries):
         for name, each in (("original", look.original), ("edited picture", look.edited)):
             places.setdefault(each.digest, (entry, name, each))
-    pictures = list(places.values())
+    images = list(places.values())
     found: dict[int, Finding] = {}
-    for place, number in candidates((hashes([each for _, _, each in pictures]),), (hashes([each.print for each in known]),), limits.near_bits):
-        entry, name, each = pictures[place]
+    for place, number in candidates(
+        (hashes([each for _, _, each in images]),),
+        (hashes([each.print for each in known]),),
+        limits.near_bits,
+    ):
+        entry, name, each = images[place]
         other = known[number]
         apart = unlikeness(each.thumbnail, other.print.thumbnail)
         if place not in found and apart <= limits.near_blocks:
             like = "is" if each.digest == other.print.digest else "looks like"
-            found[place] = Finding("leak", entry.row, entry.id, None, f"the {name} {like} {other.name} of {other.where}", other.name)
+            found[place] = Finding(
+                "leak",
+                entry.row,
+                entry.id,
+                None,
+                f"the {name} {like} {other.name} of {other.where}",
+                other.name,
+            )
     return list(found.values())
 
 
 def unreadable(entries: Sequence[Entry]) -> list[Finding]:
-    """Triplets whose pictures can't be read."""
-    return [Finding("unreadable", entry.row, entry.id, None, entry.problem) for entry in entries if entry.problem is not None]
+    """Triplets whose images can't be read."""
+    return [
+        Finding("unreadable", entry.row, entry.id, None, entry.problem)
+        for entry in entries
+        if entry.problem is not None
+    ]
 
 
 def habits(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
@@ -320,11 +455,16 @@ def habits(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     for index, perspective in enumerate(PERSPECTIVES):
         verdicts = [verdict for _, verdict in verdicts_of(entries, index)]
         if len(verdicts) >= limits.fewest:
-            found += [Finding(kind, None, None, perspective.value, what) for kind, what in habits_of(verdicts, limits)]
+            found += [
+                Finding(kind, None, None, perspective.value, what)
+                for kind, what in habits_of(verdicts, limits)
+            ]
     complete = [entry.reward for entry in entries if entry.reward is not None and not entry.reward.failed]
     equal = sum(len({verdict.score for verdict in reward.verdicts}) == 1 for reward in complete)
     if len(complete) >= limits.fewest and equal >= limits.constant * len(complete):
-        found.append(Finding("copied", None, None, None, f"{equal} of {len(complete)} rewards have three equal scores"))
+        found.append(
+            Finding("copied", None, None, None, f"{equal} of {len(complete)} rewards have three equal scores")
+        )
     return found + swaps(entries, limits)
 
 
@@ -334,13 +474,19 @@ def habits_of(verdicts: Sequence[Verdict], limits: Limits) -> list[tuple[str, st
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     failed = len(verdicts) - len(scores)
     if failed > limits.failed * len(verdicts):
-        found.append(("failed", f"{failed} of {len(verdicts)} verdicts failed ({failed / len(verdicts):.0%})"))
+        found.append(
+            ("failed", f"{failed} of {len(verdicts)} verdicts failed ({failed / len(verdicts):.0%})")
+        )
     if len(scores) < limits.fewest:
         return found
     score, often = Counter(scores).most_common(1)[0]
     if often >= limits.constant * len(scores):
         found.append(("constant", f"{often} of {len(scores)} scores are {score:g}"))
-    texts = Counter(verdict.feedback for verdict in verdicts if verdict.score is not None and stance(verdict.feedback) is not Stance.NOTHING)
+    texts = Counter(
+        verdict.feedback
+        for verdict in verdicts
+        if verdict.score is not None and stance(verdict.feedback) is not Stance.NOTHING
+    )
     text, times = texts.most_common(1)[0] if texts else ("", 0)
     if times > limits.repeated * len(scores):
         found.append(("repeated_text", f"{times} of {len(scores)} texts are {shortened(text)!r}"))
@@ -367,7 +513,12 @@ TOPICS: Mapping[Perspective, re.Pattern[str]] = {
 def swaps(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     """Perspectives whose texts talk of each other's subject. Only a swap of most rows shows."""
     texts = [
-        [verdict.feedback.lower() for _, verdict in verdicts_of(entries, index) if stance(verdict.feedback) is Stance.FAILURE] for index in range(3)
+        [
+            verdict.feedback.lower()
+            for _, verdict in verdicts_of(entries, index)
+            if stance(verdict.feedback) is Stance.FAILURE
+        ]
+        for index in range(3)
     ]
     if min(map(len, texts)) < limits.fewest:
         return []
@@ -385,7 +536,7 @@ def swaps(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
 
 
 def looked_at(entries: Iterable[Entry]) -> list[tuple[Entry, Look]]:
-    """The triplets whose pictures were looked at."""
+    """The triplets whose images were looked at."""
     return [(entry, entry.look) for entry in entries if entry.look is not None]
 
 

@@ -1,4 +1,5 @@
-"""Lists that people write by hand or out of a spreadsheet: CSV with a line of names, or JSON lines with the same names. Every row knows its place.
+"""Lists that people write by hand or out of a spreadsheet: CSV with a line of names, or JSON lines with the
+same names. Every row knows its place.
 
 image,instruction                          {"image": "photos/a.jpg", "instruction": "make it night"}
 photos/a.jpg,make it night
@@ -56,15 +57,23 @@ def listed(path: Path, columns: Columns) -> list[tuple[str, Fields]]:
     try:
         text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8") from error
-    rows = [(f"{path}:{line}: ", fields) for line, fields in readers[path.suffix.lower()](text, path, columns)]
+        raise ValueError(
+            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
+        ) from error
+    rows = [
+        (f"{path}:{line}: ", fields) for line, fields in readers[path.suffix.lower()](text, path, columns)
+    ]
     if not rows:
-        raise ValueError(f"{path} has no rows; each names {' and '.join(f'an {name}' for name in columns.needed)}")
+        raise ValueError(
+            f"{path} has no rows; each names {' and '.join(f'an {name}' for name in columns.needed)}"
+        )
     return rows
 
 
 def csv_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fields]]:
-    """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the line."""
+    """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the
+    line.
+    """
     reader, names, line = csv.reader(io.StringIO(text, newline=""), strict=True), None, 1
     try:
         for cells in reader:
@@ -73,7 +82,9 @@ def csv_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fie
                 columns.check(names, f"{path}:{line}: ")
             elif cells and names is not None:
                 if len(cells) != len(names):
-                    raise ValueError(f"{path}:{line}: {len(cells)} values for {len(names)} columns; a value with a comma stands in double quotes")
+                    raise ValueError(
+                        f"{path}:{line}: {len(cells)} values for {len(names)} columns; a value with a comma stands in double quotes"
+                    )
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
     except csv.Error as error:
@@ -90,14 +101,20 @@ def json_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fi
         except ValueError as error:
             raise ValueError(f"{path}:{line}: not JSON ({error})") from error
         if not isinstance(fields, dict):
-            raise ValueError(f"{path}:{line}: an object with named fields is needed, not {content.strip()[:40]!r}")
+            raise ValueError(
+                f"{path}:{line}: an object with named fields is needed, not {content.strip()[:40]!r}"
+            )
         columns.check(list(fields), f"{path}:{line}: ")
         yield line, fields
 
 
 def given_ones(fields: Fields) -> dict[str, object]:
     """What a row doesn't leave empty."""
-    return {name: value for name, value in fields.items() if value is not None and not (isinstance(value, str) and not value.strip())}
+    return {
+        name: value
+        for name, value in fields.items()
+        if value is not None and not (isinstance(value, str) and not value.strip())
+    }
 
 
 def text_in(given: Fields, name: str, default: str | None = None) -> str:

@@ -1,6 +1,8 @@
-"""The share of bad triplets as a knob: some triplets of the synthetic world with the exact edit in place of the corrupted one.
+"""The share of bad triplets as a knob: some triplets of the synthetic world with the exact edit in place of
+the corrupted one.
 
-The fewer bad triplets there are, the less a reward has to tell; where does it stop paying? (conf/sweep/bad_triplets.yaml)
+The fewer bad triplets there are, the less a reward has to tell; where does it stop paying?
+(conf/sweep/bad_triplets.yaml)
 """
 
 from typing import final
@@ -16,11 +18,14 @@ from src.synthetic.corruptions import Corruption
 
 @final
 class MendedTriplets:
-    """A synthetic dataset of which a share is as good as can be. The annotator is asked about what is served, with the errors it always makes.
+    """A synthetic dataset of which a share is as good as can be. The annotator is asked about what is served,
+    with the errors it always makes.
 
     Args:
-        dataset: rated or not. Of each hundred of its triplets 91 or 92 are spoiled in some perspective, all of them with `never_all_good`.
-        share: of the triplets, drawn at random, that get the exact edit; a larger share mends those of a smaller one, and more.
+        dataset: rated or not. Of each hundred of its triplets 91 or 92 are spoiled in some perspective, all
+            of them with `never_all_good`.
+        share: of the triplets, drawn at random, that get the exact edit; a larger share mends those of a
+            smaller one, and more.
 
     Raises:
         ValueError: a share outside [0, 1].
@@ -45,5 +50,13 @@ class MendedTriplets:
         if isinstance(annotator, Unrated):
             return exact, None
         situation = world.situation(triplet.case.id)
-        work = Work(triplet.case.id, world.stage, situation.scene, situation.edit, situation.free, Corruption(), exact.edited)
+        work = Work(
+            triplet.case.id,
+            world.stage,
+            situation.scene,
+            situation.edit,
+            situation.free,
+            Corruption(),
+            exact.edited,
+        )
         return exact, annotator.annotate(work)

@@ -5,9 +5,12 @@
 
 What the parts may be, in the words of SmartEdit's release (Huang et al. 2024, section 4):
 - edits: triplets, as anywhere.
-- segmentation: triplets, too. The edited picture is the original with the thing that is meant painted over, half transparent, in one of a few
-  colours; the instruction names both ("mark the dog in red"). Write the overlays to disk once and list them like any edits.
-- chat: conversations, a question about a picture in place of the instruction and an `answer` in place of the edited picture (columns.py). Only the
+- segmentation: triplets, too. The edited image is the original with the thing that is meant painted over,
+  half transparent, in one of a few
+  colours; the instruction names both ("mark the dog in red"). Write the overlays to disk once and list them
+  like any edits.
+- chat: conversations, a question about a image in place of the instruction and an `answer` in place of the
+  edited image (columns.py). Only the
   language model learns from them.
 """
 
@@ -24,10 +27,11 @@ from src.records import Reward
 
 @final
 class Mixture(RowSource):
-    """Rows of several datasets. A pass is as long as it must be for every row to be in it; parts that are too short for their share are repeated.
+    """Rows of several datasets. A pass is as long as it must be for every row to be in it; parts that are too
+    short for their share are repeated.
 
-    Which row is trained on when is the loader's business (order.py), as for any dataset: a function of seed, step and position. A row's id is that of
-    its part with the part's name before it: "chat/17".
+    Which row is trained on when is the loader's business (order.py), as for any dataset: a function of seed,
+    step and position. A row's id is that of its part with the part's name before it: "chat/17".
 
     Args:
         parts: datasets by name.

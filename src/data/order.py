@@ -1,4 +1,6 @@
-"""Which triplets make up which batch: a pure function of (seed, step, rank), so that training can resume anywhere and ranks never overlap."""
+"""Which triplets make up which batch: a pure function of (seed, step, rank), so that training can resume
+anywhere and ranks never overlap.
+"""
 
 from collections.abc import Iterator
 from typing import NamedTuple, final
@@ -17,7 +19,8 @@ class Visit(NamedTuple):
 
 
 class GlobalBatchOrder(Sampler[list[int]]):
-    """Endless batches of indices. The global batch at a step is one slice of a reshuffled stream; each rank takes a contiguous part of it.
+    """Endless batches of indices. The global batch at a step is one slice of a reshuffled stream; each rank
+    takes a contiguous part of it.
 
     Args:
         length: number of triplets; every pass over them is shuffled anew.
@@ -27,9 +30,13 @@ class GlobalBatchOrder(Sampler[list[int]]):
         start: number of batches that were consumed before (resume).
     """
 
-    def __init__(self, length: int, batch_size: int, rank: int, world_size: int, seed: int, start: int = 0) -> None:
+    def __init__(
+        self, length: int, batch_size: int, rank: int, world_size: int, seed: int, start: int = 0
+    ) -> None:
         if length < 1 or batch_size < 1:
-            raise ValueError(f"an order needs triplets and a batch size, got {length} triplets and batch size {batch_size}")
+            raise ValueError(
+                f"an order needs triplets and a batch size, got {length} triplets and batch size {batch_size}"
+            )
         self.length = length
         self.batch_size = batch_size
         self.rank = rank
@@ -50,7 +57,9 @@ class GlobalBatchOrder(Sampler[list[int]]):
             for position in range(first, first + self.batch_size):
                 if position // self.length != epoch:
                     epoch = position // self.length
-                    shuffle = np.random.default_rng(fold_seed("order", self.seed, epoch)).permutation(self.length)
+                    shuffle = np.random.default_rng(fold_seed("order", self.seed, epoch)).permutation(
+                        self.length
+                    )
                 batch.append(Visit(int(shuffle[position % self.length]), epoch))
             yield batch
             step += 1

@@ -13,15 +13,17 @@ from src.seeds import fold_seed
 
 @final
 class PermutedRewards:
-    """Another dataset with its rewards shuffled over the triplets: everything a reward module needs except information about the triplet.
+    """Another dataset with its rewards shuffled over the triplets: everything a reward module needs except
+    information about the triplet.
 
-    Whatever an editor gains over no reward when it is trained on this comes from its extra parameters or from the mere presence of tokens.
+    Whatever an editor gains over no reward when it is trained on this comes from its extra parameters or from
+    the mere presence of tokens.
 
     Args:
         dataset: rated triplets; two of them are made for each one served.
         seed: of the permutation. It is one cycle through all triplets, so no triplet keeps its reward.
-        share: of the triplets, drawn at random, that get another one's reward; below 1 the others keep theirs, as of a judge who now and then says
-            nothing to the point, in scores and text alike.
+        share: of the triplets, drawn at random, that get another one's reward; below 1 the others keep
+            theirs, as of a judge who now and then says nothing to the point, in scores and text alike.
 
     Raises:
         ValueError: a share outside [0, 1], or fewer than two triplets.
@@ -42,7 +44,9 @@ class PermutedRewards:
         triplet, _ = self.dataset[index]
         source, reward = self.dataset[int(self.source[index])]
         if reward is None:
-            raise ValueError(f"triplet {source.case.id!r} is unrated, so there is no reward to permute: say annotator=noisy")
+            raise ValueError(
+                f"triplet {source.case.id!r} is unrated, so there is no reward to permute: say annotator=noisy"
+            )
         return triplet, replace(reward, id=triplet.case.id, judge=f"permuted {reward.judge}")
 
 
@@ -52,8 +56,12 @@ def one_cycle(length: int, seed: int) -> Int64[np.ndarray, " n"]:
 
 
 def part_of_a_cycle(length: int, seed: int, share: float) -> Int64[np.ndarray, " n"]:
-    """A permutation of range(length) that moves a share of the elements, drawn at random, in a single random cycle; one element alone stays."""
-    order = np.random.default_rng(fold_seed("permuted rewards", seed)).permutation(length)[: round(share * length)]
+    """A permutation of range(length) that moves a share of the elements, drawn at random, in a single random
+    cycle; one element alone stays.
+    """
+    order = np.random.default_rng(fold_seed("permuted rewards", seed)).permutation(length)[
+        : round(share * length)
+    ]
     source = np.arange(length, dtype=np.int64)
     source[order] = np.roll(order, 1)
     return source

@@ -5,7 +5,8 @@
     FOLDER/<prompt_dir>/<seed>_0.jpg       original
     FOLDER/<prompt_dir>/<seed>_1.jpg       edited
 
-The original reader draws one of a prompt's seeds at random each time; here every (prompt, seed) is a row, whose id is `<prompt_dir>/<seed>`.
+The original reader draws one of a prompt's seeds at random each time; here every (prompt, seed) is a row,
+whose id is `<prompt_dir>/<seed>`.
 """
 
 import json
@@ -13,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from src.data.rows import Row, RowSource, StoredPicture, check_index
+from src.data.rows import Row, RowSource, StoredImage, check_index
 from src.records import Reward
 
 TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
@@ -27,7 +28,7 @@ class Pix2PixTree(RowSource):
     Args:
         folder: the tree.
         split: "train", "validation" or "test", the original's shares; "all" for every prompt.
-        extension: of the pictures, "jpg" in the release.
+        extension: of the images, "jpg" in the release.
 
     Raises:
         FileNotFoundError: no seeds.json.
@@ -44,7 +45,9 @@ class Pix2PixTree(RowSource):
         chosen = prompts[len(prompts) * first // 20 : len(prompts) * last // 20]
         self.pairs = [(prompt, seed) for prompt, seeds in chosen for seed in seeds]
         if not self.pairs:
-            raise ValueError(f"{self.folder} has no rows in split {split!r}: seeds.json lists {len(prompts)} prompts")
+            raise ValueError(
+                f"{self.folder} has no rows in split {split!r}: seeds.json lists {len(prompts)} prompts"
+            )
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -54,7 +57,7 @@ class Pix2PixTree(RowSource):
         original, edited, description = (str(path) for path in self.files(index))
         id = self.id_of(index)
         instruction = read_instruction(Path(description))
-        return Row(id, StoredPicture(original), StoredPicture(edited), instruction, photograph=id)
+        return Row(id, StoredImage(original), StoredImage(edited), instruction, photograph=id)
 
     def id_of(self, index: int) -> str:
         prompt, seed = self.pairs[index]
@@ -66,7 +69,11 @@ class Pix2PixTree(RowSource):
     def files(self, index: int) -> Sequence[Path]:
         prompt, seed = self.pairs[index]
         folder = self.folder / prompt
-        return [folder / f"{seed}_0.{self.extension}", folder / f"{seed}_1.{self.extension}", folder / "prompt.json"]
+        return [
+            folder / f"{seed}_0.{self.extension}",
+            folder / f"{seed}_1.{self.extension}",
+            folder / "prompt.json",
+        ]
 
     def counts(self) -> Mapping[str, int]:
         return {"prompts": len({prompt for prompt, _ in self.pairs})}
@@ -80,14 +87,20 @@ def read_seeds(path: Path) -> list[tuple[str, list[str]]]:
         ValueError: something else than a list of [prompt_dir, [seed, ...]], or a prompt that is listed twice.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, ...]]")
+        raise FileNotFoundError(
+            f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, ...]]"
+        )
     prompts: dict[str, list[str]] = {}
     for number, entry in enumerate(read_json(path, list)):
         match entry:
-            case [str() as prompt, list() as seeds] if prompt not in prompts and len(set(map(str, seeds))) == len(seeds):
+            case [str() as prompt, list() as seeds] if prompt not in prompts and len(
+                set(map(str, seeds))
+            ) == len(seeds):
                 prompts[prompt] = [str(seed) for seed in seeds]
             case _:
-                raise ValueError(f"{path}: entry {number} is {str(entry)[:80]}, [prompt_dir, [seed, ...]] is needed, each prompt and seed once")
+                raise ValueError(
+                    f"{path}: entry {number} is {str(entry)[:80]}, [prompt_dir, [seed, ...]] is needed, each prompt and seed once"
+                )
     return list(prompts.items())
 
 

@@ -1,4 +1,5 @@
-"""Conditions that were encoded before the training (src/precompute.py), so that no autoencoder and no text encoder has to be in memory.
+"""Conditions that were encoded before the training (src/precompute.py), so that no autoencoder and no text
+encoder has to be in memory.
 
     CACHE/request.json               everything that the rest depends on
     CACHE/rows.jsonl                 one Fingerprint per row
@@ -7,8 +8,8 @@
                                      and for SmartEdit: tokens (rows, augmentations, q, d), stem_bias (rows, augmentations, s, g, g)
     CACHE/texts-00000.safetensors    tokens (texts, l, d), mask (texts, l), check (texts,)
 
-Scores are not kept: trainings that differ in how they use the reward share a cache. Every file is whole or not there; `check` holds the crc32 of
-each entry, which is compared whenever it is read.
+Scores are not kept: trainings that differ in how they use the reward share a cache. Every file is whole or
+not there; `check` holds the crc32 of each entry, which is compared whenever it is read.
 """
 
 import hashlib
@@ -38,7 +39,7 @@ REQUEST, ROWS, TEXTS = "request.json", "rows.jsonl", "texts.json"
 FORMAT = 1
 LATENTS = ("original", "mean", "std")
 READING = ("tokens", "stem_bias")
-"""What backbones add that read picture and instruction together; such a cache says so in its request."""
+"""What backbones add that read image and instruction together; such a cache says so in its request."""
 AGAIN = "delete it and give the same src.precompute command again"
 
 
@@ -47,10 +48,11 @@ class Fingerprint(NamedTuple):
 
     Attributes:
         id: of the triplet.
-        original, edited: sha256 of the encoded pictures.
-        texts: sha256 of instruction and feedback; the latter decides with the former whether a pair may be mirrored.
-        stamps: size in bytes and time of change in nanoseconds of both files, empty for pictures inside a table. Files whose stamps are the same are
-            not read again.
+        original, edited: sha256 of the encoded images.
+        texts: sha256 of instruction and feedback; the latter decides with the former whether a pair may be
+            mirrored.
+        stamps: size in bytes and time of change in nanoseconds of both files, empty for images inside a
+            table. Files whose stamps are the same are not read again.
     """
 
     id: str
@@ -61,8 +63,15 @@ class Fingerprint(NamedTuple):
 
 
 def fingerprint(row: Row, known: Fingerprint | None = None) -> Fingerprint:
-    """A row's fingerprint; digests are taken from `known` if its files have not been touched since. Raises FileNotFoundError."""
-    stamps = tuple(number for picture in (row.original, row.edited) if picture.content is None for number in _stamp(Path(picture.where)))
+    """A row's fingerprint; digests are taken from `known` if its files have not been touched since. Raises
+    FileNotFoundError.
+    """
+    stamps = tuple(
+        number
+        for image in (row.original, row.edited)
+        if image.content is None
+        for number in _stamp(Path(image.where))
+    )
     texts = hashlib.sha256(json.dumps([row.instruction, feedback_of(row.reward)]).encode()).hexdigest()
     if known is not None and stamps and (known.id, known.stamps) == (row.id, stamps):
         return known._replace(texts=texts)
@@ -107,7 +116,8 @@ def row_difference(cached: Sequence[Fingerprint], here: Sequence[Fingerprint]) -
 
 
 def texts_of(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Windows]) -> list[str]:
-    """Every distinct text that a training may ask for: the null instruction, "None" in each layout, instructions, feedback in each layout.
+    """Every distinct text that a training may ask for: the null instruction, "None" in each layout,
+    instructions, feedback in each layout.
 
     Args:
         said: instruction and feedback of each row.
@@ -123,16 +133,23 @@ def texts_of(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Wind
 
 
 def described(transform: Transform | None) -> dict[str, Any]:
-    """A transform's settings, and sha256 of what it makes of a fixed pair with some seeds: its code may have changed as well."""
+    """A transform's settings, and sha256 of what it makes of a fixed pair with some seeds: its code may have
+    changed as well.
+    """
     if transform is None:
         return {"name": "none"}
-    picture = np.arange(3 * 61 * 83, dtype=np.uint32).reshape(61, 83, 3) * 2654435761 >> 24
-    triplet = Triplet(Case("probe", picture.astype(np.uint8), "make it night", "", "probe"), picture[::-1].astype(np.uint8))
+    image = np.arange(3 * 61 * 83, dtype=np.uint32).reshape(61, 83, 3) * 2654435761 >> 24
+    triplet = Triplet(
+        Case("probe", image.astype(np.uint8), "make it night", "", "probe"), image[::-1].astype(np.uint8)
+    )
     digest = hashlib.sha256()
     for seed in range(4):
         made = transform(triplet, None, seed)
         digest.update(made.case.original.tobytes() + made.edited.tobytes())
-    settings = {name: value if isinstance(value, int | float | str) else repr(value) for name, value in vars(transform).items()}
+    settings = {
+        name: value if isinstance(value, int | float | str) else repr(value)
+        for name, value in vars(transform).items()
+    }
     return {"name": type(transform).__name__, **settings, "result": digest.hexdigest()}
 
 
@@ -175,13 +192,19 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str,
     """A shard, whole or not there, that says which request it is of. Raises NotWrittenError."""
     with replacing(path) as partial:
         try:
-            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, partial, metadata={"request": request_digest(request)})
+            save_file(
+                {name: tensor.contiguous() for name, tensor in tensors.items()},
+                partial,
+                metadata={"request": request_digest(request)},
+            )
         except SafetensorError as error:
             raise not_written(path, error) from error
 
 
 class EncodedRow(NamedTuple):
-    """A row, and what was made of its pictures; each latent (c, h, w), and with a reading its tokens (q, d) and stem bias (s, g, g)."""
+    """A row, and what was made of its images; each latent (c, h, w), and with a reading its tokens (q, d)
+    and stem bias (s, g, g).
+    """
 
     row: Row
     original: Float[Tensor, "c h w"]
@@ -198,7 +221,8 @@ def entry_names(request: Mapping[str, Any]) -> tuple[str, ...]:
 
 @final
 class Precomputed:
-    """A finished cache. Shards are mapped into memory when they are first asked for, in each process by itself.
+    """A finished cache. Shards are mapped into memory when they are first asked for, in each process by
+    itself.
 
     Args:
         folder: what src.precompute wrote.
@@ -211,10 +235,14 @@ class Precomputed:
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
         if not (self.folder / REQUEST).is_file():
-            raise FileNotFoundError(f"no precomputed conditions in {folder}, which has no {REQUEST}: write them with src.precompute target={folder}")
+            raise FileNotFoundError(
+                f"no precomputed conditions in {folder}, which has no {REQUEST}: write them with src.precompute target={folder}"
+            )
         self.request = read_request(self.folder / REQUEST)
         if self.request.get("format") != FORMAT:
-            raise ValueError(f"{folder} has format {self.request.get('format')}, this version reads {FORMAT}: precompute it anew")
+            raise ValueError(
+                f"{folder} has format {self.request.get('format')}, this version reads {FORMAT}: precompute it anew"
+            )
         self.augmentations: int = self.request["augmentations"]
         self._digest = request_digest(self.request)
         self._opened: dict[str, dict[str, Any]] = {}
@@ -232,11 +260,16 @@ class Precomputed:
         Raises:
             ValueError: what differs, or a shard that is missing, broken or of another request.
         """
-        asked = {"augmentations": self.augmentations if augmentations is None else augmentations, "transform": described(transform)}
+        asked = {
+            "augmentations": self.augmentations if augmentations is None else augmentations,
+            "transform": described(transform),
+        }
         self._refuse(differences({name: self.request[name] for name in asked}, asked))
         cached = read_fingerprints(self.folder / ROWS)
         known = {each.id: each for each in cached}
-        here = [fingerprint(row, known.get(row.id)) for row in (rows.row(index) for index in range(len(rows)))]
+        here = [
+            fingerprint(row, known.get(row.id)) for row in (rows.row(index) for index in range(len(rows)))
+        ]
         difference = row_difference(cached, here)
         self._refuse([] if difference is None else [difference])
         for kind, count in (("latents", len(cached)), ("texts", len(self.place))):
@@ -244,20 +277,31 @@ class Precomputed:
                 self._shard(kind, number)
 
     def check_encoders(self, encoders: Mapping[str, str | None]) -> list[str]:
-        """Compare the encoders with those that made the cache; the names of those that are not on this machine and can't be compared.
+        """Compare the encoders with those that made the cache; the names of those that are not on this
+        machine and can't be compared.
 
         Raises:
             ValueError: what differs.
         """
         there = {name: digest for name, digest in encoders.items() if digest is not None}
         absent = [name for name in self.request["encoders"] if name not in there]
-        self._refuse(differences({name: digest for name, digest in self.request["encoders"].items() if name in there}, there, "encoders."))
+        self._refuse(
+            differences(
+                {name: digest for name, digest in self.request["encoders"].items() if name in there},
+                there,
+                "encoders.",
+            )
+        )
         return absent
 
     def check_windows(self, windows: Windows) -> None:
         """Raise ValueError if feedback was not encoded in this layout."""
         if windows not in self.request["windows"]:
-            self._refuse([f"feedback is laid out {' and '.join(self.request['windows'])} in the cache and {windows} here"])
+            self._refuse(
+                [
+                    f"feedback is laid out {' and '.join(self.request['windows'])} in the cache and {windows} here"
+                ]
+            )
 
     def _refuse(self, differing: Sequence[str]) -> None:
         if differing:
@@ -274,14 +318,18 @@ class Precomputed:
         return self._place
 
     def latents(self, index: int, augmentation: int) -> tuple[Tensor, ...]:
-        """Original, mean and standard deviation of the edited picture, (c, h, w) each, of one crop of a row, and its reading if there is one; fp32.
+        """Original, mean and standard deviation of the edited image, (c, h, w) each, of one crop of a row,
+        and its reading if there is one; fp32.
 
         Raises:
             ValueError: a shard that can't be read, or an entry whose bytes changed on the disk.
         """
         number, row = divmod(index, self.request["rows_per_shard"])
         shard = self._shard("latents", number)
-        entry = tuple(shard[name][row : row + 1, augmentation : augmentation + 1][0, 0] for name in entry_names(self.request))
+        entry = tuple(
+            shard[name][row : row + 1, augmentation : augmentation + 1][0, 0]
+            for name in entry_names(self.request)
+        )
         self._verify(shard["check"][row : row + 1, augmentation : augmentation + 1], entry, "latents", number)
         return tuple(part.float() for part in entry)
 
@@ -295,11 +343,16 @@ class Precomputed:
         found = [self._text(text) for text in distinct]
         row = {text: index for index, text in enumerate(distinct)}
         rows = torch.tensor([row[text] for text in texts])
-        return TextTokens(torch.stack([tokens for tokens, _ in found]).float()[rows], torch.stack([mask for _, mask in found])[rows])
+        return TextTokens(
+            torch.stack([tokens for tokens, _ in found]).float()[rows],
+            torch.stack([mask for _, mask in found])[rows],
+        )
 
     def _text(self, text: str) -> tuple[Tensor, Tensor]:
         if text not in self.place:
-            raise ValueError(f"the text {text[:80]!r} is not among the {len(self.place)} in {self.folder}: precompute it anew, into another folder")
+            raise ValueError(
+                f"the text {text[:80]!r} is not among the {len(self.place)} in {self.folder}: precompute it anew, into another folder"
+            )
         number, row = divmod(self.place[text], self.request["rows_per_shard"])
         shard = self._shard("texts", number)
         tokens, mask = (shard[name][row : row + 1][0] for name in ("tokens", "mask"))
@@ -330,14 +383,18 @@ def opened_shard(path: Path, digest: str) -> Any:
         ValueError: it can't be read, or was written for another request than the one with this digest.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again")
+        raise FileNotFoundError(
+            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again"
+        )
     try:
         shard = safe_open(path, framework="pt").__enter__()
     except (SafetensorError, OSError) as error:
         raise ValueError(f"{path} can't be read, it may be truncated ({error}): {AGAIN}") from error
     written_for = (shard.metadata() or {}).get("request")
     if written_for != digest:
-        raise ValueError(f"{path} was written for another request ({_short(written_for)}, not {_short(digest)}): {AGAIN}")
+        raise ValueError(
+            f"{path} was written for another request ({_short(written_for)}, not {_short(digest)}): {AGAIN}"
+        )
     return shard
 
 
@@ -346,16 +403,22 @@ def read_request(path: Path) -> dict[str, Any]:
     try:
         request = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is broken ({error}), so nobody can say what {path.parent} was made of: precompute into another folder") from error
+        raise ValueError(
+            f"{path} is broken ({error}), so nobody can say what {path.parent} was made of: precompute into another folder"
+        ) from error
     if not isinstance(request, dict):
-        raise ValueError(f"{path} holds {str(request)[:60]}, so nobody can say what {path.parent} was made of: precompute into another folder")
+        raise ValueError(
+            f"{path} holds {str(request)[:60]}, so nobody can say what {path.parent} was made of: precompute into another folder"
+        )
     return request
 
 
 def read_texts(path: Path) -> list[str]:
     """The distinct texts, in order. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again")
+        raise FileNotFoundError(
+            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again"
+        )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -365,10 +428,15 @@ def read_texts(path: Path) -> list[str]:
 def read_fingerprints(path: Path) -> list[Fingerprint]:
     """What `lines_of` made. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again")
+        raise FileNotFoundError(
+            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again"
+        )
     try:
         with path.open(encoding="utf-8") as file:
-            return [Fingerprint(id, original, edited, texts, tuple(stamps)) for id, original, edited, texts, stamps in map(json.loads, file)]
+            return [
+                Fingerprint(id, original, edited, texts, tuple(stamps))
+                for id, original, edited, texts, stamps in map(json.loads, file)
+            ]
     except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is broken ({error}): {AGAIN}") from error
 
@@ -380,7 +448,7 @@ def lines_of(fingerprints: Iterable[Fingerprint]) -> Iterator[str]:
 
 @final
 class PrecomputedRows:
-    """Rows with their latents, as the workers of a DataLoader see them; no picture is read.
+    """Rows with their latents, as the workers of a DataLoader see them; no image is read.
 
     Args:
         rows: the triplets' texts and rewards.
@@ -396,13 +464,19 @@ class PrecomputedRows:
 
     def __getitem__(self, visit: Visit) -> EncodedRow:
         """The row of a visit. Raises as `RowSource.row` and `Precomputed.latents`."""
-        return EncodedRow(self.rows.row(visit.index), *self.precomputed.latents(visit.index, visit.epoch % self.precomputed.augmentations))
+        return EncodedRow(
+            self.rows.row(visit.index),
+            *self.precomputed.latents(visit.index, visit.epoch % self.precomputed.augmentations),
+        )
 
 
 def collate_encoded(rows: Sequence[EncodedRow]) -> EncodedBatch:
     """Stack encoded rows. Raises ValueError as `stacked_rewards`."""
     scores, feedback = stacked_rewards([(each.row.id, each.row.reward) for each in rows])
-    tokens, biases = [each.tokens for each in rows if each.tokens is not None], [each.stem_bias for each in rows if each.stem_bias is not None]
+    tokens, biases = (
+        [each.tokens for each in rows if each.tokens is not None],
+        [each.stem_bias for each in rows if each.stem_bias is not None],
+    )
     reading = None
     if tokens:
         read = torch.stack(tokens)

@@ -1,4 +1,6 @@
-"""Rewards joined to rows by id: from a reward file of ours, or from the multi-reward release's RewardEdit_20K.json."""
+"""Rewards joined to rows by id: from a reward file of ours, or from the multi-reward release's
+RewardEdit_20K.json.
+"""
 
 import json
 import sys
@@ -56,12 +58,14 @@ def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
         if judge is not None and reward.judge != judge:
             continue
         if reward.id in by_id and reward.failed != by_id[reward.id].failed:
-            # a picture that could not be read, or an answer, until it was tried again
+            # a image that could not be read, or an answer, until it was tried again
             by_id[reward.id] = reward if by_id[reward.id].failed else by_id[reward.id]
             continue
         if reward.id in by_id:
-            # other pictures, or a judge that was asked otherwise; which of them is meant, nobody can know
-            raise ValueError(f"{path} rewards {reward.id!r} twice under different keys, {by_id[reward.id].key[:12]} and {reward.key[:12]}: keep one")
+            # other images, or a judge that was asked otherwise; which of them is meant, nobody can know
+            raise ValueError(
+                f"{path} rewards {reward.id!r} twice under different keys, {by_id[reward.id].key[:12]} and {reward.key[:12]}: keep one"
+            )
         by_id[reward.id] = reward
     return Rewards(str(path), by_id, {})
 
@@ -72,9 +76,15 @@ def same(key: str) -> str:
 
 
 def last_parts(key: str, count: int = 2) -> str:
-    """Resolver: the last folders of a key that is a path, without an extension; of "train/0000123/456.json" two give the id "0000123/456"."""
+    """Resolver: the last folders of a key that is a path, without an extension; of "train/0000123/456.json"
+    two give the id "0000123/456".
+    """
     path = Path(key)
-    return "/".join(path.with_suffix("").parts[-count:] if path.suffix in (".json", ".jpg", ".png") else path.parts[-count:])
+    return "/".join(
+        path.with_suffix("").parts[-count:]
+        if path.suffix in (".json", ".jpg", ".png")
+        else path.parts[-count:]
+    )
 
 
 def examples(ids: Sequence[str]) -> str:
@@ -83,9 +93,11 @@ def examples(ids: Sequence[str]) -> str:
 
 
 def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) -> Rewards:
-    """RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality.
+    """RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order
+    following, preserving, quality.
 
-    What its keys mean depends on how the triplets were exported, so it can be said: any function of a key that gives the triplet's id.
+    What its keys mean depends on how the triplets were exported, so it can be said: any function of a key
+    that gives the triplet's id.
 
     Args:
         path: the file.
@@ -102,14 +114,18 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) ->
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error})") from error
     if not isinstance(entries, dict):
-        raise ValueError(f"{path} holds a JSON {type(entries).__name__}, an object key -> three verdicts is needed")
+        raise ValueError(
+            f"{path} holds a JSON {type(entries).__name__}, an object key -> three verdicts is needed"
+        )
     by_id: dict[str, Reward] = {}
     wrong: dict[str, str] = {}
     key_of: dict[str, str] = {}
     for key, entry in entries.items():
         id = resolved(key, resolver, f"{path}, key {key!r}")
         if id in key_of:
-            raise ValueError(f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: another resolver is needed")
+            raise ValueError(
+                f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: another resolver is needed"
+            )
         key_of[id] = key
         try:
             by_id[id] = parse_entry(entry, id, f"{path}, key {key!r}")
@@ -123,7 +139,9 @@ def resolved(key: str, resolver: Callable[[str], str], where: str) -> str:
     try:
         id = resolver(key)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
-        raise ValueError(f"{where}: the resolver makes no id of it ({type(error).__name__}: {error}), another one is needed") from error
+        raise ValueError(
+            f"{where}: the resolver makes no id of it ({type(error).__name__}: {error}), another one is needed"
+        ) from error
     if not isinstance(id, str):
         raise ValueError(f"{where}: the resolver makes {id!r} of it, a text is needed")
     return id
@@ -131,10 +149,17 @@ def resolved(key: str, resolver: Callable[[str], str], where: str) -> str:
 
 def parse_entry(entry: object, id: str, where: str) -> Reward:
     """One reward of RewardEdit_20K.json. Raises ValueError naming what is wrong."""
-    if not isinstance(entry, list) or len(entry) != len(PERSPECTIVES) or not all(isinstance(each, dict) for each in entry):
-        raise ValueError(f"{where} holds {str(entry)[:80]!r}: three verdicts are needed, each with Score and Negative Prompt")
+    if (
+        not isinstance(entry, list)
+        or len(entry) != len(PERSPECTIVES)
+        or not all(isinstance(each, dict) for each in entry)
+    ):
+        raise ValueError(
+            f"{where} holds {str(entry)[:80]!r}: three verdicts are needed, each with Score and Negative Prompt"
+        )
     verdicts = [
-        verdict_of(each.get("Score"), each.get("Negative Prompt"), f"{where}, {name}") for each, name in zip(entry, PERSPECTIVES, strict=True)
+        verdict_of(each.get("Score"), each.get("Negative Prompt"), f"{where}, {name}")
+        for each, name in zip(entry, PERSPECTIVES, strict=True)
     ]
     return Reward(id, "RewardEdit-20K", id, *verdicts)
 
@@ -156,7 +181,9 @@ class Rated(RowSource):
         ValueError: no reward fits any row, or one is missing and `missing_reward` is "fail".
     """
 
-    def __init__(self, rows: RowSource, rewards: Rewards | None = None, missing_reward: MissingReward = "drop") -> None:
+    def __init__(
+        self, rows: RowSource, rewards: Rewards | None = None, missing_reward: MissingReward = "drop"
+    ) -> None:
         if missing_reward not in ("drop", "fail"):
             raise ValueError(f"missing_reward is drop or fail, not {missing_reward!r}")
         self.rows = rows
@@ -167,7 +194,12 @@ class Rated(RowSource):
         if rewards is None:
             self._choose([self._own(index) for index in range(len(rows))], missing_reward)
             return
-        ids = [self._id(index) for index in track(range(len(rows)), "ids of rows", transient=True, disable=not sys.stdout.isatty())]
+        ids = [
+            self._id(index)
+            for index in track(
+                range(len(rows)), "ids of rows", transient=True, disable=not sys.stdout.isatty()
+            )
+        ]
         unmatched = (rewards.by_id.keys() | rewards.wrong.keys()) - set(ids)
         if len(unmatched) == len(rewards.by_id) + len(rewards.wrong):
             raise ValueError(
@@ -190,7 +222,11 @@ class Rated(RowSource):
         return self.rows.id_of(self.indices[index])
 
     def reward_of(self, index: int) -> Reward | None:
-        return self.rows.reward_of(self.indices[index]) if self.rewards is None else self.rewards.by_id[self.id_of(index)]
+        return (
+            self.rows.reward_of(self.indices[index])
+            if self.rewards is None
+            else self.rewards.by_id[self.id_of(index)]
+        )
 
     def files(self, index: int) -> Sequence[Path]:
         return self.rows.files(self.indices[index])
@@ -199,7 +235,9 @@ class Rated(RowSource):
         return {**self.rows.counts(), **self.numbers}
 
     def _id(self, index: int) -> str:
-        """The id of a row of the source; of one that can't be read, its place, as no reward can be joined to it."""
+        """The id of a row of the source; of one that can't be read, its place, as no reward can be joined to
+        it.
+        """
         try:
             return self.rows.id_of(index)
         except (ValueError, FileNotFoundError):
@@ -212,7 +250,9 @@ class Rated(RowSource):
             return str(error)
 
     def _choose(self, found: Sequence[Reward | str | None], missing_reward: MissingReward) -> None:
-        """Keep the rows with a usable reward, and count the others. `found` is a reward, why it can't be used, or None."""
+        """Keep the rows with a usable reward, and count the others. `found` is a reward, why it can't be
+        used, or None.
+        """
         if self.rewards is None and all(each is None for each in found):
             self.numbers = {"unrated": len(found)}
             return
@@ -227,4 +267,8 @@ class Rated(RowSource):
             )
         left_out = {*wrong, *failed, *missing}
         self.indices = [index for index in range(len(found)) if index not in left_out]
-        self.numbers = {"rated": len(self.indices), "dropped, no reward": len(missing), "dropped, failed reward": len(failed)}
+        self.numbers = {
+            "rated": len(self.indices),
+            "dropped, no reward": len(missing),
+            "dropped, failed reward": len(failed),
+        }

@@ -1,7 +1,8 @@
-"""Rows of a dataset on disk: what is known of a triplet before its pictures are decoded. All datasets of files are sources of rows.
+"""Rows of a dataset on disk: what is known of a triplet before its images are decoded. All datasets of
+files are sources of rows.
 
-A source says where things are (row), the transform what becomes of a pair of pictures (transforms.py), the loader which rows make up which batch
-(datamodule.py). None knows the others.
+A source says where things are (row), the transform what becomes of a pair of images (transforms.py), the
+loader which rows make up which batch (datamodule.py). None knows the others.
 """
 
 import hashlib
@@ -12,25 +13,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from src.pictures import Framing, decode_image, existing, native, size_of
+from src.images import Framing, decode_image, existing, native, size_of
 from src.records import Case, Image, Reward, Triplet
 
 
 @final
 @dataclass(frozen=True)
-class StoredPicture:
-    """A picture as it is stored: in a file, or in memory as a table holds it.
+class StoredImage:
+    """A image as it is stored: in a file, or in memory as a table holds it.
 
     Attributes:
-        where: the file's path, or what an error calls the picture.
-        content: the encoded picture, or None if it is in the file `where`.
+        where: the file's path, or what an error calls the image.
+        content: the encoded image, or None if it is in the file `where`.
     """
 
     where: str
     content: bytes | None = field(default=None, repr=False)
 
     def decode(self, framing: Framing = native) -> Image:
-        """RGB, upright, at the size that `framing` makes of its own. Raises FileNotFoundError or ValueError as `load_image` does."""
+        """RGB, upright, at the size that `framing` makes of its own. Raises FileNotFoundError or ValueError
+        as `load_image` does.
+        """
         return decode_image(self._source(), self.where, framing)
 
     def size(self) -> tuple[int, int]:
@@ -38,11 +41,11 @@ class StoredPicture:
         return size_of(self._source(), self.where)
 
     def read(self) -> bytes:
-        """The encoded picture. Raises FileNotFoundError."""
+        """The encoded image. Raises FileNotFoundError."""
         return existing(Path(self.where)).read_bytes() if self.content is None else self.content
 
     def digest(self) -> str:
-        """sha256 of the encoded picture. Raises FileNotFoundError."""
+        """sha256 of the encoded image. Raises FileNotFoundError."""
         return hashlib.sha256(self.read()).hexdigest()
 
     def _source(self) -> Path | io.BytesIO:
@@ -51,7 +54,7 @@ class StoredPicture:
 
 @dataclass(frozen=True)
 class Row:
-    """A triplet whose pictures have not been decoded, and its reward if somebody rated it.
+    """A triplet whose images have not been decoded, and its reward if somebody rated it.
 
     Attributes:
         id: of the triplet.
@@ -60,15 +63,15 @@ class Row:
         reward: None if nobody rated it.
         edit_type: "" where the dataset has none.
         photograph: names the original (see Case).
-        answer: None; or of a conversation (see Triplet), whose edited picture is the original.
+        answer: None; or of a conversation (see Triplet), whose edited image is the original.
 
     Raises:
         ValueError: instruction or answer is not a text, or an empty one.
     """
 
     id: str
-    original: StoredPicture
-    edited: StoredPicture
+    original: StoredImage
+    edited: StoredImage
     instruction: str
     reward: Reward | None = None
     edit_type: str = ""
@@ -76,7 +79,10 @@ class Row:
     answer: str | None = None
 
     def __post_init__(self) -> None:
-        for what, text in {"instruction": self.instruction, "answer": "none" if self.answer is None else self.answer}.items():
+        for what, text in {
+            "instruction": self.instruction,
+            "answer": "none" if self.answer is None else self.answer,
+        }.items():
             if not isinstance(text, str) or not text.strip():
                 raise ValueError(f"row {self.id!r} has the {what} {text!r}: one text, not empty, is needed")
 
@@ -94,7 +100,7 @@ class RowSource(ABC):
 
     @abstractmethod
     def row(self, index: int) -> Row:
-        """One row; no picture is decoded.
+        """One row; no image is decoded.
 
         Raises:
             ValueError, FileNotFoundError: what is wrong with it.
@@ -106,11 +112,11 @@ class RowSource(ABC):
 
     @abstractmethod
     def reward_of(self, index: int) -> Reward | None:
-        """The reward alone, without touching pictures. Raises ValueError for one that is none."""
+        """The reward alone, without touching images. Raises ValueError for one that is none."""
 
     @abstractmethod
     def files(self, index: int) -> Sequence[Path]:
-        """Files that a row needs; none for a table with the pictures inside."""
+        """Files that a row needs; none for a table with the images inside."""
 
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
@@ -123,17 +129,22 @@ class RowSource(ABC):
 
 
 def decoded(row: Row) -> Triplet:
-    """The triplet of a row, at native size. Raises FileNotFoundError or ValueError for a picture that can't be read."""
+    """The triplet of a row, at native size. Raises FileNotFoundError or ValueError for a image that can't
+    be read.
+    """
     original = row.original.decode()
     case = Case(row.id, original, row.instruction, row.edit_type, row.photograph)
     return Triplet(case, row.edited.decode() if row.answer is None else original, answer=row.answer)
 
 
-def content_id(original: StoredPicture, instruction: str, edited: StoredPicture, answer: str | None = None) -> str:
-    """The id of a triplet that has no other: sha256 of original, instruction and edited, or answer, each preceded by its length.
+def content_id(
+    original: StoredImage, instruction: str, edited: StoredImage, answer: str | None = None
+) -> str:
+    """The id of a triplet that has no other: sha256 of original, instruction and edited, or answer, each
+    preceded by its length.
 
     Raises:
-        FileNotFoundError: a picture is missing.
+        FileNotFoundError: a image is missing.
     """
     digest = hashlib.sha256()
     for part in (original.read(), instruction.encode(), edited.read() if answer is None else answer.encode()):

@@ -1,8 +1,11 @@
-"""A control: the same triplets in the same order, each with one number for its reward, the mean of its three scores.
+"""A control: the same triplets in the same order, each with one number for its reward, the mean of its three
+scores.
 
-Are three perspectives better than one number? For the answer to be about that alone, everything else is as in the row it is compared with, the
-`score` row of Table 4 (`model/reward_encoder=score`): the same encoder, which gets the mean three times, so no parameter more or less. The mean is
-not rounded, so that nothing but the division into perspectives is lost, and feedback becomes "None", as a text would say which perspective failed.
+Are three perspectives better than one number? For the answer to be about that alone, everything else is as in
+the row it is compared with, the `score` row of Table 4 (`model/reward_encoder=score`): the same encoder,
+which gets the mean three times, so no parameter more or less. The mean is not rounded, so that nothing but
+the division into perspectives is lost, and feedback becomes "None", as a text would say which perspective
+failed.
 """
 
 from dataclasses import replace
@@ -29,7 +32,9 @@ class ScalarReward:
     def __getitem__(self, index: int) -> tuple[Triplet, Reward]:
         triplet, reward = self.dataset[index]
         if reward is None:
-            raise ValueError(f"triplet {triplet.case.id!r} is unrated, so it has no scores to average: say annotator=noisy")
+            raise ValueError(
+                f"triplet {triplet.case.id!r} is unrated, so it has no scores to average: say annotator=noisy"
+            )
         return triplet, scalar(reward)
 
 
@@ -42,5 +47,9 @@ def scalar(reward: Reward) -> Reward:
     scores = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
     if len(scores) < len(reward.verdicts):
         raise ValueError(f"the reward of {reward.id!r} by {reward.judge!r} has failed verdicts and no mean")
-    following, preserving, quality = (replace(each, score=sum(scores) / len(scores), feedback=NO_FAILURE) for each in reward.verdicts)
-    return replace(reward, judge=f"scalar {reward.judge}", following=following, preserving=preserving, quality=quality)
+    following, preserving, quality = (
+        replace(each, score=sum(scores) / len(scores), feedback=NO_FAILURE) for each in reward.verdicts
+    )
+    return replace(
+        reward, judge=f"scalar {reward.judge}", following=following, preserving=preserving, quality=quality
+    )

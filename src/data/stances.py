@@ -1,7 +1,9 @@
-"""What a feedback text claims: that nothing failed, praise, or a failure. Needed to tell whether it fits its score.
+"""What a feedback text claims: that nothing failed, praise, or a failure. Needed to tell whether it fits its
+score.
 
-A feedback says what failed, so every English text that is neither "nothing" nor praise counts as a failure. Praise must be clear: praising words and
-none that take anything back ("well done, but the hat is missing" is a failure). Texts in other scripts are not read at all.
+A feedback says what failed, so every English text that is neither "nothing" nor praise counts as a failure.
+Praise must be clear: praising words and none that take anything back ("well done, but the hat is missing" is
+a failure). Texts in other scripts are not read at all.
 """
 
 import re
@@ -29,10 +31,10 @@ FAULTS = (
     r"(artifacts?|artefacts?|distortions?|issues?|problems?|flaws?|changes?|errors?|failures?|defects?|noise|blur|blurring|mistakes?|"
     r"alterations?|differences?|failed|wrong|(is|was|has been) (lost|wrong|missing))"
 )
-OF_ANY_KIND = (
-    r"( (any|visible|noticeable|obvious|apparent|other|unintended|unwanted|significant|major|real|signs? of|traces? of|or|and|else|of|the)|,)*"
+OF_ANY_KIND = r"( (any|visible|noticeable|obvious|apparent|other|unintended|unwanted|significant|major|real|signs? of|traces? of|or|and|else|of|the)|,)*"
+ABSENT = re.compile(
+    rf"\b(no|without|free (of|from)|not any|nothing|none){OF_ANY_KIND} {FAULTS}({OF_ANY_KIND} {FAULTS})*\b"
 )
-ABSENT = re.compile(rf"\b(no|without|free (of|from)|not any|nothing|none){OF_ANY_KIND} {FAULTS}({OF_ANY_KIND} {FAULTS})*\b")
 """The absence of a failure, which is praise in words that name one."""
 
 PRAISES = re.compile(

@@ -1,10 +1,12 @@
-"""Sets that outgrow one disk: `datasets` streaming, split over ranks and workers without repeats, resumed exactly.
+"""Sets that outgrow one disk: `datasets` streaming, split over ranks and workers without repeats, resumed
+exactly.
 
-Every (rank, worker) is a lane with its own shards, or its own rows where there are fewer shards than lanes; the order of the shards is drawn anew for
-each pass and nothing else is shuffled, as a buffer of rows can't be rebuilt on resume. What a lane serves is a function of (seed, batches that were
-consumed, number of lanes). Going on after a kill reads past the rows that were consumed without decoding them.
+Every (rank, worker) is a lane with its own shards, or its own rows where there are fewer shards than lanes;
+the order of the shards is drawn anew for each pass and nothing else is shuffled, as a buffer of rows can't be
+rebuilt on resume. What a lane serves is a function of (seed, batches that were consumed, number of lanes).
+Going on after a kill reads past the rows that were consumed without decoding them.
 
-A row whose pictures can't be used is replaced by the next one of its lane, whole.
+A row whose images can't be used is replaced by the next one of its lane, whole.
 """
 
 from collections.abc import Iterator, Mapping
@@ -61,7 +63,9 @@ def open_stream(path: str, split: str = "train", name: str | None = None) -> Ite
     except (ConnectionError, DatasetNotFoundError) as error:
         raise not_on_the_hub(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{path} can't be streamed, split {split!r}: {str(error).splitlines()[0][:300]}") from error
+        raise ValueError(
+            f"{path} can't be streamed, split {split!r}: {str(error).splitlines()[0][:300]}"
+        ) from error
     assert isinstance(stream, IterableDataset)
     return stream
 
@@ -78,7 +82,7 @@ class StreamedRows:
         missing_reward: rows whose reward is missing or failed are left out, or an error.
 
     Raises:
-        ValueError: no column for something needed, or pictures of another kind than encoded ones.
+        ValueError: no column for something needed, or images of another kind than encoded ones.
     """
 
     def __init__(
@@ -93,7 +97,9 @@ class StreamedRows:
             raise ValueError(f"missing_reward is drop or fail, not {missing_reward!r}")
         names = stream.column_names
         if names is None:
-            raise ValueError("the stream doesn't say what its columns are: stream parquet files, or a set that declares its features")
+            raise ValueError(
+                "the stream doesn't say what its columns are: stream parquet files, or a set that declares its features"
+            )
         self.columns = find_columns(names, columns or {}, "the stream")
         self.rated = own_rewards and rewards is None and has_rewards(names, "the stream")
         self.stream = undecoded(stream.select_columns(needed_columns(self.columns, self.rated)), self.columns)
@@ -108,8 +114,11 @@ class StreamedRows:
         """
         strategy = "shards" if self.stream.num_shards >= lanes else "examples"
         part = split_dataset_by_node(self.stream, lane, lanes, strategy=strategy)
-        part.set_epoch(1 + fold_seed("shards", seed, epoch) % 2**31)  # any other number than 0 is the seed of a shuffle of the shards
-        # iterating in a worker process would divide the part among the workers once more; taking batches doesn't
+        part.set_epoch(
+            1 + fold_seed("shards", seed, epoch) % 2**31
+        )  # any other number than 0 is the seed of a shuffle of the shards
+        # iterating in a worker process would divide the part among the workers once more; taking batches
+        # doesn't
         yield from self._rows_of(part, f"lane {lane} of {lanes}")
 
     def in_order(self) -> Iterator[Row | Problem]:
@@ -124,7 +133,9 @@ class StreamedRows:
         number = 0
         for batch in stream.iter(READ_AHEAD):
             for place in range(len(batch[self.columns["instruction"]])):
-                found = self._row({name: values[place] for name, values in batch.items()}, f"row {number} of {where}")
+                found = self._row(
+                    {name: values[place] for name, values in batch.items()}, f"row {number} of {where}"
+                )
                 number += 1
                 if found is not None:
                     yield found
@@ -142,7 +153,9 @@ class StreamedRows:
                 served += 1
                 yield found, epoch
             if not served:
-                raise ValueError(f"lane {lane} of {lanes} has no rows with a usable reward in pass {epoch}: give fewer readers or more data")
+                raise ValueError(
+                    f"lane {lane} of {lanes} has no rows with a usable reward in pass {epoch}: give fewer readers or more data"
+                )
             epoch += 1
 
     def _row(self, values: Mapping[str, Any], where: str) -> Row | Problem | None:
@@ -161,7 +174,9 @@ class StreamedRows:
         if reward is not None and not reward.failed:
             return with_reward(row, reward)
         if self.missing_reward == "fail":
-            raise ValueError(f"{row.id!r} has no reward, or a failed one: rate it, or drop such rows with data.missing_reward=drop")
+            raise ValueError(
+                f"{row.id!r} has no reward, or a failed one: rate it, or drop such rows with data.missing_reward=drop"
+            )
         return None
 
     def _reward(self, id: str, values: Mapping[str, Any]) -> Reward | None:
@@ -174,11 +189,12 @@ class StreamedRows:
 
 @final
 class LaneBatches(TorchIterable):
-    """The batches of one rank, as the workers of its DataLoader make them: they take turns, beginning with the one whose turn it is.
+    """The batches of one rank, as the workers of its DataLoader make them: they take turns, beginning with
+    the one whose turn it is.
 
     Args:
         rows: all of them.
-        transform: of both pictures; None serves them as they are.
+        transform: of both images; None serves them as they are.
         batch_size: rows in a batch.
         rank, world_size: of this process.
         readers: lanes of a rank.
@@ -219,8 +235,8 @@ class LaneBatches(TorchIterable):
             yield collate(list(islice(usable, self.batch_size)))
 
     def _usable(self, placed: Iterator[tuple[Row | Problem, int]]) -> Iterator[tuple[Triplet, Reward | None]]:
-        """One triplet for every place in the lane, so that places can be counted without decoding: in place of a row that can't be used stands the
-        next that can, cropped otherwise.
+        """One triplet for every place in the lane, so that places can be counted without decoding: in place
+        of a row that can't be used stands the next that can, cropped otherwise.
         """
         vacant = 0
         for found, epoch in placed:
@@ -229,7 +245,10 @@ class LaneBatches(TorchIterable):
             if isinstance(found, Row):
                 try:
                     triplet = decoded(found)
-                    triplets = [self._transformed(triplet, found.reward, epoch, distance) for distance in range(vacant, -1, -1)]
+                    triplets = [
+                        self._transformed(triplet, found.reward, epoch, distance)
+                        for distance in range(vacant, -1, -1)
+                    ]
                 except (ValueError, FileNotFoundError) as error:
                     problem = Problem(None, found.id, "unreadable", str(error), found="while")
             if problem is None and isinstance(found, Row):
@@ -246,11 +265,14 @@ class LaneBatches(TorchIterable):
         if self.transform is None:
             return triplet
         seed = fold_seed("transform", self.seed, epoch, triplet.case.id)
-        return self.transform(triplet, reward, seed if distance == 0 else fold_seed("instead", seed, distance))
+        return self.transform(
+            triplet, reward, seed if distance == 0 else fold_seed("instead", seed, distance)
+        )
 
 
 def turn(start: int, readers: int, worker: int) -> tuple[int, int]:
-    """Which lane of its rank a worker of a resumed DataLoader serves, and how many batches that lane has served before.
+    """Which lane of its rank a worker of a resumed DataLoader serves, and how many batches that lane has
+    served before.
 
     Batch k of a rank is that of lane k % readers, and a DataLoader always begins with worker 0.
     """
@@ -264,14 +286,16 @@ class StreamedEditData(LightningDataModule):
     Args:
         stream: see `open_stream`.
         batch_size: per rank.
-        readers: processes of a rank that read and decode, each its own part of the stream; with 0 the training process does. Part of the order.
+        readers: processes of a rank that read and decode, each its own part of the stream; with 0 the
+            training process does. Part of the order.
         seed: of the order of shards, and of crops and flips.
-        transform: of both pictures of a pair; None for triplets that have the size they are trained at.
+        transform: of both images of a pair; None for triplets that have the size they are trained at.
         columns: columns with names of their own, see columns.py.
         own_rewards: whether to read reward columns, if there are any.
         rewards: joined by id, in place of the stream's own.
         missing_reward: rows whose reward is missing or failed are left out, or an error.
-        on_error: rows that can't be used end the training, or are listed in a file and replaced by the next ones.
+        on_error: rows that can't be used end the training, or are listed in a file and replaced by the next
+            ones.
         check: how many of the first rows are decoded before training; nobody can look at all of a stream.
 
     Raises:
@@ -305,10 +329,12 @@ class StreamedEditData(LightningDataModule):
         self.listed: Path | None = None
 
     @property
-    def picture_size(self) -> tuple[int, int]:
-        """Height and width of the pictures in a batch: the transform's, or read off the first row that can be."""
+    def image_size(self) -> tuple[int, int]:
+        """Height and width of the images in a batch: the transform's, or read off the first row that can
+        be.
+        """
         if self.transform is not None:
-            return self.transform.picture_size
+            return self.transform.image_size
         first = next(found for found in self.rows.lane(0, 1, self.seed, 0) if isinstance(found, Row))
         return first.original.size()
 
@@ -330,18 +356,37 @@ class StreamedEditData(LightningDataModule):
                 "correct them, or say data.on_error=skip"
             )
         if self.first_rows and len(problems) == len(seen):
-            raise ValueError(f"the first {len(seen)} rows with a reward can't be used, or there are none, see {listed}")
+            raise ValueError(
+                f"the first {len(seen)} rows with a reward can't be used, or there are none, see {listed}"
+            )
         self.listed = listed if self.on_error == "skip" else None
-        return Report(len(seen), f"the first ones of a stream of {self.rows.stream.num_shards} shards, their pictures decoded", problems, {})
+        return Report(
+            len(seen),
+            f"the first ones of a stream of {self.rows.stream.num_shards} shards, their pictures decoded",
+            problems,
+            {},
+        )
 
     def train_dataloader(self) -> DataLoader[EditBatch]:
         """Endless batches from the step at which training stands."""
         trainer = self.trainer
         assert trainer is not None
         start = trainer.global_step * trainer.accumulate_grad_batches
-        place = {"rank": trainer.global_rank, "world_size": trainer.world_size, "readers": max(1, self.readers)}
+        place = {
+            "rank": trainer.global_rank,
+            "world_size": trainer.world_size,
+            "readers": max(1, self.readers),
+        }
         return DataLoader(
-            LaneBatches(self.rows, self.transform, self.batch_size, seed=self.seed, start=start, listed=self.listed, **place),
+            LaneBatches(
+                self.rows,
+                self.transform,
+                self.batch_size,
+                seed=self.seed,
+                start=start,
+                listed=self.listed,
+                **place,
+            ),
             batch_size=None,
             num_workers=self.readers,
             persistent_workers=self.readers > 0,
@@ -350,7 +395,7 @@ class StreamedEditData(LightningDataModule):
 
 
 def problem_of(found: Row | Problem) -> Problem | None:
-    """What is wrong with a row, its pictures decoded."""
+    """What is wrong with a row, its images decoded."""
     if isinstance(found, Problem):
         return found
     try:

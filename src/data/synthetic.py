@@ -22,11 +22,18 @@ class SyntheticTriplets:
         length: how many different triplets there are (20,000 in the paper's RewardEdit-20K).
         split: "train" or "validation".
         seed: which triplets.
-        cache: a folder in which rewards are kept, so that they are measured once and not in every epoch of every training; None for no folder.
+        cache: a folder in which rewards are kept, so that they are measured once and not in every epoch of
+            every training; None for no folder.
     """
 
     def __init__(
-        self, world: World, annotator: Annotator | Unrated, length: int, split: str = "train", seed: int = 0, cache: str | Path | None = None
+        self,
+        world: World,
+        annotator: Annotator | Unrated,
+        length: int,
+        split: str = "train",
+        seed: int = 0,
+        cache: str | Path | None = None,
     ) -> None:
         if length < 1:
             raise ValueError(f"a dataset needs at least one triplet, got length {length}")
@@ -45,16 +52,24 @@ class SyntheticTriplets:
         if isinstance(self.annotator, Unrated):
             return self.world.triplet(self.split, self.seed, index), None
         if self.cache is not None:
-            if self._rewards is None:  # first asked for by the process that then starts the workers (EditData.picture_size)
-                self._rewards = kept_rewards(self.world, self.annotator, self.length, self.split, self.seed, self.cache)
+            if (
+                self._rewards is None
+            ):  # first asked for by the process that then starts the workers (EditData.image_size)
+                self._rewards = kept_rewards(
+                    self.world, self.annotator, self.length, self.split, self.seed, self.cache
+                )
             return self.world.triplet(self.split, self.seed, index), self._rewards[index]
         return self.world.rewarded_triplet(self.split, self.seed, index, self.annotator)
 
 
-def kept_rewards(world: World, annotator: Annotator, length: int, split: str, seed: int, folder: Path) -> list[Reward]:
-    """The rewards of triplets 0 to length - 1, from a reward file in the folder; what it lacks is measured and the file replaced, whole.
+def kept_rewards(
+    world: World, annotator: Annotator, length: int, split: str, seed: int, folder: Path
+) -> list[Reward]:
+    """The rewards of triplets 0 to length - 1, from a reward file in the folder; what it lacks is measured
+    and the file replaced, whole.
 
-    Its name depends on everything that decides a reward, the code of the world included. Several processes may do this at once: all write the same.
+    Its name depends on everything that decides a reward, the code of the world included. Several processes
+    may do this at once: all write the same.
     """
     name = " ".join((world.version, str(world.size), split, str(seed), annotator.settings, code_digest()))
     path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jsonl"

@@ -1,6 +1,8 @@
-"""Tables that `datasets` loads: a hub id, parquet files, a `save_to_disk` folder, an imagefolder with metadata.jsonl.
+"""Tables that `datasets` loads: a hub id, parquet files, a `save_to_disk` folder, an imagefolder with
+metadata.jsonl.
 
-Columns are found by the names that datasets of edits use (columns.py). Pictures stay encoded until a row is asked for.
+Columns are found by the names that datasets of edits use (columns.py). Images stay encoded until a row is
+asked for.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,7 +15,15 @@ from datasets import Dataset, DatasetDict, Features
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward_of_columns
-from src.data.rows import CONVERSATIONS, Row, RowSource, StoredPicture, check_index, content_id, first_duplicate
+from src.data.rows import (
+    CONVERSATIONS,
+    Row,
+    RowSource,
+    StoredImage,
+    check_index,
+    content_id,
+    first_duplicate,
+)
 from src.records import Reward
 
 
@@ -27,22 +37,29 @@ class Table(RowSource):
         rewards: whether to read reward columns, if there are any.
 
     Raises:
-        ValueError: no column for something needed, pictures of another kind than encoded ones, or an id that stands twice.
+        ValueError: no column for something needed, images of another kind than encoded ones, or an id that
+            stands twice.
     """
 
-    def __init__(self, table: Dataset, columns: Mapping[str, str | bool | None] | None = None, rewards: bool = True) -> None:
+    def __init__(
+        self, table: Dataset, columns: Mapping[str, str | bool | None] | None = None, rewards: bool = True
+    ) -> None:
         where = "the table"
         self.columns = find_columns(table.column_names, columns or {}, where)
         self.rated = rewards and has_rewards(table.column_names, where)
         self.table = undecoded(table.select_columns(needed_columns(self.columns, self.rated)), self.columns)
-        # what is asked for without the pictures is kept outside the table, a row of which is read whole
+        # what is asked for without the images is kept outside the table, a row of which is read whole
         self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
-        self.values: dict[str, list[Any]] = {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
-        pictures = [self.columns[what] for what in ("original", "edited") if what in self.columns]
-        self.paths = [paths for column in pictures if (paths := paths_of(self.table, column)) is not None]
+        self.values: dict[str, list[Any]] = (
+            {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
+        )
+        images = [self.columns[what] for what in ("original", "edited") if what in self.columns]
+        self.paths = [paths for column in images if (paths := paths_of(self.table, column)) is not None]
         twice = first_duplicate(self.ids) if self.ids is not None else None
         if self.ids is not None and twice is not None:
-            raise ValueError(f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; columns.id=false ignores ids")
+            raise ValueError(
+                f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; columns.id=false ignores ids"
+            )
 
     def __len__(self) -> int:
         return len(self.table)
@@ -74,7 +91,8 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
     """What `datasets` makes of a path.
 
     Args:
-        path: a folder written by `save_to_disk`, a folder of parquet files, an imagefolder, a parquet file or glob, or else a hub id `owner/name`.
+        path: a folder written by `save_to_disk`, a folder of parquet files, an imagefolder, a parquet file or
+            glob, or else a hub id `owner/name`.
         split: which one; files that name none are "train".
         name: of the configuration, for hub ids that have several.
         cache: a folder for what `datasets` converts and downloads; None for its own default.
@@ -92,7 +110,9 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
     except (ConnectionError, DatasetNotFoundError) as error:
         raise not_on_the_hub(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
-        raise ValueError(f"{path} can't be loaded, split {split!r}: {str(error).splitlines()[0][:300]}") from error
+        raise ValueError(
+            f"{path} can't be loaded, split {split!r}: {str(error).splitlines()[0][:300]}"
+        ) from error
     assert isinstance(table, Dataset)
     return table
 
@@ -106,7 +126,9 @@ def not_on_the_hub(name: str) -> FileNotFoundError:
 
 
 def kind_of(path: str) -> tuple[str, dict[str, Any]]:
-    """What to call `load_dataset` with: "saved", or a builder or hub id and where its files are. Raises as `open_table`."""
+    """What to call `load_dataset` with: "saved", or a builder or hub id and where its files are. Raises as
+    `open_table`.
+    """
     folder = Path(path)
     if folder.is_dir():
         if (folder / "state.json").exists() or (folder / "dataset_dict.json").exists():
@@ -115,7 +137,9 @@ def kind_of(path: str) -> tuple[str, dict[str, Any]]:
             return "parquet", {"data_dir": path}
         if any(folder.rglob("metadata.jsonl")) or any(folder.rglob("metadata.csv")):
             return "imagefolder", {"data_dir": path}
-        raise ValueError(f"{path} is none of these: save_to_disk folder (state.json), parquet files, imagefolder (metadata.jsonl)")
+        raise ValueError(
+            f"{path} is none of these: save_to_disk folder (state.json), parquet files, imagefolder (metadata.jsonl)"
+        )
     if path.endswith(".parquet"):
         if not folder.exists() and not any(folder.parent.glob(folder.name)):
             raise FileNotFoundError(f"no file {path}; give existing parquet files")
@@ -131,40 +155,48 @@ def needed_columns(columns: Mapping[str, str], rated: bool) -> list[str]:
 
 
 def undecoded(table: Any, columns: Mapping[str, str]) -> Any:
-    """A table, or a stream of one, whose pictures stay as they are stored.
+    """A table, or a stream of one, whose images stay as they are stored.
 
     Raises:
-        ValueError: a picture column of another kind.
+        ValueError: a image column of another kind.
     """
     features: Features | None = table.features
     for what in (name for name in ("original", "edited") if name in columns):
         feature = None if features is None else features[columns[what]]
         if isinstance(feature, datasets.Image):
             table = table.cast_column(columns[what], datasets.Image(decode=False))
-        elif feature is not None and not stores_pictures(feature):
-            raise ValueError(f"column {columns[what]!r} holds {feature} and no pictures: an image, bytes, or bytes and path are needed")
+        elif feature is not None and not stores_images(feature):
+            raise ValueError(
+                f"column {columns[what]!r} holds {feature} and no pictures: an image, bytes, or bytes and path are needed"
+            )
     return table
 
 
-def stores_pictures(feature: Any) -> bool:
-    """Whether a column that isn't declared as pictures can hold encoded ones."""
-    return (isinstance(feature, dict) and "bytes" in feature) or (isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary"))
+def stores_images(feature: Any) -> bool:
+    """Whether a column that isn't declared as images can hold encoded ones."""
+    return (isinstance(feature, dict) and "bytes" in feature) or (
+        isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+    )
 
 
 def paths_of(table: Dataset, column: str) -> list[str | None] | None:
-    """Where the pictures of a column lie, or None if they lie in the table, all of which is not to be read for this."""
+    """Where the images of a column lie, or None if they lie in the table, all of which is not to be read
+    for this.
+    """
     first = table[0][column] if len(table) else None
     if not isinstance(first, Mapping) or first.get("bytes") is not None:
         return None
-    return [None if cell is None or cell.get("bytes") is not None else cell.get("path") for cell in table[column]]
+    return [
+        None if cell is None or cell.get("bytes") is not None else cell.get("path") for cell in table[column]
+    ]
 
 
 def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str) -> Row:
     """A row of a table, without its reward; with no id, that of its content.
 
     Raises:
-        ValueError: an instruction that is no text, or a picture that is null.
-        FileNotFoundError: a picture that lies beside the table is missing.
+        ValueError: an instruction that is no text, or a image that is null.
+        FileNotFoundError: a image that lies beside the table is missing.
     """
     original = stored(values[columns["original"]], f"{where}, column {columns['original']!r}")
     answer = values.get(columns.get("answer", ""))
@@ -176,34 +208,46 @@ def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: st
         edited = original
     instruction = values[columns["instruction"]]
     if not isinstance(instruction, str):
-        raise ValueError(f"{where}, column {columns['instruction']!r} holds {str(instruction)[:80]!r}: one text is needed")
-    id = content_id(original, instruction, edited, None if answer is None else str(answer)) if id is None else id
+        raise ValueError(
+            f"{where}, column {columns['instruction']!r} holds {str(instruction)[:80]!r}: one text is needed"
+        )
+    id = (
+        content_id(original, instruction, edited, None if answer is None else str(answer))
+        if id is None
+        else id
+    )
     edit_type = str(values[columns["edit_type"]]) if "edit_type" in columns else ""
     return Row(id, original, edited, instruction, None, edit_type, original.digest()[:16], answer)
 
 
 def empty(cell: Any) -> bool:
-    """Whether a cell of a picture column holds none."""
-    return cell is None or (isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None)
+    """Whether a cell of a image column holds none."""
+    return cell is None or (
+        isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None
+    )
 
 
 def number_of_conversations(table: Dataset, columns: Mapping[str, str]) -> int:
-    """Rows with an answer and without an edited picture, told without reading any."""
+    """Rows with an answer and without an edited image, told without reading any."""
     if "answer" not in columns:
         return 0
-    rows: Any = table.select_columns([columns[what] for what in ("answer", "edited") if what in columns]).with_format("arrow")[:]
+    rows: Any = table.select_columns(
+        [columns[what] for what in ("answer", "edited") if what in columns]
+    ).with_format("arrow")[:]
     found = rows[columns["answer"]].is_valid().to_numpy()
-    return int((found & rows[columns["edited"]].is_null().to_numpy()).sum() if "edited" in columns else found.sum())
+    return int(
+        (found & rows[columns["edited"]].is_null().to_numpy()).sum() if "edited" in columns else found.sum()
+    )
 
 
-def stored(value: Any, where: str) -> StoredPicture:
-    """What a cell of a picture column holds."""
+def stored(value: Any, where: str) -> StoredImage:
+    """What a cell of a image column holds."""
     if isinstance(value, bytes):
-        return StoredPicture(where, value)
+        return StoredImage(where, value)
     if isinstance(value, Mapping) and value.get("bytes") is not None:
-        return StoredPicture(where, value["bytes"])
+        return StoredImage(where, value["bytes"])
     if isinstance(value, Mapping) and value.get("path") is not None:
-        return StoredPicture(value["path"])
+        return StoredImage(value["path"])
     raise ValueError(f"{where} holds no picture")
 
 

@@ -1,6 +1,8 @@
-"""What becomes of a pair of pictures between the disk and a batch: pure functions of the pair and a seed, the same for both pictures.
+"""What becomes of a pair of images between the disk and a batch: pure functions of the pair and a seed, the
+same for both images.
 
-The release resizes to a square, which makes its random crop do nothing; here the aspect ratio is kept and the crop is random, as the paper says.
+The release resizes to a square, which makes its random crop do nothing; here the aspect ratio is kept and the
+crop is random, as the paper says.
 """
 
 import re
@@ -12,12 +14,14 @@ from typing import Protocol, final, runtime_checkable
 import numpy as np
 import PIL.Image
 
-from src.pictures import NewImage
+from src.images import NewImage
 from src.records import Image, Reward, Triplet
 from src.seeds import fold_seed
 
 MOST_DEVIATION = 0.02
-"""By how much the aspect ratios of a pair may differ, relatively; sizes rounded to whole pixels, or to multiples of 8 by a model, stay below."""
+"""By how much the aspect ratios of a pair may differ, relatively; sizes rounded to whole pixels, or to
+multiples of 8 by a model, stay below.
+"""
 
 HANDED = re.compile(
     # sides, turns, and whatever must be read: a mirrored word is no word
@@ -32,25 +36,27 @@ Size = tuple[int, int]
 
 @runtime_checkable
 class Transform(Protocol):
-    """Triplet at native size -> triplet at `picture_size`; depends on nothing else but the seed."""
+    """Triplet at native size -> triplet at `image_size`; depends on nothing else but the seed."""
 
     @property
-    def picture_size(self) -> Size:
+    def image_size(self) -> Size:
         """Height and width of what comes out."""
         ...
 
     def __call__(self, triplet: Triplet, reward: Reward | None, seed: int) -> Triplet:
-        """The triplet with other pictures. Raises ValueError for a pair that doesn't belong together."""
+        """The triplet with other images. Raises ValueError for a pair that doesn't belong together."""
         ...
 
 
 @final
 class RandomCrop:
-    """The paper's transform: the short side to `size` pixels, aspect ratio kept, then one random square crop, and maybe one flip, of both pictures.
+    """The paper's transform: the short side to `size` pixels, aspect ratio kept, then one random square crop,
+    and maybe one flip, of both images.
 
     Args:
         size: side of the crop in pixels.
-        flip: how often a pair is mirrored, 0 to 1; never one whose instruction or feedback speaks of sides or of something to read (HANDED).
+        flip: how often a pair is mirrored, 0 to 1; never one whose instruction or feedback speaks of sides or
+            of something to read (HANDED).
 
     Raises:
         ValueError: a size below 1, or a share outside [0, 1].
@@ -58,12 +64,14 @@ class RandomCrop:
 
     def __init__(self, size: int, flip: float = 0.0) -> None:
         if size < 1 or not 0.0 <= flip <= 1.0:
-            raise ValueError(f"a crop of size={size} flipped with a chance of flip={flip} is not possible: size is at least 1, flip lies in [0, 1]")
+            raise ValueError(
+                f"a crop of size={size} flipped with a chance of flip={flip} is not possible: size is at least 1, flip lies in [0, 1]"
+            )
         self.size = size
         self.flip = flip
 
     @property
-    def picture_size(self) -> Size:
+    def image_size(self) -> Size:
         return self.size, self.size
 
     def __call__(self, triplet: Triplet, reward: Reward | None, seed: int) -> Triplet:
@@ -77,7 +85,8 @@ class RandomCrop:
 
 @final
 class CentreCrop:
-    """The middle of both pictures, short side to `size` pixels: for previews and for conditions that are computed once.
+    """The middle of both images, short side to `size` pixels: for previews and for conditions that are
+    computed once.
 
     Args:
         size: side of the crop in pixels.
@@ -89,7 +98,7 @@ class CentreCrop:
         self.size = size
 
     @property
-    def picture_size(self) -> Size:
+    def image_size(self) -> Size:
         return self.size, self.size
 
     def __call__(self, triplet: Triplet, reward: Reward | None, seed: int) -> Triplet:
@@ -97,26 +106,31 @@ class CentreCrop:
 
 
 def handed(texts: Sequence[str]) -> bool:
-    """Whether any text would be wrong of the mirrored pictures."""
+    """Whether any text would be wrong of the mirrored images."""
     return any(HANDED.search(text) for text in texts)
 
 
 def cropped(triplet: Triplet, size: int, vertical: float, horizontal: float, flipped: bool) -> Triplet:
-    """Both pictures resized alike, short side to `size`, and cut to the same square, `vertical` and `horizontal` of the way to its last place.
+    """Both images resized alike, short side to `size`, and cut to the same square, `vertical` and
+    `horizontal` of the way to its last place.
 
     Raises:
-        ValueError: pictures of different aspect ratios.
+        ValueError: images of different aspect ratios.
     """
     original = triplet.case.original
     check_pair(original.shape[:2], triplet.edited.shape[:2], triplet.case.id)
     scaled = scaled_size(original.shape[:2], size)
     place = int(vertical * (scaled[0] - size) + 0.5), int(horizontal * (scaled[1] - size) + 0.5)
-    first, second = (cut(resized(picture, scaled), place, size, flipped) for picture in (original, triplet.edited))
-    return replace(triplet, case=replace(triplet.case, picture=first), edited=second, files=None)
+    first, second = (
+        cut(resized(image, scaled), place, size, flipped) for image in (original, triplet.edited)
+    )
+    return replace(triplet, case=replace(triplet.case, image=first), edited=second, files=None)
 
 
 def check_pair(original: Size, edited: Size, id: str) -> None:
-    """Raise ValueError, with both sizes, unless the aspect ratios agree: a pair that differs in more than scale shows the scene at two places."""
+    """Raise ValueError, with both sizes, unless the aspect ratios agree: a pair that differs in more than
+    scale shows the scene at two places.
+    """
     deviation = abs((original[0] * edited[1]) / (original[1] * edited[0]) - 1.0)
     if deviation > MOST_DEVIATION:
         raise ValueError(
@@ -132,14 +146,14 @@ def scaled_size(size: Size, short_side: int) -> Size:
 
 
 def resized(image: Image, size: Size) -> NewImage:
-    """The picture at this size; one that has it already is handed back as it is, bit for bit."""
+    """The image at this size; one that has it already is handed back as it is, bit for bit."""
     if image.shape[:2] == size:
         return image
     return np.array(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.LANCZOS))
 
 
 def cut(image: Image, place: tuple[int, int], size: int, flipped: bool) -> NewImage:
-    """A square out of a picture, mirrored or not."""
+    """A square out of a image, mirrored or not."""
     top, left = place
     square = image[top : top + size, left : left + size]
     return np.ascontiguousarray(square[:, ::-1] if flipped else square)

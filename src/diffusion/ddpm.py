@@ -1,4 +1,6 @@
-"""The discrete diffusion process of Stable Diffusion and InsPix2Pix (Ho et al. 2020), with the usual three parametrisations."""
+"""The discrete diffusion process of Stable Diffusion and InsPix2Pix (Ho et al. 2020), with the usual three
+parametrisations.
+"""
 
 from typing import Literal
 
@@ -13,7 +15,8 @@ class DDPM(Process):
     """1,000 steps of the "scaled linear" schedule: sqrt(beta) rises linearly, beta from 0.00085 to 0.012.
 
     Args:
-        prediction: what the network outputs. "epsilon" (InsPix2Pix), "v" = alpha eps - sigma x_0 (Salimans and Ho 2022), or "sample" = x_0.
+        prediction: what the network outputs. "epsilon" (InsPix2Pix), "v" = alpha eps - sigma x_0 (Salimans
+            and Ho 2022), or "sample" = x_0.
         steps, beta_start, beta_end: the schedule; the defaults are those of the pretrained models.
     """
 
@@ -39,8 +42,11 @@ class DDPM(Process):
 
     def marginal(self, t: Time) -> Marginal:
         if t.device not in self._tables:
-            # one copy per device: to look a time up on the CPU, a GPU would have to finish everything before it
-            self._tables[t.device] = Marginal(self.alpha_bar.sqrt().float().to(t.device), (1.0 - self.alpha_bar).sqrt().float().to(t.device))
+            # one copy per device: to look a time up on the CPU, a GPU would have to finish everything before
+            # it
+            self._tables[t.device] = Marginal(
+                self.alpha_bar.sqrt().float().to(t.device), (1.0 - self.alpha_bar).sqrt().float().to(t.device)
+            )
         alpha, sigma = self._tables[t.device]
         return Marginal(alpha[t], sigma[t])
 

@@ -1,11 +1,13 @@
-"""Classifier-free guidance over instruction, image and reward, and the dropout in training that makes it possible.
+"""Classifier-free guidance over instruction, image and reward, and the dropout in training that makes it
+possible.
 
-InsPix2Pix (Brooks et al. 2023, eq. 3) combines three predictions; the optional fourth asks what a higher reward changes (not in the paper):
+InsPix2Pix (Brooks et al. 2023, eq. 3) combines three predictions; the optional fourth asks what a higher
+reward changes (not in the paper):
 
     out = out(0, 0, R) + s_I [out(I, 0, R) - out(0, 0, R)] + s_T [out(I, T, R) - out(I, 0, R)] + (s_R - 1) [out(I, T, R) - out(I, T, R_ref)]
 
-As a sum over branches the weights are: full s_T + s_R - 1, image only s_I - s_T, none 1 - s_I, reference reward 1 - s_R. They sum to one, and a
-branch whose weight is zero is never computed.
+As a sum over branches the weights are: full s_T + s_R - 1, image only s_I - s_T, none 1 - s_I, reference
+reward 1 - s_R. They sum to one, and a branch whose weight is zero is never computed.
 """
 
 from collections.abc import Sequence
@@ -18,7 +20,9 @@ from torch import Tensor
 
 
 class Branch(StrEnum):
-    """What a guidance branch is told: everything, the image without the instruction, neither, or everything but a reference reward."""
+    """What a guidance branch is told: everything, the image without the instruction, neither, or everything
+    but a reference reward.
+    """
 
     FULL = "full"
     IMAGE_ONLY = "image_only"
@@ -34,7 +38,8 @@ class Guidance:
         text: s_T, how strongly the instruction is followed (7.5 in InsPix2Pix).
         image: s_I, how closely the original is kept (1.5 in InsPix2Pix).
         reward: s_R, how strongly the target reward is preferred to the reference reward.
-        reference: the reference reward of the fourth branch: three scores, or "not_given", which needs a model trained with reward dropout.
+        reference: the reference reward of the fourth branch: three scores, or "not_given", which needs a
+            model trained with reward dropout.
     """
 
     text: float = 1.0
@@ -61,10 +66,13 @@ class Dropped(NamedTuple):
 
 
 def condition_dropout(u: Float[Tensor, " b"], probability: float) -> Dropped:
-    """The InsPix2Pix scheme: text alone, both, or image alone are dropped with `probability` each, by one uniform number u in [0, 1).
+    """The InsPix2Pix scheme: text alone, both, or image alone are dropped with `probability` each, by one
+    uniform number u in [0, 1).
 
     Text is dropped where u < 2p, the image where p <= u < 3p.
     """
     if not 0.0 <= probability <= 1.0 / 3.0:
-        raise ValueError(f"condition dropout must lie in [0, 1/3], as three cases share it, got {probability}")
+        raise ValueError(
+            f"condition dropout must lie in [0, 1/3], as three cases share it, got {probability}"
+        )
     return Dropped(text=u < 2 * probability, image=(u >= probability) & (u < 3 * probability))

@@ -1,6 +1,7 @@
 """The noise process: how a clean latent becomes noise, and what the network is asked to predict on the way.
 
-Every process here has the form x_t = alpha_t x_0 + sigma_t eps with eps ~ N(0, I). Shapes: latents (b, c, h, w), times (b,).
+Every process here has the form x_t = alpha_t x_0 + sigma_t eps with eps ~ N(0, I). Shapes: latents (b, c, h,
+w), times (b,).
 """
 
 from abc import ABC, abstractmethod
@@ -55,7 +56,9 @@ class Process(ABC):
 
     @abstractmethod
     def network_input(self, x_t: Latent, t: Time) -> Latent:
-        """The noisy latent as the U-Net sees it: x_t itself, or x_t scaled by a number that depends on the time alone."""
+        """The noisy latent as the U-Net sees it: x_t itself, or x_t scaled by a number that depends on the
+        time alone.
+        """
 
     @abstractmethod
     def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
@@ -63,7 +66,9 @@ class Process(ABC):
 
     @abstractmethod
     def predict(self, output: Latent, x_t: Latent, t: Time) -> Prediction:
-        """x_0 and eps implied by a network output; `predict(target(x_0, eps, t), noised(x_0, eps, marginal(t)), t) == (x_0, eps)`."""
+        """x_0 and eps implied by a network output; `predict(target(x_0, eps, t), noised(x_0, eps,
+        marginal(t)), t) == (x_0, eps)`.
+        """
 
     @abstractmethod
     def times(self, steps: int) -> Shaped[Tensor, " steps"]:

@@ -25,15 +25,18 @@ class RectifiedFlow(Process):
     """Straight paths between data and noise.
 
     Args:
-        prediction: "velocity" = eps - x_0 (the usual choice); "sample" = x_0; or "preconditioned" (Karras et al. 2022, table 1) = what x_0 differs
-            by from the best linear guess of it, in standard deviations of that difference. Its size is 1 at every time: near pure noise the
-            network draws x_0, near the data it finds the noise. Needs data_deviation.
-        shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where there is more noise, which is where
-            an edit is decided.
-        data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 / (alpha^2 d^2 + sigma^2), the best linear
-            guess of x_0: all of x_t at t = 0 and nothing at t = 1, where it holds nothing but noise. A network that predicts "sample" then needn't
-            learn to ignore that noise. None leaves x_t as it is.
-        smallest_time: training and sampling stay above it; at t = 0 a "sample" prediction says nothing about the noise.
+        prediction: "velocity" = eps - x_0 (the usual choice); "sample" = x_0; or "preconditioned" (Karras et
+            al. 2022, table 1) = what x_0 differs by from the best linear guess of it, in standard deviations
+            of that difference. Its size is 1 at every time: near pure noise the network draws x_0, near the
+            data it finds the noise. Needs data_deviation.
+        shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where
+            there is more noise, which is where an edit is decided.
+        data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 /
+            (alpha^2 d^2 + sigma^2), the best linear guess of x_0: all of x_t at t = 0 and nothing at t = 1,
+            where it holds nothing but noise. A network that predicts "sample" then needn't learn to ignore
+            that noise. None leaves x_t as it is.
+        smallest_time: training and sampling stay above it; at t = 0 a "sample" prediction says nothing about
+            the noise.
     """
 
     def __init__(
@@ -44,7 +47,9 @@ class RectifiedFlow(Process):
         smallest_time: float = 0.01,
     ) -> None:
         if prediction not in ("velocity", "sample", "preconditioned"):
-            raise ValueError(f"rectified flow predicts velocity, sample or preconditioned, not {prediction!r}")
+            raise ValueError(
+                f"rectified flow predicts velocity, sample or preconditioned, not {prediction!r}"
+            )
         if not 0.0 < smallest_time < 1.0:
             raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
         if shift <= 0.0:
@@ -53,7 +58,9 @@ class RectifiedFlow(Process):
         if data_deviation is not None and data_deviation <= 0.0:
             raise ValueError(f"data_deviation must be positive, got {data_deviation}")
         if prediction == "preconditioned" and data_deviation is None:
-            raise ValueError("prediction=preconditioned needs data_deviation, the standard deviation of clean latents")
+            raise ValueError(
+                "prediction=preconditioned needs data_deviation, the standard deviation of clean latents"
+            )
         self.shift = shift
         self.data_deviation = data_deviation
         self.smallest_time = smallest_time

@@ -1,7 +1,8 @@
-"""Running a noise process backwards: one step formula, deterministic or ancestral, for every process of the form x_t = alpha x_0 + sigma eps.
+"""Running a noise process backwards: one step formula, deterministic or ancestral, for every process of the
+form x_t = alpha x_0 + sigma eps.
 
-With eta = 0 the step is DDIM (Song et al. 2021), which for rectified flow is Euler's method; with eta = 1 it is Euler ancestral (k-diffusion), the
-sampler of InsPix2Pix.
+With eta = 0 the step is DDIM (Song et al. 2021), which for rectified flow is Euler's method; with eta = 1 it
+is Euler ancestral (k-diffusion), the sampler of InsPix2Pix.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +26,8 @@ def step(prediction: Prediction, now: Marginal, after: Marginal, eta: float, eps
         eps: fresh N(0, I) noise, used if eta > 0.
     """
     x_0, predicted_eps = prediction
-    # In k-diffusion's variable x / alpha the noise level is sigma / alpha. The ratio after/now is written so that alpha = 0 (pure noise) is allowed.
+    # In k-diffusion's variable x / alpha the noise level is sigma / alpha. The ratio after/now is written so
+    # that alpha = 0 (pure noise) is allowed.
     level = per_sample(after.sigma / after.alpha, x_0)
     ratio = per_sample((after.sigma * now.alpha) / (after.alpha * now.sigma), x_0)
     fresh = (eta * level * (1.0 - ratio**2).clamp_min(0.0).sqrt()).clamp(max=level)
@@ -34,8 +36,13 @@ def step(prediction: Prediction, now: Marginal, after: Marginal, eta: float, eps
 
 
 def noise_of(seeds: Sequence[int], shape: Sequence[int], draw: int) -> Float[Tensor, "b c h w"]:
-    """N(0, I) noise whose row i is a function of seeds[i], the shape and the draw alone, so batch size and order don't matter. On the CPU."""
-    rows = [torch.randn(tuple(shape), generator=torch.Generator().manual_seed(fold_seed("latent", seed, draw))) for seed in seeds]
+    """N(0, I) noise whose row i is a function of seeds[i], the shape and the draw alone, so batch size and
+    order don't matter. On the CPU.
+    """
+    rows = [
+        torch.randn(tuple(shape), generator=torch.Generator().manual_seed(fold_seed("latent", seed, draw)))
+        for seed in seeds
+    ]
     return torch.stack(rows)
 
 
@@ -46,12 +53,21 @@ class Sampler:
         steps: denoiser evaluations per branch.
         guidance: scales of instruction, image and reward.
         eta: 0 deterministic, 1 Euler ancestral.
-        clip: predictions of x_0 are clamped to [-clip, clip]; for latents that are pixels in [-1, 1]. None leaves them alone.
-        resize: the size at which this protocol edits photographs, for whoever reads them from files: "trained" (short side as in training), "keep",
-            the short side in pixels, "long_side_64:512" or "square:256".
+        clip: predictions of x_0 are clamped to [-clip, clip]; for latents that are pixels in [-1, 1]. None
+            leaves them alone.
+        resize: the size at which this protocol edits photographs, for whoever reads them from files:
+            "trained" (short side as in training), "keep", the short side in pixels, "long_side_64:512" or
+            "square:256".
     """
 
-    def __init__(self, steps: int, guidance: Guidance, eta: float = 0.0, clip: float | None = None, resize: str | int = "trained") -> None:
+    def __init__(
+        self,
+        steps: int,
+        guidance: Guidance,
+        eta: float = 0.0,
+        clip: float | None = None,
+        resize: str | int = "trained",
+    ) -> None:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
         if not 0.0 <= eta <= 1.0:
@@ -67,7 +83,12 @@ class Sampler:
         guidance = {"text": self.guidance.text, "image": self.guidance.image, "reward": self.guidance.reward}
         reference = self.guidance.reference
         reference = reference if isinstance(reference, str) else list(reference)
-        return {"steps": self.steps, "eta": self.eta, "clip": self.clip, "guidance": guidance | {"reference": reference}}
+        return {
+            "steps": self.steps,
+            "eta": self.eta,
+            "clip": self.clip,
+            "guidance": guidance | {"reference": reference},
+        }
 
     def sample(
         self,

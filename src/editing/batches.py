@@ -1,4 +1,6 @@
-"""What is left to do, and the doing of it: photographs edited in batches of one size, each edit written as soon as it is made."""
+"""What is left to do, and the doing of it: photographs edited in batches of one size, each edit written as
+soon as it is made.
+"""
 
 import time
 from collections.abc import Callable, Sequence
@@ -8,14 +10,14 @@ from pathlib import Path
 
 import torch
 
-from src.data.dataset import to_pictures, to_tensor
+from src.data.dataset import to_images, to_tensor
 from src.diffusion.samplers import Sampler
 from src.editing.edits import append_entries, append_skipped, edit_path, metadata_of
 from src.editing.photographs import Broken, Decoded, Photograph, Size, read_ahead
 from src.editor import Editor
 from src.evaluation.generation import Settings, same_size_batches, size_to_edit
 from src.evaluation.progress import counted
-from src.pictures import Framing, centre_crop, save_png
+from src.images import Framing, centre_crop, save_png
 from src.records import Image
 from src.seeds import fold_seed
 
@@ -27,7 +29,7 @@ class Plan:
     Attributes:
         photographs: all that can be edited, in the order in which they were asked for.
         made: ids of the edits that are there already.
-        framing: picture size -> size of the edit.
+        framing: image size -> size of the edit.
         common: what all edits depend on (see `metadata_of`).
         output: folder of the edits.
         table: where edits are listed; None without a list.
@@ -49,25 +51,34 @@ class Plan:
     def batches(self, batch_size: int) -> list[list[Photograph]]:
         """Photographs of one size, wherever they stand, in batches of which at least one edit is missing.
 
-        The others of such a batch are edited again, though not written: the last bits of an edit depend on the number of pictures beside it, and a
-        command that was stopped is to end with the files of one that was not.
+        The others of such a batch are edited again, though not written: the last bits of an edit depend on
+        the number of images beside it, and a command that was stopped is to end with the files of one that
+        was not.
         """
         batches = same_size_batches(self.photographs, lambda photograph: photograph.size, batch_size)
         return [batch for batch in batches if any(map(self.missing, batch))]
 
 
-def make_edits(plan: Plan, batches: Sequence[Sequence[Photograph]], load: Callable[[], Editor], sampler: Sampler, device: torch.device) -> None:
+def make_edits(
+    plan: Plan,
+    batches: Sequence[Sequence[Photograph]],
+    load: Callable[[], Editor],
+    sampler: Sampler,
+    device: torch.device,
+) -> None:
     """Edit whole batches and write those of their edits that are missing.
 
     Args:
         plan: where they go.
         batches: of `plan`, at least one.
-        load: the editor, on `device`; called when the first batch was read, so that a broken picture is found before.
+        load: the editor, on `device`; called when the first batch was read, so that a broken image is found
+            before.
         sampler: steps and guidance.
         device: where to work.
 
     Raises:
-        ValueError: a photograph that can't be edited, unless such are skipped; or a batch for which the GPU has no room.
+        ValueError: a photograph that can't be edited, unless such are skipped; or a batch for which the GPU
+            has no room.
         NotWrittenError: a full disk; what was written is whole.
     """
 
@@ -76,20 +87,28 @@ def make_edits(plan: Plan, batches: Sequence[Sequence[Photograph]], load: Callab
             raise ValueError(broken.reason)
         append_skipped(plan.skipped, broken)
 
-    pictures = read_ahead(batches, plan.missing, plan.framing, set_aside)
-    first = next(pictures)
+    images = read_ahead(batches, plan.missing, plan.framing, set_aside)
+    first = next(images)
     editor = load()
-    sizes = sizes_to_edit(editor, [photograph for batch in batches for photograph in batch if plan.missing(photograph)], set_aside)
+    sizes = sizes_to_edit(
+        editor,
+        [photograph for batch in batches for photograph in batch if plan.missing(photograph)],
+        set_aside,
+    )
     total = sum(len(batch) for batch in batches)
-    for batch in counted(chain([first], pictures), total, "edit", "edits"):
+    for batch in counted(chain([first], images), total, "edit", "edits"):
         if batch and batch[0].photograph.size in sizes:
             height, width = sizes[batch[0].photograph.size]
             begun = time.monotonic()
-            edited = edited_together(editor, batch, [centre_crop(each.image, height, width) for each in batch], sampler, device)
+            edited = edited_together(
+                editor, batch, [centre_crop(each.image, height, width) for each in batch], sampler, device
+            )
             write_edits(plan, batch, edited, begun)
 
 
-def sizes_to_edit(editor: Editor, photographs: Sequence[Photograph], set_aside: Callable[[Broken], None]) -> dict[Size, Size]:
+def sizes_to_edit(
+    editor: Editor, photographs: Sequence[Photograph], set_aside: Callable[[Broken], None]
+) -> dict[Size, Size]:
     """Size of a photograph -> what the editor's latent holds of it. Those it can't hold are set aside."""
     sizes: dict[Size, Size] = {}
     for photograph in photographs:
@@ -101,18 +120,35 @@ def sizes_to_edit(editor: Editor, photographs: Sequence[Photograph], set_aside: 
     return sizes
 
 
-def edited_together(editor: Editor, batch: Sequence[Decoded], originals: Sequence[Image], sampler: Sampler, device: torch.device) -> list[Image]:
-    """The edits of pictures of one size. Raises ValueError if the GPU has no room for them."""
+def edited_together(
+    editor: Editor,
+    batch: Sequence[Decoded],
+    originals: Sequence[Image],
+    sampler: Sampler,
+    device: torch.device,
+) -> list[Image]:
+    """The edits of images of one size. Raises ValueError if the GPU has no room for them."""
     requests = [each.photograph.request for each in batch]
     seeds = [fold_seed("noise", request.source.name, request.seed) for request in requests]
-    instructions, targets = [request.instruction for request in requests], [request.target for request in requests]
+    instructions, targets = (
+        [request.instruction for request in requests],
+        [request.target for request in requests],
+    )
     try:
         with torch.inference_mode():
-            return to_pictures(editor.edit(to_tensor(originals).to(device), instructions, targets, seeds, sampler))
+            return to_images(
+                editor.edit(to_tensor(originals).to(device), instructions, targets, seeds, sampler)
+            )
     except torch.OutOfMemoryError as error:
         height, width = originals[0].shape[:2]
-        advice = f"say batch_size={max(1, len(batch) // 2)}" if len(batch) > 1 else "say resize=... with fewer pixels"
-        raise ValueError(f"{device} has no room to edit {len(batch)} pictures of {width}x{height} at once; {advice}") from error
+        advice = (
+            f"say batch_size={max(1, len(batch) // 2)}"
+            if len(batch) > 1
+            else "say resize=... with fewer pixels"
+        )
+        raise ValueError(
+            f"{device} has no room to edit {len(batch)} pictures of {width}x{height} at once; {advice}"
+        ) from error
 
 
 def write_edits(plan: Plan, batch: Sequence[Decoded], edited: Sequence[Image], begun: float) -> None:

@@ -15,7 +15,7 @@ from src.editing.photographs import Broken, Photograph, digests_of
 from src.editing.requests import Request
 from src.evaluation.generation import Settings, differences, is_there, leaves
 from src.files import append_lines, write_atomically
-from src.pictures import text_of
+from src.images import text_of
 
 TABLE = "edits.jsonl"
 SKIPPED = "skipped.jsonl"
@@ -51,7 +51,9 @@ def scores_in_words(request: Request) -> str:
     return "/".join(f"{score:g}" for score in request.target.scores)
 
 
-def made_already(photographs: Sequence[Photograph], output: Path, common: Settings, overwrite: bool) -> set[str]:
+def made_already(
+    photographs: Sequence[Photograph], output: Path, common: Settings, overwrite: bool
+) -> set[str]:
     """The ids of the edits that are there, made as they are asked for.
 
     Args:
@@ -63,7 +65,9 @@ def made_already(photographs: Sequence[Photograph], output: Path, common: Settin
     Raises:
         ValueError: an edit was made otherwise; the message names what differs.
     """
-    there = [photograph.request for photograph in photographs if is_there(edit_path(output, photograph.request))]
+    there = [
+        photograph.request for photograph in photographs if is_there(edit_path(output, photograph.request))
+    ]
     digests = digests_of([request.source for request in there])
     different = {}
     for request in there:
@@ -72,7 +76,9 @@ def made_already(photographs: Sequence[Photograph], output: Path, common: Settin
             different[request.id] = f"{request.where}{edit_path(output, request)} {wrong}"
     if different and not overwrite:
         more = f", and so are {len(different) - 1} more" if len(different) > 1 else ""
-        raise ValueError(f"{next(iter(different.values()))}{more}; say overwrite=true to make it anew, or give another output=DIR")
+        raise ValueError(
+            f"{next(iter(different.values()))}{more}; say overwrite=true to make it anew, or give another output=DIR"
+        )
     return {request.id for request in there} - set(different)
 
 
@@ -90,7 +96,9 @@ def otherwise(file: Path, asked: Mapping[str, str]) -> str | None:
 
 
 def table_entry(request: Request, seconds: float | None) -> dict[str, object]:
-    """A line of the table; the seconds are the edit's share of its batch, None where a kill came before they were written."""
+    """A line of the table; the seconds are the edit's share of its batch, None where a kill came before they
+    were written.
+    """
     return {
         "id": request.id,
         "source": str(request.source),
@@ -104,7 +112,8 @@ def table_entry(request: Request, seconds: float | None) -> dict[str, object]:
 
 
 def start_table(path: Path, requests: Sequence[Request], made: set[str]) -> None:
-    """Leave one line for each edit that is there, and the lines of other lists; those that a kill, or another command, made wrong go.
+    """Leave one line for each edit that is there, and the lines of other lists; those that a kill, or another
+    command, made wrong go.
 
     Raises:
         ValueError: a file of this name that is no such table.
@@ -121,7 +130,8 @@ def start_table(path: Path, requests: Sequence[Request], made: set[str]) -> None
 
 
 def read_table(path: Path) -> list[dict[str, object]]:
-    """The whole lines of a table; one without its line end was being written when its process was killed. No file, no lines.
+    """The whole lines of a table; one without its line end was being written when its process was killed. No
+    file, no lines.
 
     Raises:
         ValueError: a line that is none of ours.
@@ -137,7 +147,9 @@ def read_table(path: Path) -> list[dict[str, object]]:
         except ValueError:
             entry = None
         if not isinstance(entry, dict) or set(entry) != COLUMNS:
-            raise ValueError(f"{path}:{number} is no line of a table of edits, which this file would become; give another output=DIR")
+            raise ValueError(
+                f"{path}:{number} is no line of a table of edits, which this file would become; give another output=DIR"
+            )
         entries.append(entry)
     return entries
 
@@ -148,7 +160,9 @@ def append_entries(path: Path, requests: Sequence[Request], seconds: float) -> N
 
 
 def start_skipped(path: Path, broken: Sequence[Broken]) -> None:
-    """List what can't be edited in place of what an earlier command listed; nothing to list, no file. Raises NotWrittenError."""
+    """List what can't be edited in place of what an earlier command listed; nothing to list, no file. Raises
+    NotWrittenError.
+    """
     if broken:
         write_atomically(path, "".join(skipped_line(each) for each in broken))
     else:

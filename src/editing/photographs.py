@@ -1,4 +1,6 @@
-"""The pictures to be edited: measured by their headers, and decoded a batch ahead, so that a folder of any length fits into memory."""
+"""The images to be edited: measured by their headers, and decoded a batch ahead, so that a folder of any
+length fits into memory.
+"""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +11,7 @@ from pathlib import Path
 
 from src.data.check import spread
 from src.editing.requests import Request
-from src.pictures import Framing, existing, load_image, size_of
+from src.images import Framing, existing, load_image, size_of
 from src.records import Image
 
 Size = tuple[int, int]
@@ -18,7 +20,7 @@ Size = tuple[int, int]
 
 @dataclass(frozen=True)
 class Photograph:
-    """A request whose picture was measured.
+    """A request whose image was measured.
 
     Attributes:
         request: what to do with it.
@@ -31,7 +33,7 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Broken:
-    """A request whose picture can't be edited, and the reason in a sentence."""
+    """A request whose image can't be edited, and the reason in a sentence."""
 
     request: Request
     reason: str
@@ -47,12 +49,13 @@ class Decoded:
 
 
 def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) -> list[Photograph | Broken]:
-    """The requests in their order, with the size of each picture from its header.
+    """The requests in their order, with the size of each image from its header.
 
     Args:
-        requests: several may name one picture.
-        framing: picture size -> size of the edit.
-        most_pixels: larger edits are refused, as no memory is large enough for some: a strip of 7 x 300 with a short side of 512 has 11 million.
+        requests: several may name one image.
+        framing: image size -> size of the edit.
+        most_pixels: larger edits are refused, as no memory is large enough for some: a strip of 7 x 300 with
+            a short side of 512 has 11 million.
     """
 
     @cache
@@ -68,7 +71,9 @@ def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) ->
     def measure(index: int) -> Photograph | Broken:
         request = requests[index]
         size = edited_size(request.source)
-        return Broken(request, f"{request.where}{size}") if isinstance(size, str) else Photograph(request, size)
+        return (
+            Broken(request, f"{request.where}{size}") if isinstance(size, str) else Photograph(request, size)
+        )
 
     return spread("looking at photographs", range(len(requests)), measure)
 
@@ -76,7 +81,13 @@ def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) ->
 def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
     """sha256 of files, each read once."""
     distinct = list(dict.fromkeys(sources))
-    return dict(zip(distinct, spread("comparing photographs", range(len(distinct)), lambda index: digest_of(distinct[index])), strict=True))
+    return dict(
+        zip(
+            distinct,
+            spread("comparing photographs", range(len(distinct)), lambda index: digest_of(distinct[index])),
+            strict=True,
+        )
+    )
 
 
 def digest_of(path: Path) -> str:
@@ -90,7 +101,7 @@ def decoded(photograph: Photograph, framing: Framing) -> Decoded:
 
     Raises:
         FileNotFoundError: it is gone.
-        ValueError: a broken picture, or one that is not what its header said.
+        ValueError: a broken image, or one that is not what its header said.
     """
     source = photograph.request.source
     image = load_image(source, framing)
@@ -100,14 +111,18 @@ def decoded(photograph: Photograph, framing: Framing) -> Decoded:
 
 
 def read_ahead(
-    batches: Sequence[Sequence[Photograph]], needed: Callable[[Photograph], bool], framing: Framing, report: Callable[[Broken], None]
+    batches: Sequence[Sequence[Photograph]],
+    needed: Callable[[Photograph], bool],
+    framing: Framing,
+    report: Callable[[Broken], None],
 ) -> Iterator[list[Decoded]]:
     """The batches decoded, each while the one before is edited.
 
     Args:
         batches: photographs of one size.
-        needed: those whose edit is wanted; where none of a batch can be read, the others of the batch are not, either.
-        framing: picture size -> size of the edit.
+        needed: those whose edit is wanted; where none of a batch can be read, the others of the batch are
+            not, either.
+        framing: image size -> size of the edit.
         report: told of each photograph that can't be read; what it raises comes up here.
     """
 

@@ -1,10 +1,11 @@
-"""What is to be edited, and how: one picture, a folder of pictures, or the rows of a list. No picture is opened here.
+"""What is to be edited, and how: one image, a folder of images, or the rows of a list. No image is
+opened here.
 
     image,instruction,output,seed,following,preserving,quality,feedback_following,feedback_preserving,feedback_quality
     photos/a.jpg,make it night,a_night,3,5,0,5,,the dog is gone,
 
-A list is a CSV file with a line of names, or JSON lines with the same names. Only image and instruction are needed; what a row leaves empty is what
-the command says for all.
+A list is a CSV file with a line of names, or JSON lines with the same names. Only image and instruction are
+needed; what a row leaves empty is what the command says for all.
 """
 
 import sys
@@ -28,7 +29,7 @@ class Request:
 
     Attributes:
         id: names the edit's file, `<id>.png`; may hold slashes.
-        source: the picture.
+        source: the image.
         instruction: what to do.
         seed: of the noise.
         target: the reward asked for.
@@ -44,25 +45,32 @@ class Request:
 
 
 def requests_for(path: Path, instruction: str, seed: int, target: TargetReward) -> list[Request]:
-    """A picture, or the pictures in a folder (not in its subfolders) by name, all to be edited in one way.
+    """A image, or the images in a folder (not in its subfolders) by name, all to be edited in one way.
 
     Raises:
-        FileNotFoundError: nothing there, or a folder without pictures.
+        FileNotFoundError: nothing there, or a folder without images.
     """
     return [Request(source.stem, source, instruction, seed, target) for source in photographs_of(path)]
 
 
 def photographs_of(path: Path) -> list[Path]:
-    """The picture itself, or the pictures in a folder; what else lies there is told on stderr. Raises FileNotFoundError."""
+    """The image itself, or the images in a folder; what else lies there is told on stderr. Raises
+    FileNotFoundError.
+    """
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
         found = [file for file in files if file.suffix.lower() in SUFFIXES]
         if not found:
-            raise FileNotFoundError(f"no pictures in {path}; image= takes a picture or a folder with {', '.join(SUFFIXES)}")
+            raise FileNotFoundError(
+                f"no pictures in {path}; image= takes a picture or a folder with {', '.join(SUFFIXES)}"
+            )
         if len(found) < len(files):
             others = [file.name for file in files if file not in set(found)]
             named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
-            print(f"warning: {len(others)} files in {path} are left out, their names don't end as pictures do: {named}", file=sys.stderr)
+            print(
+                f"warning: {len(others)} files in {path} are left out, their names don't end as pictures do: {named}",
+                file=sys.stderr,
+            )
         return found
     if not path.exists():
         raise FileNotFoundError(f"no picture {path}; image= takes a picture or a folder of pictures")
@@ -70,7 +78,7 @@ def photographs_of(path: Path) -> list[Path]:
 
 
 def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
-    """The rows of a .csv or .jsonl file; relative pictures lie beside it.
+    """The rows of a .csv or .jsonl file; relative images lie beside it.
 
     Args:
         path: the list.
@@ -91,7 +99,9 @@ def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
 
 
 def request_of(fields: Fields, folder: Path, default: Request) -> Request:
-    """The request of one row; what it leaves empty is the default's. Raises ValueError or what TargetReward raises."""
+    """The request of one row; what it leaves empty is the default's. Raises ValueError or what TargetReward
+    raises.
+    """
     given = given_ones(fields)
     source = folder / text_in(given, "image")
     target = default.target
@@ -135,13 +145,21 @@ def id_in(given: Fields, default: str) -> str:
     """The name of the edit, without .png. Raises ValueError if it leads out of the folder of the edits."""
     name = text_in(given, "output", default).removesuffix(".png")
     parts = PurePosixPath(name).parts
-    if not parts or PurePosixPath(name).is_absolute() or ".." in parts or name.endswith("/") or parts[-1].startswith("."):
+    if (
+        not parts
+        or PurePosixPath(name).is_absolute()
+        or ".." in parts
+        or name.endswith("/")
+        or parts[-1].startswith(".")
+    ):
         raise ValueError(f"output is {name!r}: the name of a picture in the folder of the edits is needed")
     return PurePosixPath(name).as_posix()
 
 
 def check_files(requests: Sequence[Request], output: Path, reserved: Sequence[str]) -> None:
-    """Raise ValueError unless every edit has a file of its own, and none is one of the pictures or of a reserved name."""
+    """Raise ValueError unless every edit has a file of its own, and none is one of the images or of a
+    reserved name.
+    """
     originals = {request.source.resolve() for request in requests}
     taken: dict[str, Request] = {}
     for request in requests:
@@ -149,9 +167,13 @@ def check_files(requests: Sequence[Request], output: Path, reserved: Sequence[st
         if file.resolve() in originals:
             raise ValueError(f"{request.where}the edit would overwrite {file}; choose another output=DIR")
         if file.name in reserved and file.parent == output:
-            raise ValueError(f"{request.where}{file} has a place for something else; give the edit another name in the column output")
+            raise ValueError(
+                f"{request.where}{file} has a place for something else; give the edit another name in the column output"
+            )
         if request.id in taken:
             other = taken[request.id]
             how = "give each a name in the column output" if request.where else "rename one"
-            raise ValueError(f"{request.where}{other.source} and {request.source} would both be edited into {file}; {how}")
+            raise ValueError(
+                f"{request.where}{other.source} and {request.source} would both be edited into {file}; {how}"
+            )
         taken[request.id] = request

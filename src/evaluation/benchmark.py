@@ -16,7 +16,8 @@ class Reference:
 
     Attributes:
         name: the row's name ("copy input").
-        triplets: given the report's cases, the row's triplets, as many; they may be of other cases (training triplets).
+        triplets: given the report's cases, the row's triplets, as many; they may be of other cases (training
+            triplets).
     """
 
     name: str
@@ -29,7 +30,8 @@ class Benchmark(ABC):
     A benchmark is one file in this folder and one yaml in `conf/benchmark`.
 
     Attributes:
-        judged_height: pixels to which photographs and their edits are scaled for a judge; None for the size of the edit.
+        judged_height: pixels to which photographs and their edits are scaled for a judge; None for the size
+            of the edit.
     """
 
     judged_height: int | None = None
@@ -49,22 +51,27 @@ class Benchmark(ABC):
 
     @abstractmethod
     def failed_feedback(self, case: Case) -> Feedback | None:
-        """What a judge would say of an edit of this case that failed in every perspective, or None where nobody knows it."""
+        """What a judge would say of an edit of this case that failed in every perspective, or None where
+        nobody knows it.
+        """
 
     @abstractmethod
     def captions(self, case: Case) -> Mapping[str, str]:
         """What the right answer shows, in words, by the kind of caption; empty where nobody knows it.
 
-        Kinds: "local" (what was edited), "global" (the whole picture), "label" (what the inside of the mask shows; only with a mask).
+        Kinds: "local" (what was edited), "global" (the whole image), "label" (what the inside of the mask
+        shows; only with a mask).
         """
 
     @abstractmethod
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """Where the edit may change the picture, or None where nobody knows it."""
+        """Where the edit may change the image, or None where nobody knows it."""
 
     @abstractmethod
     def mask(self, case: Case) -> UInt8[np.ndarray, "mask_rows mask_columns"] | None:
-        """The region with its grey values, 0 (may not change) to 255 (may), at its own size, where the protocol weighs pixels by them; else None."""
+        """The region with its grey values, 0 (may not change) to 255 (may), at its own size, where the
+        protocol weighs pixels by them; else None.
+        """
 
     @abstractmethod
     def references(self) -> Sequence[Reference]:

@@ -1,4 +1,5 @@
-"""Best-of-N: several edits of each case, one judge chooses, another scores the choice. Its row stands beside that of one edit per case.
+"""Best-of-N: several edits of each case, one judge chooses, another scores the choice. Its row stands beside
+that of one edit per case.
 
     python -m src.evaluate checkpoint=runs/.../editor best_of=8 judge@selector=noisy_oracle judge=oracle
 
@@ -7,9 +8,10 @@
     <generation> best of 8 by <selector>/edits     the chosen edits, copied; a row like any other
     <judge>/best_of_n.json, best_of_n.png          the curve: what choosing among 1 .. 8 is worth, and how the choice went
 
-A judge that chooses is fooled by its own errors, so its own scores of what it chose are too high; hence a second judge. What it costs per case: N
-edits, N verdicts of the selector, and 2 of the scoring judge (the ordinary edit and the chosen one), or N for the curve (`best_of_curve`), since the
-unbiased estimate of the best of k needs the scores of all N. Everything goes on where it was stopped, and nothing is judged twice.
+A judge that chooses is fooled by its own errors, so its own scores of what it chose are too high; hence a
+second judge. What it costs per case: N edits, N verdicts of the selector, and 2 of the scoring judge (the
+ordinary edit and the chosen one), or N for the curve (`best_of_curve`), since the unbiased estimate of the
+best of k needs the scores of all N. Everything goes on where it was stopped, and nothing is judged twice.
 """
 
 import json
@@ -39,7 +41,7 @@ from src.records import MAX_SCORE, PERSPECTIVES, Case, Reward
 from src.reward_file import append_rewards, read_rewards
 
 FILE = "best_of_n.json"
-PICTURE = "best_of_n.png"
+IMAGE = "best_of_n.png"
 CHOSEN_COLOUR, CEILING_COLOUR = "#2f6db3", "#8a8a8a"
 
 
@@ -64,13 +66,22 @@ class BestOf:
     curve: bool
 
     def row_name(self, base: str) -> str:
-        """The row's name: "5/5/5 best of 8 by noisy_oracle", with " for following" where the choice is not by the mean."""
+        """The row's name: "5/5/5 best of 8 by noisy_oracle", with " for following" where the choice is not by
+        the mean.
+        """
         label = self.selection.label
-        return f"{base} best of {self.n} by {self.selector.name}" + ("" if label == "mean" else f" for {label}")
+        return f"{base} best of {self.n} by {self.selector.name}" + (
+            "" if label == "mean" else f" for {label}"
+        )
 
     def settings(self) -> dict[str, object]:
         """What a choice depends on besides the candidates, for generation.json and the report."""
-        return {"n": self.n, "selector": self.selector.name, "fingerprint": self.selector.fingerprint, "selection": self.selection.label}
+        return {
+            "n": self.n,
+            "selector": self.selector.name,
+            "fingerprint": self.selector.fingerprint,
+            "selection": self.selection.label,
+        }
 
 
 @dataclass(frozen=True)
@@ -90,7 +101,8 @@ class Curve:
         of: what is counted: a perspective, or the weighted mean that is chosen by.
         n, clusters: cases all of whose candidates have this score, and their photographs.
         chosen: by the selector, k = 1 .. N; k = 1 is the mean over all candidates.
-        ceiling: by the scoring judge itself, which is the most that any selector could reach in the weighted mean.
+        ceiling: by the scoring judge itself, which is the most that any selector could reach in the weighted
+            mean.
         gain, gain_ci95: best of N less best of 1, case by case.
     """
 
@@ -116,9 +128,11 @@ class Choice:
         tied: cases in which the best place was shared; the lowest number was taken.
         failed: candidates that the selector failed on; they are not chosen.
         all_failed: cases in which it failed on all of them; candidate 0 was taken.
-        front: mean number of candidates that no other one dominates, of cases without failures; None if there are none.
+        front: mean number of candidates that no other one dominates, of cases without failures; None if there
+            are none.
         counts: how often each candidate was chosen.
-        curves: the weighted mean first (or the one perspective), then the others; empty where the scoring judge did not score all candidates.
+        curves: the weighted mean first (or the one perspective), then the others; empty where the scoring
+            judge did not score all candidates.
     """
 
     row: str
@@ -151,8 +165,11 @@ def is_paid(judge: Judge) -> bool:
     return isinstance(judge, VLMJudge) and judge.price is not None
 
 
-def choose(generation: Generation, cases: Sequence[Case], best: BestOf, judge: Judge, ask: Ask) -> tuple[Generation, list[Judged], Choice]:
-    """The selector judges all candidates, its choices are laid out as a row of their own, and the scoring judge judges these.
+def choose(
+    generation: Generation, cases: Sequence[Case], best: BestOf, judge: Judge, ask: Ask
+) -> tuple[Generation, list[Judged], Choice]:
+    """The selector judges all candidates, its choices are laid out as a row of their own, and the scoring
+    judge judges these.
 
     Args:
         generation: the row of one edit per case; its candidates are all there.
@@ -186,16 +203,32 @@ def choose(generation: Generation, cases: Sequence[Case], best: BestOf, judge: J
         found = iter(ask(judge, each, some) if some else ())
         judged.append([next(found) if want else None for want in wanted])
     final = [one for index, number in enumerate(choices) if (one := judged[number][index]) is not None]
-    keep_rewards(row.folder / judge.name / "rewards.jsonl", [one.reward for one in final if one.reward is not None], judge)
+    keep_rewards(
+        row.folder / judge.name / "rewards.jsonl",
+        [one.reward for one in final if one.reward is not None],
+        judge,
+    )
 
     whole = [[one for one in line if one is not None] for line in judged]
-    curves = curves_of(preference, scores_of(whole), [case.photograph for case in cases], best.selection) if best.curve else ()
+    curves = (
+        curves_of(preference, scores_of(whole), [case.photograph for case in cases], best.selection)
+        if best.curve
+        else ()
+    )
     return row, final, choice_of(row.name, generation.name, best, judge, scores, preference, curves)
 
 
 def scores_of(seen: Sequence[Sequence[Judged]]) -> Float[np.ndarray, "cases n 3"]:
     """Scores by case, candidate and perspective, NaN where there is none; `seen` is by candidate and case."""
-    rows = [[[np.nan] * 3 if one.reward is None else [_number(verdict.score) for verdict in one.reward.verdicts] for one in row] for row in seen]
+    rows = [
+        [
+            [np.nan] * 3
+            if one.reward is None
+            else [_number(verdict.score) for verdict in one.reward.verdicts]
+            for one in row
+        ]
+        for row in seen
+    ]
     return np.array(rows, dtype=float).swapaxes(0, 1)
 
 
@@ -204,21 +237,34 @@ def _number(score: float | None) -> float:
 
 
 def laid_out(
-    generation: Generation, candidates: Sequence[Generation], cases: Sequence[Case], choices: Int[np.ndarray, " cases"], best: BestOf
+    generation: Generation,
+    candidates: Sequence[Generation],
+    cases: Sequence[Case],
+    choices: Int[np.ndarray, " cases"],
+    best: BestOf,
 ) -> Generation:
-    """The chosen edits as a row's folder: copied, so that the gallery, the page and other tools find them where all edits lie.
+    """The chosen edits as a row's folder: copied, so that the gallery, the page and other tools find them
+    where all edits lie.
 
-    A row that was chosen otherwise before (a changed selector, other scores) is brought up to date, edit by edit.
+    A row that was chosen otherwise before (a changed selector, other scores) is brought up to date, edit by
+    edit.
     """
     name = best.row_name(generation.name)
     folder = generation.folder.parent / folder_name(name)
     remove_leftovers(folder, below=True)
-    settings: Settings = {**read_settings(generation.folder / "generation.json"), "name": name, "best_of": best.settings()}
+    settings: Settings = {
+        **read_settings(generation.folder / "generation.json"),
+        "name": name,
+        "best_of": best.settings(),
+    }
     record = folder / "generation.json"
     if record.exists():
         different = differences(read_settings(record), settings)
         if different:
-            print(f"note: {name} was chosen otherwise before ({'; '.join(different)[:200]}); it is brought up to date", file=sys.stderr)
+            print(
+                f"note: {name} was chosen otherwise before ({'; '.join(different)[:200]}); it is brought up to date",
+                file=sys.stderr,
+            )
     row = Generation(name, folder, folder / "edits")
     for case, number in zip(cases, choices, strict=True):
         copy_changed(candidates[number].edit_path(case), row.edit_path(case))
@@ -274,22 +320,36 @@ def choice_of(
 
 
 def curves_of(
-    preference: Int[np.ndarray, "cases n"], scores: Float[np.ndarray, "cases n 3"], photographs: Sequence[str], selection: Selection
+    preference: Int[np.ndarray, "cases n"],
+    scores: Float[np.ndarray, "cases n 3"],
+    photographs: Sequence[str],
+    selection: Selection,
 ) -> tuple[Curve, ...]:
     """The best-of-N curves of the weighted mean and of the three perspectives.
 
     Args:
         preference: the selector's.
-        scores: the scoring judge's, NaN where it failed; a case with a NaN among its candidates is left out of the curve that needs it.
+        scores: the scoring judge's, NaN where it failed; a case with a NaN among its candidates is left out
+            of the curve that needs it.
         photographs: the cluster of each case.
         selection: how both choose.
     """
     own, counted = selection.preference(scores), selection.label.removesuffix(" Pareto")
-    parts = {counted: selection.utility(scores)} | {perspective.value: scores[..., index] for index, perspective in enumerate(PERSPECTIVES)}
-    return tuple(_curve(of, expected_best(preference, values), expected_best(own, values), photographs) for of, values in parts.items())
+    parts = {counted: selection.utility(scores)} | {
+        perspective.value: scores[..., index] for index, perspective in enumerate(PERSPECTIVES)
+    }
+    return tuple(
+        _curve(of, expected_best(preference, values), expected_best(own, values), photographs)
+        for of, values in parts.items()
+    )
 
 
-def _curve(of: str, best: Float[np.ndarray, "cases n"], ceiling: Float[np.ndarray, "cases n"], photographs: Sequence[str]) -> Curve:
+def _curve(
+    of: str,
+    best: Float[np.ndarray, "cases n"],
+    ceiling: Float[np.ndarray, "cases n"],
+    photographs: Sequence[str],
+) -> Curve:
     known = np.logical_and.reduce(np.isfinite(best), axis=1)
     clusters = [photograph for photograph, one in zip(photographs, known, strict=True) if one]
     best, ceiling = best[known], ceiling[known]
@@ -327,7 +387,7 @@ def write_choices(folder: Path, choices: Sequence[Choice], judge: Judge) -> None
     write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
     drawn = [choice for choice in choices if choice.curves]
     if drawn:
-        with replacing(folder / PICTURE, durable=False) as partial:
+        with replacing(folder / IMAGE, durable=False) as partial:
             draw_curves(drawn, judge.name, partial)
 
 
@@ -344,7 +404,9 @@ def read_choices(folder: Path, fingerprint: str) -> list[dict[str, Any]]:
         content = json.loads(path.read_text(encoding="utf-8"))
         return content["rows"] if content["fingerprint"] == fingerprint else []
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a record of best-of-N ({type(error).__name__}: {error}); delete it and evaluate again") from error
+        raise ValueError(
+            f"{path} is not a record of best-of-N ({type(error).__name__}: {error}); delete it and evaluate again"
+        ) from error
 
 
 HEADER = ("row", "counted", "best of 1", "best of N", "gain", "ceiling", "ties", "selector failed")
@@ -357,7 +419,9 @@ NOTES = (
 
 def cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table below HEADER."""
-    failed = f"{row['failed']} of {row['n'] * row['cases']}" + (f", all of {row['all_failed']} case(s)" if row["all_failed"] else "")
+    failed = f"{row['failed']} of {row['n'] * row['cases']}" + (
+        f", all of {row['all_failed']} case(s)" if row["all_failed"] else ""
+    )
     ends = [f"{100 * row['tied'] / row['cases']:.1f} %", failed]
     if not row["curves"]:
         return [row["row"], row["selection"], "-", "-", "-", "-", *ends]
@@ -366,7 +430,15 @@ def cells(row: Mapping[str, Any]) -> list[str]:
         return [row["row"], curve["of"], "-", "-", "-", "-", *ends]
     points = (curve["chosen"][0], curve["chosen"][-1], curve["ceiling"][-1])
     first, last, ceiling = (f"{point['score']:.2f}{_bracket(point['ci95'], '.2f')}" for point in points)
-    return [row["row"], curve["of"], first, last, f"{curve['gain']:+.2f}{_bracket(curve['gain_ci95'], '+.2f')}", ceiling, *ends]
+    return [
+        row["row"],
+        curve["of"],
+        first,
+        last,
+        f"{curve['gain']:+.2f}{_bracket(curve['gain_ci95'], '+.2f')}",
+        ceiling,
+        *ends,
+    ]
 
 
 def _bracket(interval: Sequence[float] | None, form: str) -> str:
@@ -379,10 +451,16 @@ def section(folder: Path, fingerprint: str) -> list[str]:
     if not rows:
         return []
     parts = ["## Best of N\n", markdown_table(HEADER, [cells(row) for row in rows]), f"{NOTES}\n"]
-    parts += [f"Note: {row['row']} was chosen and scored by the same judge, so its scores are too high.\n" for row in rows if row["optimistic"]]
+    parts += [
+        f"Note: {row['row']} was chosen and scored by the same judge, so its scores are too high.\n"
+        for row in rows
+        if row["optimistic"]
+    ]
     if not all(row["curves"] for row in rows):
-        parts.append("Note: where no scores stand, the scoring judge saw the chosen edits alone; best_of_curve=true has it score all candidates.\n")
-    return [*parts, *([f"![best of N]({PICTURE})\n"] if any(row["curves"] for row in rows) else [])]
+        parts.append(
+            "Note: where no scores stand, the scoring judge saw the chosen edits alone; best_of_curve=true has it score all candidates.\n"
+        )
+    return [*parts, *([f"![best of N]({IMAGE})\n"] if any(row["curves"] for row in rows) else [])]
 
 
 def terminal_choices(choices: Sequence[Choice]) -> Table:
@@ -396,7 +474,9 @@ def terminal_choices(choices: Sequence[Choice]) -> Table:
 
 
 def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
-    """A row of panels per choice: what is chosen by, then the perspectives; expected scores over the number of candidates."""
+    """A row of panels per choice: what is chosen by, then the perspectives; expected scores over the number
+    of candidates.
+    """
     columns = max(len(choice.curves) for choice in choices)
     size = (3.2 * columns, 3.3 * len(choices) + 0.9)
     figure, grid = plt.subplots(len(choices), columns, figsize=size, layout="constrained", squeeze=False)
@@ -406,15 +486,30 @@ def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
         axes[0].set_ylabel(f"{choice.base}: score by {judge}")
     one = choices[0]
     warning = " (the same judge: too high)" if one.optimistic else ""
-    figure.suptitle(f"Best of k edits, chosen by {one.selector} (highest {one.selection}), scored by {judge}{warning}", fontsize=12)
-    figure.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    figure.suptitle(
+        f"Best of k edits, chosen by {one.selector} (highest {one.selection}), scored by {judge}{warning}",
+        fontsize=12,
+    )
+    figure.legend(
+        *grid[0, 0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=3,
+        frameon=False,
+        fontsize=9,
+    )
     figure.savefig(path, dpi=120, format="png")
     plt.close(figure)
 
 
 def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
     """One curve with its band, the ceiling, and the level of one edit; the title has the gain, case by case."""
-    axis.plot(*_line(curve.ceiling), color=CEILING_COLOUR, linestyle="--", linewidth=1.2, label="ceiling: chosen by the scoring judge itself")
+    axis.plot(
+        *_line(curve.ceiling),
+        color=CEILING_COLOUR,
+        linestyle="--",
+        linewidth=1.2,
+        label="ceiling: chosen by the scoring judge itself",
+    )
     axis.plot(
         *_line(curve.chosen),
         color=CHOSEN_COLOUR,
@@ -428,7 +523,11 @@ def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
         axis.fill_between(*np.array(banded).T, color=CHOSEN_COLOUR, alpha=0.15, linewidth=0)
     if curve.chosen:
         axis.axhline(curve.chosen[0].score, color="black", linewidth=0.8, linestyle=":", label="one edit")
-    gain = "no case has all scores" if curve.gain is None else f"best of {n}: {curve.gain:+.2f}{_bracket(curve.gain_ci95, '+.2f')}"
+    gain = (
+        "no case has all scores"
+        if curve.gain is None
+        else f"best of {n}: {curve.gain:+.2f}{_bracket(curve.gain_ci95, '+.2f')}"
+    )
     axis.set_title(f"{curve.of}\n{gain}", fontsize=10)
     axis.set(xlabel="candidates k", xlim=(0.7, n + 0.3))
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))

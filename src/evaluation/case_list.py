@@ -1,7 +1,9 @@
-"""A benchmark's cases as a run folder keeps them: words and small pictures, so that a report page needs neither the benchmark nor its data.
+"""A benchmark's cases as a run folder keeps them: words and small images, so that a report page needs
+neither the benchmark nor its data.
 
-<run>/evaluation/<benchmark>/cases/cases.jsonl    id, edit type, photograph, instruction, names of the pictures
-<run>/evaluation/<benchmark>/cases/<hash>.webp    originals and right answers, each once, the longer side at most 256 pixels
+<run>/evaluation/<benchmark>/cases/cases.jsonl    id, edit type, photograph, instruction, names of the
+images <run>/evaluation/<benchmark>/cases/<hash>.webp    originals and right answers, each once, the longer
+side at most 256 pixels
 """
 
 import hashlib
@@ -27,7 +29,7 @@ class KeptCase:
 
     Attributes:
         id, edit_type, photograph, instruction: as in Case.
-        original: file name of the picture.
+        original: file name of the image.
         target: file name of the right answer; None where nobody knows it.
     """
 
@@ -57,11 +59,13 @@ def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> Non
     written: dict[int, str] = {}  # a photograph that several cases share is decoded once
     for batch in counted(batches_of(cases, 16), len(cases), "keep", "cases"):
         for case in batch:
-            if id(case.picture) not in written:
-                written[id(case.picture)] = _picture(where, case.original)
-            found[case.id] = _kept(where, case, written[id(case.picture)], benchmark.exact_target(case))
+            if id(case.image) not in written:
+                written[id(case.image)] = _image(where, case.original)
+            found[case.id] = _kept(where, case, written[id(case.image)], benchmark.exact_target(case))
     found.update({id: case for id, case in kept.items() if id not in found})
-    write_atomically(where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values()))
+    write_atomically(
+        where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values())
+    )
 
 
 def kept_cases(folder: Path) -> list[KeptCase]:
@@ -73,20 +77,24 @@ def kept_cases(folder: Path) -> list[KeptCase]:
     """
     path = folder / FOLDER / LIST
     if not path.exists():
-        raise FileNotFoundError(f"no {path}, which the page takes instructions and originals from; run python -m src.evaluate steps=[report] again")
+        raise FileNotFoundError(
+            f"no {path}, which the page takes instructions and originals from; run python -m src.evaluate steps=[report] again"
+        )
     try:
         return [KeptCase(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is broken ({error}); delete it and run python -m src.evaluate steps=[report] again") from error
+        raise ValueError(
+            f"{path} is broken ({error}); delete it and run python -m src.evaluate steps=[report] again"
+        ) from error
 
 
 def _kept(where: Path, case: Case, original: str, target: Image | None) -> KeptCase:
-    answer = None if target is None else _picture(where, target)
+    answer = None if target is None else _image(where, target)
     return KeptCase(case.id, case.edit_type, case.photograph, case.instruction, original, answer)
 
 
-def _picture(where: Path, image: Image) -> str:
-    """Write a picture unless it is there; its file name."""
+def _image(where: Path, image: Image) -> str:
+    """Write a image unless it is there; its file name."""
     name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:20] + ".webp"
     path = where / name
     if not path.exists():

@@ -1,11 +1,21 @@
-"""Is one row of a report better than another? Paired on the same cases wherever there are such, clustered by photograph, corrected by Holm."""
+"""Is one row of a report better than another? Paired on the same cases wherever there are such, clustered by
+photograph, corrected by Holm.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from src.evaluation.statistics import Interval, clustered_interval, clustered_mean, holm, sign_flip_p, smallest_detectable, two_sample
+from src.evaluation.statistics import (
+    Interval,
+    clustered_interval,
+    clustered_mean,
+    holm,
+    sign_flip_p,
+    smallest_detectable,
+    two_sample,
+)
 from src.records import PERSPECTIVES
 
 
@@ -36,10 +46,12 @@ class Comparison:
         n_against, clusters_against: the same of the other row; equal to n and clusters if paired.
         difference: mean score of `row` less that of `against`, in points; None without cases.
         ci95: of the difference, clustered; None with fewer than two photographs.
-        p: two-sided: sign flips of whole photographs if paired, else Welch's t on clustered errors; None where it can't be said.
+        p: two-sided: sign flips of whole photographs if paired, else Welch's t on clustered errors; None
+            where it can't be said.
         p_holm: corrected over the perspectives of these two rows.
-        detectable: the smallest true difference, in points, that so many cases find in 8 of 10 tries at the 5 % level, before Holm's correction;
-            None where the rows are unpaired or on fewer than two photographs.
+        detectable: the smallest true difference, in points, that so many cases find in 8 of 10 tries at the 5
+            % level, before Holm's correction; None where the rows are unpaired or on fewer than two
+            photographs.
     """
 
     row: str
@@ -57,27 +69,41 @@ class Comparison:
     detectable: float | None = None
 
 
-def compare(row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores]) -> tuple[Comparison, ...]:
+def compare(
+    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores]
+) -> tuple[Comparison, ...]:
     """The three perspectives of two rows.
 
-    They are one family for Holm's correction. A larger one would decide nothing: with 8 photographs no p is below 2 / 256, which the
-    correction for seven comparisons already takes above 5 %.
+    They are one family for Holm's correction. A larger one would decide nothing: with 8 photographs no p is
+    below 2 / 256, which the correction for seven comparisons already takes above 5 %.
 
     Args:
         row, against: names.
         cases, others: of each; paired by id if the rows share any case.
     """
     paired = bool({case.id for case in cases} & {other.id for other in others})
-    found = [(_paired if paired else _unpaired)(row, cases, against, others, index) for index in range(len(PERSPECTIVES))]
+    found = [
+        (_paired if paired else _unpaired)(row, cases, against, others, index)
+        for index in range(len(PERSPECTIVES))
+    ]
     tested = [comparison.p for comparison in found if comparison.p is not None]
     corrected = iter(holm(tested))
-    return tuple(comparison if comparison.p is None else replace(comparison, p_holm=next(corrected)) for comparison in found)
+    return tuple(
+        comparison if comparison.p is None else replace(comparison, p_holm=next(corrected))
+        for comparison in found
+    )
 
 
-def _paired(row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores], index: int) -> Comparison:
+def _paired(
+    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores], index: int
+) -> Comparison:
     other_scores = {other.id: other.scores[index] for other in others}
     pairs = [(case.photograph, case.scores[index], other_scores.get(case.id)) for case in cases]
-    both = [(photograph, score - other) for photograph, score, other in pairs if score is not None and other is not None]
+    both = [
+        (photograph, score - other)
+        for photograph, score, other in pairs
+        if score is not None and other is not None
+    ]
     clusters = [photograph for photograph, _ in both]
     differences = np.array([difference for _, difference in both], dtype=float)
     n, count = len(both), len(set(clusters))
@@ -86,10 +112,25 @@ def _paired(row: str, cases: Sequence[CaseScores], against: str, others: Sequenc
     p = sign_flip_p(differences, clusters) if count > 1 else None
     interval, estimate = clustered_interval(differences, clusters), clustered_mean(differences, clusters)
     detectable = None if estimate is None else smallest_detectable(estimate)
-    return Comparison(row, against, PERSPECTIVES[index].value, True, n, count, n, count, mean, interval, p, detectable=detectable)
+    return Comparison(
+        row,
+        against,
+        PERSPECTIVES[index].value,
+        True,
+        n,
+        count,
+        n,
+        count,
+        mean,
+        interval,
+        p,
+        detectable=detectable,
+    )
 
 
-def _unpaired(row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores], index: int) -> Comparison:
+def _unpaired(
+    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores], index: int
+) -> Comparison:
     (scores, clusters), (other_scores, other_clusters) = (_scored(each, index) for each in (cases, others))
     first, second = clustered_mean(scores, clusters), clustered_mean(other_scores, other_clusters)
     difference = float(scores.mean() - other_scores.mean()) if len(scores) and len(other_scores) else None
@@ -105,7 +146,17 @@ def _scored(cases: Sequence[CaseScores], index: int) -> tuple[np.ndarray, list[s
     return np.array([score for score, _ in answered], dtype=float), [photograph for _, photograph in answered]
 
 
-COMPARISON_HEADER = ("against", "n", "clusters", "F difference", "F p", "P difference", "P p", "Q difference", "Q p")
+COMPARISON_HEADER = (
+    "against",
+    "n",
+    "clusters",
+    "F difference",
+    "F p",
+    "P difference",
+    "P p",
+    "Q difference",
+    "Q p",
+)
 COMPARISON_NOTES = (
     "Difference: mean score of the row less that of the other, with its 95 % interval (Student's t on errors clustered by photograph). "
     "p: two-sided, exact sign-flip test over whole photographs on the same cases (10,000 random flips beyond 16 photographs), after Holm's "
@@ -122,8 +173,13 @@ DETECTABLE_NOTES = (
 
 
 def detectable_cells(comparisons: Sequence[Comparison]) -> list[str]:
-    """The cells below DETECTABLE_HEADER of one pair of rows; "-" where the rows are unpaired or on fewer than two photographs."""
-    return [comparisons[0].against, *("-" if each.detectable is None else f"{each.detectable:.2f}" for each in comparisons)]
+    """The cells below DETECTABLE_HEADER of one pair of rows; "-" where the rows are unpaired or on fewer than
+    two photographs.
+    """
+    return [
+        comparisons[0].against,
+        *("-" if each.detectable is None else f"{each.detectable:.2f}" for each in comparisons),
+    ]
 
 
 def comparison_cells(comparisons: Sequence[Comparison]) -> list[str]:
@@ -144,5 +200,7 @@ def _p_cell(p: float | None) -> str:
 def _difference_cell(comparison: Comparison) -> str:
     if comparison.difference is None:
         return "-"
-    interval = "" if comparison.ci95 is None else f" [{comparison.ci95.low:+.2f}, {comparison.ci95.high:+.2f}]"
+    interval = (
+        "" if comparison.ci95 is None else f" [{comparison.ci95.low:+.2f}, {comparison.ci95.high:+.2f}]"
+    )
     return f"{comparison.difference:+.2f}{interval}"

@@ -1,16 +1,17 @@
-"""Your own benchmark: pictures and instructions, with whatever else is known of the right answers.
+"""Your own benchmark: images and instructions, with whatever else is known of the right answers.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=custom benchmark.source=mine/ sampler=paper judge=gpt4o
 
     image,instruction,type,target,mask,caption_local,photograph
     a.jpg,make the sky purple,local,a_purple.png,a_mask.png,a purple sky,
 
-The source is such a list (.csv or .jsonl, relative pictures beside it), or a folder with a metadata.jsonl or metadata.csv, where `file_name` may
-stand for `image` as in an imagefolder. Needed: image, instruction. Optional:
+The source is such a list (.csv or .jsonl, relative images beside it), or a folder with a metadata.jsonl or
+metadata.csv, where `file_name` may stand for `image` as in an imagefolder. Needed: image, instruction.
+Optional:
 
-    id                  names the edit's file; else the picture's name with a number
-    type, photograph    row of the per-type table; cases of one photograph form a cluster, else those of one picture do
-    target, mask        the right answer; a picture that is transparent, or else white, where the edit may change the original
+    id                  names the edit's file; else the image's name with a number
+    type, photograph    row of the per-type table; cases of one photograph form a cluster, else those of one image do
+    target, mask        the right answer; a image that is transparent, or else white, where the edit may change the original
     caption_<kind>      what the right answer shows, of the kinds in KINDS; in JSON lines also captions: {kind: text}
 
 Protocol: one edit per case, all cases in the means.
@@ -27,14 +28,14 @@ import numpy as np
 from jaxtyping import Bool
 
 from src.data.lists import Columns, Fields, given_ones, listed, text_in
-from src.data.rows import StoredPicture, first_duplicate
+from src.data.rows import StoredImage, first_duplicate
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.photographs import in_short, read_region
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
 
 KINDS = ("local", "global")
-"""Of captions, as MagicBrush has them: what was edited, and the whole picture."""
+"""Of captions, as MagicBrush has them: what was edited, and the whole image."""
 
 OPTIONAL = ("id", "type", "photograph", "target", "mask", "captions", *(f"caption_{kind}" for kind in KINDS))
 LISTS = ("metadata.jsonl", "metadata.csv")
@@ -57,12 +58,15 @@ class Custom(Benchmark):
     Args:
         source: the list, or a folder with one.
         title: the benchmark's name in paths and tables.
-        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the edit.
+        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the
+            edit.
     """
 
     def __init__(self, source: str | Path, title: str = "custom", judged_height: int | None = 512) -> None:
         if not title or title != PurePosixPath(title).name or title.startswith("."):
-            raise ValueError(f"benchmark.title={title!r} names a folder of results: letters without slashes are needed")
+            raise ValueError(
+                f"benchmark.title={title!r} names a folder of results: letters without slashes are needed"
+            )
         self.source = Path(source)
         self.title = title
         self.judged_height = judged_height
@@ -76,15 +80,15 @@ class Custom(Benchmark):
         """The rows.
 
         Raises:
-            FileNotFoundError: no such list; pictures that are missing, named.
+            FileNotFoundError: no such list; images that are missing, named.
             ValueError: a row that can't be used, with its line; ids that stand twice.
         """
         return [known.case for known in self._known.values()]
 
     def exact_target(self, case: Case) -> Image | None:
-        """The row's target. Raises as StoredPicture."""
+        """The row's target. Raises as StoredImage."""
         target = self._known[case.id].target
-        return None if target is None else StoredPicture(str(target)).decode()
+        return None if target is None else StoredImage(str(target)).decode()
 
     def failed_feedback(self, case: Case) -> Feedback | None:
         """Nobody knows it."""
@@ -95,7 +99,7 @@ class Custom(Benchmark):
         return self._known[case.id].captions
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """What the row's mask leaves open, at the size of the original. Raises as StoredPicture."""
+        """What the row's mask leaves open, at the size of the original. Raises as StoredImage."""
         mask = self._known[case.id].mask
         return None if mask is None else read_region(mask, case.size)
 
@@ -106,12 +110,14 @@ class Custom(Benchmark):
         """Doing nothing; the right answers, if every row has one."""
         if any(known.target is None for known in self._known.values()):
             return (copy_of_input(),)
-        return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self._target(case)) for case in cases))
+        return copy_of_input(), Reference(
+            "exact target", lambda cases: (Triplet(case, self._target(case)) for case in cases)
+        )
 
     def _target(self, case: Case) -> Image:
         target = self._known[case.id].target
         assert target is not None
-        return StoredPicture(str(target)).decode()
+        return StoredImage(str(target)).decode()
 
     @cached_property
     def _known(self) -> dict[str, Known]:
@@ -129,52 +135,63 @@ def list_of(source: Path) -> Path:
         return source
     path = next((source / name for name in LISTS if (source / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"no {' or '.join(LISTS)} in {source}; benchmark.source is a folder with one, or a .csv or .jsonl file")
+        raise FileNotFoundError(
+            f"no {' or '.join(LISTS)} in {source}; benchmark.source is a folder with one, or a .csv or .jsonl file"
+        )
     return path
 
 
 def read_rows(path: Path) -> list[Known]:
     """All rows. Raises as `Custom.cases`."""
-    picture = "file_name" if names_files(path) else "image"
+    image = "file_name" if names_files(path) else "image"
     seen: Counter[str] = Counter()
     known, places = [], []
-    for where, fields in listed(path, Columns((picture, "instruction"), OPTIONAL)):
+    for where, fields in listed(path, Columns((image, "instruction"), OPTIONAL)):
         try:
-            known.append(known_of(fields, picture, path.parent, seen))
+            known.append(known_of(fields, image, path.parent, seen))
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
         places.append(where)
     twice = first_duplicate([each.case.id for each in known])
     if twice is not None:
-        raise ValueError(f"{places[twice[1]]}the id {known[twice[1]].case.id!r} is that of another row, too; give each row its own in the column id")
-    files = [(place, file) for place, each in zip(places, known, strict=True) for file in files_of(each) if not file.is_file()]
+        raise ValueError(
+            f"{places[twice[1]]}the id {known[twice[1]].case.id!r} is that of another row, too; give each row its own in the column id"
+        )
+    files = [
+        (place, file)
+        for place, each in zip(places, known, strict=True)
+        for file in files_of(each)
+        if not file.is_file()
+    ]
     if files:
-        raise FileNotFoundError(f"{files[0][0]}{len(files)} pictures are missing ({in_short([str(file) for _, file in files])}); no case is left out")
+        raise FileNotFoundError(
+            f"{files[0][0]}{len(files)} pictures are missing ({in_short([str(file) for _, file in files])}); no case is left out"
+        )
     return known
 
 
 def names_files(path: Path) -> bool:
-    """Whether a list calls its pictures as an imagefolder does."""
+    """Whether a list calls its images as an imagefolder does."""
     if not path.is_file():
         return False
     with path.open(encoding="utf-8-sig", errors="replace") as opened:
         return "file_name" in opened.readline()
 
 
-def known_of(fields: Fields, picture: str, folder: Path, seen: Counter[str]) -> Known:
+def known_of(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> Known:
     """What a row says.
 
     Args:
         fields: of the row.
-        picture: name of the column with the original.
+        image: name of the column with the original.
         folder: where relative paths start.
-        seen: how often each name of a picture came before; counts this one.
+        seen: how often each name of a image came before; counts this one.
 
     Raises:
         ValueError: something that is no text, or an id that leads out of the folder of the edits.
     """
     given = given_ones(fields)
-    original = text_in(given, picture)
+    original = text_in(given, image)
     stem = Path(original).stem
     seen[stem] += 1
     id = text_in(given, "id", f"{stem}-{seen[stem]}")
@@ -182,10 +199,12 @@ def known_of(fields: Fields, picture: str, folder: Path, seen: Counter[str]) -> 
     if not parts or PurePosixPath(id).is_absolute() or ".." in parts or parts[-1].startswith("."):
         raise ValueError(f"id is {id!r}: the name of a picture in the folder of the edits is needed")
     target, mask = (folder / text_in(given, name) if name in given else None for name in ("target", "mask"))
-    captions = {kind: text_in(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given} | captions_in(given)
+    captions = {
+        kind: text_in(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given
+    } | captions_in(given)
     case = Case(
         id,
-        StoredPicture(str(folder / original)),
+        StoredImage(str(folder / original)),
         text_in(given, "instruction"),
         text_in(given, "type", "all"),
         text_in(given, "photograph", original),
@@ -196,12 +215,17 @@ def known_of(fields: Fields, picture: str, folder: Path, seen: Counter[str]) -> 
 def captions_in(given: Fields) -> dict[str, str]:
     """Captions that stand together under one name. Raises ValueError for anything else."""
     captions = given.get("captions", {})
-    if not isinstance(captions, Mapping) or not all(kind in KINDS and isinstance(text, str) for kind, text in captions.items()):
+    if not isinstance(captions, Mapping) or not all(
+        kind in KINDS and isinstance(text, str) for kind, text in captions.items()
+    ):
         raise ValueError(f"captions is {captions!r}: texts by their kind ({', '.join(KINDS)}) are needed")
     return {str(kind): str(text) for kind, text in captions.items()}
 
 
 def files_of(known: Known) -> list[Path]:
-    """The pictures that a row names."""
-    assert isinstance(known.case.picture, StoredPicture)
-    return [Path(known.case.picture.where), *(file for file in (known.target, known.mask) if file is not None)]
+    """The images that a row names."""
+    assert isinstance(known.case.image, StoredImage)
+    return [
+        Path(known.case.image.where),
+        *(file for file in (known.target, known.mask) if file is not None),
+    ]

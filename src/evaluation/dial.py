@@ -1,11 +1,14 @@
-"""The reward dial: does an editor give what it is asked for? Each score asked for alone, the others at 5, and all three together.
+"""The reward dial: does an editor give what it is asked for? Each score asked for alone, the others at 5, and
+all three together.
 
     python -m src.evaluate checkpoint=runs/.../editor targets=dial
     python -m src.evaluate checkpoint=runs/.../editor targets=dial steps=[report]    # from the rewards on disk
 
-`dial.json` and `dial.png` beside the report have, for each perspective that is asked for (a row) and each that is judged (a column), the rank
-correlation of asked and judged scores. On the diagonal that is controllability: 1 where every case follows the dial, 0 where it turns in vain. Off
-the diagonal it is leakage: what else moves. A correlation says how reliably, the slope how far: judged points per point asked for.
+`dial.json` and `dial.png` beside the report have, for each perspective that is asked for (a row) and each
+that is judged (a column), the rank correlation of asked and judged scores. On the diagonal that is
+controllability: 1 where every case follows the dial, 0 where it turns in vain. Off the diagonal it is
+leakage: what else moves. A correlation says how reliably, the slope how far: judged points per point asked
+for.
 """
 
 import json
@@ -30,7 +33,7 @@ from src.judges.agreement import rank_correlation
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Scores, TargetReward, check_score
 
 FILE = "dial.json"
-PICTURE = "dial.png"
+IMAGE = "dial.png"
 TOGETHER = "all together"
 AXES = (*(perspective.value for perspective in PERSPECTIVES), TOGETHER)
 COLOURS = ("#2f6db3", "#1f7a4d", "#a8416b")
@@ -39,7 +42,9 @@ MARKERS = ("o", "s", "^")
 
 @dataclass(frozen=True)
 class Setting:
-    """The judged scores at one value of the dial: a mean over cases with its 95 % interval (None with fewer than two photographs)."""
+    """The judged scores at one value of the dial: a mean over cases with its 95 % interval (None with fewer
+    than two photographs).
+    """
 
     asked: float
     score: float | None
@@ -55,7 +60,8 @@ class Response:
         asked: a perspective, or all together.
         judged: a perspective.
         settings: by value asked for.
-        correlation, ci95: Spearman's, of asked and judged scores over all cases and values; the interval leaves out a photograph at a time.
+        correlation, ci95: Spearman's, of asked and judged scores over all cases and values; the interval
+            leaves out a photograph at a time.
         slope, slope_ci95: judged points per point asked for, by least squares.
         n: judged scores that this is over.
         missing: scores that are not there because the judge failed or was not asked.
@@ -80,7 +86,8 @@ class Dial:
 
 
 def dial_targets(values: Sequence[float | int]) -> list[Target]:
-    """The rows of a dial: all three scores at each value, then each one alone with the others at 5. No row twice.
+    """The rows of a dial: all three scores at each value, then each one alone with the others at 5. No row
+    twice.
 
     Raises:
         ValueError: fewer than two values, one of them twice, or one outside [0, 5].
@@ -91,12 +98,17 @@ def dial_targets(values: Sequence[float | int]) -> list[Target]:
         check_score(float(value))
     asked = [(float(value),) * len(PERSPECTIVES) for value in values]
     for index in range(len(PERSPECTIVES)):
-        asked += [tuple(float(value) if place == index else MAX_SCORE for place in range(len(PERSPECTIVES))) for value in values]
+        asked += [
+            tuple(float(value) if place == index else MAX_SCORE for place in range(len(PERSPECTIVES)))
+            for value in values
+        ]
     return [Target(TargetReward(scores)) for scores in dict.fromkeys(asked)]
 
 
 def axis_of(scores: Scores) -> list[tuple[str, float]]:
-    """The axes that a target reward lies on, with its value there: (5, 2, 5) is preserving at 2; (5, 5, 5) lies on all."""
+    """The axes that a target reward lies on, with its value there: (5, 2, 5) is preserving at 2; (5, 5, 5)
+    lies on all.
+    """
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
         if all(score == MAX_SCORE for place, score in enumerate(scores) if place != index):
@@ -128,7 +140,9 @@ def dial_of(rows: Sequence[tuple[Target, Sequence[CaseScores]]]) -> Dial | None:
     turned = [axis for axis in AXES if len(found[axis]) > 1]
     if not {perspective.value for perspective in PERSPECTIVES} <= set(turned):
         return None
-    return Dial(tuple(response(axis, found[axis], index) for axis in turned for index in range(len(PERSPECTIVES))))
+    return Dial(
+        tuple(response(axis, found[axis], index) for axis in turned for index in range(len(PERSPECTIVES)))
+    )
 
 
 def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: int) -> Response:
@@ -141,7 +155,9 @@ def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: i
     """
     points, pairs, missing = [], [], 0
     for value in sorted(settings):
-        answered = [(case.photograph, score) for case in settings[value] if (score := case.scores[index]) is not None]
+        answered = [
+            (case.photograph, score) for case in settings[value] if (score := case.scores[index]) is not None
+        ]
         missing += len(settings[value]) - len(answered)
         scores = np.array([score for _, score in answered], dtype=float)
         interval = clustered_interval(scores, [photograph for photograph, _ in answered])
@@ -155,7 +171,9 @@ def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: i
         judged=PERSPECTIVES[index].value,
         settings=tuple(points),
         correlation=None if math.isnan(correlation) else correlation,
-        ci95=_within(jackknife_interval(lambda kept: rank_correlation(asked[kept], judged[kept]), photographs)),
+        ci95=_within(
+            jackknife_interval(lambda kept: rank_correlation(asked[kept], judged[kept]), photographs)
+        ),
         slope=None if math.isnan(slope) else slope,
         slope_ci95=jackknife_interval(lambda kept: slope_of(asked[kept], judged[kept]), photographs),
         n=len(pairs),
@@ -164,7 +182,9 @@ def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: i
 
 
 def slope_of(asked: Float[np.ndarray, " n"], judged: Float[np.ndarray, " n"]) -> float:
-    """The slope of the least-squares line of judged over asked scores; NaN where fewer than two values were asked for."""
+    """The slope of the least-squares line of judged over asked scores; NaN where fewer than two values were
+    asked for.
+    """
     if len(asked) == 0 or np.ptp(asked) == 0:
         return math.nan
     apart = asked - asked.mean()
@@ -178,9 +198,13 @@ def _within(interval: Interval | None) -> Interval | None:
 
 def write_dial(folder: Path, dial: Dial, judge: str, fingerprint: str) -> None:
     """Write dial.json and dial.png; each is whole or the old one."""
-    content = {"judge": judge, "fingerprint": fingerprint, "responses": [asdict(each) for each in dial.responses]}
+    content = {
+        "judge": judge,
+        "fingerprint": fingerprint,
+        "responses": [asdict(each) for each in dial.responses],
+    }
     write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
-    with replacing(folder / PICTURE, durable=False) as partial:
+    with replacing(folder / IMAGE, durable=False) as partial:
         draw_dial(dial, judge, partial)
 
 
@@ -202,7 +226,9 @@ def table_lines(responses: Sequence[Mapping[str, Any]]) -> list[list[str]]:
 def _cell(response: Mapping[str, Any]) -> str:
     if response["correlation"] is None:
         return "-"
-    interval = "" if response["ci95"] is None else f" [{response['ci95'][0]:+.2f}, {response['ci95'][1]:+.2f}]"
+    interval = (
+        "" if response["ci95"] is None else f" [{response['ci95'][0]:+.2f}, {response['ci95'][1]:+.2f}]"
+    )
     return f"{response['correlation']:+.2f}{interval}, {response['slope']:+.2f} per point"
 
 
@@ -219,16 +245,29 @@ def section(folder: Path, fingerprint: str) -> list[str]:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["fingerprint"] != fingerprint:
             return []
-        lines, missing = table_lines(content["responses"]), sum(each["missing"] for each in content["responses"])
+        lines, missing = (
+            table_lines(content["responses"]),
+            sum(each["missing"] for each in content["responses"]),
+        )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a record of a dial ({type(error).__name__}: {error}); delete it and evaluate again") from error
-    gaps = [f"Note: {missing} scores are missing because the judge failed or was not asked; they are left out.\n"] if missing else []
-    return ["## Reward dial\n", markdown_table(HEADER, lines), f"{NOTES}\n", *gaps, f"![dial]({PICTURE})\n"]
+        raise ValueError(
+            f"{path} is not a record of a dial ({type(error).__name__}: {error}); delete it and evaluate again"
+        ) from error
+    gaps = (
+        [
+            f"Note: {missing} scores are missing because the judge failed or was not asked; they are left out.\n"
+        ]
+        if missing
+        else []
+    )
+    return ["## Reward dial\n", markdown_table(HEADER, lines), f"{NOTES}\n", *gaps, f"![dial]({IMAGE})\n"]
 
 
 def terminal_dial(dial: Dial) -> Table:
     """The matrix for a terminal."""
-    table = Table(title="reward dial: rank correlation of asked and judged scores, judged points per point asked for")
+    table = Table(
+        title="reward dial: rank correlation of asked and judged scores, judged points per point asked for"
+    )
     for index, title in enumerate(HEADER):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for line in table_lines([asdict(each) for each in dial.responses]):
@@ -246,11 +285,15 @@ def draw_dial(dial: Dial, judge: str, path: Path) -> None:
     axes = figure.subplot_mosaic(panels)
     for name in names:
         draw_axis(axes[name], [each for each in dial.responses if each.asked == name])
-        axes[name].set_title("all three asked together" if name == TOGETHER else f"{name} asked, the others at 5", fontsize=10)
+        axes[name].set_title(
+            "all three asked together" if name == TOGETHER else f"{name} asked, the others at 5", fontsize=10
+        )
     axes[alone[0]].set_ylabel(f"mean score by {judge}")
     axes[alone[0]].legend(fontsize=8, frameon=False, title="judged", title_fontsize=8, loc="best")
     draw_matrix(axes["matrix"], dial, names)
-    figure.suptitle("Reward dial: scores asked for and scores judged, 95 % intervals over photographs", fontsize=12)
+    figure.suptitle(
+        "Reward dial: scores asked for and scores judged, 95 % intervals over photographs", fontsize=12
+    )
     figure.savefig(path, dpi=120, format="png")
     plt.close(figure)
 
@@ -273,14 +316,18 @@ def draw_axis(axis: Axes, responses: Sequence[Response]) -> None:
         banded = [(setting.asked, *setting.ci95) for setting in each.settings if setting.ci95 is not None]
         if banded:
             axis.fill_between(*np.array(banded).T, color=colour, alpha=0.15, linewidth=0)
-    axis.set(xlabel="score asked for", xlim=(-0.15, 5.15), ylim=(-0.15, 5.15), xticks=range(6), yticks=range(6))
+    axis.set(
+        xlabel="score asked for", xlim=(-0.15, 5.15), ylim=(-0.15, 5.15), xticks=range(6), yticks=range(6)
+    )
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
 
 
 def draw_matrix(axis: Axes, dial: Dial, names: Sequence[str]) -> None:
     """Correlations, asked by row and judged by column."""
-    values = np.array([np.nan if each.correlation is None else each.correlation for each in dial.responses]).reshape(len(names), -1)
+    values = np.array(
+        [np.nan if each.correlation is None else each.correlation for each in dial.responses]
+    ).reshape(len(names), -1)
     axis.imshow(np.nan_to_num(values), cmap="RdBu", vmin=-1, vmax=1, aspect="auto")
     for (row, column), each in zip(np.ndindex(values.shape), dial.responses, strict=True):
         words = "-"
@@ -289,8 +336,22 @@ def draw_matrix(axis: Axes, dial: Dial, names: Sequence[str]) -> None:
             words = f"{each.correlation:+.2f}{interval}\n{each.slope:+.2f} per point"
         dark = abs(np.nan_to_num(values[row, column])) > 0.6
         bold = "bold" if names[row] == each.judged else "normal"
-        axis.text(column, row, words, ha="center", va="center", fontsize=8, color="white" if dark else "black", fontweight=bold)
-    axis.set_xticks(range(len(PERSPECTIVES)), [f"judged\n{perspective.value}" for perspective in PERSPECTIVES], fontsize=8)
+        axis.text(
+            column,
+            row,
+            words,
+            ha="center",
+            va="center",
+            fontsize=8,
+            color="white" if dark else "black",
+            fontweight=bold,
+        )
+    axis.set_xticks(
+        range(len(PERSPECTIVES)), [f"judged\n{perspective.value}" for perspective in PERSPECTIVES], fontsize=8
+    )
     axis.set_yticks(range(len(names)), [f"{name}\nasked" for name in names], fontsize=8)
-    axis.set_title("rank correlation of asked and judged (the diagonal: control, beside it: leakage) and slope", fontsize=10)
+    axis.set_title(
+        "rank correlation of asked and judged (the diagonal: control, beside it: leakage) and slope",
+        fontsize=10,
+    )
     axis.tick_params(length=0)

@@ -1,10 +1,11 @@
-"""Pictures and captions as vectors: CLIP and DINO of transformers, from a local folder or a hub id.
+"""Images and captions as vectors: CLIP and DINO of transformers, from a local folder or a hub id.
 
     image_metrics=magicbrush image_metrics.clip.model=FOLDER image_metrics.dino.model=FOLDER
 
-The official evaluation of MagicBrush uses OpenAI's ViT-B/32 (openai/clip-vit-base-patch32) and DINO's dino_vits16 (facebook/dino-vits16). It runs
-CLIP in fp16 on a GPU; here everything is fp32, so that a CPU and a GPU agree. That of Reason-Edit uses ViT-L/14 (openai/clip-vit-large-patch14) with
-the image processor of transformers, whose middle lies otherwise. Config and tokenizer are read at once, so that a wrong name shows
+The official evaluation of MagicBrush uses OpenAI's ViT-B/32 (openai/clip-vit-base-patch32) and DINO's
+dino_vits16 (facebook/dino-vits16). It runs CLIP in fp16 on a GPU; here everything is fp32, so that a CPU and
+a GPU agree. That of Reason-Edit uses ViT-L/14 (openai/clip-vit-large-patch14) with the image processor of
+transformers, whose middle lies otherwise. Config and tokenizer are read at once, so that a wrong name shows
 early; the weights when there is something to measure.
 """
 
@@ -20,16 +21,42 @@ from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, CLIPModel, ViTModel
 
 from src.backbones.pretrained import UNREADABLE, quiet, weights_file, what_is_broken
-from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD, Picture, Preparation, prepared
+from src.evaluation.pixels import (
+    CLIP_MEAN,
+    CLIP_STD,
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Image,
+    Preparation,
+    prepared,
+)
 from src.judges.local_vlm import found, one_sentence, version_of
 
-VIT_B_32 = {"hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12, "patch_size": 32, "image_size": 224}
-VIT_L_14 = {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16, "patch_size": 14, "image_size": 224}
-VIT_S_16 = {"hidden_size": 384, "num_hidden_layers": 12, "num_attention_heads": 6, "patch_size": 16, "image_size": 224}
+VIT_B_32 = {
+    "hidden_size": 768,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "patch_size": 32,
+    "image_size": 224,
+}
+VIT_L_14 = {
+    "hidden_size": 1024,
+    "num_hidden_layers": 24,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+    "image_size": 224,
+}
+VIT_S_16 = {
+    "hidden_size": 384,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 6,
+    "patch_size": 16,
+    "image_size": 224,
+}
 
 
 class ClipProtocol(NamedTuple):
-    """Which CLIP a protocol uses, and how it prepares pictures for it.
+    """Which CLIP a protocol uses, and how it prepares images for it.
 
     Attributes:
         official: the network's size.
@@ -50,11 +77,11 @@ CLIP_PROTOCOLS: Mapping[str, ClipProtocol] = {
 }
 
 
-class PictureEncoder(ABC):
-    """A network that makes a vector of a picture.
+class ImageEncoder(ABC):
+    """A network that makes a vector of a image.
 
     Attributes:
-        fingerprint: everything besides the picture that a vector depends on.
+        fingerprint: everything besides the image that a vector depends on.
         described: the model, its version and its size, for readers of a report.
     """
 
@@ -62,12 +89,12 @@ class PictureEncoder(ABC):
     described: str
 
     @abstractmethod
-    def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:
-        """One vector per picture, on the CPU; at least one picture."""
+    def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
+        """One vector per image, on the CPU; at least one image."""
 
 
-class TextEncoder(PictureEncoder):
-    """A network that also makes vectors of texts, which compare with those of pictures."""
+class TextEncoder(ImageEncoder):
+    """A network that also makes vectors of texts, which compare with those of images."""
 
     @abstractmethod
     def check_text(self, text: str, where: str = "") -> None:
@@ -80,12 +107,13 @@ class TextEncoder(PictureEncoder):
 
 @final
 class ClipEncoder(TextEncoder):
-    """CLIP: the projected class token of a picture, the projected end token of a text.
+    """CLIP: the projected class token of a image, the projected end token of a text.
 
     Args:
         model: a folder that transformers' `CLIPModel` and its tokenizer were saved to, or a hub id.
-        revision: of the hub id: a commit, tag or branch; None for the newest. The commit found is part of the fingerprint.
-        protocol: "magicbrush" or "reason_edit": which size the report expects, and how pictures are prepared.
+        revision: of the hub id: a commit, tag or branch; None for the newest. The commit found is part of the
+            fingerprint.
+        protocol: "magicbrush" or "reason_edit": which size the report expects, and how images are prepared.
 
     Raises:
         FileNotFoundError: no such folder or hub id, or the hub can't be reached.
@@ -107,8 +135,8 @@ class ClipEncoder(TextEncoder):
         self.preparation = Preparation(side, side, CLIP_MEAN, CLIP_STD, middle)
         self._network: Any = None
 
-    def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:
-        pixels = torch.stack([prepared(picture, self.preparation) for picture in pictures])
+    def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
+        pixels = torch.stack([prepared(image, self.preparation) for image in images])
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             return self._on(device).get_image_features(pixel_values=pixels.to(device)).pooler_output.cpu()
 
@@ -134,7 +162,7 @@ class ClipEncoder(TextEncoder):
 
 
 @final
-class DinoEncoder(PictureEncoder):
+class DinoEncoder(ImageEncoder):
     """DINO: the class token after the last normalisation.
 
     Args:
@@ -156,8 +184,8 @@ class DinoEncoder(PictureEncoder):
         self.preparation = Preparation(round(side * 256 / 224), side, IMAGENET_MEAN, IMAGENET_STD)
         self._network: Any = None
 
-    def pictures(self, pictures: Sequence[Picture], device: torch.device) -> Float[Tensor, "n d"]:
-        pixels = torch.stack([prepared(picture, self.preparation) for picture in pictures])
+    def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
+        pixels = torch.stack([prepared(image, self.preparation) for image in images])
         if self._network is None:
             # the head behind the class token belongs to classifiers
             self._network = whole_network(ViTModel, self.model, self.revision, add_pooling_layer=False)
@@ -173,13 +201,19 @@ def config_of(model: str, revision: str | None, kind: str, example: str) -> Any:
         ValueError: a model of another kind.
     """
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
-        raise FileNotFoundError(f"{model} holds no model: config.json is missing; give a folder that a model was saved to, such as {example}")
+        raise FileNotFoundError(
+            f"{model} holds no model: config.json is missing; give a folder that a model was saved to, such as {example}"
+        )
     try:
         config = found(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
     except ValueError as error:
-        raise ValueError(f"{model} holds no model that transformers knows ({one_sentence(error)}); give one such as {example}") from error
+        raise ValueError(
+            f"{model} holds no model that transformers knows ({one_sentence(error)}); give one such as {example}"
+        ) from error
     if config.model_type != kind:
-        raise ValueError(f"{model} is a model of type {config.model_type}, one of type {kind} is needed here, such as {example}")
+        raise ValueError(
+            f"{model} is a model of type {config.model_type}, one of type {kind} is needed here, such as {example}"
+        )
     return config
 
 
@@ -188,16 +222,21 @@ def tokenizer_of(model: str, revision: str | None, size: int) -> Any:
 
     Raises:
         FileNotFoundError: it isn't there.
-        ValueError: it can't be read, or has another number of tokens: where there is none, transformers makes an empty one.
+        ValueError: it can't be read, or has another number of tokens: where there is none, transformers makes
+            an empty one.
     """
     try:
         words = found(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"{model} has no tokenizer that can be read ({one_sentence(error)}); copy or download it again") from error
+        raise ValueError(
+            f"{model} has no tokenizer that can be read ({one_sentence(error)}); copy or download it again"
+        ) from error
     if len(words) != size:
-        raise ValueError(f"{model} has a network of {size} tokens and a tokenizer of {len(words)}; take both from the same model")
+        raise ValueError(
+            f"{model} has a network of {size} tokens and a tokenizer of {len(words)}; take both from the same model"
+        )
     return words
 
 
@@ -210,14 +249,20 @@ def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -
     """
     try:
         with quiet():
-            network, loading = kind.from_pretrained(model, revision=revision, dtype=torch.float32, output_loading_info=True, **options)
+            network, loading = kind.from_pretrained(
+                model, revision=revision, dtype=torch.float32, output_loading_info=True, **options
+            )
     except UNREADABLE as error:
         file = weights_file(Path(model))
         broken = None if file is None else what_is_broken(file)
-        raise ValueError(broken or f"{model} can't be loaded ({one_sentence(error)}); copy or download it again") from error
+        raise ValueError(
+            broken or f"{model} can't be loaded ({one_sentence(error)}); copy or download it again"
+        ) from error
     wrong = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if wrong:
-        raise ValueError(f"the weights of {model} lack {len(wrong)} tensors that its config names, such as {wrong[0]}; take both from the same model")
+        raise ValueError(
+            f"the weights of {model} lack {len(wrong)} tensors that its config names, such as {wrong[0]}; take both from the same model"
+        )
     return network.eval().requires_grad_(False)
 
 

@@ -1,6 +1,8 @@
-"""The picture of a report: one case per edit type, original | one edit per generation | exact target, with scores under each edit.
+"""The image of a report: one case per edit type, original | one edit per generation | exact target, with
+scores under each edit.
 
-The case shown of a type is the one whose first edit (that at 5/5/5, if there is one) has the median mean score: neither the best nor the worst.
+The case shown of a type is the one whose first edit (that at 5/5/5, if there is one) has the median mean
+score: neither the best nor the worst.
 """
 
 from collections.abc import Mapping, Sequence
@@ -9,8 +11,8 @@ from pathlib import Path
 
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.generation import Generation
+from src.images import contact_sheet, save_png
 from src.judges.judge import Judge, reward_key
-from src.pictures import contact_sheet, save_png
 from src.records import Case, Image, Reward
 from src.reward_file import read_rewards
 
@@ -31,10 +33,19 @@ class Column:
 def column_of(generation: Generation, judge: Judge) -> Column:
     """A generation with its rewards on disk."""
     rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
-    return Column(generation, {(reward.id, reward.key): reward for reward in rewards if reward.judge == judge.name})
+    return Column(
+        generation, {(reward.id, reward.key): reward for reward in rewards if reward.judge == judge.name}
+    )
 
 
-def write_gallery(path: Path, cases: Sequence[Case], columns: Sequence[Column], benchmark: Benchmark, judge: Judge, cell: int = 128) -> None:
+def write_gallery(
+    path: Path,
+    cases: Sequence[Case],
+    columns: Sequence[Column],
+    benchmark: Benchmark,
+    judge: Judge,
+    cell: int = 128,
+) -> None:
     """Draw the gallery.
 
     Args:
@@ -42,32 +53,48 @@ def write_gallery(path: Path, cases: Sequence[Case], columns: Sequence[Column], 
         cases: those of the report.
         columns: in the order shown; an edit that is missing leaves its cell empty.
         benchmark: knows the exact targets.
-        judge: its fingerprint finds the reward of a picture.
-        cell: side of a picture in pixels.
+        judge: its fingerprint finds the reward of a image.
+        cell: side of a image in pixels.
     """
     shown = representative_cases(cases, columns[0] if columns else None)
     exact = [benchmark.exact_target(case) for case in shown]
     with_exact = any(target is not None for target in exact)
-    titles = ["original", *(column.generation.name for column in columns), *(["exact target"] if with_exact else [])]
-    pictures: list[list[Image | None]] = []
+    titles = [
+        "original",
+        *(column.generation.name for column in columns),
+        *(["exact target"] if with_exact else []),
+    ]
+    images: list[list[Image | None]] = []
     captions: list[list[str]] = []
     for case, target in zip(shown, exact, strict=True):
         edits = [_edit(case, column, benchmark, judge) for column in columns]
-        pictures.append([case.original, *(edit for edit, _ in edits), *([target] if with_exact else [])])
+        images.append([case.original, *(edit for edit, _ in edits), *([target] if with_exact else [])])
         captions.append(["", *(caption for _, caption in edits), *([""] if with_exact else [])])
     row_titles = [f"{case.edit_type}\n{case.instruction}" for case in shown]
-    save_png(contact_sheet(pictures, titles, row_titles, captions, cell), path, {"benchmark": benchmark.name, "judge": judge.name})
+    save_png(
+        contact_sheet(images, titles, row_titles, captions, cell),
+        path,
+        {"benchmark": benchmark.name, "judge": judge.name},
+    )
 
 
 def representative_cases(cases: Sequence[Case], column: Column | None) -> list[Case]:
-    """One case per edit type, types in the order of the cases: the one of median mean score in a column, or the first where nothing was scored."""
-    means = {} if column is None else {id: _mean(reward) for (id, _), reward in column.rewards.items() if not reward.failed}
+    """One case per edit type, types in the order of the cases: the one of median mean score in a column, or
+    the first where nothing was scored.
+    """
+    means = (
+        {}
+        if column is None
+        else {id: _mean(reward) for (id, _), reward in column.rewards.items() if not reward.failed}
+    )
     by_type: dict[str, list[Case]] = {}
     for case in cases:
         by_type.setdefault(case.edit_type, []).append(case)
     chosen = []
     for candidates in by_type.values():
-        scored = sorted((case for case in candidates if case.id in means), key=lambda case: (means[case.id], case.id))
+        scored = sorted(
+            (case for case in candidates if case.id in means), key=lambda case: (means[case.id], case.id)
+        )
         chosen.append(scored[len(scored) // 2] if scored else candidates[0])
     return chosen
 

@@ -4,12 +4,14 @@
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
     <run>/evaluation/<benchmark>/<generation>/candidates/<number>/...    the same with other noise, for best-of-N
 
-Photographs are edited at the size that the sampler's `resize` makes of them, and their edits are saved at that size. A case of several turns is
-edited turn by turn; each turn's edit is saved under the turn's own id and is what the next turn edits.
+Photographs are edited at the size that the sampler's `resize` makes of them, and their edits are saved at
+that size. A case of several turns is edited turn by turn; each turn's edit is saved under the turn's own id
+and is what the next turn edits.
 
-An edit is a function of (case, seed, target reward, checkpoint, sampler), up to the rounding of batches of different sizes: a stopped generation goes
-on where it was, on any number of processes, and ends with the same files, bit for bit, because an edit that is missing is made again in the company
-of the batch that it belongs to.
+An edit is a function of (case, seed, target reward, checkpoint, sampler), up to the rounding of batches of
+different sizes: a stopped generation goes on where it was, on any number of processes, and ends with the same
+files, bit for bit, because an edit that is missing is made again in the company of the batch that it belongs
+to.
 """
 
 import json
@@ -21,7 +23,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from src.data.dataset import to_pictures, to_tensor
+from src.data.dataset import to_images, to_tensor
 from src.data.transforms import MOST_DEVIATION, Size
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
@@ -30,7 +32,7 @@ from src.evaluation.photographs import as_judged, framed, in_short, turns_of
 from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
 from src.files import discard, remove_leftovers, write_atomically
-from src.pictures import Framing, centre_crop, existing, framing_for, load_image, native, save_png, size_of
+from src.images import Framing, centre_crop, existing, framing_for, load_image, native, save_png, size_of
 from src.records import Case, Image, TargetReward, Triplet, Turn
 from src.seeds import fold_seed
 
@@ -49,7 +51,7 @@ class Generation:
     Attributes:
         name: the row's name ("0/0/0+text").
         folder: holds generation.json and one folder per judge.
-        edits: holds the pictures; elsewhere than in `folder` when they were made elsewhere.
+        edits: holds the images; elsewhere than in `folder` when they were made elsewhere.
     """
 
     name: str
@@ -77,7 +79,8 @@ class Generation:
         return (Triplet(case, load_image(self.edit_path(case))) for case in cases)
 
     def judged_triplets(self, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
-        """The same as a judge sees them: original and edit show one part of the photograph and are of one size. Raises as `triplets`, `as_judged`.
+        """The same as a judge sees them: original and edit show one part of the photograph and are of one
+        size. Raises as `triplets`, `as_judged`.
 
         Args:
             cases: those to be judged.
@@ -87,7 +90,9 @@ class Generation:
         return (as_judged(triplet, height, framing) for triplet in self.triplets(cases))
 
     def framing(self) -> Framing | None:
-        """What photographs went through before they were edited; None where that is not known, or there are none. Raises as `read_settings`."""
+        """What photographs went through before they were edited; None where that is not known, or there are
+        none. Raises as `read_settings`.
+        """
         resize = read_settings(self.folder / SETTINGS).get("resize")
         return None if resize is None else framing_for(str(resize), trained=0)
 
@@ -129,7 +134,9 @@ def read_settings(path: Path) -> Settings:
     try:
         settings = json.loads(path.read_text())
     except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error}); say overwrite=true to make its edits anew") from error
+        raise ValueError(
+            f"{path} is not JSON ({error}); say overwrite=true to make its edits anew"
+        ) from error
     if not isinstance(settings, dict) or "name" not in settings:
         raise ValueError(f"{path} does not say how its edits were made; say overwrite=true to make them anew")
     return settings
@@ -140,7 +147,11 @@ def generations_in(folder: Path) -> list[Generation]:
     found = []
     for path in sorted(folder.glob("*/generation.json")):
         settings = read_settings(path)
-        found.append(Generation(str(settings["name"]), path.parent, Path(str(settings.get("edits", path.parent / "edits")))))
+        found.append(
+            Generation(
+                str(settings["name"]), path.parent, Path(str(settings.get("edits", path.parent / "edits")))
+            )
+        )
     return found
 
 
@@ -165,7 +176,9 @@ def leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, object]]
 
 
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:
-    """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into place."""
+    """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into
+    place.
+    """
     return [case for case in cases if not is_there(generation.edit_path(case))]
 
 
@@ -177,15 +190,16 @@ def is_there(edit: Path) -> bool:
 def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = native) -> dict[Size, Size]:
     """The sizes at which cases are edited -> what the editor's latent holds of them.
 
-    A photograph loses a rim that the latent can't hold. A picture in memory was made for the editor and loses nothing.
+    A photograph loses a rim that the latent can't hold. A image in memory was made for the editor and loses
+    nothing.
 
     Args:
         editor: its latent decides.
-        cases: with their pictures in memory or stored.
+        cases: with their images in memory or stored.
         framing: photograph's size -> size of the edit.
 
     Raises:
-        ValueError: the latent can't hold a picture, naming the case; a broken photograph.
+        ValueError: the latent can't hold a image, naming the case; a broken photograph.
         FileNotFoundError: a photograph is missing.
     """
     held: dict[Size, Size] = {}
@@ -194,7 +208,7 @@ def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = 
         if size in held:
             continue
         try:
-            held[size] = size if isinstance(case.picture, np.ndarray) else size_to_edit(editor, *size)
+            held[size] = size if isinstance(case.image, np.ndarray) else size_to_edit(editor, *size)
             editor.check_resolution(*held[size])
         except ValueError as error:
             raise ValueError(f"case {case.id}, {size[1]}x{size[0]} pixels: {error}") from error
@@ -202,7 +216,8 @@ def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = 
 
 
 def size_to_edit(editor: Editor, height: int, width: int) -> Size:
-    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64 are tried.
+    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64
+    are tried.
 
     Raises:
         ValueError: there is none.
@@ -216,12 +231,22 @@ def size_to_edit(editor: Editor, height: int, width: int) -> Size:
         except ValueError:
             continue
         return size
-    raise ValueError(f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side")
+    raise ValueError(
+        f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side"
+    )
 
 
-def open_batches(generation: Generation, cases: Sequence[Case], batch_size: int, framing: Framing = native) -> list[list[Case]]:
-    """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there already."""
-    return [batch for batch in same_size_batches(cases, lambda case: framed(case, framing).size, batch_size) if missing_edits(generation, batch)]
+def open_batches(
+    generation: Generation, cases: Sequence[Case], batch_size: int, framing: Framing = native
+) -> list[list[Case]]:
+    """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there
+    already.
+    """
+    return [
+        batch
+        for batch in same_size_batches(cases, lambda case: framed(case, framing).size, batch_size)
+        if missing_edits(generation, batch)
+    ]
 
 
 def make_edits(
@@ -254,12 +279,13 @@ def make_edits(
         How many edits were written.
 
     Raises:
-        ValueError, FileNotFoundError: a photograph that can't be read; a size that the latent can't hold; a batch for which the GPU has no room.
+        ValueError, FileNotFoundError: a photograph that can't be read; a size that the latent can't hold; a
+            batch for which the GPU has no room.
     """
     written = 0
     held = check_resolutions(editor, [batch[0] for batch in batches if batch], framing)
     for batch in counted(batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"):
-        pictures = originals_of(batch, framing, held)
+        images = originals_of(batch, framing, held)
         for step in range(max(len(turns_of(case)) for case in batch)):
             acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > step]
             turns = [turns_of(batch[index])[step] for index in acting]
@@ -267,55 +293,71 @@ def make_edits(
             if lacking:
                 rewards = [reward_asked(target, batch[index], benchmark) for index in acting]
                 seeds = [noise_seed(turn, seed, candidate) for turn in turns]
-                made = edited_together(editor, [pictures[index] for index in acting], turns, rewards, sampler, seeds, device)
+                made = edited_together(
+                    editor, [images[index] for index in acting], turns, rewards, sampler, seeds, device
+                )
             else:
                 made = [load_image(generation.edit_path(turn)) for turn in turns]
             for index, turn, image in zip(acting, turns, made, strict=True):
-                pictures[index] = image
+                images[index] = image
                 if turn in lacking:
-                    save_png(image, generation.edit_path(turn), {"instruction": turn.instruction, "row": generation.name, "seed": str(seed)})
+                    save_png(
+                        image,
+                        generation.edit_path(turn),
+                        {"instruction": turn.instruction, "row": generation.name, "seed": str(seed)},
+                    )
                     written += 1
     return written
 
 
 def originals_of(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Size]) -> list[Image]:
-    """The pictures that the editor is given; a photograph that several cases of the batch share is read once.
+    """The images that the editor is given; a photograph that several cases of the batch share is read once.
 
     Raises:
         ValueError, FileNotFoundError: a photograph that can't be read, with its case.
     """
     read: dict[object, Image] = {}
     for case in batch:
-        if id(case.picture) in read:
+        if id(case.image) in read:
             continue
         small = framed(case, framing)
-        read[id(case.picture)] = centre_crop(small.original, *held[small.size])
-    return [read[id(case.picture)] for case in batch]
+        read[id(case.image)] = centre_crop(small.original, *held[small.size])
+    return [read[id(case.image)] for case in batch]
 
 
 def edited_together(
     editor: Editor,
-    pictures: Sequence[Image],
+    images: Sequence[Image],
     turns: Sequence[Turn],
     rewards: Sequence[TargetReward],
     sampler: Sampler,
     seeds: Sequence[int],
     device: torch.device,
 ) -> list[Image]:
-    """The edits of pictures of one size. Raises ValueError if the GPU has no room for them."""
+    """The edits of images of one size. Raises ValueError if the GPU has no room for them."""
     try:
         with torch.inference_mode():
-            return to_pictures(editor.edit(to_tensor(pictures).to(device), [turn.instruction for turn in turns], rewards, seeds, sampler))
+            return to_images(
+                editor.edit(
+                    to_tensor(images).to(device),
+                    [turn.instruction for turn in turns],
+                    rewards,
+                    seeds,
+                    sampler,
+                )
+            )
     except torch.OutOfMemoryError as error:
-        height, width = pictures[0].shape[:2]
+        height, width = images[0].shape[:2]
         raise ValueError(
-            f"{device} has no room to edit {len(pictures)} pictures of {width}x{height} at once; "
-            f"say batch_size={max(1, len(pictures) // 2)}, or a smaller sampler.resize"
+            f"{device} has no room to edit {len(images)} pictures of {width}x{height} at once; "
+            f"say batch_size={max(1, len(images) // 2)}, or a smaller sampler.resize"
         ) from error
 
 
 def noise_seed(turn: Turn, seed: int, candidate: int = 0) -> int:
-    """The seed of an edit's noise: each candidate has its own, however many are asked for; number 0 is the ordinary edit."""
+    """The seed of an edit's noise: each candidate has its own, however many are asked for; number 0 is the
+    ordinary edit.
+    """
     return fold_seed("noise", turn.id, seed, candidate) if candidate else fold_seed("noise", turn.id, seed)
 
 
@@ -330,7 +372,11 @@ def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_si
     by_size: dict[object, list[T]] = {}
     for thing in things:
         by_size.setdefault(size(thing), []).append(thing)
-    return [group[start : start + batch_size] for group in by_size.values() for start in range(0, len(group), batch_size)]
+    return [
+        group[start : start + batch_size]
+        for group in by_size.values()
+        for start in range(0, len(group), batch_size)
+    ]
 
 
 def of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:
@@ -363,9 +409,16 @@ def check_foreign_edits(generation: Generation, cases: Sequence[Case], all_ids: 
         FileNotFoundError: no such folder, or cases without an edit, named.
     """
     if not generation.edits.is_dir():
-        raise FileNotFoundError(f"no folder of edits {generation.edits}; edits=DIR takes a folder of <case id>.png")
+        raise FileNotFoundError(
+            f"no folder of edits {generation.edits}; edits=DIR takes a folder of <case id>.png"
+        )
     missing = [case.id for case in missing_edits(generation, cases)]
     if missing:
-        raise FileNotFoundError(f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {in_short(missing)}")
-    present = {path.relative_to(generation.edits).with_suffix("").as_posix() for path in generation.edits.rglob("*.png")}
+        raise FileNotFoundError(
+            f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {in_short(missing)}"
+        )
+    present = {
+        path.relative_to(generation.edits).with_suffix("").as_posix()
+        for path in generation.edits.rglob("*.png")
+    }
     return sorted(present - all_ids)

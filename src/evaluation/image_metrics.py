@@ -5,9 +5,10 @@
     python -m src.evaluate ... image_metrics=magicbrush image_metrics.metrics=[magicbrush/clip_i,outside/ssim]
     python -m src.evaluate ... image_metrics=reason_edit    # Reason-Edit's; network: image_metrics.clip_large.model=FOLDER or hub id
 
-On a CPU the same cases give the same values, bit for bit: the last digits of an embedding depend on its batch, so cases are always embedded in the
-batch that they belong to, whatever is already known of them. Originals, right answers and masks are decoded once, to be told apart by their digests,
-and again only where something is to be measured.
+On a CPU the same cases give the same values, bit for bit: the last digits of an embedding depend on its
+batch, so cases are always embedded in the batch that they belong to, whatever is already known of them.
+Originals, right answers and masks are decoded once, to be told apart by their digests, and again only where
+something is to be measured.
 """
 
 import hashlib
@@ -26,10 +27,24 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.encoders import PictureEncoder, TextEncoder
+from src.evaluation.encoders import ImageEncoder, TextEncoder
 from src.evaluation.masked import GreyMask, inside, masked_mse, masked_psnr, masked_ssim
 from src.evaluation.metrics import METRICS, ONE_BENCHMARK_ONLY, Encoder, Needed
-from src.evaluation.pixels import WHOLE, Mask, Part, Picture, cosine, cut, l1, l2, outside_l1, outside_ssim, resized, unit, whole_windows
+from src.evaluation.pixels import (
+    WHOLE,
+    Image,
+    Mask,
+    Part,
+    cosine,
+    cut,
+    l1,
+    l2,
+    outside_l1,
+    outside_ssim,
+    resized,
+    unit,
+    whole_windows,
+)
 from src.records import Case, Triplet
 
 VERSION = 1
@@ -69,11 +84,11 @@ class Answer:
         original: where there is a region or a mask.
     """
 
-    target: Picture | None
+    target: Image | None
     captions: Mapping[str, str]
     region: Mask | None
     mask: GreyMask | None
-    original: Picture | None
+    original: Image | None
 
     def knows(self, needed: Needed) -> bool:
         """Whether there is what a metric needs."""
@@ -82,18 +97,18 @@ class Answer:
         return {"target": self.target, "region": self.region, "mask": self.mask}[needed] is not None
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Its pictures and masks by name."""
+        """Its images and masks by name."""
         named = {"target": self.target, "region": self.region, "mask": self.mask, "original": self.original}
         return {name: array for name, array in named.items() if array is not None}
 
 
 @dataclass(frozen=True)
 class Described:
-    """What is kept of an answer, without its pictures.
+    """What is kept of an answer, without its images.
 
     Attributes:
         captions: by kind.
-        digests: sha256 of each picture and mask.
+        digests: sha256 of each image and mask.
         defined: the metrics that the answer defines.
     """
 
@@ -109,12 +124,12 @@ class Measurable:
     Attributes:
         edited: the edit.
         captions: as of Answer.
-        digests: sha256 of each picture and mask.
+        digests: sha256 of each image and mask.
         keys: the metrics that the case defines, each with sha256 of everything that its value depends on.
         look_up: gives the answer; it is asked only when something is measured.
     """
 
-    edited: Picture
+    edited: Image
     captions: Mapping[str, str]
     digests: Mapping[str, str]
     keys: Mapping[str, str]
@@ -125,11 +140,17 @@ class Measurable:
         """What the edit is compared with."""
         return self.look_up()
 
-    def picture(self, which: str) -> Picture:
+    def image(self, which: str) -> Image:
         """What a network is shown: "edited", "inside" (the mask's rectangle of it) or "target"."""
         if which == "edited":
             return self.edited
-        shown = self.answer.target if which == "target" else None if self.answer.mask is None else inside(self.edited, self.answer.mask)
+        shown = (
+            self.answer.target
+            if which == "target"
+            else None
+            if self.answer.mask is None
+            else inside(self.edited, self.answer.mask)
+        )
         assert shown is not None, f"no {which} is known"
         return shown
 
@@ -140,7 +161,8 @@ class ImageMetrics:
 
     Args:
         clip, dino, clip_large: networks; None leaves out the metrics that need them.
-        metrics: names out of METRICS, each of which must then be defined on some case; None for all that the networks and the benchmark allow.
+        metrics: names out of METRICS, each of which must then be defined on some case; None for all that the
+            networks and the benchmark allow.
         batch_size: cases that are embedded together.
 
     Attributes:
@@ -154,23 +176,33 @@ class ImageMetrics:
     def __init__(
         self,
         clip: TextEncoder | None = None,
-        dino: PictureEncoder | None = None,
+        dino: ImageEncoder | None = None,
         clip_large: TextEncoder | None = None,
         metrics: Sequence[str] | None = None,
         batch_size: int = 32,
     ) -> None:
         self.batch_size, self.by_name = batch_size, metrics is not None
-        given: Mapping[Encoder, PictureEncoder | None] = {"clip": clip, "dino": dino, "clip_large": clip_large}
+        given: Mapping[Encoder, ImageEncoder | None] = {
+            "clip": clip,
+            "dino": dino,
+            "clip_large": clip_large,
+        }
         self.encoders = {name: encoder for name, encoder in given.items() if encoder is not None}
         for name in metrics or ():
             if name not in METRICS:
                 raise ValueError(f"there is no image metric {name!r}; there are {', '.join(METRICS)}")
             wanted = METRICS[name].encoder
             if wanted is not None and wanted not in self.encoders:
-                raise ValueError(f"the image metric {name} needs a network, image_metrics.{wanted}; say image_metrics={CONFIG[wanted]}")
+                raise ValueError(
+                    f"the image metric {name} needs a network, image_metrics.{wanted}; say image_metrics={CONFIG[wanted]}"
+                )
         if batch_size < 1:
             raise ValueError(f"image_metrics.batch_size={batch_size}: at least 1")
-        self.names = tuple(name for name in METRICS if (metrics is None or name in metrics) and METRICS[name].encoder in (None, *self.encoders))
+        self.names = tuple(
+            name
+            for name in METRICS
+            if (metrics is None or name in metrics) and METRICS[name].encoder in (None, *self.encoders)
+        )
         self._embedded: dict[tuple[str, ...], Float[Tensor, "n d"]] = {}
         self._described: WeakKeyDictionary[Benchmark, dict[tuple[str, Part], Described]] = WeakKeyDictionary()
 
@@ -186,7 +218,8 @@ class ImageMetrics:
         return {METRICS[name].needs for name in self.names}
 
     def check(self, benchmark: Benchmark, cases: Sequence[Case]) -> list[str]:
-        """Look, before anything is made or measured, at what the benchmark knows; metrics that no case defines are named on stderr.
+        """Look, before anything is made or measured, at what the benchmark knows; metrics that no case
+        defines are named on stderr.
 
         Returns:
             The metrics that some case defines.
@@ -202,10 +235,14 @@ class ImageMetrics:
             names = [name for name in self.names if METRICS[name].needs == needed]
             what = f"no case of {benchmark.name} has {WANTED[needed]}"
             if self.by_name:
-                raise ValueError(f"the image metric {names[0]} can't be taken, as {what}; leave it out of image_metrics.metrics")
+                raise ValueError(
+                    f"the image metric {names[0]} can't be taken, as {what}; leave it out of image_metrics.metrics"
+                )
             if needed not in ONE_BENCHMARK_ONLY:
                 print(f"not measured, as {what}: {', '.join(names)}", file=sys.stderr)
-        readers = {METRICS[name].needs: self._reader(name) for name in self.names if METRICS[name].needs in CAPTIONS}
+        readers = {
+            METRICS[name].needs: self._reader(name) for name in self.names if METRICS[name].needs in CAPTIONS
+        }
         for case in cases if readers else ():
             for kind, text in benchmark.captions(case).items():
                 for reader in (reader for needed, reader in readers.items() if needed == kind):
@@ -238,10 +275,20 @@ class ImageMetrics:
         return Measurable(triplet.edited, described.captions, digests, keys, look_up)
 
     def _describe(self, answer: Answer) -> Described:
-        defined = [name for name in self.names if answer.knows(METRICS[name].needs) and not nothing_outside(name, answer.region)]
-        return Described(answer.captions, {name: digest_of(array) for name, array in answer.arrays().items()}, tuple(defined))
+        defined = [
+            name
+            for name in self.names
+            if answer.knows(METRICS[name].needs) and not nothing_outside(name, answer.region)
+        ]
+        return Described(
+            answer.captions,
+            {name: digest_of(array) for name, array in answer.arrays().items()},
+            tuple(defined),
+        )
 
-    def measure(self, batch: Sequence[Measurable], names: Sequence[str], device: torch.device) -> list[dict[str, float]]:
+    def measure(
+        self, batch: Sequence[Measurable], names: Sequence[str], device: torch.device
+    ) -> list[dict[str, float]]:
         """Some metrics of a batch of cases.
 
         Args:
@@ -258,39 +305,56 @@ class ImageMetrics:
             if not defining:
                 continue
             encoder = self._encoder(name)
-            taken = self._cosines(name, encoder, batch, defining, device) if encoder else [compared(name, batch[index]) for index in defining]
+            taken = (
+                self._cosines(name, encoder, batch, defining, device)
+                if encoder
+                else [compared(name, batch[index]) for index in defining]
+            )
             if name == "reason_edit/clip_inside":
                 taken = [max(100 * each, 0.0) for each in taken]
             for index, value in zip(defining, taken, strict=True):
                 values[index][name] = value
         return values
 
-    def _encoder(self, name: str) -> PictureEncoder | None:
+    def _encoder(self, name: str) -> ImageEncoder | None:
         """The network of a metric, or None if it compares pixels."""
         wanted = METRICS[name].encoder
         return None if wanted is None else self.encoders[wanted]
 
-    def _cosines(self, name: str, encoder: PictureEncoder, batch: Sequence[Measurable], defining: Sequence[int], device: torch.device) -> list[float]:
+    def _cosines(
+        self,
+        name: str,
+        encoder: ImageEncoder,
+        batch: Sequence[Measurable],
+        defining: Sequence[int],
+        device: torch.device,
+    ) -> list[float]:
         """A metric of those cases of a batch that define it, all of whose edits are embedded."""
         needs = METRICS[name].needs
         those = [batch[index] for index in defining]
         if needs == "label":
-            edited = self._pictures(encoder, those, "inside", device)
+            edited = self._images(encoder, those, "inside", device)
         else:
-            edited = self._pictures(encoder, batch, "edited", device)[torch.tensor(defining)]
+            edited = self._images(encoder, batch, "edited", device)[torch.tensor(defining)]
         if needs == "target":
-            right = self._pictures(encoder, those, "target", device)
+            right = self._images(encoder, those, "target", device)
         else:
             right = self._captions(self._reader(name), [edit.captions[needs] for edit in those], device)
         return cosine(edited, right).tolist()
 
-    def _pictures(self, encoder: PictureEncoder, batch: Sequence[Measurable], which: str, device: torch.device) -> Float[Tensor, "n d"]:
-        """Vectors of a batch's pictures; one that occurs twice is embedded once, and targets of a batch once for all rows."""
+    def _images(
+        self, encoder: ImageEncoder, batch: Sequence[Measurable], which: str, device: torch.device
+    ) -> Float[Tensor, "n d"]:
+        """Vectors of a batch's images; one that occurs twice is embedded once, and targets of a batch once
+        for all rows.
+        """
         digests = [edit.digests[which] for edit in batch]
         different = dict(zip(digests, batch, strict=True))
         known = (encoder.fingerprint, *different)
         if known not in self._embedded:
-            self._embedded[known] = encoder.pictures([edit.picture(which) for edit in different.values()], device)  # 2 kB a picture
+            self._embedded[known] = encoder.images(
+                [edit.image(which) for edit in different.values()], device
+            )  # 2 kB a image
         return self._embedded[known][torch.tensor([list(different).index(digest) for digest in digests])]
 
     def _reader(self, name: str) -> TextEncoder:
@@ -298,11 +362,15 @@ class ImageMetrics:
         encoder = self._encoder(name)
         if not isinstance(encoder, TextEncoder):
             slot = f"image_metrics.{METRICS[name].encoder}"
-            raise ValueError(f"{name} compares with captions, which {type(encoder).__name__} can't read; give {slot} a CLIP")
+            raise ValueError(
+                f"{name} compares with captions, which {type(encoder).__name__} can't read; give {slot} a CLIP"
+            )
         return encoder
 
-    def _captions(self, reader: TextEncoder, texts: Sequence[str], device: torch.device) -> Float[Tensor, "n d"]:
-        """Vectors of a batch's captions, as `_pictures`."""
+    def _captions(
+        self, reader: TextEncoder, texts: Sequence[str], device: torch.device
+    ) -> Float[Tensor, "n d"]:
+        """Vectors of a batch's captions, as `_images`."""
         different = list(dict.fromkeys(texts))
         known = (reader.fingerprint, "texts", *different)
         if known not in self._embedded:
@@ -332,11 +400,11 @@ def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed], part
         benchmark: knows the right answers.
         case: one of its own.
         needed: what metrics need.
-        part: of the photograph, to which pictures and masks are cut.
+        part: of the photograph, to which images and masks are cut.
 
     Raises:
-        ValueError: a region of another size than the original, or a broken picture.
-        FileNotFoundError: a picture is gone.
+        ValueError: a region of another size than the original, or a broken image.
+        FileNotFoundError: a image is gone.
     """
     target = benchmark.exact_target(case) if "target" in needed else None
     region = benchmark.edit_region(case) if "region" in needed else None
@@ -344,7 +412,9 @@ def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed], part
     original = None if region is None and mask is None else case.original
     if region is not None and original is not None and region.shape != original.shape[:2]:
         (height, width), (rows, columns) = original.shape[:2], region.shape
-        raise ValueError(f"the region of case {case.id} has {columns}x{rows} pixels and its original {width}x{height}; make them equal")
+        raise ValueError(
+            f"the region of case {case.id} has {columns}x{rows} pixels and its original {width}x{height}; make them equal"
+        )
     nearest = PIL.Image.Resampling.NEAREST
     return Answer(
         target=None if target is None else cut(target, part),
@@ -379,5 +449,5 @@ def compared(name: str, edit: Measurable) -> float:
 
 
 def digest_of(array: np.ndarray) -> str:
-    """sha256 of a picture or a region."""
+    """sha256 of a image or a region."""
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()

@@ -1,6 +1,8 @@
-"""Triplets whose truth is known, to try a judge on: everyday ones, spoiled in the three ways of the paper, and probes with one thing wrong with them.
+"""Triplets whose truth is known, to try a judge on: everyday ones, spoiled in the three ways of the paper,
+and probes with one thing wrong with them.
 
-The truth is the oracle's measurement. A judge under trial sees none of it: `hidden` takes away ids, edit types and the names of the photographs.
+The truth is the oracle's measurement. A judge under trial sees none of it: `hidden` takes away ids, edit
+types and the names of the photographs.
 """
 
 import hashlib
@@ -12,10 +14,16 @@ from src.records import Image, Triplet
 from src.seeds import fold_seed
 from src.synthetic.degradations import degrade
 from src.synthetic.edits import EDIT_TYPES
-from src.synthetic.scene import to_image, to_picture
+from src.synthetic.scene import to_float, to_uint8
 from src.synthetic.world import BENCHMARK_ORIGINALS, World
 
-EVERYDAY, EXACT, UNEDITED, SHUFFLED, SWAPPED = "everyday", "exact", "unedited", "shuffled instruction", "swapped pictures"
+EVERYDAY, EXACT, UNEDITED, SHUFFLED, SWAPPED = (
+    "everyday",
+    "exact",
+    "unedited",
+    "shuffled instruction",
+    "swapped pictures",
+)
 GROWING = ("blur", "noise", "jpeg")
 LEVELS = (0.33, 0.67, 1.0)
 """Severities of a growing flaw, besides none at all."""
@@ -61,7 +69,8 @@ def probes(world: World, cases: int) -> Iterator[Probe]:
     - exact: what was asked for, and nothing else.
     - unedited: the original once more.
     - shuffled instruction: the exact edit that another instruction asked for.
-    - swapped pictures: the exact edit taken for the original, and the original for the edit. The oracle, which measures the edited picture against
+    - swapped images: the exact edit taken for the original, and the original for the edit. The oracle,
+      which measures the edited image against
       the scene of the id, sees an original where the edit should be: nothing followed, everything kept.
     - growing blur, noise and compression on the exact edit.
 
@@ -84,16 +93,18 @@ def probes_of(world: World, index: int) -> list[Probe]:
         Probe(index, EXACT, 0.0, Triplet(case, exact)),
         Probe(index, UNEDITED, 0.0, Triplet(case, case.original)),
         Probe(index, SHUFFLED, 0.0, Triplet(case, world.exact(world.case_id(SPLIT, 0, other)))),
-        Probe(index, SWAPPED, 0.0, Triplet(replace(case, picture=exact), case.original)),
+        Probe(index, SWAPPED, 0.0, Triplet(replace(case, image=exact), case.original)),
     ]
     for flaw in GROWING:
-        found += [Probe(index, flaw, level, Triplet(case, spoiled(exact, flaw, level, index))) for level in LEVELS]
+        found += [
+            Probe(index, flaw, level, Triplet(case, spoiled(exact, flaw, level, index))) for level in LEVELS
+        ]
     return found
 
 
 def spoiled(image: Image, flaw: str, severity: float, index: int) -> Image:
-    """The picture with a flaw of quality; the noise grows, it isn't drawn anew."""
-    return to_image(degrade(to_picture(image), flaw, severity, fold_seed("probe", flaw, index)))
+    """The image with a flaw of quality; the noise grows, it isn't drawn anew."""
+    return to_uint8(degrade(to_float(image), flaw, severity, fold_seed("probe", flaw, index)))
 
 
 def hidden(triplet: Triplet) -> Triplet:

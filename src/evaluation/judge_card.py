@@ -1,8 +1,10 @@
-"""The card of a judge: what it was tried on, how it did, and whether it passed, as JSON, as a picture and as a table.
+"""The card of a judge: what it was tried on, how it did, and whether it passed, as JSON, as a image and as
+a table.
 
-Laws are shares of cases, a tie counting half: 0.5 is what a judge without eyes gets. Correlations and growing flaws give such a judge 0. Intervals
-are clustered by photograph: Student's for means and shares (statistics.py), a bootstrap of whole photographs for correlations, which with eight of
-them is somewhat too narrow. Pass or fail is decided by the value; the interval says how sure that is.
+Laws are shares of cases, a tie counting half: 0.5 is what a judge without eyes gets. Correlations and growing
+flaws give such a judge 0. Intervals are clustered by photograph: Student's for means and shares
+(statistics.py), a bootstrap of whole photographs for correlations, which with eight of them is somewhat too
+narrow. Pass or fail is decided by the value; the interval says how sure that is.
 """
 
 import json
@@ -50,7 +52,8 @@ class Check:
         at_least: whether the value has to reach the threshold, or must not pass it.
         n: of how many triplets or cases.
         scale: the largest possible value, for drawing.
-        asked: False for what this judge isn't asked (yes or no, in annotation mode); it then isn't held against him.
+        asked: False for what this judge isn't asked (yes or no, in annotation mode); it then isn't held
+            against him.
     """
 
     name: str
@@ -85,7 +88,7 @@ class Card:
 
     Attributes:
         judge, fingerprint: who was tried.
-        world: what on: version, picture size, number of everyday triplets and of cases.
+        world: what on: version, image size, number of everyday triplets and of cases.
         checks: all of them have to be passed.
         cost: of the trial, as far as the judge tells; per triplet.
         details: mean scores per kind of triplet, statuses, the curves drawn.
@@ -106,7 +109,9 @@ class Card:
         return all(check.passed for check in self.checks)
 
 
-def checks_of(asked: Sequence[Asked], again: Sequence[tuple[Reward, Reward]], thresholds: Mapping[str, float]) -> tuple[Check, ...]:
+def checks_of(
+    asked: Sequence[Asked], again: Sequence[tuple[Reward, Reward]], thresholds: Mapping[str, float]
+) -> tuple[Check, ...]:
     """All checks.
 
     Args:
@@ -120,24 +125,34 @@ def checks_of(asked: Sequence[Asked], again: Sequence[tuple[Reward, Reward]], th
     checks = []
     for index, perspective in enumerate(PERSPECTIVES):
         value, interval, n = correlation(scores[:, index], truth[:, index], places)
-        checks.append(Check(f"{perspective.value} ranks as the truth does", value, interval, thresholds["correlation"], n))
+        checks.append(
+            Check(
+                f"{perspective.value} ranks as the truth does", value, interval, thresholds["correlation"], n
+            )
+        )
     for kind in (SHUFFLED, UNEDITED, SWAPPED):
         checks.append(told_apart(asked, kind, thresholds["told_apart"]))
     checks.append(share_kept(asked, thresholds["kept"]))
     for flaw in GROWING:
         checks.append(falls(asked, flaw, thresholds["falls"]))
     for index, perspective in enumerate(PERSPECTIVES):
-        checks.append(yes_or_no(common, index, f"{perspective.value}: yes and no (kappa)", thresholds["kappa"]))
+        checks.append(
+            yes_or_no(common, index, f"{perspective.value}: yes and no (kappa)", thresholds["kappa"])
+        )
     checks.append(spread(again, thresholds["retest"]))
     failed = float(np.mean([each.said.failed for each in asked]))
-    checks.append(Check("rewards that failed", failed, None, thresholds["failures"], len(asked), at_least=False))
+    checks.append(
+        Check("rewards that failed", failed, None, thresholds["failures"], len(asked), at_least=False)
+    )
     return tuple(checks)
 
 
 def correlation(
     scores: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"], clusters: Sequence[str]
 ) -> tuple[float | None, Interval | None, int]:
-    """Spearman's correlation, its interval over photographs, and of how many scores it is; None of fewer than two."""
+    """Spearman's correlation, its interval over photographs, and of how many scores it is; None of fewer than
+    two.
+    """
     there = np.isfinite(scores)
     value = rank_correlation(scores, truth)
     names = np.asarray(clusters)
@@ -159,7 +174,10 @@ def told_apart(asked: Sequence[Asked], kind: str, needed: float) -> Check:
     exact, other = by_case(asked, EXACT), by_case(asked, kind)
     values, places = [], []
     for case in exact:
-        true, said = (scores_of(each)[:, 0] for each in ([exact[case].truth, other[case].truth], [exact[case].said, other[case].said]))
+        true, said = (
+            scores_of(each)[:, 0]
+            for each in ([exact[case].truth, other[case].truth], [exact[case].said, other[case].said])
+        )
         if true[0] - true[1] >= CLEAR and np.isfinite(said).all():
             values.append(float(said[0] > said[1]) + 0.5 * float(said[0] == said[1]))
             places.append(exact[case].probe.triplet.case.photograph)
@@ -167,19 +185,32 @@ def told_apart(asked: Sequence[Asked], kind: str, needed: float) -> Check:
 
 
 def share_kept(asked: Sequence[Asked], needed: float) -> Check:
-    """How often an unedited picture is said to keep everything."""
+    """How often an unedited image is said to keep everything."""
     there = [each for each in by_case(asked, UNEDITED).values() if each.said.preserving.score is not None]
     values = [float((each.said.preserving.score or 0.0) >= KEPT) for each in there]
-    return of_mean("preserving: unedited keeps everything", values, [each.probe.triplet.case.photograph for each in there], needed)
+    return of_mean(
+        "preserving: unedited keeps everything",
+        values,
+        [each.probe.triplet.case.photograph for each in there],
+        needed,
+    )
 
 
 def falls(asked: Sequence[Asked], flaw: str, needed: float) -> Check:
-    """How steadily quality falls as a flaw grows: minus the rank correlation of score and severity in a case, on average; 0 if it never moves."""
+    """How steadily quality falls as a flaw grows: minus the rank correlation of score and severity in a case,
+    on average; 0 if it never moves.
+    """
     values, places = [], []
     for case, exact in by_case(asked, EXACT).items():
         steps = [(0.0, exact.said.quality.score)]
-        steps += [(each.probe.severity, each.said.quality.score) for each in asked if each.probe.kind == flaw and each.probe.case == case]
-        known = np.array([(severity, score) for severity, score in steps if score is not None], dtype=float).reshape(-1, 2)
+        steps += [
+            (each.probe.severity, each.said.quality.score)
+            for each in asked
+            if each.probe.kind == flaw and each.probe.case == case
+        ]
+        known = np.array(
+            [(severity, score) for severity, score in steps if score is not None], dtype=float
+        ).reshape(-1, 2)
         if len(known) >= 3:
             values.append(-rank_correlation(known[:, 0], known[:, 1]))
             places.append(exact.probe.triplet.case.photograph)
@@ -201,7 +232,9 @@ def spread(again: Sequence[tuple[Reward, Reward]], needed: float) -> Check:
     gaps = np.abs(scores_of([one for one, _ in again]) - scores_of([two for _, two in again]))
     known = gaps[np.isfinite(gaps)]
     value = float(known.mean()) if len(known) else None
-    return Check("asked twice: points apart", value, None, needed, len(again), at_least=False, scale=MAX_SCORE)
+    return Check(
+        "asked twice: points apart", value, None, needed, len(again), at_least=False, scale=MAX_SCORE
+    )
 
 
 def of_mean(name: str, values: Sequence[float], places: Sequence[str], needed: float) -> Check:
@@ -222,17 +255,34 @@ def by_case(asked: Sequence[Asked], kind: str) -> dict[int, Asked]:
 
 def scores_of(rewards: Sequence[Reward]) -> Float[np.ndarray, "n 3"]:
     """Scores by perspective, NaN where a verdict failed."""
-    return np.array([[math.nan if verdict.score is None else verdict.score for verdict in each.verdicts] for each in rewards]).reshape(-1, 3)
+    return np.array(
+        [
+            [math.nan if verdict.score is None else verdict.score for verdict in each.verdicts]
+            for each in rewards
+        ]
+    ).reshape(-1, 3)
 
 
 def details_of(asked: Sequence[Asked]) -> dict[str, Any]:
-    """What the picture shows beside the checks: mean scores per kind and severity, the judge's and the true ones, and statuses."""
+    """What the image shows beside the checks: mean scores per kind and severity, the judge's and the true
+    ones, and statuses.
+    """
     kinds: dict[str, Any] = {}
     for kind, severity in dict.fromkeys((each.probe.kind, each.probe.severity) for each in asked):
         members = [each for each in asked if (each.probe.kind, each.probe.severity) == (kind, severity)]
-        said, true = (scores_of(rewards) for rewards in ([each.said for each in members], [each.truth for each in members]))
-        means = [float(column[np.isfinite(column)].mean()) if np.isfinite(column).any() else None for column in said.T]
-        kinds[f"{kind} {severity:g}" if severity else kind] = {"n": len(members), "judge": means, "truth": true.mean(axis=0).tolist()}
+        said, true = (
+            scores_of(rewards)
+            for rewards in ([each.said for each in members], [each.truth for each in members])
+        )
+        means = [
+            float(column[np.isfinite(column)].mean()) if np.isfinite(column).any() else None
+            for column in said.T
+        ]
+        kinds[f"{kind} {severity:g}" if severity else kind] = {
+            "n": len(members),
+            "judge": means,
+            "truth": true.mean(axis=0).tolist(),
+        }
     common = [each for each in asked if each.probe.kind == EVERYDAY]
     statuses = [verdict.status for each in asked for verdict in each.said.verdicts]
     return {
@@ -252,7 +302,14 @@ def write_card(card: Card, folder: Path) -> None:
         NotWrittenError: no room.
     """
     checks = [{**asdict(check), "passed": check.passed} for check in card.checks]
-    content = {"judge": card.judge, "passed": card.passed, "note": card.note, "checks": checks, "cost": dict(card.cost), "world": dict(card.world)}
+    content = {
+        "judge": card.judge,
+        "passed": card.passed,
+        "note": card.note,
+        "checks": checks,
+        "cost": dict(card.cost),
+        "world": dict(card.world),
+    }
     content |= {"fingerprint": card.fingerprint, **card.details}
     write_atomically(folder / "card.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     with replacing(folder / "card.png") as partial:
@@ -266,7 +323,9 @@ def card_table(card: Card) -> Table:
         table.add_column(title, justify="left" if title in ("check", "") else "right")
     for check in card.checks:
         interval = "" if check.interval is None else f"{check.interval.low:.2f} to {check.interval.high:.2f}"
-        value = f"{check.value:.2f}" if check.value is not None else "no answer" if check.asked else "not asked"
+        value = (
+            f"{check.value:.2f}" if check.value is not None else "no answer" if check.asked else "not asked"
+        )
         needed = f"{'at least' if check.at_least else 'at most'} {check.needed:g}"
         table.add_row(check.name, value, interval, needed, str(check.n), mark_of(check))
     return table
@@ -284,7 +343,7 @@ def mark_of(check: Check) -> str:
 
 
 def draw_card(card: Card, path: Path) -> None:
-    """The picture: checks on the left, scores against the truth and growing flaws on the right."""
+    """The image: checks on the left, scores against the truth and growing flaws on the right."""
     figure = plt.figure(figsize=(13, 7.2), layout="constrained")
     panels = [["checks", *PERSPECTIVES], ["checks", *GROWING]]
     axes = figure.subplot_mosaic(panels, width_ratios=[2.2, 1, 1, 1])
@@ -293,12 +352,19 @@ def draw_card(card: Card, path: Path) -> None:
         draw_scores(axes[perspective], card, index)
     for flaw in GROWING:
         draw_growth(axes[flaw], card, flaw)
-    figure.suptitle(f"{card.judge}: {verdict_of(card)}", fontsize=15, fontweight="bold", color=GOOD if card.passed else BAD)
+    figure.suptitle(
+        f"{card.judge}: {verdict_of(card)}",
+        fontsize=15,
+        fontweight="bold",
+        color=GOOD if card.passed else BAD,
+    )
     words = [
         f"{card.world['everyday']} everyday triplets, {card.world['cases']} cases probed, {card.world['size']} px, world {card.world['version']}"
     ]
     words += [
-        f"{name.replace('_', ' ')} {f'{value:,.0f}' if value >= 100 else f'{value:.3g}'}" for name, value in card.cost.items() if value is not None
+        f"{name.replace('_', ' ')} {f'{value:,.0f}' if value >= 100 else f'{value:.3g}'}"
+        for name, value in card.cost.items()
+        if value is not None
     ]
     figure.supxlabel("   |   ".join([*words, *([card.note] if card.note else [])]), fontsize=8, color=NEUTRAL)
     figure.savefig(path, dpi=110, format="png")
@@ -312,13 +378,26 @@ def draw_checks(axis: Axes, card: Card) -> None:
         value = 0.0 if check.value is None else check.value / check.scale
         axis.barh(row, value, color=colour, height=0.6, alpha=0.85)
         if check.interval is not None:
-            axis.plot([check.interval.low / check.scale, check.interval.high / check.scale], [row, row], color="black", linewidth=1.2)
+            axis.plot(
+                [check.interval.low / check.scale, check.interval.high / check.scale],
+                [row, row],
+                color="black",
+                linewidth=1.2,
+            )
         axis.plot([check.needed / check.scale] * 2, [row - 0.42, row + 0.42], color="black", linewidth=2.2)
         words = "no answer" if check.asked else "not asked"
         if check.value is not None:
             words = f"{check.value:.2f}" + (" points" if check.scale != 1 else "")
         sign = "≥" if check.at_least else "≤"
-        axis.text(1.03, row, f"{words}  ({sign} {check.needed:g})", va="center", fontsize=9, color=colour, transform=axis.get_yaxis_transform())
+        axis.text(
+            1.03,
+            row,
+            f"{words}  ({sign} {check.needed:g})",
+            va="center",
+            fontsize=9,
+            color=colour,
+            transform=axis.get_yaxis_transform(),
+        )
     axis.set_yticks(range(len(card.checks)), [check.name for check in card.checks], fontsize=9)
     axis.invert_yaxis()
     lowest = min((check.value or 0.0 for check in card.checks), default=0.0)
@@ -332,7 +411,11 @@ def draw_checks(axis: Axes, card: Card) -> None:
 def draw_scores(axis: Axes, card: Card, index: int) -> None:
     """The judge's scores of everyday triplets over the true ones."""
     common = card.details["everyday"]
-    pairs = [(true[index], said[index]) for true, said in zip(common["truth"], common["judge"], strict=True) if said[index] is not None]
+    pairs = [
+        (true[index], said[index])
+        for true, said in zip(common["truth"], common["judge"], strict=True)
+        if said[index] is not None
+    ]
     axis.plot([0, MAX_SCORE], [0, MAX_SCORE], color=NEUTRAL, linewidth=0.8, linestyle=":")
     if pairs:
         axis.scatter(*zip(*pairs, strict=True), s=14, alpha=0.45, color="#4477aa", edgecolors="none")
@@ -347,11 +430,27 @@ def draw_growth(axis: Axes, card: Card, flaw: str) -> None:
     """Mean quality as a flaw grows, the judge's and the true one."""
     means = card.details["mean_scores"]
     steps = [(0.0, means[EXACT])]
-    steps += [(float(name.removeprefix(f"{flaw} ")), row) for name, row in means.items() if name.startswith(f"{flaw} ")]
+    steps += [
+        (float(name.removeprefix(f"{flaw} ")), row)
+        for name, row in means.items()
+        if name.startswith(f"{flaw} ")
+    ]
     place = PERSPECTIVES.index(PERSPECTIVES[2])
     known = [(severity, row["judge"][place]) for severity, row in steps if row["judge"][place] is not None]
-    axis.plot([severity for severity, _ in steps], [row["truth"][place] for _, row in steps], color=NEUTRAL, linestyle="--", label="true")
-    axis.plot(*zip(*known, strict=True) if known else ([], []), color="#4477aa", marker="o", markersize=4, label="judge")
+    axis.plot(
+        [severity for severity, _ in steps],
+        [row["truth"][place] for _, row in steps],
+        color=NEUTRAL,
+        linestyle="--",
+        label="true",
+    )
+    axis.plot(
+        *zip(*known, strict=True) if known else ([], []),
+        color="#4477aa",
+        marker="o",
+        markersize=4,
+        label="judge",
+    )
     axis.set(xlim=(-0.05, 1.05), ylim=(-0.2, 5.2), xlabel=f"severity of {flaw}")
     axis.spines[["top", "right"]].set_visible(False)
     if flaw == GROWING[0]:

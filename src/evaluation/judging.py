@@ -1,7 +1,8 @@
-"""Step 2 of an evaluation: a Judge's rewards for the edits of one row, in a reward file. Needs no model of the editor.
+"""Step 2 of an evaluation: a Judge's rewards for the edits of one row, in a reward file. Needs no model of
+the editor.
 
-What has been judged is known by key (the pictures, the instruction and the judge's fingerprint), so nothing is judged twice and an edit that was made
-anew is judged anew.
+What has been judged is known by key (the images, the instruction and the judge's fingerprint), so nothing
+is judged twice and an edit that was made anew is judged anew.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Judged:
-    """A case of one row, without its pictures: what a report needs.
+    """A case of one row, without its images: what a report needs.
 
     Attributes:
         id: the case's id.
@@ -36,9 +37,17 @@ class Judged:
 
 
 def judge_row(
-    triplets: Iterable[Triplet], total: int, judge: Judge, path: Path, what: str, batch_size: int, ask: bool = True, retry_failed: bool = False
+    triplets: Iterable[Triplet],
+    total: int,
+    judge: Judge,
+    path: Path,
+    what: str,
+    batch_size: int,
+    ask: bool = True,
+    retry_failed: bool = False,
 ) -> list[Judged]:
-    """The rewards of a row; those not yet in the reward file are asked of the judge and appended batch by batch.
+    """The rewards of a row; those not yet in the reward file are asked of the judge and appended batch by
+    batch.
 
     Args:
         triplets: the row, read lazily.
@@ -58,12 +67,20 @@ def judge_row(
     for batch in counted(batches_of(triplets, batch_size), total, f"judge {what}", "edits"):
         names = [(triplet.case.id, reward_key(triplet, judge.fingerprint)) for triplet in batch]
         if ask:
-            open_questions = [index for index, name in enumerate(names) if name not in known or (retry_failed and known[name].failed)]
-            rewards = _ask(judge, [batch[index] for index in open_questions], [names[index] for index in open_questions])
+            open_questions = [
+                index
+                for index, name in enumerate(names)
+                if name not in known or (retry_failed and known[name].failed)
+            ]
+            rewards = _ask(
+                judge, [batch[index] for index in open_questions], [names[index] for index in open_questions]
+            )
             append_rewards(path, rewards)
             known.update({(reward.id, reward.key): reward for reward in rewards})
         for triplet, name in zip(batch, names, strict=True):
-            judged.append(Judged(triplet.case.id, triplet.case.edit_type, triplet.case.photograph, known.get(name)))
+            judged.append(
+                Judged(triplet.case.id, triplet.case.edit_type, triplet.case.photograph, known.get(name))
+            )
     return judged
 
 
@@ -72,7 +89,9 @@ def _ask(judge: Judge, triplets: Sequence[Triplet], names: Sequence[tuple[str, s
         return []
     rewards = judge.judge(triplets)
     if [(reward.id, reward.key) for reward in rewards] != list(names):
-        raise ValueError(f"judge {judge.name!r} was asked about {len(triplets)} triplets and answered {len(rewards)} rewards with other ids or keys")
+        raise ValueError(
+            f"judge {judge.name!r} was asked about {len(triplets)} triplets and answered {len(rewards)} rewards with other ids or keys"
+        )
     return rewards
 
 

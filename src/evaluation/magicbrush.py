@@ -1,4 +1,5 @@
-"""MagicBrush: photographs edited by people, in one to three turns; 1,053 turns in 535 sessions make up the test split.
+"""MagicBrush: photographs edited by people, in one to three turns; 1,053 turns in 535 sessions make up the
+test split.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=magicbrush benchmark.folder=DIR sampler=released judge=gpt4o
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=magicbrush_multi_turn benchmark.folder=DIR sampler=released judge=gpt4o
@@ -8,16 +9,18 @@
     DIR/images/<img_id>/<img_id>-input.png      before the first turn; -output<k>.png after turn k; -mask<k>.png: transparent where turn k may edit
     DIR/local_descriptions.json                 {"<img_id>": {"<file>": caption}}; global_descriptions.json
 
-Protocol, as in the release: single-turn, every turn on its own from the true picture before it (all-turn); multi-turn, the last turn of each
-session, made of our own edits of the turns before, compared with the session's last true picture (final-turn). A judge is asked about a multi-turn
-edit as a whole: the session's first picture, all its instructions, the last edit. Edits lie under the names that the release's own evaluation script
-expects, so that `edits=` takes a folder made for it, and it takes ours:
+Protocol, as in the release: single-turn, every turn on its own from the true image before it (all-turn);
+multi-turn, the last turn of each session, made of our own edits of the turns before, compared with the
+session's last true image (final-turn). A judge is asked about a multi-turn edit as a whole: the session's
+first image, all its instructions, the last edit. Edits lie under the names that the release's own
+evaluation script expects, so that `edits=` takes a folder made for it, and it takes ours:
 
     <img_id>/<img_id>_1.png, <img_id>/<img_id>_inde_<k>.png (single-turn), <img_id>/<img_id>_iter_<k>.png (multi-turn)
 
-Also read: the rows of AURORA-Bench's test.json (benchmark.folder=.../test.json), and the other splits, which are on the hub
-(benchmark.folder=osunlp/MagicBrush benchmark.split=dev); the test split is not there, so that nobody trains on it.
-Source: Zhang et al., "MagicBrush", NeurIPS 2023; evaluation/image_eval.py and edit_cli_single_multi_turn.py of its release.
+Also read: the rows of AURORA-Bench's test.json (benchmark.folder=.../test.json), and the other splits, which
+are on the hub (benchmark.folder=osunlp/MagicBrush benchmark.split=dev); the test split is not there, so that
+nobody trains on it. Source: Zhang et al., "MagicBrush", NeurIPS 2023; evaluation/image_eval.py and
+edit_cli_single_multi_turn.py of its release.
 """
 
 import json
@@ -35,7 +38,7 @@ from jaxtyping import Bool
 from rich.progress import track
 
 from src.data.json_list import parsed, read_entries
-from src.data.rows import StoredPicture
+from src.data.rows import StoredImage
 from src.data.table import open_table, stored
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.photographs import in_short, read_region
@@ -44,7 +47,7 @@ from src.files import replacing, write_atomically
 from src.records import Case, Feedback, Image, Triplet, Turn
 
 COLUMNS = {"source_img": "input", "mask_img": "mask", "target_img": "output"}
-"""Of the dataset on the hub, and what their pictures are called in the test split."""
+"""Of the dataset on the hub, and what their images are called in the test split."""
 
 SESSIONS, TURNS = "edit_sessions.json", "edit_turns.json"
 CAPTIONS = {"local": "local_descriptions.json", "global": "global_descriptions.json"}
@@ -59,7 +62,7 @@ class Step:
     Attributes:
         session: the img_id.
         number: of the turn, from 1.
-        before, after: the true pictures.
+        before, after: the true images.
         mask: transparent where the turn may edit; None where there is no file.
         instruction: of this turn alone.
     """
@@ -77,11 +80,14 @@ class MagicBrush(Benchmark):
     """Turns, or sessions, in the order of the release. Nothing is read before it is asked for.
 
     Args:
-        folder: with edit_sessions.json or edit_turns.json and images/; or AURORA-Bench's test.json; or a hub id, unpacked into the hub's cache.
+        folder: with edit_sessions.json or edit_turns.json and images/; or AURORA-Bench's test.json; or a hub
+            id, unpacked into the hub's cache.
         split: of the dataset on the hub.
         multi_turn: one case per session, edited turn after turn; False: one case per turn.
-        local_captions, global_captions: what the true pictures show; None for local_descriptions.json, global_descriptions.json, if they are there.
-        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the edit.
+        local_captions, global_captions: what the true images show; None for local_descriptions.json,
+            global_descriptions.json, if they are there.
+        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the
+            edit.
     """
 
     def __init__(
@@ -109,26 +115,30 @@ class MagicBrush(Benchmark):
 
         Raises:
             FileNotFoundError: no such folder or JSON.
-            ValueError: turns or pictures that are missing or malformed, captions of other pictures.
+            ValueError: turns or images that are missing or malformed, captions of other images.
         """
-        assert self._captions is not None  # read now, so that what is wrong with them is said before anything is made
+        assert (
+            self._captions is not None
+        )  # read now, so that what is wrong with them is said before anything is made
         return [case for case, _ in self._known.values()]
 
     def exact_target(self, case: Case) -> Image:
-        """The true picture after the turn, or after the session's last. Raises as StoredPicture."""
-        return StoredPicture(str(self._steps(case)[-1].after)).decode()
+        """The true image after the turn, or after the session's last. Raises as StoredImage."""
+        return StoredImage(str(self._steps(case)[-1].after)).decode()
 
     def failed_feedback(self, case: Case) -> Feedback | None:
         """Nobody knows it."""
         return None
 
     def captions(self, case: Case) -> Mapping[str, str]:
-        """Of the true picture, local (what was edited) and global (all of it)."""
+        """Of the true image, local (what was edited) and global (all of it)."""
         last = self._steps(case)[-1]
         return {kind: captions[last.session][last.after.name] for kind, captions in self._captions.items()}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """What the masks of all turns of the case leave open, at the size of the original. Raises as StoredPicture."""
+        """What the masks of all turns of the case leave open, at the size of the original. Raises as
+        StoredImage.
+        """
         masks = [step.mask for step in self._steps(case)]
         regions = [read_region(mask, case.size) for mask in masks if mask is not None]
         return np.logical_or.reduce(regions) if regions and len(regions) == len(masks) else None
@@ -137,18 +147,22 @@ class MagicBrush(Benchmark):
         """The protocol weighs no pixels."""
 
     def references(self) -> Sequence[Reference]:
-        """Doing nothing; the true pictures."""
-        return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases))
+        """Doing nothing; the true images."""
+        return copy_of_input(), Reference(
+            "exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases)
+        )
 
     def _steps(self, case: Case) -> Sequence[Step]:
         return self._known[case.id][1]
 
     @cached_property
     def folder(self) -> Path:
-        """Where the list and the pictures lie."""
+        """Where the list and the images lie."""
         if self.given.exists() or self.given.is_absolute() or len(self.given.parts) != 2:
             return self.given
-        return unpacked(str(self.given), self.split, Path(HF_DATASETS_CACHE) / "magicbrush" / self.given.name / self.split)
+        return unpacked(
+            str(self.given), self.split, Path(HF_DATASETS_CACHE) / "magicbrush" / self.given.name / self.split
+        )
 
     @cached_property
     def _sessions(self) -> dict[str, list[Step]]:
@@ -178,27 +192,37 @@ class MagicBrush(Benchmark):
 def turn_case(step: Step) -> Case:
     """A turn on its own."""
     name = f"{step.session}_1" if step.number == 1 else f"{step.session}_inde_{step.number}"
-    return Case(f"{step.session}/{name}", StoredPicture(str(step.before)), step.instruction, f"turn {step.number}", step.session)
+    return Case(
+        f"{step.session}/{name}",
+        StoredImage(str(step.before)),
+        step.instruction,
+        f"turn {step.number}",
+        step.session,
+    )
 
 
 def session_case(steps: Sequence[Step]) -> Case:
     """A session as a whole."""
     first, number = steps[0], len(steps)
-    names = [f"{first.session}/{first.session}_{'1' if step.number == 1 else f'iter_{step.number}'}" for step in steps]
+    names = [
+        f"{first.session}/{first.session}_{'1' if step.number == 1 else f'iter_{step.number}'}"
+        for step in steps
+    ]
     turns = tuple(Turn(name, step.instruction) for name, step in zip(names, steps, strict=True))
-    picture, edit_type = StoredPicture(str(first.before)), f"{number} turn{'s' if number > 1 else ''}"
+    image, edit_type = StoredImage(str(first.before)), f"{number} turn{'s' if number > 1 else ''}"
     if number == 1:
-        return Case(names[0], picture, first.instruction, edit_type, first.session)
+        return Case(names[0], image, first.instruction, edit_type, first.session)
     instruction = " ".join(f"({step.number}) {step.instruction}" for step in steps)
-    return Case(names[-1], picture, instruction, edit_type, first.session, turns)
+    return Case(names[-1], image, instruction, edit_type, first.session, turns)
 
 
 def read_sessions(folder: Path) -> dict[str, list[Step]]:
     """The turns of each session in order, sessions in the order of the file.
 
     Raises:
-        FileNotFoundError: no such folder or JSON; pictures that are missing, named.
-        ValueError: turns that are malformed, missing or there twice, or that don't start from the picture before.
+        FileNotFoundError: no such folder or JSON; images that are missing, named.
+        ValueError: turns that are malformed, missing or there twice, or that don't start from the image
+            before.
     """
     path, rows = listed_rows(folder)
     sessions: dict[str, list[Step]] = {}
@@ -207,11 +231,19 @@ def read_sessions(folder: Path) -> dict[str, list[Step]]:
         sessions.setdefault(step.session, []).append(step)
     problems = [problem for steps in sessions.values() for problem in out_of_order(steps)]
     if problems:
-        raise ValueError(f"{path}: {len(problems)} turns are out of order ({in_short(problems)}); correct the file, no turn is left out")
-    pictures = list(dict.fromkeys(picture for steps in sessions.values() for step in steps for picture in (step.before, step.after)))
-    missing = [str(picture) for picture in pictures if not picture.is_file()]
+        raise ValueError(
+            f"{path}: {len(problems)} turns are out of order ({in_short(problems)}); correct the file, no turn is left out"
+        )
+    images = list(
+        dict.fromkeys(
+            image for steps in sessions.values() for step in steps for image in (step.before, step.after)
+        )
+    )
+    missing = [str(image) for image in images if not image.is_file()]
     if missing:
-        raise FileNotFoundError(f"{path}: {len(missing)} of {len(pictures)} pictures are missing ({in_short(missing)}); no turn is left out")
+        raise FileNotFoundError(
+            f"{path}: {len(missing)} of {len(images)} pictures are missing ({in_short(missing)}); no turn is left out"
+        )
     return sessions
 
 
@@ -221,20 +253,26 @@ def listed_rows(folder: Path) -> tuple[Path, list[object]]:
         return folder, [row for row in read_entries(folder) if row.get("task", "magicbrush") == "magicbrush"]
     path = next((folder / name for name in (SESSIONS, TURNS) if (folder / name).is_file()), None)
     if path is None:
-        raise FileNotFoundError(f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, or a test.json")
+        raise FileNotFoundError(
+            f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, or a test.json"
+        )
     listed = read_json(path)
     if isinstance(listed, dict) and all(isinstance(rows, list) for rows in listed.values()):
         listed = [row for rows in listed.values() for row in rows]
     if not isinstance(listed, list) or not listed:
-        raise ValueError(f'{path} is not of the form {{"<img_id>": [{{"input", "mask", "output", "instruction"}}, ...], ...}}')
+        raise ValueError(
+            f'{path} is not of the form {{"<img_id>": [{{"input", "mask", "output", "instruction"}}, ...], ...}}'
+        )
     return path, listed
 
 
 def unpacked(table: str, split: str, folder: Path) -> Path:
-    """A split of the hub's dataset in the layout of the test split; what a kill left unfinished is done again.
+    """A split of the hub's dataset in the layout of the test split; what a kill left unfinished is done
+    again.
 
     Args:
-        table: see `open_table`; with the columns img_id, turn_index, source_img, mask_img, instruction, target_img.
+        table: see `open_table`; with the columns img_id, turn_index, source_img, mask_img, instruction,
+            target_img.
         split: which one.
         folder: where it goes; its list comes last.
 
@@ -245,7 +283,9 @@ def unpacked(table: str, split: str, folder: Path) -> Path:
     if (folder / SESSIONS).is_file():
         return folder
     opened = open_table(table, split)
-    lacking = [name for name in ("img_id", "turn_index", "instruction", *COLUMNS) if name not in opened.column_names]
+    lacking = [
+        name for name in ("img_id", "turn_index", "instruction", *COLUMNS) if name not in opened.column_names
+    ]
     if lacking:
         raise ValueError(f"{table} is no MagicBrush: it has no column {lacking[0]!r}")
     for column in COLUMNS:
@@ -284,18 +324,31 @@ def step_of(row: object, folder: Path, where: str) -> Step:
     # AURORA-Bench's rows have whole paths, the release's have names in the folder of their session
     place = folder.parent if folder.is_file() else folder / "images" / match[1]
     mask = place / str(row.get("mask", ""))
-    return Step(match[1], int(match[2]), place / str(before), place / str(after), mask if mask.is_file() else None, str(instruction).strip())
+    return Step(
+        match[1],
+        int(match[2]),
+        place / str(before),
+        place / str(after),
+        mask if mask.is_file() else None,
+        str(instruction).strip(),
+    )
 
 
 def out_of_order(steps: Sequence[Step]) -> list[str]:
-    """What is wrong with the turns of a session: each starts from the picture before it, and none is missing."""
+    """What is wrong with the turns of a session: each starts from the image before it, and none is missing."""
     wrong = []
     for place, step in enumerate(steps):
-        expected = steps[place - 1].after if place else step.after.with_name(f"{step.session}-input{step.after.suffix}")
+        expected = (
+            steps[place - 1].after
+            if place
+            else step.after.with_name(f"{step.session}-input{step.after.suffix}")
+        )
         if step.number != place + 1:
             wrong.append(f"{step.session} has turn {step.number} as number {place + 1}")
         elif step.before != expected:
-            wrong.append(f"turn {step.number} of {step.session} starts from {step.before.name} in place of {expected.name}")
+            wrong.append(
+                f"turn {step.number} of {step.session} starts from {step.before.name} in place of {expected.name}"
+            )
     return wrong
 
 
@@ -304,20 +357,35 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[Step]]) -> dict[st
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not of the release's form, captions of pictures that the sessions don't have, or outputs without one.
+        ValueError: not of the release's form, captions of images that the sessions don't have, or outputs
+            without one.
     """
     if not path.is_file():
-        raise FileNotFoundError(f'no file {path}; captions are a JSON file {{"<img_id>": {{"<file>": caption}}}}')
+        raise FileNotFoundError(
+            f'no file {path}; captions are a JSON file {{"<img_id>": {{"<file>": caption}}}}'
+        )
     captions = read_json(path)
     if not isinstance(captions, dict) or not all(isinstance(files, dict) for files in captions.values()):
         raise ValueError(f'{path} is not of the form {{"<img_id>": {{"<file>": caption}}}}')
     listed = {(session, file) for session, files in captions.items() for file in files}
-    pictures = {(step.session, picture.name) for steps in sessions.values() for step in steps for picture in (step.before, step.after)}
+    images = {
+        (step.session, image.name)
+        for steps in sessions.values()
+        for step in steps
+        for image in (step.before, step.after)
+    }
     outputs = [(step.session, step.after.name) for steps in sessions.values() for step in steps]
     problems = {
-        "captions are of pictures that the benchmark doesn't have": sorted(file for _, file in listed - pictures),
+        "captions are of pictures that the benchmark doesn't have": sorted(
+            file for _, file in listed - images
+        ),
         "outputs have no caption": [file for session, file in outputs if (session, file) not in listed],
-        "captions are no texts": [file for files in captions.values() for file, caption in files.items() if not isinstance(caption, str)],
+        "captions are no texts": [
+            file
+            for files in captions.values()
+            for file, caption in files.items()
+            if not isinstance(caption, str)
+        ],
     }
     wrong = "; ".join(f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found)
     if wrong:

@@ -1,11 +1,15 @@
-"""Pictures compared outside a mask, and cut out inside it, as the evaluation of Reason-Edit does it; pure functions, no model.
+"""Images compared outside a mask, and cut out inside it, as the evaluation of Reason-Edit does it; pure
+functions, no model.
 
-Read off the authors' script (TencentARC/SmartEdit, test/metrics_evaluation.py): original and edit become 256 x 256 pixels by Pillow, bicubic, the
-mask by the nearest pixel. A pixel's weight is 1 - mask / 255, so grey counts in part; both pictures are multiplied by it and compared over all
-256 x 256 pixels, those inside the mask being black in both. So a number also depends on how large the masks are: compare it on the same cases only.
+Read off the authors' script (TencentARC/SmartEdit, test/metrics_evaluation.py): original and edit become 256
+x 256 pixels by Pillow, bicubic, the mask by the nearest pixel. A pixel's weight is 1 - mask / 255, so grey
+counts in part; both images are multiplied by it and compared over all 256 x 256 pixels, those inside the
+mask being black in both. So a number also depends on how large the masks are: compare it on the same cases
+only.
 
-What the script takes from torchmetrics is taken from scikit-image here. SSIM is the same as in torchmetrics before 1.5 (September 2024), which the
-published numbers come from: the mean over the windows that lie inside the picture; later versions also count windows that reach over its rim.
+What the script takes from torchmetrics is taken from scikit-image here. SSIM is the same as in torchmetrics
+before 1.5 (September 2024), which the published numbers come from: the mean over the windows that lie inside
+the image; later versions also count windows that reach over its rim.
 """
 
 import math
@@ -16,7 +20,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from skimage.metrics import mean_squared_error, structural_similarity
 
-from src.evaluation.pixels import SIGMA, Picture, resized
+from src.evaluation.pixels import SIGMA, Image, resized
 
 SIDE = 256
 """Pixels, of the squares that are compared."""
@@ -25,42 +29,48 @@ GreyMask = UInt8[np.ndarray, "mask_rows mask_columns"]
 """0 where the edit may change nothing, 255 where it may, and what lossy compression made of them."""
 
 Background = Float[np.ndarray, "256 256 3"]
-"""A picture on [0, 1], black inside the mask."""
+"""A image on [0, 1], black inside the mask."""
 
 
 def squared(mask: GreyMask) -> UInt8[np.ndarray, "256 256"]:
-    """The mask at the size at which pictures are compared."""
+    """The mask at the size at which images are compared."""
     return np.asarray(PillowImage.fromarray(mask).resize((SIDE, SIDE), PillowImage.Resampling.NEAREST))
 
 
-def background(picture: Picture, mask: GreyMask) -> Background:
-    """What a picture shows outside the mask."""
-    return resized(picture, SIDE, SIDE) / 255 * (1 - squared(mask)[..., None] / 255)
+def background(image: Image, mask: GreyMask) -> Background:
+    """What a image shows outside the mask."""
+    return resized(image, SIDE, SIDE) / 255 * (1 - squared(mask)[..., None] / 255)
 
 
-def masked_mse(edited: Picture, original: Picture, mask: GreyMask) -> float:
+def masked_mse(edited: Image, original: Image, mask: GreyMask) -> float:
     """Mean squared difference on [0, 1] outside the mask, over all pixels of the square."""
     return float(mean_squared_error(background(edited, mask), background(original, mask)))
 
 
-def masked_psnr(edited: Picture, original: Picture, mask: GreyMask) -> float:
+def masked_psnr(edited: Image, original: Image, mask: GreyMask) -> float:
     """The same in decibels of the largest difference that there can be; infinite where nothing changed."""
     error = masked_mse(edited, original, mask)
     return -10 * math.log10(error) if error else math.inf
 
 
-def masked_ssim(edited: Picture, original: Picture, mask: GreyMask) -> float:
+def masked_ssim(edited: Image, original: Image, mask: GreyMask) -> float:
     """SSIM of what lies outside the mask, in [-1, 1], per colour channel; the black inside counts as equal."""
-    settings = {"gaussian_weights": True, "sigma": SIGMA, "use_sample_covariance": False, "channel_axis": -1, "data_range": 1.0}
+    settings = {
+        "gaussian_weights": True,
+        "sigma": SIGMA,
+        "use_sample_covariance": False,
+        "channel_axis": -1,
+        "data_range": 1.0,
+    }
     similarity: Any = structural_similarity(background(edited, mask), background(original, mask), **settings)
     return float(similarity)
 
 
-def inside(edited: Picture, mask: GreyMask) -> Picture:
+def inside(edited: Image, mask: GreyMask) -> Image:
     """The rectangle around the mask, cut out of the square edit.
 
-    As in the script, the rectangle holds every pixel that is not quite black, and lacks the last row and column of these; here at least one of each
-    is left, where the script ends with an error.
+    As in the script, the rectangle holds every pixel that is not quite black, and lacks the last row and
+    column of these; here at least one of each is left, where the script ends with an error.
 
     Raises:
         ValueError: a mask that is black all over.

@@ -1,11 +1,13 @@
-"""The step "measure" of an evaluation: image metrics of the edits of one row, in a file. Needs neither editor nor judge.
+"""The step "measure" of an evaluation: image metrics of the edits of one row, in a file. Needs neither editor
+nor judge.
 
     <run>/evaluation/<benchmark>/<row>/metrics.jsonl    {"id", "metric", "key", "value"}: a line per case and metric, append-only
 
-A value is null where it is infinite, as the PSNR of equal pictures is.
+A value is null where it is infinite, as the PSNR of equal images is.
 
-The key is sha256 of all that a value depends on: the pictures, the caption or the region, the metric and the network's files. So nothing is measured
-twice, and an edit that was made anew is measured anew. A killed step goes on where it was, on any number of processes.
+The key is sha256 of all that a value depends on: the images, the caption or the region, the metric and the
+network's files. So nothing is measured twice, and an edit that was made anew is measured anew. A killed step
+goes on where it was, on any number of processes.
 """
 
 import json
@@ -23,7 +25,7 @@ from src.evaluation.metrics import CaseMetrics
 from src.evaluation.photographs import shown_part
 from src.evaluation.progress import counted
 from src.files import append_lines
-from src.pictures import Framing
+from src.images import Framing
 from src.records import Triplet
 
 T = TypeVar("T")
@@ -50,7 +52,8 @@ def measure_row(
     measure: bool = True,
     framing: Framing | None = None,
 ) -> list[list[CaseMetrics]]:
-    """The metrics of a row, or of one process's share of it; what is not in the file yet is measured and appended batch by batch.
+    """The metrics of a row, or of one process's share of it; what is not in the file yet is measured and
+    appended batch by batch.
 
     Args:
         metrics: which, and by what.
@@ -61,7 +64,8 @@ def measure_row(
         what: the row's name.
         device: where the networks run.
         measure: False looks up only.
-        framing: photograph's size -> size of the edits, whose part of it they are measured against; None for edits that show all of it.
+        framing: photograph's size -> size of the edits, whose part of it they are measured against; None for
+            edits that show all of it.
 
     Returns:
         Batch by batch what is known of its cases.
@@ -74,15 +78,28 @@ def measure_row(
     found = []
     for batch in counted(batches, total, f"measure {what}", "edits"):
         edits = [metrics.measurable(benchmark, triplet, shown_part(triplet, framing)) for triplet in batch]
-        names = [[Name(triplet.case.id, metric, key) for metric, key in edit.keys.items()] for triplet, edit in zip(batch, edits, strict=True)]
+        names = [
+            [Name(triplet.case.id, metric, key) for metric, key in edit.keys.items()]
+            for triplet, edit in zip(batch, edits, strict=True)
+        ]
         lacking = {name.metric for own in names for name in own if name not in known}
         if measure and lacking:
             taken = metrics.measure(edits, [metric for metric in metrics.names if metric in lacking], device)
-            new = {name: values[name.metric] for own, values in zip(names, taken, strict=True) for name in own if name not in known}
+            new = {
+                name: values[name.metric]
+                for own, values in zip(names, taken, strict=True)
+                for name in own
+                if name not in known
+            }
             append_lines(path, "".join(line_of(name, value) for name, value in new.items()))
             known.update(new)
         values = [{name.metric: known[name] for name in own if name in known} for own in names]
-        found.append([CaseMetrics(triplet.case.id, triplet.case.photograph, own) for triplet, own in zip(batch, values, strict=True)])
+        found.append(
+            [
+                CaseMetrics(triplet.case.id, triplet.case.photograph, own)
+                for triplet, own in zip(batch, values, strict=True)
+            ]
+        )
     return found
 
 
@@ -92,7 +109,8 @@ def line_of(name: Name, value: float) -> str:
 
 
 def read_values(path: Path) -> dict[Name, float]:
-    """The values in a file; the last line of a name is the valid one. A line without its end was being written when its process was killed, or is.
+    """The values in a file; the last line of a name is the valid one. A line without its end was being
+    written when its process was killed, or is.
 
     Raises:
         ValueError: a line that is none of ours, with file and line number.
@@ -106,9 +124,13 @@ def read_values(path: Path) -> dict[Name, float]:
                 break
             try:
                 entry = json.loads(line)
-                values[Name(entry["id"], entry["metric"], entry["key"])] = math.inf if entry["value"] is None else float(entry["value"])
+                values[Name(entry["id"], entry["metric"], entry["key"])] = (
+                    math.inf if entry["value"] is None else float(entry["value"])
+                )
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path}:{number}: no measured value ({type(error).__name__}: {error}); correct or delete this line") from error
+                raise ValueError(
+                    f"{path}:{number}: no measured value ({type(error).__name__}: {error}); correct or delete this line"
+                ) from error
     return values
 
 

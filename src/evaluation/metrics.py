@@ -1,6 +1,7 @@
 """The image metrics by name, their means over cases, and the table of these.
 
-A name carries its protocol, because without it the same name has meant different numbers (CLIP-T of one model: 0.223 by ViT-L/14, 0.275 by ViT-B/32):
+A name carries its protocol, because without it the same name has meant different numbers (CLIP-T of one
+model: 0.223 by ViT-L/14, 0.275 by ViT-B/32):
 
     magicbrush/l1, l2         distance to the target; official evaluation of MagicBrush
     magicbrush/clip_i, dino   cosine with the target, CLIP ViT-B/32 and DINO ViT-S/16; official
@@ -11,12 +12,14 @@ A name carries its protocol, because without it the same name has meant differen
     reason_edit/psnr, ssim, mse   the same by Reason-Edit's protocol: 256 x 256 pixels, weighed by the mask; see masked.py
     reason_edit/clip_inside   CLIP score (ViT-L/14; 100 times the cosine, 0 where that is negative) of the mask's rectangle and the case's label
 
-Where an edit shows less than all of its photograph, because the sampler's `resize` or the latent cut off a rim, whatever it is compared with is cut
-in the same way. An edit made elsewhere is taken to show all of it.
+Where an edit shows less than all of its photograph, because the sampler's `resize` or the latent cut off a
+rim, whatever it is compared with is cut in the same way. An edit made elsewhere is taken to show all of it.
 
-Of Table 2 of the multi-reward paper (InsPix2Pix 85.4 / 29.2, Reward-InsPix2Pix 88.9 / 29.8) it is known that numbers are per cent, that is 100 times
-the cosines here, and that they are taken on MagicBrush's test set. Its code is not released: not known are the CLIP model, the kind of caption, the
-turns and the preparation. The MagicBrush paper has about 27.6 for InsPix2Pix by the official protocol, so this is another one: compare with care.
+Of Table 2 of the multi-reward paper (InsPix2Pix 85.4 / 29.2, Reward-InsPix2Pix 88.9 / 29.8) it is known that
+numbers are per cent, that is 100 times the cosines here, and that they are taken on MagicBrush's test set.
+Its code is not released: not known are the CLIP model, the kind of caption, the turns and the preparation.
+The MagicBrush paper has about 27.6 for InsPix2Pix by the official protocol, so this is another one: compare
+with care.
 """
 
 import math
@@ -37,7 +40,8 @@ class Metric:
     """What a metric is.
 
     Attributes:
-        needs: what must be known of a case: its exact target, a kind of caption, the region that may change, or the mask with its grey values.
+        needs: what must be known of a case: its exact target, a kind of caption, the region that may change,
+            or the mask with its grey values.
         encoder: "clip" (ViT-B/32), "dino", "clip_large" (ViT-L/14), or None for those that compare pixels.
         better: "higher" or "lower".
         bounds: what it can be.
@@ -75,7 +79,9 @@ METRICS: Mapping[str, Metric] = {
     "reason_edit/psnr": Metric("mask", None, "higher", Interval(0.0, math.inf), "PSNR", digits=2),
     "reason_edit/ssim": Metric("mask", None, "higher", COSINE, "SSIM"),
     "reason_edit/mse": Metric("mask", None, "lower", SHARE, "MSE"),
-    "reason_edit/clip_inside": Metric("label", "clip_large", "higher", Interval(0.0, 100.0), "CLIP score", digits=2),
+    "reason_edit/clip_inside": Metric(
+        "label", "clip_large", "higher", Interval(0.0, 100.0), "CLIP score", digits=2
+    ),
 }
 """In the order in which tables show them."""
 
@@ -96,7 +102,8 @@ class CaseMetrics:
     Attributes:
         id: the triplet's id.
         photograph: its cluster.
-        values: by metric; without those that this case doesn't define or that have not been measured. Infinite for the PSNR of equal pictures.
+        values: by metric; without those that this case doesn't define or that have not been measured.
+            Infinite for the PSNR of equal images.
     """
 
     id: str
@@ -120,23 +127,36 @@ class MetricMean:
 
 
 def metric_means(cases: Sequence[CaseMetrics]) -> dict[str, MetricMean]:
-    """The mean of every metric that any case has; an infinite value has no part in it, as the mean would be infinite."""
+    """The mean of every metric that any case has; an infinite value has no part in it, as the mean would be
+    infinite.
+    """
     means = {}
     for name, metric in METRICS.items():
-        measured = [(case.values[name], case.photograph) for case in cases if math.isfinite(case.values.get(name, math.nan))]
+        measured = [
+            (case.values[name], case.photograph)
+            for case in cases
+            if math.isfinite(case.values.get(name, math.nan))
+        ]
         if measured:
             values = np.array([value for value, _ in measured])
             interval = clustered_interval(values, [photograph for _, photograph in measured])
             if interval is not None:
-                interval = Interval(max(metric.bounds.low, interval.low), min(metric.bounds.high, interval.high))
+                interval = Interval(
+                    max(metric.bounds.low, interval.low), min(metric.bounds.high, interval.high)
+                )
             means[name] = MetricMean(float(values.mean()), interval, len(measured))
     return means
 
 
 def metric_names(rows: Sequence[Mapping[str, MetricMean]]) -> list[str]:
-    """Those that any row has, in the order in which tables show them; names that this version doesn't know come last."""
+    """Those that any row has, in the order in which tables show them; names that this version doesn't know
+    come last.
+    """
     present = list(dict.fromkeys(name for row in rows for name in row))
-    return [*(name for name in METRICS if name in present), *(name for name in present if name not in METRICS)]
+    return [
+        *(name for name in METRICS if name in present),
+        *(name for name in present if name not in METRICS),
+    ]
 
 
 def metric_title(name: str) -> str:

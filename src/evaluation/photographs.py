@@ -1,10 +1,11 @@
-"""The photographs of a benchmark at the sizes at which they are edited and judged, each decoded when it is needed.
+"""The photographs of a benchmark at the sizes at which they are edited and judged, each decoded when it is
+needed.
 
     file -> framing (the sampler's `resize`), cropped to what the latent holds -> edited -> edits/<case id>.png at this size
     that part of the photograph, and the edit -> the benchmark's `judged_height` -> judged
     that part of the right answer, of the photograph and of its mask, each at its own resolution -> measured against the edit
 
-Cases whose picture is in memory, those of the synthetic world, are edited and judged as they are.
+Cases whose image is in memory, those of the synthetic world, are edited and judged as they are.
 """
 
 import re
@@ -18,44 +19,48 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool
 
-from src.data.rows import StoredPicture
+from src.data.rows import StoredImage
 from src.data.transforms import Size, resized
 from src.evaluation.benchmark import Reference
 from src.evaluation.pixels import WHOLE, Part
-from src.pictures import Frame, Framing, centre_crop, existing, native, opened_image
+from src.images import Frame, Framing, centre_crop, existing, native, opened_image
 from src.records import Case, Image, Triplet, Turn
 
 
 @final
 @dataclass(frozen=True)
-class FramedPicture:
-    """A stored picture at the size that a framing makes of its own."""
+class FramedImage:
+    """A stored image at the size that a framing makes of its own."""
 
-    picture: StoredPicture
+    image: StoredImage
     framing: Framing
 
     def size(self) -> Size:
         """Height and width, from the header."""
-        return self.framing(*self.picture.size()).size
+        return self.framing(*self.image.size()).size
 
     def decode(self) -> Image:
-        """RGB, upright. Raises as StoredPicture."""
-        return self.picture.decode(self.framing)
+        """RGB, upright. Raises as StoredImage."""
+        return self.image.decode(self.framing)
 
 
 def framed(case: Case, framing: Framing) -> Case:
     """The case with its photograph at another size; one in memory stays as it is."""
-    return replace(case, picture=FramedPicture(case.picture, framing)) if isinstance(case.picture, StoredPicture) else case
+    return (
+        replace(case, image=FramedImage(case.image, framing)) if isinstance(case.image, StoredImage) else case
+    )
 
 
 def of_height(height: int, width: int, pixels: int) -> Frame:
-    """So many pixels high, with the aspect ratio kept, the width rounded down as the release of the multi-reward paper does."""
+    """So many pixels high, with the aspect ratio kept, the width rounded down as the release of the
+    multi-reward paper does.
+    """
     return Frame((pixels, max(1, int(pixels * width / height))), (0, 0, width, height))
 
 
 def in_memory(case: Case) -> Case:
-    """The case with its picture decoded. Raises as StoredPicture."""
-    return replace(case, picture=case.original)
+    """The case with its image decoded. Raises as StoredImage."""
+    return replace(case, image=case.original)
 
 
 def reference_triplets(reference: Reference, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
@@ -67,30 +72,32 @@ def reference_triplets(reference: Reference, cases: Sequence[Case], height: int 
 
 
 def as_judged(triplet: Triplet, height: int | None, framing: Framing | None) -> Triplet:
-    """What a judge sees of an edited photograph: two pictures of one size that show the same part of it.
+    """What a judge sees of an edited photograph: two images of one size that show the same part of it.
 
-    As the release does, both are brought to one height and to the aspect ratio of the whole photograph, whatever was cut off before the editing.
+    As the release does, both are brought to one height and to the aspect ratio of the whole photograph,
+    whatever was cut off before the editing.
 
     Args:
-        triplet: the edit as it was made; its case's picture is stored, or the triplet is left alone.
+        triplet: the edit as it was made; its case's image is stored, or the triplet is left alone.
         height: of both; None for the size of the edit.
-        framing: that of the edit, so that the original is cut in the same way; None for edits made elsewhere, which are taken to show all of it.
+        framing: that of the edit, so that the original is cut in the same way; None for edits made elsewhere,
+            which are taken to show all of it.
 
     Raises:
-        ValueError: an edit larger than its framing makes the photograph; broken pictures.
+        ValueError: an edit larger than its framing makes the photograph; broken images.
         FileNotFoundError: the photograph is gone.
     """
     case, edited = triplet.case, triplet.edited
-    if not isinstance(case.picture, StoredPicture):
+    if not isinstance(case.image, StoredImage):
         return triplet
     size: Size = (edited.shape[0], edited.shape[1])
     if height is not None:
         size = of_height(*case.size, pixels=height).size
     if framing is None:
-        original = case.picture.decode(lambda high, wide: Frame(size, (0, 0, wide, high)))
+        original = case.image.decode(lambda high, wide: Frame(size, (0, 0, wide, high)))
     else:
-        original = resized(centre_crop(case.picture.decode(framing), edited.shape[0], edited.shape[1]), size)
-    return Triplet(replace(case, picture=original), resized(edited, size))
+        original = resized(centre_crop(case.image.decode(framing), edited.shape[0], edited.shape[1]), size)
+    return Triplet(replace(case, image=original), resized(edited, size))
 
 
 def turns_of(case: Case) -> tuple[Turn, ...]:
@@ -99,10 +106,11 @@ def turns_of(case: Case) -> tuple[Turn, ...]:
 
 
 def shown_part(triplet: Triplet, framing: Framing | None) -> Part:
-    """What an edit shows of its photograph: less than all where the framing cuts something off, or the latent could not hold the rim.
+    """What an edit shows of its photograph: less than all where the framing cuts something off, or the latent
+    could not hold the rim.
 
     Args:
-        triplet: the edit as it was made; a picture in memory is taken to be shown whole.
+        triplet: the edit as it was made; a image in memory is taken to be shown whole.
         framing: that of the edit; None for edits made elsewhere, which are taken to show all of it.
 
     Raises:
@@ -110,13 +118,15 @@ def shown_part(triplet: Triplet, framing: Framing | None) -> Part:
         FileNotFoundError: the photograph is gone.
     """
     case, edited = triplet.case, triplet.edited.shape
-    if framing is None or not isinstance(case.picture, StoredPicture):
+    if framing is None or not isinstance(case.image, StoredImage):
         return WHOLE
     height, width = case.size
     frame = framing(height, width)
     left, top, right, bottom = frame.part
     if edited[0] > frame.size[0] or edited[1] > frame.size[1]:
-        raise ValueError(f"the edit of {case.id} has {edited[1]}x{edited[0]} pixels and was made of {frame.size[1]}x{frame.size[0]}; make it again")
+        raise ValueError(
+            f"the edit of {case.id} has {edited[1]}x{edited[0]} pixels and was made of {frame.size[1]}x{frame.size[0]}; make it again"
+        )
     # as centre_crop cuts
     above, before = (frame.size[0] - edited[0]) // 2, (frame.size[1] - edited[1]) // 2
     rows, columns = (bottom - top) / frame.size[0], (right - left) / frame.size[1]
@@ -139,14 +149,15 @@ def by_number(name: str) -> list[tuple[int, str]]:
 
 
 def read_region(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:
-    """Where a mask lets an edit change the picture: where it is transparent, as DALL-E and MagicBrush have it, or, without transparency, white.
+    """Where a mask lets an edit change the image: where it is transparent, as DALL-E and MagicBrush have
+    it, or, without transparency, white.
 
     Args:
         path: the mask; brought to `size` without new values in between.
-        size: of the picture.
+        size: of the image.
 
     Raises:
-        FileNotFoundError, ValueError: no such picture, or a broken one.
+        FileNotFoundError, ValueError: no such image, or a broken one.
     """
     with opened_image(existing(path), str(path)) as opened:
         if opened.has_transparency_data:

@@ -1,8 +1,9 @@
-"""Pictures prepared and compared as the official evaluation of MagicBrush does it; pure functions, no model.
+"""Images prepared and compared as the official evaluation of MagicBrush does it; pure functions, no model.
 
-Read off the authors' script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py): both distances compare on [0, 1] after the edit has been resized
-to its target by Pillow, bicubic; for CLIP a picture's short side becomes 224 pixels, for DINO 256, bicubic, then the middle 224 x 224 are cut out.
-The two measures outside the edit are no part of that script.
+Read off the authors' script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py): both distances compare on
+[0, 1] after the edit has been resized to its target by Pillow, bicubic; for CLIP a image's short side
+becomes 224 pixels, for DINO 256, bicubic, then the middle 224 x 224 are cut out. The two measures outside the
+edit are no part of that script.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from scipy.ndimage import maximum_filter
 from skimage.metrics import structural_similarity
 from torch import Tensor
 
-from src.pictures import NewImage
+from src.images import NewImage
 from src.records import Image
 
 Colour = tuple[float, float, float]
@@ -28,19 +29,19 @@ SIGMA = 1.5
 WINDOW = 11
 """Side of SSIM's window in pixels; scikit-image cuts the Gaussian of width 1.5 off at 3.5 widths."""
 
-Picture = UInt8[np.ndarray, "_ _ 3"]
+RGBImage = UInt8[np.ndarray, "_ _ 3"]
 """An Image among others of other sizes."""
 
 Mask = Bool[np.ndarray, "rows columns"]
-"""Some of a picture's pixels."""
+"""Some of a image's pixels."""
 
 
 Grid = Shaped[np.ndarray, "_ _ *channels"]
-"""A picture, a mask or a region."""
+"""A image, a mask or a region."""
 
 
 class Part(NamedTuple):
-    """What is kept of a picture: the places of four sides, as shares of its width and height."""
+    """What is kept of a image: the places of four sides, as shares of its width and height."""
 
     left: float
     top: float
@@ -52,10 +53,10 @@ WHOLE = Part(0.0, 0.0, 1.0, 1.0)
 
 
 class Preparation(NamedTuple):
-    """How a network wants its pictures.
+    """How a network wants its images.
 
     Attributes:
-        short_side: of the whole picture, in pixels, before the cut.
+        short_side: of the whole image, in pixels, before the cut.
         side: of the square cut out of its middle.
         mean, std: per channel, on [0, 1].
         middle: rounds half of what is left over, which is where the square begins.
@@ -69,18 +70,19 @@ class Preparation(NamedTuple):
 
 
 def resized(image: Image, height: int, width: int) -> NewImage:
-    """The picture at another size, by Pillow, bicubic; the picture itself if it has that size."""
+    """The image at another size, by Pillow, bicubic; the image itself if it has that size."""
     if image.shape[:2] == (height, width):
         return image
     return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
 def cut(image: Grid, part: Part, resampling: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grid:
-    """A part of a picture at the picture's own resolution; the picture itself if the part is all of it.
+    """A part of a image at the image's own resolution; the image itself if the part is all of it.
 
     Args:
         image: rows x columns, with or without channels.
-        part: where it begins or ends between two pixels, the values there are resampled; the size is rounded to whole pixels.
+        part: where it begins or ends between two pixels, the values there are resampled; the size is rounded
+            to whole pixels.
         resampling: how; nearest for masks, whose values have nothing between them.
     """
     height, width = image.shape[:2]
@@ -93,21 +95,22 @@ def cut(image: Grid, part: Part, resampling: PIL.Image.Resampling = PIL.Image.Re
 
 
 def prepared(image: Image, how: Preparation) -> Float[Tensor, "3 side side"]:
-    """A picture as a network takes it.
+    """A image as a network takes it.
 
-    The long side is rounded down. The square begins at half of what is left over, which torchvision rounds to the nearest number and the image
-    processors of transformers round down: for some sizes that is one pixel higher or further left, and the numbers are others.
+    The long side is rounded down. The square begins at half of what is left over, which torchvision rounds to
+    the nearest number and the image processors of transformers round down: for some sizes that is one pixel
+    higher or further left, and the numbers are others.
     """
     height, width = image.shape[:2]
     scaled = [int(how.short_side * side / min(height, width)) for side in (height, width)]
-    picture = resized(image, *scaled)
+    scaled_image = resized(image, *scaled)
     top, left = (how.middle((side - how.side) / 2) for side in scaled)
-    pixels = unit(picture[top : top + how.side, left : left + how.side])
+    pixels = unit(scaled_image[top : top + how.side, left : left + how.side])
     return (pixels - torch.tensor(how.mean)[:, None, None]) / torch.tensor(how.std)[:, None, None]
 
 
 def unit(image: NewImage) -> Float[Tensor, "3 new_h new_w"]:
-    """A picture's values from 0..255 to [0, 1]."""
+    """A image's values from 0..255 to [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
@@ -128,7 +131,9 @@ def cosine(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> Float[Tens
 
 
 def outside_l1(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
-    """Mean absolute difference on [0, 1] over the pixels outside the region; None where the region is everything."""
+    """Mean absolute difference on [0, 1] over the pixels outside the region; None where the region is
+    everything.
+    """
     if region.all():
         return None
     return float(l1(unit(edited)[:, torch.from_numpy(~region)], unit(original)[:, torch.from_numpy(~region)]))
@@ -137,19 +142,29 @@ def outside_l1(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) 
 def outside_ssim(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
     """Mean SSIM over the windows outside the region, in [-1, 1]; None where there is no such window.
 
-    SSIM as its authors define it (Wang et al., 2004: Gaussian window of width 1.5), per colour channel, by scikit-image. A window that touches the
-    region would also compare what the edit may change, so it counts only if all of its 11 x 11 pixels lie outside the region and inside the picture.
+    SSIM as its authors define it (Wang et al., 2004: Gaussian window of width 1.5), per colour channel, by
+    scikit-image. A window that touches the region would also compare what the edit may change, so it counts
+    only if all of its 11 x 11 pixels lie outside the region and inside the image.
     """
     whole = whole_windows(region)
     if not whole.any():
         return None
-    settings = {"gaussian_weights": True, "sigma": SIGMA, "use_sample_covariance": False, "channel_axis": -1, "data_range": 255, "full": True}
-    similarity: Any = structural_similarity(edited.astype(np.float64), original.astype(np.float64), **settings)[1]
+    settings = {
+        "gaussian_weights": True,
+        "sigma": SIGMA,
+        "use_sample_covariance": False,
+        "channel_axis": -1,
+        "data_range": 255,
+        "full": True,
+    }
+    similarity: Any = structural_similarity(
+        edited.astype(np.float64), original.astype(np.float64), **settings
+    )[1]
     return float(similarity[whole].mean())
 
 
 def whole_windows(region: Mask) -> Mask:
-    """The centres of those windows of SSIM that lie inside the picture and touch no pixel of the region."""
+    """The centres of those windows of SSIM that lie inside the image and touch no pixel of the region."""
     reach, touched = WINDOW // 2, dilated(region, WINDOW // 2)
     inside = np.zeros_like(region)
     inside[reach : region.shape[0] - reach, reach : region.shape[1] - reach] = True
@@ -157,7 +172,9 @@ def whole_windows(region: Mask) -> Mask:
 
 
 def changed_region(original: Image, target: Image, margin: int) -> Mask:
-    """Where two pictures of one size differ in any channel, and all that lies within `margin` pixels of there, diagonals included."""
+    """Where two images of one size differ in any channel, and all that lies within `margin` pixels of
+    there, diagonals included.
+    """
     return dilated((original != target).any(axis=2), margin)
 
 

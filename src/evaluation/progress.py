@@ -1,4 +1,6 @@
-"""How far a long step is: a bar with rate and remaining time on a terminal, a plain line every few seconds in a log file."""
+"""How far a long step is: a bar with rate and remaining time on a terminal, a plain line every few seconds in
+a log file.
+"""
 
 import sys
 import time
@@ -13,8 +15,11 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def counted(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str] = str) -> Iterator[Sequence[T]]:
-    """The batches, unchanged; what has been worked off is shown on stderr as "what 128/560, 35.2 unit/s, 12 s left".
+def counted(
+    batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str] = str
+) -> Iterator[Sequence[T]]:
+    """The batches, unchanged; what has been worked off is shown on stderr as "what 128/560, 35.2 unit/s, 12 s
+    left".
 
     Args:
         batches: sequences of things; a batch counts as done when the next one is asked for.
@@ -29,18 +34,32 @@ def counted(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: 
         yield from _with_lines(batches, total, what, unit, note)
 
 
-def _with_bar(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str]) -> Iterator[Sequence[T]]:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"), TimeRemainingColumn())
+def _with_bar(
+    batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str]
+) -> Iterator[Sequence[T]]:
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         task, start = progress.add_task(what, total=total, rate=""), time.monotonic()
         done = 0
         for batch in batches:
             yield batch
             done += len(batch)
-            progress.update(task, completed=done, rate=_joined(f"{done / (time.monotonic() - start):.1f} {unit}/s", note()))
+            progress.update(
+                task,
+                completed=done,
+                rate=_joined(f"{done / (time.monotonic() - start):.1f} {unit}/s", note()),
+            )
 
 
-def _with_lines(batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str]) -> Iterator[Sequence[T]]:
+def _with_lines(
+    batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str]
+) -> Iterator[Sequence[T]]:
     start = spoken = time.monotonic()
     done = 0
     for batch in batches:

@@ -11,7 +11,9 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 SLOWEST_RANK = timedelta(hours=12)
-"""How long the first rank to finish waits for the last; gloo's own default of half an hour is shorter than a large generation."""
+"""How long the first rank to finish waits for the last; gloo's own default of half an hour is shorter than a
+large generation.
+"""
 
 
 class Ranks(NamedTuple):
@@ -34,7 +36,8 @@ class Ranks(NamedTuple):
         return cast(list[T], values)
 
     def from_first(self, work: Callable[[], T]) -> T:
-        """What `work` returns on the first process, handed to all; so that what concerns all is looked at, and complained of, once.
+        """What `work` returns on the first process, handed to all; so that what concerns all is looked at,
+        and complained of, once.
 
         Raises:
             SystemExit: on the others, where it fails on the first, which raises its error.

@@ -1,18 +1,21 @@
-"""Real-Edit, the paper's benchmark: 80 photographs x 7 edit types = 560 cases without right answers, scored by a judge.
+"""Real-Edit, the paper's benchmark: 80 photographs x 7 edit types = 560 cases without right answers, scored
+by a judge.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o
 
     DIR/Real-Edit/<name>             a photograph
     DIR/real_edit_instruct.json      {"<name>": ["1. Local: <instruction>", "2. Remove: <instruction>", ...], ...}
 
-Protocol: one edit per case; a judge scores it in following, preserving and quality, each with yes or no (Acc: share of yes) and a score in [0, 5]
-(Score: mean), over all cases and per edit type; cases on which the judge failed are counted, not left out. The paper's size is a short side of 512
-(sampler=paper), that of its released code a long side of about 512 with both sides multiples of 64 (sampler=released). The judge sees original and
-edit 512 pixels high, as in the release, and the edit alone for quality.
+Protocol: one edit per case; a judge scores it in following, preserving and quality, each with yes or no (Acc:
+share of yes) and a score in [0, 5] (Score: mean), over all cases and per edit type; cases on which the judge
+failed are counted, not left out. The paper's size is a short side of 512 (sampler=paper), that of its
+released code a long side of about 512 with both sides multiples of 64 (sampler=released). The judge sees
+original and edit 512 pixels high, as in the release, and the edit alone for quality.
 
-We differ from the released evaluation where it is wrong: the instruction begins after the first ": " (it took what follows the last one), the noise
-of a case depends on nothing but the case and the seed (it depended on all cases before), and Acc and Score are over the same cases.
-Source: Multi-Reward as Condition, ICLR 2025, section 4.1; eval.py of its release; the data: huggingface.co/datasets/Gstar666/RewardEdit.
+We differ from the released evaluation where it is wrong: the instruction begins after the first ": " (it took
+what follows the last one), the noise of a case depends on nothing but the case and the seed (it depended on
+all cases before), and Acc and Score are over the same cases. Source: Multi-Reward as Condition, ICLR 2025,
+section 4.1; eval.py of its release; the data: huggingface.co/datasets/Gstar666/RewardEdit.
 """
 
 import json
@@ -28,7 +31,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Bool
 
-from src.data.rows import StoredPicture
+from src.data.rows import StoredImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.photographs import by_number, in_short
 from src.evaluation.references import copy_of_input
@@ -36,7 +39,9 @@ from src.records import Case, Feedback, Image
 
 TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
 LINE = re.compile(r"(\d+)\. ([A-Za-z]+)(?: Edit)?: \s*(.*\S)\s*", re.DOTALL)
-"""Two of the release's photographs have "1. Local Edit: ..."; what follows the first ": " is the instruction, colons and all."""
+"""Two of the release's photographs have "1. Local Edit: ..."; what follows the first ": " is the instruction,
+colons and all.
+"""
 PHOTOGRAPHS = "Real-Edit"
 INSTRUCTIONS = ("real_edit_instruct.json", "eval_instruct.json")
 """As the releases of the multi-reward paper and of SuperEdit call the same file."""
@@ -45,15 +50,20 @@ ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
 
 @final
 class RealEdit(Benchmark):
-    """Cases of one folder, photographs by their numbers, instructions in the order of their lines. Nothing is read before it is asked for.
+    """Cases of one folder, photographs by their numbers, instructions in the order of their lines. Nothing is
+    read before it is asked for.
 
     Args:
-        folder: holds Real-Edit/ and the JSON, or is Real-Edit/ itself; or the hub id of the release, which is downloaded.
+        folder: holds Real-Edit/ and the JSON, or is Real-Edit/ itself; or the hub id of the release, which is
+            downloaded.
         instructions: the JSON; None for the one in the folder or beside it.
-        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the edit.
+        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the
+            edit.
     """
 
-    def __init__(self, folder: str | Path, instructions: str | Path | None = None, judged_height: int | None = 512) -> None:
+    def __init__(
+        self, folder: str | Path, instructions: str | Path | None = None, judged_height: int | None = 512
+    ) -> None:
         self.folder = folder
         self.instructions = instructions
         self.judged_height = judged_height
@@ -111,12 +121,16 @@ def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Pat
     photographs = top / PHOTOGRAPHS if (top / PHOTOGRAPHS).is_dir() else top
     if instructions is not None:
         if not Path(instructions).is_file():
-            raise FileNotFoundError(f"no file {instructions}; benchmark.instructions is the JSON of Real-Edit, {INSTRUCTIONS[0]}")
+            raise FileNotFoundError(
+                f"no file {instructions}; benchmark.instructions is the JSON of Real-Edit, {INSTRUCTIONS[0]}"
+            )
         return photographs, Path(instructions)
     candidates = [place / name for place in (photographs, photographs.parent, top) for name in INSTRUCTIONS]
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
-        raise FileNotFoundError(f"no {INSTRUCTIONS[0]} in {photographs} or beside it; say where it is with benchmark.instructions=FILE")
+        raise FileNotFoundError(
+            f"no {INSTRUCTIONS[0]} in {photographs} or beside it; say where it is with benchmark.instructions=FILE"
+        )
     return photographs, found
 
 
@@ -134,10 +148,14 @@ def downloaded(name: str) -> Path:
         wanted = [f"*{PHOTOGRAPHS}/*", *(f"*{file}" for file in INSTRUCTIONS)]
         top = Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise FileNotFoundError(f"{hint}; the hub gave nothing ({str(error).splitlines()[0][:120]})") from error
+        raise FileNotFoundError(
+            f"{hint}; the hub gave nothing ({str(error).splitlines()[0][:120]})"
+        ) from error
     found = next((place for place in sorted(top.rglob(PHOTOGRAPHS)) if place.is_dir()), None)
     if found is None:
-        raise FileNotFoundError(f"{name} on the hub has no folder {PHOTOGRAPHS}; download it, unpack what is packed, and give benchmark.folder=DIR")
+        raise FileNotFoundError(
+            f"{name} on the hub has no folder {PHOTOGRAPHS}; download it, unpack what is packed, and give benchmark.folder=DIR"
+        )
     return found.parent
 
 
@@ -150,7 +168,7 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
     listed = read_instructions(instructions)
     there = {path.name for path in photographs.iterdir() if path.suffix.lower() in ENDINGS}
     names = [name for name, _ in listed]
-    pictures = {name: StoredPicture(str(photographs / name)) for name in names}
+    images = {name: StoredImage(str(photographs / name)) for name in names}
     cases, malformed = [], []
     # the two releases list the photographs in different orders
     for name, lines in sorted(listed, key=lambda entry: by_number(entry[0])):
@@ -160,17 +178,22 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
                 malformed.append(f"{name}: {str(line)[:60]!r}")
                 continue
             kind = match[2].lower()
-            cases.append(Case(f"{Path(name).stem}-{match[1]}-{kind}", pictures[name], match[3], kind, name))
+            cases.append(Case(f"{Path(name).stem}-{match[1]}-{kind}", images[name], match[3], kind, name))
     problems = {
-        "photographs are missing": [name for name in pictures if name not in there],
-        "photographs have no instructions": [*sorted(there - set(names)), *(name for name, lines in listed if not lines)],
+        "photographs are missing": [name for name in images if name not in there],
+        "photographs have no instructions": [
+            *sorted(there - set(names)),
+            *(name for name, lines in listed if not lines),
+        ],
         "photographs are listed twice": twice(names),
         f'lines are not "<number>. <Type>: <instruction>" of a type among {", ".join(TYPES)}': malformed,
         "ids occur twice": twice([case.id for case in cases]),
     }
     wrong = "; ".join(f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found)
     if wrong:
-        raise ValueError(f"{instructions} and {photographs} don't fit: {wrong}; correct them, no case is left out")
+        raise ValueError(
+            f"{instructions} and {photographs} don't fit: {wrong}; correct them, no case is left out"
+        )
     if not cases:
         raise ValueError(f"{instructions} lists no photographs")
     return cases
@@ -186,7 +209,9 @@ def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
         listed = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
     except ValueError as error:
         raise ValueError(f"{path} is not JSON ({error})") from error
-    if not isinstance(listed, list) or not all(isinstance(entry, tuple) and isinstance(entry[1], list) for entry in listed):
+    if not isinstance(listed, list) or not all(
+        isinstance(entry, tuple) and isinstance(entry[1], list) for entry in listed
+    ):
         raise ValueError(f'{path} is not of the form {{"<name>": ["1. Local: <instruction>", ...], ...}}')
     return listed
 

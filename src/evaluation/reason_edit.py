@@ -1,4 +1,5 @@
-"""Reason-Edit: photographs with several like objects, asked for by place, size, mirror, colour or number, or with instructions to be thought about.
+"""Reason-Edit: photographs with several like objects, asked for by place, size, mirror, colour or number, or
+with instructions to be thought about.
 
     python -m src.evaluate checkpoint=runs/.../editor benchmark=reason_edit benchmark.folder=DIR sampler=smartedit image_metrics=reason_edit
     python -m src.evaluate ... benchmark.part=reasoning           # the published tables have the first five and the last folder apart
@@ -8,16 +9,20 @@
     DIR/1-Left-Right/001_mask.jpg       white where the edit may change it
     DIR/1-Left-Right/Left_Right_text.txt    a line per photograph, in the order of their names: "<instruction>  CLIP: <what the inside then shows>"
 
-Protocol: one edit per case; PSNR, SSIM and MSE outside the mask, and the CLIP score (ViT-L/14) between the rectangle around the mask and the line's
-label, all at 256 x 256 (masked.py); means over the five folders "understanding" and over the folder "reasoning". Pictures are squeezed to squares of
-256 pixels and edited in 100 steps (sampler=smartedit). LPIPS is left out: torchmetrics has it and is installed, but its network needs torchvision.
+Protocol: one edit per case; PSNR, SSIM and MSE outside the mask, and the CLIP score (ViT-L/14) between the
+rectangle around the mask and the line's label, all at 256 x 256 (masked.py); means over the five folders
+"understanding" and over the folder "reasoning". Images are squeezed to squares of 256 pixels and edited in
+100 steps (sampler=smartedit). LPIPS is left out: torchmetrics has it and is installed, but its network needs
+torchvision.
 
-Known of the release: names of folders and text files, form and order of the lines, names of masks, all from the authors' scripts; that photographs
-are numbered from 001, from the evaluation code of others. Not known, as the files lie on a drive that only people can open: how many there are, and
-their sizes. So here any number of lines is right if it is that of the photographs, and a folder's one text file is read whatever its name is. The
-script looks for the last folder under its old name, ...Reasoning-231115, which is taken as well. The download is said to hold 7-Add-supp as well,
-without masks, which is no part of the protocol: it is left out and named.
-Source: Huang et al., "SmartEdit", CVPR 2024; test/metrics_evaluation.py and test/DS_SmartEdit_test.py of its release.
+Known of the release: names of folders and text files, form and order of the lines, names of masks, all from
+the authors' scripts; that photographs are numbered from 001, from the evaluation code of others. Not known,
+as the files lie on a drive that only people can open: how many there are, and their sizes. So here any number
+of lines is right if it is that of the photographs, and a folder's one text file is read whatever its name is.
+The script looks for the last folder under its old name, ...Reasoning-231115, which is taken as well. The
+download is said to hold 7-Add-supp as well, without masks, which is no part of the protocol: it is left out
+and named. Source: Huang et al., "SmartEdit", CVPR 2024; test/metrics_evaluation.py and
+test/DS_SmartEdit_test.py of its release.
 """
 
 import sys
@@ -30,12 +35,12 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool
 
-from src.data.rows import StoredPicture
+from src.data.rows import StoredImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.masked import GreyMask, squared
 from src.evaluation.photographs import by_number, in_short, read_region
 from src.evaluation.references import copy_of_input
-from src.pictures import existing, opened_image
+from src.images import existing, opened_image
 from src.records import Case, Feedback, Image
 
 SCENES = {
@@ -75,7 +80,8 @@ class ReasonEdit(Benchmark):
     Args:
         folder: holds the release's six folders, or those of the part.
         part: "all", "understanding" (the first five folders) or "reasoning" (the last).
-        judged_height: pixels to which original and edit are scaled for a judge; None for the size of the edit.
+        judged_height: pixels to which original and edit are scaled for a judge; None for the size of the
+            edit.
 
     Raises:
         ValueError: another part.
@@ -94,7 +100,8 @@ class ReasonEdit(Benchmark):
         return "reason_edit" if self.part == "all" else f"reason_edit_{self.part}"
 
     def cases(self) -> Sequence[Case]:
-        """The photographs with their instructions; the id is `<folder>/<photograph's stem>`, and equal photographs form a cluster.
+        """The photographs with their instructions; the id is `<folder>/<photograph's stem>`, and equal
+        photographs form a cluster.
 
         Raises:
             FileNotFoundError: no such folder, or one of the release's that is missing.
@@ -115,11 +122,13 @@ class ReasonEdit(Benchmark):
         return {"label": self._known[case.id].label}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """Where the mask is nearer to white than to black, at the size of the original. Raises as StoredPicture."""
+        """Where the mask is nearer to white than to black, at the size of the original. Raises as
+        StoredImage.
+        """
         return read_region(self._known[case.id].mask, case.size)
 
     def mask(self, case: Case) -> GreyMask | None:
-        """The mask. Raises as StoredPicture."""
+        """The mask. Raises as StoredImage."""
         return read_mask(self._known[case.id].mask)
 
     def references(self) -> Sequence[Reference]:
@@ -135,7 +144,9 @@ class ReasonEdit(Benchmark):
             known += found
             problems += wrong
         if problems:
-            raise ValueError(f"{self.folder} is not whole: {'; '.join(problems)}; correct it, no case is left out")
+            raise ValueError(
+                f"{self.folder} is not whole: {'; '.join(problems)}; correct it, no case is left out"
+            )
         return {each.case.id: each for each in known}
 
 
@@ -147,49 +158,81 @@ def scene_folders(folder: Path, scenes: Sequence[str]) -> dict[str, Path]:
         ValueError: a scene that is there under both of its names.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder {folder}; benchmark.folder is the unpacked Reason-Edit, with {', '.join(SCENES)}")
-    there = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "__"))]
-    found = {scene: [path for path in there if path.name.endswith((scene, OLD_NAMES.get(scene, scene)))] for scene in SCENES}
+        raise FileNotFoundError(
+            f"no folder {folder}; benchmark.folder is the unpacked Reason-Edit, with {', '.join(SCENES)}"
+        )
+    there = [
+        path for path in sorted(folder.iterdir()) if path.is_dir() and not path.name.startswith((".", "__"))
+    ]
+    found = {
+        scene: [path for path in there if path.name.endswith((scene, OLD_NAMES.get(scene, scene)))]
+        for scene in SCENES
+    }
     missing = [scene for scene in scenes if not found[scene]]
     if missing:
-        raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}; benchmark.part=understanding or reasoning asks for a part of Reason-Edit")
+        raise FileNotFoundError(
+            f"{folder} lacks {', '.join(missing)}; benchmark.part=understanding or reasoning asks for a part of Reason-Edit"
+        )
     for scene, paths in found.items():
         if len(paths) > 1:
-            raise ValueError(f"{folder} has {scene} twice, as {' and '.join(path.name for path in paths)}; keep one of them")
+            raise ValueError(
+                f"{folder} has {scene} twice, as {' and '.join(path.name for path in paths)}; keep one of them"
+            )
     others = [path.name for path in there if not any(path in paths for paths in found.values())]
     if others:
-        print(f"note: {folder} also holds {', '.join(others)}, which is no part of Reason-Edit's protocol and is left out", file=sys.stderr)
+        print(
+            f"note: {folder} also holds {', '.join(others)}, which is no part of Reason-Edit's protocol and is left out",
+            file=sys.stderr,
+        )
     return {scene: found[scene][0] for scene in scenes}
 
 
 def read_scene(scene: str, place: Path) -> tuple[list[Known], list[str]]:
     """The cases of one folder, and what is wrong with it, in words."""
-    pictures = sorted(path for path in place.glob("*.png") if not path.name.startswith("."))
-    masks = [path.with_name(path.stem + MASK) for path in pictures]
-    others = {path for path in place.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")} - {*pictures, *masks}
+    images = sorted(path for path in place.glob("*.png") if not path.name.startswith("."))
+    masks = [path.with_name(path.stem + MASK) for path in images]
+    others = {
+        path for path in place.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
+    } - {*images, *masks}
     lines, wrong = read_lines(place)
-    malformed = [f"line {number}: {line[:60]!r}" for number, line in enumerate(lines, start=1) if parted(line) is None]
+    malformed = [
+        f"line {number}: {line[:60]!r}" for number, line in enumerate(lines, start=1) if parted(line) is None
+    ]
     problems = {
-        "photographs without a mask": [path.name for path, mask in zip(pictures, masks, strict=True) if not mask.is_file()],
+        "photographs without a mask": [
+            path.name for path, mask in zip(images, masks, strict=True) if not mask.is_file()
+        ],
         "pictures that are neither a .png nor the mask of one": sorted(path.name for path in others),
         f'lines that are not "<instruction>  {LABEL} <label>"': malformed,
-        "masks that are black all over": [mask.name for mask in masks if mask.is_file() and not squared(read_mask(mask)).any()],
+        "masks that are black all over": [
+            mask.name for mask in masks if mask.is_file() and not squared(read_mask(mask)).any()
+        ],
     }
     wrong += [f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found]
-    if lines and len(lines) != len(pictures):
-        wrong.append(f"{len(lines)} lines for {len(pictures)} photographs ({in_short([path.name for path in pictures])})")
-    if pictures != sorted(pictures, key=lambda path: by_number(path.stem)):
-        wrong.append(f"names whose order as text is not that of their numbers ({in_short([path.name for path in pictures])}): pad them with zeros")
+    if lines and len(lines) != len(images):
+        wrong.append(
+            f"{len(lines)} lines for {len(images)} photographs ({in_short([path.name for path in images])})"
+        )
+    if images != sorted(images, key=lambda path: by_number(path.stem)):
+        wrong.append(
+            f"names whose order as text is not that of their numbers ({in_short([path.name for path in images])}): pad them with zeros"
+        )
     if wrong:
         return [], [f"{place.name} has {', '.join(wrong)}"]
-    return [known_of(scene, *each) for each in zip(pictures, masks, lines, strict=True)], []
+    return [known_of(scene, *each) for each in zip(images, masks, lines, strict=True)], []
 
 
 def read_lines(place: Path) -> tuple[list[str], list[str]]:
-    """The lines of a folder's text file without the blank ones at its end, and what is wrong with it, in words."""
+    """The lines of a folder's text file without the blank ones at its end, and what is wrong with it, in
+    words.
+    """
     files = sorted(path for path in place.glob("*.txt") if not path.name.startswith("."))
     if len(files) != 1:
-        return [], [f"{len(files)} text files ({in_short([path.name for path in files])})" if files else "no text file"]
+        return [], [
+            f"{len(files)} text files ({in_short([path.name for path in files])})"
+            if files
+            else "no text file"
+        ]
     try:
         lines = files[0].read_text(encoding="utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError as error:
@@ -203,15 +246,17 @@ def parted(line: str) -> tuple[str, str] | None:
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
 
 
-def known_of(scene: str, picture: Path, mask: Path, line: str) -> Known:
+def known_of(scene: str, image: Path, mask: Path, line: str) -> Known:
     """One case; its line has the right form."""
-    stored, texts = StoredPicture(str(picture)), parted(line)
+    stored, texts = StoredImage(str(image)), parted(line)
     assert texts is not None
     instruction, label = texts
-    return Known(Case(f"{scene}/{picture.stem}", stored, instruction, SCENES[scene], stored.digest()[:16]), mask, label)
+    return Known(
+        Case(f"{scene}/{image.stem}", stored, instruction, SCENES[scene], stored.digest()[:16]), mask, label
+    )
 
 
 def read_mask(path: Path) -> GreyMask:
-    """A mask as it is stored. Raises FileNotFoundError or ValueError for a picture that can't be read."""
+    """A mask as it is stored. Raises FileNotFoundError or ValueError for a image that can't be read."""
     with opened_image(existing(path), str(path)) as opened:
         return np.array(opened.convert("L"))

@@ -8,7 +8,9 @@ from src.records import Case, Triplet
 
 
 def copy_of_input() -> Reference:
-    """`copy input`: the original handed back unedited; preserving and quality are free, so this is what following is worth."""
+    """`copy input`: the original handed back unedited; preserving and quality are free, so this is what
+    following is worth.
+    """
     return Reference("copy input", _copies)
 
 

@@ -1,7 +1,9 @@
-"""Step 3 of an evaluation: rows of means from rewards, as report.json (for programs), report.md (for people) and a table on the terminal.
+"""Step 3 of an evaluation: rows of means from rewards, as report.json (for programs), report.md (for people)
+and a table on the terminal.
 
-A report belongs to one benchmark and one judge. Evaluating another target reward adds a row; the rows of earlier invocations stay.
-`cases.jsonl` beside it has the score of each case, read off the reward files, so that rows compare case by case, within and across run folders.
+A report belongs to one benchmark and one judge. Evaluating another target reward adds a row; the rows of
+earlier invocations stay. `cases.jsonl` beside it has the score of each case, read off the reward files, so
+that rows compare case by case, within and across run folders.
 """
 
 import json
@@ -28,7 +30,15 @@ from src.evaluation.comparison import (
 )
 from src.evaluation.generation import leaves
 from src.evaluation.judging import Judged
-from src.evaluation.metrics import METRIC_NOTES, CaseMetrics, MetricMean, metric_cell, metric_means, metric_names, metric_title
+from src.evaluation.metrics import (
+    METRIC_NOTES,
+    CaseMetrics,
+    MetricMean,
+    metric_cell,
+    metric_means,
+    metric_names,
+    metric_title,
+)
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
 from src.records import MAX_SCORE, PERSPECTIVES, Verdict
@@ -143,14 +153,24 @@ def row_of(
         by_type.setdefault(case.edit_type, []).append(case)
     types = {edit_type: means_of(cases) for edit_type, cases in by_type.items()}
     metrics = metric_means(measured)
-    return Row(name, means_of(judged), types, made_by, cases_of(judged), metrics, dict(measured_by or {}) if metrics else {})
+    return Row(
+        name,
+        means_of(judged),
+        types,
+        made_by,
+        cases_of(judged),
+        metrics,
+        dict(measured_by or {}) if metrics else {},
+    )
 
 
 def cases_of(judged: Sequence[Judged]) -> tuple[CaseScores, ...]:
     """The scores of every case."""
     found = []
     for case in judged:
-        following, preserving, quality = (None, None, None) if case.reward is None else (verdict.score for verdict in case.reward.verdicts)
+        following, preserving, quality = (
+            (None, None, None) if case.reward is None else (verdict.score for verdict in case.reward.verdicts)
+        )
         found.append(CaseScores(case.id, case.photograph, (following, preserving, quality)))
     return tuple(found)
 
@@ -164,12 +184,19 @@ def means_of(judged: Sequence[Judged]) -> Means:
     if not judged:
         raise ValueError("means of no case at all; a benchmark needs cases")
     complete = sum(case.reward is not None and not case.reward.failed for case in judged)
-    summaries = [_summary([(case, case.reward.verdicts[index]) for case in judged if case.reward], len(judged)) for index in range(len(PERSPECTIVES))]
+    summaries = [
+        _summary([(case, case.reward.verdicts[index]) for case in judged if case.reward], len(judged))
+        for index in range(len(PERSPECTIVES))
+    ]
     return Means(len(judged), complete / len(judged), len({case.photograph for case in judged}), *summaries)
 
 
 def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
-    answered = [(case.photograph, verdict.score, verdict.success) for case, verdict in verdicts if verdict.score is not None]
+    answered = [
+        (case.photograph, verdict.score, verdict.success)
+        for case, verdict in verdicts
+        if verdict.score is not None
+    ]
     scores = np.array([score for _, score, _ in answered], dtype=float)
     successes = [success for _, _, success in answered if success is not None]
     interval = clustered_interval(scores, [photograph for photograph, _, _ in answered])
@@ -187,16 +214,25 @@ def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
 def merged(old: Report | None, new: Report) -> Report:
     """The new report with those rows of the old one that the new one does not replace, in the order shown.
 
-    Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare. A row that was judged again without
-    measuring, with the same scores in the same cases, keeps its image metrics.
+    Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare. A row
+    that was judged again without measuring, with the same scores in the same cases, keeps its image metrics.
     """
     kept: tuple[Row, ...] = ()
     rows = new.rows
-    if old is not None and (old.benchmark, old.judge, old.fingerprint) == (new.benchmark, new.judge, new.fingerprint):
+    if old is not None and (old.benchmark, old.judge, old.fingerprint) == (
+        new.benchmark,
+        new.judge,
+        new.fingerprint,
+    ):
         replaced = {row.name: row for row in old.rows}
         rows = tuple(_with_metrics_of(replaced.get(row.name), row) for row in new.rows)
         kept = tuple(row for row in old.rows if row.name not in {row.name for row in rows})
-    return Report(new.benchmark, new.judge, new.fingerprint, tuple(sorted((*kept, *rows), key=lambda row: row_order(row.name))))
+    return Report(
+        new.benchmark,
+        new.judge,
+        new.fingerprint,
+        tuple(sorted((*kept, *rows), key=lambda row: row_order(row.name))),
+    )
 
 
 def _with_metrics_of(old: Row | None, new: Row) -> Row:
@@ -206,9 +242,11 @@ def _with_metrics_of(old: Row | None, new: Row) -> Row:
 
 
 def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
-    """The report's first row (5/5/5, if it is there) against each of the others, all perspectives of a pair together.
+    """The report's first row (5/5/5, if it is there) against each of the others, all perspectives of a pair
+    together.
 
-    Rows whose cases are not known (cases.jsonl was lost) are left out; so is all of it if the first row was not made by a model.
+    Rows whose cases are not known (cases.jsonl was lost) are left out; so is all of it if the first row was
+    not made by a model.
     """
     known = [row for row in report.rows if row.cases]
     if not known or not known[0].made_by:
@@ -218,7 +256,9 @@ def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
 
 
 def row_order(name: str) -> tuple[int, str]:
-    """Sort key: the demo's rows first, the references last, everything else between them by name; a best of N behind the row it is chosen from."""
+    """Sort key: the demo's rows first, the references last, everything else between them by name; a best of N
+    behind the row it is chosen from.
+    """
     base, _, rest = name.partition(" best of ")
     # numbers in order of size: best of 8 before best of 16
     behind = re.sub(r"\d+", lambda number: number.group().zfill(9), rest)
@@ -255,7 +295,9 @@ def read_report(path: Path) -> Report:
         rows = tuple(_row(row, cases.get(row["name"], ())) for row in content["rows"])
         return Report(content["benchmark"], content["judge"], content["fingerprint"], rows)
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} is not a report of this project ({type(error).__name__}: {error}); delete it and evaluate again") from error
+        raise ValueError(
+            f"{path} is not a report of this project ({type(error).__name__}: {error}); delete it and evaluate again"
+        ) from error
 
 
 def _as_json(report: Report) -> dict[str, Any]:
@@ -268,13 +310,21 @@ def _as_json(report: Report) -> dict[str, Any]:
             entry["measured_by"] = dict(row.measured_by)
         rows.append(entry)
     compared = [asdict(comparison) for pair in comparisons(report) for comparison in pair]
-    return {"benchmark": report.benchmark, "judge": report.judge, "fingerprint": report.fingerprint, "rows": rows, "comparisons": compared}
+    return {
+        "benchmark": report.benchmark,
+        "judge": report.judge,
+        "fingerprint": report.fingerprint,
+        "rows": rows,
+        "comparisons": compared,
+    }
 
 
 def _row(row: dict[str, Any], cases: Sequence[CaseScores]) -> Row:
     types = {name: _means(means) for name, means in row["types"].items()}
     metrics = {name: _metric_mean(mean) for name, mean in row.get("image_metrics", {}).items()}
-    return Row(row["name"], _means(row), types, row["made_by"], tuple(cases), metrics, row.get("measured_by", {}))
+    return Row(
+        row["name"], _means(row), types, row["made_by"], tuple(cases), metrics, row.get("measured_by", {})
+    )
 
 
 def _metric_mean(mean: dict[str, Any]) -> MetricMean:
@@ -287,7 +337,9 @@ def _read_cases(path: Path) -> dict[str, list[CaseScores]]:
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         case = json.loads(line)
         following, preserving, quality = case["scores"]
-        found.setdefault(case["row"], []).append(CaseScores(case["id"], case["photograph"], (following, preserving, quality)))
+        found.setdefault(case["row"], []).append(
+            CaseScores(case["id"], case["photograph"], (following, preserving, quality))
+        )
     return found
 
 
@@ -312,7 +364,9 @@ def score_cell(summary: Summary) -> str:
     """A mean with its interval, as in 3.42 [3.30, 3.55]; "-" where nothing was judged."""
     if summary.score is None:
         return "-"
-    return f"{summary.score:.2f}" + ("" if summary.ci95 is None else f" [{summary.ci95.low:.2f}, {summary.ci95.high:.2f}]")
+    return f"{summary.score:.2f}" + (
+        "" if summary.ci95 is None else f" [{summary.ci95.low:.2f}, {summary.ci95.high:.2f}]"
+    )
 
 
 def _percent(share: float) -> str:
@@ -348,9 +402,21 @@ def _metrics_part(report: Report) -> list[str]:
     if not measured:
         return []
     names = metric_names([row.image_metrics for row in measured])
-    lines = [[row.name, str(row.means.n), *(metric_cell(row.image_metrics.get(name), row.means.n) for name in names)] for row in measured]
+    lines = [
+        [
+            row.name,
+            str(row.means.n),
+            *(metric_cell(row.image_metrics.get(name), row.means.n) for name in names),
+        ]
+        for row in measured
+    ]
     table = markdown_table(("row", "n", *(metric_title(name) for name in names)), lines)
-    return ["## Image metrics\n", table, f"{METRIC_NOTES}\n", *(f"Note: {note}\n" for note in metric_notes(report))]
+    return [
+        "## Image metrics\n",
+        table,
+        f"{METRIC_NOTES}\n",
+        *(f"Note: {note}\n" for note in metric_notes(report)),
+    ]
 
 
 def metric_notes(report: Report) -> list[str]:
@@ -358,10 +424,16 @@ def metric_notes(report: Report) -> list[str]:
     networks: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for row in _measured(report):
         networks.setdefault(tuple(row.measured_by.items()), []).append(row.name)
-    told = [(names, "; ".join(f"{name}: {described}" for name, described in used)) for used, names in networks.items() if used]
+    told = [
+        (names, "; ".join(f"{name}: {described}" for name, described in used))
+        for used, names in networks.items()
+        if used
+    ]
     if len(networks) == 1:
         return [f"{words}." for _, words in told]
-    return [f"{', '.join(names)}: {words}." for names, words in told] + ["the image metrics were taken by different networks and do not compare."]
+    return [f"{', '.join(names)}: {words}." for names, words in told] + [
+        "the image metrics were taken by different networks and do not compare."
+    ]
 
 
 def _measured(report: Report) -> list[Row]:
@@ -383,7 +455,14 @@ def _types_table(report: Report) -> str:
     lines = []
     for row in report.rows:
         lines.append(
-            [row.name, str(row.means.clusters), *(_three_scores(row.types[edit_type]) if edit_type in row.types else "-" for edit_type in types)]
+            [
+                row.name,
+                str(row.means.clusters),
+                *(
+                    _three_scores(row.types[edit_type]) if edit_type in row.types else "-"
+                    for edit_type in types
+                ),
+            ]
         )
     return markdown_table(("row", "clusters", *types), lines)
 
@@ -393,12 +472,16 @@ def _three_scores(means: Means) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """What a reader must know before comparing rows: failures, different numbers of cases, edits of different origin."""
+    """What a reader must know before comparing rows: failures, different numbers of cases, edits of different
+    origin.
+    """
     found = []
     for row in report.rows:
         if row.means.coverage < 1.0:
             allowed = ", ".join(f"{s.bounds.low:.2f} to {s.bounds.high:.2f}" for s in row.means.summaries)
-            found.append(f"{row.name}: {_percent(1 - row.means.coverage)} of the cases have no complete reward; F, P, Q with all of them: {allowed}.")
+            found.append(
+                f"{row.name}: {_percent(1 - row.means.coverage)} of the cases have no complete reward; F, P, Q with all of them: {allowed}."
+            )
     if len({row.means.n for row in report.rows}) > 1:
         found.append("the rows are over different numbers of cases and do not compare.")
     origins: dict[str, list[str]] = {}
@@ -410,7 +493,10 @@ def notes(report: Report) -> list[str]:
     if len(origins) > 1:
         how = _differences([json.loads(made_by) for made_by in origins])
         found.append(
-            "the edits were made differently: " + "; ".join(f"{', '.join(names)}: {text}" for names, text in zip(origins.values(), how, strict=True))
+            "the edits were made differently: "
+            + "; ".join(
+                f"{', '.join(names)}: {text}" for names, text in zip(origins.values(), how, strict=True)
+            )
         )
     return found
 
@@ -418,7 +504,11 @@ def notes(report: Report) -> list[str]:
 def _differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
     """What of each isn't the same in all, in words; checksums shortened, folders as seen from here."""
     flat = [dict(leaves(origin)) for origin in origins]
-    names = [name for name in dict.fromkeys(name for each in flat for name in each) if len({json.dumps(each.get(name)) for each in flat}) > 1]
+    names = [
+        name
+        for name in dict.fromkeys(name for each in flat for name in each)
+        if len({json.dumps(each.get(name)) for each in flat}) > 1
+    ]
     return [", ".join(f"{name} {_short(each[name])}" for name in names if name in each) for each in flat]
 
 
@@ -441,7 +531,9 @@ def terminal_table(report: Report) -> Table:
 
 
 def terminal_metrics(report: Report) -> Table | None:
-    """The image metrics for a terminal, with half the interval's width in place of its ends; None where nothing was measured."""
+    """The image metrics for a terminal, with half the interval's width in place of its ends; None where
+    nothing was measured.
+    """
     measured = _measured(report)
     if not measured:
         return None
@@ -450,7 +542,9 @@ def terminal_metrics(report: Report) -> Table | None:
     for index, title in enumerate(("row", *(metric_title(name).replace("/", "/\n") for name in names))):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for row in measured:
-        table.add_row(row.name, *(metric_cell(row.image_metrics.get(name), row.means.n, short=True) for name in names))
+        table.add_row(
+            row.name, *(metric_cell(row.image_metrics.get(name), row.means.n, short=True) for name in names)
+        )
     return table
 
 

@@ -1,7 +1,8 @@
 """The statistics of a report, as pure functions of arrays.
 
-Cases that share an original photograph are not independent (80 originals x 7 edit types on 8 photographs are 560 cases but 8 observations), so
-the unit of every interval and every test is the photograph: treating the cases as independent makes intervals too narrow and p too small.
+Cases that share an original photograph are not independent (80 originals x 7 edit types on 8 photographs are
+560 cases but 8 observations), so the unit of every interval and every test is the photograph: treating the
+cases as independent makes intervals too narrow and p too small.
 """
 
 import math
@@ -41,7 +42,9 @@ class Estimate(NamedTuple):
     freedom: float
 
 
-def cluster_sums(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
+def cluster_sums(
+    values: Float[np.ndarray, " n"], clusters: Sequence[str]
+) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
     """Sum and number of the values in each cluster, by the clusters' names in order.
 
     Raises:
@@ -50,16 +53,20 @@ def cluster_sums(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> tu
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values need as many clusters, got {len(clusters)}")
     names, member_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
-    sums = np.bincount(member_of, weights=values, minlength=len(names)).astype(float)  # of no value at all, bincount makes integers
+    sums = np.bincount(member_of, weights=values, minlength=len(names)).astype(
+        float
+    )  # of no value at all, bincount makes integers
     return sums, np.bincount(member_of, minlength=len(names)).astype(float)
 
 
 def clustered_mean(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> Estimate | None:
-    """The mean with its cluster-robust standard error, sqrt(g / (g - 1) sum_c (sum over cases of c of (value - mean))^2) / n.
+    """The mean with its cluster-robust standard error, sqrt(g / (g - 1) sum_c (sum over cases of c of (value
+    - mean))^2) / n.
 
-    Degrees of freedom are the effective number of clusters less one, n^2 / sum_c n_c^2 - 1: g - 1 for clusters of one size, where all of
-    this is the familiar t-interval over cluster means, and fewer where some clusters have most of the cases. Source: Cameron and Miller, "A
-    Practitioner's Guide to Cluster-Robust Inference", 2015, section VI.
+    Degrees of freedom are the effective number of clusters less one, n^2 / sum_c n_c^2 - 1: g - 1 for
+    clusters of one size, where all of this is the familiar t-interval over cluster means, and fewer where
+    some clusters have most of the cases. Source: Cameron and Miller, "A Practitioner's Guide to
+    Cluster-Robust Inference", 2015, section VI.
 
     Args:
         values: one per case, finite.
@@ -80,12 +87,16 @@ def clustered_mean(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> 
     return Estimate(float(mean), float(error), len(sums), max(1.0, float(n**2 / (counts @ counts)) - 1))
 
 
-def clustered_interval(values: Float[np.ndarray, " n"], clusters: Sequence[str], level: float = 0.95) -> Interval | None:
-    """Confidence interval of the mean: Student's t with a cluster-robust standard error (see `clustered_mean`).
+def clustered_interval(
+    values: Float[np.ndarray, " n"], clusters: Sequence[str], level: float = 0.95
+) -> Interval | None:
+    """Confidence interval of the mean: Student's t with a cluster-robust standard error (see
+    `clustered_mean`).
 
-    Why no bootstrap: of 8 photographs a percentile bootstrap covers the mean 88 % of the time at level 95 %, as it knows neither the
-    g / (g - 1) nor the heavy tails of a scale estimated from few clusters. The studentised bootstrap knows both, but with so few clusters its
-    draws often hold two or three distinct ones, whose scale is next to nothing, so that its ends are erratic. The t-interval needs cluster means
+    Why no bootstrap: of 8 photographs a percentile bootstrap covers the mean 88 % of the time at level 95 %,
+    as it knows neither the g / (g - 1) nor the heavy tails of a scale estimated from few clusters. The
+    studentised bootstrap knows both, but with so few clusters its draws often hold two or three distinct
+    ones, whose scale is next to nothing, so that its ends are erratic. The t-interval needs cluster means
     that are roughly normal, which means of seventy bounded scores are.
 
     Args:
@@ -109,10 +120,14 @@ def interval_of(mean: float, error: float, freedom: float, level: float = 0.95) 
     return Interval(mean - reach, mean + reach)
 
 
-def jackknife_interval(statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str], level: float = 0.95) -> Interval | None:
-    """Confidence interval of any smooth statistic (a correlation, a slope): Student's t on the delete-one-cluster jackknife's standard error.
+def jackknife_interval(
+    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str], level: float = 0.95
+) -> Interval | None:
+    """Confidence interval of any smooth statistic (a correlation, a slope): Student's t on the
+    delete-one-cluster jackknife's standard error.
 
-    For the mean of clusters of one size it is `clustered_interval`. Source: Cameron and Miller, 2015, section VI.
+    For the mean of clusters of one size it is `clustered_interval`. Source: Cameron and Miller, 2015, section
+    VI.
 
     Args:
         statistic: its value over the observations that a mask keeps.
@@ -120,7 +135,8 @@ def jackknife_interval(statistic: Callable[[Bool[np.ndarray, " n"]], float], clu
         level: of the interval, in (0, 1).
 
     Returns:
-        None with fewer than two clusters, or where the statistic is not defined (NaN) with or without some cluster.
+        None with fewer than two clusters, or where the statistic is not defined (NaN) with or without some
+            cluster.
     """
     names, member_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     if len(names) < 2:
@@ -130,14 +146,22 @@ def jackknife_interval(statistic: Callable[[Bool[np.ndarray, " n"]], float], clu
     if not np.isfinite([whole, *without]).all():
         return None
     deviations = without - without.mean()
-    return interval_of(whole, math.sqrt((len(names) - 1) / len(names) * float(deviations @ deviations)), float(len(names) - 1), level)
+    return interval_of(
+        whole,
+        math.sqrt((len(names) - 1) / len(names) * float(deviations @ deviations)),
+        float(len(names) - 1),
+        level,
+    )
 
 
-def smallest_detectable(estimate: Estimate, clusters: int | None = None, level: float = 0.05, power: float = 0.8) -> float:
-    """The true mean (of differences) that a two-sided t-test at `level` finds with probability `power`: anything smaller is likely to be missed.
+def smallest_detectable(
+    estimate: Estimate, clusters: int | None = None, level: float = 0.05, power: float = 0.8
+) -> float:
+    """The true mean (of differences) that a two-sided t-test at `level` finds with probability `power`:
+    anything smaller is likely to be missed.
 
-    The standard error times the non-centrality at which Student's t exceeds its critical value with that probability. With 8 clusters this is 3.27
-    errors, with very many 2.80.
+    The standard error times the non-centrality at which Student's t exceeds its critical value with that
+    probability. With 8 clusters this is 3.27 errors, with very many 2.80.
 
     Args:
         estimate: of the differences at hand, or of a pilot's; its mean doesn't matter.
@@ -153,14 +177,22 @@ def smallest_detectable(estimate: Estimate, clusters: int | None = None, level: 
         raise ValueError(f"a difference can't be detected with {wanted} cluster(s): two or more are needed")
     times = wanted / estimate.clusters
     freedom = max(1.0, (estimate.freedom + 1) * times - 1)
-    return estimate.error / math.sqrt(times) * float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - level / 2)))
+    return (
+        estimate.error
+        / math.sqrt(times)
+        * float(nctdtrinc(freedom, 1 - power, stdtrit(freedom, 1 - level / 2)))
+    )
 
 
-def sign_flip_p(differences: Float[np.ndarray, " n"], clusters: Sequence[str], draws: int = 10_000, seed: int = 0) -> float:
-    """Two-sided p of the hypothesis that the differences between two rows are as likely the other way round, whole clusters at a time.
+def sign_flip_p(
+    differences: Float[np.ndarray, " n"], clusters: Sequence[str], draws: int = 10_000, seed: int = 0
+) -> float:
+    """Two-sided p of the hypothesis that the differences between two rows are as likely the other way round,
+    whole clusters at a time.
 
-    All 2^g ways to flip the signs of g clusters are tried if they are at most MAX_ENUMERATED, which makes p exact; else `draws` random ones,
-    the observed one counted among them. p is never below 2 / 2^g: with 8 photographs 0.0078.
+    All 2^g ways to flip the signs of g clusters are tried if they are at most MAX_ENUMERATED, which makes p
+    exact; else `draws` random ones, the observed one counted among them. p is never below 2 / 2^g: with 8
+    photographs 0.0078.
 
     Args:
         differences: one per case, finite; at least one.
@@ -184,13 +216,19 @@ def sign_flip_p(differences: Float[np.ndarray, " n"], clusters: Sequence[str], d
 
 
 def two_sample(first: Estimate, second: Estimate) -> tuple[float, Interval, float]:
-    """Difference of two means over different cases, its 95 % interval, and the two-sided p of no difference: Welch's t on clustered errors."""
+    """Difference of two means over different cases, its 95 % interval, and the two-sided p of no difference:
+    Welch's t on clustered errors.
+    """
     difference, variances = first.mean - second.mean, (first.error**2, second.error**2)
     error = math.sqrt(sum(variances))
     if error == 0.0:
         return difference, Interval(difference, difference), float(difference == 0.0)
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / first.freedom + variances[1] ** 2 / second.freedom)
-    return difference, interval_of(difference, error, freedom), 2.0 * student_tail(abs(difference) / error, freedom)
+    return (
+        difference,
+        interval_of(difference, error, freedom),
+        2.0 * student_tail(abs(difference) / error, freedom),
+    )
 
 
 def student_tail(t: float, freedom: float) -> float:

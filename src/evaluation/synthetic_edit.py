@@ -1,8 +1,10 @@
-"""The synthetic world's benchmarks: 80 unseen scenes x the seven edit types of Real-Edit = 560 cases, each with its exact answer.
+"""The synthetic world's benchmarks: 80 unseen scenes x the seven edit types of Real-Edit = 560 cases, each
+with its exact answer.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle
 
-Scenes and photographs are disjoint from those of training. Protocol: one edit per case, noise fixed by (case, seed), all cases in the means.
+Scenes and photographs are disjoint from those of training. Protocol: one edit per case, noise fixed by (case,
+seed), all cases in the means.
 
     synthetic_edit        words and objects as in training
     synthetic_wordings    instructions worded as none in training, of words that training has
@@ -23,10 +25,17 @@ from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
 from src.synthetic.world import BENCHMARK_ORIGINALS, World
 
-NAMES = {"benchmark": "synthetic_edit", "wordings": "synthetic_wordings", "pairs": "synthetic_pairs", "validation": "synthetic_validation"}
+NAMES = {
+    "benchmark": "synthetic_edit",
+    "wordings": "synthetic_wordings",
+    "pairs": "synthetic_pairs",
+    "validation": "synthetic_validation",
+}
 
 PIXELS_PER_MARGIN = 32
-"""Around what an edit changes, one pixel of margin for so many pixels of the picture's side: an editor on a coarser grid needs as much."""
+"""Around what an edit changes, one pixel of margin for so many pixels of the image's side: an editor on a
+coarser grid needs as much.
+"""
 
 
 @final
@@ -43,7 +52,9 @@ class SyntheticEdit(Benchmark):
         ValueError: another split.
     """
 
-    def __init__(self, world: World, training_seed: int, split: str = "benchmark", originals: int = BENCHMARK_ORIGINALS) -> None:
+    def __init__(
+        self, world: World, training_seed: int, split: str = "benchmark", originals: int = BENCHMARK_ORIGINALS
+    ) -> None:
         if split not in NAMES:
             raise ValueError(f"the split {split!r} is no benchmark: one of {', '.join(NAMES)}")
         self.world = world
@@ -69,13 +80,14 @@ class SyntheticEdit(Benchmark):
         return self.world.failed_feedback(case.id)
 
     def captions(self, case: Case) -> Mapping[str, str]:
-        """None: the world describes edits, not pictures."""
+        """None: the world describes edits, not images."""
         return {}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"]:
-        """The pixels in which original and exact target differ, and a margin of 1/32 of the picture's side.
+        """The pixels in which original and exact target differ, and a margin of 1/32 of the image's side.
 
-        Of edits of the whole picture (style, global, most of background) that is everything, so that nothing lies outside.
+        Of edits of the whole image (style, global, most of background) that is everything, so that nothing
+        lies outside.
         """
         return changed_region(case.original, self.exact_target(case), self.world.size // PIXELS_PER_MARGIN)
 
@@ -84,14 +96,20 @@ class SyntheticEdit(Benchmark):
 
     def references(self) -> Sequence[Reference]:
         """Doing nothing; how good the training data is; doing exactly what was asked."""
-        return copy_of_input(), Reference("training triplets", self._training_triplets), Reference("exact target", self._exact_triplets)
+        return (
+            copy_of_input(),
+            Reference("training triplets", self._training_triplets),
+            Reference("exact target", self._exact_triplets),
+        )
 
     @cached_property
     def _cases(self) -> Sequence[Case]:
         return self.world.benchmark_cases(originals=self.originals, split=self.split)
 
     def _training_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:
-        """As many training triplets as there are cases; judged by the same judge, so that the row compares with all others."""
+        """As many training triplets as there are cases; judged by the same judge, so that the row compares
+        with all others.
+        """
         return (self.world.triplet("train", self.training_seed, index) for index in range(len(cases)))
 
     def _exact_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:

@@ -12,7 +12,8 @@ class Target:
 
     Attributes:
         reward: the reward asked for; with `failed_edit_feedback` only its scores count.
-        failed_edit_feedback: ask with the feedback of a failed edit of each case, the text that belongs to a low score in training.
+        failed_edit_feedback: ask with the feedback of a failed edit of each case, the text that belongs to a
+            low score in training.
     """
 
     reward: TargetReward
@@ -20,7 +21,9 @@ class Target:
 
     @property
     def name(self) -> str:
-        """The row's name: the scores, and "+text" where feedback says that something failed ("5/5/5", "0/0/0+text")."""
+        """The row's name: the scores, and "+text" where feedback says that something failed ("5/5/5",
+        "0/0/0+text").
+        """
         text = self.failed_edit_feedback or any(feedback != NO_FAILURE for feedback in self.reward.feedback)
         return "/".join(f"{score:g}" for score in self.reward.scores) + ("+text" if text else "")
 
@@ -40,5 +43,7 @@ def reward_asked(target: Target, case: Case, benchmark: Benchmark) -> TargetRewa
         return target.reward
     feedback = benchmark.failed_feedback(case)
     if feedback is None:
-        raise ValueError(f"row {target.name!r} asks with the feedback of failed edits, which {benchmark.name} does not know; leave this row out")
+        raise ValueError(
+            f"row {target.name!r} asks with the feedback of failed edits, which {benchmark.name} does not know; leave this row out"
+        )
     return TargetReward(target.reward.scores, feedback)

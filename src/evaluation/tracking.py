@@ -1,7 +1,9 @@
-"""What a dashboard shows of an evaluation: numbers of each row, histograms of its scores, the gallery, and on Weights & Biases a table of edits.
+"""What a dashboard shows of an evaluation: numbers of each row, histograms of its scores, the gallery, and on
+Weights & Biases a table of edits.
 
-Everything is named `<benchmark>/<judge>/<row>/...`, so that numbers of different benchmarks or judges never share a chart. Any logger gets the
-numbers; tensorboard the histograms and the gallery as well; Weights & Biases also the table, and the files with their lineage.
+Everything is named `<benchmark>/<judge>/<row>/...`, so that numbers of different benchmarks or judges never
+share a chart. Any logger gets the numbers; tensorboard the histograms and the gallery as well; Weights &
+Biases also the table, and the files with their lineage.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,8 +18,8 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 from src import checkpoint
 from src.evaluation.generation import Generation, folder_name, generations_in
 from src.evaluation.report import Report, Row, read_report, row_order
+from src.images import load_image
 from src.judges.judge import Judge
-from src.pictures import load_image
 from src.records import MAX_SCORE, PERSPECTIVES, Case, Image, Reward
 from src.reward_file import read_rewards
 from src.tracking.wandb_run import Artifact, WandbRun, editor_artifact, report_artifact, rewards_artifact
@@ -35,7 +37,8 @@ class RowOfEdits:
     Attributes:
         row: as in the report.
         generation: its edits.
-        rewards: every line of its reward file by the report's judge, in the order of the file; the scores of `row` are among them.
+        rewards: every line of its reward file by the report's judge, in the order of the file; the scores of
+            `row` are among them.
     """
 
     row: Row
@@ -43,7 +46,9 @@ class RowOfEdits:
     rewards: Sequence[Reward]
 
     def feedback(self, id: str, scores: Sequence[float | None]) -> str:
-        """What the judge said, a line per perspective, when it gave a case these scores; "" where the reward file does not say."""
+        """What the judge said, a line per perspective, when it gave a case these scores; "" where the reward
+        file does not say.
+        """
         for reward in reversed(self.rewards):
             if reward.id == id and [verdict.score for verdict in reward.verdicts] == list(scores):
                 return feedback_of(reward)
@@ -55,7 +60,8 @@ class EditTable:
     """One line per case.
 
     Attributes:
-        titles: of the columns: id, type, instruction, original, then edit, three scores and feedback of each row.
+        titles: of the columns: id, type, instruction, original, then edit, three scores and feedback of each
+            row.
         lines: as many cells each; an edit or a score that is missing is None.
     """
 
@@ -64,14 +70,18 @@ class EditTable:
 
 
 def metrics_of(report: Report) -> dict[str, float]:
-    """Every number of a report's rows that is known, by `<benchmark>/<judge>/<row>/...`: coverage, score and acc per perspective, image metrics."""
+    """Every number of a report's rows that is known, by `<benchmark>/<judge>/<row>/...`: coverage, score and
+    acc per perspective, image metrics.
+    """
     numbers: dict[str, float] = {}
     for row in report.rows:
         place = f"{prefix_of(report)}/{folder_name(row.name)}"
         numbers[f"{place}/coverage"] = row.means.coverage
         for perspective, summary in zip(PERSPECTIVES, row.means.summaries, strict=True):
             numbers |= {
-                f"{place}/{perspective}/{what}": value for what, value in (("score", summary.score), ("acc", summary.acc)) if value is not None
+                f"{place}/{perspective}/{what}": value
+                for what, value in (("score", summary.score), ("acc", summary.acc))
+                if value is not None
             }
         numbers |= {f"{place}/{key}": mean for key, mean in image_metrics(row).items()}
     return numbers
@@ -79,7 +89,9 @@ def metrics_of(report: Report) -> dict[str, float]:
 
 def image_metrics(row: Row) -> dict[str, float]:
     """Means of the metrics that need no judge, by key ("magicbrush/clip_i"); empty where none were measured."""
-    return {key: float(measured.mean) for key, measured in row.image_metrics.items() if measured.mean is not None}
+    return {
+        key: float(measured.mean) for key, measured in row.image_metrics.items() if measured.mean is not None
+    }
 
 
 def prefix_of(report: Report) -> str:
@@ -88,7 +100,9 @@ def prefix_of(report: Report) -> str:
 
 
 def scores_of(report: Report) -> dict[str, np.ndarray]:
-    """The scores of each row's cases in each perspective, (cases with a score,) in [0, 5], by the name of their histogram."""
+    """The scores of each row's cases in each perspective, (cases with a score,) in [0, 5], by the name of
+    their histogram.
+    """
     found = {}
     for row in report.rows:
         for index, perspective in enumerate(PERSPECTIVES):
@@ -146,20 +160,40 @@ def rows_of_edits(folder: Path, report: Report, judge: Judge) -> list[RowOfEdits
     for generation in generations_in(folder):
         if generation.name in rows:
             rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
-            found.append(RowOfEdits(rows[generation.name], generation, [reward for reward in rewards if reward.judge == judge.name]))
+            found.append(
+                RowOfEdits(
+                    rows[generation.name],
+                    generation,
+                    [reward for reward in rewards if reward.judge == judge.name],
+                )
+            )
     return sorted(found, key=lambda each: row_order(each.row.name))
 
 
 def editor_evaluated(path: Path) -> Artifact:
-    """The editor in a checkpoint as an artifact: the run's export where it holds the same weights, as that is what the training logged."""
+    """The editor in a checkpoint as an artifact: the run's export where it holds the same weights, as that is
+    what the training logged.
+    """
     content_hash = checkpoint.content_hash(path)
     export = path.resolve().parent.parent / "editor"
-    if path.is_file() and (export / "config.yaml").is_file() and checkpoint.content_hash(export) == content_hash:
+    if (
+        path.is_file()
+        and (export / "config.yaml").is_file()
+        and checkpoint.content_hash(export) == content_hash
+    ):
         return editor_artifact(export, content_hash)
     return editor_artifact(path, content_hash)
 
 
-def track(logger: Logger, folder: Path, judge: Judge, cases: Sequence[Case], most: int, editor: Path | None, settings: Mapping[str, Any]) -> None:
+def track(
+    logger: Logger,
+    folder: Path,
+    judge: Judge,
+    cases: Sequence[Case],
+    most: int,
+    editor: Path | None,
+    settings: Mapping[str, Any],
+) -> None:
     """Hand an evaluation that is reported to a logger, and end its run there.
 
     Args:
@@ -182,7 +216,10 @@ def track(logger: Logger, folder: Path, judge: Judge, cases: Sequence[Case], mos
         rows = rows_of_edits(folder, report, judge)
         logger.log_hyperparams(dict(settings))
         shown: dict[str, Any] = {f"{place}/gallery": wandb.Image(gallery)}
-        shown |= {name: wandb.Histogram(np_histogram=np.histogram(scores, BINS, (0, MAX_SCORE))) for name, scores in histograms.items()}
+        shown |= {
+            name: wandb.Histogram(np_histogram=np.histogram(scores, BINS, (0, MAX_SCORE)))
+            for name, scores in histograms.items()
+        }
         if most:
             shown[f"{place}/edits"] = _wandb_table(table_of(chosen_cases(cases, most), rows))
         logger.log_metrics(numbers | shown, step=0)
@@ -194,21 +231,34 @@ def track(logger: Logger, folder: Path, judge: Judge, cases: Sequence[Case], mos
     if isinstance(logger, TensorBoardLogger):
         logger.experiment.add_image(f"{place}/gallery", gallery, 0, dataformats="HWC")
         for name, scores in histograms.items():
-            logger.experiment.add_histogram(name, scores, 0, bins=np.linspace(0, MAX_SCORE, BINS + 1).tolist())
+            logger.experiment.add_histogram(
+                name, scores, 0, bins=np.linspace(0, MAX_SCORE, BINS + 1).tolist()
+            )
     logger.finalize("success")
 
 
-def _log_lineage(logger: WandbRun, folder: Path, judge: Judge, report: Report, rows: Sequence[RowOfEdits], editor: Path | None) -> None:
+def _log_lineage(
+    logger: WandbRun,
+    folder: Path,
+    judge: Judge,
+    report: Report,
+    rows: Sequence[RowOfEdits],
+    editor: Path | None,
+) -> None:
     """The editor in, the reward files of all rows and the report out."""
     if editor is not None:
         logger.use_files(editor_evaluated(editor))
     files = {each.row.name: each.generation.folder / judge.name / "rewards.jsonl" for each in rows}
     for name, file in files.items():
         if file.exists():
-            logger.log_files(rewards_artifact(file, {"benchmark": report.benchmark, "judge": report.judge, "row": name}))
+            logger.log_files(
+                rewards_artifact(file, {"benchmark": report.benchmark, "judge": report.judge, "row": name})
+            )
     logger.log_files(report_artifact(folder / judge.name, report.benchmark, report.judge))
 
 
 def _wandb_table(table: EditTable) -> wandb.Table:
-    lines: list[Any] = [[wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in line] for line in table.lines]
+    lines: list[Any] = [
+        [wandb.Image(cell) if isinstance(cell, np.ndarray) else cell for cell in line] for line in table.lines
+    ]
     return wandb.Table(columns=list(table.titles), data=lines)

@@ -1,6 +1,8 @@
-"""The published weights of the multi-reward paper (`Gstar666/Reward-InsPix2Pix`, `stage2_reward_instruct_pix2pix`): what their tensors are called.
+"""The published weights of the multi-reward paper (`Gstar666/Reward-InsPix2Pix`,
+`stage2_reward_instruct_pix2pix`): what their tensors are called.
 
-A diffusers pipeline folder whose U-Net holds 34 tensors besides a stock one's 686. They belong to `integration=released`.
+A diffusers pipeline folder whose U-Net holds 34 tensors besides a stock one's 686. They belong to
+`integration=released`.
 """
 
 from collections.abc import Mapping
@@ -49,7 +51,9 @@ def their_name(ours: str) -> str:
         return ours.removeprefix("backbone.unet.")
     layer, _, kind = ours.removeprefix("integration.").rpartition(".")
     if layer not in THEIRS:
-        raise ValueError(f"the release has nothing that corresponds to {ours}; only integration=released with reward_encoder=released is its wiring")
+        raise ValueError(
+            f"the release has nothing that corresponds to {ours}; only integration=released with reward_encoder=released is its wiring"
+        )
     return f"{THEIRS[layer]}.{kind}"
 
 
@@ -61,6 +65,10 @@ def check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: st
         wanted: an editor's, by ours.
         where: the file they are from.
     """
-    wrong = differing(tensors, {their_name(name): value.shape for name, value in wanted.items()}, "the release")
+    wrong = differing(
+        tensors, {their_name(name): value.shape for name, value in wanted.items()}, "the release"
+    )
     if wrong:
-        raise ValueError(f"{where} is not a U-Net of the multi-reward release ({len(wrong)} differences): {'; '.join(wrong[:5])}")
+        raise ValueError(
+            f"{where} is not a U-Net of the multi-reward release ({len(wrong)} differences): {'; '.join(wrong[:5])}"
+        )

@@ -1,7 +1,9 @@
-"""Triplets with their rewards as a `datasets` dataset: parquet files with the pictures inside, and a card, ready for the hub.
+"""Triplets with their rewards as a `datasets` dataset: parquet files with the images inside, and a card,
+ready for the hub.
 
-Columns: original_image, edit_prompt, edited_image, id, reward_{following,preserving,quality}, feedback_{...}, judge. Loads with
-`datasets.load_dataset("parquet", data_files="DIR/data/*.parquet")`, and as `data=table data.dataset.table.path=DIR` here.
+Columns: original_image, edit_prompt, edited_image, id, reward_{following,preserving,quality}, feedback_{...},
+judge. Loads with `datasets.load_dataset("parquet", data_files="DIR/data/*.parquet")`, and as `data=table
+data.dataset.table.path=DIR` here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,15 +22,23 @@ from src.records import MAX_SCORE, PERSPECTIVES, Reward
 ROWS_PER_FILE = 1000
 
 FEATURES = Features(
-    {"original_image": ImageColumn(), "edit_prompt": Value("string"), "edited_image": ImageColumn(), "id": Value("string")}
+    {
+        "original_image": ImageColumn(),
+        "edit_prompt": Value("string"),
+        "edited_image": ImageColumn(),
+        "id": Value("string"),
+    }
     | {f"reward_{perspective}": Value("float32") for perspective in PERSPECTIVES}
     | {f"feedback_{perspective}": Value("string") for perspective in PERSPECTIVES}
     | {"judge": Value("string")}
 )
 
 
-def write_reward_dataset(rows: Iterator[tuple[Row, Reward]], target: Path, total: int, about: Mapping[str, Any]) -> int:
-    """Write rows to `target/data/train-*.parquet` and `target/README.md`; their number. Pictures are passed on as they are stored.
+def write_reward_dataset(
+    rows: Iterator[tuple[Row, Reward]], target: Path, total: int, about: Mapping[str, Any]
+) -> int:
+    """Write rows to `target/data/train-*.parquet` and `target/README.md`; their number. Images are passed
+    on as they are stored.
 
     Args:
         rows: with rewards that didn't fail.
@@ -37,7 +47,7 @@ def write_reward_dataset(rows: Iterator[tuple[Row, Reward]], target: Path, total
         about: what the card says besides: name -> value.
 
     Raises:
-        FileNotFoundError: a picture is missing.
+        FileNotFoundError: a image is missing.
         ValueError: there is no row.
         NotWrittenError: no room.
     """
@@ -64,13 +74,18 @@ def write_reward_dataset(rows: Iterator[tuple[Row, Reward]], target: Path, total
 def write_part(part: Sequence[dict[str, Any]], target: Path, number: int, files: int) -> None:
     """One parquet file, whole or not at all."""
     with replacing(target / "data" / f"train-{number:05d}-of-{files:05d}.parquet") as partial:
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(list(part), schema=FEATURES.arrow_schema), partial)
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist(list(part), schema=FEATURES.arrow_schema), partial
+        )
 
 
 def columns_of(row: Row, reward: Reward) -> dict[str, Any]:
     """A row of the table. Raises FileNotFoundError."""
     columns: dict[str, Any] = {"edit_prompt": row.instruction, "id": row.id, "judge": reward.judge}
-    columns |= {f"{name}_image": {"bytes": picture.read(), "path": None} for name, picture in (("original", row.original), ("edited", row.edited))}
+    columns |= {
+        f"{name}_image": {"bytes": image.read(), "path": None}
+        for name, image in (("original", row.original), ("edited", row.edited))
+    }
     for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
         columns |= {f"reward_{perspective}": verdict.score, f"feedback_{perspective}": verdict.feedback}
     return columns
@@ -78,9 +93,32 @@ def columns_of(row: Row, reward: Reward) -> dict[str, Any]:
 
 def card(name: str, count: int, histogram: Mapping[str, Sequence[int]], about: Mapping[str, Any]) -> str:
     """The dataset card: front matter that the hub reads, counts, how it was made."""
-    size = next((label for most, label in ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M")) if count < most), "n>1M")
-    head = ["---", "task_categories:", "- image-to-image", "tags:", "- image-editing", "- reward", "size_categories:", f"- {size}"]
-    head += ["configs:", "- config_name: default", "  data_files:", "  - split: train", "    path: data/train-*.parquet", "---"]
+    size = next(
+        (
+            label
+            for most, label in ((1e3, "n<1K"), (1e4, "1K<n<10K"), (1e5, "10K<n<100K"), (1e6, "100K<n<1M"))
+            if count < most
+        ),
+        "n>1M",
+    )
+    head = [
+        "---",
+        "task_categories:",
+        "- image-to-image",
+        "tags:",
+        "- image-editing",
+        "- reward",
+        "size_categories:",
+        f"- {size}",
+    ]
+    head += [
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        "  - split: train",
+        "    path: data/train-*.parquet",
+        "---",
+    ]
     scores = "\n".join(
         f"| {perspective} | {' | '.join(str(number) for number in counts)} | {sum(s * n for s, n in enumerate(counts)) / sum(counts):.2f} |"
         for perspective, counts in histogram.items()

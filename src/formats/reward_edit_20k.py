@@ -1,6 +1,7 @@
 """Rewards in the layout of the multi-reward release's RewardEdit_20K.json; data/rewards.py reads it.
 
-key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality. The key is the triplet's id.
+key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality. The
+key is the triplet's id.
 """
 
 import json
@@ -23,8 +24,13 @@ def write_reward_edit(rewards: Iterable[Reward], path: Path) -> int:
         if reward.failed:
             continue
         if reward.id in entries:
-            raise ValueError(f"{reward.id!r} has two rewards, and the layout holds one per triplet: choose a judge with judge_name=NAME")
-        entries[reward.id] = [{"Score": whole(verdict.score), "Negative Prompt": verdict.feedback} for verdict in reward.verdicts]
+            raise ValueError(
+                f"{reward.id!r} has two rewards, and the layout holds one per triplet: choose a judge with judge_name=NAME"
+            )
+        entries[reward.id] = [
+            {"Score": whole(verdict.score), "Negative Prompt": verdict.feedback}
+            for verdict in reward.verdicts
+        ]
     write_atomically(path, json.dumps(entries, ensure_ascii=False, indent=1) + "\n")
     return len(entries)
 

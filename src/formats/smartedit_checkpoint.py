@@ -1,9 +1,9 @@
 """The files of SmartEdit's release: found, read and checked, whatever the sizes, and written again.
 
-LLM-15000/adapter_model.bin                                   language model and LoRA; adapter_config.json beside it or one folder up
-embeddings_qformer/checkpoint-15000_embeddings_qformer.bin    Q-Former, its queries, the language model's head, the projector of the picture
-modulate-15000/adapter_model.bin                              interaction module
-unet-15000/adapter_model.bin                                  U-Net
+LLM-15000/adapter_model.bin                                   language model and LoRA; adapter_config.json
+beside it or one folder up embeddings_qformer/checkpoint-15000_embeddings_qformer.bin    Q-Former, its
+queries, the language model's head, the projector of the image modulate-15000/adapter_model.bin
+interaction module unet-15000/adapter_model.bin                                  U-Net
 """
 
 import json
@@ -54,7 +54,14 @@ ADAPTER_CONFIG = "adapter_config.json"
 LORA_SETTINGS = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias")
 """What peft has to know of the LoRA."""
 
-LORA_VARIANTS = ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "fan_in_fan_out", "modules_to_save")
+LORA_VARIANTS = (
+    "use_rslora",
+    "use_dora",
+    "rank_pattern",
+    "alpha_pattern",
+    "fan_in_fan_out",
+    "modules_to_save",
+)
 """Settings of peft with which a LoRA would be something else."""
 
 ROTARY_BASE = 10000.0
@@ -93,7 +100,8 @@ class Untold:
 
     Attributes:
         image_tokens: how many <img_0>, <img_1>, ... there are.
-        language_head_width: of the language model's attention; None asks its rotary frequencies, or takes LLaMA's 128.
+        language_head_width: of the language model's attention; None asks its rotary frequencies, or takes
+            LLaMA's 128.
         query_head_width: of the Q-Former's.
         interaction_heads: how many the interaction module has.
     """
@@ -132,10 +140,14 @@ def read_release(source: Path, step: str | None) -> Release:
         ValueError: several steps, a file that can't be read, or a tensor in a file where it does not belong.
     """
     if not source.is_dir():
-        raise FileNotFoundError(f"no folder source={source}: download the release and give the folder that holds LLM-15000/")
+        raise FileNotFoundError(
+            f"no folder source={source}: download the release and give the folder that holds LLM-15000/"
+        )
     steps = {file: step_of(source, file, step) for file in FILES}
     if len(set(steps.values())) > 1:
-        raise ValueError(f"the files in {source} are of different steps ({', '.join(FILES[f].format(s) for f, s in steps.items())}): take one step's")
+        raise ValueError(
+            f"the files in {source} are of different steps ({', '.join(FILES[f].format(s) for f, s in steps.items())}): take one step's"
+        )
     (found,) = set(steps.values())
     tensors: dict[str, Tensor] = {}
     repeated: list[Tensor] = []
@@ -145,11 +157,15 @@ def read_release(source: Path, step: str | None) -> Release:
             if file == QUERY and name == EMBEDDING:
                 repeated.append(value)
             elif family_or_error(name, path).file != file:
-                raise ValueError(f"{path} holds {name}, which belongs into {FILES[family_of(name).file].format(found)}: take the files as published")
+                raise ValueError(
+                    f"{path} holds {name}, which belongs into {FILES[family_of(name).file].format(found)}: take the files as published"
+                )
             else:
                 tensors[name] = value
     language = source / FILES[LANGUAGE].format(found)
-    return Release(found, tensors, lora_settings(language, tensors) if any(map(is_lora, tensors)) else None, repeated)
+    return Release(
+        found, tensors, lora_settings(language, tensors) if any(map(is_lora, tensors)) else None, repeated
+    )
 
 
 def family_or_error(name: str, path: Path) -> Family:
@@ -161,15 +177,21 @@ def family_or_error(name: str, path: Path) -> Family:
 
 
 def step_of(source: Path, file: str, step: str | None) -> str:
-    """The step that one of the four files is there of. Raises FileNotFoundError if there is none, ValueError if there are several."""
+    """The step that one of the four files is there of. Raises FileNotFoundError if there is none, ValueError
+    if there are several.
+    """
     before, after = FILES[file].split("{}")
-    there = sorted(path.relative_to(source).as_posix() for path in source.glob(f"{before}{step or '*'}{after}"))
+    there = sorted(
+        path.relative_to(source).as_posix() for path in source.glob(f"{before}{step or '*'}{after}")
+    )
     if not there:
         raise FileNotFoundError(
             f"{source / FILES[file].format(step or '*')} is missing: download the release again; it has {', '.join(FILES.values())}"
         )
     if len(there) > 1:
-        raise ValueError(f"{source} holds several checkpoints ({', '.join(there)}): say which one with step={there[-1][len(before) : -len(after)]}")
+        raise ValueError(
+            f"{source} holds several checkpoints ({', '.join(there)}): say which one with step={there[-1][len(before) : -len(after)]}"
+        )
     return there[0][len(before) : -len(after)]
 
 
@@ -191,12 +213,21 @@ def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
         config = json.loads(path.read_text(encoding="utf-8"))
         settings = {name: config[name] for name in LORA_SETTINGS}
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path} doesn't describe a LoRA ({error}): copy data/adapter_config.json of github.com/TencentARC/SmartEdit") from error
-    other = [name for name in LORA_VARIANTS if config.get(name)] + (["bias"] if settings["bias"] != "none" else [])
+        raise ValueError(
+            f"{path} doesn't describe a LoRA ({error}): copy data/adapter_config.json of github.com/TencentARC/SmartEdit"
+        ) from error
+    other = [name for name in LORA_VARIANTS if config.get(name)] + (
+        ["bias"] if settings["bias"] != "none" else []
+    )
     if other:
-        raise ValueError(f"{path} sets {', '.join(other)}, which SmartEdit's LoRA doesn't have and this conversion doesn't know")
+        raise ValueError(
+            f"{path} sets {', '.join(other)}, which SmartEdit's LoRA doesn't have and this conversion doesn't know"
+        )
     factors = {name: value for name, value in tensors.items() if ".lora_A." in name}
-    modules, ranks = {name.split(".lora_A.")[0].rpartition(".")[2] for name in factors}, {value.shape[0] for value in factors.values()}
+    modules, ranks = (
+        {name.split(".lora_A.")[0].rpartition(".")[2] for name in factors},
+        {value.shape[0] for value in factors.values()},
+    )
     if modules != set(settings["target_modules"]) or ranks != {settings["r"]}:
         raise ValueError(
             f"{path} describes a LoRA of rank {settings['r']} on {', '.join(sorted(settings['target_modules']))}, {language} holds one of rank "
@@ -209,7 +240,8 @@ def sizes_of(tensors: Mapping[str, Tensor], untold: Untold) -> Sizes:
     """The architecture of a release.
 
     Raises:
-        ValueError: a tensor that would tell is missing, or parts that don't fit each other: a language model of 13B with a Q-Former of 7B.
+        ValueError: a tensor that would tell is missing, or parts that don't fit each other: a language model
+            of 13B with a Q-Former of 7B.
     """
     width = size(tensors, "model.base_model.model.norm.weight", 0)
     read = size(tensors, "sd_qformer.encoder.layer.0.crossattention.self.key.weight", 1)
@@ -226,7 +258,10 @@ def sizes_of(tensors: Mapping[str, Tensor], untold: Untold) -> Sizes:
             f"({NEW_TOKENS} and image_tokens={untold.image_tokens}): take LLM-*/ and embeddings_qformer/ of the same release"
         )
     return Sizes(
-        language_config(tensors, width, rows - new, untold), query_sizes(tensors, untold), interaction_sizes(tensors, untold), untold.image_tokens
+        language_config(tensors, width, rows - new, untold),
+        query_sizes(tensors, untold),
+        interaction_sizes(tensors, untold),
+        untold.image_tokens,
     )
 
 
@@ -238,7 +273,9 @@ def published(width: int) -> str:
 def size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     """One side of a tensor. Raises ValueError if it isn't there."""
     if name not in tensors or axis >= tensors[name].ndim:
-        raise ValueError(f"{name}, which tells a size, is missing from the release's {family_of(name).file} file or misshapen: download it again")
+        raise ValueError(
+            f"{name}, which tells a size, is missing from the release's {family_of(name).file} file or misshapen: download it again"
+        )
     return tensors[name].shape[axis]
 
 
@@ -248,17 +285,28 @@ def numbers(tensors: Mapping[str, Tensor], before: str, after: str = "") -> list
     return sorted({int(match[1]) for match in found if match})
 
 
-def language_config(tensors: Mapping[str, Tensor], width: int, vocabulary: int, untold: Untold) -> LlamaConfig:
-    """LLaMA-1's config at the sizes of the tensors. Raises ValueError for heads that don't divide the width, or other rotary frequencies."""
+def language_config(
+    tensors: Mapping[str, Tensor], width: int, vocabulary: int, untold: Untold
+) -> LlamaConfig:
+    """LLaMA-1's config at the sizes of the tensors. Raises ValueError for heads that don't divide the width,
+    or other rotary frequencies.
+    """
     frequencies = tensors.get(f"{LAYERS}0.self_attn{FREQUENCIES}")
-    head = untold.language_head_width or (RELEASED_HEAD_WIDTH if frequencies is None else 2 * frequencies.numel())
+    head = untold.language_head_width or (
+        RELEASED_HEAD_WIDTH if frequencies is None else 2 * frequencies.numel()
+    )
     keys = size(tensors, f"{LAYERS}0.self_attn.k_proj.weight", 0)
     if width % head or keys % head:
-        raise ValueError(f"attention heads of width {head} don't divide the language model's {width} and {keys}: set language_head_width")
+        raise ValueError(
+            f"attention heads of width {head} don't divide the language model's {width} and {keys}: set language_head_width"
+        )
     if frequencies is not None and (
-        2 * frequencies.numel() != head or not torch.allclose(frequencies.float(), rotary_frequencies(head), rtol=0.01, atol=1e-6)
+        2 * frequencies.numel() != head
+        or not torch.allclose(frequencies.float(), rotary_frequencies(head), rtol=0.01, atol=1e-6)
     ):
-        raise ValueError(f"the language model's rotary frequencies are not those of LLaMA-1 with heads of width {head}: take the release's own files")
+        raise ValueError(
+            f"the language model's rotary frequencies are not those of LLaMA-1 with heads of width {head}: take the release's own files"
+        )
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
@@ -282,7 +330,9 @@ def query_sizes(tensors: Mapping[str, Tensor], untold: Untold) -> dict[str, int]
     layer = "sd_qformer.encoder.layer."
     width = size(tensors, QUERIES, 2)
     if width % untold.query_head_width:
-        raise ValueError(f"attention heads of width {untold.query_head_width} don't divide the Q-Former's {width}: set query_head_width")
+        raise ValueError(
+            f"attention heads of width {untold.query_head_width} don't divide the Q-Former's {width}: set query_head_width"
+        )
     layers, reading = len(numbers(tensors, layer)), numbers(tensors, layer, "crossattention.")
     return {
         "encoder_width": size(tensors, f"{layer}0.crossattention.self.key.weight", 1),
@@ -305,7 +355,8 @@ def interaction_sizes(tensors: Mapping[str, Tensor], untold: Untold) -> dict[str
         "depth": len(numbers(tensors, "modulate_transformer.layers.")),
         "heads": untold.interaction_heads,
         "feedforward": size(tensors, "modulate_transformer.layers.0.mlp.lin1.weight", 0),
-        "downsample": width // size(tensors, "modulate_transformer.final_attn_token_to_image.q_proj.weight", 0),
+        "downsample": width
+        // size(tensors, "modulate_transformer.final_attn_token_to_image.q_proj.weight", 0),
     }
 
 
@@ -314,13 +365,22 @@ def shapes_of(sizes: Sizes, lora: Mapping[str, Any] | None) -> dict[str, tuple[i
     width, new = sizes.language.hidden_size, sizes.image_tokens + NEW_TOKENS
     with torch.device("meta"):
         language = LlamaModel(sizes.language)
-        query, interaction = QueryTransformer(**sizes.query_transformer), InteractionModule(**sizes.interaction)
-    ours = {f"language_model/model.language_model.{name}": value.shape for name, value in language.state_dict().items()}
+        query, interaction = (
+            QueryTransformer(**sizes.query_transformer),
+            InteractionModule(**sizes.interaction),
+        )
+    ours = {
+        f"language_model/model.language_model.{name}": value.shape
+        for name, value in language.state_dict().items()
+    }
     ours |= {f"reader/query_transformer.{name}": value.shape for name, value in query.state_dict().items()}
     ours |= {f"reader/interaction.{name}": value.shape for name, value in interaction.state_dict().items()}
     shapes = {their_name(name): tuple(shape) for name, shape in ours.items()}
     shapes |= {name: (sizes.language.vocab_size + new, width) for name in SPLIT}
-    shapes |= {"mm_projector.weight": (width, sizes.interaction["image_width"]), "mm_projector.bias": (width,)}
+    shapes |= {
+        "mm_projector.weight": (width, sizes.interaction["image_width"]),
+        "mm_projector.bias": (width,),
+    }
     shapes[QUERIES] = (1, *shapes[QUERIES])
     if lora is not None:
         for name, value in language.named_parameters():
@@ -339,13 +399,20 @@ def check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], 
         shapes: those that belong there.
         what: what they are.
     """
-    wrong = differing({name: value for name, value in tensors.items() if name in shapes or not is_constant(name)}, shapes, "the release")
+    wrong = differing(
+        {name: value for name, value in tensors.items() if name in shapes or not is_constant(name)},
+        shapes,
+        "the release",
+    )
     if wrong:
-        raise ValueError(f"{what} is not that of SmartEdit's release ({len(wrong)} differences): {'; '.join(wrong[:5])}")
+        raise ValueError(
+            f"{what} is not that of SmartEdit's release ({len(wrong)} differences): {'; '.join(wrong[:5])}"
+        )
 
 
 def write_release(release: Release, target: Path) -> Iterator[Sequence[str]]:
-    """Write the four files, and adapter_config.json where peft looks for it and where the release's own script does; the names, file by file.
+    """Write the four files, and adapter_config.json where peft looks for it and where the release's own
+    script does; the names, file by file.
 
     Raises:
         NotWrittenError: the disk is full.
@@ -355,12 +422,22 @@ def write_release(release: Release, target: Path) -> Iterator[Sequence[str]]:
             for file in FILES:
                 path = partial / release.place(file)
                 path.parent.mkdir(parents=True)
-                part = {name: value for name, value in release.tensors.items() if family_of(name).file == file}
+                part = {
+                    name: value for name, value in release.tensors.items() if family_of(name).file == file
+                }
                 torch.save(part, path)
                 yield list(part)
             if release.lora is not None:
-                config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "base_model_name_or_path": "vicuna", "inference_mode": True, **release.lora}
+                config = {
+                    "peft_type": "LORA",
+                    "task_type": "CAUSAL_LM",
+                    "base_model_name_or_path": "vicuna",
+                    "inference_mode": True,
+                    **release.lora,
+                }
                 for folder in (partial, (partial / release.place(LANGUAGE)).parent):
-                    (folder / ADAPTER_CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
+                    (folder / ADAPTER_CONFIG).write_text(
+                        json.dumps(config, indent=2) + "\n", encoding="utf-8"
+                    )
         except (OSError, RuntimeError) as error:
             raise not_written(target, error) from error

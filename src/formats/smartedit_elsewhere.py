@@ -1,4 +1,6 @@
-"""What a SmartEdit needs besides its release: autoencoder and text encoder of another pipeline, CLIP's vision tower, a tokenizer, LLaVA's words."""
+"""What a SmartEdit needs besides its release: autoencoder and text encoder of another pipeline, CLIP's vision
+tower, a tokenizer, LLaVA's words.
+"""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,7 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from diffusers import (
+    EulerAncestralDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
 from torch import Tensor
 from transformers import AutoTokenizer, CLIPVisionModel
 
@@ -27,10 +33,12 @@ class Elsewhere:
     """Folders, or ids of the hub.
 
     Attributes:
-        pipeline: an InsPix2Pix or Stable Diffusion 1.5: autoencoder, text encoder, tokenizer and the U-Net's config.
+        pipeline: an InsPix2Pix or Stable Diffusion 1.5: autoencoder, text encoder, tokenizer and the U-Net's
+            config.
         vision: the CLIP of LLaVA-1.1, or its vision tower alone.
         language_tokenizer: Vicuna-1.1's, which is LLaMA's.
-        llava: a folder with LLaVA-1.1 itself, whose words the release's code puts in place of the release's at every start; None leaves them.
+        llava: a folder with LLaVA-1.1 itself, whose words the release's code puts in place of the release's
+            at every start; None leaves them.
     """
 
     pipeline: str
@@ -47,9 +55,15 @@ def unet_of(pipeline: str, tensors: Mapping[str, Tensor], sizes: Sizes) -> UNet2
     """
     config: Any = loaded(UNet2DConditionModel.load_config, pipeline, "unet")
     with torch.device("meta"):
-        unet: Any = UNet2DConditionModel.from_config(dict(config) | {"in_channels": stable_diffusion.EDIT_CHANNELS})
+        unet: Any = UNet2DConditionModel.from_config(
+            dict(config) | {"in_channels": stable_diffusion.EDIT_CHANNELS}
+        )
     own = {name: value for name, value in tensors.items() if name.startswith("unet.")}
-    check(own, {f"unet.{name}": tuple(value.shape) for name, value in unet.state_dict().items()}, f"the U-Net, by the config of {pipeline},")
+    check(
+        own,
+        {f"unet.{name}": tuple(value.shape) for name, value in unet.state_dict().items()},
+        f"the U-Net, by the config of {pipeline},",
+    )
     unet.load_state_dict({name.removeprefix("unet."): value for name, value in own.items()}, assign=True)
     reads, stem = unet.config["cross_attention_dim"], unet.conv_in.out_channels
     made, bias = sizes.interaction["text_width"], sizes.interaction["stem_width"]
@@ -84,14 +98,23 @@ def vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
     """
     try:
         with quiet():
-            tower, loading = found(lambda: CLIPVisionModel.from_pretrained(vision, dtype=torch.float32, output_loading_info=True), vision)
+            tower, loading = found(
+                lambda: CLIPVisionModel.from_pretrained(
+                    vision, dtype=torch.float32, output_loading_info=True
+                ),
+                vision,
+            )
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
-        raise ValueError(f"vision={vision} can't be read ({one_sentence(error)}); copy or download it again") from error
+        raise ValueError(
+            f"vision={vision} can't be read ({one_sentence(error)}); copy or download it again"
+        ) from error
     lacking = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if lacking:
-        raise ValueError(f"vision={vision} lacks {len(lacking)} tensors of a CLIP vision tower, such as {lacking[0]}; give {VISION}")
+        raise ValueError(
+            f"vision={vision} lacks {len(lacking)} tensors of a CLIP vision tower, such as {lacking[0]}; give {VISION}"
+        )
     width = sizes.interaction["image_width"]
     if tower.config.hidden_size != width:
         raise ValueError(
@@ -105,7 +128,8 @@ def tokenizer_of(name: str, sizes: Sizes) -> Any:
     """The language model's tokenizer, without SmartEdit's tokens.
 
     Raises:
-        FileNotFoundError, ValueError: it isn't there, or has another number of tokens than the language model.
+        FileNotFoundError, ValueError: it isn't there, or has another number of tokens than the language
+            model.
     """
     try:
         with quiet():
@@ -114,8 +138,14 @@ def tokenizer_of(name: str, sizes: Sizes) -> Any:
         if isinstance(error, FileNotFoundError):
             raise
         # transformers tries to read it as a file of tiktoken's where sentencepiece is not installed
-        reason = "its tokenizer.model needs the package sentencepiece" if "tiktoken" in str(error) else one_sentence(error)
-        raise ValueError(f"language_tokenizer={name} can't be read ({reason}); give one with a tokenizer.json, such as {TOKENIZER}") from error
+        reason = (
+            "its tokenizer.model needs the package sentencepiece"
+            if "tiktoken" in str(error)
+            else one_sentence(error)
+        )
+        raise ValueError(
+            f"language_tokenizer={name} can't be read ({reason}); give one with a tokenizer.json, such as {TOKENIZER}"
+        ) from error
     if len(tokenizer) != sizes.language.vocab_size:
         raise ValueError(
             f"language_tokenizer={name} has {len(tokenizer)} tokens, the language model {sizes.language.vocab_size} besides SmartEdit's "
@@ -124,8 +154,11 @@ def tokenizer_of(name: str, sizes: Sizes) -> Any:
     return tokenizer
 
 
-def with_words_of_llava(tensors: Mapping[str, Tensor], sizes: Sizes, llava: str | None) -> tuple[dict[str, Tensor], list[str]]:
-    """The release's tensors with LLaVA's rows in embedding and head, all but SmartEdit's own; and what that approximates.
+def with_words_of_llava(
+    tensors: Mapping[str, Tensor], sizes: Sizes, llava: str | None
+) -> tuple[dict[str, Tensor], list[str]]:
+    """The release's tensors with LLaVA's rows in embedding and head, all but SmartEdit's own; and what that
+    approximates.
 
     Raises:
         FileNotFoundError: no weights there.
@@ -139,16 +172,24 @@ def with_words_of_llava(tensors: Mapping[str, Tensor], sizes: Sizes, llava: str 
         ]
     folder = Path(llava)
     if not folder.is_dir():
-        raise FileNotFoundError(f"no folder llava={llava}: give a folder with the weights of LLaVA-1.1, or leave llava out")
+        raise FileNotFoundError(
+            f"no folder llava={llava}: give a folder with the weights of LLaVA-1.1, or leave llava out"
+        )
     weights = tensors_in(folder)
     if weights is None:
-        raise FileNotFoundError(f"llava={llava} has no weights: pytorch_model.bin or model.safetensors, or the index of several, is missing")
-    embedding, head = (the_only(weights, ending, llava) for ending in ("embed_tokens.weight", "lm_head.weight"))
+        raise FileNotFoundError(
+            f"llava={llava} has no weights: pytorch_model.bin or model.safetensors, or the index of several, is missing"
+        )
+    embedding, head = (
+        the_only(weights, ending, llava) for ending in ("embed_tokens.weight", "lm_head.weight")
+    )
     base = embedding.removesuffix("embed_tokens.weight")
     check_same_model(weights, base, tensors, llava)
     rows = min(len(weights[embedding]), len(weights[head]))
     if rows < words:
-        raise ValueError(f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1")
+        raise ValueError(
+            f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1"
+        )
     replaced = dict(tensors)
     for theirs, name in ((EMBEDDING, embedding), (HEAD, head)):
         own = tensors[theirs]
@@ -160,20 +201,40 @@ def the_only(weights: Mapping[str, Tensor], ending: str, llava: str) -> str:
     """The tensor whose name ends so. Raises ValueError unless there is exactly one."""
     names = [name for name in weights if name.endswith(ending)]
     if len(names) != 1:
-        raise ValueError(f"llava={llava} holds {len(names)} tensors whose name ends in {ending}, of which a LLaVA has one: give LLaVA-1.1's folder")
+        raise ValueError(
+            f"llava={llava} holds {len(names)} tensors whose name ends in {ending}, of which a LLaVA has one: give LLaVA-1.1's folder"
+        )
     return names[0]
 
 
-def check_same_model(weights: Mapping[str, Tensor], base: str, tensors: Mapping[str, Tensor], llava: str) -> None:
-    """Raise ValueError unless the normalisations of a LLaVA are those of the release's language model, which SmartEdit's training left alone."""
-    names = [name for name in tensors if name.startswith("model.base_model.model.") and name.endswith("norm.weight")]
+def check_same_model(
+    weights: Mapping[str, Tensor], base: str, tensors: Mapping[str, Tensor], llava: str
+) -> None:
+    """Raise ValueError unless the normalisations of a LLaVA are those of the release's language model, which
+    SmartEdit's training left alone.
+    """
+    names = [
+        name
+        for name in tensors
+        if name.startswith("model.base_model.model.") and name.endswith("norm.weight")
+    ]
     theirs = [weights.get(base + name.removeprefix("model.base_model.model.")) for name in names]
-    if any(value is None or value.shape != tensors[name].shape for name, value in zip(names, theirs, strict=True)):
+    if any(
+        value is None or value.shape != tensors[name].shape for name, value in zip(names, theirs, strict=True)
+    ):
         raise ValueError(
             f"llava={llava} is of other sizes than the release's language model of width {len(tensors[names[0]])} and {len(names) // 2} layers: "
             "7B goes with 7B, 13B with 13B"
         )
-    check_no_delta({name: value for name, value in zip(names, theirs, strict=True) if value is not None}, f"llava={llava}")
-    own, given = (torch.cat([value.float() for value in values if value is not None]) for values in ([tensors[name] for name in names], theirs))
+    check_no_delta(
+        {name: value for name, value in zip(names, theirs, strict=True) if value is not None},
+        f"llava={llava}",
+    )
+    own, given = (
+        torch.cat([value.float() for value in values if value is not None])
+        for values in ([tensors[name] for name in names], theirs)
+    )
     if (given - own).norm() > 0.02 * own.norm():
-        raise ValueError(f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-7B-v1-1 or LLaVA-13B-v1-1")
+        raise ValueError(
+            f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-7B-v1-1 or LLaVA-13B-v1-1"
+        )

@@ -8,7 +8,8 @@
     FOLDER/editor.yaml                                    the config of the editor that it is, without reward
     FOLDER/conversion.json, conversion.safetensors        what became of every tensor; what only the way back needs
 
-LLaVA-1.1's projector is one linear layer, LLaVA's of today two with a function between: here the function and the second layer are the identity.
+LLaVA-1.1's projector is one linear layer, LLaVA's of today two with a function between: here the function and
+the second layer are the identity.
 """
 
 import json
@@ -30,8 +31,24 @@ from transformers import CLIPVisionModel, LlamaConfig, LlavaConfig, LlavaForCond
 from src.backbones.pretrained import quiet
 from src.checkpoint import ADAPTER
 from src.files import not_written, replacing
-from src.formats.smartedit_checkpoint import LAYERS, Release, Sizes, Untold, check, rotary_frequencies, shapes_of, sizes_of
-from src.formats.smartedit_elsewhere import Elsewhere, pipeline_of, tokenizer_of, unet_of, vision_tower, with_words_of_llava
+from src.formats.smartedit_checkpoint import (
+    LAYERS,
+    Release,
+    Sizes,
+    Untold,
+    check,
+    rotary_frequencies,
+    shapes_of,
+    sizes_of,
+)
+from src.formats.smartedit_elsewhere import (
+    Elsewhere,
+    pipeline_of,
+    tokenizer_of,
+    unet_of,
+    vision_tower,
+    with_words_of_llava,
+)
 from src.formats.smartedit_release import (
     EMBEDDING,
     FREQUENCIES,
@@ -68,7 +85,9 @@ LAST = "last"
 """The step of a training that has ended, in the release's file names."""
 
 Fate = dict[str, Any]
-"""What became of a tensor of the release: its file, name, shape and dtype, its fate in a word, and where it went."""
+"""What became of a tensor of the release: its file, name, shape and dtype, its fate in a word, and where it
+went.
+"""
 
 
 @dataclass(frozen=True)
@@ -102,16 +121,23 @@ class SmartEditFolder:
         return len(self.pipeline.unet.state_dict()) + len(self.language_tensors) + len(self.reader_tensors)
 
     def described(self) -> list[str]:
-        """For the terminal: a line per file of the release with what became of its tensors, then what is approximated."""
+        """For the terminal: a line per file of the release with what became of its tensors, then what is
+        approximated.
+        """
         lines = []
         for file in dict.fromkeys(entry["file"] for entry in self.fates):
             fates = [str(entry["fate"]) for entry in self.fates if entry["file"] == file]
-            lines.append(f"{file}: {len(fates)} tensors, {', '.join(f'{fates.count(fate)} {fate}' for fate in dict.fromkeys(fates))}")
+            lines.append(
+                f"{file}: {len(fates)} tensors, {', '.join(f'{fates.count(fate)} {fate}' for fate in dict.fromkeys(fates))}"
+            )
         return lines + [f"approximated: {what}" for what in self.approximations]
 
 
-def folder_of(release: Release, untold: Untold, elsewhere: Elsewhere, lora: Literal["merged", "kept"]) -> SmartEditFolder:
-    """A release, checked, with what it needs from elsewhere. Tensors are moved and not computed with, except where a LoRA is merged.
+def folder_of(
+    release: Release, untold: Untold, elsewhere: Elsewhere, lora: Literal["merged", "kept"]
+) -> SmartEditFolder:
+    """A release, checked, with what it needs from elsewhere. Tensors are moved and not computed with, except
+    where a LoRA is merged.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, or is of another model.
@@ -158,14 +184,20 @@ def without_unet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def part(ours: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
     """The tensors of one part of a SmartEdit folder, without its name."""
-    return {name.removeprefix(f"{folder}/"): value for name, value in ours.items() if name.startswith(f"{folder}/")}
+    return {
+        name.removeprefix(f"{folder}/"): value
+        for name, value in ours.items()
+        if name.startswith(f"{folder}/")
+    }
 
 
 def placed(theirs: str, value: Tensor, sizes: Sizes) -> list[tuple[str, Tensor]]:
     """Where a tensor of the release goes, by our names."""
     names = our_names(theirs)
     if theirs in SPLIT:
-        return list(zip(names, value.split([sizes.language.vocab_size, sizes.image_tokens + NEW_TOKENS]), strict=True))
+        return list(
+            zip(names, value.split([sizes.language.vocab_size, sizes.image_tokens + NEW_TOKENS]), strict=True)
+        )
     return [(name, value.squeeze(0) if theirs == QUERIES else value) for name in names]
 
 
@@ -180,19 +212,31 @@ def with_lora_merged(ours: Mapping[str, Tensor], scale: float) -> dict[str, Tens
     for name in ours:
         if ".lora_A." in name:
             weight = without_factor(name).replace("reader/language.llava.", "language_model/")
-            merged[weight] = lora_merged(merged[weight], ours[name], ours[name.replace(".lora_A.", ".lora_B.")], scale)
+            merged[weight] = lora_merged(
+                merged[weight], ours[name], ours[name.replace(".lora_A.", ".lora_B.")], scale
+            )
     return merged
 
 
-def lora_merged(weight: Float[Tensor, "out in"], a: Float[Tensor, "r in"], b: Float[Tensor, "out r"], scale: float) -> Float[Tensor, "out in"]:
+def lora_merged(
+    weight: Float[Tensor, "out in"], a: Float[Tensor, "r in"], b: Float[Tensor, "out r"], scale: float
+) -> Float[Tensor, "out in"]:
     """W + scale B A, computed in fp32 and rounded once."""
     return (weight.float() + scale * (b.float() @ a.float())).to(weight.dtype)
 
 
 def rounding(tensors: Mapping[str, Tensor]) -> list[str]:
     """What merging loses to short numbers."""
-    formats = {str(tensors[without_factor(name)].dtype).removeprefix("torch.") for name in tensors if is_lora(name)} - {"float32"}
-    return [f"weights with the LoRA in them are rounded to {' and '.join(sorted(formats))}; lora=kept keeps both as they are"] if formats else []
+    formats = {
+        str(tensors[without_factor(name)].dtype).removeprefix("torch.") for name in tensors if is_lora(name)
+    } - {"float32"}
+    return (
+        [
+            f"weights with the LoRA in them are rounded to {' and '.join(sorted(formats))}; lora=kept keeps both as they are"
+        ]
+        if formats
+        else []
+    )
 
 
 def llava_config(tower: CLIPVisionModel, sizes: Sizes) -> LlavaConfig:
@@ -202,7 +246,7 @@ def llava_config(tower: CLIPVisionModel, sizes: Sizes) -> LlavaConfig:
         vision_config=vision,
         text_config=sizes.language,
         projector_hidden_act="linear",
-        image_token_index=sizes.language.vocab_size,  # that of no word, as pictures are put in as vectors
+        image_token_index=sizes.language.vocab_size,  # that of no word, as images are put in as vectors
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=(vision.image_size // vision.patch_size) ** 2,
@@ -210,11 +254,18 @@ def llava_config(tower: CLIPVisionModel, sizes: Sizes) -> LlavaConfig:
     )
 
 
-def llava_tensors(config: LlavaConfig, tower: CLIPVisionModel, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def llava_tensors(
+    config: LlavaConfig, tower: CLIPVisionModel, tensors: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """All weights of a LLaVA, from its vision tower and from the release."""
     bias = tensors["model.multi_modal_projector.linear_1.bias"]
-    whole = {f"model.vision_tower.{name}": value for name, value in tower.state_dict().items()} | dict(tensors)
-    whole |= {f"{SECOND_LAYER}.weight": torch.eye(len(bias), dtype=bias.dtype), f"{SECOND_LAYER}.bias": torch.zeros_like(bias)}
+    whole = {f"model.vision_tower.{name}": value for name, value in tower.state_dict().items()} | dict(
+        tensors
+    )
+    whole |= {
+        f"{SECOND_LAYER}.weight": torch.eye(len(bias), dtype=bias.dtype),
+        f"{SECOND_LAYER}.bias": torch.zeros_like(bias),
+    }
     with torch.device("meta"):
         model: Any = LlavaForConditionalGeneration(config)
     model.load_state_dict(whole, assign=True)  # these and no others, or it raises
@@ -245,7 +296,14 @@ def fates_of(release: Release, merging: bool) -> list[Fate]:
 def entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]) -> Fate:
     """One tensor in the report."""
     dtype = str(value.dtype).removeprefix("torch.")
-    return {"file": file, "name": name, "shape": list(value.shape), "dtype": dtype, "fate": fate, "to": list(to)}
+    return {
+        "file": file,
+        "name": name,
+        "shape": list(value.shape),
+        "dtype": dtype,
+        "fate": fate,
+        "to": list(to),
+    }
 
 
 def write_folder(folder: SmartEditFolder, target: Path, texts: Mapping[str, str]) -> Iterator[Sequence[str]]:
@@ -267,12 +325,19 @@ def write_folder(folder: SmartEditFolder, target: Path, texts: Mapping[str, str]
                 folder.language.save_pretrained(partial / LANGUAGE_MODEL)
                 folder.tokenizer.save_pretrained(partial / TOKENIZER)
             yield list(folder.pipeline.unet.state_dict())
-            yield from write_tensors({in_file(name): value for name, value in folder.language_tensors.items()}, partial / LANGUAGE_MODEL)
+            yield from write_tensors(
+                {in_file(name): value for name, value in folder.language_tensors.items()},
+                partial / LANGUAGE_MODEL,
+            )
             (partial / READER).mkdir()
             write_json(folder.reader, partial / READER / "config.json")
             yield from write_tensors(folder.reader_tensors, partial / READER)
             if folder.constants:
-                save_file({name: value.contiguous() for name, value in folder.constants.items()}, partial / CONSTANTS, metadata={"format": "pt"})
+                save_file(
+                    {name: value.contiguous() for name, value in folder.constants.items()},
+                    partial / CONSTANTS,
+                    metadata={"format": "pt"},
+                )
             for name, text in {REPORT: report_of(folder), **texts}.items():
                 (partial / name).write_text(text, encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
@@ -295,38 +360,61 @@ def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[Seque
     """Write model.safetensors, or several files and their index as transformers does; the names in each."""
     split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=LARGEST_FILE)
     for file, names in split.filename_to_tensors.items():
-        save_file({name: tensors[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"})
+        save_file(
+            {name: tensors[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"}
+        )
         yield names
     if split.is_sharded:
-        write_json({"metadata": split.metadata, "weight_map": split.tensor_to_filename}, folder / "model.safetensors.index.json")
+        write_json(
+            {"metadata": split.metadata, "weight_map": split.tensor_to_filename},
+            folder / "model.safetensors.index.json",
+        )
 
 
 def release_of(source: Path) -> Release:
-    """A SmartEdit folder as the release again: every tensor as it was, if the folder was converted with lora=kept and without llava.
+    """A SmartEdit folder as the release again: every tensor as it was, if the folder was converted with
+    lora=kept and without llava.
 
     Raises:
         FileNotFoundError: no such folder, or a part of it is missing.
-        ValueError: a LoRA that was merged, a projector of two layers, or tensors that the release has no place for.
+        ValueError: a LoRA that was merged, a projector of two layers, or tensors that the release has no
+            place for.
     """
     reader = read_json(source / READER / "config.json", source)
     read_json(source / LANGUAGE_MODEL / "config.json", source)  # it is there and is JSON
     language: Any = LlavaConfig.from_pretrained(source / LANGUAGE_MODEL).text_config
     if (source / ADAPTER).exists():
-        raise ValueError(f"source={source} is trained with a reward, which SmartEdit's release has no place for: take the SmartEdit it started from")
-    about = read_json(source / REPORT, source) if (source / REPORT).is_file() else {"step": LAST, "tensors": []}
+        raise ValueError(
+            f"source={source} is trained with a reward, which SmartEdit's release has no place for: take the SmartEdit it started from"
+        )
+    about = (
+        read_json(source / REPORT, source) if (source / REPORT).is_file() else {"step": LAST, "tensors": []}
+    )
     if any("merged" in tensor["fate"] for tensor in about["tensors"]):
-        raise ValueError(f"the LoRA in source={source} is merged into its language model and can't be taken out: convert the release with lora=kept")
+        raise ValueError(
+            f"the LoRA in source={source} is merged into its language model and can't be taken out: convert the release with lora=kept"
+        )
     ours: dict[str, Tensor] = {}
     for folder in (LANGUAGE_MODEL, READER, "unet"):
         tensors = tensors_in(source / folder)
         if tensors is None:
-            raise FileNotFoundError(f"source={source} is not a whole SmartEdit: {folder}/ has no weights; copy it again")
-        ours |= {f"{folder}/{in_model(name) if folder == LANGUAGE_MODEL else name}": value for name, value in tensors.items()}
+            raise FileNotFoundError(
+                f"source={source} is not a whole SmartEdit: {folder}/ has no weights; copy it again"
+            )
+        ours |= {
+            f"{folder}/{in_model(name) if folder == LANGUAGE_MODEL else name}": value
+            for name, value in tensors.items()
+        }
     theirs = gathered(ours, source) | constants_of(source, language)
     order = [tensor["name"] for tensor in about["tensors"] if tensor["name"] in theirs]
     theirs = {name: theirs[name] for name in dict.fromkeys([*order, *theirs])}
     width = theirs[QUERIES].shape[-1] if QUERIES in theirs else 0
-    untold = Untold(reader["image_tokens"], None, width // reader["query_transformer"]["heads"], reader["interaction"]["heads"])
+    untold = Untold(
+        reader["image_tokens"],
+        None,
+        width // reader["query_transformer"]["heads"],
+        reader["interaction"]["heads"],
+    )
     sizes = sizes_of(theirs, untold)
     check(without_unet(theirs), shapes_of(sizes, reader["lora"]), f"what {source} holds")
     unet_of(str(source), theirs, sizes)
@@ -336,7 +424,9 @@ def release_of(source: Path) -> Release:
 def read_json(file: Path, source: Path) -> Any:
     """What a file of a SmartEdit folder says. Raises FileNotFoundError or ValueError."""
     if not file.is_file():
-        raise FileNotFoundError(f"source={source} is not a SmartEdit folder: {file.relative_to(source)} is missing; give one that src.convert wrote")
+        raise FileNotFoundError(
+            f"source={source} is not a SmartEdit folder: {file.relative_to(source)} is missing; give one that src.convert wrote"
+        )
     try:
         return json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -366,12 +456,23 @@ def gathered(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
         ValueError: the projector's second layer does something, or the release has no place for a tensor.
     """
     weight, bias = (ours.get(f"{LANGUAGE_MODEL}/{SECOND_LAYER}.{kind}") for kind in ("weight", "bias"))
-    if weight is None or bias is None or bias.any() or not torch.equal(weight, torch.eye(len(weight), dtype=weight.dtype)):
-        raise ValueError(f"the projector of source={source} has a second layer, which LLaVA-1.1 and SmartEdit's release don't have: it can't go back")
+    if (
+        weight is None
+        or bias is None
+        or bias.any()
+        or not torch.equal(weight, torch.eye(len(weight), dtype=weight.dtype))
+    ):
+        raise ValueError(
+            f"the projector of source={source} has a second layer, which LLaVA-1.1 and SmartEdit's release don't have: it can't go back"
+        )
     pieces: dict[str, list[Tensor]] = {}
     for name, value in ours.items():
-        if not name.startswith((f"{LANGUAGE_MODEL}/model.vision_tower.", f"{LANGUAGE_MODEL}/{SECOND_LAYER}.")):
-            pieces.setdefault(their_name(name), []).append(value.unsqueeze(0) if their_name(name) == QUERIES else value)
+        if not name.startswith(
+            (f"{LANGUAGE_MODEL}/model.vision_tower.", f"{LANGUAGE_MODEL}/{SECOND_LAYER}.")
+        ):
+            pieces.setdefault(their_name(name), []).append(
+                value.unsqueeze(0) if their_name(name) == QUERIES else value
+            )
     return {name: torch.cat(values) if name in SPLIT else values[0] for name, values in pieces.items()}
 
 
@@ -380,5 +481,7 @@ def constants_of(source: Path, language: LlamaConfig) -> dict[str, Tensor]:
     if (source / CONSTANTS).is_file():
         return tensors_of(source / CONSTANTS)
     frequencies = rotary_frequencies(language.hidden_size // language.num_attention_heads)
-    constants = {f"{LAYERS}{layer}.self_attn{FREQUENCIES}": frequencies for layer in range(language.num_hidden_layers)}
+    constants = {
+        f"{LAYERS}{layer}.self_attn{FREQUENCIES}": frequencies for layer in range(language.num_hidden_layers)
+    }
     return constants | {POSITIONS: torch.arange(512).unsqueeze(0)}

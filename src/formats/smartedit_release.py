@@ -1,7 +1,9 @@
-"""SmartEdit's published weights (`TencentARC/SmartEdit-7B`, `-13B`; Huang et al. 2024): what their tensors are called, and what we call them.
+"""SmartEdit's published weights (`TencentARC/SmartEdit-7B`, `-13B`; Huang et al. 2024): what their tensors
+are called, and what we call them.
 
-Four pickles: the language model with its LoRA (LLM), Q-Former, head and projector (embeddings_qformer), interaction module (modulate), U-Net (unet).
-Our names begin with the part of a SmartEdit folder that a tensor goes to: language_model/, reader/ or unet/.
+Four pickles: the language model with its LoRA (LLM), Q-Former, head and projector (embeddings_qformer),
+interaction module (modulate), U-Net (unet). Our names begin with the part of a SmartEdit folder that a tensor
+goes to: language_model/, reader/ or unet/.
 """
 
 import re
@@ -18,7 +20,10 @@ NEW_TOKENS = 3
 """Added besides the image tokens: <img>, <im_start>, <im_end>, in front of them."""
 
 SPLIT = {
-    EMBEDDING: ("language_model/model.language_model.embed_tokens.weight", "reader/language.new_tokens.weight"),
+    EMBEDDING: (
+        "language_model/model.language_model.embed_tokens.weight",
+        "reader/language.new_tokens.weight",
+    ),
     HEAD: ("language_model/lm_head.weight", "reader/language.new_head.weight"),
 }
 """Tensors whose rows go to two of ours: those of the language model, and the added ones."""
@@ -58,7 +63,11 @@ FAMILIES = (
         QUERY,
         "sd_qformer.",
         "reader/query_transformer.qformer.",
-        {"embeddings.LayerNorm": "layernorm", "attention.self": "attention.attention", "crossattention.self": "crossattention.attention"},
+        {
+            "embeddings.LayerNorm": "layernorm",
+            "attention.self": "attention.attention",
+            "crossattention.self": "crossattention.attention",
+        },
     ),
     Family(INTERACTION, "modulate_head.", "reader/interaction.text_in."),
     Family(INTERACTION, "pe_layer.positional_encoding_gaussian_matrix", "reader/interaction.frequencies"),
@@ -109,7 +118,8 @@ def is_lora(name: str) -> bool:
 
 
 def our_names(theirs: str) -> tuple[str, ...]:
-    """What a SmartEdit folder calls a tensor of the release: one name, two if its rows are split, none if it is a constant.
+    """What a SmartEdit folder calls a tensor of the release: one name, two if its rows are split, none if it
+    is a constant.
 
     Raises:
         ValueError: the release has no such tensor.
@@ -129,7 +139,8 @@ def keeps_its_name(theirs: str) -> bool:
 
 
 def their_name(ours: str) -> str:
-    """What the release calls a tensor of a SmartEdit folder; two of ours that are rows of one tensor of theirs have the same.
+    """What the release calls a tensor of a SmartEdit folder; two of ours that are rows of one tensor of
+    theirs have the same.
 
     Raises:
         ValueError: the release has nothing that corresponds to it.
@@ -137,11 +148,15 @@ def their_name(ours: str) -> str:
     for theirs, parts in SPLIT.items():
         if ours in parts:
             return theirs
-    candidates = [family for family in FAMILIES if ours.startswith(family.ours) and family.lora == is_lora(ours)]
+    candidates = [
+        family for family in FAMILIES if ours.startswith(family.ours) and family.lora == is_lora(ours)
+    ]
     if not candidates:
         raise ValueError(f"SmartEdit's release has nothing that corresponds to {ours}")
     family = max(candidates, key=lambda candidate: len(candidate.ours))
-    return family.theirs + _renamed(ours.removeprefix(family.ours), {mine: yours for yours, mine in family.renamed.items()})
+    return family.theirs + _renamed(
+        ours.removeprefix(family.ours), {mine: yours for yours, mine in family.renamed.items()}
+    )
 
 
 def _renamed(name: str, parts: Mapping[str, str]) -> str:

@@ -1,4 +1,5 @@
-"""Weights that others wrote: safetensors, several files with an index, or pickles, which are read as weights only and never run.
+"""Weights that others wrote: safetensors, several files with an index, or pickles, which are read as weights
+only and never run.
 
 A pickle is mapped into memory, not read: of 13 GB only what is asked for comes from the disk.
 """
@@ -15,7 +16,8 @@ from src.backbones.pretrained import UNREADABLE, weights_file, what_is_broken
 
 
 def tensors_in(folder: Path) -> dict[str, Tensor] | None:
-    """All tensors of a folder as diffusers and transformers write it, in one file or several; None if no file there holds weights.
+    """All tensors of a folder as diffusers and transformers write it, in one file or several; None if no file
+    there holds weights.
 
     Raises:
         FileNotFoundError: a file that the index names is missing.
@@ -29,22 +31,30 @@ def tensors_in(folder: Path) -> dict[str, Tensor] | None:
     try:
         files = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{file} doesn't say which file holds which tensor ({error}): download it again") from error
+        raise ValueError(
+            f"{file} doesn't say which file holds which tensor ({error}): download it again"
+        ) from error
     return {name: value for part in files for name, value in tensors_of(folder / part).items()}
 
 
 def tensors_of(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file. Raises FileNotFoundError, or ValueError if it is cut off or a pickle of anything else, which is never run."""
+    """The tensors of a file. Raises FileNotFoundError, or ValueError if it is cut off or a pickle of anything
+    else, which is never run.
+    """
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: download the release again")
     if file.suffix == ".safetensors":
         try:
             return load_file(file)
         except (SafetensorError, OSError) as error:
-            raise ValueError(what_is_broken(file) or f"{file} can't be read ({error}); download it again") from error
+            raise ValueError(
+                what_is_broken(file) or f"{file} can't be read ({error}); download it again"
+            ) from error
     tensors = _unpickled(file)
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise ValueError(f"{file} holds no named tensors, but a {type(tensors).__name__}: give the weights of a model")
+        raise ValueError(
+            f"{file} holds no named tensors, but a {type(tensors).__name__}: give the weights of a model"
+        )
     return tensors
 
 
@@ -56,4 +66,6 @@ def _unpickled(file: Path) -> object:
         broken = what_is_broken(file)
         if broken is not None:
             raise ValueError(broken) from error
-        return torch.load(file, map_location="cpu", weights_only=True)  # of a time when pickles could not be mapped
+        return torch.load(
+            file, map_location="cpu", weights_only=True
+        )  # of a time when pickles could not be mapped

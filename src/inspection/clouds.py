@@ -37,7 +37,9 @@ class Words:
 
 
 def default_font() -> Path:
-    """DejaVu Sans as it lies in matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more, but neither Chinese, Japanese and Korean nor emoji."""
+    """DejaVu Sans as it lies in matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more, but neither
+    Chinese, Japanese and Korean nor emoji.
+    """
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
@@ -59,7 +61,8 @@ def words_of(texts: Iterable[str], font: Path | None = None) -> Words:
                 counts[word] += times
     drawable = {word: all(ord(letter) in letters for letter in word) for word in counts}
     return Words(
-        {word: number for word, number in counts.items() if drawable[word]}, {word: number for word, number in counts.items() if not drawable[word]}
+        {word: number for word, number in counts.items() if drawable[word]},
+        {word: number for word, number in counts.items() if not drawable[word]},
     )
 
 

@@ -1,4 +1,6 @@
-"""Figures of reward data as PNG files: score histograms (the paper's Figure 3), word clouds (Figure 4), correlations, examples at each score."""
+"""Figures of reward data as PNG files: score histograms (the paper's Figure 3), word clouds (Figure 4),
+correlations, examples at each score.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -9,12 +11,16 @@ from matplotlib.figure import Figure
 
 from src.data.lint import Entry, shortened
 from src.files import replacing
+from src.images import contact_sheet, save_png
 from src.inspection.clouds import Words, cloud
 from src.inspection.summary import SCORES, Summary, nearest
-from src.pictures import contact_sheet, save_png
 from src.records import PERSPECTIVES, Image, Perspective
 
-COLOURS: Mapping[Perspective, str] = {Perspective.FOLLOWING: "#2f6db3", Perspective.PRESERVING: "#1f7a4d", Perspective.QUALITY: "#a8416b"}
+COLOURS: Mapping[Perspective, str] = {
+    Perspective.FOLLOWING: "#2f6db3",
+    Perspective.PRESERVING: "#1f7a4d",
+    Perspective.QUALITY: "#a8416b",
+}
 """One per perspective, in figures and on the page; told apart by colour-blind readers, too."""
 
 EXAMPLES_PER_SCORE = 3
@@ -34,26 +40,39 @@ def draw_histograms(summary: Summary, path: Path) -> None:
         shares = 100 * np.array(numbers.counts) / max(1, numbers.scored)
         bars = axis.bar(SCORES, shares, color=COLOURS[perspective], width=0.8)
         axis.bar_label(bars, fmt="%.0f", fontsize=8, padding=1)
-        axis.set_title(perspective.value if numbers.mean is None else f"{perspective.value} (mean {numbers.mean:.2f})", fontsize=10)
+        axis.set_title(
+            perspective.value if numbers.mean is None else f"{perspective.value} (mean {numbers.mean:.2f})",
+            fontsize=10,
+        )
         axis.set_xlabel("score")
         axis.set_xticks(SCORES)
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("% of triplets")
-    figure.suptitle(shortened(f"{summary.triplets} triplets of {summary.name}, rewarded by {summary.judge or 'nobody'}", 110), fontsize=11)
+    figure.suptitle(
+        shortened(
+            f"{summary.triplets} triplets of {summary.name}, rewarded by {summary.judge or 'nobody'}", 110
+        ),
+        fontsize=11,
+    )
     save_figure(figure, path)
 
 
 def draw_clouds(words: Sequence[Words], path: Path, font: Path | None = None) -> list[Image | None]:
     """One panel per perspective; the clouds are handed back, None where nothing was said."""
-    clouds = [cloud(each.counts, COLOURS[perspective], font) for each, perspective in zip(words, PERSPECTIVES, strict=True)]
+    clouds = [
+        cloud(each.counts, COLOURS[perspective], font)
+        for each, perspective in zip(words, PERSPECTIVES, strict=True)
+    ]
     figure, axes = plt.subplots(1, len(PERSPECTIVES), figsize=(12, 2.6), layout="constrained")
-    for axis, picture, perspective in zip(axes, clouds, PERSPECTIVES, strict=True):
+    for axis, image, perspective in zip(axes, clouds, PERSPECTIVES, strict=True):
         axis.set_axis_off()
         axis.set_title(perspective.value, fontsize=10)
-        if picture is None:
-            axis.text(0.5, 0.5, "nothing said", ha="center", va="center", color="0.45", transform=axis.transAxes)
+        if image is None:
+            axis.text(
+                0.5, 0.5, "nothing said", ha="center", va="center", color="0.45", transform=axis.transAxes
+            )
         else:
-            axis.imshow(picture, interpolation="bilinear")
+            axis.imshow(image, interpolation="bilinear")
     save_figure(figure, path)
     return clouds
 
@@ -66,7 +85,14 @@ def draw_correlations(summary: Summary, path: Path) -> None:
     for row, column in np.ndindex(values.shape):
         value = values[row, column]
         text = "-" if np.isnan(value) else f"{value:.2f}"
-        axis.text(column, row, text, ha="center", va="center", color="white" if abs(np.nan_to_num(value)) > 0.6 else "black")
+        axis.text(
+            column,
+            row,
+            text,
+            ha="center",
+            va="center",
+            color="white" if abs(np.nan_to_num(value)) > 0.6 else "black",
+        )
     names = [perspective.value for perspective in PERSPECTIVES]
     axis.set_xticks(range(len(names)), names, fontsize=8)
     axis.set_yticks(range(len(names)), names, fontsize=8)
@@ -75,16 +101,21 @@ def draw_correlations(summary: Summary, path: Path) -> None:
 
 
 def draw_examples(
-    entries: Sequence[Entry], index: int, pictures_of: Callable[[int], tuple[Image, Image] | None], path: Path, cell: int = 150
+    entries: Sequence[Entry],
+    index: int,
+    images_of: Callable[[int], tuple[Image, Image] | None],
+    path: Path,
+    cell: int = 150,
 ) -> bool:
-    """A row per score of one perspective, each with up to three pairs: the instruction under the original, the feedback under the edited picture.
+    """A row per score of one perspective, each with up to three pairs: the instruction under the original,
+    the feedback under the edited image.
 
     Args:
         entries: those that the page shows.
         index: of the perspective.
-        pictures_of: row -> original and edited, or None where there are none.
+        images_of: row -> original and edited, or None where there are none.
         path: the PNG file.
-        cell: side of a picture in pixels.
+        cell: side of a image in pixels.
 
     Returns:
         Whether there was anything to draw.
@@ -93,19 +124,24 @@ def draw_examples(
     titles: list[str] = []
     captions: list[list[str]] = []
     for score in SCORES:
-        pictures: list[Image | None] = []
+        images: list[Image | None] = []
         texts: list[str] = []
         for entry in entries:
             given = entry.reward.verdicts[index] if entry.reward is not None else None
-            if given is None or given.score is None or nearest(given.score) != score or len(pictures) >= 2 * EXAMPLES_PER_SCORE:
+            if (
+                given is None
+                or given.score is None
+                or nearest(given.score) != score
+                or len(images) >= 2 * EXAMPLES_PER_SCORE
+            ):
                 continue
-            pair = pictures_of(entry.row)
+            pair = images_of(entry.row)
             if pair is not None:
-                pictures += pair
+                images += pair
                 texts += [shortened(entry.instruction, cell // 6), shortened(given.feedback, cell // 6)]
-        if pictures:
-            missing = 2 * EXAMPLES_PER_SCORE - len(pictures)
-            rows.append(pictures + [None] * missing)
+        if images:
+            missing = 2 * EXAMPLES_PER_SCORE - len(images)
+            rows.append(images + [None] * missing)
             captions.append(texts + [""] * missing)
             titles.append(f"{PERSPECTIVES[index].value} {score}\n")
     if not rows:

@@ -1,4 +1,4 @@
-"""Pictures that should not be in training data: those of a folder or of a benchmark."""
+"""Images that should not be in training data: those of a folder or of a benchmark."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -6,31 +6,38 @@ from pathlib import Path
 from src.data.fingerprints import fingerprint
 from src.data.lint import Known
 from src.evaluation.benchmark import Benchmark
-from src.pictures import load_image
+from src.images import load_image
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PORTION = 32
 
 
-def picture_files(folder: Path) -> list[Path]:
-    """All pictures in a folder and below it, sorted.
+def image_files(folder: Path) -> list[Path]:
+    """All images in a folder and below it, sorted.
 
     Raises:
         FileNotFoundError: no such folder.
-        ValueError: no picture in it.
+        ValueError: no image in it.
     """
     if not folder.is_dir():
-        raise FileNotFoundError(f"leakage: {folder} is neither a folder of pictures nor a benchmark of conf/benchmark; give one of these")
+        raise FileNotFoundError(
+            f"leakage: {folder} is neither a folder of pictures nor a benchmark of conf/benchmark; give one of these"
+        )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
-        raise ValueError(f"leakage: no picture in {folder} or below it ({', '.join(SUFFIXES)}); give the folder of a benchmark's pictures")
+        raise ValueError(
+            f"leakage: no picture in {folder} or below it ({', '.join(SUFFIXES)}); give the folder of a benchmark's pictures"
+        )
     return files
 
 
 def known_files(files: Sequence[Path], folder: Path) -> Iterator[list[Known]]:
-    """The pictures of a folder, a portion at a time. Raises ValueError for a broken one."""
+    """The images of a folder, a portion at a time. Raises ValueError for a broken one."""
     for start in range(0, len(files), PORTION):
-        yield [Known(str(path.relative_to(folder)), str(folder), fingerprint(load_image(path))) for path in files[start : start + PORTION]]
+        yield [
+            Known(str(path.relative_to(folder)), str(folder), fingerprint(load_image(path)))
+            for path in files[start : start + PORTION]
+        ]
 
 
 def known_cases(benchmark: Benchmark) -> list[Known]:

@@ -1,6 +1,8 @@
-"""One self-contained HTML page about reward data: no network, no other file, thumbnails of what is shown and nothing else.
+"""One self-contained HTML page about reward data: no network, no other file, thumbnails of what is shown and
+nothing else.
 
-Everything that comes from the data is escaped by the template engine, and a content security policy forbids the page to load anything.
+Everything that comes from the data is escaped by the template engine, and a content security policy forbids
+the page to load anything.
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,14 +52,14 @@ class Card:
 
     Attributes:
         entry: the triplet.
-        pictures: original and edited as data URIs; None where there are none.
+        images: original and edited as data URIs; None where there are none.
         verdicts: in the order of PERSPECTIVES; empty for one without a reward.
         findings: about it.
-        small: whether its pictures have so few pixels that they are to be seen one by one.
+        small: whether its images have so few pixels that they are to be seen one by one.
     """
 
     entry: Entry
-    pictures: tuple[str, str] | None
+    images: tuple[str, str] | None
     verdicts: Sequence[ShownVerdict]
     findings: Sequence[Finding]
     small: bool = False
@@ -69,7 +71,7 @@ class Card:
         return next((status for status in ("failed", "repaired", "ok") if status in statuses), "unrated")
 
 
-def card_of(entry: Entry, pictures: tuple[Image, Image] | None, findings: Sequence[Finding]) -> Card:
+def card_of(entry: Entry, images: tuple[Image, Image] | None, findings: Sequence[Finding]) -> Card:
     """A triplet with its thumbnails."""
     verdicts = (
         []
@@ -80,15 +82,17 @@ def card_of(entry: Entry, pictures: tuple[Image, Image] | None, findings: Sequen
                 "-" if verdict.score is None else f"{verdict.score:g}",
                 "failed" if verdict.score is None else str(int(verdict.score + 0.5)),
                 verdict.status,
-                "no reason given" if verdict.status == "failed" and verdict.feedback == NO_FAILURE else verdict.feedback,
+                "no reason given"
+                if verdict.status == "failed" and verdict.feedback == NO_FAILURE
+                else verdict.feedback,
                 verdict.status != "failed" and stance(verdict.feedback) is Stance.NOTHING,
                 {True: "yes", False: "no", None: ""}[verdict.success],
             )
             for perspective, verdict in zip(PERSPECTIVES, entry.reward.verdicts, strict=True)
         ]
     )
-    shown = None if pictures is None else (data_uri(pictures[0]), data_uri(pictures[1]))
-    return Card(entry, shown, verdicts, findings, pictures is not None and max(pictures[0].shape[:2]) <= SMALL)
+    shown = None if images is None else (data_uri(images[0]), data_uri(images[1]))
+    return Card(entry, shown, verdicts, findings, images is not None and max(images[0].shape[:2]) <= SMALL)
 
 
 def write_page(
@@ -108,7 +112,7 @@ def write_page(
         cards: the triplets shown.
         findings: of the linter, in order.
         words: of each perspective's feedback.
-        clouds: their pictures, None where nothing was said.
+        clouds: their images, None where nothing was said.
         beliefs: rows of beliefs.py where the truth is known.
 
     Raises:
@@ -121,7 +125,9 @@ def write_page(
         listed.setdefault(finding.kind, []).append(finding)
     text = templates.get_template(TEMPLATE).render(
         summary=summary,
-        perspectives=list(zip([perspective.value for perspective in PERSPECTIVES], summary.perspectives, strict=True)),
+        perspectives=list(
+            zip([perspective.value for perspective in PERSPECTIVES], summary.perspectives, strict=True)
+        ),
         colours={perspective.value: colour for perspective, colour in COLOURS.items()},
         scores=SCORES,
         stances=[claim.value for claim in Stance],
@@ -131,7 +137,7 @@ def write_page(
         findings={kind: found[:MOST_FINDINGS] for kind, found in listed.items()},
         cards=cards,
         shown={card.entry.row for card in cards},
-        clouds=[None if picture is None else data_uri(picture) for picture in clouds],
+        clouds=[None if image is None else data_uri(image) for image in clouds],
         words=[undrawable(each.undrawable) for each in words],
         beliefs=beliefs,
     )

@@ -1,4 +1,6 @@
-"""Triplets one after the other, with their rewards, for somebody who looks at all of them and keeps no picture."""
+"""Triplets one after the other, with their rewards, for somebody who looks at all of them and keeps no
+image.
+"""
 
 import os
 from abc import ABC, abstractmethod
@@ -88,11 +90,15 @@ class Source(ABC):
 
     @abstractmethod
     def entry(self, index: int) -> Entry:
-        """What the linter needs of one triplet, and the reward that the dataset itself has; pictures are read and let go."""
+        """What the linter needs of one triplet, and the reward that the dataset itself has; images are read
+        and let go.
+        """
 
     @abstractmethod
-    def pictures(self, index: int) -> tuple[Image, Image] | None:
-        """Original and edited, or None if there are none. Raises ValueError or FileNotFoundError for those that can't be read."""
+    def images(self, index: int) -> tuple[Image, Image] | None:
+        """Original and edited, or None if there are none. Raises ValueError or FileNotFoundError for those
+        that can't be read.
+        """
 
     def entries(self) -> Iterator[Sequence[Entry]]:
         """All entries, a portion at a time."""
@@ -107,7 +113,7 @@ class StoredTriplets(Source):
     Args:
         rows: at native size.
         rewards: joined by id, in place of those that the rows have; None for these.
-        look: whether to decode the pictures.
+        look: whether to decode the images.
     """
 
     def __init__(self, rows: RowSource, rewards: Rewards | None = None, look: bool = True) -> None:
@@ -138,15 +144,19 @@ class StoredTriplets(Source):
         except (ValueError, FileNotFoundError) as error:
             return replace(entry, problem=str(error))
 
-    def pictures(self, index: int) -> tuple[Image, Image]:
+    def images(self, index: int) -> tuple[Image, Image]:
         triplet = decoded(self.rows.row(index))
         return triplet.case.original, triplet.edited
 
     def entries(self) -> Iterator[Sequence[Entry]]:
-        """Pillow decodes without holding Python up; a few portions are under way at a time, so nothing piles up."""
+        """Pillow decodes without holding Python up; a few portions are under way at a time, so nothing piles
+        up.
+        """
         starts = iter(range(0, len(self), PORTION))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            waiting: list[Future[list[Entry]]] = [pool.submit(self._portion, start) for start in islice(starts, 16)]
+            waiting: list[Future[list[Entry]]] = [
+                pool.submit(self._portion, start) for start in islice(starts, 16)
+            ]
             try:
                 while waiting:
                     done = waiting.pop(0).result()
@@ -166,7 +176,7 @@ class MadeTriplets(Source):
 
     Args:
         dataset: triplets with their rewards.
-        look: whether to look at the pictures.
+        look: whether to look at the images.
     """
 
     def __init__(self, dataset: RewardedTriplets, look: bool = True) -> None:
@@ -183,14 +193,14 @@ class MadeTriplets(Source):
         triplet, reward = self.dataset[index]
         return entry_of(index, triplet, reward, self.look)
 
-    def pictures(self, index: int) -> tuple[Image, Image]:
+    def images(self, index: int) -> tuple[Image, Image]:
         triplet, _ = self.dataset[index]
         return triplet.case.original, triplet.edited
 
 
 @final
 class RewardsAlone(Source):
-    """Rewards whose triplets are not at hand: no pictures, no instructions."""
+    """Rewards whose triplets are not at hand: no images, no instructions."""
 
     def __init__(self, rewards: Mapping[str, Reward]) -> None:
         self.rewards = list(rewards.values())
@@ -204,7 +214,7 @@ class RewardsAlone(Source):
     def entry(self, index: int) -> Entry:
         return Entry(index, self.rewards[index].id, reward=self.rewards[index])
 
-    def pictures(self, index: int) -> None:
+    def images(self, index: int) -> None:
         return None
 
 
@@ -225,8 +235,8 @@ class FirstOnes(Source):
     def entry(self, index: int) -> Entry:
         return self.source.entry(index)
 
-    def pictures(self, index: int) -> tuple[Image, Image] | None:
-        return self.source.pictures(index)
+    def images(self, index: int) -> tuple[Image, Image] | None:
+        return self.source.images(index)
 
     def entries(self) -> Iterator[Sequence[Entry]]:
         left = self.count
@@ -240,14 +250,25 @@ class FirstOnes(Source):
 def entry_of(index: int, triplet: Triplet, reward: Reward | None, look: bool = True) -> Entry:
     """An entry from a triplet in memory."""
     seen = look_at_pair(triplet.case.original, triplet.edited) if look else None
-    return Entry(index, triplet.case.id, triplet.case.instruction, reward, look=seen, edit_type=triplet.case.edit_type)
+    return Entry(
+        index, triplet.case.id, triplet.case.instruction, reward, look=seen, edit_type=triplet.case.edit_type
+    )
 
 
 def check_ids(source: Source, rewards: RewardFile) -> None:
-    """Raise ValueError, with ids of both, if no reward of a file is for any of the triplets; before pictures are looked at."""
-    if not len(source) or not rewards.chosen or any(source.id_of(index) in rewards.chosen for index in range(len(source))):
+    """Raise ValueError, with ids of both, if no reward of a file is for any of the triplets; before images
+    are looked at.
+    """
+    if (
+        not len(source)
+        or not rewards.chosen
+        or any(source.id_of(index) in rewards.chosen for index in range(len(source)))
+    ):
         return
-    theirs, ours = (", ".join(map(repr, islice(ids, 3))) for ids in (rewards.chosen, map(source.id_of, range(len(source)))))
+    theirs, ours = (
+        ", ".join(map(repr, islice(ids, 3)))
+        for ids in (rewards.chosen, map(source.id_of, range(len(source))))
+    )
     raise ValueError(
         f"none of the {len(rewards.chosen)} rewards in {rewards.path} is for one of the {len(source)} triplets: the file rewards {theirs}, "
         f"the triplets are {ours}; give the dataset that was judged, or leave data= out for a page without pictures"
@@ -256,4 +277,7 @@ def check_ids(source: Source, rewards: RewardFile) -> None:
 
 def joined(entries: Iterable[Entry], rewards: RewardFile) -> list[Entry]:
     """The same triplets with the rewards of a file, by id."""
-    return [replace(entry, reward=rewards.chosen.get(entry.id), others=rewards.others.get(entry.id, ())) for entry in entries]
+    return [
+        replace(entry, reward=rewards.chosen.get(entry.id), others=rewards.others.get(entry.id, ()))
+        for entry in entries
+    ]

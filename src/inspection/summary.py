@@ -60,11 +60,12 @@ class Summary:
         incomplete: with a reward that failed in some perspective.
         unrated: without a reward.
         unused: rewards of other triplets.
-        unread: pictures that were not looked at or can't be read.
+        unread: images that were not looked at or can't be read.
         following, preserving, quality: see PerspectiveSummary.
         correlations: Spearman's, in the order of PERSPECTIVES; None where one score is always the same.
         statuses: number of verdicts by status.
-        reasons: what failed verdicts say, with numbers; ids and numbers in them are levelled, so that like ones count together.
+        reasons: what failed verdicts say, with numbers; ids and numbers in them are levelled, so that like
+            ones count together.
         usage: sums of what the judge counted, with the number of rewards that say so.
         used: texts in the usage (the model) with numbers.
         types: triplets, and mean scores, by edit type.
@@ -96,7 +97,14 @@ class Summary:
         return self.following, self.preserving, self.quality
 
 
-def summarise(name: str, judge: str, entries: Sequence[Entry], findings: Sequence[Finding], usages: Sequence[Usage] = (), unused: int = 0) -> Summary:
+def summarise(
+    name: str,
+    judge: str,
+    entries: Sequence[Entry],
+    findings: Sequence[Finding],
+    usages: Sequence[Usage] = (),
+    unused: int = 0,
+) -> Summary:
     """All numbers. Nothing in them is random.
 
     Args:
@@ -111,7 +119,9 @@ def summarise(name: str, judge: str, entries: Sequence[Entry], findings: Sequenc
     verdicts = [verdict for reward in rewards for verdict in reward.verdicts]
     incomplete = sum(reward.failed for reward in rewards)
     counted = Counter(finding.kind for finding in findings)
-    following, preserving, quality = (perspective_summary(entries, index) for index in range(len(PERSPECTIVES)))
+    following, preserving, quality = (
+        perspective_summary(entries, index) for index in range(len(PERSPECTIVES))
+    )
     return Summary(
         name,
         judge,
@@ -126,7 +136,9 @@ def summarise(name: str, judge: str, entries: Sequence[Entry], findings: Sequenc
         quality,
         correlations(scores_of(entries)),
         dict(Counter(verdict.status for verdict in verdicts)),
-        Counter(levelled(verdict.feedback) for verdict in verdicts if verdict.status == "failed").most_common(MOST_LISTED),
+        Counter(levelled(verdict.feedback) for verdict in verdicts if verdict.status == "failed").most_common(
+            MOST_LISTED
+        ),
         sums(usages),
         words(usages),
         by_type(entries),
@@ -141,7 +153,11 @@ def perspective_summary(entries: Sequence[Entry], index: int) -> PerspectiveSumm
     scores = np.array([score for score, _ in answered])
     said = [(nearest(score), stance(verdict.feedback)) for score, verdict in answered]
     stances = Counter(said)
-    texts = Counter(verdict.feedback for (_, verdict), (_, claim) in zip(answered, said, strict=True) if claim is not Stance.NOTHING)
+    texts = Counter(
+        verdict.feedback
+        for (_, verdict), (_, claim) in zip(answered, said, strict=True)
+        if claim is not Stance.NOTHING
+    )
     successes = [verdict.success for _, verdict in answered if verdict.success is not None]
     return PerspectiveSummary(
         len(answered),
@@ -164,7 +180,9 @@ def nearest(score: float) -> int:
 def scores_of(entries: Sequence[Entry]) -> Float[np.ndarray, "n 3"]:
     """The scores of complete rewards."""
     complete = [entry.reward for entry in entries if entry.reward is not None and not entry.reward.failed]
-    return np.array([[verdict.score for verdict in reward.verdicts] for reward in complete], dtype=float).reshape(len(complete), len(PERSPECTIVES))
+    return np.array(
+        [[verdict.score for verdict in reward.verdicts] for reward in complete], dtype=float
+    ).reshape(len(complete), len(PERSPECTIVES))
 
 
 def correlations(scores: Float[np.ndarray, "n 3"]) -> list[list[float | None]]:
@@ -200,14 +218,20 @@ def sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
 
 
 def words(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
-    """How often each text stands in the usages; fields with a text of its own for nearly every triplet (an answer's id) are left out."""
+    """How often each text stands in the usages; fields with a text of its own for nearly every triplet (an
+    answer's id) are left out.
+    """
     names = dict.fromkeys(name for usage in usages for name, value in usage.items() if isinstance(value, str))
     counted = {name: Counter(str(usage[name]) for usage in usages if name in usage) for name in names}
-    return {name: dict(counter.most_common()) for name, counter in counted.items() if len(counter) <= MOST_LISTED}
+    return {
+        name: dict(counter.most_common()) for name, counter in counted.items() if len(counter) <= MOST_LISTED
+    }
 
 
 def by_type(entries: Sequence[Entry]) -> dict[str, tuple[int, list[float | None]]]:
-    """Number of triplets and mean scores of each edit type; nothing where the dataset has none, or as many as it has triplets."""
+    """Number of triplets and mean scores of each edit type; nothing where the dataset has none, or as many as
+    it has triplets.
+    """
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         if entry.edit_type:
@@ -217,11 +241,16 @@ def by_type(entries: Sequence[Entry]) -> dict[str, tuple[int, list[float | None]
     found = {}
     for name in sorted(groups):
         scores = scores_of(groups[name])
-        found[name] = len(groups[name]), [float(mean) for mean in scores.mean(axis=0)] if len(scores) else [None] * len(PERSPECTIVES)
+        found[name] = (
+            len(groups[name]),
+            [float(mean) for mean in scores.mean(axis=0)] if len(scores) else [None] * len(PERSPECTIVES),
+        )
     return found
 
 
-def chosen_examples(entries: Sequence[Entry], findings: Sequence[Finding], per_score: int, per_kind: int) -> list[int]:
+def chosen_examples(
+    entries: Sequence[Entry], findings: Sequence[Finding], per_score: int, per_kind: int
+) -> list[int]:
     """Places of the entries that the page shows, in order; the same at every call.
 
     Args:
@@ -235,7 +264,11 @@ def chosen_examples(entries: Sequence[Entry], findings: Sequence[Finding], per_s
     def draw(places: Sequence[int], count: int, *what: str | int) -> None:
         """Fill up to `count` of these places, those counted that are chosen already."""
         left = sorted(set(places) - chosen)
-        chosen.update(Random(fold_seed("examples", *what)).sample(left, min(len(left), max(0, count - (len(places) - len(left))))))
+        chosen.update(
+            Random(fold_seed("examples", *what)).sample(
+                left, min(len(left), max(0, count - (len(places) - len(left))))
+            )
+        )
 
     place_of = {entry.row: place for place, entry in enumerate(entries)}
     named = {entry.id: place for place, entry in reversed(list(enumerate(entries)))}
@@ -243,11 +276,24 @@ def chosen_examples(entries: Sequence[Entry], findings: Sequence[Finding], per_s
         rows = [finding for finding in findings if finding.kind == kind and finding.row is not None]
         found = Random(fold_seed("findings", kind)).sample(rows, min(len(rows), per_kind))
         chosen.update(place_of[finding.row] for finding in found if finding.row is not None)
-        chosen.update(named[finding.other] for finding in found if kind in ("duplicate", "near_duplicate") and finding.other in named)
+        chosen.update(
+            named[finding.other]
+            for finding in found
+            if kind in ("duplicate", "near_duplicate") and finding.other in named
+        )
     for index, perspective in enumerate(PERSPECTIVES):
-        scored = [(place, entry.reward.verdicts[index].score) for place, entry in enumerate(entries) if entry.reward is not None]
+        scored = [
+            (place, entry.reward.verdicts[index].score)
+            for place, entry in enumerate(entries)
+            if entry.reward is not None
+        ]
         for score in SCORES:
-            draw([place for place, given in scored if given is not None and nearest(given) == score], per_score, perspective.value, score)
+            draw(
+                [place for place, given in scored if given is not None and nearest(given) == score],
+                per_score,
+                perspective.value,
+                score,
+            )
         draw([place for place, given in scored if given is None], per_score, perspective.value, "failed")
     if not chosen:
         draw(range(len(entries)), per_score * len(SCORES), "unrated")

@@ -1,7 +1,9 @@
-"""How far judges agree, as pure functions of their scores. NaN is a verdict that failed, and is left out where it stands.
+"""How far judges agree, as pure functions of their scores. NaN is a verdict that failed, and is left out
+where it stands.
 
-Several figures, since each hides something: rank correlation sees no shift (a judge who always gives a point less), exact matches count a gap of
-half a point like one of five, and both call judges unanimous who give everything a 5. Krippendorff's alpha compares the disagreement with chance.
+Several figures, since each hides something: rank correlation sees no shift (a judge who always gives a point
+less), exact matches count a gap of half a point like one of five, and both call judges unanimous who give
+everything a 5. Krippendorff's alpha compares the disagreement with chance.
 """
 
 import itertools
@@ -37,7 +39,9 @@ class Agreement:
 
 
 def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
-    """Spearman's correlation over the items that both scored; 0 if one of them ranks nothing, NaN of fewer than two items."""
+    """Spearman's correlation over the items that both scored; 0 if one of them ranks nothing, NaN of fewer
+    than two items.
+    """
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < 2:
         return math.nan
@@ -48,7 +52,8 @@ def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, "
 
 
 def krippendorff_alpha(scores: Float[np.ndarray, "judges items"]) -> float:
-    """Krippendorff's alpha with squared differences, 1 - observed / expected disagreement; NaN where no two scores differ.
+    """Krippendorff's alpha with squared differences, 1 - observed / expected disagreement; NaN where no two
+    scores differ.
 
     Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011.
     """
@@ -66,7 +71,8 @@ def krippendorff_alpha(scores: Float[np.ndarray, "judges items"]) -> float:
 
 
 def agreement(scores: Float[np.ndarray, "judges items"], tolerance: float = 1e-9) -> Agreement:
-    """How far judges agree in one perspective; means over the pairs of judges, but for alpha, which takes all at once.
+    """How far judges agree in one perspective; means over the pairs of judges, but for alpha, which takes all
+    at once.
 
     Args:
         scores: in [0, 5], NaN where a verdict failed.
@@ -84,7 +90,8 @@ def agreement(scores: Float[np.ndarray, "judges items"], tolerance: float = 1e-9
 
 
 def kappa(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
-    """Cohen's kappa of two yes/no judges: agreement beyond what their shares of yes make likely; 0 where one of them always says the same.
+    """Cohen's kappa of two yes/no judges: agreement beyond what their shares of yes make likely; 0 where one
+    of them always says the same.
 
     NaN of no item. Source: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960.
     """
@@ -112,5 +119,10 @@ def agreement_table(scores: Mapping[str, Float[np.ndarray, "items 3"]]) -> Table
             found = agreement(np.stack([scores[name][:, index] for name in names]))
             figures = (found.spearman, found.alpha, found.exact, found.difference)
             who = " and ".join(names) if len(names) == 2 else "all"
-            table.add_row(perspective.value, who, str(found.items), *("-" if math.isnan(each) else f"{each:.2f}" for each in figures))
+            table.add_row(
+                perspective.value,
+                who,
+                str(found.items),
+                *("-" if math.isnan(each) else f"{each:.2f}" for each in figures),
+            )
     return table

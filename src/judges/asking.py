@@ -1,8 +1,9 @@
-"""A judge made of a rubric, a respondent and a ledger: asks many questions at once, each until it is answered or given up, and loses nothing.
+"""A judge made of a rubric, a respondent and a ledger: asks many questions at once, each until it is answered
+or given up, and loses nothing.
 
-A question is looked up in the ledger first. Otherwise it is attempted until a reply comes (waiting as the server says, or ever longer with jitter); a
-reply that can't be read is asked for once more with another seed; then the verdict is failed, with the reason. Each attempt is in the ledger before
-anything is derived from it.
+A question is looked up in the ledger first. Otherwise it is attempted until a reply comes (waiting as the
+server says, or ever longer with jitter); a reply that can't be read is asked for once more with another seed;
+then the verdict is failed, with the reason. Each attempt is in the ledger before anything is derived from it.
 """
 
 import asyncio
@@ -14,7 +15,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt, wait_random_exponential
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    wait_random_exponential,
+)
 
 from src.judges.judge import reward_key
 from src.judges.ledger import Ledger
@@ -30,7 +37,9 @@ FIRST_WAIT = 0.5
 """Seconds before the second attempt, at most; doubled with each further one."""
 
 UNPROVEN_ATTEMPTS = 3
-"""Attempts at the very first call, and triplets refused before any is answered: a server that can't be asked should be known in seconds."""
+"""Attempts at the very first call, and triplets refused before any is answered: a server that can't be asked
+should be known in seconds.
+"""
 
 
 class StoppedAskingError(ValueError):
@@ -53,7 +62,8 @@ class StreamingJudge(Protocol):
         """One judgement per triplet, as they are finished; triplets are read as they are needed.
 
         Raises:
-            ValueError: there is no point in going on (wrong key, unknown model, no budget, a server that is gone).
+            ValueError: there is no point in going on (wrong key, unknown model, no budget, a server that is
+                gone).
         """
         ...
 
@@ -86,7 +96,9 @@ class VLMJudge:
         retry_failed: bool = False,
     ) -> None:
         if limits.budget_usd is not None and price is None:
-            raise ValueError(f"budget_usd={limits.budget_usd:g} can't be kept for {respondent.model}, whose price is unknown: give judge.price")
+            raise ValueError(
+                f"budget_usd={limits.budget_usd:g} can't be kept for {respondent.model}, whose price is unknown: give judge.price"
+            )
         self.name = name
         self.rubric = rubric
         self.respondent = respondent
@@ -108,20 +120,25 @@ class VLMJudge:
         places: dict[tuple[str, str], deque[int]] = {}
         for index, triplet in enumerate(triplets):
             places.setdefault((triplet.case.id, reward_key(triplet, self.fingerprint)), deque()).append(index)
-        rewards = {places[each.reward.id, each.reward.key].popleft(): each.reward for each in self.judgements(triplets)}
+        rewards = {
+            places[each.reward.id, each.reward.key].popleft(): each.reward
+            for each in self.judgements(triplets)
+        }
         return [rewards[index] for index in range(len(triplets))]
 
     def judgements(self, triplets: Iterable[Triplet]) -> Iterator[Judgement]:
         """One judgement per triplet, as they are finished.
 
         Raises:
-            ValueError: no call has a chance (wrong key, model or address), the server is gone, or the budget is used up. What was in flight is
-                waited for and kept.
+            ValueError: no call has a chance (wrong key, model or address), the server is gone, or the budget
+                is used up. What was in flight is waited for and kept.
             NotWrittenError: the ledger can't be written.
         """
         with asyncio.Runner() as runner:
             asking = Asking(self)
-            flow = Flow(iter(triplets), asking.judgement, ahead=2 + 2 * self.limits.concurrency // self.rubric.calls)
+            flow = Flow(
+                iter(triplets), asking.judgement, ahead=2 + 2 * self.limits.concurrency // self.rubric.calls
+            )
             try:
                 while (judgement := runner.run(flow.next())) is not None:
                     yield judgement
@@ -129,7 +146,9 @@ class VLMJudge:
                 runner.run(self.respondent.close())
 
     def derived(self, triplet: str, key: str) -> Reward | None:
-        """A reward read once more out of the replies in the ledger, without asking anybody; None if the ledger doesn't know it."""
+        """A reward read once more out of the replies in the ledger, without asking anybody; None if the
+        ledger doesn't know it.
+        """
         keys = self.ledger.questions_of(key)
         if keys is None:
             return None
@@ -163,7 +182,10 @@ class Asking:
         self.judge = judge
         self.ledger, self.respondent, self.limits = judge.ledger, judge.respondent, judge.limits
         self.calls = asyncio.Semaphore(self.limits.concurrency)
-        self.requests, self.tokens = Pace(self.limits.requests_per_minute), Pace(self.limits.tokens_per_minute)
+        self.requests, self.tokens = (
+            Pace(self.limits.requests_per_minute),
+            Pace(self.limits.tokens_per_minute),
+        )
         self.purse = Purse(self.limits.budget_usd, self.ledger.total().dollars)
         self.asked: dict[str, asyncio.Future[Answer | str]] = {}
         self.first = asyncio.Lock()
@@ -174,9 +196,11 @@ class Asking:
 
     async def judgement(self, triplet: Triplet) -> Judgement:
         """All questions about one triplet, at once."""
-        # pictures are encoded beside the event loop, which goes on answering meanwhile
+        # images are encoded beside the event loop, which goes on answering meanwhile
         key, questions = await asyncio.to_thread(self._prepared, triplet)
-        found = await asyncio.gather(*(self._answered(question) for question in questions), return_exceptions=True)
+        found = await asyncio.gather(
+            *(self._answered(question) for question in questions), return_exceptions=True
+        )
         answered = [each for each in found if not isinstance(each, BaseException)]
         for each in found:
             if isinstance(each, BaseException):
@@ -191,7 +215,9 @@ class Asking:
         return reward_key(triplet, self.judge.fingerprint), self.judge.rubric.questions(triplet)
 
     async def _answered(self, question: Question) -> tuple[Answer | str, list[str]]:
-        """The answer to a question, asked again if the first reply can't be read, and the keys of what was asked."""
+        """The answer to a question, asked again if the first reply can't be read, and the keys of what was
+        asked.
+        """
         keys = []
         answer: Answer | str = ""
         for again in (0, 1):
@@ -223,7 +249,9 @@ class Asking:
             StoppedAskingError: there is no point in asking on.
         """
         retrying = AsyncRetrying(
-            retry=retry_if_exception(lambda error: isinstance(error, Unanswered) and error.kind in ("busy", "transient")),
+            retry=retry_if_exception(
+                lambda error: isinstance(error, Unanswered) and error.kind in ("busy", "transient")
+            ),
             stop=stop_after_attempt(self.limits.attempts),
             wait=self._wait,
             reraise=True,
@@ -245,7 +273,9 @@ class Asking:
         return drawn if asked is None else asked + min(drawn, FIRST_WAIT)
 
     async def _called(self, key: str, question: Question) -> None:
-        """One attempt, recorded. The first of a run is made alone: it decides whether there is a point in others."""
+        """One attempt, recorded. The first of a run is made alone: it decides whether there is a point in
+        others.
+        """
         if not self.proven:
             async with self.first:
                 if not self.proven:
@@ -259,13 +289,17 @@ class Asking:
                 await self._call(key, question)
             except Unanswered as error:
                 if error.kind == "refused":
-                    # this picture alone may be at fault; the next question is the first call then
+                    # this image alone may be at fault; the next question is the first call then
                     self.refused.add(question.triplet)
                     if len(self.refused) >= UNPROVEN_ATTEMPTS:
-                        raise self._stop(f"{self.respondent.model} refuses whatever it is asked ({error})") from error
+                        raise self._stop(
+                            f"{self.respondent.model} refuses whatever it is asked ({error})"
+                        ) from error
                     raise
                 if attempt == UNPROVEN_ATTEMPTS:
-                    raise self._stop(f"{self.respondent.model} can't be asked ({error}); tried {attempt} times, nothing was spent on it") from error
+                    raise self._stop(
+                        f"{self.respondent.model} can't be asked ({error}); tried {attempt} times, nothing was spent on it"
+                    ) from error
                 await asyncio.sleep(FIRST_WAIT if error.retry_after is None else error.retry_after)
             else:
                 self.proven = True
@@ -287,12 +321,26 @@ class Asking:
             cost, start = 0.0, time.monotonic()
             try:
                 reply = await self.respondent.ask(question)
-                cost = self.judge.price.dollars(reply.input_tokens, reply.output_tokens) if self.judge.price else 0.0
-                self.ledger.record_reply(key, question, self.respondent.model, self.respondent.fingerprint, reply, cost)
+                cost = (
+                    self.judge.price.dollars(reply.input_tokens, reply.output_tokens)
+                    if self.judge.price
+                    else 0.0
+                )
+                self.ledger.record_reply(
+                    key, question, self.respondent.model, self.respondent.fingerprint, reply, cost
+                )
                 self.in_vain = 0
             except Unanswered as error:
                 seconds = time.monotonic() - start
-                self.ledger.record_failure(key, question, self.respondent.model, self.respondent.fingerprint, error.kind, str(error), seconds)
+                self.ledger.record_failure(
+                    key,
+                    question,
+                    self.respondent.model,
+                    self.respondent.fingerprint,
+                    error.kind,
+                    str(error),
+                    seconds,
+                )
                 self._count_failure(error)
                 raise
             finally:
@@ -318,7 +366,8 @@ class Asking:
 
 
 class Flow:
-    """Things worked on side by side, handed out as they are finished; new ones are taken from their source only as there is room.
+    """Things worked on side by side, handed out as they are finished; new ones are taken from their source
+    only as there is room.
 
     Args:
         source: read in a thread of its own, as reading may take long.
@@ -326,7 +375,9 @@ class Flow:
         ahead: how many are worked on at once.
     """
 
-    def __init__(self, source: Iterator[Triplet], work: Callable[[Triplet], Awaitable[Judgement]], ahead: int) -> None:
+    def __init__(
+        self, source: Iterator[Triplet], work: Callable[[Triplet], Awaitable[Judgement]], ahead: int
+    ) -> None:
         self.source: Iterator[Triplet] | None = source
         self.work = work
         self.ahead = ahead
@@ -335,7 +386,9 @@ class Flow:
         self.failure: BaseException | None = None
 
     async def next(self) -> Judgement | None:
-        """The next finished one, or None when all are. If one fails, nothing new is begun, and what is under way is finished and handed out first."""
+        """The next finished one, or None when all are. If one fails, nothing new is begun, and what is under
+        way is finished and handed out first.
+        """
         while True:
             while self.source is not None and len(self.pending) < self.ahead:
                 found = await asyncio.to_thread(next, self.source, None)

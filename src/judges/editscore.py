@@ -1,20 +1,24 @@
-"""EditScore's protocol as a rubric: two questions per pass, four numbers, several passes; for its own models or any other respondent.
+"""EditScore's protocol as a rubric: two questions per pass, four numbers, several passes; for its own models
+or any other respondent.
 
     python -m src.check_judge judge=editscore
     python -m src.check_judge judge=editscore judge.rubric.repeats=4 judge.respondent.temperature=0.7
 
-A pass asks about semantic consistency, with both pictures (is the instruction carried out, is the rest kept), and about perceptual quality, with
-the edited picture alone (is it natural, is it free of flaws). Scores lie in 0 ... 25, or 0 ... 10 for other judges. On a scale of 10, per pass:
+A pass asks about semantic consistency, with both images (is the instruction carried out, is the rest kept),
+and about perceptual quality, with the edited image alone (is it natural, is it free of flaws). Scores lie
+in 0 ... 25, or 0 ... 10 for other judges. On a scale of 10, per pass:
 
     prompt_following = first of semantic consistency        consistency = second of semantic consistency
     perceptual_quality = min of the two of perceptual quality        overall = sqrt(min(prompt_following, consistency) * perceptual_quality)
 
-Our perspectives on [0, 5]: following = prompt_following / 2, preserving = consistency / 2, quality = perceptual_quality / 2, each averaged over the
-passes. A Reward has no place for the overall score, nor needs one: best-of-N takes `EditScoreRubric.overall` of the answers or `overall_of` it.
+Our perspectives on [0, 5]: following = prompt_following / 2, preserving = consistency / 2, quality =
+perceptual_quality / 2, each averaged over the passes. A Reward has no place for the overall score, nor needs
+one: best-of-N takes `EditScoreRubric.overall` of the answers or `overall_of` it.
 
-Where we depart from the released code, on purpose: an answer that can't be read is no answer (theirs becomes a random score, or half of the
-scale); `average_first` keeps consistency (theirs leaves it out in one of two functions); scores on another scale are refused, not rescaled; the
-prompts are in words of our own, unless `prompts` names a folder with others. Source: EditScore, 2025, paper and released code.
+Where we depart from the released code, on purpose: an answer that can't be read is no answer (theirs becomes
+a random score, or half of the scale); `average_first` keeps consistency (theirs leaves it out in one of two
+functions); scores on another scale are refused, not rescaled; the prompts are in words of our own, unless
+`prompts` names a folder with others. Source: EditScore, 2025, paper and released code.
 """
 
 import hashlib
@@ -67,19 +71,23 @@ def numbers_of(semantic: Answer, quality: Answer, highest: float) -> Numbers:
     return Numbers(following, consistency, min(quality.scores) * SCALE / highest)
 
 
-def overall(passes: Sequence[Numbers], reduction: Literal["average_last", "average_first"] = "average_last") -> float:
+def overall(
+    passes: Sequence[Numbers], reduction: Literal["average_last", "average_first"] = "average_last"
+) -> float:
     """The overall score of several passes, in [0, 10].
 
     Args:
         passes: at least one.
-        reduction: "average_last", the mean of the passes' overall scores; "average_first", sqrt(mean of min(prompt_following, consistency) x mean of
-            perceptual_quality).
+        reduction: "average_last", the mean of the passes' overall scores; "average_first", sqrt(mean of
+            min(prompt_following, consistency) x mean of perceptual_quality).
 
     Raises:
         ValueError: no pass, or an unknown reduction.
     """
     if not passes or reduction not in ("average_last", "average_first"):
-        raise ValueError(f"{len(passes)} passes can't be reduced by {reduction}: give at least one, and say average_last or average_first")
+        raise ValueError(
+            f"{len(passes)} passes can't be reduced by {reduction}: give at least one, and say average_last or average_first"
+        )
     if reduction == "average_last":
         return statistics.fmean(each.overall for each in passes)
     semantic = statistics.fmean(min(each.prompt_following, each.consistency) for each in passes)
@@ -87,9 +95,15 @@ def overall(passes: Sequence[Numbers], reduction: Literal["average_last", "avera
 
 
 def overall_of(reward: Reward) -> float | None:
-    """The overall score that a reward's three scores give, in [0, 10]; None if one failed. Equal to `overall` of a single pass."""
+    """The overall score that a reward's three scores give, in [0, 10]; None if one failed. Equal to `overall`
+    of a single pass.
+    """
     scores = [verdict.score for verdict in reward.verdicts if verdict.score is not None]
-    return Numbers(*(score * SCALE / MAX_SCORE for score in scores)).overall if len(scores) == len(reward.verdicts) else None
+    return (
+        Numbers(*(score * SCALE / MAX_SCORE for score in scores)).overall
+        if len(scores) == len(reward.verdicts)
+        else None
+    )
 
 
 @final
@@ -99,13 +113,15 @@ class EditScoreRubric(Rubric):
     Args:
         score_range: of what is asked for: 25 for EditScore's models, 10 for others.
         repeats: passes; the respondent draws each with a seed of its own.
-        prompts: a name without a slash is a version of ours; else a folder with semantic_consistency.txt and perceptual_quality.txt, in which
-            {instruction} and {max_score} stand for the instruction and the highest score. EditScore's own go there, with these two names put in.
+        prompts: a name without a slash is a version of ours; else a folder with semantic_consistency.txt and
+            perceptual_quality.txt, in which {instruction} and {max_score} stand for the instruction and the
+            highest score. EditScore's own go there, with these two names put in.
         reduction: of the overall score, see `overall`.
-        resize_edited: bring the edited picture to the original's size first, as the protocol does; proportions may change.
-        max_pixels: of each picture sent.
-        expected: scores are means under the probabilities of the numbers written, not the numbers; the respondent has to tell them
-            (LocalVLM: exact_scores=true), and one pass then has few ties.
+        resize_edited: bring the edited image to the original's size first, as the protocol does;
+            proportions may change.
+        max_pixels: of each image sent.
+        expected: scores are means under the probabilities of the numbers written, not the numbers; the
+            respondent has to tell them (LocalVLM: exact_scores=true), and one pass then has few ties.
 
     Raises:
         FileNotFoundError: a prompt is missing.
@@ -136,21 +152,21 @@ class EditScoreRubric(Rubric):
         folder = PROMPTS / prompts if "/" not in prompts else Path(prompts)
         self.prompts = [prompt_of(folder, name, score_range) for name in NAMES]
         words = hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()[:16]
-        self.fingerprint = (
-            f"editscore {score_range} prompts={words} repeats={repeats} resize_edited={resize_edited} max_pixels={max_pixels} expected={expected}"
-        )
+        self.fingerprint = f"editscore {score_range} prompts={words} repeats={repeats} resize_edited={resize_edited} max_pixels={max_pixels} expected={expected}"
 
     def questions(self, triplet: Triplet) -> list[Question]:
         files = triplet.files or (None, None)
-        picture, file = triplet.edited, files[1]
-        if self.resize_edited and picture.shape != triplet.case.original.shape:
-            picture, file = resized(picture, *triplet.case.original.shape[:2]), None
+        image, file = triplet.edited, files[1]
+        if self.resize_edited and image.shape != triplet.case.original.shape:
+            image, file = resized(image, *triplet.case.original.shape[:2]), None
         original = encoded(triplet.case.original, files[0], self.max_pixels)
-        edited = encoded(picture, file, self.max_pixels)
+        edited = encoded(image, file, self.max_pixels)
         semantic = self.prompts[0].replace(INSTRUCTION, triplet.case.instruction)
         asked = ((NAMES[0], semantic, (original, edited)), (NAMES[1], self.prompts[1], (edited,)))
         return [
-            Question(triplet.case.id, name, prompt, pictures, self.form, repeat) for name, prompt, pictures in asked for repeat in range(self.repeats)
+            Question(triplet.case.id, name, prompt, images, self.form, repeat)
+            for name, prompt, images in asked
+            for repeat in range(self.repeats)
         ]
 
     def read(self, question: Question, reply: Reply) -> Answer:
@@ -168,7 +184,9 @@ class EditScoreRubric(Rubric):
         ]
 
     def overall(self, answers: Sequence[Answer | str]) -> float | None:
-        """The overall score in [0, 10] out of the answers, in the order of `questions`; None where not more than half of the passes are whole."""
+        """The overall score in [0, 10] out of the answers, in the order of `questions`; None where not more
+        than half of the passes are whole.
+        """
         passes = self.passes(answers)
         return overall(passes, self.reduction) if 2 * len(passes) > self.repeats else None
 
@@ -183,7 +201,8 @@ class EditScoreRubric(Rubric):
 
 
 def averaged(answers: Sequence[Answer | str], score_of: Callable[[Answer], float]) -> Verdict:
-    """One verdict out of the passes: mean score, the words of the pass nearest to it; failures as in rubric.combined.
+    """One verdict out of the passes: mean score, the words of the pass nearest to it; failures as in
+    rubric.combined.
 
     EditScore is not asked for yes or no, so success stays open.
     """
@@ -197,27 +216,38 @@ def averaged(answers: Sequence[Answer | str], score_of: Callable[[Answer], float
 
 
 def expected_scores(reply: Reply, form: Form) -> tuple[float, ...]:
-    """The mean scores under the probabilities that the model gave to 0 ... max_score where it wrote its scores.
+    """The mean scores under the probabilities that the model gave to 0 ... max_score where it wrote its
+    scores.
 
-    Each score has to be one token of the reply, with the probability of every number that it could have been, as LocalVLM tells them with
-    exact_scores. The few most probable tokens that a server tells don't do: with tokens of one digit, "1" could be the beginning of "18". The smaller
-    of two expected scores is not the expected smaller score; it is what the protocol's min is taken of.
+    Each score has to be one token of the reply, with the probability of every number that it could have been,
+    as LocalVLM tells them with exact_scores. The few most probable tokens that a server tells don't do: with
+    tokens of one digit, "1" could be the beginning of "18". The smaller of two expected scores is not the
+    expected smaller score; it is what the protocol's min is taken of.
 
     Raises:
-        UnusableReply: not every number's probability is known, or a score was written in another way ("18.5").
+        UnusableReply: not every number's probability is known, or a score was written in another way
+            ("18.5").
         ValueError: the reply has no probabilities, so no reply will have any.
     """
     if not reply.alternatives:
-        raise ValueError("expected=true needs the probabilities of the scores, and the reply has none; LocalVLM tells them with exact_scores=true")
+        raise ValueError(
+            "expected=true needs the probabilities of the scores, and the reply has none; LocalVLM tells them with exact_scores=true"
+        )
     tokens = [choices[0][0] for choices in reply.alternatives]
     starts = np.cumsum([0, *map(len, tokens)]).tolist()
     text = "".join(tokens)
     scores = []
     for number in list(NUMBER.finditer(text, max(0, text.rfind(form.score))))[: form.count]:
         index = max(index for index, start in enumerate(starts[:-1]) if start <= number.start())
-        shares = {token: share for token, share in reply.alternatives[index] if token.isdecimal() and int(token) <= form.max_score}
+        shares = {
+            token: share
+            for token, share in reply.alternatives[index]
+            if token.isdecimal() and int(token) <= form.max_score
+        }
         if tokens[index] != number[0] or len(shares) != int(form.max_score) + 1:
-            raise UnusableReply(f"not known how probable each number was in place of {number[0]}; LocalVLM tells it with exact_scores=true")
+            raise UnusableReply(
+                f"not known how probable each number was in place of {number[0]}; LocalVLM tells it with exact_scores=true"
+            )
         scores.append(sum(int(token) * share for token, share in shares.items()) / sum(shares.values()))
     if len(scores) != form.count:
         raise UnusableReply(f"{form.count} scores were asked for, the reply's tokens hold {len(scores)}")
@@ -233,14 +263,18 @@ def prompt_of(folder: Path, name: str, score_range: int) -> str:
     """
     path = folder / f"{name}.txt"
     if not path.is_file():
-        raise FileNotFoundError(f"no prompt {path}; a folder of EditScore's prompts holds {' and '.join(f'{each}.txt' for each in NAMES)}")
+        raise FileNotFoundError(
+            f"no prompt {path}; a folder of EditScore's prompts holds {' and '.join(f'{each}.txt' for each in NAMES)}"
+        )
     text = path.read_text(encoding="utf-8").strip()
     for needed in (HIGHEST, INSTRUCTION)[: 2 if name == NAMES[0] else 1]:
         if needed not in text:
-            raise ValueError(f"{path} has no {needed}, so the judge would not know the {'range' if needed == HIGHEST else 'instruction'}")
+            raise ValueError(
+                f"{path} has no {needed}, so the judge would not know the {'range' if needed == HIGHEST else 'instruction'}"
+            )
     return text.replace(HIGHEST, str(score_range))
 
 
-def resized(picture: Image, height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture at another size."""
-    return np.array(PIL.Image.fromarray(picture).resize((width, height), PIL.Image.Resampling.LANCZOS))
+def resized(image: Image, height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The image at another size."""
+    return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.LANCZOS))

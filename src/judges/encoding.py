@@ -1,4 +1,6 @@
-"""Pictures as they are sent to a judge: the file itself where it will do, else a PNG, which adds no flaw of its own to what is judged."""
+"""Images as they are sent to a judge: the file itself where it will do, else a PNG, which adds no flaw of
+its own to what is judged.
+"""
 
 import io
 import math
@@ -6,8 +8,8 @@ import math
 import numpy as np
 import PIL.Image
 
+from src.images import png_of, size_of
 from src.judges.question import Encoded
-from src.pictures import png_of, size_of
 from src.records import Image
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
@@ -15,13 +17,14 @@ MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
 
 
 def encoded(image: Image, file: bytes | None, max_pixels: int) -> Encoded:
-    """A picture ready to be sent.
+    """A image ready to be sent.
 
     Args:
         image: as it was decoded, upright, RGB.
-        file: as it is stored, or None. It is passed through byte for byte if it is a still PNG, JPEG or WebP within the budget that every reader sees
-            the same way: not turned by its EXIF orientation, not transparent, 8 bits.
-        max_pixels: larger pictures are made smaller, aspect ratio kept.
+        file: as it is stored, or None. It is passed through byte for byte if it is a still PNG, JPEG or WebP
+            within the budget that every reader sees the same way: not turned by its EXIF orientation, not
+            transparent, 8 bits.
+        max_pixels: larger images are made smaller, aspect ratio kept.
 
     Raises:
         ValueError: a budget below one pixel.
@@ -43,7 +46,9 @@ def encoded(image: Image, file: bytes | None, max_pixels: int) -> Encoded:
 def passed_through(file: bytes, image: Image) -> str | None:
     """The media type of a file that needs no change, or None."""
     with PIL.Image.open(io.BytesIO(file)) as opened:
-        plain = opened.format in MEDIA_TYPES and opened.mode in ("RGB", "L") and not opened.has_transparency_data
+        plain = (
+            opened.format in MEDIA_TYPES and opened.mode in ("RGB", "L") and not opened.has_transparency_data
+        )
         if not plain or getattr(opened, "n_frames", 1) > 1 or opened.getexif().get(0x0112, 1) != 1:
             return None
         media_type = MEDIA_TYPES[str(opened.format)]

@@ -1,4 +1,5 @@
-"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of the one nearest to the score.
+"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of
+the one nearest to the score.
 
 python -m src.check_judge judge=ensemble          # with a table of how far its members agree
 """
@@ -27,7 +28,12 @@ class EnsembleJudge:
         ValueError: fewer than two members, or an unknown reduction.
     """
 
-    def __init__(self, members: Mapping[str, Judge], reduction: Literal["mean", "median"] = "mean", name: str = "ensemble") -> None:
+    def __init__(
+        self,
+        members: Mapping[str, Judge],
+        reduction: Literal["mean", "median"] = "mean",
+        name: str = "ensemble",
+    ) -> None:
         if len(members) < 2:
             raise ValueError(f"an ensemble of {len(members)} judge(s): give at least two members")
         if reduction not in ("mean", "median"):
@@ -35,35 +41,54 @@ class EnsembleJudge:
         self.members = dict(members)
         self.reduction: Literal["mean", "median"] = reduction
         self.name = name
-        self.fingerprint = f"ensemble {reduction} of " + ", ".join(f"[{judge.fingerprint}]" for judge in self.members.values())
+        self.fingerprint = f"ensemble {reduction} of " + ", ".join(
+            f"[{judge.fingerprint}]" for judge in self.members.values()
+        )
         self.last: dict[str, list[Reward]] = {}
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order; whatever a member raises ends the asking."""
         self.last = {name: member.judge(triplets) for name, member in self.members.items()}
         return [
-            Reward(triplet.case.id, self.name, reward_key(triplet, self.fingerprint), *united(said, self.reduction))
+            Reward(
+                triplet.case.id,
+                self.name,
+                reward_key(triplet, self.fingerprint),
+                *united(said, self.reduction),
+            )
             for triplet, *said in zip(triplets, *self.last.values(), strict=True)
         ]
 
 
-def united(rewards: Sequence[Reward], reduction: Literal["mean", "median"] = "mean") -> tuple[Verdict, Verdict, Verdict]:
+def united(
+    rewards: Sequence[Reward], reduction: Literal["mean", "median"] = "mean"
+) -> tuple[Verdict, Verdict, Verdict]:
     """Three verdicts out of several rewards of one triplet."""
     following, preserving, quality = (
-        one_of([reward.verdicts[index] for reward in rewards], [reward.judge for reward in rewards], reduction) for index in range(len(PERSPECTIVES))
+        one_of(
+            [reward.verdicts[index] for reward in rewards], [reward.judge for reward in rewards], reduction
+        )
+        for index in range(len(PERSPECTIVES))
     )
     return following, preserving, quality
 
 
-def one_of(verdicts: Sequence[Verdict], names: Sequence[str], reduction: Literal["mean", "median"] = "mean") -> Verdict:
+def one_of(
+    verdicts: Sequence[Verdict], names: Sequence[str], reduction: Literal["mean", "median"] = "mean"
+) -> Verdict:
     """One verdict out of several judges' on one perspective.
 
-    Those that failed are left out, and the verdict marked as repaired, as long as more than half answered; otherwise it failed, as with the passes
-    of one judge (rubric.combined). A tie of yes and no is a no: nothing is called a success that half of the judges call none.
+    Those that failed are left out, and the verdict marked as repaired, as long as more than half answered;
+    otherwise it failed, as with the passes of one judge (rubric.combined). A tie of yes and no is a no:
+    nothing is called a success that half of the judges call none.
     """
     given = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
     if 2 * len(given) <= len(verdicts):
-        reasons = [f"{name}: {verdict.feedback}" for name, verdict in zip(names, verdicts, strict=True) if verdict.status == "failed"]
+        reasons = [
+            f"{name}: {verdict.feedback}"
+            for name, verdict in zip(names, verdicts, strict=True)
+            if verdict.status == "failed"
+        ]
         return Verdict(None, None, "; ".join(reasons), "failed")
     scores = [score for score, _ in given]
     score = statistics.fmean(scores) if reduction == "mean" else statistics.median(scores)

@@ -1,8 +1,11 @@
-"""What a picture counts as, in tokens, by the rule of the model's maker; an estimate before asking needs no network and costs nothing.
+"""What a image counts as, in tokens, by the rule of the model's maker; an estimate before asking needs no
+network and costs nothing.
 
-Pure functions hold the arithmetic, small frozen classes hold a rule's numbers for the config (`image_tokens: {_target_: ...TileTokens, ...}`).
-Sources: OpenAI, "Images and vision", section "Calculating costs" (platform.openai.com/docs/guides/images-vision), with the rounding seen on real
-bills (community.openai.com/t/1281361 and /t/1262691); Qwen: `smart_resize` of transformers and the models' preprocessor_config.json.
+Pure functions hold the arithmetic, small frozen classes hold a rule's numbers for the config (`image_tokens:
+{_target_: ...TileTokens, ...}`). Sources: OpenAI, "Images and vision", section "Calculating costs"
+(platform.openai.com/docs/guides/images-vision), with the rounding seen on real bills
+(community.openai.com/t/1281361 and /t/1262691); Qwen: `smart_resize` of transformers and the models'
+preprocessor_config.json.
 """
 
 import math
@@ -15,12 +18,13 @@ class ImageTokens(Protocol):
     """A rule of counting."""
 
     def tokens(self, height: int, width: int, detail: str | None) -> int:
-        """Tokens of one picture.
+        """Tokens of one image.
 
         Args:
             height: in pixels.
             width: in pixels.
-            detail: "low", "high", "auto" or None, as the request says; what is not "low" counts as "high", which it never exceeds.
+            detail: "low", "high", "auto" or None, as the request says; what is not "low" counts as "high",
+                which it never exceeds.
         """
         ...
 
@@ -31,8 +35,8 @@ class TileTokens:
     """OpenAI's gpt-4o, gpt-4.1, gpt-4.5, o1, o3, gpt-5: so many 512-pixel tiles, and a base for the whole.
 
     Attributes:
-        base: tokens of the picture as a whole, and all that it costs in low detail: 85 for gpt-4o and gpt-4.1, 2833 for gpt-4o-mini, 75 for o1 and
-            o3, 70 for gpt-5.
+        base: tokens of the image as a whole, and all that it costs in low detail: 85 for gpt-4o and
+            gpt-4.1, 2833 for gpt-4o-mini, 75 for o1 and o3, 70 for gpt-5.
         per_tile: 170, 5667, 150 and 140.
     """
 
@@ -46,11 +50,12 @@ class TileTokens:
 @final
 @dataclass(frozen=True)
 class PatchTokens:
-    """OpenAI's gpt-4.1-mini, gpt-4.1-nano, gpt-5-mini, gpt-5-nano, o4-mini: a token per patch, times a factor by which the bill is made.
+    """OpenAI's gpt-4.1-mini, gpt-4.1-nano, gpt-5-mini, gpt-5-nano, o4-mini: a token per patch, times a factor
+    by which the bill is made.
 
     Attributes:
         patch: side of a patch in pixels.
-        max_patches: larger pictures are made smaller until they need no more.
+        max_patches: larger images are made smaller until they need no more.
         multiplier: gpt-4.1-mini and gpt-5-mini: 1.62, gpt-4.1-nano and gpt-5-nano: 2.46, o4-mini: 1.72.
     """
 
@@ -65,13 +70,14 @@ class PatchTokens:
 @final
 @dataclass(frozen=True)
 class MergedPatchTokens:
-    """Qwen-VL and its kin: the picture is resized to whole patches, `merge` x `merge` of which make a token, framed by a start and an end token.
+    """Qwen-VL and its kin: the image is resized to whole patches, `merge` x `merge` of which make a token,
+    framed by a start and an end token.
 
     Attributes:
         patch: side of a patch in pixels (Qwen2.5-VL: 14, Qwen3-VL: 16).
         merge: patches per token and side.
-        min_pixels: smaller pictures are made larger (3,136 and 65,536 in the released configs).
-        max_pixels: larger pictures are made smaller (12,845,056 and 16,777,216).
+        min_pixels: smaller images are made larger (3,136 and 65,536 in the released configs).
+        max_pixels: larger images are made smaller (12,845,056 and 16,777,216).
     """
 
     patch: int = 14
@@ -86,9 +92,11 @@ class MergedPatchTokens:
 
 
 def tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile: int = 512) -> int:
-    """Tiles of a picture that is shrunk to fit into a square box, then until its shorter side is no longer than `short_side`; it is never enlarged.
+    """Tiles of a image that is shrunk to fit into a square box, then until its shorter side is no longer
+    than `short_side`; it is never enlarged.
 
-    Sides are rounded to whole pixels after each step: 513 x 2049 becomes 513 x 2048 (8 tiles), 513 x 2050 becomes 512 x 2048 (4 tiles).
+    Sides are rounded to whole pixels after each step: 513 x 2049 becomes 513 x 2048 (8 tiles), 513 x 2050
+    becomes 512 x 2048 (4 tiles).
     """
     for limit, side in ((box, max), (short_side, min)):
         scale = limit / side(height, width)
@@ -98,30 +106,36 @@ def tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile:
 
 
 def patches(height: int, width: int, patch: int = 32, max_patches: int = 1536) -> int:
-    """Patches that cover a picture; one that needs too many is shrunk until one of its sides is whole patches and all of them fit.
+    """Patches that cover a image; one that needs too many is shrunk until one of its sides is whole patches
+    and all of them fit.
 
-    This is the published rule. The bill for one such large picture was 6 % above it: 1536 in place of 1449 patches for 4000 x 1474
-    (community.openai.com/t/1281361).
+    This is the published rule. The bill for one such large image was 6 % above it: 1536 in place of 1449
+    patches for 4000 x 1474 (community.openai.com/t/1281361).
     """
     needed = math.ceil(height / patch) * math.ceil(width / patch)
     if needed <= max_patches:
         return needed
     scale = math.sqrt(max_patches * patch**2 / (height * width))
     rows, columns = height * scale / patch, width * scale / patch
-    scale *= min(math.floor(rows) / rows if rows >= 1 else 1.0, math.floor(columns) / columns if columns >= 1 else 1.0)
+    scale *= min(
+        math.floor(rows) / rows if rows >= 1 else 1.0, math.floor(columns) / columns if columns >= 1 else 1.0
+    )
     # the side that was made whole must not be carried to the next patch by an error in the last place
     rows, columns = (math.ceil(side * scale / patch - 1e-9) for side in (height, width))
     return min(rows * columns, max_patches)
 
 
 def whole_units(height: int, width: int, unit: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Rows and columns of units of a picture resized to whole units, within a range of pixels, aspect ratio nearly kept.
+    """Rows and columns of units of a image resized to whole units, within a range of pixels, aspect ratio
+    nearly kept.
 
     Raises:
         ValueError: longer than 200 times its shorter side, which these models refuse.
     """
     if max(height, width) > 200 * min(height, width):
-        raise ValueError(f"a picture of {width} x {height} pixels is too long for this model, whose limit is an aspect ratio of 200")
+        raise ValueError(
+            f"a picture of {width} x {height} pixels is too long for this model, whose limit is an aspect ratio of 200"
+        )
     rows, columns = round(height / unit), round(width / unit)
     pixels = rows * columns * unit**2
     if pixels > max_pixels:

@@ -1,4 +1,6 @@
-"""The one interface through which edits are judged: annotation, evaluation, best-of-N, curation and RL all use it."""
+"""The one interface through which edits are judged: annotation, evaluation, best-of-N, curation and RL all
+use it.
+"""
 
 import hashlib
 from collections.abc import Sequence
@@ -9,11 +11,13 @@ from src.records import Reward, Triplet
 
 @runtime_checkable
 class Judge(Protocol):
-    """Triplets in, Rewards out, in the same order and number; a triplet that cannot be judged gets failed verdicts, never a number.
+    """Triplets in, Rewards out, in the same order and number; a triplet that cannot be judged gets failed
+    verdicts, never a number.
 
     Attributes:
         name: short name used in paths and tables ("oracle", "gpt4o").
-        fingerprint: everything besides the triplet that an answer depends on (model and revision, prompt, parameters, version).
+        fingerprint: everything besides the triplet that an answer depends on (model and revision, prompt,
+            parameters, version).
     """
 
     name: str
@@ -25,11 +29,13 @@ class Judge(Protocol):
 
 
 def reward_key(triplet: Triplet, fingerprint: str) -> str:
-    """sha256 over original, edited, instruction and the judge's fingerprint: equal keys mean the same question to the same judge."""
+    """sha256 over original, edited, instruction and the judge's fingerprint: equal keys mean the same
+    question to the same judge.
+    """
     digest = hashlib.sha256()
-    for picture in (triplet.case.original, triplet.edited):
-        digest.update(repr(picture.shape).encode())
-        digest.update(picture.tobytes())
+    for image in (triplet.case.original, triplet.edited):
+        digest.update(repr(image.shape).encode())
+        digest.update(image.tobytes())
     for text in (triplet.case.instruction, fingerprint):
         digest.update(len(text.encode()).to_bytes(8, "big"))
         digest.update(text.encode())

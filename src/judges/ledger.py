@@ -1,8 +1,10 @@
-"""The ledger: every attempt to ask a judge, in an append-only SQLite file, so that nothing that was paid for is asked twice or lost.
+"""The ledger: every attempt to ask a judge, in an append-only SQLite file, so that nothing that was paid for
+is asked twice or lost.
 
-Content-addressed: an attempt belongs to the key of its question (question.py: pictures, text, form, model, parameters, repeat). Rewards are derived
-from the replies in it and can be derived again (`python -m src.verify_annotations`). Write-ahead logging lets several processes write at once and
-survives kill -9 at any moment; what was being answered then is asked again.
+Content-addressed: an attempt belongs to the key of its question (question.py: images, text, form, model,
+parameters, repeat). Rewards are derived from the replies in it and can be derived again (`python -m
+src.verify_annotations`). Write-ahead logging lets several processes write at once and survives kill -9 at any
+moment; what was being answered then is asked again.
 """
 
 import json
@@ -40,9 +42,10 @@ CREATE TABLE IF NOT EXISTS given_up (key TEXT NOT NULL, time REAL NOT NULL, reas
 CREATE TABLE IF NOT EXISTS rewards (key TEXT PRIMARY KEY, triplet TEXT NOT NULL, judge TEXT NOT NULL, questions TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, reward TEXT NOT NULL) WITHOUT ROWID;
 """
-"""questions: what was asked (prompt: its sha256). attempts: what came back, each with an id of its own so that ledgers can be merged. given_up:
-questions without an answer after all attempts. rewards: which questions a reward was made of. rows: rows of a dataset whose reward is known, by the
-digest of their files, so that a finished row need not be decoded to know that it is finished."""
+"""questions: what was asked (prompt: its sha256). attempts: what came back, each with an id of its own so
+that ledgers can be merged. given_up: questions without an answer after all attempts. rewards: which questions
+a reward was made of. rows: rows of a dataset whose reward is known, by the digest of their files, so that a
+finished row need not be decoded to know that it is finished."""
 
 NAMES = ("questions", "attempts", "given_up", "rewards", "rows")
 
@@ -80,7 +83,9 @@ class Ledger:
         self.path = Path(path)
         with self._checked():
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            self.connection = sqlite3.connect(self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
+            self.connection = sqlite3.connect(
+                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+            )
             self.connection.execute("PRAGMA journal_mode=WAL")
             # a kill loses nothing; a loss of power may lose the last replies, never break the file
             self.connection.execute("PRAGMA synchronous=NORMAL")
@@ -92,25 +97,47 @@ class Ledger:
 
     # what is written
 
-    def record_reply(self, key: str, question: Question, model: str, respondent: str, reply: Reply, dollars: float) -> None:
+    def record_reply(
+        self, key: str, question: Question, model: str, respondent: str, reply: Reply, dollars: float
+    ) -> None:
         """An attempt that brought a reply, whatever the reply is worth. On return it is safe from a kill."""
         values = (reply.text, reply.finish, reply.input_tokens, reply.output_tokens, dollars)
         alternatives = json.dumps(reply.alternatives) if reply.alternatives else None
-        self._record(key, question, model, respondent, ("reply", "", reply.seconds), values, alternatives, reply.raw)
+        self._record(
+            key, question, model, respondent, ("reply", "", reply.seconds), values, alternatives, reply.raw
+        )
 
-    def record_failure(self, key: str, question: Question, model: str, respondent: str, kind: str, reason: str, seconds: float) -> None:
+    def record_failure(
+        self,
+        key: str,
+        question: Question,
+        model: str,
+        respondent: str,
+        kind: str,
+        reason: str,
+        seconds: float,
+    ) -> None:
         """An attempt that brought none."""
-        self._record(key, question, model, respondent, (kind, reason, seconds), (None, None, 0, 0, 0.0), None, None)
+        self._record(
+            key, question, model, respondent, (kind, reason, seconds), (None, None, 0, 0, 0.0), None, None
+        )
 
     def record_given_up(self, key: str, reason: str) -> None:
         """All attempts at a question failed."""
         with self._checked():
-            self.connection.execute("INSERT OR IGNORE INTO given_up VALUES (?, ?, ?)", (key, time.time(), reason))
+            self.connection.execute(
+                "INSERT OR IGNORE INTO given_up VALUES (?, ?, ?)", (key, time.time(), reason)
+            )
 
     def record_reward(self, key: str, triplet: str, judge: str, questions: Sequence[str]) -> None:
-        """Of which questions a reward was made, in the order of the rubric; a second question after an unusable reply stands behind its first."""
+        """Of which questions a reward was made, in the order of the rubric; a second question after an
+        unusable reply stands behind its first.
+        """
         with self._checked():
-            self.connection.execute("INSERT OR REPLACE INTO rewards VALUES (?, ?, ?, ?)", (key, triplet, judge, json.dumps(list(questions))))
+            self.connection.execute(
+                "INSERT OR REPLACE INTO rewards VALUES (?, ?, ?, ?)",
+                (key, triplet, judge, json.dumps(list(questions))),
+            )
 
     def record_row(self, digest: str, reward: str) -> None:
         """A row of a dataset, by the digest of its files, has the reward with this key."""
@@ -120,7 +147,9 @@ class Ledger:
     # what is read
 
     def reply(self, key: str) -> Reply | None:
-        """The reply to a question, or None. If two processes asked at once, that of the first, so that all derive the same from it."""
+        """The reply to a question, or None. If two processes asked at once, that of the first, so that all
+        derive the same from it.
+        """
         row = self._one(
             "SELECT text, finish, input_tokens, output_tokens, seconds, alternatives, raw FROM attempts "
             "WHERE key = ? AND outcome = 'reply' ORDER BY rowid LIMIT 1",
@@ -178,7 +207,11 @@ class Ledger:
     def outcomes(self) -> dict[str, int]:
         """Attempts by outcome."""
         with self._checked():
-            return dict(self.connection.execute("SELECT outcome, COUNT(*) FROM attempts GROUP BY outcome ORDER BY outcome").fetchall())
+            return dict(
+                self.connection.execute(
+                    "SELECT outcome, COUNT(*) FROM attempts GROUP BY outcome ORDER BY outcome"
+                ).fetchall()
+            )
 
     def attempts(self) -> Iterator[dict[str, Any]]:
         """All attempts with their questions, in order of time."""
@@ -253,14 +286,30 @@ class Ledger:
         raw: str | None,
     ) -> None:
         kind, reason, seconds = outcome
-        asked = (key, question.triplet, question.about, question.repeat, question.again, model, respondent, question.prompt_digest())
-        asked += (json.dumps([picture.digest() for picture in question.pictures]), json.dumps(asdict(question.form)))
+        asked = (
+            key,
+            question.triplet,
+            question.about,
+            question.repeat,
+            question.again,
+            model,
+            respondent,
+            question.prompt_digest(),
+        )
+        asked += (
+            json.dumps([image.digest() for image in question.images]),
+            json.dumps(asdict(question.form)),
+        )
         attempt = (uuid.uuid4().hex, key, time.time(), seconds, kind, reason, *values, alternatives, raw)
         with self._checked():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
-                self.connection.execute("INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", asked)
-                self.connection.execute("INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", attempt)
+                self.connection.execute(
+                    "INSERT OR IGNORE INTO questions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", asked
+                )
+                self.connection.execute(
+                    "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", attempt
+                )
                 self.connection.execute("COMMIT")
             finally:
                 if self.connection.in_transaction:
@@ -278,7 +327,9 @@ class Ledger:
         except sqlite3.OperationalError as error:
             raise not_written(self.path, OSError(0, str(error))) from error
         except sqlite3.DatabaseError as error:
-            raise ValueError(f"{source or self.path} is no ledger, or a damaged one ({error}); move it away, or restore it") from error
+            raise ValueError(
+                f"{source or self.path} is no ledger, or a damaged one ({error}); move it away, or restore it"
+            ) from error
 
 
 SUMS = (

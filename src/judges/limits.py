@@ -13,7 +13,8 @@ class Limits:
 
     Attributes:
         concurrency: calls at once; also the most that a kill can waste.
-        requests_per_minute, tokens_per_minute: as the provider allows them; None for no limit. Tokens are estimated before a call.
+        requests_per_minute, tokens_per_minute: as the provider allows them; None for no limit. Tokens are
+            estimated before a call.
         attempts: per question, the first one included.
         longest_wait: seconds between two attempts at most; the server's own Retry-After goes before.
         budget_usd: for all that stands in the ledger, earlier runs included; None for no limit.
@@ -42,7 +43,8 @@ class Limits:
 
 @final
 class Pace:
-    """Hands out starting times so that never more than `per_minute` units are begun in a minute; evenly, without bursts. None: at once.
+    """Hands out starting times so that never more than `per_minute` units are begun in a minute; evenly,
+    without bursts. None: at once.
 
     Used by the tasks of one event loop.
     """

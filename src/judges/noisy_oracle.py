@@ -1,4 +1,5 @@
-"""The oracle with errors: what a judge of known accuracy would say, for best-of-N and whatever else depends on how good a judge is.
+"""The oracle with errors: what a judge of known accuracy would say, for best-of-N and whatever else depends
+on how good a judge is.
 
 python -m src.evaluate checkpoint=runs/.../editor best_of=8 judge@selector=noisy_oracle selector.deviation=1.0
 """
@@ -17,14 +18,16 @@ from src.synthetic.world import World
 
 @final
 class NoisyOracleJudge:
-    """The oracle's scores, each with an error of its own N(0, deviation), clipped to [0, 5]. Implements `Judge`.
+    """The oracle's scores, each with an error of its own N(0, deviation), clipped to [0, 5]. Implements
+    `Judge`.
 
-    An error is a function of (seed, what the oracle was shown, perspective): the same edit gets the same error whenever and in whatever company it is
-    judged, and a larger deviation stretches the same errors. The words are the oracle's; there is no yes or no, as an error of a score says nothing
-    about one. What the oracle can't judge fails here, too.
+    An error is a function of (seed, what the oracle was shown, perspective): the same edit gets the same
+    error whenever and in whatever company it is judged, and a larger deviation stretches the same errors. The
+    words are the oracle's; there is no yes or no, as an error of a score says nothing about one. What the
+    oracle can't judge fails here, too.
 
     Args:
-        world: whose ids and picture size are understood.
+        world: whose ids and image size are understood.
         deviation: standard deviation of the error, in points, before rounding and clipping.
         whole_points: round to whole points, as most models that judge do; makes ties.
         seed: of the errors; another one is another judge of the same accuracy.
@@ -34,7 +37,14 @@ class NoisyOracleJudge:
         ValueError: a negative deviation.
     """
 
-    def __init__(self, world: World, deviation: float | int = 0.7, whole_points: bool = False, seed: int = 0, name: str = "noisy_oracle") -> None:
+    def __init__(
+        self,
+        world: World,
+        deviation: float | int = 0.7,
+        whole_points: bool = False,
+        seed: int = 0,
+        name: str = "noisy_oracle",
+    ) -> None:
         if not deviation >= 0:
             raise ValueError(f"deviation={deviation} is not possible: a standard deviation is 0 or more")
         self.oracle = OracleJudge(world)
@@ -46,17 +56,26 @@ class NoisyOracleJudge:
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""
-        return [self._blurred(triplet, exact) for triplet, exact in zip(triplets, self.oracle.judge(triplets), strict=True)]
+        return [
+            self._blurred(triplet, exact)
+            for triplet, exact in zip(triplets, self.oracle.judge(triplets), strict=True)
+        ]
 
     def _blurred(self, triplet: Triplet, exact: Reward) -> Reward:
         pairs = zip(PERSPECTIVES, exact.verdicts, strict=True)
-        following, preserving, quality = (self._verdict(verdict, perspective, exact.key) for perspective, verdict in pairs)
-        return Reward(exact.id, self.name, reward_key(triplet, self.fingerprint), following, preserving, quality)
+        following, preserving, quality = (
+            self._verdict(verdict, perspective, exact.key) for perspective, verdict in pairs
+        )
+        return Reward(
+            exact.id, self.name, reward_key(triplet, self.fingerprint), following, preserving, quality
+        )
 
     def _verdict(self, verdict: Verdict, perspective: Perspective, key: str) -> Verdict:
         if verdict.score is None:
             return verdict
-        error = Random(fold_seed("noisy oracle", self.seed, key, perspective.value)).gauss(0.0, self.deviation)
+        error = Random(fold_seed("noisy oracle", self.seed, key, perspective.value)).gauss(
+            0.0, self.deviation
+        )
         return Verdict(on_scale(verdict.score + error, self.whole_points), None, verdict.feedback)
 
 

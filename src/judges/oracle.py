@@ -1,4 +1,6 @@
-"""The judge that knows the answer: it rebuilds a synthetic triplet's scene from its id and measures the edited picture against it."""
+"""The judge that knows the answer: it rebuilds a synthetic triplet's scene from its id and measures the
+edited image against it.
+"""
 
 from collections.abc import Sequence
 from typing import final
@@ -11,10 +13,11 @@ from src.synthetic.world import World, code_digest
 
 @final
 class OracleJudge:
-    """Exact scores, success and feedback for triplets of one world; anything else gets failed verdicts, never a number.
+    """Exact scores, success and feedback for triplets of one world; anything else gets failed verdicts, never
+    a number.
 
     Args:
-        world: whose ids and picture size are understood.
+        world: whose ids and image size are understood.
     """
 
     def __init__(self, world: World) -> None:
@@ -32,10 +35,12 @@ class OracleJudge:
             facts = self.world.facts(triplet.case.id)
             measured = measure(facts, triplet.edited)
         except ValueError as error:
-            # An id of another world, or a picture of another size: there is no scene to measure against, so there is no score.
+            # An id of another world, or a image of another size: there is no scene to measure against, so
+            # there is no score.
             following, preserving, quality = (Verdict(None, None, str(error), "failed") for _ in PERSPECTIVES)
             return Reward(triplet.case.id, self.name, key, following, preserving, quality)
         following, preserving, quality = (
-            Verdict(score, success, text) for score, success, text in zip(measured.scores, measured.success, measured.feedback, strict=True)
+            Verdict(score, success, text)
+            for score, success, text in zip(measured.scores, measured.success, measured.feedback, strict=True)
         )
         return Reward(triplet.case.id, self.name, key, following, preserving, quality)

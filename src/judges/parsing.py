@@ -1,7 +1,9 @@
-"""From a model's reply to an Answer, or to a reason why there is none. A reply that could mean two things means nothing: no score is ever guessed.
+"""From a model's reply to an Answer, or to a reason why there is none. A reply that could mean two things
+means nothing: no score is ever guessed.
 
-Order: what the schema asks for; else what can be repaired without doubt (code fences, prose around the object, single quotes, "4/5" for 4, Yes for
-yes); else UnusableReply. Scores outside their range and scores on another scale ("8/10") are never clipped or rescaled.
+Order: what the schema asks for; else what can be repaired without doubt (code fences, prose around the
+object, single quotes, "4/5" for 4, Yes for yes); else UnusableReply. Scores outside their range and scores on
+another scale ("8/10") are never clipped or rescaled.
 """
 
 import json
@@ -23,7 +25,10 @@ NOT_WORDS = ("", "none", "n/a", "na", "null", "nothing")
 THOUGHT = re.compile(r"<think(?:ing)?>|◁think▷")
 END_OF_THOUGHT = re.compile(r"</think(?:ing)?>|◁/think▷")
 FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
-POINTS = re.compile(r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?|分)?\s*\.?\s*", re.IGNORECASE)
+POINTS = re.compile(
+    r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?|分)?\s*\.?\s*",
+    re.IGNORECASE,
+)
 UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")
 """Control characters, and halves of characters, which no file can hold."""
 
@@ -36,9 +41,13 @@ CHINESE_COMMA = re.compile(f"，(?=\\s*[{QUOTES}])")  # noqa: RUF001  # meant
 NESTED = 4
 """How deep in lists and objects an answer is looked for."""
 
-WRITTEN = re.compile(rf"[{QUOTES}](?P<quoted>[^{QUOTES}]*)[{QUOTES}]|[\[(](?P<several>[^\])]*)[\])]|(?P<bare>(?:(?!//|#|[,}}\]\n]).)*)")
+WRITTEN = re.compile(
+    rf"[{QUOTES}](?P<quoted>[^{QUOTES}]*)[{QUOTES}]|[\[(](?P<several>[^\])]*)[\])]|(?P<bare>(?:(?!//|#|[,}}\]\n]).)*)"
+)
 """A value in almost-JSON."""
-NEXT = re.compile(rf"\s*(?:$|[}}\]#]|//|[,;]\s*(?:$|[}}\]])|[,;\n]\s*[{QUOTES}]?[^\W\d]\w*[{QUOTES}]?\s*[:=])")
+NEXT = re.compile(
+    rf"\s*(?:$|[}}\]#]|//|[,;]\s*(?:$|[}}\]])|[,;\n]\s*[{QUOTES}]?[^\W\d]\w*[{QUOTES}]?\s*[:=])"
+)
 """What may follow a value: an end, a comment, the next field."""
 
 
@@ -50,7 +59,8 @@ def parse(reply: Reply, form: Form) -> Answer:
     """The answer in a reply.
 
     Raises:
-        UnusableReply: cut off, refused, empty, no object or two, a field missing, a value of the wrong kind, a score out of range.
+        UnusableReply: cut off, refused, empty, no object or two, a field missing, a value of the wrong kind,
+            a score out of range.
     """
     if reply.finish == "length":
         raise UnusableReply("the reply was cut off at the token limit")
@@ -74,9 +84,13 @@ def fields_of(text: str, form: Form) -> tuple[Mapping[str, Any], bool]:
         raise UnusableReply("the reply is empty")
     if form.score_alone:
         alone = strict(words)
-        if POINTS.fullmatch(words) or (isinstance(alone, list) and not any(isinstance(each, dict) for each in alone)):
+        if POINTS.fullmatch(words) or (
+            isinstance(alone, list) and not any(isinstance(each, dict) for each in alone)
+        ):
             return {form.score: words if alone is None else alone}, True
-    found = [each for block in FENCE.findall(words) for each in objects_in(block, form)] or objects_in(words, form)
+    found = [each for block in FENCE.findall(words) for each in objects_in(block, form)] or objects_in(
+        words, form
+    )
     if any(each != found[0] for each in found):
         raise UnusableReply(f"{len(found)} different answers in one reply: {shown(text)}")
     if not found:
@@ -95,7 +109,8 @@ def strict(text: str) -> Any:
     except UnusableReply:
         raise
     except (ValueError, RecursionError):
-        # not only errors of syntax: numbers of thousands of digits and thousands of brackets are no answer either
+        # not only errors of syntax: numbers of thousands of digits and thousands of brackets are no answer
+        # either
         return None
 
 
@@ -136,10 +151,12 @@ def answers_in(value: object, form: Form, depth: int = NESTED) -> list[dict[str,
 
 
 def mended(part: str, form: Form) -> object:
-    """Almost-JSON as if it were JSON. Its score is what is written there, never what a repair makes of it: "4 or 5" is not 4.
+    """Almost-JSON as if it were JSON. Its score is what is written there, never what a repair makes of it: "4
+    or 5" is not 4.
 
     Raises:
-        UnusableReply: two scores, a score that is none, or words at the end whose quote is missing: the brace after them may be one of theirs.
+        UnusableReply: two scores, a score that is none, or words at the end whose quote is missing: the brace
+            after them may be one of theirs.
     """
     part = CHINESE_COLON.sub(":", CHINESE_COMMA.sub(",", part.translate(CHINESE)))
     scores = written(part, form)
@@ -154,22 +171,36 @@ def mended(part: str, form: Form) -> object:
 
 def places(name: str, part: str) -> list[int]:
     """Where the values of a field begin in almost-JSON."""
-    return [field.end() for field in re.finditer(rf"\b{re.escape(name)}[{QUOTES}]?\s*[:=]\s*", part, re.IGNORECASE)]
+    return [
+        field.end()
+        for field in re.finditer(rf"\b{re.escape(name)}[{QUOTES}]?\s*[:=]\s*", part, re.IGNORECASE)
+    ]
 
 
 def closed(part: str, form: Form) -> bool:
-    """Whether the words of almost-JSON have an end: where they come last, the quote that opens them has to close them."""
-    start, *others = (max(places(name, part), default=-1) for name in (form.text, form.score, form.success) if name is not None)
+    """Whether the words of almost-JSON have an end: where they come last, the quote that opens them has to
+    close them.
+    """
+    start, *others = (
+        max(places(name, part), default=-1)
+        for name in (form.text, form.score, form.success)
+        if name is not None
+    )
     if start < max(others):
         return True
     words = part[start:].rstrip("},; \t\r\n")
     if words[:1] in CLOSING:
-        return len(words) > 1 and words.endswith(CLOSING[words[0]]) and not words.endswith("\\" + CLOSING[words[0]])
+        return (
+            len(words) > 1
+            and words.endswith(CLOSING[words[0]])
+            and not words.endswith("\\" + CLOSING[words[0]])
+        )
     return words.lower() in ("null", "none")
 
 
 def written(part: str, form: Form) -> list[str | list[str]]:
-    """The scores as they stand in almost-JSON, one per place where the score's name stands as a field's; several numbers in brackets are a list.
+    """The scores as they stand in almost-JSON, one per place where the score's name stands as a field's;
+    several numbers in brackets are a list.
 
     Raises:
         UnusableReply: something that is neither a number nor a list of numbers.
@@ -178,9 +209,17 @@ def written(part: str, form: Form) -> list[str | list[str]]:
     for start in places(form.score, part):
         value = WRITTEN.match(part, start)
         several = value["several"] if value else None
-        numbers = re.split(r"[,\s]+", several.strip(" ,\n")) if several is not None else [(value["quoted"] or value["bare"] or "") if value else ""]
+        numbers = (
+            re.split(r"[,\s]+", several.strip(" ,\n"))
+            if several is not None
+            else [(value["quoted"] or value["bare"] or "") if value else ""]
+        )
         numbers = [number.strip(f" {QUOTES}") for number in numbers]
-        if value is None or not NEXT.match(part, value.end()) or not all(POINTS.fullmatch(number) for number in numbers):
+        if (
+            value is None
+            or not NEXT.match(part, value.end())
+            or not all(POINTS.fullmatch(number) for number in numbers)
+        ):
             raise UnusableReply(f"the score {shown(part[start:])!r} is no number")
         scores.append(numbers[0] if several is None else numbers)
     return scores
@@ -193,12 +232,18 @@ def with_score(value: object, score: str | list[str], form: Form, depth: int = N
     if not isinstance(value, dict):
         return None
     if not any(str(name).lower() == form.score.lower() for name in value):
-        return {name: with_score(each, score, form, depth - 1) for name, each in value.items()} if depth else None
+        return (
+            {name: with_score(each, score, form, depth - 1) for name, each in value.items()}
+            if depth
+            else None
+        )
     return {name: score if str(name).lower() == form.score.lower() else each for name, each in value.items()}
 
 
 def braced(text: str) -> list[str]:
-    """The outermost {...} of a text; braces inside double quotes don't count as long as the quotes close on the way."""
+    """The outermost {...} of a text; braces inside double quotes don't count as long as the quotes close on
+    the way.
+    """
     parts, depth, start, quoted, escaped = [], 0, 0, False, False
     for index, letter in enumerate(text):
         if depth and letter == '"' and not escaped:
@@ -224,7 +269,9 @@ def answer_of(fields: Mapping[str, Any], form: Form, repaired: bool) -> Answer:
     """
     missing = [name for name in (form.score, form.success) if name is not None and name not in fields]
     if missing:
-        raise UnusableReply(f"no field {', '.join(map(repr, missing))} in {shown(json.dumps(fields, ensure_ascii=False))}")
+        raise UnusableReply(
+            f"no field {', '.join(map(repr, missing))} in {shown(json.dumps(fields, ensure_ascii=False))}"
+        )
     given = fields[form.score]
     values = given if isinstance(given, list) else [given]
     if len(values) != form.count:
@@ -240,7 +287,8 @@ def answer_of(fields: Mapping[str, Any], form: Form, repaired: bool) -> Answer:
 
 
 def points_of(value: object, max_score: float) -> tuple[float, bool]:
-    """A score and whether it had to be repaired: 4, 4.5, "4", "4/5" and "4 out of 5" are scores, on a scale of 5.
+    """A score and whether it had to be repaired: 4, 4.5, "4", "4/5" and "4 out of 5" are scores, on a scale
+    of 5.
 
     Raises:
         UnusableReply: anything else; out of range; another scale.
@@ -251,7 +299,9 @@ def points_of(value: object, max_score: float) -> tuple[float, bool]:
         if match is None:
             raise UnusableReply(f"the score {shown(value)!r} is no number")
         if match[2] is not None and float(match[2]) != max_score:
-            raise UnusableReply(f"the score {shown(value)!r} is on a scale of {match[2]}, asked for was one of {max_score:g}")
+            raise UnusableReply(
+                f"the score {shown(value)!r} is on a scale of {match[2]}, asked for was one of {max_score:g}"
+            )
         number, mended = float(match[1]), True
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise UnusableReply(f"the score {shown(repr(value))} is no number")
@@ -261,7 +311,8 @@ def points_of(value: object, max_score: float) -> tuple[float, bool]:
 
 
 def yes_or_no(value: object) -> tuple[bool, bool]:
-    """Success, and whether it had to be repaired: "yes" and "no" as asked for; true, "Yes." and the like can mean only one thing.
+    """Success, and whether it had to be repaired: "yes" and "no" as asked for; true, "Yes." and the like can
+    mean only one thing.
 
     Raises:
         UnusableReply: anything else.
@@ -278,7 +329,8 @@ def words_of(value: object, form: Form, scores: tuple[float, ...]) -> tuple[str,
     """The text on one line, "None" where nothing failed, and whether it had to be repaired.
 
     Raises:
-        UnusableReply: no text where there must be one: a score below the best without a word why can't teach anybody.
+        UnusableReply: no text where there must be one: a score below the best without a word why can't teach
+            anybody.
     """
     listed = isinstance(value, list)
     if isinstance(value, list) and all(isinstance(each, str) for each in value):
@@ -297,10 +349,12 @@ def words_of(value: object, form: Form, scores: tuple[float, ...]) -> tuple[str,
 
 
 def expected_score(reply: Reply, form: Form) -> float | None:
-    """The mean score under the probabilities that the model gave to the digits 0 ... max_score where it wrote its score.
+    """The mean score under the probabilities that the model gave to the digits 0 ... max_score where it wrote
+    its score.
 
-    Only for a single score of one digit. The digit's place is found in the text, after the score's name, so that digits of the words don't count.
-    Probabilities are renormalised over the digits that are scores. None where the model doesn't tell probabilities.
+    Only for a single score of one digit. The digit's place is found in the text, after the score's name, so
+    that digits of the words don't count. Probabilities are renormalised over the digits that are scores. None
+    where the model doesn't tell probabilities.
     """
     if form.count != 1 or form.max_score > 9 or not reply.alternatives:
         return None
@@ -312,7 +366,11 @@ def expected_score(reply: Reply, form: Form) -> float | None:
     for choices in reply.alternatives:
         chosen = choices[0][0]
         if position >= name + len(form.score) and chosen.strip(" \"'").isdecimal():
-            weights = [(float(token), share) for token, share in ((t.strip(" \"'"), p) for t, p in choices) if token.isdecimal()]
+            weights = [
+                (float(token), share)
+                for token, share in ((t.strip(" \"'"), p) for t, p in choices)
+                if token.isdecimal()
+            ]
             weights = [(score, share) for score, share in weights if score <= form.max_score]
             total = sum(share for _, share in weights)
             return sum(score * share for score, share in weights) / total if total > 0 else None

@@ -1,4 +1,6 @@
-"""What tokens cost. Prices live in conf/judge/*.yaml with date and source; a model whose price isn't known has none (null), and then no budget."""
+"""What tokens cost. Prices live in conf/judge/*.yaml with date and source; a model whose price isn't known
+has none (null), and then no budget.
+"""
 
 from dataclasses import dataclass
 from typing import final
@@ -10,7 +12,7 @@ class Price:
     """Dollars per million tokens.
 
     Attributes:
-        input_per_million: of what is sent, pictures included.
+        input_per_million: of what is sent, images included.
         output_per_million: of what comes back.
 
     Raises:
@@ -22,7 +24,9 @@ class Price:
 
     def __post_init__(self) -> None:
         if not (self.input_per_million >= 0 and self.output_per_million >= 0):
-            raise ValueError(f"a price is not negative, got {self.input_per_million} and {self.output_per_million} dollars per million tokens")
+            raise ValueError(
+                f"a price is not negative, got {self.input_per_million} and {self.output_per_million} dollars per million tokens"
+            )
 
     def dollars(self, input_tokens: int, output_tokens: int) -> float:
         """The price of so many tokens."""

@@ -1,7 +1,9 @@
-"""What a vision-language model is asked about an edit, and what it answers: Question, Form, Reply, Answer. Nothing here knows a server or a model.
+"""What a vision-language model is asked about an edit, and what it answers: Question, Form, Reply, Answer.
+Nothing here knows a server or a model.
 
-A rubric (rubric.py) turns a triplet into questions, a respondent (openai_chat.py, local_vlm.py) answers one at a time with a raw reply, parsing.py
-reads the reply by the question's form, and the rubric turns the answers into a Reward.
+A rubric (rubric.py) turns a triplet into questions, a respondent (openai_chat.py, local_vlm.py) answers one
+at a time with a raw reply, parsing.py reads the reply by the question's form, and the rubric turns the
+answers into a Reward.
 """
 
 import hashlib
@@ -14,7 +16,7 @@ from src.records import MAX_SCORE
 
 @dataclass(frozen=True)
 class Encoded:
-    """A picture as it is sent: an encoded file in memory.
+    """A image as it is sent: an encoded file in memory.
 
     Attributes:
         content: the file.
@@ -34,7 +36,8 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Form:
-    """The fields of an answer, in the order in which they are to be written: words first, because a judge that explains first scores better.
+    """The fields of an answer, in the order in which they are to be written: words first, because a judge
+    that explains first scores better.
 
     Attributes:
         text: name of the field with words.
@@ -42,7 +45,8 @@ class Form:
         success: name of the yes/no field, or None.
         count: how many scores are asked for.
         max_score: scores lie in [0, max_score].
-        nothing: the words that mean "nothing failed"; with them, and only with them, the text may be left empty. None: the text may always be empty.
+        nothing: the words that mean "nothing failed"; with them, and only with them, the text may be left
+            empty. None: the text may always be empty.
     """
 
     text: str = "feedback"
@@ -58,25 +62,36 @@ class Form:
         return self.nothing is None and self.success is None
 
     def schema(self) -> dict[str, object]:
-        """As a JSON schema that OpenAI's strict mode and the grammars of vLLM and SGLang take: closed object, all fields required, whole points."""
+        """As a JSON schema that OpenAI's strict mode and the grammars of vLLM and SGLang take: closed object,
+        all fields required, whole points.
+        """
         points: dict[str, object] = {"type": "integer", "enum": list(range(int(self.max_score) + 1))}
-        scores = points if self.count == 1 else {"type": "array", "items": points, "minItems": self.count, "maxItems": self.count}
+        scores = (
+            points
+            if self.count == 1
+            else {"type": "array", "items": points, "minItems": self.count, "maxItems": self.count}
+        )
         fields: dict[str, object] = {self.text: {"type": "string"}}
         if self.success is not None:
             fields[self.success] = {"type": "string", "enum": ["yes", "no"]}
         fields[self.score] = scores
-        return {"type": "object", "properties": fields, "required": list(fields), "additionalProperties": False}
+        return {
+            "type": "object",
+            "properties": fields,
+            "required": list(fields),
+            "additionalProperties": False,
+        }
 
 
 @dataclass(frozen=True)
 class Question:
-    """One call: pictures, words and the form of the answer.
+    """One call: images, words and the form of the answer.
 
     Attributes:
         triplet: id of the triplet that it is about.
         about: what is asked, unique among the questions of a triplet ("following").
         prompt: the whole text, instruction included.
-        pictures: in the order in which the text speaks of them.
+        images: in the order in which the text speaks of them.
         form: of the answer.
         repeat: 0, 1, ...: independent answers to one question, for a self-ensemble.
         again: 0, or 1 where the first answer could not be read.
@@ -85,7 +100,7 @@ class Question:
     triplet: str
     about: str
     prompt: str
-    pictures: tuple[Encoded, ...]
+    images: tuple[Encoded, ...]
     form: Form
     repeat: int = 0
     again: int = 0
@@ -95,13 +110,19 @@ class Question:
         return hashlib.sha256(self.prompt.encode()).hexdigest()
 
     def key(self, respondent: str) -> str:
-        """sha256 over everything that the answer depends on: pictures, text, form, respondent, repeat. Not the id: equal questions share an answer.
+        """sha256 over everything that the answer depends on: images, text, form, respondent, repeat. Not
+        the id: equal questions share an answer.
 
         Args:
             respondent: the respondent's fingerprint.
         """
-        parts = [picture.digest() for picture in self.pictures]
-        asked = {"pictures": parts, "prompt": self.prompt, "schema": self.form.schema(), "respondent": respondent}
+        parts = [image.digest() for image in self.images]
+        asked = {
+            "pictures": parts,
+            "prompt": self.prompt,
+            "schema": self.form.schema(),
+            "respondent": respondent,
+        }
         asked |= {"repeat": self.repeat, "again": self.again}
         return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
 
@@ -115,8 +136,8 @@ class Reply:
         finish: why it stopped: "stop", "length" (cut off), "refusal" or "content_filter".
         input_tokens, output_tokens: as the respondent counts them.
         seconds: from the question to the reply.
-        alternatives: per generated token the most probable tokens there with their probabilities, in the order of the text, the chosen one first;
-            empty where the respondent doesn't tell them.
+        alternatives: per generated token the most probable tokens there with their probabilities, in the
+            order of the text, the chosen one first; empty where the respondent doesn't tell them.
         raw: the whole reply as received, for the ledger.
     """
 
@@ -151,8 +172,8 @@ class Unanswered(Exception):  # noqa: N818  # most of them are followed by anoth
 
     Args:
         reason: in words.
-        kind: "busy" (429, try later), "transient" (5xx, timeout, connection), "refused" (this question will never be answered: 400, 413) or
-            "fatal" (no question will: wrong key, model or address).
+        kind: "busy" (429, try later), "transient" (5xx, timeout, connection), "refused" (this question will
+            never be answered: 400, 413) or "fatal" (no question will: wrong key, model or address).
         retry_after: seconds that the server asks to wait, or None.
     """
 

@@ -1,4 +1,6 @@
-"""The same respondent with other random numbers: what it would have answered on another day. For measuring how far its answers can be repeated."""
+"""The same respondent with other random numbers: what it would have answered on another day. For measuring
+how far its answers can be repeated.
+"""
 
 from dataclasses import replace
 from typing import final
@@ -11,7 +13,8 @@ FAR = 1000
 
 @final
 class Redrawn:
-    """Implements `Respondent`. Where nothing is drawn (temperature 0), the answers are the respondent's own, as far as its machine repeats them.
+    """Implements `Respondent`. Where nothing is drawn (temperature 0), the answers are the respondent's own,
+    as far as its machine repeats them.
 
     Args:
         respondent: who answers.

@@ -1,7 +1,9 @@
-"""Rubrics: what is asked about a triplet, and how the answers become a Reward. The paper's: one question per perspective, two modes.
+"""Rubrics: what is asked about a triplet, and how the answers become a Reward. The paper's: one question per
+perspective, two modes.
 
-In annotation mode a judge gives score and feedback (training data); in evaluation mode yes/no and score (Acc and Score of the paper's tables). The
-prompts are text files, src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {instruction} stands for the instruction.
+In annotation mode a judge gives score and feedback (training data); in evaluation mode yes/no and score (Acc
+and Score of the paper's tables). The prompts are text files,
+src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {instruction} stands for the instruction.
 """
 
 import hashlib
@@ -19,7 +21,10 @@ from src.records import PERSPECTIVES, Perspective, Triplet, Verdict
 PROMPTS = Path(__file__).resolve().parent / "prompts"
 INSTRUCTION = "{instruction}"
 
-FORMS = {"annotation": Form(text="feedback"), "evaluation": Form(text="reason", success="success", nothing=None)}
+FORMS = {
+    "annotation": Form(text="feedback"),
+    "evaluation": Form(text="reason", success="success", nothing=None),
+}
 
 
 class Rubric(ABC):
@@ -47,7 +52,9 @@ class Rubric(ABC):
 
     @abstractmethod
     def verdicts(self, answers: Sequence[Answer | str]) -> tuple[Verdict, Verdict, Verdict]:
-        """The verdicts out of the answers, in the order of `questions`; a text instead of an answer says why there is none."""
+        """The verdicts out of the answers, in the order of `questions`; a text instead of an answer says why
+        there is none.
+        """
 
 
 @final
@@ -58,9 +65,10 @@ class PerspectiveRubric(Rubric):
         mode: "annotation" or "evaluation".
         prompts: folder with the six prompts; a name without a slash is a version of ours ("v1").
         quality_sees: "edited", as released, or "both".
-        max_pixels: of each picture sent.
+        max_pixels: of each image sent.
         repeats: independent answers per question, whose mean is the score.
-        expected: the score is the mean under the probabilities of the score's token, not the token written; the respondent has to tell them.
+        expected: the score is the mean under the probabilities of the score's token, not the token written;
+            the respondent has to tell them.
 
     Raises:
         FileNotFoundError: a prompt is missing.
@@ -97,12 +105,17 @@ class PerspectiveRubric(Rubric):
 
     def questions(self, triplet: Triplet) -> list[Question]:
         original, edited = encoded_pair(triplet, self.max_pixels)
-        pictures: dict[Perspective, tuple[Encoded, ...]] = {each: (original, edited) for each in PERSPECTIVES}
+        images: dict[Perspective, tuple[Encoded, ...]] = {each: (original, edited) for each in PERSPECTIVES}
         if self.quality_sees == "edited":
-            pictures[Perspective.QUALITY] = (edited,)
+            images[Perspective.QUALITY] = (edited,)
         return [
             Question(
-                triplet.case.id, each.value, self.prompts[each].replace(INSTRUCTION, triplet.case.instruction), pictures[each], self.form, repeat
+                triplet.case.id,
+                each.value,
+                self.prompts[each].replace(INSTRUCTION, triplet.case.instruction),
+                images[each],
+                self.form,
+                repeat,
             )
             for each in PERSPECTIVES
             for repeat in range(self.repeats)
@@ -115,15 +128,20 @@ class PerspectiveRubric(Rubric):
         return with_expected_score(answer, reply, question.form)
 
     def verdicts(self, answers: Sequence[Answer | str]) -> tuple[Verdict, Verdict, Verdict]:
-        each = [list(answers[index * self.repeats : (index + 1) * self.repeats]) for index in range(len(PERSPECTIVES))]
+        each = [
+            list(answers[index * self.repeats : (index + 1) * self.repeats])
+            for index in range(len(PERSPECTIVES))
+        ]
         following, preserving, quality = (combined(one) for one in each)
         return following, preserving, quality
 
 
 def combined(answers: Sequence[Answer | str]) -> Verdict:
-    """One verdict out of repeated answers to one question: mean score, majority of yes, the words of the answer nearest to the mean.
+    """One verdict out of repeated answers to one question: mean score, majority of yes, the words of the
+    answer nearest to the mean.
 
-    A repeat without an answer is left out, and the verdict marked as repaired, as long as more than half of them have one; otherwise it failed.
+    A repeat without an answer is left out, and the verdict marked as repaired, as long as more than half of
+    them have one; otherwise it failed.
     """
     given = [answer for answer in answers if isinstance(answer, Answer)]
     if 2 * len(given) <= len(answers):
@@ -141,11 +159,14 @@ def with_expected_score(answer: Answer, reply: Reply, form: Form) -> Answer:
     """The answer with the expected score in place of the written one.
 
     Raises:
-        ValueError: the reply has no probabilities: the respondent doesn't tell them, so no reply will have any.
+        ValueError: the reply has no probabilities: the respondent doesn't tell them, so no reply will have
+            any.
     """
     score = expected_score(reply, form)
     if score is None:
-        raise ValueError("expected=true needs the probabilities of the score's tokens, and the model's reply has none; ask the respondent for them")
+        raise ValueError(
+            "expected=true needs the probabilities of the score's tokens, and the model's reply has none; ask the respondent for them"
+        )
     return Answer((score,), answer.text, answer.success, answer.repaired)
 
 
@@ -163,7 +184,9 @@ def read_prompt(path: Path) -> str:
         ValueError: it has no place for the instruction.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"no prompt {path}; a folder of prompts holds one text file per mode and perspective, see {PROMPTS / 'v1'}")
+        raise FileNotFoundError(
+            f"no prompt {path}; a folder of prompts holds one text file per mode and perspective, see {PROMPTS / 'v1'}"
+        )
     text = path.read_text(encoding="utf-8").strip()
     if INSTRUCTION not in text:
         raise ValueError(f"{path} has no {INSTRUCTION}, so the judge would not know what was asked for")

@@ -1,6 +1,8 @@
-"""Jobs of a sweep through a scheduler (SLURM, by submitit): each is one submission that runs all its steps; the sweep follows and records them.
+"""Jobs of a sweep through a scheduler (SLURM, by submitit): each is one submission that runs all its steps;
+the sweep follows and records them.
 
-A killed sweep leaves its submissions to the scheduler; the same command follows those that are still there, and submits no second one.
+A killed sweep leaves its submissions to the scheduler; the same command follows those that are still there,
+and submits no second one.
 """
 
 import time
@@ -61,7 +63,9 @@ class RunningThere:
         return []
 
 
-def submitting(folder: Path, cluster: str, settings: Mapping[str, Any]) -> Callable[[Job, Sequence[Step], Share], Running]:
+def submitting(
+    folder: Path, cluster: str, settings: Mapping[str, Any]
+) -> Callable[[Job, Sequence[Step], Share], Running]:
     """How jobs are begun through a scheduler.
 
     Args:
@@ -75,12 +79,16 @@ def submitting(folder: Path, cluster: str, settings: Mapping[str, Any]) -> Calla
     try:
         submitit = import_module("submitit")
     except ModuleNotFoundError as error:
-        raise ValueError("hydra/launcher=slurm needs submitit: pip install -c constraints.txt -e '.[slurm]'") from error
+        raise ValueError(
+            "hydra/launcher=slurm needs submitit: pip install -c constraints.txt -e '.[slurm]'"
+        ) from error
     try:
         executor = submitit.AutoExecutor(folder=folder / FOLDER, cluster=cluster)
         executor.update_parameters(**settings)
     except (RuntimeError, NameError, TypeError, ValueError) as error:
-        raise ValueError(f"hydra.launcher.cluster={cluster} can't be used ({' '.join(str(error).split())})") from error
+        raise ValueError(
+            f"hydra.launcher.cluster={cluster} can't be used ({' '.join(str(error).split())})"
+        ) from error
 
     def start(job: Job, steps: Sequence[Step], share: Share) -> Running:
         if job.submission is not None:

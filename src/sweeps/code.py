@@ -1,7 +1,8 @@
 """Which code the result of a job depends on, so that cells of one table come from one program.
 
-Counted are the files of src/ that the entry point and the classes named in the config import, directly or not, without comments, docstrings and
-layout: a better explanation or another command's code does not make finished jobs worthless, a changed line of the training does.
+Counted are the files of src/ that the entry point and the classes named in the config import, directly or
+not, without comments, docstrings and layout: a better explanation or another command's code does not make
+finished jobs worthless, a changed line of the training does.
 """
 
 import ast
@@ -40,7 +41,9 @@ def code_of(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:
 
 def code_hash(files: Mapping[str, str]) -> str:
     """12 hex digits for all files together."""
-    return hashlib.sha256("".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode()).hexdigest()[:12]
+    return hashlib.sha256(
+        "".join(f"{name} {digest}\n" for name, digest in sorted(files.items())).encode()
+    ).hexdigest()[:12]
 
 
 def changed_files(saved: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
@@ -54,7 +57,14 @@ def file_of(module: str) -> Path | None:
     if parts[0] != "src":
         return None
     path = SRC.joinpath(*parts[1:])
-    return next((file for file in (path.with_suffix(".py"), path / "__init__.py") if len(parts) > 1 and file.is_file()), None)
+    return next(
+        (
+            file
+            for file in (path.with_suffix(".py"), path / "__init__.py")
+            if len(parts) > 1 and file.is_file()
+        ),
+        None,
+    )
 
 
 @cache
@@ -66,7 +76,11 @@ def _read(file: Path, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # a docstring, or a string below a constant that explains it
-            node.body = [child for child in body if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))]  # pyright: ignore[reportAttributeAccessIssue]
+            node.body = [  # pyright: ignore[reportAttributeAccessIssue]
+                child
+                for child in body
+                if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
+            ]
     return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imported
 
 

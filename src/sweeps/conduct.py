@@ -62,7 +62,8 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
     """Run what is left of a sweep.
 
     Raises:
-        ValueError: the folder belongs to another sweep, or to this one with other settings or code; another process runs it.
+        ValueError: the folder belongs to another sweep, or to this one with other settings or code; another
+            process runs it.
         JobsFailed: some jobs failed, the others are done.
     """
     if request.code not in ("same", ANY):
@@ -84,7 +85,11 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
         jobs.refresh()
         plan = planned(mine, jobs)
         print(told(plan, mine, jobs), flush=True)
-        probed = partial(probe, request.entry_point, request.folder, parts[0]) if request.probe and jobs.is_trained is not None else None
+        probed = (
+            partial(probe, request.entry_point, request.folder, parts[0])
+            if request.probe and jobs.is_trained is not None
+            else None
+        )
         expected = estimated(plan, jobs, len(parts), probed)
         print("".join(f"{line}\n" for line in expected.words), end="", flush=True)
         if request.dry_run:
@@ -113,7 +118,9 @@ def recorded(request: Request) -> Sweep:
     sweep = read_sweep(request.folder)
     if sweep is None:
         if any(path.name.isdigit() for path in request.folder.iterdir()):
-            raise ValueError(f"{request.folder} holds runs and no {FILE}: take another folder with hydra.sweep.dir=")
+            raise ValueError(
+                f"{request.folder} holds runs and no {FILE}: take another folder with hydra.sweep.dir="
+            )
         return Sweep(request.name, request.entry_point, request.command)
     if (sweep.name, sweep.entry_point) != (request.name, request.entry_point):
         raise ValueError(

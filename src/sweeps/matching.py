@@ -1,4 +1,6 @@
-"""Which jobs of a command a sweep's folder already has: recognised by what their results depend on, and refused where that has changed."""
+"""Which jobs of a command a sweep's folder already has: recognised by what their results depend on, and
+refused where that has changed.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -43,7 +45,8 @@ class Cell:
 def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> list[Job]:
     """The jobs of the cells, in their order: those that the sweep has, and new ones, which are added to it.
 
-    A cell is a job that the sweep has if its axes have the same values, or if its settings are the same: `seed=0,1,2` adds to `seed=0,1`.
+    A cell is a job that the sweep has if its axes have the same values, or if its settings are the same:
+    `seed=0,1,2` adds to `seed=0,1`.
 
     Args:
         sweep: of the folder; changed.
@@ -59,7 +62,9 @@ def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> lis
     taken = {id(job) for job in found if job is not None}
     for index, cell in enumerate(cells):
         if found[index] is None:
-            found[index] = next((job for job in sweep.jobs if job.hash == cell.hash and id(job) not in taken), None)
+            found[index] = next(
+                (job for job in sweep.jobs if job.hash == cell.hash and id(job) not in taken), None
+            )
             taken.add(id(found[index]))
     jobs = []
     for cell, job in zip(cells, found, strict=True):
@@ -76,7 +81,10 @@ def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> lis
 
 def begun(job: Job, folder: Path) -> bool:
     """Whether there is work of a job that would be used."""
-    return job.status in ("trained", "finished") or (folder / str(job.number) / "checkpoints" / "last.ckpt").exists()
+    return (
+        job.status in ("trained", "finished")
+        or (folder / str(job.number) / "checkpoints" / "last.ckpt").exists()
+    )
 
 
 def check_settings(cell: Cell, job: Job, folder: Path) -> None:
@@ -90,7 +98,9 @@ def check_settings(cell: Cell, job: Job, folder: Path) -> None:
 
 
 def check_code(cell: Cell, job: Job, folder: Path, sweep: Sweep, code: str) -> None:
-    """Raise ValueError, naming the files, if the code of a job changed, unless other code is allowed, which is noted."""
+    """Raise ValueError, naming the files, if the code of a job changed, unless other code is allowed, which
+    is noted.
+    """
     if job.code == cell.code:
         return
     known = sweep.code.get(job.code, {})
@@ -114,7 +124,12 @@ def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
     """The job with what the cell says; a finished one keeps the code that made it."""
     if not begun(job, folder) or job.status not in ("trained", "finished"):
         job.code = cell.code
-    job.overrides, job.axes, job.settings, job.hash = list(cell.overrides), list(cell.axes), dict(cell.settings), cell.hash
+    job.overrides, job.axes, job.settings, job.hash = (
+        list(cell.overrides),
+        list(cell.axes),
+        dict(cell.settings),
+        cell.hash,
+    )
     return job
 
 

@@ -1,4 +1,6 @@
-"""What a sweep is going to do, said before it does it: jobs, time, disk, and the difference that its results will be able to show."""
+"""What a sweep is going to do, said before it does it: jobs, time, disk, and the difference that its results
+will be able to show.
+"""
 
 import math
 import shutil
@@ -17,8 +19,9 @@ from src.sweeps.work import Jobs
 
 MAX_STEPS = "trainer.max_steps"
 ASSUMED_SPREAD, ASSUMED_PHOTOGRAPHS = 0.15, 8
-"""Standard deviation, over photographs, of the difference between two editors of one start, in points of [0, 5], as measured between the rows of
-experiments/results/smartedit.md; and the photographs of the synthetic benchmark.
+"""Standard deviation, over photographs, of the difference between two editors of one start, in points of [0,
+5], as measured between the rows of experiments/results/smartedit.md; and the photographs of the synthetic
+benchmark.
 """
 
 
@@ -61,12 +64,19 @@ def planned(mine: Sequence[Job], jobs: Jobs) -> Plan:
 
 def told(plan: Plan, mine: Sequence[Job], jobs: Jobs) -> str:
     """The plan in words: one line about all jobs, one for each."""
-    words = {job.number: "done" if job.shared is None else f"done, the same as {job.shared}" for job in plan.done}
+    words = {
+        job.number: "done" if job.shared is None else f"done, the same as {job.shared}" for job in plan.done
+    }
     words |= {job.number: f"shared with {same}" for job, same in plan.shared}
     words |= {job.number: "trained, to be evaluated" for job in plan.evaluated}
     again = {"interrupted": "to go on with", "failed": "to run again, it failed"}
     words |= {job.number: again.get(job.status, "to run") for job in plan.run}
-    counts = {"to run": len(plan.run), "to evaluate": len(plan.evaluated), "done": len(plan.done), "shared": len(plan.shared)}
+    counts = {
+        "to run": len(plan.run),
+        "to evaluate": len(plan.evaluated),
+        "done": len(plan.done),
+        "shared": len(plan.shared),
+    }
     summary = ", ".join(f"{count} {what}" for what, count in counts.items() if count)
     lines = [f"  {job.number}  {job.described()}: {words[job.number]}" for job in mine]
     return "\n".join([f"sweep {jobs.sweep.name} in {jobs.folder}: {len(mine)} jobs, {summary}", *lines])
@@ -86,7 +96,9 @@ class Estimated:
     words: tuple[str, ...]
 
 
-def estimated(plan: Plan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[str]], Probe] | None) -> Estimated:
+def estimated(
+    plan: Plan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[str]], Probe] | None
+) -> Estimated:
     """Time and disk from finished jobs of the sweep, else from a probe of the first job that is left.
 
     Args:
@@ -102,8 +114,14 @@ def estimated(plan: Plan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[
     seconds: float | None = None
     size: float | None = None
     steps = int(plan.run[0].settings.get(MAX_STEPS) or 0) if plan.run else 0
-    finished = [job for job in jobs.sweep.jobs if job.status == "finished" and job.shared is None and job.seconds]
-    alike = [job for job in finished if plan.run and job.settings.get(MAX_STEPS) == plan.run[0].settings.get(MAX_STEPS)]
+    finished = [
+        job for job in jobs.sweep.jobs if job.status == "finished" and job.shared is None and job.seconds
+    ]
+    alike = [
+        job
+        for job in finished
+        if plan.run and job.settings.get(MAX_STEPS) == plan.run[0].settings.get(MAX_STEPS)
+    ]
     if plan.run and alike:
         seconds = sum(sum(job.seconds.values()) for job in alike) / len(alike)
         size = sum(bytes_in(jobs.folder / str(job.number)) for job in alike) / len(alike)
@@ -113,7 +131,11 @@ def estimated(plan: Plan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[
             found = probe(plan.run[0].overrides)
             seconds, size = found.seconds(steps), found.bytes
             source = f"from {STEPS} steps of job {plan.run[0].number}: {found.step:.3g} s each"
-            evaluation = "; evaluation, previews and scores on the way come on top" if jobs.evaluate is not None else ""
+            evaluation = (
+                "; evaluation, previews and scores on the way come on top"
+                if jobs.evaluate is not None
+                else ""
+            )
             lines.append(_time(seconds, len(plan.run), at_a_time, source + evaluation))
         except ValueError as error:
             lines.append(f"time: not known, a probe of job {plan.run[0].number} failed: {error}")
@@ -146,7 +168,12 @@ def _disk(needed: float, folder: Path) -> str:
 def _detectable(finished: Sequence[Job], folder: Path) -> str:
     """The smallest difference that one comparison of two jobs is likely to show."""
     measured = [cases for job in finished if (cases := evaluated_cases(folder / str(job.number)))]
-    found = [each.detectable for other in measured[1:] for each in compare("one", other, "other", measured[0]) if each.detectable is not None]
+    found = [
+        each.detectable
+        for other in measured[1:]
+        for each in compare("one", other, "other", measured[0])
+        if each.detectable is not None
+    ]
     about = "in points of [0, 5], 5 % level, power 80 %, before Holm's correction"
     if found:
         return f"smallest detectable difference: {min(found):.2f} to {max(found):.2f} {about} (from the {len(measured)} jobs evaluated so far)"

@@ -1,4 +1,6 @@
-"""A handful of steps of one training, to say how long a sweep takes and how much disk it fills before it is begun."""
+"""A handful of steps of one training, to say how long a sweep takes and how much disk it fills before it is
+begun.
+"""
 
 import re
 import shutil
@@ -47,9 +49,16 @@ def probe(entry_point: str, folder: Path, share: Share, overrides: Sequence[str]
     """
     place = folder / ".probe"
     shutil.rmtree(place, ignore_errors=True)
-    fewer = (f"trainer.max_steps={STEPS}", "++callbacks.progress.every_seconds=0", "hydra.mode=RUN", f"hydra.run.dir={place}")
+    fewer = (
+        f"trainer.max_steps={STEPS}",
+        "++callbacks.progress.every_seconds=0",
+        "hydra.mode=RUN",
+        f"hydra.run.dir={place}",
+    )
     log = place / "log.txt"
-    process = StepProcess(Step("train", (sys.executable, "-m", entry_point, *overrides, *fewer), log, {}), share)
+    process = StepProcess(
+        Step("train", (sys.executable, "-m", entry_point, *overrides, *fewer), log, {}), share
+    )
     begun, seen, outcome = time.monotonic(), dict[int, float](), None
     try:
         while outcome is None and time.monotonic() - begun < LONGEST:

@@ -1,4 +1,6 @@
-"""A job's steps as processes of their own: dealt cores or GPUs, ended with the sweep, their errors read from their logs."""
+"""A job's steps as processes of their own: dealt cores or GPUs, ended with the sweep, their errors read from
+their logs.
+"""
 
 import ctypes
 import os
@@ -11,8 +13,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
-# Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody else's run.
-RANK_VARIABLES = ("LOCAL_RANK", "NODE_RANK", "RANK", "GROUP_RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE", "HYDRA_FULL_ERROR")
+# Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody
+# else's run.
+RANK_VARIABLES = (
+    "LOCAL_RANK",
+    "NODE_RANK",
+    "RANK",
+    "GROUP_RANK",
+    "WORLD_SIZE",
+    "LOCAL_WORLD_SIZE",
+    "HYDRA_FULL_ERROR",
+)
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
 PATIENCE = 30.0
 """Seconds for a process to write its checkpoint and end, before it is killed."""
@@ -106,7 +117,11 @@ def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_per_job: i
 
 def cores_here() -> list[int]:
     """The cores that this process may run on."""
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    return (
+        sorted(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else list(range(os.cpu_count() or 1))
+    )
 
 
 class StepProcess:
@@ -118,7 +133,11 @@ class StepProcess:
         step.log.parent.mkdir(parents=True, exist_ok=True)
         self.sink = step.log.open("ab")
         self.log_start = self.sink.tell()
-        environment = {name: value for name, value in os.environ.items() if name not in RANK_VARIABLES and not name.startswith(RANK_PREFIXES)}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if name not in RANK_VARIABLES and not name.startswith(RANK_PREFIXES)
+        }
         self.process = subprocess.Popen(
             step.command,
             env=environment | dict(step.environment) | share.environment(),
@@ -136,7 +155,9 @@ class StepProcess:
             return None
         self._end_group(signal.SIGKILL)  # ranks and loaders that outlived it
         self.sink.close()
-        return Outcome(self.step.kind, time.monotonic() - self.begun, None if code == 0 else self._reason(code))
+        return Outcome(
+            self.step.kind, time.monotonic() - self.begun, None if code == 0 else self._reason(code)
+        )
 
     def ask_to_stop(self) -> None:
         """Have it end soon: a training writes a checkpoint first."""
@@ -166,7 +187,9 @@ class StepProcess:
 
 
 def _prepared(cores: Sequence[int], parent: int) -> Callable[[], None]:
-    """What a new process does before its command: keep to its cores, and end when the sweep does, even if that is killed."""
+    """What a new process does before its command: keep to its cores, and end when the sweep does, even if
+    that is killed.
+    """
 
     def prepare() -> None:
         if cores and hasattr(os, "sched_setaffinity"):

@@ -1,4 +1,6 @@
-"""`sweep.json`: what a sweep is, and how far each of its jobs is. Written whole at every change, so that a kill at any moment leaves a true one."""
+"""`sweep.json`: what a sweep is, and how far each of its jobs is. Written whole at every change, so that a
+kill at any moment leaves a true one.
+"""
 
 import json
 from collections.abc import Mapping
@@ -13,7 +15,9 @@ FILE = "sweep.json"
 FORMAT = 1
 
 Status = Literal["waiting", "running", "trained", "finished", "failed", "interrupted"]
-"""Of a job: not begun; being done; done but for its evaluation; done; ended with an error; stopped or killed on the way."""
+"""Of a job: not begun; being done; done but for its evaluation; done; ended with an error; stopped or killed
+on the way.
+"""
 
 
 @final
@@ -29,7 +33,8 @@ class Job:
         hash: their fingerprint.
         code: hash of the code that it runs on, a key of `Sweep.code`.
         status: how far it is.
-        shared: the folder of another job that is the same, relative to the sweep's folder; this job's folder is then a link to it.
+        shared: the folder of another job that is the same, relative to the sweep's folder; this job's folder
+            is then a link to it.
         evaluated: the overrides with which it was evaluated; None if it was not.
         seconds: spent by its steps, "train" and "evaluate", over all starts.
         error: why it failed.
@@ -90,13 +95,19 @@ class Sweep:
             "notes": self.notes,
             "jobs": [_job_tree(job, shared) for job in self.jobs],
             "settings": shared,
-            "code": {version: files for version, files in self.code.items() if any(job.code == version for job in self.jobs)},
+            "code": {
+                version: files
+                for version, files in self.code.items()
+                if any(job.code == version for job in self.jobs)
+            },
         }
         write_atomically(folder / FILE, json.dumps(tree, indent=1, default=str) + "\n")
 
     @property
     def status(self) -> str:
-        """finished; running; or partial, where jobs are left and nobody was running them when this was written."""
+        """finished; running; or partial, where jobs are left and nobody was running them when this was
+        written.
+        """
         states = {job.status for job in self.jobs}
         return "finished" if states <= {"finished"} else "running" if "running" in states else "partial"
 
@@ -121,6 +132,16 @@ def read_sweep(folder: Path) -> Sweep | None:
             raise ValueError(f"format {tree['format']}, this program knows {FORMAT}")
         shared = tree["settings"]
         jobs = [Job(**{**job, "settings": {**shared, **job["settings"]}}) for job in tree["jobs"]]
-        return Sweep(tree["name"], tree["entry_point"], tree["command"], jobs, tree["code"], tree["notes"], tree["table"])
+        return Sweep(
+            tree["name"],
+            tree["entry_point"],
+            tree["command"],
+            jobs,
+            tree["code"],
+            tree["notes"],
+            tree["table"],
+        )
     except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} can't be read ({error}); put the file right, or take another folder with hydra.sweep.dir=") from error
+        raise ValueError(
+            f"{file} can't be read ({error}); put the file right, or take another folder with hydra.sweep.dir="
+        ) from error

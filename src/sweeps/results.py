@@ -16,14 +16,18 @@ TARGET = "5/5/5"
 
 
 def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
-    """Write `table.md` into a sweep's folder from the reports below its runs; what to print about it: the table and the command that makes it in
-    other formats, or why there is none.
+    """Write `table.md` into a sweep's folder from the reports below its runs; what to print about it: the
+    table and the command that makes it in other formats, or why there is none.
     """
     table = f" table={sweep.name}" if sweep.name in LAYOUTS else ""
     command = f"python -m src.tabulate {' '.join(map(str, runs))}{table}"
     try:
         reports = found_reports(runs)
-        tables = [paper_table(reports, sweep.name, TARGET, None, with_published=True)] if table else general_tables(reports)
+        tables = (
+            [paper_table(reports, sweep.name, TARGET, None, with_published=True)]
+            if table
+            else general_tables(reports)
+        )
     except (ValueError, FileNotFoundError) as error:
         return f"no table yet ({error}); later: {command}"
     text = markdown(tables)

@@ -1,4 +1,6 @@
-"""The jobs of a sweep, so many at a time: started, followed, recorded, named when they fail. A failing job doesn't stop the others."""
+"""The jobs of a sweep, so many at a time: started, followed, recorded, named when they fail. A failing job
+doesn't stop the others.
+"""
 
 import os
 import signal
@@ -107,7 +109,15 @@ class Runner:
         seconds: a first guess at a whole job's, None if nothing is known.
     """
 
-    def __init__(self, sweep: Sweep, folder: Path, parts: Sequence[Share], start: Start, work: Work, seconds: float | None = None) -> None:
+    def __init__(
+        self,
+        sweep: Sweep,
+        folder: Path,
+        parts: Sequence[Share],
+        start: Start,
+        work: Work,
+        seconds: float | None = None,
+    ) -> None:
         self.sweep, self.folder, self.free = sweep, folder, list(parts)
         self.start, self.work = start, work
         self.seconds = seconds
@@ -149,7 +159,9 @@ class Runner:
         failed = [job for job in jobs if job.status == "failed"]
         if failed:
             told = "; ".join(f"job {job.number} ({job.described()}): {job.error}" for job in failed)
-            raise JobsFailed(f"{len(failed)} of the sweep's {len(jobs)} jobs failed: {told}; the same command runs them again")
+            raise JobsFailed(
+                f"{len(failed)} of the sweep's {len(jobs)} jobs failed: {told}; the same command runs them again"
+            )
 
     def _next(self, left: Sequence[Job]) -> Job | None:
         """The next job that is not the same as one that runs."""
@@ -163,18 +175,28 @@ class Runner:
         if not steps:
             job.status = "finished"
             self.sweep.write(self.folder)
-            print(f"job {job.number} ({job.described()}): {f'the same as {job.shared}' if job.shared else 'nothing left to do'}", flush=True)
+            print(
+                f"job {job.number} ({job.described()}): {f'the same as {job.shared}' if job.shared else 'nothing left to do'}",
+                flush=True,
+            )
             return
         job.status = "running"
         self.sweep.write(self.folder)
         share = self.free.pop(0)
         self.running[job.number] = (job, self.start(job, steps, share), share, time.monotonic())
         self.sweep.write(self.folder)
-        what = " and ".join({"train": "training", "evaluate": "evaluation", "run": "run"}[step.kind] for step in steps)
-        print(f"job {job.number} ({job.described()}): {what} started, {_count(left)} left{self._eta(left)}", flush=True)
+        what = " and ".join(
+            {"train": "training", "evaluate": "evaluation", "run": "run"}[step.kind] for step in steps
+        )
+        print(
+            f"job {job.number} ({job.described()}): {what} started, {_count(left)} left{self._eta(left)}",
+            flush=True,
+        )
 
     def _share(self, job: Job) -> None:
-        """Make the job's folder a link to that of a finished job that is the same, unless it has begun by itself."""
+        """Make the job's folder a link to that of a finished job that is the same, unless it has begun by
+        itself.
+        """
         place = self.folder / str(job.number)
         if place.exists():
             return
@@ -183,7 +205,11 @@ class Runner:
         job.shared, job.evaluated, job.seconds = None, None, {}
         if same is not None:
             where, other = same
-            job.shared, job.evaluated, job.code = os.path.relpath(where, self.folder.resolve()), other.evaluated, other.code
+            job.shared, job.evaluated, job.code = (
+                os.path.relpath(where, self.folder.resolve()),
+                other.evaluated,
+                other.code,
+            )
             place.symlink_to(job.shared, target_is_directory=True)
 
     def _look(self, left: Sequence[Job]) -> None:
@@ -203,9 +229,15 @@ class Runner:
             self.sweep.write(self.folder)
             took = time.monotonic() - begun
             if job.error is None:
-                print(f"job {number} ({job.described()}): finished in {duration(took)}, {_count(len(left))} left{self._eta(len(left))}", flush=True)
+                print(
+                    f"job {number} ({job.described()}): finished in {duration(took)}, {_count(len(left))} left{self._eta(len(left))}",
+                    flush=True,
+                )
             else:
-                print(f"job {number} ({job.described()}): failed after {duration(took)}: {job.error}", flush=True)
+                print(
+                    f"job {number} ({job.described()}): failed after {duration(took)}: {job.error}",
+                    flush=True,
+                )
 
     def _note(self, job: Job, outcomes: Sequence[Outcome]) -> None:
         for outcome in outcomes:
@@ -214,7 +246,11 @@ class Runner:
 
     def _eta(self, left: int) -> str:
         """When all will be done, from the jobs done so far."""
-        whole = [sum(job.seconds.values()) for job in self.sweep.jobs if job.status == "finished" and job.shared is None and job.seconds]
+        whole = [
+            sum(job.seconds.values())
+            for job in self.sweep.jobs
+            if job.status == "finished" and job.shared is None and job.seconds
+        ]
         seconds = sum(whole) / len(whole) if whole else self.seconds
         if seconds is None:
             return ""

@@ -35,7 +35,11 @@ def common(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The settings that all jobs share."""
     if not jobs:
         return {}
-    return {name: value for name, value in jobs[0].items() if all(name in job and _plain(job[name]) == _plain(value) for job in jobs)}
+    return {
+        name: value
+        for name, value in jobs[0].items()
+        if all(name in job and _plain(job[name]) == _plain(value) for job in jobs)
+    }
 
 
 def _plain(value: Any) -> Any:

@@ -1,4 +1,6 @@
-"""What the jobs of a sweep are: which commands they run, which of them are left, and which other sweep has done them already."""
+"""What the jobs of a sweep are: which commands they run, which of them are left, and which other sweep has
+done them already.
+"""
 
 import json
 import sys
@@ -15,7 +17,9 @@ from src.sweeps.record import FILE, Job, Sweep, read_sweep
 from src.sweeps.settings import in_short
 
 SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
-"""What a job of a sweep is told: the name of the sweep's folder, and the overrides in which the jobs differ, as a JSON list."""
+"""What a job of a sweep is told: the name of the sweep's folder, and the overrides in which the jobs differ,
+as a JSON list.
+"""
 
 
 @final
@@ -44,7 +48,9 @@ class Jobs:
     warned: set[Path] = field(default_factory=set)
 
     def refresh(self) -> None:
-        """Bring the record up to what the folders hold: a killed sweep could not write how its jobs ended, and folders may have been removed."""
+        """Bring the record up to what the folders hold: a killed sweep could not write how its jobs ended,
+        and folders may have been removed.
+        """
         for job in self.sweep.jobs:
             place = self.folder / str(job.number)
             if self.is_trained is None:
@@ -57,7 +63,11 @@ class Jobs:
                 job.status = "interrupted" if (place / "checkpoints" / "last.ckpt").exists() else "waiting"
                 job.evaluated = None
             if job.status in ("trained", "finished"):
-                job.status = "finished" if self.evaluate is None or job.evaluated == self._evaluation(job) else "trained"
+                job.status = (
+                    "finished"
+                    if self.evaluate is None or job.evaluated == self._evaluation(job)
+                    else "trained"
+                )
 
     def steps(self, job: Job) -> list[Step]:
         """The commands that are left of a job, in order."""
@@ -71,7 +81,13 @@ class Jobs:
         if not self.is_trained(place):
             steps.append(Step("train", self._command(job, place), place / "log.txt", environment))
         if self.evaluate is not None and (steps or job.evaluated != self._evaluation(job)):
-            command = (sys.executable, "-m", "src.evaluate", f"checkpoint={place / 'editor'}", *self._evaluation(job))
+            command = (
+                sys.executable,
+                "-m",
+                "src.evaluate",
+                f"checkpoint={place / 'editor'}",
+                *self._evaluation(job),
+            )
             steps.append(Step("evaluate", command, place / "evaluation.txt", environment))
         return steps
 
@@ -96,23 +112,33 @@ class Jobs:
             except ValueError as error:  # somebody else's sweep; without it there is less to share
                 if file not in self.warned:
                     self.warned.add(file)
-                    print(f"warning: not looked at for jobs that are the same: {error}", file=sys.stderr, flush=True)
+                    print(
+                        f"warning: not looked at for jobs that are the same: {error}",
+                        file=sys.stderr,
+                        flush=True,
+                    )
         found = find_same(job, sweeps, self.code)
         if found is None or not self.is_trained(found[0]):
             return None
         other = found[1]
-        self.sweep.code.setdefault(other.code, next(sweep.code[other.code] for sweep in sweeps.values() if other in sweep.jobs))
+        self.sweep.code.setdefault(
+            other.code, next(sweep.code[other.code] for sweep in sweeps.values() if other in sweep.jobs)
+        )
         return found
 
     def check(self, job: Job) -> None:
-        """Raise ValueError, naming the files, if the code has changed since the sweep was begun or gone on with."""
+        """Raise ValueError, naming the files, if the code has changed since the sweep was begun or gone on
+        with.
+        """
         files = code_of(self.sweep.entry_point, job.settings)
         present = code_hash(files)
         if present == job.code or job.status in ("trained", "finished"):
             return
         changed = in_short(changed_files(self.sweep.code.get(job.code, {}).get("files", {}), files))
         if self.code != ANY:
-            raise ValueError(f"the code changed while the sweep ran ({changed}), job {job.number} and those after it were not begun")
+            raise ValueError(
+                f"the code changed while the sweep ran ({changed}), job {job.number} and those after it were not begun"
+            )
         self.sweep.notes.append(f"before job {job.number} began, {changed} changed")
         self.remember(present, files)
         job.code = present
@@ -126,10 +152,19 @@ class Jobs:
         remove_leftovers(self.folder)
 
     def _command(self, job: Job, place: Path) -> tuple[str, ...]:
-        return (sys.executable, "-m", self.sweep.entry_point, *job.overrides, "hydra.mode=RUN", f"hydra.run.dir={place}")
+        return (
+            sys.executable,
+            "-m",
+            self.sweep.entry_point,
+            *job.overrides,
+            "hydra.mode=RUN",
+            f"hydra.run.dir={place}",
+        )
 
     def _evaluation(self, job: Job) -> list[str]:
-        """The overrides of an evaluation; the synthetic world's pictures are as large as those of the training."""
+        """The overrides of an evaluation; the synthetic world's images are as large as those of the
+        training.
+        """
         given = list(self.evaluate or ())
         sizes = {value for name, value in job.settings.items() if name.endswith("world.size")}
         if len(sizes) == 1 and not any(override.startswith("world.size=") for override in given):

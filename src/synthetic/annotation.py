@@ -1,8 +1,10 @@
-"""What is said of a training triplet: the oracle's scores and what was spoiled, each with an annotator's own errors.
+"""What is said of a training triplet: the oracle's scores and what was spoiled, each with an annotator's own
+errors.
 
-Exact rewards would say the same thing twice, and a table that compares scores with texts (Table 4 of the paper) would be empty. So scores and
-texts err independently: a score is measured on the picture, then blurred and rounded; a text knows what was spoiled, but is now and then
-missing, too general or wrong. A text says what failed and where, a score how badly. All errors are pure functions of the triplet's id.
+Exact rewards would say the same thing twice, and a table that compares scores with texts (Table 4 of the
+paper) would be empty. So scores and texts err independently: a score is measured on the image, then blurred
+and rounded; a text knows what was spoiled, but is now and then missing, too general or wrong. A text says
+what failed and where, a score how badly. All errors are pure functions of the triplet's id.
 """
 
 import hashlib
@@ -11,10 +13,29 @@ from dataclasses import dataclass
 from random import Random
 from typing import Protocol, final, runtime_checkable
 
-from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Feedback, Image, Perspective, Reward, Scores, Verdict, three
+from src.records import (
+    MAX_SCORE,
+    NO_FAILURE,
+    PERSPECTIVES,
+    Feedback,
+    Image,
+    Perspective,
+    Reward,
+    Scores,
+    Verdict,
+    three,
+)
 from src.seeds import fold_seed
 from src.synthetic import language
-from src.synthetic.corruptions import Corruption, Flaw, following_kinds, preserving_kinds, sample_following, sample_preserving, sample_quality
+from src.synthetic.corruptions import (
+    Corruption,
+    Flaw,
+    following_kinds,
+    preserving_kinds,
+    sample_following,
+    sample_preserving,
+    sample_quality,
+)
 from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import Edit
 from src.synthetic.facts import facts_of
@@ -36,7 +57,7 @@ class Work:
         edit: what was asked for.
         free: the place that was free before the edit.
         corruption: what went wrong.
-        edited: the picture.
+        edited: the image.
     """
 
     id: str
@@ -67,7 +88,9 @@ class Annotator(Protocol):
 
 @final
 class ExactAnnotator:
-    """The oracle's scores, not rounded, and the text of what was spoiled: for tests, and as the ceiling of what a reward can say."""
+    """The oracle's scores, not rounded, and the text of what was spoiled: for tests, and as the ceiling of
+    what a reward can say.
+    """
 
     name = "exact annotator"
     settings = name
@@ -82,20 +105,28 @@ class NoisyAnnotator:
     """Scores and texts with independent errors, as a person's or a large model's have.
 
     Args:
-        score_deviation: standard deviation of the error of a score, in points, before it is rounded to whole points.
+        score_deviation: standard deviation of the error of a score, in points, before it is rounded to whole
+            points.
         missing: how often nothing is said ("None") of a failure that the oracle scores FORGIVABLE or better.
         general: how often a failure is named too generally ("something else has changed").
-        wrong: how often a text names another failure of the same perspective; too generally, if this scene allows no other.
+        wrong: how often a text names another failure of the same perspective; too generally, if this scene
+            allows no other.
 
     Raises:
         ValueError: a negative deviation, or shares that are no probabilities or together exceed 1.
     """
 
-    def __init__(self, score_deviation: float = 0.7, missing: float = 0.15, general: float = 0.2, wrong: float = 0.05) -> None:
+    def __init__(
+        self, score_deviation: float = 0.7, missing: float = 0.15, general: float = 0.2, wrong: float = 0.05
+    ) -> None:
         if score_deviation < 0:
-            raise ValueError(f"score_deviation={score_deviation} is not possible: a standard deviation is 0 or more")
+            raise ValueError(
+                f"score_deviation={score_deviation} is not possible: a standard deviation is 0 or more"
+            )
         if min(missing, general, wrong) < 0 or missing + general + wrong > 1:
-            raise ValueError(f"missing={missing}, general={general} and wrong={wrong} are shares of the failures: 0 or more, together at most 1")
+            raise ValueError(
+                f"missing={missing}, general={general} and wrong={wrong} are shares of the failures: 0 or more, together at most 1"
+            )
         self.name = "annotator"
         self.score_deviation = score_deviation
         self.missing = missing
@@ -106,10 +137,14 @@ class NoisyAnnotator:
     def annotate(self, work: Work) -> Reward:
         """See Annotator."""
         exact = oracle_scores(work)
-        # Scores and texts draw from generators of their own, so that neither error says anything about the other.
+        # Scores and texts draw from generators of their own, so that neither error says anything about the
+        # other.
         rng = Random(fold_seed("annotated scores", work.id))
         scores = [noisy_score(score, self.score_deviation, rng) for score in exact]
-        texts = [self._text(work, perspective, score) for perspective, score in zip(PERSPECTIVES, exact, strict=True)]
+        texts = [
+            self._text(work, perspective, score)
+            for perspective, score in zip(PERSPECTIVES, exact, strict=True)
+        ]
         return reward_of(work.id, self.name, self.settings, three(scores, "scores"), three(texts, "texts"))
 
     def _text(self, work: Work, perspective: Perspective, score: float) -> str:
@@ -130,11 +165,13 @@ class NoisyAnnotator:
 
 @final
 class Unrated:
-    """Nobody looked: triplets come without a reward, at the price of drawing them alone. Only an editor without reward conditioning can use them."""
+    """Nobody looked: triplets come without a reward, at the price of drawing them alone. Only an editor
+    without reward conditioning can use them.
+    """
 
 
 def oracle_scores(work: Work) -> Scores:
-    """What the oracle measures on the triplet's picture, in [0, 5]."""
+    """What the oracle measures on the triplet's image, in [0, 5]."""
     return measure(facts_of(work.stage, work.scene, work.edit), work.edited).scores
 
 
@@ -144,7 +181,9 @@ def noisy_score(score: float, deviation: float, rng: Random) -> float:
 
 
 def wrong_text(rng: Random, work: Work, perspective: Perspective, flaw: Flaw) -> str:
-    """A text that names another kind of failure of the perspective, one that this scene allows; a general one where it allows no other."""
+    """A text that names another kind of failure of the perspective, one that this scene allows; a general one
+    where it allows no other.
+    """
     if perspective is Perspective.FOLLOWING:
         kinds = following_kinds(work.scene, work.edit)
     elif perspective is Perspective.PRESERVING:
@@ -164,6 +203,8 @@ def wrong_text(rng: Random, work: Work, perspective: Perspective, flaw: Flaw) ->
 
 def reward_of(case_id: str, name: str, settings: str, scores: Scores, texts: Feedback) -> Reward:
     """Scores and texts as a Reward; annotation gives no verdict on success."""
-    # The id decides pictures and instruction, so hashing it says as much as hashing them, and costs nothing.
+    # The id decides images and instruction, so hashing it says as much as hashing them, and costs nothing.
     key = hashlib.sha256(f"{settings} {case_id}".encode()).hexdigest()
-    return Reward(case_id, name, key, *(Verdict(score, None, text) for score, text in zip(scores, texts, strict=True)))
+    return Reward(
+        case_id, name, key, *(Verdict(score, None, text) for score, text in zip(scores, texts, strict=True))
+    )

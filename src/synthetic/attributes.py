@@ -1,7 +1,9 @@
-"""What an object is, read from a picture: present or gone, its colour's name, texture class and shape, and how alike it is to what it should be.
+"""What an object is, read from a image: present or gone, its colour's name, texture class and shape, and
+how alike it is to what it should be.
 
-An object is described by linear averages over its box (its cells' mean colours, how strongly each texture responds), so noise averages out
-and a half-done edit lies half-way. A name is that of the nearest description among all that the language knows.
+An object is described by linear averages over its box (its cells' mean colours, how strongly each texture
+responds), so noise averages out and a half-done edit lies half-way. A name is that of the nearest description
+among all that the language knows.
 """
 
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from jaxtyping import Float
 
 from src.synthetic.edits import Edit
 from src.synthetic.language import COLOURS, SHAPES, TEXTURES
-from src.synthetic.scene import Picture, Thing, box, half_box, shape_coverage, texture_cells, thing_patch
+from src.synthetic.scene import FloatImage, Thing, box, half_box, shape_coverage, texture_cells, thing_patch
 
 CELLS = 4
 """An object's box is described by this many cells a side."""
@@ -21,7 +23,9 @@ TOLERANCE = 0.02
 """Differences of descriptions up to this are none: rounding, mild compression, averaged noise."""
 
 CONTRAST_SHARE, MIN_CONTRAST = 0.9, 0.15
-"""An object is lost when it differs by this share of how it stands out from what is behind it, or of the least that counts."""
+"""An object is lost when it differs by this share of how it stands out from what is behind it, or of the
+least that counts.
+"""
 
 UNSURE = 3 * 0.03**2
 """Squared distances of descriptions that differ by less than this are equal: the benefit of the doubt."""
@@ -45,7 +49,8 @@ class Similarity:
 
 @lru_cache(maxsize=1024)
 def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray, "k pixels"]:
-    """What describes an object's box, as rows of weights over its pixels: the means of its cells inside the shapes, then texture responses.
+    """What describes an object's box, as rows of weights over its pixels: the means of its cells inside the
+    shapes, then texture responses.
 
     Cells that the shapes hardly touch are left out, so the background beside an object doesn't describe it.
     """
@@ -61,11 +66,16 @@ def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray
     if len(shapes) > 1:
         # Of two shapes, only where just one of them is tells which is there.
         covers = [shape_coverage(shape, radius, size) for shape in shapes]
-        alone = [np.maximum(cover - np.max([each for each in covers if each is not cover], axis=0), 0) for cover in covers]
+        alone = [
+            np.maximum(cover - np.max([each for each in covers if each is not cover], axis=0), 0)
+            for cover in covers
+        ]
         rows = [cover / cover.sum() for cover in alone if cover.sum() > 0.5]
     rows = [row / np.sqrt(len(rows)) for row in rows]
     inside = shape_coverage("circle", 0.8 * radius, size)
-    inside = np.pad(inside, half - inside.shape[0] // 2) * np.min([shape_coverage(shape, radius, size) for shape in shapes], axis=0)
+    inside = np.pad(inside, half - inside.shape[0] // 2) * np.min(
+        [shape_coverage(shape, radius, size) for shape in shapes], axis=0
+    )
     for texture in TEXTURED:
         cells = texture_cells(texture, half, size)
         pattern = inside * (cells - (inside * cells).sum() / inside.sum())
@@ -73,11 +83,11 @@ def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray
     return np.stack([row.ravel() for row in rows]).astype(np.float32)
 
 
-def describe(picture: Picture, thing: Thing, shapes: tuple[str, ...]) -> Description:
-    """A thing's place in a picture, described: linear in the picture."""
-    size = picture.shape[0]
+def describe(image: FloatImage, thing: Thing, shapes: tuple[str, ...]) -> Description:
+    """A thing's place in a image, described: linear in the image."""
+    size = image.shape[0]
     rows, columns = box(thing.x, thing.y, thing.radius, size)
-    return basis(shapes, thing.radius, size) @ picture[rows, columns].reshape(-1, 3)
+    return basis(shapes, thing.radius, size) @ image[rows, columns].reshape(-1, 3)
 
 
 def distance(first: Description, second: Description, noise: float = 0.0) -> float:
@@ -90,44 +100,56 @@ def distance(first: Description, second: Description, noise: float = 0.0) -> flo
 
 
 def noise_of(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
-    """What noise of this standard deviation may add to a distance of descriptions: blocks and bands are not independent."""
+    """What noise of this standard deviation may add to a distance of descriptions: blocks and bands are not
+    independent.
+    """
     return SURE * noise * float(np.sqrt(np.vdot(weights, weights)))
 
 
-def thing_similarity(thing: Thing, picture: Picture, reference: Picture, bare: Picture, noise: float) -> Similarity | None:
+def thing_similarity(
+    thing: Thing, image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
+) -> Similarity | None:
     """How much of a kept thing is there: 1 as it should be, 0 if it is as unlike as if it were gone.
 
     None if it hardly shows even in the reference, so that nothing can be said.
     """
     shapes = (thing.shape,)
-    seen, wanted, gone = (describe(each, thing, shapes) for each in (picture, reference, bare))
+    seen, wanted, gone = (describe(each, thing, shapes) for each in (image, reference, bare))
     contrast = distance(wanted, gone)
     if contrast < 0.05:
         return None
-    floor = noise_of(basis(shapes, thing.radius, picture.shape[0]), noise)
+    floor = noise_of(basis(shapes, thing.radius, image.shape[0]), noise)
     off = max(0.0, distance(seen, wanted, floor) - TOLERANCE)
     share = 1 - off / (CONTRAST_SHARE * max(contrast, MIN_CONTRAST))
     kind = "removed" if distance(seen, gone) < 0.6 * distance(seen, wanted) else "altered"
     return Similarity(max(0.0, share), kind, f"the {thing.colour} {thing.shape}")
 
 
-def things_alike(things: tuple[Thing, ...], picture: Picture, reference: Picture, bare: Picture, noise: float) -> list[Similarity]:
+def things_alike(
+    things: tuple[Thing, ...], image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
+) -> list[Similarity]:
     """How much of each thing is there, for those of which it can be said."""
-    found = (thing_similarity(thing, picture, reference, bare, noise) for thing in things)
+    found = (thing_similarity(thing, image, reference, bare, noise) for thing in things)
     return [similarity for similarity in found if similarity is not None]
 
 
 def edited_places(edit: Edit) -> list[tuple[Thing, tuple[str, ...]]]:
-    """Where an edit of objects changes the picture, with the shapes that are or should be there."""
+    """Where an edit of objects changes the image, with the shapes that are or should be there."""
     target, result = edit.target, edit.result
-    if target is not None and result is not None and (target.x, target.y, target.radius) == (result.x, result.y, result.radius):
+    if (
+        target is not None
+        and result is not None
+        and (target.x, target.y, target.radius) == (result.x, result.y, result.radius)
+    ):
         return [(target, tuple(sorted({target.shape, result.shape})))]
     return [(thing, (thing.shape,)) for thing in (target, result) if thing is not None]
 
 
 @dataclass(frozen=True)
 class Look:
-    """What an object is recognised as: the nearest colour and texture, and whether it is there rather than gone."""
+    """What an object is recognised as: the nearest colour and texture, and whether it is there rather than
+    gone.
+    """
 
     present: bool
     colour: str
@@ -138,48 +160,67 @@ class Look:
 def known_things(shape: str, radius: float, size: int) -> Float[np.ndarray, "n k 3"]:
     """Descriptions of this shape in all colours and textures, colour by colour, without what shows through."""
     weights = basis((shape,), radius, size)
-    patches = (thing_patch(shape, colour, texture, radius, size).colour for colour in COLOURS for texture in TEXTURES)
+    patches = (
+        thing_patch(shape, colour, texture, radius, size).colour for colour in COLOURS for texture in TEXTURES
+    )
     return np.stack([weights @ patch.reshape(-1, 3) for patch in patches])
 
 
-def recognise(thing: Thing, picture: Picture, bare: Picture) -> Look:
+def recognise(thing: Thing, image: FloatImage, bare: FloatImage) -> Look:
     """What stands in a thing's place, taken to have its shape."""
-    size, shapes = picture.shape[0], (thing.shape,)
+    size, shapes = image.shape[0], (thing.shape,)
     rows, columns = box(thing.x, thing.y, thing.radius, size)
     behind = bare[rows, columns]
     patch = thing_patch(thing.shape, thing.colour, thing.texture, thing.radius, size)
     weights = basis(shapes, thing.radius, size)
-    seen, gone = weights @ picture[rows, columns].reshape(-1, 3), weights @ behind.reshape(-1, 3)
-    off = known_things(thing.shape, thing.radius, size) + weights @ (patch.through * behind).reshape(-1, 3) - seen
+    seen, gone = weights @ image[rows, columns].reshape(-1, 3), weights @ behind.reshape(-1, 3)
+    off = (
+        known_things(thing.shape, thing.radius, size)
+        + weights @ (patch.through * behind).reshape(-1, 3)
+        - seen
+    )
     misses = np.einsum("nkc,nkc->n", off, off)
     colour, texture = divmod(int(misses.argmin()), len(TEXTURES))
     own = list(COLOURS).index(thing.colour) * len(TEXTURES) + TEXTURES.index(thing.texture)
     if misses[own] < misses.min() + UNSURE:
         colour, texture = divmod(own, len(TEXTURES))
-    return Look(bool(misses.min() < float(((gone - seen) ** 2).sum())), tuple(COLOURS)[colour], TEXTURES[texture])
+    return Look(
+        bool(misses.min() < float(((gone - seen) ** 2).sum())), tuple(COLOURS)[colour], TEXTURES[texture]
+    )
 
 
-def recognise_shape(thing: Thing, picture: Picture, bare: Picture) -> str:
-    """The nearest shape in a thing's place, taken to have its colour and texture; "" if the bare background is nearer than any."""
-    size = picture.shape[0]
+def recognise_shape(thing: Thing, image: FloatImage, bare: FloatImage) -> str:
+    """The nearest shape in a thing's place, taken to have its colour and texture; "" if the bare background
+    is nearer than any.
+    """
+    size = image.shape[0]
     rows, columns = box(thing.x, thing.y, thing.radius, size)
     weights, behind = basis(SHAPES, thing.radius, size), bare[rows, columns]
-    seen = weights @ picture[rows, columns].reshape(-1, 3)
+    seen = weights @ image[rows, columns].reshape(-1, 3)
     misses = {"": float(((weights @ behind.reshape(-1, 3) - seen) ** 2).sum())}
     for shape in SHAPES:
         patch = thing_patch(shape, thing.colour, thing.texture, thing.radius, size)
-        misses[shape] = float(((weights @ (patch.through * behind + patch.colour).reshape(-1, 3) - seen) ** 2).sum())
-    return thing.shape if misses[thing.shape] < min(misses.values()) + UNSURE else min(misses, key=lambda each: misses[each])
+        misses[shape] = float(
+            ((weights @ (patch.through * behind + patch.colour).reshape(-1, 3) - seen) ** 2).sum()
+        )
+    return (
+        thing.shape
+        if misses[thing.shape] < min(misses.values()) + UNSURE
+        else min(misses, key=lambda each: misses[each])
+    )
 
 
-def is_gone(thing: Thing, picture: Picture, there: Picture, bare: Picture) -> bool:
+def is_gone(thing: Thing, image: FloatImage, there: FloatImage, bare: FloatImage) -> bool:
     """Whether a thing's place looks more like the bare background than like the thing."""
     shapes = (thing.shape,)
-    seen, with_it, without = (describe(each, thing, shapes) for each in (picture, there, bare))
+    seen, with_it, without = (describe(each, thing, shapes) for each in (image, there, bare))
     return distance(seen, without) < distance(seen, with_it)
 
 
-def is_there(thing: Thing, picture: Picture, bare: Picture) -> bool:
+def is_there(thing: Thing, image: FloatImage, bare: FloatImage) -> bool:
     """Whether a thing is recognised in its place with its colour, texture and shape."""
-    found = recognise(thing, picture, bare)
-    return found == Look(True, thing.colour, thing.texture) and recognise_shape(thing, picture, bare) == thing.shape
+    found = recognise(thing, image, bare)
+    return (
+        found == Look(True, thing.colour, thing.texture)
+        and recognise_shape(thing, image, bare) == thing.shape
+    )

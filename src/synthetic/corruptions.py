@@ -1,7 +1,8 @@
 """Edits spoiled on purpose, in the three ways of the paper, each with a severity in (0, 1].
 
-Following and preserving are spoiled in the scene: another scene is rendered, and severity is its share in a blend, or the length of a
-shift. Quality is spoiled in the picture. So any combination can be made, and what a flaw spoils is known.
+Following and preserving are spoiled in the scene: another scene is rendered, and severity is its share in a
+blend, or the length of a shift. Quality is spoiled in the image. So any combination can be made, and what a
+flaw spoils is known.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,12 +14,20 @@ import numpy as np
 from src.records import NO_FAILURE, PERSPECTIVES, Feedback, Perspective
 from src.synthetic import language
 from src.synthetic.degradations import QUALITY_FLAWS, cast, degrade
-from src.synthetic.edits import Edit, change_background, changed_thing, describe, edit_thing, other_colour, sample_look
+from src.synthetic.edits import (
+    Edit,
+    change_background,
+    changed_thing,
+    describe,
+    edit_thing,
+    other_colour,
+    sample_look,
+)
 from src.synthetic.language import GLOBAL_LOOKS, HELD_OUT_PAIRS, PLACES, STYLES
 from src.synthetic.scene import (
     Backdrop,
+    FloatImage,
     PhotoBackdrop,
-    Picture,
     Scene,
     Stage,
     Thing,
@@ -27,16 +36,22 @@ from src.synthetic.scene import (
 )
 
 FAILURE_RATE = 0.56
-"""How often each perspective fails, independently: more than half of the triplets score below 5 in each, and one in eleven is clean."""
+"""How often each perspective fails, independently: more than half of the triplets score below 5 in each, and
+one in eleven is clean.
+"""
 
 RATE_IF_ONE_FAILS = 0.482
-"""The same where triplets that fail in nothing are drawn again: r / (1 - (1 - r)^3) = FAILURE_RATE, so each perspective alone fails as often."""
+"""The same where triplets that fail in nothing are drawn again: r / (1 - (1 - r)^3) = FAILURE_RATE, so each
+perspective alone fails as often.
+"""
 
 CLEAR_SEVERITY = 0.5
-"""Of a flaw that nobody would call good; where no triplet may be good in all perspectives, at least one of its flaws is as severe."""
+"""Of a flaw that nobody would call good; where no triplet may be good in all perspectives, at least one of
+its flaws is as severe.
+"""
 
 MAX_SHIFT = 0.13
-"""Length of a full shift of the background along each axis, in picture widths."""
+"""Length of a full shift of the background along each axis, in image widths."""
 
 MAX_LONE_SEVERITY = 0.6
 """With a new background, the only object is all that is left of a scene, and must stay recognisable."""
@@ -69,7 +84,9 @@ class Flaw:
     tint: str = ""
 
     def touched(self, rng: Random) -> "Flaw":
-        """What an edit of the wrong object means for preserving: the same object, named as one that should have been left alone."""
+        """What an edit of the wrong object means for preserving: the same object, named as one that should
+        have been left alone.
+        """
         if self.thing is None:
             raise ValueError(f"a failure of kind {self.kind!r} touches no other object")
         other = f"the {self.thing.colour} {self.thing.shape}"
@@ -80,7 +97,9 @@ class Flaw:
         if self.backdrop is not None:
             return replace(scene, backdrop=self.backdrop)
         replacement = () if self.changed is None else (self.changed,)
-        things = tuple(new for thing in scene.things for new in (replacement if thing == self.thing else (thing,)))
+        things = tuple(
+            new for thing in scene.things for new in (replacement if thing == self.thing else (thing,))
+        )
         return replace(scene, things=things)
 
 
@@ -96,23 +115,36 @@ class Corruption:
     @property
     def severity(self) -> float:
         """That of the worst flaw, 0 if there is none."""
-        return max((flaw.severity for flaw in (self.following, self.preserving, self.quality) if flaw is not None), default=0.0)
+        return max(
+            (flaw.severity for flaw in (self.following, self.preserving, self.quality) if flaw is not None),
+            default=0.0,
+        )
 
     def flaw(self, perspective: Perspective) -> Flaw | None:
         """What went wrong in this perspective."""
-        return {Perspective.FOLLOWING: self.following, Perspective.PRESERVING: self.preserving, Perspective.QUALITY: self.quality}[perspective]
+        return {
+            Perspective.FOLLOWING: self.following,
+            Perspective.PRESERVING: self.preserving,
+            Perspective.QUALITY: self.quality,
+        }[perspective]
 
     @property
     def feedback(self) -> Feedback:
         """One text per perspective, "None" where nothing failed."""
-        following, preserving, quality = (NO_FAILURE if flaw is None else flaw.feedback for flaw in (self.following, self.preserving, self.quality))
+        following, preserving, quality = (
+            NO_FAILURE if flaw is None else flaw.feedback
+            for flaw in (self.following, self.preserving, self.quality)
+        )
         return following, preserving, quality
 
 
-def sample_corruption(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, never_all_good: bool = False) -> Corruption:
+def sample_corruption(
+    rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, never_all_good: bool = False
+) -> Corruption:
     """What goes wrong with a training triplet.
 
-    An edit of the wrong object always spoils preserving too; else each perspective fails whatever the others do.
+    An edit of the wrong object always spoils preserving too; else each perspective fails whatever the others
+    do.
 
     Args:
         rng: decides everything.
@@ -124,13 +156,16 @@ def sample_corruption(rng: Random, stage: Stage, scene: Scene, edit: Edit, free:
     """
     fails = sample_failures(rng, never_all_good)
     corruption = corrupted_in(rng, stage, scene, edit, free, fails)
-    # Only severities and kinds are drawn again, not what fails, so that each perspective still fails as often.
+    # Only severities and kinds are drawn again, not what fails, so that each perspective still fails as
+    # often.
     while never_all_good and corruption.severity < CLEAR_SEVERITY:
         corruption = corrupted_in(rng, stage, scene, edit, free, fails)
     return corruption
 
 
-def corrupted_in(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, fails: Sequence[bool]) -> Corruption:
+def corrupted_in(
+    rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, fails: Sequence[bool]
+) -> Corruption:
     """Flaws in the perspectives that fail, and in preserving if the wrong object was edited."""
     following = sample_following(rng, stage, scene, edit, free) if fails[0] else None
     if following is not None and following.kind == "wrong object":
@@ -143,7 +178,9 @@ def corrupted_in(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str,
 
 
 def sample_failures(rng: Random, never_all_good: bool) -> list[bool]:
-    """Which perspectives fail: each with probability FAILURE_RATE, independently or, with `never_all_good`, never none of them."""
+    """Which perspectives fail: each with probability FAILURE_RATE, independently or, with `never_all_good`,
+    never none of them.
+    """
     rate = RATE_IF_ONE_FAILS if never_all_good else FAILURE_RATE
     while True:
         fails = [rng.random() < rate for _ in PERSPECTIVES]
@@ -151,7 +188,9 @@ def sample_failures(rng: Random, never_all_good: bool) -> list[bool]:
             return fails
 
 
-def sample_following(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, kind: str | None = None) -> Flaw:
+def sample_following(
+    rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, kind: str | None = None
+) -> Flaw:
     """The edit not done, half done, done to another object, or done with another result.
 
     Args:
@@ -208,18 +247,30 @@ def wrong_object(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str,
 
 
 def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[str, str, Scene]:
-    """The right thing with another value: that value in words ("" where a word alone would not be clear), the property that is wrong, the scene."""
+    """The right thing with another value: that value in words ("" where a word alone would not be clear), the
+    property that is wrong, the scene.
+    """
     spoiled = language.PROPERTY[edit.operation]
     if edit.operation in ("recolor", "reshape", "texture") and edit.target is not None:
         got, changed = changed_thing(rng, stage, scene, edit.target, edit.operation, but=edit.wanted)
-        wrong = replace(scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things))
+        wrong = replace(
+            scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things)
+        )
         return ("" if edit.operation == "reshape" else got), spoiled, wrong
     if edit.result is not None:
         place = other_place(rng, scene, edit, edit.result)
         if place is None:
             colour = other_colour(rng, edit.result)
-            return "", "color", replace(scene, things=(*edit.kept(scene), replace(edit.result, colour=colour)))
-        return "", spoiled, replace(scene, things=(*edit.kept(scene), replace(edit.result, x=place[0], y=place[1])))
+            return (
+                "",
+                "color",
+                replace(scene, things=(*edit.kept(scene), replace(edit.result, colour=colour))),
+            )
+        return (
+            "",
+            spoiled,
+            replace(scene, things=(*edit.kept(scene), replace(edit.result, x=place[0], y=place[1]))),
+        )
     if edit.type == "background":
         return "", spoiled, change_background(rng, stage, scene, but=edit.wanted.split()[-1]).after
     looks = tuple(look for look in (GLOBAL_LOOKS if edit.type == "global" else STYLES) if look != edit.wanted)
@@ -230,15 +281,20 @@ def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[s
 def other_place(rng: Random, scene: Scene, edit: Edit, result: Thing) -> tuple[float, float] | None:
     """Another free place for the added or moved thing, None where no other is free."""
     occupied = [thing for thing in (*edit.kept(scene), result, edit.target) if thing is not None]
-    places = [place for place in PLACES.values() if not any(thing.overlaps(*place, result.radius) for thing in occupied)]
+    places = [
+        place
+        for place in PLACES.values()
+        if not any(thing.overlaps(*place, result.radius) for thing in occupied)
+    ]
     return pick(rng, places) if places else None
 
 
 def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
     """The ways in which the rest of this scene can suffer.
 
-    Under a look only losses and shifts can be told from the look itself. A background is exchanged only where another object still says
-    which scene it is, else there would be nothing left that follows or preserves anything.
+    Under a look only losses and shifts can be told from the look itself. A background is exchanged only where
+    another object still says which scene it is, else there would be nothing left that follows or preserves
+    anything.
     """
     kept, look = edit.kept(scene), edit.type in ("global", "style")
     kinds = []
@@ -252,14 +308,17 @@ def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
 
 
 def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind: str | None = None) -> Flaw:
-    """A kept object removed or recoloured, the background shifted or replaced, or a colour cast over everything.
+    """A kept object removed or recoloured, the background shifted or replaced, or a colour cast over
+    everything.
 
     Raises:
         ValueError: this kind of failure is not possible for this scene and edit.
     """
     kinds = preserving_kinds(scene, edit)
     if kind is not None and kind not in kinds:
-        raise ValueError(f"{edit.instruction!r} can't spoil the rest by {kind!r}; possible: {', '.join(kinds)}")
+        raise ValueError(
+            f"{edit.instruction!r} can't spoil the rest by {kind!r}; possible: {', '.join(kinds)}"
+        )
     kind = pick(rng, kinds) if kind is None else kind
     severity = 0.25 + 0.75 * rng.random()
     thing = changed = backdrop = None
@@ -270,7 +329,9 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind:
         thing = pick(rng, edit.kept(scene))
         other = describe(rng, scene.things, thing)
         if kind == "altered":
-            changed = changed_thing(rng, stage, scene, thing, "recolor", but=edit.wanted.split()[-1] if edit.wanted else "")[1]
+            changed = changed_thing(
+                rng, stage, scene, thing, "recolor", but=edit.wanted.split()[-1] if edit.wanted else ""
+            )[1]
     elif kind == "shifted":
         backdrop = shifted(rng, stage, scene.backdrop, severity)
     elif kind == "replaced":
@@ -278,7 +339,13 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind:
     elif kind == "cast":
         tint = pick(rng, CAST_TINTS)
     return Flaw(
-        kind, severity, language.choose(language.FEEDBACK[kind], rng, other=other), thing=thing, changed=changed, backdrop=backdrop, tint=tint
+        kind,
+        severity,
+        language.choose(language.FEEDBACK[kind], rng, other=other),
+        thing=thing,
+        changed=changed,
+        backdrop=backdrop,
+        tint=tint,
     )
 
 
@@ -292,8 +359,13 @@ def shifted(rng: Random, stage: Stage, backdrop: Backdrop, severity: float) -> P
         raise ValueError(f"only a photograph can be shifted, the background is {backdrop}")
     height, width = stage.library.scaled(backdrop.split, backdrop.photo, backdrop.zoom).shape[:2]
     left, top = (
-        start + reach if start + reach <= side / stage.size - 1 and (rng.random() < 0.5 or start < reach) else max(0.0, start - reach)
-        for start, side, reach in ((backdrop.left, width, MAX_SHIFT * severity), (backdrop.top, height, MAX_SHIFT * severity))
+        start + reach
+        if start + reach <= side / stage.size - 1 and (rng.random() < 0.5 or start < reach)
+        else max(0.0, start - reach)
+        for start, side, reach in (
+            (backdrop.left, width, MAX_SHIFT * severity),
+            (backdrop.top, height, MAX_SHIFT * severity),
+        )
     )
     return replace(backdrop, left=left, top=top)
 
@@ -317,10 +389,11 @@ def sample_quality(rng: Random, kind: str | None = None) -> Flaw:
     return Flaw(kind, 0.25 + 0.75 * rng.random(), language.choose(language.FEEDBACK[kind], rng))
 
 
-def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> Picture:
-    """The edited picture with everything that goes wrong with it; without flaws the exact edit.
+def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> FloatImage:
+    """The edited image with everything that goes wrong with it; without flaws the exact edit.
 
-    The share of the wrong scene and the share of the spoiled rest are blended in turn, which renders up to four scenes.
+    The share of the wrong scene and the share of the spoiled rest are blended in turn, which renders up to
+    four scenes.
     """
     following, preserving = corruption.following, corruption.preserving
     scenes = [(edit.after, 1.0)]
@@ -329,17 +402,23 @@ def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> Picture:
     if preserving is not None and preserving.kind in ("removed", "altered", "shifted", "replaced"):
         share = 1.0 if preserving.kind == "shifted" else preserving.severity
         scenes = blend_in(scenes, preserving.spoil, share)
-    picture = stage.render(scenes[0][0])
+    image = stage.render(scenes[0][0])
     if len(scenes) > 1:
-        picture *= np.float32(scenes[0][1])
+        image *= np.float32(scenes[0][1])
         for scene, weight in scenes[1:]:
-            picture += stage.render(scene) * np.float32(weight)
+            image += stage.render(scene) * np.float32(weight)
     if preserving is not None and preserving.kind == "cast":
-        picture = cast(picture, preserving.tint, preserving.severity)
-    return picture if corruption.quality is None else degrade(picture, corruption.quality.kind, corruption.quality.severity, corruption.seed)
+        image = cast(image, preserving.tint, preserving.severity)
+    return (
+        image
+        if corruption.quality is None
+        else degrade(image, corruption.quality.kind, corruption.quality.severity, corruption.seed)
+    )
 
 
-def blend_in(scenes: list[tuple[Scene, float]], change: Callable[[Scene], Scene], share: float) -> list[tuple[Scene, float]]:
+def blend_in(
+    scenes: list[tuple[Scene, float]], change: Callable[[Scene], Scene], share: float
+) -> list[tuple[Scene, float]]:
     """Scenes with their weights after a change that takes this share of each."""
     changed = [(change(scene), weight * share) for scene, weight in scenes]
     return changed if share == 1 else [(scene, weight * (1 - share)) for scene, weight in scenes] + changed

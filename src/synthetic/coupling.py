@@ -1,8 +1,10 @@
-"""Measured exceptions to the laws of the measures: in which share of the pictures, and by how much at most, a flaw breaks a law.
+"""Measured exceptions to the laws of the measures: in which share of the images, and by how much at most, a
+flaw breaks a law.
 
-Nothing here is right to be so, but for the two entries that WHY explains: it is how good the measures are, found on cases that they were not
-made with: the worse share of seeds 7 and 11 of the world, each with three cases of each edit type, split and size, and of 42 edits of a
-half-trained editor. The tests (tests/synthetic/test_laws.py) hold each law to this table, and to DEFAULT where it says nothing.
+Nothing here is right to be so, but for the two entries that WHY explains: it is how good the measures are,
+found on cases that they were not made with: the worse share of seeds 7 and 11 of the world, each with three
+cases of each edit type, split and size, and of 42 edits of a half-trained editor. The tests
+(tests/synthetic/test_laws.py) hold each law to this table, and to DEFAULT where it says nothing.
 """
 
 from dataclasses import dataclass
@@ -10,14 +12,17 @@ from dataclasses import dataclass
 PERSPECTIVE = ("following", "preserving", "quality")
 
 WHY = {
-    ("following stays", "replaced"): "what is left where an object was is the wrong background, so less of a removal or move was done",
+    (
+        "following stays",
+        "replaced",
+    ): "what is left where an object was is the wrong background, so less of a removal or move was done",
     ("following stays", "shifted"): "the same",
 }
 
 
 @dataclass(frozen=True)
 class Exceptions:
-    """What is beyond a law: `share` of the pictures, the worst by so many points, mostly of these edit types."""
+    """What is beyond a law: `share` of the images, the worst by so many points, mostly of these edit types."""
 
     share: float
     worst: float
@@ -98,5 +103,5 @@ MEASURED: dict[tuple[str, str, int], Exceptions] = {
 
 
 def exceptions_of(law: str, flaw: str, size: int) -> Exceptions:
-    """What is declared for a law, a flaw and a picture size."""
+    """What is declared for a law, a flaw and a image size."""
     return MEASURED.get((law, flaw, size), DEFAULT)

@@ -1,4 +1,6 @@
-"""The seven edit types of Real-Edit, as maps from a scene to a scene with an instruction that has exactly one right answer."""
+"""The seven edit types of Real-Edit, as maps from a scene to a scene with an instruction that has exactly one
+right answer.
+"""
 
 from dataclasses import dataclass, replace
 from random import Random
@@ -6,8 +8,27 @@ from random import Random
 import numpy as np
 
 from src.synthetic import filters, language
-from src.synthetic.language import COLOURS, FILLS, GLOBAL_LOOKS, HELD_OUT_PAIRS, PLACES, SHAPES, STYLES, TEXTURES
-from src.synthetic.scene import RADII, GradientBackdrop, Scene, Stage, Thing, held_out_pairs, pick, rgb, visible_colours
+from src.synthetic.language import (
+    COLOURS,
+    FILLS,
+    GLOBAL_LOOKS,
+    HELD_OUT_PAIRS,
+    PLACES,
+    SHAPES,
+    STYLES,
+    TEXTURES,
+)
+from src.synthetic.scene import (
+    RADII,
+    GradientBackdrop,
+    Scene,
+    Stage,
+    Thing,
+    held_out_pairs,
+    pick,
+    rgb,
+    visible_colours,
+)
 
 EDIT_TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
 """In the order of Real-Edit; a benchmark's case number modulo seven is a position in it."""
@@ -24,7 +45,8 @@ class Edit:
 
     Attributes:
         type: one of EDIT_TYPES.
-        operation: what is done; for objects and backgrounds a key of language.INSTRUCTIONS, for whole pictures "global" or "style".
+        operation: what is done; for objects and backgrounds a key of language.INSTRUCTIONS, for whole
+            images "global" or "style".
         instruction: the sentence.
         after: the scene that is the right answer.
         subject: what is edited, as feedback names it.
@@ -56,12 +78,17 @@ def matches(things: tuple[Thing, ...], shape: str | None, colour: str | None, te
     """How many things a description fits; None leaves a property open."""
     wanted = (shape, colour, texture)
     return sum(
-        all(want is None or want == has for want, has in zip(wanted, (thing.shape, thing.colour, thing.texture), strict=True)) for thing in things
+        all(
+            want is None or want == has
+            for want, has in zip(wanted, (thing.shape, thing.colour, thing.texture), strict=True)
+        )
+        for thing in things
     )
 
 
 def describe(rng: Random, things: tuple[Thing, ...], thing: Thing) -> str:
-    """Words that fit this thing and no other: mostly colour and shape, now and then fewer or other words that are enough.
+    """Words that fit this thing and no other: mostly colour and shape, now and then fewer or other words that
+    are enough.
 
     Raises:
         ValueError: another thing has the same colour and shape.
@@ -76,7 +103,9 @@ def describe(rng: Random, things: tuple[Thing, ...], thing: Thing) -> str:
     return f"the {thing.colour} {thing.shape}"
 
 
-def sample_edit(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, held_out: bool = False) -> Edit:
+def sample_edit(
+    rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, held_out: bool = False
+) -> Edit:
     """An edit of this type; no object ever becomes one of HELD_OUT_PAIRS.
 
     Args:
@@ -91,7 +120,9 @@ def sample_edit(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: s
         ValueError: an unknown edit type.
     """
     if edit_type in ("local", "texture", "remove"):
-        operation = {"local": pick(rng, LOCAL_OPERATIONS), "texture": "texture", "remove": "remove"}[edit_type]
+        operation = {"local": pick(rng, LOCAL_OPERATIONS), "texture": "texture", "remove": "remove"}[
+            edit_type
+        ]
         target = scene.things[0] if held_out else pick(rng, scene.things)
         return edit_thing(rng, stage, scene, free, edit_type, operation, target)
     if edit_type == "add":
@@ -105,7 +136,9 @@ def sample_edit(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: s
     raise ValueError(f"unknown edit type {edit_type!r}: one of {', '.join(EDIT_TYPES)}")
 
 
-def edit_thing(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, operation: str, target: Thing) -> Edit:
+def edit_thing(
+    rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, operation: str, target: Thing
+) -> Edit:
     """One of the edits of an object that is there."""
     subject = describe(rng, scene.things, target)
     others = tuple(thing for thing in scene.things if thing is not target)
@@ -117,30 +150,62 @@ def edit_thing(rng: Random, stage: Stage, scene: Scene, free: str, edit_type: st
     else:
         wanted, result = changed_thing(rng, stage, scene, target, operation)
     instruction = language.choose(language.INSTRUCTIONS[operation], rng, subject=subject, wanted=wanted)
-    after = replace(scene, things=others if result is None else tuple(result if thing is target else thing for thing in scene.things))
+    after = replace(
+        scene,
+        things=others
+        if result is None
+        else tuple(result if thing is target else thing for thing in scene.things),
+    )
     return Edit(edit_type, operation, instruction, after, subject, wanted, target, result)
 
 
-def changed_thing(rng: Random, stage: Stage, scene: Scene, target: Thing, operation: str, but: str = "") -> tuple[str, Thing]:
-    """A new colour, shape or texture for a thing and the thing that has it: not `but`, and still no twin of another thing in colour and shape."""
+def changed_thing(
+    rng: Random, stage: Stage, scene: Scene, target: Thing, operation: str, but: str = ""
+) -> tuple[str, Thing]:
+    """A new colour, shape or texture for a thing and the thing that has it: not `but`, and still no twin of
+    another thing in colour and shape.
+    """
     taken = {(thing.shape, thing.colour) for thing in scene.things}
     if operation == "recolor":
         visible = visible_colours(stage, scene.backdrop, target.x, target.y)
-        options = [name for name in visible if (target.shape, name) not in taken | HELD_OUT_PAIRS and name != but]
+        options = [
+            name for name in visible if (target.shape, name) not in taken | HELD_OUT_PAIRS and name != but
+        ]
         # Hardly ever all of them are taken; as below, a twin is harmless then.
-        wanted = pick(rng, options or [name for name in COLOURS if name not in (target.colour, but) and (target.shape, name) not in HELD_OUT_PAIRS])
+        wanted = pick(
+            rng,
+            options
+            or [
+                name
+                for name in COLOURS
+                if name not in (target.colour, but) and (target.shape, name) not in HELD_OUT_PAIRS
+            ],
+        )
         return wanted, replace(target, colour=wanted)
     if operation == "reshape":
-        options = [name for name in SHAPES if (name, target.colour) not in taken | HELD_OUT_PAIRS and name != but]
-        # Every shape may exist in this colour already; then a twin is unavoidable, and harmless: only the scene before the edit is described.
-        wanted = pick(rng, options or [name for name in SHAPES if name not in (target.shape, but) and (name, target.colour) not in HELD_OUT_PAIRS])
+        options = [
+            name for name in SHAPES if (name, target.colour) not in taken | HELD_OUT_PAIRS and name != but
+        ]
+        # Every shape may exist in this colour already; then a twin is unavoidable, and harmless: only the
+        # scene before the edit is described.
+        wanted = pick(
+            rng,
+            options
+            or [
+                name
+                for name in SHAPES
+                if name not in (target.shape, but) and (name, target.colour) not in HELD_OUT_PAIRS
+            ],
+        )
         return wanted, replace(target, shape=wanted)
     wanted = pick(rng, [name for name in TEXTURES if name not in (target.texture, but)])
     return wanted, replace(target, texture=wanted)
 
 
 def add_thing(rng: Random, stage: Stage, scene: Scene, free: str, held_out: bool = False) -> Edit:
-    """A new object at a named place that is free, one of HELD_OUT_PAIRS or none of them; every property is said."""
+    """A new object at a named place that is free, one of HELD_OUT_PAIRS or none of them; every property is
+    said.
+    """
     x, y = PLACES[free]
     shape, texture = pick(rng, SHAPES), pick(rng, TEXTURES)
     taken = {(thing.shape, thing.colour) for thing in scene.things}
@@ -151,12 +216,25 @@ def add_thing(rng: Random, stage: Stage, scene: Scene, free: str, held_out: bool
         free_colours = [name for name in visible if (shape, name) not in taken | HELD_OUT_PAIRS]
         colour = pick(rng, free_colours or [name for name in visible if (shape, name) not in HELD_OUT_PAIRS])
     result = Thing(shape, colour, texture, x, y, RADII[0])
-    instruction = language.choose(language.INSTRUCTIONS["add"], rng, wanted=f"{texture} {colour} {shape}", place=free)
-    return Edit("add", "add", instruction, replace(scene, things=(*scene.things, result)), f"the {colour} {shape}", free, None, result)
+    instruction = language.choose(
+        language.INSTRUCTIONS["add"], rng, wanted=f"{texture} {colour} {shape}", place=free
+    )
+    return Edit(
+        "add",
+        "add",
+        instruction,
+        replace(scene, things=(*scene.things, result)),
+        f"the {colour} {shape}",
+        free,
+        None,
+        result,
+    )
 
 
 def change_background(rng: Random, stage: Stage, scene: Scene, but: str = "") -> Edit:
-    """A plain colour or a gradient, in colours that no object has, so that none vanishes, and unlike the background there is."""
+    """A plain colour or a gradient, in colours that no object has, so that none vanishes, and unlike the
+    background there is.
+    """
     worn = {thing.colour for thing in scene.things}
     before = stage.rough(scene.backdrop).mean(axis=(0, 1))
     fresh = [name for name in FILLS if name not in worn and name != but]
@@ -166,13 +244,20 @@ def change_background(rng: Random, stage: Stage, scene: Scene, but: str = "") ->
         backdrop, wanted = GradientBackdrop(first, first, True), f"plain {first}"
     else:
         second, vertical = pick(rng, [name for name in fresh if name != first]), rng.random() < 0.5
-        backdrop, wanted = GradientBackdrop(first, second, vertical), language.gradient_words(first, second, vertical)
+        backdrop, wanted = (
+            GradientBackdrop(first, second, vertical),
+            language.gradient_words(first, second, vertical),
+        )
     instruction = language.choose(language.INSTRUCTIONS["background"], rng, wanted=wanted)
-    return Edit("background", "background", instruction, replace(scene, backdrop=backdrop), "the background", wanted)
+    return Edit(
+        "background", "background", instruction, replace(scene, backdrop=backdrop), "the background", wanted
+    )
 
 
 def sample_look(rng: Random, stage: Stage, scene: Scene, looks: tuple[str, ...]) -> str:
-    """A look that visibly changes this background, or the one that does most (night hardly shows among the stars)."""
+    """A look that visibly changes this background, or the one that does most (night hardly shows among the
+    stars).
+    """
     before = stage.rough(scene.backdrop)
     changes: dict[str, float] = {}
     while len(changes) < len(looks):
@@ -185,7 +270,9 @@ def sample_look(rng: Random, stage: Stage, scene: Scene, looks: tuple[str, ...])
 
 def other_colour(rng: Random, thing: Thing) -> str:
     """A colour that the thing doesn't have and may get."""
-    return pick(rng, [name for name in COLOURS if name != thing.colour and (thing.shape, name) not in HELD_OUT_PAIRS])
+    return pick(
+        rng, [name for name in COLOURS if name != thing.colour and (thing.shape, name) not in HELD_OUT_PAIRS]
+    )
 
 
 def reworded(rng: Random, edit: Edit) -> Edit:
@@ -193,5 +280,8 @@ def reworded(rng: Random, edit: Edit) -> Edit:
     operation = edit.wanted if edit.operation in ("global", "style") else edit.operation
     parts = {"subject": edit.subject, "wanted": edit.wanted}
     if edit.operation == "add" and edit.result is not None:
-        parts = {"wanted": f"{edit.result.texture} {edit.result.colour} {edit.result.shape}", "place": edit.wanted}
+        parts = {
+            "wanted": f"{edit.result.texture} {edit.result.colour} {edit.result.shape}",
+            "place": edit.wanted,
+        }
     return replace(edit, instruction=language.choose(language.HELD_OUT_INSTRUCTIONS[operation], rng, **parts))

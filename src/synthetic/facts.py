@@ -1,4 +1,6 @@
-"""What is known about the right answer to an edit: the scene, the edit, and how everything should look before and after."""
+"""What is known about the right answer to an edit: the scene, the edit, and how everything should look before
+and after.
+"""
 
 from dataclasses import dataclass, replace
 
@@ -7,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from src.synthetic import filters
 from src.synthetic.edits import Edit
-from src.synthetic.scene import BLOCKS, Picture, Scene, Stage, Thing, box, shape_coverage
+from src.synthetic.scene import BLOCKS, FloatImage, Scene, Stage, Thing, box, shape_coverage
 from src.synthetic.traces import Traces
 
 Blocks = Float[np.ndarray, "b b 3"]
@@ -16,22 +18,28 @@ Mask = Bool[np.ndarray, "b b"]
 
 @dataclass(frozen=True)
 class Facts:
-    """Scene, edit, four renderings (with and without objects, before and after), and what the objects let through of the background, 0..1."""
+    """Scene, edit, four renderings (with and without objects, before and after), and what the objects let
+    through of the background, 0..1.
+    """
 
     scene: Scene
     edit: Edit
-    original: Picture
-    exact: Picture
-    bare_before: Picture
-    bare_after: Picture
-    through_before: Picture
-    through_after: Picture
+    original: FloatImage
+    exact: FloatImage
+    bare_before: FloatImage
+    bare_after: FloatImage
+    through_before: FloatImage
+    through_after: FloatImage
 
 
 def facts_of(stage: Stage, scene: Scene, edit: Edit) -> Facts:
     """Everything about the right answer that measuring needs."""
     after = edit.after
-    bare_after = stage.backdrop(after.backdrop) if after.look is None else stage.render(Scene(after.backdrop, (), after.look))
+    bare_after = (
+        stage.backdrop(after.backdrop)
+        if after.look is None
+        else stage.render(Scene(after.backdrop, (), after.look))
+    )
     size = stage.size
     return Facts(
         scene,
@@ -45,7 +53,7 @@ def facts_of(stage: Stage, scene: Scene, edit: Edit) -> Facts:
     )
 
 
-def through(things: tuple[Thing, ...], size: int) -> Picture:
+def through(things: tuple[Thing, ...], size: int) -> FloatImage:
     """The share of the background that things let through, per pixel."""
     seen = np.ones((size, size, 3), dtype=np.float32)
     for thing in things:
@@ -66,7 +74,7 @@ def coded_facts(facts: Facts, traces: Traces) -> Facts:
     return replace(facts, **{name: traces.on(getattr(facts, name)) for name in names})
 
 
-def on_background(facts: Facts, difference: Picture) -> Facts:
+def on_background(facts: Facts, difference: FloatImage) -> Facts:
     """The same facts on a background that differs by so much: objects let it through."""
     return replace(
         facts,
@@ -78,7 +86,9 @@ def on_background(facts: Facts, difference: Picture) -> Facts:
 
 
 def shift_facts(facts: Facts, shift: tuple[int, int]) -> Facts:
-    """The same facts with the photograph shifted by so many pixels (down, to the right) behind the objects; what enters comes from the far side."""
+    """The same facts with the photograph shifted by so many pixels (down, to the right) behind the objects;
+    what enters comes from the far side.
+    """
     bare = np.roll(facts.bare_before, shift, axis=(0, 1))
     difference = bare - facts.bare_before
     shifted, look = on_background(facts, difference), facts.edit.after.look
@@ -98,5 +108,7 @@ def background_blocks(scene: Scene, edit: Edit, size: int) -> Bool[np.ndarray, "
     for thing in (*scene.things, *(() if edit.result is None else (edit.result,))):
         rows, columns = box(thing.x, thing.y, thing.radius, size)
         side = size // BLOCKS
-        free[rows.start // side : -(-rows.stop // side), columns.start // side : -(-columns.stop // side)] = False
+        free[rows.start // side : -(-rows.stop // side), columns.start // side : -(-columns.stop // side)] = (
+            False
+        )
     return free

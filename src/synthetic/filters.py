@@ -1,4 +1,6 @@
-"""Looks and styles: the filters behind the edit types "global" and "style". Each maps a picture in 0..1 to a picture in 0..1."""
+"""Looks and styles: the filters behind the edit types "global" and "style". Each maps a image in 0..1 to a
+image in 0..1.
+"""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -6,18 +8,18 @@ from functools import lru_cache
 import numpy as np
 from jaxtyping import Float
 
-Picture = Float[np.ndarray, "h w 3"]
+FloatImage = Float[np.ndarray, "h w 3"]
 
 LUMINANCE = np.asarray((0.299, 0.587, 0.114), dtype=np.float32)
 
 
-def apply(look: str, picture: Picture) -> Picture:
-    """The picture through the filter of this name.
+def apply(look: str, image: FloatImage) -> FloatImage:
+    """The image through the filter of this name.
 
     Raises:
         KeyError: no such filter.
     """
-    return np.clip(FILTERS[look](picture), 0, 1, dtype=np.float32)
+    return np.clip(FILTERS[look](image), 0, 1, dtype=np.float32)
 
 
 def colours(*values: float) -> Float[np.ndarray, "3"]:
@@ -25,35 +27,40 @@ def colours(*values: float) -> Float[np.ndarray, "3"]:
     return np.asarray(values, dtype=np.float32)
 
 
-def luminance(picture: Picture) -> Float[np.ndarray, "h w 1"]:
+def luminance(image: FloatImage) -> Float[np.ndarray, "h w 1"]:
     """How light each pixel is, 0..1."""
-    return (picture @ LUMINANCE)[..., None]
+    return (image @ LUMINANCE)[..., None]
 
 
 @lru_cache(maxsize=256)
 def blur_matrix(size: int, sigma: float) -> Float[np.ndarray, "n n"]:
-    """A Gaussian blur of one axis as a matrix whose rows sum to one; at borders the weights inside are renormalised.
+    """A Gaussian blur of one axis as a matrix whose rows sum to one; at borders the weights inside are
+    renormalised.
 
-    Pictures are small, so that two matrix products are the fastest exact blur.
+    Images are small, so that two matrix products are the fastest exact blur.
     """
     position = np.arange(size)
     weights = np.exp(-0.5 * ((position[:, None] - position[None, :]) / sigma) ** 2)
-    weights[weights < 1e-6] = 0  # numbers too small for float32's normal range would make the products ten times slower
+    weights[weights < 1e-6] = (
+        0  # numbers too small for float32's normal range would make the products ten times slower
+    )
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
-def blur(picture: Float[np.ndarray, "h w c"], sigma: float) -> Float[np.ndarray, "h w c"]:
+def blur(image: Float[np.ndarray, "h w c"], sigma: float) -> Float[np.ndarray, "h w c"]:
     """Gaussian blur with sigma in pixels; values are kept in range."""
-    for _ in range(2):  # rows, then columns as the rows of the transposed picture: both are products of plain matrices
-        side, across, channels = picture.shape
-        blurred = blur_matrix(side, sigma) @ picture.reshape(side, across * channels)
-        picture = blurred.reshape(side, across, channels).swapaxes(0, 1)
-    return picture
+    for _ in range(
+        2
+    ):  # rows, then columns as the rows of the transposed image: both are products of plain matrices
+        side, across, channels = image.shape
+        blurred = blur_matrix(side, sigma) @ image.reshape(side, across * channels)
+        image = blurred.reshape(side, across, channels).swapaxes(0, 1)
+    return image
 
 
-def sketch(picture: Picture) -> Picture:
+def sketch(image: FloatImage) -> FloatImage:
     """Dark pencil lines on white where lightness changes."""
-    light = luminance(picture)
+    light = luminance(image)
     step = max(1, light.shape[0] // 64)
     edges = np.zeros_like(light)
     edges[step:] += np.abs(light[step:] - light[:-step])
@@ -61,15 +68,17 @@ def sketch(picture: Picture) -> Picture:
     return np.repeat(1 - np.minimum(2.5 * edges, 0.9), 3, axis=2)
 
 
-FILTERS: Mapping[str, Callable[[Picture], Picture]] = {
-    "night": lambda picture: picture * colours(0.32, 0.38, 0.62),
-    "sepia": lambda picture: luminance(picture) * colours(1.0, 0.8, 0.5) + colours(0.08, 0.04, 0.0),
-    "gray": lambda picture: np.repeat(luminance(picture), 3, axis=2),
-    "foggy": lambda picture: 0.35 * picture + np.float32(0.57),
-    "sunset": lambda picture: picture * colours(0.8, 0.55, 0.35) + colours(0.25, 0.08, 0.0),
-    "underwater": lambda picture: picture * colours(0.3, 0.7, 0.75) + colours(0.0, 0.14, 0.22),
+FILTERS: Mapping[str, Callable[[FloatImage], FloatImage]] = {
+    "night": lambda image: image * colours(0.32, 0.38, 0.62),
+    "sepia": lambda image: luminance(image) * colours(1.0, 0.8, 0.5) + colours(0.08, 0.04, 0.0),
+    "gray": lambda image: np.repeat(luminance(image), 3, axis=2),
+    "foggy": lambda image: 0.35 * image + np.float32(0.57),
+    "sunset": lambda image: image * colours(0.8, 0.55, 0.35) + colours(0.25, 0.08, 0.0),
+    "underwater": lambda image: image * colours(0.3, 0.7, 0.75) + colours(0.0, 0.14, 0.22),
     "sketch": sketch,
-    "poster": lambda picture: np.floor(np.clip(picture * np.float32(1.15), 0, 0.999) * 3) / 2,
-    "negative": lambda picture: 1 - picture,
-    "stencil": lambda picture: np.repeat(np.clip((luminance(picture) - np.float32(0.42)) * 10 + np.float32(0.5), 0, 1), 3, axis=2),
+    "poster": lambda image: np.floor(np.clip(image * np.float32(1.15), 0, 0.999) * 3) / 2,
+    "negative": lambda image: 1 - image,
+    "stencil": lambda image: np.repeat(
+        np.clip((luminance(image) - np.float32(0.42)) * 10 + np.float32(0.5), 0, 1), 3, axis=2
+    ),
 }

@@ -1,9 +1,12 @@
-"""A flaw that another one hides, found by synthesis: what it would have made of the scene is compared with what is seen.
+"""A flaw that another one hides, found by synthesis: what it would have made of the scene is compared with
+what is seen.
 
-Bands and compression are deterministic, and the scene's own rendering is known. So each severity of them predicts a change of the picture, seen
-through whatever happened last: a blur of known width, a coding that left its traces, or noise, which changes little on average. The severity
-counts whose change explains most of what differs, if that is enough. What has another cause is left out first: another light or contrast, a
-displacement by a part of a pixel, more or less sharpness. Compression that left no traces is found as well, as a first flaw with none after it.
+Bands and compression are deterministic, and the scene's own rendering is known. So each severity of them
+predicts a change of the image, seen through whatever happened last: a blur of known width, a coding that
+left its traces, or noise, which changes little on average. The severity counts whose change explains most of
+what differs, if that is enough. What has another cause is left out first: another light or contrast, a
+displacement by a part of a pixel, more or less sharpness. Compression that left no traces is found as well,
+as a first flaw with none after it.
 
 Known gap: noise that was compressed, where the coding left no traces, is neither of the two.
 """
@@ -17,7 +20,7 @@ from jaxtyping import Bool, Float
 
 from src.synthetic import filters
 from src.synthetic.degradations import MAX_STEP, degrade, jpeg_quality
-from src.synthetic.scene import Picture
+from src.synthetic.scene import FloatImage
 from src.synthetic.traces import NO_TRACES, SIDE, Traces, cosines, steps_at
 
 Grey = Float[np.ndarray, "h w"]
@@ -34,11 +37,15 @@ JPEG_QUALITIES = (*range(8, 24), *range(24, 60, 2))
 """What is tried: steps that are off by more than two percent match little."""
 
 LEAST_ALIKE, TRIED = 0.1, 4
-"""So many severities, those whose changes correlate best with what differs, are tried exactly, if any does so much."""
+"""So many severities, those whose changes correlate best with what differs, are tried exactly, if any does so
+much.
+"""
 
 LEAST_EXPLAINED = {"banding": 0.07, "jpeg": 0.03}
 LEAST_WITHOUT_NOISE = {"banding": 0.5, "jpeg": 0.3}
-"""The least share of what differs that must be explained, and of that which is no noise: another background is at times a little like bands."""
+"""The least share of what differs that must be explained, and of that which is no noise: another background
+is at times a little like bands.
+"""
 
 LEAST_OF_ALL = 0.03
 """The same of all that differs, other causes included."""
@@ -47,25 +54,29 @@ LEAST_STRANGE = 0.004
 """Root mean square of what differs from which on it is to be explained; rounding makes 0.001."""
 
 SHARPNESS = 0.02
-"""Scale, in picture widths, of the detail that is left out since there may be more or less of it."""
+"""Scale, in image widths, of the detail that is left out since there may be more or less of it."""
 
 
 @dataclass(frozen=True)
 class Hidden:
-    """A flaw that came first, the scene with it, the same through what came last, and the width of the blur if that was one."""
+    """A flaw that came first, the scene with it, the same through what came last, and the width of the blur
+    if that was one.
+    """
 
     kind: str
     severity: float
-    spoiled: Picture
-    seen: Picture
+    spoiled: FloatImage
+    seen: FloatImage
     width: float
 
 
 @dataclass(frozen=True)
 class Unexplained:
-    """What differs from a scene, blurred or not, where it is judged: all of it, and what has no other cause, with those causes."""
+    """What differs from a scene, blurred or not, where it is judged: all of it, and what has no other cause,
+    with those causes.
+    """
 
-    sharp: Picture
+    sharp: FloatImage
     width: float
     usual: Grey
     others: Rows
@@ -73,66 +84,83 @@ class Unexplained:
     off: Values
 
 
-def hidden_flaw(picture: Picture, scenes: Sequence[Picture], traces: Traces, width: float, judged: Mask) -> Hidden | None:
-    """The flaw that a picture got before the last one, or as the only one; None if none explains it.
+def hidden_flaw(
+    image: FloatImage, scenes: Sequence[FloatImage], traces: Traces, width: float, judged: Mask
+) -> Hidden | None:
+    """The flaw that a image got before the last one, or as the only one; None if none explains it.
 
     Args:
-        picture: what is judged.
+        image: what is judged.
         scenes: how the scene may look, neither blurred nor coded.
-        traces: what the picture shows of its coding; where it does, that happened last.
-        width: of its blur else, in pixels, 0 for none. What seems to be blur may be the hidden flaw, so none is tried too.
+        traces: what the image shows of its coding; where it does, that happened last.
+        width: of its blur else, in pixels, 0 for none. What seems to be blur may be the hidden flaw, so none
+            is tried too.
         judged: where to look.
     """
     widths = sorted({0.0, width if traces == NO_TRACES else 0.0})
-    usual: list[tuple[Picture, float, Picture]] = []
+    usual: list[tuple[FloatImage, float, FloatImage]] = []
     for scene in scenes:
         for blur in widths:
             usual.append((scene, blur, through(scene, traces, blur)))
-            if float(np.square(picture - usual[-1][2])[judged].mean()) < LEAST_STRANGE**2:
+            if float(np.square(image - usual[-1][2])[judged].mean()) < LEAST_STRANGE**2:
                 return None
     best, found = 0.0, None
     for kind, weights in LOOKED_AT.items():
         if getattr(traces, kind) > 0:
             continue
-        views = [unexplained(picture @ weights, scene, seen @ weights, blur, judged) for scene, blur, seen in usual]
+        views = [
+            unexplained(image @ weights, scene, seen @ weights, blur, judged) for scene, blur, seen in usual
+        ]
         # A flaw must do better than no flaw in any scene does.
         strange, whole = min(energy(view.off) for view in views), min(energy(view.raw) for view in views)
         if strange < max(LEAST_STRANGE**2 * views[0].off.size, LEAST_OF_ALL * whole):
             continue
-        tried = sorted((each for view in views for each in likeliest(kind, view, judged)), key=lambda each: each[0])[:TRIED]
+        tried = sorted(
+            (each for view in views for each in likeliest(kind, view, judged)), key=lambda each: each[0]
+        )[:TRIED]
         for _, severity, view in tried:
             spoiled = degrade(view.sharp, kind, severity, 0)
             seen = through(spoiled, traces, view.width)
             left = view.off - without((seen @ weights - view.usual)[judged], view.others)
             gain = strange - energy(left)
             without_noise = gain / max(strange - noise_energy(left, judged), gain, 0.05 * strange)
-            enough = gain > max(LEAST_EXPLAINED[kind] * strange, LEAST_OF_ALL * whole) and without_noise > LEAST_WITHOUT_NOISE[kind]
+            enough = (
+                gain > max(LEAST_EXPLAINED[kind] * strange, LEAST_OF_ALL * whole)
+                and without_noise > LEAST_WITHOUT_NOISE[kind]
+            )
             if enough and gain / strange > best:
                 best, found = gain / strange, Hidden(kind, severity, spoiled, seen, view.width)
     return found
 
 
-def unexplained(grey: Grey, sharp: Picture, usual: Grey, width: float, judged: Mask) -> Unexplained:
-    """What differs in a picture from how it would usually look."""
+def unexplained(grey: Grey, sharp: FloatImage, usual: Grey, width: float, judged: Mask) -> Unexplained:
+    """What differs in a image from how it would usually look."""
     others, raw = other_causes(usual, judged), (grey - usual)[judged]
     return Unexplained(sharp, width, usual, others, raw, without(raw, others))
 
 
 def likeliest(kind: str, view: Unexplained, judged: Mask) -> list[tuple[float, float, Unexplained]]:
-    """The severities whose changes correlate best with what differs, each with about what it leaves unexplained, and with the view.
+    """The severities whose changes correlate best with what differs, each with about what it leaves
+    unexplained, and with the view.
 
     What a coding does to the changes is left out here: coding is slow.
     """
-    severities, added = (banded if kind == "banding" else compressed)(view.sharp @ LOOKED_AT[kind], view.width)
+    severities, added = (banded if kind == "banding" else compressed)(
+        view.sharp @ LOOKED_AT[kind], view.width
+    )
     added, strange = without(added[:, judged], view.others), energy(view.off)
     alike = (added @ view.off) / np.sqrt(np.einsum("sn,sn->s", added, added) * strange + 1e-6)
     best = np.argsort(alike)[-TRIED:]
-    return [(strange * (1 - float(alike[each]) ** 2), float(severities[each]), view) for each in best if alike[each] > LEAST_ALIKE]
+    return [
+        (strange * (1 - float(alike[each]) ** 2), float(severities[each]), view)
+        for each in best
+        if alike[each] > LEAST_ALIKE
+    ]
 
 
-def through(picture: Picture, traces: Traces, width: float) -> Picture:
-    """A picture coded alike, or blurred."""
-    return traces.on(picture) if width == 0 else filters.blur(picture, width)
+def through(image: FloatImage, traces: Traces, width: float) -> FloatImage:
+    """A image coded alike, or blurred."""
+    return traces.on(image) if width == 0 else filters.blur(image, width)
 
 
 def banded(green: Grey, width: float) -> tuple[Values, Greys]:
@@ -146,7 +174,9 @@ def banded(green: Grey, width: float) -> tuple[Values, Greys]:
 
 
 def compressed(light: Grey, width: float) -> tuple[Values, Greys]:
-    """Severities, and what compression of each changes as seen through a blur: nearly, as colours are left out."""
+    """Severities, and what compression of each changes as seen through a blur: nearly, as colours are left
+    out.
+    """
     size = light.shape[0]
     transform, severities, steps = block_transform(size), *compression_steps(size)
     frequencies = np.float32(255) * (transform @ (light - np.float32(128 / 255)) @ transform.T)
@@ -163,7 +193,7 @@ def block_transform(size: int) -> Float[np.ndarray, "n n"]:
 
 @lru_cache(maxsize=4)
 def compression_steps(size: int) -> tuple[Values, Greys]:
-    """Severities, and the encoder's steps for the frequencies of all blocks of a picture."""
+    """Severities, and the encoder's steps for the frequencies of all blocks of a image."""
     by_quality = {jpeg_quality(severity): severity for severity in np.arange(0.2, 1.0005, 0.001)}
     steps = np.stack([np.tile(steps_at(quality), (size // SIDE,) * 2) for quality in JPEG_QUALITIES])
     return np.array([by_quality[quality] for quality in JPEG_QUALITIES]), steps
@@ -197,7 +227,9 @@ def energy(values: Values) -> float:
 
 
 def noise_energy(left: Values, judged: Mask) -> float:
-    """The part of what is left that is noise, by what differs between four neighbours: a plane has none of that, a photograph little."""
+    """The part of what is left that is noise, by what differs between four neighbours: a plane has none of
+    that, a photograph little.
+    """
     rest = np.zeros(judged.shape, dtype=np.float32)
     rest[judged] = left
     four = judged[1:, 1:] & judged[1:, :-1] & judged[:-1, 1:] & judged[:-1, :-1]

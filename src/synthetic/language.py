@@ -1,7 +1,8 @@
 """Every word of the synthetic world: names of things, wordings of instructions and of feedback.
 
-The language is closed, so that a small tokenizer can know all of it and a test can show that nothing else is ever said.
-Text is lower case without punctuation; feedback says what failed and where, never how badly: that is what the score is for.
+The language is closed, so that a small tokenizer can know all of it and a test can show that nothing else is
+ever said. Text is lower case without punctuation; feedback says what failed and where, never how badly: that
+is what the score is for.
 """
 
 import re
@@ -22,7 +23,11 @@ COLOURS: Mapping[str, tuple[int, int, int]] = {
     "cyan": (60, 215, 225),
     "pink": (255, 135, 195),
 }
-NEUTRALS: Mapping[str, tuple[int, int, int]] = {"white": (245, 245, 245), "black": (15, 15, 15), "gray": (128, 128, 128)}
+NEUTRALS: Mapping[str, tuple[int, int, int]] = {
+    "white": (245, 245, 245),
+    "black": (15, 15, 15),
+    "gray": (128, 128, 128),
+}
 FILLS: Mapping[str, tuple[int, int, int]] = {**COLOURS, **NEUTRALS}
 """Colours of plain and gradient backgrounds; only COLOURS are used for objects."""
 
@@ -36,29 +41,79 @@ PLACES: Mapping[str, tuple[float, float]] = {
     "bottom": (16 / 32, 26 / 32),
     "bottom right": (26 / 32, 26 / 32),
 }
-"""Named places as (x, y) in the unit square, y from the top; not the middle, which would leave no room for others."""
+"""Named places as (x, y) in the unit square, y from the top; not the middle, which would leave no room for
+others.
+"""
 
 GLOBAL_LOOKS = ("night", "sepia", "gray", "foggy", "sunset", "underwater")
 STYLES = ("sketch", "poster", "negative", "stencil")
 
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
-    "recolor": ("make {subject} {wanted}", "paint {subject} {wanted}", "change the color of {subject} to {wanted}"),
-    "reshape": ("turn {subject} into a {wanted}", "change the shape of {subject} to a {wanted}", "give {subject} the shape of a {wanted}"),
-    "move": ("move {subject} to the {wanted}", "shift {subject} to the {wanted}", "bring {subject} to the {wanted}"),
+    "recolor": (
+        "make {subject} {wanted}",
+        "paint {subject} {wanted}",
+        "change the color of {subject} to {wanted}",
+    ),
+    "reshape": (
+        "turn {subject} into a {wanted}",
+        "change the shape of {subject} to a {wanted}",
+        "give {subject} the shape of a {wanted}",
+    ),
+    "move": (
+        "move {subject} to the {wanted}",
+        "shift {subject} to the {wanted}",
+        "bring {subject} to the {wanted}",
+    ),
     "remove": ("remove {subject}", "delete {subject}", "erase {subject}", "take away {subject}"),
-    "add": ("add a {wanted} at the {place}", "put a {wanted} at the {place}", "draw a {wanted} at the {place}"),
-    "texture": ("make {subject} {wanted}", "give {subject} a {wanted} surface", "change the texture of {subject} to {wanted}"),
-    "background": ("change the background to {wanted}", "replace the background with {wanted}", "make the background {wanted}"),
+    "add": (
+        "add a {wanted} at the {place}",
+        "put a {wanted} at the {place}",
+        "draw a {wanted} at the {place}",
+    ),
+    "texture": (
+        "make {subject} {wanted}",
+        "give {subject} a {wanted} surface",
+        "change the texture of {subject} to {wanted}",
+    ),
+    "background": (
+        "change the background to {wanted}",
+        "replace the background with {wanted}",
+        "make the background {wanted}",
+    ),
     "night": ("make it night", "turn the picture into a night scene", "let the picture look like night"),
     "sepia": ("give the picture a sepia tone", "make the picture sepia", "turn everything sepia"),
     "gray": ("make the picture gray", "take all color out of the picture", "turn everything gray"),
     "foggy": ("make it foggy", "put fog over the picture", "cover the picture with fog"),
-    "sunset": ("make it look like sunset", "give the picture a sunset light", "turn the picture into a sunset scene"),
-    "underwater": ("make it look underwater", "put the picture underwater", "turn the picture into an underwater scene"),
-    "sketch": ("turn the picture into a sketch", "draw the picture as a sketch", "make it look like a sketch"),
-    "poster": ("turn the picture into a poster", "make it look like a poster", "give the picture the style of a poster"),
-    "negative": ("turn the picture into a negative", "make it look like a negative", "show the picture as a negative"),
-    "stencil": ("turn the picture into a stencil", "make it look like a stencil", "draw the picture as a stencil"),
+    "sunset": (
+        "make it look like sunset",
+        "give the picture a sunset light",
+        "turn the picture into a sunset scene",
+    ),
+    "underwater": (
+        "make it look underwater",
+        "put the picture underwater",
+        "turn the picture into an underwater scene",
+    ),
+    "sketch": (
+        "turn the picture into a sketch",
+        "draw the picture as a sketch",
+        "make it look like a sketch",
+    ),
+    "poster": (
+        "turn the picture into a poster",
+        "make it look like a poster",
+        "give the picture the style of a poster",
+    ),
+    "negative": (
+        "turn the picture into a negative",
+        "make it look like a negative",
+        "show the picture as a negative",
+    ),
+    "stencil": (
+        "turn the picture into a stencil",
+        "make it look like a stencil",
+        "draw the picture as a stencil",
+    ),
 }
 
 HELD_OUT_INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
@@ -82,9 +137,12 @@ HELD_OUT_INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
 }
 """Known words in sentences that are said in the split `wordings` alone."""
 
-HELD_OUT_PAIRS = frozenset({("circle", "purple"), ("square", "cyan"), ("triangle", "orange"), ("cross", "green")})
-"""(shape, colour) of objects that are seen and named in the split `pairs` alone; every shape and at most one shape of every colour, so that both
-are known from elsewhere, and so that enough colours and shapes remain wherever one is chosen."""
+HELD_OUT_PAIRS = frozenset(
+    {("circle", "purple"), ("square", "cyan"), ("triangle", "orange"), ("cross", "green")}
+)
+"""(shape, colour) of objects that are seen and named in the split `pairs` alone; every shape and at most one
+shape of every colour, so that both are known from elsewhere, and so that enough colours and shapes remain
+wherever one is chosen."""
 
 # What was done to the subject, in the passive, and the property that can come out wrong.
 DONE: Mapping[str, str] = {
@@ -112,28 +170,72 @@ PROPERTY: Mapping[str, str] = {
 
 FEEDBACK: Mapping[str, tuple[str, ...]] = {
     # following
-    "missing": ("{subject} was not {done}", "{subject} has not been {done}", "{subject} should have been {done}"),
-    "partial": ("{subject} was only partly {done}", "{subject} was only half {done}", "{subject} was not fully {done}"),
-    "wrong object": ("the wrong object was {done}", "{other} was {done} by mistake", "{other} was {done} and not {subject}"),
-    "wrong result": ("{subject} has the wrong {property}", "the {property} of {subject} is wrong", "{subject} got {got} by mistake"),
+    "missing": (
+        "{subject} was not {done}",
+        "{subject} has not been {done}",
+        "{subject} should have been {done}",
+    ),
+    "partial": (
+        "{subject} was only partly {done}",
+        "{subject} was only half {done}",
+        "{subject} was not fully {done}",
+    ),
+    "wrong object": (
+        "the wrong object was {done}",
+        "{other} was {done} by mistake",
+        "{other} was {done} and not {subject}",
+    ),
+    "wrong result": (
+        "{subject} has the wrong {property}",
+        "the {property} of {subject} is wrong",
+        "{subject} got {got} by mistake",
+    ),
     # preserving
     "removed": ("{other} has disappeared", "{other} was lost", "{other} is missing"),
-    "altered": ("{other} has changed its color", "the color of {other} has changed", "{other} has another color now"),
+    "altered": (
+        "{other} has changed its color",
+        "the color of {other} has changed",
+        "{other} has another color now",
+    ),
     "shifted": ("the background was shifted", "the background has moved", "the background is out of place"),
-    "replaced": ("the background was replaced", "the background is a different one", "another background is shown"),
-    "cast": ("the picture has a color cast", "all colors are tinted", "the colors of the background have changed"),
+    "replaced": (
+        "the background was replaced",
+        "the background is a different one",
+        "another background is shown",
+    ),
+    "cast": (
+        "the picture has a color cast",
+        "all colors are tinted",
+        "the colors of the background have changed",
+    ),
     "touched": ("{other} was changed", "{other} is not as before", "{other} should not have changed"),
-    "unrelated": ("the scene is a different one", "nothing of the scene was kept", "the whole scene has changed"),
+    "unrelated": (
+        "the scene is a different one",
+        "nothing of the scene was kept",
+        "the whole scene has changed",
+    ),
     # quality
     "noise": ("the picture is noisy", "there is noise everywhere", "the picture looks grainy"),
     "blur": ("the picture is blurred", "everything is out of focus", "details are not sharp"),
-    "jpeg": ("the picture shows blocks", "there are compression blocks", "the picture is strongly compressed"),
+    "jpeg": (
+        "the picture shows blocks",
+        "there are compression blocks",
+        "the picture is strongly compressed",
+    ),
     "banding": ("the colors show bands", "there are bands in the colors", "smooth areas show steps"),
 }
 
 GENERAL: Mapping[str, tuple[str, ...]] = {
-    "following": ("the edit is not right", "the edit was not done as it should have been", "this is not the right edit"),
-    "preserving": ("something else has changed", "not everything was kept as before", "something should not have changed"),
+    "following": (
+        "the edit is not right",
+        "the edit was not done as it should have been",
+        "this is not the right edit",
+    ),
+    "preserving": (
+        "something else has changed",
+        "not everything was kept as before",
+        "something should not have changed",
+    ),
     "quality": ("the picture has flaws", "the picture does not look right", "the picture looks bad"),
 }
 """Texts that name a perspective's failure too generally to help."""
@@ -150,15 +252,38 @@ def choose(wordings: tuple[str, ...], rng: Random, **parts: str) -> str:
 
 
 def gradient_words(first: str, second: str, vertical: bool) -> str:
-    """A gradient named so that exactly one picture fits."""
+    """A gradient named so that exactly one image fits."""
     start, end = ("top", "bottom") if vertical else ("left", "right")
     return f"a gradient from {first} at the {start} to {second} at the {end}"
 
 
 def vocabulary() -> tuple[str, ...]:
     """Every word that an instruction or a feedback can contain, sorted, and "None"."""
-    templates = [*DONE.values(), *PROPERTY.values(), *gradient_words("a", "a", True).split(), *gradient_words("a", "a", False).split()]
-    for wordings in (*INSTRUCTIONS.values(), *HELD_OUT_INSTRUCTIONS.values(), *FEEDBACK.values(), *GENERAL.values()):
+    templates = [
+        *DONE.values(),
+        *PROPERTY.values(),
+        *gradient_words("a", "a", True).split(),
+        *gradient_words("a", "a", False).split(),
+    ]
+    for wordings in (
+        *INSTRUCTIONS.values(),
+        *HELD_OUT_INSTRUCTIONS.values(),
+        *FEEDBACK.values(),
+        *GENERAL.values(),
+    ):
         templates.extend(wordings)
-    names = [*SHAPES, *TEXTURES, *FILLS, *PLACES, *GLOBAL_LOOKS, *STYLES, "the background", "the picture", "the object", NO_FAILURE]
-    return tuple(sorted({word for text in (*templates, *names) for word in re.sub(r"\{\w+\}", " ", text).split()}))
+    names = [
+        *SHAPES,
+        *TEXTURES,
+        *FILLS,
+        *PLACES,
+        *GLOBAL_LOOKS,
+        *STYLES,
+        "the background",
+        "the picture",
+        "the object",
+        NO_FAILURE,
+    ]
+    return tuple(
+        sorted({word for text in (*templates, *names) for word in re.sub(r"\{\w+\}", " ", text).split()})
+    )

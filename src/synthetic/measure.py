@@ -1,17 +1,26 @@
-"""What a picture is worth as an answer to an edit of a known scene: three scores in [0, 5], success, and what failed in words.
+"""What a image is worth as an answer to an edit of a known scene: three scores in [0, 5], success, and what
+failed in words.
 
-Any picture can be measured, a half-trained model's included. Nothing here compares pixels one by one:
-- objects are described by robust attributes (attributes.py), backgrounds and looks as wholes (surroundings.py);
-- following is how far the description of what the edit changes went from the original's to the right answer's (progress.py);
-- preserving is how alike the objects and the background that the edit leaves alone still are, the worst counting as much as the average;
-  what changes the whole picture on purpose is undone first;
-- a picture in which nothing of the scene is recognised follows and preserves nothing, whatever its averages happen to be;
-- quality is judged in quality.py against the scene's own rendering, as far as it is recognised: neither doing the edit nor not doing it,
+Any image can be measured, a half-trained model's included. Nothing here compares pixels one by one:
+- objects are described by robust attributes (attributes.py), backgrounds and looks as wholes
+  (surroundings.py);
+- following is how far the description of what the edit changes went from the original's to the right answer's
+  (progress.py);
+- preserving is how alike the objects and the background that the edit leaves alone still are, the worst
+  counting as much as the average;
+  what changes the whole image on purpose is undone first;
+- a image in which nothing of the scene is recognised follows and preserves nothing, whatever its averages
+  happen to be;
+- quality is judged in quality.py against the scene's own rendering, as far as it is recognised: neither doing
+  the edit nor not doing it,
   nor doing another one, should be a flaw of quality;
-- success is decided by attributes where there are objects, fills or one look (is it there, is its nearest known colour the wanted one, which
-  look explains the picture), else by shares: for objects under a look, for a kept background, and for a look that is partly there.
+- success is decided by attributes where there are objects, fills or one look (is it there, is its nearest
+  known colour the wanted one, which
+  look explains the image), else by shares: for objects under a look, for a kept background, and for a look
+  that is partly there.
 
-How far all this holds is measured: the laws are in tests/synthetic/test_laws.py, the exceptions from them in coupling.py.
+How far all this holds is measured: the laws are in tests/synthetic/test_laws.py, the exceptions from them in
+coupling.py.
 """
 
 from dataclasses import dataclass
@@ -22,10 +31,29 @@ from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
 from src.synthetic import filters, language, quality
 from src.synthetic.attributes import Similarity, is_gone, is_there, recognise, things_alike
 from src.synthetic.edits import Edit
-from src.synthetic.facts import Blocks, Facts, Mask, background_blocks, blend, blur_facts, coded_facts, on_background, shift_facts
+from src.synthetic.facts import (
+    Blocks,
+    Facts,
+    Mask,
+    background_blocks,
+    blend,
+    blur_facts,
+    coded_facts,
+    on_background,
+    shift_facts,
+)
 from src.synthetic.hidden import hidden_flaw
 from src.synthetic.progress import progress, share_done
-from src.synthetic.scene import BLOCKS, GradientBackdrop, PhotoBackdrop, Picture, Scene, block_means, box, to_picture
+from src.synthetic.scene import (
+    BLOCKS,
+    FloatImage,
+    GradientBackdrop,
+    PhotoBackdrop,
+    Scene,
+    block_means,
+    box,
+    to_float,
+)
 from src.synthetic.surroundings import (
     alike,
     background_similarity,
@@ -48,25 +76,33 @@ SAME_PLACE = 0.5
 """A background is recognised as the same one, and a thing under a look as present, above this share."""
 
 LOST = 0.7
-"""Below this share a kept thing is not what it should be, so that its quality can't be judged by what it should be."""
+"""Below this share a kept thing is not what it should be, so that its quality can't be judged by what it
+should be.
+"""
 
 VISIBLE = 0.4
 """Severity from which on a flaw of quality is plainly seen."""
 
 FAR_SHIFT = 0.13
-"""A background shifted by this many picture widths is not in its place at all."""
+"""A background shifted by this many image widths is not in its place at all."""
 
 EXPLAINED = 0.05
-"""Root mean square up to which a picture is explained by original and right answer, so that no other look is thought of."""
+"""Root mean square up to which a image is explained by original and right answer, so that no other look is
+thought of.
+"""
 
 FEW_LEVELS = 6
-"""A picture of so few levels is likely a poster, whose averages are much like those of the picture before."""
+"""A image of so few levels is likely a poster, whose averages are much like those of the image before."""
 
 FAINT = 0.01
-"""A background's fine structure of this root mean square tells as much about whether it is still there as its colours do."""
+"""A background's fine structure of this root mean square tells as much about whether it is still there as its
+colours do.
+"""
 
 CALM = 0.05
-"""A background whose blocks are right, and whose pixels differ by less than this root mean square beyond noise, is in its place."""
+"""A background whose blocks are right, and whose pixels differ by less than this root mean square beyond
+noise, is in its place.
+"""
 
 
 @dataclass(frozen=True)
@@ -79,69 +115,95 @@ class Measurement:
 
 
 def measure(facts: Facts, edited: Image) -> Measurement:
-    """Measure any picture as an answer to the edit.
+    """Measure any image as an answer to the edit.
 
     Raises:
-        ValueError: the picture has another size than the scene's.
+        ValueError: the image has another size than the scene's.
     """
     if edited.shape != facts.original.shape:
-        raise ValueError(f"a picture of {edited.shape} can't answer a scene of {facts.original.shape}: edit at the scene's size")
-    picture = to_picture(edited)
-    scene, edit, size = facts.scene, facts.edit, picture.shape[0]
+        raise ValueError(
+            f"a picture of {edited.shape} can't answer a scene of {facts.original.shape}: edit at the scene's size"
+        )
+    image = to_float(edited)
+    scene, edit, size = facts.scene, facts.edit, image.shape[0]
     whole = edit.type in ("global", "style")
-    blocks, free = block_means(picture), background_blocks(scene, edit, size)
+    blocks, free = block_means(image), background_blocks(scene, edit, size)
     free_pixels = np.kron(free, np.ones((size // BLOCKS,) * 2, dtype=bool))
     everywhere = np.ones((size, size), dtype=bool)
-    # Noise is first read wherever anything is seen, from what the channels do not share, which needs no scene to compare with.
-    rough = quality.grain(picture, facts.original, 0.0, everywhere, known=0.0).seen
-    # Where the picture's coding shows, what should be seen is coded alike before it is compared; likewise a shift, and blur.
+    # Noise is first read wherever anything is seen, from what the channels do not share, which needs no scene
+    # to compare with.
+    rough = quality.grain(image, facts.original, 0.0, everywhere, known=0.0).seen
+    # Where the image's coding shows, what should be seen is coded alike before it is compared; likewise a
+    # shift, and blur.
     traces = traces_of(edited, (facts.original, facts.exact))
     coded = facts if traces == NO_TRACES else coded_facts(facts, traces)
-    shift = found_shift(coded, picture, blocks, free, free_pixels, rough * BLOCKS / size)
+    shift = found_shift(coded, image, blocks, free, free_pixels, rough * BLOCKS / size)
     if shift != (0, 0):
         facts = shift_facts(facts, shift)
         coded = facts if traces == NO_TRACES else coded_facts(facts, traces)
-    width = blur_of(coded, picture, free_pixels, rough)
+    width = blur_of(coded, image, free_pixels, rough)
     smooth = facts if width == 0 else blur_facts(facts, width)
     like = coded if width == 0 else smooth if traces == NO_TRACES else coded_facts(smooth, traces)
     before, after = block_means(like.original), block_means(like.exact)
-    done = share_done(like, picture, blocks, before, after, free)
+    done = share_done(like, image, blocks, before, after, free)
     if edit.type == "background" and isinstance(scene.backdrop, PhotoBackdrop):
-        # Whatever colours it got, the old background is gone as far as its structure is; one that has hardly any is gone as far as its colours are.
-        left, there = (quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels] for each in (picture, like.original))
+        # Whatever colours it got, the old background is gone as far as its structure is; one that has hardly
+        # any is gone as far as its colours are.
+        left, there = (
+            quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels]
+            for each in (image, like.original)
+        )
         energy = float(np.vdot(there, there)) + 1e-9
         telling = energy / (energy + FAINT**2 * there.size)
         done = telling * (1 - ramp(float(np.vdot(left, there)) / energy, 0.03, 0.97)) + (1 - telling) * done
-    reference, bare = traces.on(blend(smooth.original, smooth.exact, done)), blend(like.bare_before, like.bare_after, done)
+    reference, bare = (
+        traces.on(blend(smooth.original, smooth.exact, done)),
+        blend(like.bare_before, like.bare_after, done),
+    )
     expected, sharp, look = blend(before, after, done), blend(facts.original, facts.exact, done), None
     off = blocks - expected
     strange = float(np.vdot(off, off)) / off.size > EXPLAINED**2 + (rough * BLOCKS / size) ** 2
     if strange or levels_of(edited) <= FEW_LEVELS:
-        look = best_look(facts, picture, reference, width, rough)
+        look = best_look(facts, image, reference, width, rough)
         if look is not None:
-            reference, sharp = traces.on(through_look(look, facts.original, width)), through_look(look, facts.original, 0.0)
+            reference, sharp = (
+                traces.on(through_look(look, facts.original, width)),
+                through_look(look, facts.original, 0.0),
+            )
             bare, expected = through_look(look, facts.bare_before, width), block_means(reference)
     known = background_known(blocks, expected, free, rough * BLOCKS / size)
-    seen_grain = quality.grain(picture, reference, width, everywhere, known).seen
+    seen_grain = quality.grain(image, reference, width, everywhere, known).seen
     noise = seen_grain * BLOCKS / size
     judged = reference
     if whole:
         matrix, offset = colour_map(expected, blocks)
-        reference, bare, expected = reference @ matrix + offset, bare @ matrix + offset, expected @ matrix + offset
-    background = [] if edit.type == "background" else [background_similarity(blocks[free], expected[free], noise)]
+        reference, bare, expected = (
+            reference @ matrix + offset,
+            bare @ matrix + offset,
+            expected @ matrix + offset,
+        )
+    background = (
+        [] if edit.type == "background" else [background_similarity(blocks[free], expected[free], noise)]
+    )
     if shift != (0, 0):
-        background.append(Similarity(1 - ramp(max(abs(step) for step in shift) / size, 0.0, FAR_SHIFT), "shifted"))
-    # A colour cast is a flaw of the background's colours and counts once, there. Whether it is one is seen from the objects: under a cast,
-    # they look right when it is taken back; beside another background, they look right as they are.
-    views = [picture]
+        background.append(
+            Similarity(1 - ramp(max(abs(step) for step in shift) / size, 0.0, FAR_SHIFT), "shifted")
+        )
+    # A colour cast is a flaw of the background's colours and counts once, there. Whether it is one is seen
+    # from the objects: under a cast, they look right when it is taken back; beside another background, they
+    # look right as they are.
+    views = [image]
     if not whole and edit.type != "background" and look is None:
-        views.append(uncast(picture, blocks[free], expected[free]))
+        views.append(uncast(image, blocks[free], expected[free]))
     best = None
     for view in reversed(views):
         behind = like
         if not whole and look is None:
             behind = on_background(like, behind_objects(view - reference, free_pixels.astype(np.float32)))
-            reference_here, bare_here = blend(behind.original, behind.exact, done), blend(behind.bare_before, behind.bare_after, done)
+            reference_here, bare_here = (
+                blend(behind.original, behind.exact, done),
+                blend(behind.bare_before, behind.bare_after, done),
+            )
         else:
             reference_here, bare_here = reference, bare
         things = things_alike(edit.kept(scene), view, reference_here, bare_here, seen_grain)
@@ -152,21 +214,37 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     _, corrected, things, behind, reference_here, bare_here = best
     parts = (*background, *things)
     likeness = likeness_of_scene(blocks, (before, after, expected), noise)
-    recognised = max(ramp(max((part.share for part in parts), default=1.0), 0.2, 0.5), ramp(likeness, 0.45, 0.75)) * ramp(likeness, 0.2, 0.45)
+    recognised = max(
+        ramp(max((part.share for part in parts), default=1.0), 0.2, 0.5), ramp(likeness, 0.45, 0.75)
+    ) * ramp(likeness, 0.2, 0.45)
     following = recognised * progress(behind, corrected, blocks, before, after, free, seen_grain)
-    preserving = recognised * combine([part.share for part in background], [part.share for part in things]) if parts else recognised
+    preserving = (
+        recognised * combine([part.share for part in background], [part.share for part in things])
+        if parts
+        else recognised
+    )
     mask = judged_places(facts, free_pixels, things)
     solid = like.through_after.mean(axis=2) < 0.05
     seen, wanted, unspoiled = corrected, judged if whole or look is not None else reference_here, sharp
     scenes = [sharp]
     if look is None and (whole or edit.type == "background"):
         scenes += [each for share, each in ((0, facts.original), (1, facts.exact)) if done != share]
-    first = hidden_flaw(picture, scenes, traces, width, mask)
+    first = hidden_flaw(image, scenes, traces, width, mask)
     if first is not None:
         # What came first is part of what should be seen of what came last.
-        seen, wanted, unspoiled, width = picture, first.seen, first.spoiled, first.width
+        seen, wanted, unspoiled, width = image, first.seen, first.spoiled, first.width
         known = background_known(blocks, block_means(first.seen), free, noise)
-    flaws, _ = quality.flaws(seen, wanted, unspoiled, traces, width, mask, solid & mask, known, all(thing.share > LOST for thing in things))
+    flaws, _ = quality.flaws(
+        seen,
+        wanted,
+        unspoiled,
+        traces,
+        width,
+        mask,
+        solid & mask,
+        known,
+        all(thing.share > LOST for thing in things),
+    )
     if first is not None:
         flaws[first.kind] = max(flaws[first.kind], first.severity)
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
@@ -188,18 +266,20 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     )
 
 
-def found_shift(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float) -> tuple[int, int]:
-    """By how many pixels (down, to the right) the photograph is found beside its place in the picture."""
+def found_shift(
+    facts: Facts, image: FloatImage, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float
+) -> tuple[int, int]:
+    """By how many pixels (down, to the right) the photograph is found beside its place in the image."""
     if facts.edit.type == "background" or not isinstance(facts.scene.backdrop, PhotoBackdrop):
         return 0, 0
     before, after = block_means(facts.original), block_means(facts.exact)
-    done = share_done(facts, picture, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
+    done = share_done(facts, image, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
     bare = blend(facts.bare_before, facts.bare_after, done)
-    off = (picture - bare)[free_pixels]
-    strange = float(np.vdot(off, off)) / off.size - (1.5 * noise * picture.shape[0] / BLOCKS) ** 2
+    off = (image - bare)[free_pixels]
+    strange = float(np.vdot(off, off)) / off.size - (1.5 * noise * image.shape[0] / BLOCKS) ** 2
     if strange < CALM**2 and background_known(blocks, blend(before, after, done), free, noise) == 1:
         return 0, 0
-    return displacement(picture, bare, free_pixels.astype(np.float32))
+    return displacement(image, bare, free_pixels.astype(np.float32))
 
 
 def ramp(value: float, low: float, high: float) -> float:
@@ -215,7 +295,9 @@ def background_known(blocks: Blocks, expected: Blocks, free: Mask, noise: float)
 
 
 def judged_places(facts: Facts, free: np.ndarray, things: list[Similarity]) -> np.ndarray:
-    """Where quality is judged: not in the boxes of what was edited, nor of kept things that are not as they should be."""
+    """Where quality is judged: not in the boxes of what was edited, nor of kept things that are not as they
+    should be.
+    """
     size = free.shape[0]
     judged = np.ones_like(free)
     edited = [thing for thing in (facts.edit.target, facts.edit.result) if thing is not None]
@@ -227,10 +309,13 @@ def judged_places(facts: Facts, free: np.ndarray, things: list[Similarity]) -> n
     return judged if judged.mean() > 0.2 else np.ones_like(free)
 
 
-# --- success -----------------------------------------------------------------------------------------------------------------------------
+# --- success
+# -----------------------------------------------------------------------------------------------------------------------------
 
 
-def follows(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, look: str | None, done: float) -> bool:
+def follows(
+    facts: Facts, image: FloatImage, blocks: Blocks, free: Mask, look: str | None, done: float
+) -> bool:
     """Whether what the edit asks for is seen, attribute by attribute."""
     edit, target, result = facts.edit, facts.edit.target, facts.edit.result
     if edit.type in ("global", "style"):
@@ -242,19 +327,28 @@ def follows(facts: Facts, picture: Picture, blocks: Blocks, free: Mask, look: st
         # a photograph may be of the wanted colour on average: what it shows must be gone, too
         return done > 0.5 and fills_of(backdrop, blocks, free) == (backdrop.first, backdrop.second)
     left_behind = target is not None and (result is None or (result.x, result.y) != (target.x, target.y))
-    if left_behind and target is not None and not is_gone(target, picture, facts.original, facts.bare_before):
+    if left_behind and target is not None and not is_gone(target, image, facts.original, facts.bare_before):
         return False
-    return result is None or is_there(result, picture, facts.bare_after)
+    return result is None or is_there(result, image, facts.bare_after)
 
 
-def preserves(edit: Edit, scene: Scene, picture: Picture, bare: Picture, parts: tuple[Similarity, ...], by_share: bool) -> bool:
-    """Whether every kept thing is recognised with its own colour and texture, and the background as the same one."""
+def preserves(
+    edit: Edit,
+    scene: Scene,
+    image: FloatImage,
+    bare: FloatImage,
+    parts: tuple[Similarity, ...],
+    by_share: bool,
+) -> bool:
+    """Whether every kept thing is recognised with its own colour and texture, and the background as the same
+    one.
+    """
     if by_share:
         return all(part.share > SAME_PLACE for part in parts)
     judged = {part.name for part in parts}
     for thing in edit.kept(scene):
         if f"the {thing.colour} {thing.shape}" in judged:
-            found = recognise(thing, picture, bare)
+            found = recognise(thing, image, bare)
             if not found.present or found.colour != thing.colour or found.texture != thing.texture:
                 return False
     return all(part.share > SAME_PLACE for part in parts if not part.name)
@@ -268,11 +362,14 @@ def combine(background: list[float], things: list[float]) -> float:
     """
     groups = [sum(group) / len(group) for group in (background, things) if group]
     if not groups:
-        raise ValueError("nothing is left to be preserved: an edit keeps the background or at least one object")
+        raise ValueError(
+            "nothing is left to be preserved: an edit keeps the background or at least one object"
+        )
     return 0.5 * min(*background, *things, 1.0) + 0.5 * sum(groups) / len(groups)
 
 
-# --- words -------------------------------------------------------------------------------------------------------------------------------
+# --- words
+# -------------------------------------------------------------------------------------------------------------------------------
 
 
 def following_feedback(edit: Edit, following: float, done: float, recognised: float) -> str:
@@ -280,7 +377,12 @@ def following_feedback(edit: Edit, following: float, done: float, recognised: fl
     if following > NOTICED:
         return NO_FAILURE
     kind = "missing" if done < 0.3 or recognised < 1 else "partial" if following > 0.25 else "wrong result"
-    return language.fill(language.FEEDBACK[kind][0], subject=edit.subject, done=edit.done, property=language.PROPERTY[edit.operation])
+    return language.fill(
+        language.FEEDBACK[kind][0],
+        subject=edit.subject,
+        done=edit.done,
+        property=language.PROPERTY[edit.operation],
+    )
 
 
 def preserving_feedback(worst: Similarity, preserving: float, recognised: float) -> str:

@@ -1,7 +1,8 @@
 """Real photographs for backgrounds: which there are, how they are shared out, and how a crop is cut fast.
 
-The photographs of scikit-image's wheel are read as files, so nothing is ever downloaded. Training, validation and benchmark never share
-a photograph, and the two pictures of a stereo pair count as one. Each photograph is resized once per zoom, after which a crop is a slice.
+The photographs of scikit-image's wheel are read as files, so nothing is ever downloaded. Training, validation
+and benchmark never share a photograph, and the two images of a stereo pair count as one. Each photograph is
+resized once per zoom, after which a crop is a slice.
 """
 
 import hashlib
@@ -20,18 +21,40 @@ from src.seeds import fold_seed
 
 SPLITS = ("train", "validation", "benchmark")
 ZOOMS = (1.4, 1.8, 2.4)
-"""Short side of a photograph in picture widths: always above 1, so that a crop has room to be shifted."""
+"""Short side of a photograph in image widths: always above 1, so that a crop has room to be shifted."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
-# Eight photographs for the benchmark: intervals are clustered by photograph, and fewer clusters could not reach the 5 % level.
+# Eight photographs for the benchmark: intervals are clustered by photograph, and fewer clusters could not
+# reach the 5 % level.
 WHEEL: Mapping[str, tuple[str, ...]] = {
-    "train": ("astronaut.png", "brick.png", "grass.png", "hubble_deep_field.jpg", "ihc.png", "motorcycle_left.png", "motorcycle_right.png"),
+    "train": (
+        "astronaut.png",
+        "brick.png",
+        "grass.png",
+        "hubble_deep_field.jpg",
+        "ihc.png",
+        "motorcycle_left.png",
+        "motorcycle_right.png",
+    ),
     "validation": ("cell.png", "clock_motion.png"),
-    "benchmark": ("camera.png", "chelsea.png", "coffee.png", "coins.png", "gravel.png", "moon.png", "retina.jpg", "rocket.jpg"),
+    "benchmark": (
+        "camera.png",
+        "chelsea.png",
+        "coffee.png",
+        "coins.png",
+        "gravel.png",
+        "moon.png",
+        "retina.jpg",
+        "rocket.jpg",
+    ),
 }
-# Parts of a wheel's photograph that show something, as fractions (left, top, right, bottom); the retina is a disc on black.
-WINDOWS: Mapping[str, tuple[float, float, float, float]] = {"retina.jpg": (0.16, 0.16, 0.84, 0.84), "clock_motion.png": (0.2, 0.15, 0.85, 0.85)}
+# Parts of a wheel's photograph that show something, as fractions (left, top, right, bottom); the retina is a
+# disc on black.
+WINDOWS: Mapping[str, tuple[float, float, float, float]] = {
+    "retina.jpg": (0.16, 0.16, 0.84, 0.84),
+    "clock_motion.png": (0.2, 0.15, 0.85, 0.85),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,8 +62,8 @@ class Photograph:
     """One readable photograph.
 
     Attributes:
-        name: what Case.photograph says; the two pictures of a stereo pair share it.
-        pixels: the whole picture, RGB.
+        name: what Case.photograph says; the two images of a stereo pair share it.
+        pixels: the whole image, RGB.
     """
 
     name: str
@@ -49,17 +72,19 @@ class Photograph:
 
 @final
 class PhotoLibrary:
-    """Photographs of the three splits, ready to be cropped at one picture size.
+    """Photographs of the three splits, ready to be cropped at one image size.
 
     Args:
-        size: side of a picture in pixels.
-        folder: photographs to use in place of those in scikit-image's wheel; they are shared out by a hash of their names.
+        size: side of a image in pixels.
+        folder: photographs to use in place of those in scikit-image's wheel; they are shared out by a hash of
+            their names.
 
     Attributes:
         digest: 8 hex digits over the files of a folder, "" for the wheel.
 
     Raises:
-        ValueError: the folder is missing, holds no photograph or too few for three splits, or a file in it can't be read.
+        ValueError: the folder is missing, holds no photograph or too few for three splits, or a file in it
+            can't be read.
     """
 
     def __init__(self, size: int, folder: Path | None) -> None:
@@ -68,7 +93,9 @@ class PhotoLibrary:
         if folder is None:
             self.digest = ""
             data = wheel_folder()
-            self.photographs = {split: tuple(read_photograph(data / name) for name in names) for split, names in WHEEL.items()}
+            self.photographs = {
+                split: tuple(read_photograph(data / name) for name in names) for split, names in WHEEL.items()
+            }
         else:
             files = photo_files(folder)
             self.photographs = share_out([read_photograph(file) for file in files], folder)
@@ -76,13 +103,17 @@ class PhotoLibrary:
         self._scaled: dict[tuple[str, int, int], Float[np.ndarray, "h w 3"]] = {}
 
     def scaled(self, split: str, photo: int, zoom: int) -> Float[np.ndarray, "h w 3"]:
-        """The photograph in [0, 1], its short side ZOOMS[zoom] picture widths long; read-only, made once."""
+        """The photograph in [0, 1], its short side ZOOMS[zoom] image widths long; read-only, made once."""
         key = (split, photo, zoom)
         if key not in self._scaled:
             pixels = self.photographs[split][photo].pixels
             scale = self.size * ZOOMS[zoom] / min(pixels.shape[:2])
-            width, height = (max(self.size, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0]))
-            resized = Pillow.fromarray(pixels).resize((width, height), Pillow.Resampling.BOX if scale < 1 else Pillow.Resampling.BICUBIC)
+            width, height = (
+                max(self.size, round(side * scale)) for side in (pixels.shape[1], pixels.shape[0])
+            )
+            resized = Pillow.fromarray(pixels).resize(
+                (width, height), Pillow.Resampling.BOX if scale < 1 else Pillow.Resampling.BICUBIC
+            )
             array = np.asarray(resized, dtype=np.float32) / np.float32(255)
             array.setflags(write=False)
             self._scaled[key] = array
@@ -93,7 +124,9 @@ def wheel_folder() -> Path:
     """Where scikit-image keeps its photographs."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
-        raise ValueError("the package scikit-image, whose photographs are the default, is not installed: run `make setup` or give photos=DIR")
+        raise ValueError(
+            "the package scikit-image, whose photographs are the default, is not installed: run `make setup` or give photos=DIR"
+        )
     return Path(spec.origin).parent / "data"
 
 
@@ -104,10 +137,14 @@ def photo_files(folder: Path) -> list[Path]:
         ValueError: it is no folder, or holds none.
     """
     if not folder.is_dir():
-        raise ValueError(f"photos={folder} is not a folder: give a folder of photographs, or leave it out for those in scikit-image")
+        raise ValueError(
+            f"photos={folder} is not a folder: give a folder of photographs, or leave it out for those in scikit-image"
+        )
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise ValueError(f"photos={folder} holds no photograph ({', '.join(SUFFIXES)}): add some, or leave it out for those in scikit-image")
+        raise ValueError(
+            f"photos={folder} holds no photograph ({', '.join(SUFFIXES)}): add some, or leave it out for those in scikit-image"
+        )
     return files
 
 
@@ -118,34 +155,46 @@ def read_photograph(file: Path) -> Photograph:
         ValueError: the file is missing or broken; it names the file.
     """
     try:
-        with Pillow.open(file) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        with Pillow.open(file) as image:
+            pixels = np.asarray(image.convert("RGB"))
     except (UnidentifiedImageError, OSError, SyntaxError, Pillow.DecompressionBombError) as error:
         raise ValueError(f"the photograph {file} can't be read ({error}): remove or replace it") from error
     left, top, right, bottom = WINDOWS.get(file.name, (0.0, 0.0, 1.0, 1.0))
     height, width = pixels.shape[:2]
-    return Photograph(pair_name(file.name), pixels[int(top * height) : int(bottom * height), int(left * width) : int(right * width)])
+    return Photograph(
+        pair_name(file.name),
+        pixels[int(top * height) : int(bottom * height), int(left * width) : int(right * width)],
+    )
 
 
 def pair_name(name: str) -> str:
-    """A file's name without its side, so that both pictures of a stereo pair count as one photograph."""
+    """A file's name without its side, so that both images of a stereo pair count as one photograph."""
     return name.replace("_left", "").replace("_right", "")
 
 
 def share_out(photographs: list[Photograph], folder: Path) -> dict[str, tuple[Photograph, ...]]:
-    """Photographs by split, decided by a hash of their names: about a tenth validates, three tenths are the benchmark.
+    """Photographs by split, decided by a hash of their names: about a tenth validates, three tenths are the
+    benchmark.
 
     Raises:
         ValueError: fewer than three distinct photographs.
     """
-    names = sorted({photograph.name for photograph in photographs}, key=lambda name: fold_seed("photograph", name))
+    names = sorted(
+        {photograph.name for photograph in photographs}, key=lambda name: fold_seed("photograph", name)
+    )
     if len(names) < len(SPLITS):
-        raise ValueError(f"photos={folder} holds {len(names)} photographs; at least {len(SPLITS)} are needed, as no two splits share one")
+        raise ValueError(
+            f"photos={folder} holds {len(names)} photographs; at least {len(SPLITS)} are needed, as no two splits share one"
+        )
     validation, benchmark = max(1, len(names) // 10), max(1, 3 * len(names) // 10)
     split_of = {
-        name: "validation" if rank < validation else "benchmark" if rank < validation + benchmark else "train" for rank, name in enumerate(names)
+        name: "validation" if rank < validation else "benchmark" if rank < validation + benchmark else "train"
+        for rank, name in enumerate(names)
     }
-    return {split: tuple(photograph for photograph in photographs if split_of[photograph.name] == split) for split in SPLITS}
+    return {
+        split: tuple(photograph for photograph in photographs if split_of[photograph.name] == split)
+        for split in SPLITS
+    }
 
 
 def digest_files(files: list[Path]) -> str:

@@ -1,18 +1,28 @@
-"""How far the picture went from the original to the right answer."""
+"""How far the image went from the original to the right answer."""
 
 import numpy as np
 from jaxtyping import Float
 
-from src.synthetic.attributes import TOLERANCE, Description, basis, describe, distance, edited_places, noise_of
+from src.synthetic.attributes import (
+    TOLERANCE,
+    Description,
+    basis,
+    describe,
+    distance,
+    edited_places,
+    noise_of,
+)
 from src.synthetic.facts import Blocks, Facts, Mask
-from src.synthetic.scene import BLOCKS, Picture
+from src.synthetic.scene import BLOCKS, FloatImage
 
 ASIDE = 2.2
 """How much more it counts to leave the way from the original to the right answer than not to go all of it."""
 
 
 def look_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray, "n 3"]) -> Description:
-    """What a look does to a background whatever is on it: mean, spread, colourfulness, and whether light stayed light."""
+    """What a look does to a background whatever is on it: mean, spread, colourfulness, and whether light
+    stayed light.
+    """
     mean, spread = blocks.mean(axis=0), blocks.std(axis=0)
     start = before - before.mean(axis=0)
     signed = ((blocks - mean) * start).mean(axis=0) / (np.sqrt((start * start).mean(axis=0)) + 0.02)
@@ -21,33 +31,54 @@ def look_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray,
 
 
 def transitions(
-    facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
+    facts: Facts, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What the edit changes, as descriptions in (the picture, the original, the right answer); the background comes first for looks."""
+    """What the edit changes, as descriptions in (the image, the original, the right answer); the background
+    comes first for looks.
+    """
     edit = facts.edit
     if edit.type == "background":
         scale = np.float32(1 / np.sqrt(free.sum()))
         return [(blocks[free] * scale, before[free] * scale, after[free] * scale)]
     if edit.type in ("global", "style"):
         start = before[free]
-        compared = [(look_description(blocks[free], start), look_description(start, start), look_description(after[free], start))]
+        compared = [
+            (
+                look_description(blocks[free], start),
+                look_description(start, start),
+                look_description(after[free], start),
+            )
+        ]
         places = [(thing, (thing.shape,)) for thing in facts.scene.things]
     else:
         compared, places = [], edited_places(edit)
-    described = [tuple(describe(each, thing, shapes) for each in (picture, facts.original, facts.exact)) for thing, shapes in places]
+    described = [
+        tuple(describe(each, thing, shapes) for each in (image, facts.original, facts.exact))
+        for thing, shapes in places
+    ]
     if edit.type in ("global", "style"):
         return [*compared, *((seen, start, end) for seen, start, end in described)]
     seen, start, end = (np.concatenate(parts) for parts in zip(*described, strict=True))
     return [(seen, start, end)]
 
 
-def progress(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask, noise: float) -> float:
-    """How near the picture came to the right answer, 0..1, from where the original is; for looks the median over background and objects."""
+def progress(
+    facts: Facts, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask, noise: float
+) -> float:
+    """How near the image came to the right answer, 0..1, from where the original is; for looks the median
+    over background and objects.
+    """
     shares, weights = [], []
-    floor = noise_of(basis(("circle",), 5 / 32, picture.shape[0]), noise) if facts.edit.type != "background" else noise * BLOCKS / picture.shape[0]
-    for seen, start, end in transitions(facts, picture, blocks, before, after, free):
+    floor = (
+        noise_of(basis(("circle",), 5 / 32, image.shape[0]), noise)
+        if facts.edit.type != "background"
+        else noise * BLOCKS / image.shape[0]
+    )
+    for seen, start, end in transitions(facts, image, blocks, before, after, free):
         whole = distance(start, end)
-        shares.append(1 - max(0.0, way_left(seen, start, end, floor) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE))
+        shares.append(
+            1 - max(0.0, way_left(seen, start, end, floor) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE)
+        )
         weights.append(whole)
     # The background of a look counts as much as two objects: one object that is gone must not decide.
     weights[0] *= 2
@@ -57,7 +88,8 @@ def progress(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, aft
 def way_left(seen: Description, start: Description, end: Description, noise: float) -> float:
     """Distance from the right answer, where what lies beside the way from the original counts ASIDE-fold.
 
-    A half-done edit lies on the way. A wrong colour lies beside it, and is wrong even where it is nearer to the right one than the old colour was.
+    A half-done edit lies on the way. A wrong colour lies beside it, and is wrong even where it is nearer to
+    the right one than the old colour was.
     """
     off, way = (seen - end).ravel(), (end - start).ravel()
     along = float(off @ way) ** 2 / max(float(way @ way), 1e-6)
@@ -65,13 +97,18 @@ def way_left(seen: Description, start: Description, end: Description, noise: flo
     return float(np.sqrt((along + (ASIDE * max(0.0, aside**0.5 - TOLERANCE)) ** 2) / 3))
 
 
-def share_done(facts: Facts, picture: Picture, blocks: Blocks, before: Blocks, after: Blocks, free: Mask) -> float:
-    """How much of the edit is in the picture, 0..1, by projection.
+def share_done(
+    facts: Facts, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
+) -> float:
+    """How much of the edit is in the image, 0..1, by projection.
 
-    Whatever else is wrong, this is the blend of original and right answer that the rest of the picture is compared with.
+    Whatever else is wrong, this is the blend of original and right answer that the rest of the image is
+    compared with.
     """
-    whole_picture = facts.edit.type in ("global", "style")
-    compared = [(blocks, before, after)] if whole_picture else transitions(facts, picture, blocks, before, after, free)
+    whole_image = facts.edit.type in ("global", "style")
+    compared = (
+        [(blocks, before, after)] if whole_image else transitions(facts, image, blocks, before, after, free)
+    )
     product = whole = 0.0
     for seen, start, end in compared:
         change = end - start

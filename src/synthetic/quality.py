@@ -1,14 +1,17 @@
-"""Flaws of quality against the scene's own rendering: what was added to it (noise, blocks, bands) and what was lost from it (sharpness).
+"""Flaws of quality against the scene's own rendering: what was added to it (noise, blocks, bands) and what
+was lost from it (sharpness).
 
-What was added is measured in two bands of detail, each divided by how much of that band the picture's blur lets through ("referred to the
-sharp picture"), and the stronger counts. Noise, blocks and bands are then told apart by the structure of what was added: jumps at every eighth
-pixel, a staircase of values against values, or neither. What the picture's coding shows (traces.py) is read off, and noise under it is told by
-coding noisy pictures alike. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias. Bands and blocks that came
-before the last flaw are found in hidden.py; here they are part of the scene. The worst of all these estimates counts, raised by half of the
-second worst: a flaw hides part of another one. How often a second flaw still helps is in coupling.py.
+What was added is measured in two bands of detail, each divided by how much of that band the image's blur
+lets through ("referred to the sharp image"), and the stronger counts. Noise, blocks and bands are then told
+apart by the structure of what was added: jumps at every eighth pixel, a staircase of values against values,
+or neither. What the image's coding shows (traces.py) is read off, and noise under it is told by coding
+noisy images alike. Sharpness is the slope of fine detail against the rendering's, which noise doesn't bias.
+Bands and blocks that came before the last flaw are found in hidden.py; here they are part of the scene. The
+worst of all these estimates counts, raised by half of the second worst: a flaw hides part of another one. How
+often a second flaw still helps is in coupling.py.
 
-Known gaps: grey noise counts as a photograph's detail where the scene isn't recognised; blurring a half-trained editor's noisy picture may raise
-its score.
+Known gaps: grey noise counts as a photograph's detail where the scene isn't recognised; blurring a
+half-trained editor's noisy image may raise its score.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,7 +23,7 @@ from jaxtyping import Bool, Float
 
 from src.synthetic import filters
 from src.synthetic.degradations import MAX_NOISE, MAX_STEP, degrade
-from src.synthetic.scene import Picture
+from src.synthetic.scene import FloatImage
 from src.synthetic.traces import Traces
 
 Grey = Float[np.ndarray, "h w"]
@@ -28,7 +31,9 @@ Values = Float[np.ndarray, " n"]
 Mask = Bool[np.ndarray, "h w"]
 
 FINE, MIDDLE, FAR = 0.015, 0.06, 0.15
-"""Scales in picture widths: the two bands that detail is judged in, and what is too slow to count as structure."""
+"""Scales in image widths: the two bands that detail is judged in, and what is too slow to count as
+structure.
+"""
 
 TILES = 8
 """What was added is averaged over the quieter of this many tiles a side."""
@@ -40,13 +45,17 @@ QUIETER = 0.75
 """Share of the tiles that is averaged: an edge out of place is not grain."""
 
 QUIETEST, SMALL_TILE = 0.35, 16
-"""The same of a background that is not known, whose own detail must not count; even noise has less there than all over, at 32 px by a third."""
+"""The same of a background that is not known, whose own detail must not count; even noise has less there than
+all over, at 32 px by a third.
+"""
 
 MOST_SMOOTHED = 1.0
 """Grain is referred to what it was before a blur of at most so many pixels, at 32 px and in proportion."""
 
 GRAIN_SCALE = 0.06
-"""Standard deviation from which on more grain counts less than in proportion: bands and blocks are weaker than noise, and as ugly."""
+"""Standard deviation from which on more grain counts less than in proportion: bands and blocks are weaker
+than noise, and as ugly.
+"""
 
 MIN_GRAIN = 0.012
 """Grain up to this is none: rounding and mild compression."""
@@ -63,7 +72,8 @@ LEAST_MOVED = 0.1
 JPEG_PERIOD, MAX_JUMP, BLOCKS_SCALE = 8, 0.12, 0.03
 VALUE_BINS = 48
 
-# How much of the fine band a blur of each severity leaves, at 32 px and from 64 px on: medians over exact edits, blurred.
+# How much of the fine band a blur of each severity leaves, at 32 px and from 64 px on: medians over exact
+# edits, blurred.
 SEVERITIES = (0.0, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 LEFT_SMALL = (1.0, 0.97, 0.91, 0.76, 0.61, 0.5, 0.4, 0.3, 0.23, 0.17, 0.123, 0.087)
 LEFT_LARGE = (0.98, 0.88, 0.72, 0.49, 0.36, 0.275, 0.22, 0.18, 0.15, 0.123, 0.1, 0.083)
@@ -71,7 +81,9 @@ LEFT_LARGE = (0.98, 0.88, 0.72, 0.49, 0.36, 0.275, 0.22, 0.18, 0.15, 0.123, 0.1,
 
 @dataclass(frozen=True)
 class Grain:
-    """Standard deviation of what was added, per channel of 0..1: as it is seen, and referred to the sharp picture."""
+    """Standard deviation of what was added, per channel of 0..1: as it is seen, and referred to the sharp
+    image.
+    """
 
     seen: float
     referred: float
@@ -79,12 +91,15 @@ class Grain:
 
 @lru_cache(maxsize=512)
 def white_gains(size: int, width: float) -> tuple[float, float]:
-    """What the fine and the middle band keep of the standard deviation of white noise that is blurred by so many pixels (0: not)."""
+    """What the fine and the middle band keep of the standard deviation of white noise that is blurred by so
+    many pixels (0: not).
+    """
     near, far = filters.blur_matrix(size, FINE * size), filters.blur_matrix(size, MIDDLE * size)
     blur = np.eye(size, dtype=np.float32) if width == 0 else filters.blur_matrix(size, width)
 
     def energy(first: np.ndarray, second: np.ndarray) -> float:
-        # of an outer product of the two axes' matrices, as the mean square over pixels of the sum of squared weights
+        # of an outer product of the two axes' matrices, as the mean square over pixels of the sum of squared
+        # weights
         return float(np.vdot(first, second) / size) ** 2
 
     whole, near, far = blur, near @ blur, far @ blur
@@ -93,21 +108,22 @@ def white_gains(size: int, width: float) -> tuple[float, float]:
     return float(np.sqrt(fine)), float(np.sqrt(middle))
 
 
-def grain(picture: Picture, reference: Picture, width: float, judged: Mask, known: float = 1.0) -> Grain:
+def grain(image: FloatImage, reference: FloatImage, width: float, judged: Mask, known: float = 1.0) -> Grain:
     """What was added to the reference.
 
     Args:
-        picture: what is judged.
-        reference: the scene as it should look through the picture's blur.
+        image: what is judged.
+        reference: the scene as it should look through the image's blur.
         width: of that blur in pixels, 0 for none.
         judged: where to look.
-        known: 0..1, how far what is there is the reference's; of another background only what the channels do not share is grain: noise is
-            independent in them, while a photograph's detail is mostly light and dark.
+        known: 0..1, how far what is there is the reference's; of another background only what the channels do
+            not share is grain: noise is independent in them, while a photograph's detail is mostly light and
+            dark.
     """
-    size = picture.shape[0]
+    size = image.shape[0]
     # The least strangeness leaves edges out of place.
     known = max(0.0, 5 * known - 4)
-    off = picture - reference
+    off = image - reference
     near, far = filters.blur(off, FINE * size), filters.blur(off, MIDDLE * size)
     plain, blurred = white_gains(size, 0.0), white_gains(size, width)
     tiles = tile_means(judged[..., None].astype(np.float32))[..., 0].ravel()
@@ -116,14 +132,19 @@ def grain(picture: Picture, reference: Picture, width: float, judged: Mask, know
         level = quieter(band * band, tiles, judged)
         if known < 1:
             apart = band[..., ::2] - band[..., 1:2]
-            level = known * level + (1 - known) * min(level, (1 + SMALL_TILE / size) * quieter(apart * apart, tiles, judged, QUIETEST) / 2)
+            level = known * level + (1 - known) * min(
+                level, (1 + SMALL_TILE / size) * quieter(apart * apart, tiles, judged, QUIETEST) / 2
+            )
         levels.append(level**0.5)
-    # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise, blocks. Then what it was before counts.
+    # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise,
+    # blocks. Then what it was before counts.
     smoothed = smoothing(size, levels[0] / max(levels[1], 1e-6))
     middle = levels[1] / (known * white_gains(size, smoothed)[1] + (1 - known) * plain[1])
     seen = max(levels[0] / plain[0], middle)
     # A fine band that blur emptied says nothing.
-    referred = max(level / max(left, 0.3 * whole) for level, whole, left in zip(levels, plain, blurred, strict=True))
+    referred = max(
+        level / max(left, 0.3 * whole) for level, whole, left in zip(levels, plain, blurred, strict=True)
+    )
     return Grain(seen, max(seen, referred))
 
 
@@ -131,12 +152,16 @@ def grain(picture: Picture, reference: Picture, width: float, judged: Mask, know
 def smoothing_table(size: int) -> tuple[Values, Values]:
     """Ratios of fine to middle detail of blurred white noise, ascending, with the blurs' widths in pixels."""
     widths = np.arange(0.3, MOST_SMOOTHED, 0.02) * size / 32
-    ratios = np.array([fine / middle for fine, middle in (white_gains(size, round(float(width), 4)) for width in widths)])
+    ratios = np.array(
+        [fine / middle for fine, middle in (white_gains(size, round(float(width), 4)) for width in widths)]
+    )
     return ratios[::-1].copy(), widths[::-1].copy()
 
 
 def smoothing(size: int, ratio: float) -> float:
-    """Width in pixels of the blur that white noise of this ratio of fine to middle detail went through, 0 for none."""
+    """Width in pixels of the blur that white noise of this ratio of fine to middle detail went through, 0 for
+    none.
+    """
     ratios, widths = smoothing_table(size)
     return 0.0 if ratio >= ratios[-1] else round(float(np.interp(ratio, ratios, widths)), 2)
 
@@ -160,99 +185,144 @@ def quieter(energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask, sha
 
 def grain_severity(referred: float) -> float:
     """0 for none, 1 for full noise."""
-    return float(np.log1p(max(0.0, referred - MIN_GRAIN) / GRAIN_SCALE) / np.log1p((MAX_NOISE - MIN_GRAIN) / GRAIN_SCALE))
+    return float(
+        np.log1p(max(0.0, referred - MIN_GRAIN) / GRAIN_SCALE)
+        / np.log1p((MAX_NOISE - MIN_GRAIN) / GRAIN_SCALE)
+    )
 
 
 def flaws(
-    picture: Picture, explained: Picture, sharp: Picture, traces: Traces, width: float, judged: Mask, solid: Mask, known: float, whole: bool
+    image: FloatImage,
+    explained: FloatImage,
+    sharp: FloatImage,
+    traces: Traces,
+    width: float,
+    judged: Mask,
+    solid: Mask,
+    known: float,
+    whole: bool,
 ) -> tuple[dict[str, float], Grain]:
-    """The severity of each flaw of a picture, from 0, and the grain in it.
+    """The severity of each flaw of a image, from 0, and the grain in it.
 
     What was added is called by one name, the one that its structure has; the others are 0.
 
     Args:
-        picture: what is judged.
-        explained: the scene as far as it is recognised in the picture, through the picture's blur.
+        image: what is judged.
+        explained: the scene as far as it is recognised in the image, through the image's blur.
         sharp: the same without blur, not coded.
-        traces: what the picture shows of its coding.
+        traces: what the image shows of its coding.
         width: of the blur in pixels, 0 for none.
         judged: where the scene is recognised.
         solid: where things that are as they should be hide the background.
         known: 0..1, how far the background is.
-        whole: whether sharpness may be judged by the whole picture too, since all that should be there is.
+        whole: whether sharpness may be judged by the whole image too, since all that should be there is.
     """
-    explained = aligned(picture, explained, judged & ~solid)
-    found = grain(picture, explained, width, judged, known)
+    explained = aligned(image, explained, judged & ~solid)
+    found = grain(image, explained, width, judged, known)
     if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
-        sure = grain(picture, explained, width, solid)
+        sure = grain(image, explained, width, solid)
         found = Grain(min(found.seen, sure.seen), min(found.referred, sure.referred))
     coded = traces.on(sharp)
-    blur = blur_severity(picture, coded, judged, found.seen, whole)
+    blur = blur_severity(image, coded, judged, found.seen, whole)
     # What blur would hide counts as far as blur is there.
     severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
     if severity > 0:
-        named[structure(picture, coded, judged, found.seen)] = severity
+        named[structure(image, coded, judged, found.seen)] = severity
         if traces.jpeg > 0:
-            named["noise"] = max(named["noise"], noise_under(traces, found.seen, explained, sharp, judged, known))
-    named = {**named, "jpeg": max(named["jpeg"], traces.jpeg), "banding": max(named["banding"], traces.banding)}
+            named["noise"] = max(
+                named["noise"], noise_under(traces, found.seen, explained, sharp, judged, known)
+            )
+    named = {
+        **named,
+        "jpeg": max(named["jpeg"], traces.jpeg),
+        "banding": max(named["banding"], traces.banding),
+    }
     return {**named, "blur": blur}, found
 
 
-def noise_under(traces: Traces, seen: float, explained: Picture, sharp: Picture, judged: Mask, known: float) -> float:
-    """The severity of noise that compression left so much grain of, found by compressing noisy pictures of the scene alike."""
-    left = [grain(traces.on(degrade(sharp, "noise", each, 0)), explained, 0.0, judged, known).seen for each in NOISE_TRIED]
-    return grain_severity(MAX_NOISE * float(np.interp(seen, (0.0, *np.maximum.accumulate(left)), (0.0, *NOISE_TRIED))))
+def noise_under(
+    traces: Traces, seen: float, explained: FloatImage, sharp: FloatImage, judged: Mask, known: float
+) -> float:
+    """The severity of noise that compression left so much grain of, found by compressing noisy images of
+    the scene alike.
+    """
+    left = [
+        grain(traces.on(degrade(sharp, "noise", each, 0)), explained, 0.0, judged, known).seen
+        for each in NOISE_TRIED
+    ]
+    return grain_severity(
+        MAX_NOISE * float(np.interp(seen, (0.0, *np.maximum.accumulate(left)), (0.0, *NOISE_TRIED)))
+    )
 
 
 def total(severities: Mapping[str, float]) -> float:
-    """The severity of all flaws of a picture: the worst one's, raised by what the second hides of it."""
+    """The severity of all flaws of a image: the worst one's, raised by what the second hides of it."""
     second, worst = sorted(severities.values())[-2:]
     return worst + HIDDEN * second
 
 
-def aligned(picture: Picture, explained: Picture, judged: Mask) -> Picture:
-    """What should be seen, moved by the part of a pixel by which it is out of place where the background is judged: so little is no grain."""
+def aligned(image: FloatImage, explained: FloatImage, judged: Mask) -> FloatImage:
+    """What should be seen, moved by the part of a pixel by which it is out of place where the background is
+    judged: so little is no grain.
+    """
     down, right = np.zeros_like(explained), np.zeros_like(explained)
-    down[1:-1], right[:, 1:-1] = (explained[2:] - explained[:-2]) / 2, (explained[:, 2:] - explained[:, :-2]) / 2
+    down[1:-1], right[:, 1:-1] = (
+        (explained[2:] - explained[:-2]) / 2,
+        (explained[:, 2:] - explained[:, :-2]) / 2,
+    )
     slopes = np.stack((down[judged].ravel(), right[judged].ravel()))
     ridge = 1e-4 * slopes.shape[1] * np.eye(2)
-    moved = np.linalg.solve(slopes @ slopes.T + ridge, slopes @ (picture - explained)[judged].ravel())
+    moved = np.linalg.solve(slopes @ slopes.T + ridge, slopes @ (image - explained)[judged].ravel())
     if np.abs(moved).max() < LEAST_MOVED:
         return explained
     a, b = np.clip(moved, -1, 1).astype(np.float32)
     return explained + a * down + b * right
 
 
-def structure(picture: Picture, expected: Picture, judged: Mask, seen: float) -> str:
-    """What the grain is: "jpeg" if it jumps at every eighth pixel, "banding" if values follow a staircase, else "noise"."""
-    if blocks((picture - expected) @ filters.LUMINANCE) > 0.25:
+def structure(image: FloatImage, expected: FloatImage, judged: Mask, seen: float) -> str:
+    """What the grain is: "jpeg" if it jumps at every eighth pixel, "banding" if values follow a staircase,
+    else "noise".
+    """
+    if blocks((image - expected) @ filters.LUMINANCE) > 0.25:
         return "jpeg"
-    return "banding" if bands(picture[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
+    return "banding" if bands(image[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
 
 
-def blur_severity(picture: Picture, reference: Picture, judged: Mask, grainy: float, whole: bool = True) -> float:
-    """The severity of a blur, judged where the picture is sharpest of the places judged and the whole: a part that was altered is no blur.
+def blur_severity(
+    image: FloatImage, reference: FloatImage, judged: Mask, grainy: float, whole: bool = True
+) -> float:
+    """The severity of a blur, judged where the image is sharpest of the places judged and the whole: a part
+    that was altered is no blur.
 
-    0 if the reference has no fine detail that could be lost. `grainy` is the standard deviation of noise in a channel.
+    0 if the reference has no fine detail that could be lost. `grainy` is the standard deviation of noise in a
+    channel.
     """
     # Lightness keeps 0.67 of independent noise in three channels.
-    noise = [0.67 * grainy * gain for gain in white_gains(picture.shape[0], 0.0)]
-    seen, expected = bands_of(picture @ filters.LUMINANCE), bands_of(reference @ filters.LUMINANCE)
+    noise = [0.67 * grainy * gain for gain in white_gains(image.shape[0], 0.0)]
+    seen, expected = bands_of(image @ filters.LUMINANCE), bands_of(reference @ filters.LUMINANCE)
     parts = [slice(None), judged] if whole else [judged]
-    left = [share for part in parts if (share := sharpness([band[part] for band in seen], [band[part] for band in expected], noise)) is not None]
+    left = [
+        share
+        for part in parts
+        if (share := sharpness([band[part] for band in seen], [band[part] for band in expected], noise))
+        is not None
+    ]
     if not left:
         return 0.0
-    small = min(1.0, max(0.0, 64 / picture.shape[0] - 1))
+    small = min(1.0, max(0.0, 64 / image.shape[0] - 1))
     curve = [small * few + (1 - small) * many for few, many in zip(LEFT_SMALL, LEFT_LARGE, strict=True)]
     return float(np.interp(max(left), curve[::-1], SEVERITIES[::-1]))
 
 
-def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: Sequence[float]) -> float | None:
-    """How much of the fine band is left compared with the middle one, 0..1: a change of contrast is no blur. None for a part without detail.
+def sharpness(
+    seen: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise: Sequence[float]
+) -> float | None:
+    """How much of the fine band is left compared with the middle one, 0..1: a change of contrast is no blur.
+    None for a part without detail.
 
-    By slopes against what is expected, which noise doesn't bias; where something else is seen than expected, by the strength of the two bands.
-    `noise` is its standard deviation in them.
+    By slopes against what is expected, which noise doesn't bias; where something else is seen than expected,
+    by the strength of the two bands. `noise` is its standard deviation in them.
     """
     energy, wider = float(np.vdot(expected[0], expected[0])), float(np.vdot(expected[1], expected[1])) + 1e-6
     if energy <= 1e-4 * expected[0].size:
@@ -268,13 +338,17 @@ def sharpness(seen: Sequence[np.ndarray], expected: Sequence[np.ndarray], noise:
     return min(1.0, max(0.0, left))
 
 
-def likeness(picture: Picture, reference: Picture, width: float) -> float:
-    """Correlation, -1..1, of a picture with its reference blurred by so many pixels; overall light and slow changes don't count."""
-    size = picture.shape[0]
+def likeness(image: FloatImage, reference: FloatImage, width: float) -> float:
+    """Correlation, -1..1, of a image with its reference blurred by so many pixels; overall light and slow
+    changes don't count.
+    """
+    size = image.shape[0]
     blur, far = filters.blur_matrix(size, width), filters.blur_matrix(size, FAR * size)
-    seen, expected = picture @ filters.LUMINANCE, blur @ (reference @ filters.LUMINANCE) @ blur.T
+    seen, expected = image @ filters.LUMINANCE, blur @ (reference @ filters.LUMINANCE) @ blur.T
     seen, expected = seen - far @ seen @ far.T, expected - far @ expected @ far.T
-    return float(np.vdot(seen, expected)) / (float(np.sqrt(np.vdot(seen, seen) * np.vdot(expected, expected))) + 1e-6)
+    return float(np.vdot(seen, expected)) / (
+        float(np.sqrt(np.vdot(seen, seen) * np.vdot(expected, expected))) + 1e-6
+    )
 
 
 def bands_of(grey: Grey) -> tuple[Grey, Grey]:
@@ -298,7 +372,9 @@ def blocks(grey: Grey) -> float:
 
 
 def bands(seen: Grey, expected: Grey, judged: Mask, grain: float) -> float:
-    """Distance between grey levels if values were rounded to a few: the staircase of seen values against expected ones."""
+    """Distance between grey levels if values were rounded to a few: the staircase of seen values against
+    expected ones.
+    """
     wanted, got = expected[judged], seen[judged]
     if wanted.size < 64:
         return 0.0
@@ -308,7 +384,8 @@ def bands(seen: Grey, expected: Grey, judged: Mask, grain: float) -> float:
 def staircase(got: Values, wanted: Values, grain: float) -> float:
     """Height of the steps by which seen values follow expected ones.
 
-    Steps account for nearly all of what differs but for noise (`grain`, its standard deviation); another background does not.
+    Steps account for nearly all of what differs but for noise (`grain`, its standard deviation); another
+    background does not.
     """
     values = np.clip(wanted * np.float32(VALUE_BINS), 0, VALUE_BINS - 1).astype(np.int64)
     error = got - wanted

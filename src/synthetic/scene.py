@@ -1,8 +1,10 @@
-"""A scene and its picture: objects of known shape, colour, texture and place on a background, seen through a filter.
+"""A scene and its image: objects of known shape, colour, texture and place on a background, seen through a
+filter.
 
-A scene is a value. An edit maps a scene to another one, so the exact edited picture is rendered like any other, and removing an object
-reveals what is behind it. Lengths are fractions of the picture's side: the same scene renders at any size. Objects are drawn from cached
-patches whose anti-aliasing comes from supersampling, which makes their masks exact.
+A scene is a value. An edit maps a scene to another one, so the exact edited image is rendered like any
+other, and removing an object reveals what is behind it. Lengths are fractions of the image's side: the same
+scene renders at any size. Objects are drawn from cached patches whose anti-aliasing comes from supersampling,
+which makes their masks exact.
 """
 
 from collections.abc import Sequence
@@ -21,11 +23,13 @@ from src.synthetic.photos import ZOOMS, PhotoLibrary
 
 T = TypeVar("T")
 RGB = tuple[float, float, float]
-Picture = Float[np.ndarray, "h w 3"]
-"""A picture while it is being made: float32, 0..1."""
+FloatImage = Float[np.ndarray, "h w 3"]
+"""A image while it is being made: float32, 0..1."""
 
 GRID = 32
-"""Objects stand on a grid of this many steps: at 32 px every centre is a pixel corner, so the smallest pictures are as sharp as they can be."""
+"""Objects stand on a grid of this many steps: at 32 px every centre is a pixel corner, so the smallest
+images are as sharp as they can be.
+"""
 
 RADII = (5 / GRID, 6 / GRID)
 """Half the side of an object's box: at least 10 px across at 32 px."""
@@ -33,13 +37,15 @@ RADII = (5 / GRID, 6 / GRID)
 PALETTE = {name: (red / 255, green / 255, blue / 255) for name, (red, green, blue) in COLOURS.items()}
 
 BLOCKS = 16
-"""Where only rough colours matter, a picture is looked at as this many blocks a side."""
+"""Where only rough colours matter, a image is looked at as this many blocks a side."""
 
 COARSE = BLOCKS // 2
 """Blocks a side where a scene is planned: an object covers about two by two of them."""
 
 CLEAR, MIN_COLOURS = 0.6, 5
-"""A colour stands out if its channels differ by this much in all; of fewer such colours, as many as these are taken, the clearest."""
+"""A colour stands out if its channels differ by this much in all; of fewer such colours, as many as these are
+taken, the clearest.
+"""
 
 SUPERSAMPLING = 8
 TEXTURE_PERIOD = 1 / 8
@@ -64,7 +70,7 @@ class Thing:
 
 @dataclass(frozen=True)
 class PhotoBackdrop:
-    """A crop of a photograph: (left, top) in picture widths, perhaps mirrored, channels multiplied by gain."""
+    """A crop of a photograph: (left, top) in image widths, perhaps mirrored, channels multiplied by gain."""
 
     split: str
     photo: int
@@ -77,7 +83,9 @@ class PhotoBackdrop:
 
 @dataclass(frozen=True)
 class GradientBackdrop:
-    """A linear run from one colour to another, downwards or to the right; a plain colour is a run from it to itself."""
+    """A linear run from one colour to another, downwards or to the right; a plain colour is a run from it to
+    itself.
+    """
 
     first: str
     second: str
@@ -89,7 +97,7 @@ Backdrop = PhotoBackdrop | GradientBackdrop
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything there is to see. `look` names a filter over the whole picture, None for none."""
+    """Everything there is to see. `look` names a filter over the whole image, None for none."""
 
     backdrop: Backdrop
     things: tuple[Thing, ...]
@@ -98,9 +106,11 @@ class Scene:
 
 @dataclass(frozen=True)
 class Patch:
-    """An object's box of pixels: what it lets through of what is behind it, 0..1, and its colour, weighted by the rest.
+    """An object's box of pixels: what it lets through of what is behind it, 0..1, and its colour, weighted by
+    the rest.
 
-    `through` is the same in all channels; it is stored three times, as numpy multiplies equal shapes several times faster than it broadcasts.
+    `through` is the same in all channels; it is stored three times, as numpy multiplies equal shapes several
+    times faster than it broadcasts.
     """
 
     through: Float[np.ndarray, "p p 3"]
@@ -109,10 +119,11 @@ class Patch:
 
 @final
 class Stage:
-    """Renders scenes at one size. Backgrounds in use are kept, since one case is rendered several times in a row.
+    """Renders scenes at one size. Backgrounds in use are kept, since one case is rendered several times in a
+    row.
 
     Args:
-        library: the photographs, already bound to a picture size.
+        library: the photographs, already bound to a image size.
     """
 
     def __init__(self, library: PhotoLibrary) -> None:
@@ -122,7 +133,7 @@ class Stage:
         self._rough = lru_cache(maxsize=32)(self._make_rough)
         self._coarse = lru_cache(maxsize=32)(self._make_coarse)
 
-    def backdrop(self, backdrop: Backdrop) -> Picture:
+    def backdrop(self, backdrop: Backdrop) -> FloatImage:
         """The background alone, read-only."""
         return self._backdrops(backdrop)
 
@@ -135,32 +146,40 @@ class Stage:
         row, column = round(y * COARSE), round(x * COARSE)
         coarse = self._coarse(backdrop)
         above, below = coarse[row - 1], coarse[row]
-        (r0, g0, b0), (r1, g1, b1), (r2, g2, b2), (r3, g3, b3) = above[column - 1], above[column], below[column - 1], below[column]
+        (r0, g0, b0), (r1, g1, b1), (r2, g2, b2), (r3, g3, b3) = (
+            above[column - 1],
+            above[column],
+            below[column - 1],
+            below[column],
+        )
         return (r0 + r1 + r2 + r3) / 4, (g0 + g1 + g2 + g3) / 4, (b0 + b1 + b2 + b3) / 4
 
-    def render(self, scene: Scene) -> Picture:
-        """The scene's picture."""
-        picture = self.backdrop(scene.backdrop).copy()
+    def render(self, scene: Scene) -> FloatImage:
+        """The scene's image."""
+        image = self.backdrop(scene.backdrop).copy()
         for thing in scene.things:
-            draw(picture, thing)
-        return picture if scene.look is None else filters.apply(scene.look, picture)
+            draw(image, thing)
+        return image if scene.look is None else filters.apply(scene.look, image)
 
-    def _make_backdrop(self, backdrop: Backdrop) -> Picture:
+    def _make_backdrop(self, backdrop: Backdrop) -> FloatImage:
         size = self.size
         if isinstance(backdrop, GradientBackdrop):
             run = np.linspace(0, 1, size, dtype=np.float32)
-            ramp = np.broadcast_to(run[:, None, None] if backdrop.vertical else run[None, :, None], (size, size, 1))
-            picture = (1 - ramp) * rgb(backdrop.first) + ramp * rgb(backdrop.second)
+            ramp = np.broadcast_to(
+                run[:, None, None] if backdrop.vertical else run[None, :, None], (size, size, 1)
+            )
+            image = (1 - ramp) * rgb(backdrop.first) + ramp * rgb(backdrop.second)
         else:
             scaled = self.library.scaled(backdrop.split, backdrop.photo, backdrop.zoom)
             top, left = round(backdrop.top * size), round(backdrop.left * size)
             crop = scaled[top : top + size, left : left + size]
             crop = crop[:, ::-1] if backdrop.mirrored else crop
-            # one row of gains, as long as a row of the picture: broadcast over three channels would be several times slower
+            # one row of gains, as long as a row of the image: broadcast over three channels would be
+            # several times slower
             gains = np.tile(np.asarray(backdrop.gain, dtype=np.float32), size)
-            picture = np.minimum(crop.reshape(size, size * 3) * gains, np.float32(1)).reshape(size, size, 3)
-        picture.setflags(write=False)
-        return picture
+            image = np.minimum(crop.reshape(size, size * 3) * gains, np.float32(1)).reshape(size, size, 3)
+        image.setflags(write=False)
+        return image
 
     def _make_rough(self, backdrop: Backdrop) -> Float[np.ndarray, "b b 3"]:
         rough = block_means(self.backdrop(backdrop))
@@ -175,14 +194,16 @@ class Stage:
 
 @lru_cache(maxsize=16)
 def pooling(size: int) -> Float[np.ndarray, "b n"]:
-    """The matrix that averages one axis of a picture over BLOCKS blocks; products with it are far faster than means."""
+    """The matrix that averages one axis of a image over BLOCKS blocks; products with it are far faster than
+    means.
+    """
     return np.repeat(np.eye(BLOCKS, dtype=np.float32), size // BLOCKS, axis=1) * np.float32(BLOCKS / size)
 
 
-def block_means(picture: Picture) -> Float[np.ndarray, "b b 3"]:
+def block_means(image: FloatImage) -> Float[np.ndarray, "b b 3"]:
     """Mean colours of BLOCKS x BLOCKS blocks."""
-    size = picture.shape[0]
-    rows = (pooling(size) @ picture.reshape(size, size * 3)).reshape(BLOCKS, size, 3)
+    size = image.shape[0]
+    rows = (pooling(size) @ image.reshape(size, size * 3)).reshape(BLOCKS, size, 3)
     return np.matmul(pooling(size), rows)
 
 
@@ -192,18 +213,20 @@ def rgb(colour: str) -> Float[np.ndarray, "3"]:
     return np.asarray(FILLS[colour], dtype=np.float32) / np.float32(255)
 
 
-def draw(picture: Picture, thing: Thing) -> None:
-    """Draw a thing over the picture, in place."""
-    size = picture.shape[0]
+def draw(image: FloatImage, thing: Thing) -> None:
+    """Draw a thing over the image, in place."""
+    size = image.shape[0]
     patch = thing_patch(thing.shape, thing.colour, thing.texture, thing.radius, size)
     rows, columns = box(thing.x, thing.y, thing.radius, size)
-    region = picture[rows, columns]
+    region = image[rows, columns]
     region *= patch.through
     region += patch.colour
 
 
 def box(x: float, y: float, radius: float, size: int) -> tuple[slice, slice]:
-    """Rows and columns of an object's box. Centres are rounded to pixel corners, so a patch serves wherever its object stands."""
+    """Rows and columns of an object's box. Centres are rounded to pixel corners, so a patch serves wherever
+    its object stands.
+    """
     row, column, half = round(y * size), round(x * size), half_box(radius, size)
     return slice(row - half, row + half), slice(column - half, column + half)
 
@@ -218,11 +241,16 @@ def thing_patch(shape: str, colour: str, texture: str, radius: float, size: int)
     """The pixels of an object; two colours, blended where the texture's cells end inside a pixel."""
     coverage = shape_coverage(shape, radius, size)[..., None]
     second = texture_cells(texture, half_box(radius, size), size)[..., None]
-    return Patch(np.repeat(1 - coverage, 3, axis=2), coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)))
+    return Patch(
+        np.repeat(1 - coverage, 3, axis=2),
+        coverage * ((1 - second) * rgb(colour) + second * second_colour(colour)),
+    )
 
 
 def second_colour(colour: str) -> Float[np.ndarray, "3"]:
-    """What a texture is drawn with: near black on light colours, near white on dark ones, so that it shows on all."""
+    """What a texture is drawn with: near black on light colours, near white on dark ones, so that it shows on
+    all.
+    """
     luminance = float(rgb(colour) @ filters.LUMINANCE)
     return np.full(3, 0.08 if luminance > 0.5 else 0.95, dtype=np.float32)
 
@@ -244,7 +272,7 @@ def shape_coverage(shape: str, radius: float, size: int) -> Float[np.ndarray, "p
 
 @lru_cache(maxsize=256)
 def texture_cells(texture: str, half: int, size: int) -> Float[np.ndarray, "p p"]:
-    """The share of each pixel that has the texture's second colour, 0..1; periods scale with the picture."""
+    """The share of each pixel that has the texture's second colour, 0..1; periods scale with the image."""
     y, x = fine_coordinates(half)
     u, v = x / (size * TEXTURE_PERIOD), y / (size * TEXTURE_PERIOD)
     second = {
@@ -268,28 +296,33 @@ def pool_fine(inside: Bool[np.ndarray, "f f"]) -> Float[np.ndarray, "p p"]:
     return inside.reshape(side, SUPERSAMPLING, side, SUPERSAMPLING).mean(axis=(1, 3)).astype(np.float32)
 
 
-def to_image(picture: Picture) -> Image:
-    """A picture as it is stored, rounded to 0..255; all pictures are made within 0..1, so nothing needs clipping."""
-    scaled = picture * np.float32(255)
+def to_uint8(image: FloatImage) -> Image:
+    """A image as it is stored, rounded to 0..255; all images are made within 0..1, so nothing needs
+    clipping.
+    """
+    scaled = image * np.float32(255)
     scaled += np.float32(0.5)
     return scaled.astype(np.uint8)
 
 
-def to_picture(image: Image) -> Picture:
-    """A stored picture in 0..1."""
+def to_float(image: Image) -> FloatImage:
+    """A stored image in 0..1."""
     return image * np.float32(1 / 255)
 
 
-def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None, held_out: bool = False) -> tuple[Scene, str]:
+def sample_scene(
+    rng: Random, stage: Stage, split: str, photo: int | None = None, held_out: bool = False
+) -> tuple[Scene, str]:
     """A scene of 1 to 4 objects and the name of a place that is free for one more.
 
-    No two objects share both colour and shape, so colour and shape always name exactly one; often they share one of the two, so that
-    neither alone would. Colours stand out from what is behind them.
+    No two objects share both colour and shape, so colour and shape always name exactly one; often they share
+    one of the two, so that neither alone would. Colours stand out from what is behind them.
 
     Args:
         rng: decides everything.
         stage: where backgrounds are looked at.
-        split: whose photographs to use; only training backgrounds are mirrored, tinted, or no photograph at all.
+        split: whose photographs to use; only training backgrounds are mirrored, tinted, or no photograph at
+            all.
         photo: index of the photograph, None for any.
         held_out: whether the first object is one of HELD_OUT_PAIRS; else and otherwise none is.
     """
@@ -302,7 +335,9 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
     block(room, *PLACES[free], RADII[0] + radius)
     for _ in range(count):
         spots = np.flatnonzero(room)
-        if len(spots) == 0:  # a crowded scene gets fewer objects; the first always finds room beside the free place
+        if (
+            len(spots) == 0
+        ):  # a crowded scene gets fewer objects; the first always finds room beside the free place
             break
         row, column = divmod(int(spots[int(rng.random() * len(spots))]), GRID)
         x, y = column / GRID, row / GRID
@@ -314,7 +349,11 @@ def sample_scene(rng: Random, stage: Stage, split: str, photo: int | None = None
             continue
         # Every third object repeats a shape or a colour that is there already: a distractor.
         shape = pick(rng, things).shape if things and rng.random() < 0.35 else pick(rng, SHAPES)
-        colours = [name for name in visible_colours(stage, backdrop, x, y) if (shape, name) not in taken | HELD_OUT_PAIRS]
+        colours = [
+            name
+            for name in visible_colours(stage, backdrop, x, y)
+            if (shape, name) not in taken | HELD_OUT_PAIRS
+        ]
         shared = [thing.colour for thing in things if thing.colour in colours]
         colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
         things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
@@ -335,7 +374,9 @@ def empty_room(radius: float) -> Bool[np.ndarray, "g g"]:
 
 
 def block(room: Bool[np.ndarray, "g g"], x: float, y: float, reach: float) -> None:
-    """Take away, in place, the centres that come as near as `reach` to (x, y) along both axes; boxes keep one grid step apart."""
+    """Take away, in place, the centres that come as near as `reach` to (x, y) along both axes; boxes keep one
+    grid step apart.
+    """
     row, column, steps = round(y * GRID), round(x * GRID), round(reach * GRID)
     room[max(0, row - steps) : row + steps + 1, max(0, column - steps) : column + steps + 1] = False
 
@@ -346,7 +387,9 @@ def pick(rng: Random, options: Sequence[T]) -> T:
 
 
 def sample_backdrop(rng: Random, stage: Stage, split: str, photo: int | None = None) -> Backdrop:
-    """A background; in training one in eight is a gradient, and photographs are mirrored and slightly tinted so that there are many."""
+    """A background; in training one in eight is a gradient, and photographs are mirrored and slightly tinted
+    so that there are many.
+    """
     training = split == "train"
     if training and photo is None and rng.random() < 0.125:
         names = tuple(FILLS)
@@ -367,4 +410,8 @@ def visible_colours(stage: Stage, backdrop: Backdrop, x: float, y: float) -> lis
     red, green, blue = stage.behind(backdrop, x, y)
     distances = [(abs(r - red) + abs(g - green) + abs(b - blue), name) for name, (r, g, b) in PALETTE.items()]
     clear = [name for distance, name in distances if distance > CLEAR]
-    return clear if len(clear) >= MIN_COLOURS else [name for _, name in sorted(distances, reverse=True)[:MIN_COLOURS]]
+    return (
+        clear
+        if len(clear) >= MIN_COLOURS
+        else [name for _, name in sorted(distances, reverse=True)[:MIN_COLOURS]]
+    )

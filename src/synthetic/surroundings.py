@@ -1,4 +1,6 @@
-"""Backgrounds and whole pictures: is the background the expected one, what colours did it get, which look explains a picture."""
+"""Backgrounds and whole images: is the background the expected one, what colours did it get, which look
+explains a image.
+"""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -12,13 +14,13 @@ from src.synthetic.degradations import blur_width
 from src.synthetic.facts import Blocks, Facts, Mask
 from src.synthetic.filters import FILTERS
 from src.synthetic.language import FILLS
-from src.synthetic.scene import BLOCKS, GradientBackdrop, Picture, rgb
+from src.synthetic.scene import BLOCKS, FloatImage, GradientBackdrop, rgb
 
 BLUR_STEPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
-"""Severities of blur that are tried to explain a blurred picture."""
+"""Severities of blur that are tried to explain a blurred image."""
 
 MIN_LIKENESS = 0.5
-"""The least correlation by which a picture counts as a blur of its reference."""
+"""The least correlation by which a image counts as a blur of its reference."""
 
 MIN_GAIN = 0.35
 """The least contrast that a look may leave of what it should leave."""
@@ -27,7 +29,8 @@ PRIOR = 0.008**2
 """Mean squared contrast below which a background has no structure to be recognised by."""
 
 LEAST_SIGNAL = 0.15
-"""At least this share of what is seen is taken to be no noise, else pure noise would correlate with anything."""
+"""At least this share of what is seen is taken to be no noise, else pure noise would correlate with anything.
+"""
 
 MAX_UNEXPLAINED = 0.25
 """The most, of what original and right answer leave unexplained, that another look may leave."""
@@ -36,41 +39,50 @@ SURELY_UNEXPLAINED = 0.1
 """The same where noise, which nothing explains, is not taken off: what seems to be noise may be the look."""
 
 REACH = 0.14
-"""A shift of the background is looked for up to this many picture widths."""
+"""A shift of the background is looked for up to this many image widths."""
 
 MIN_SHIFTED = 0.6
 """The least correlation by which a shifted background is recognised."""
 
 SPREAD = 0.1
-"""Scale, in picture widths, over which a difference of the background is carried on behind the objects."""
+"""Scale, in image widths, over which a difference of the background is carried on behind the objects."""
 
 
-def blur_of(facts: Facts, picture: Picture, free: np.ndarray, noise: float) -> float:
-    """Standard deviation in pixels of the blur that explains the picture best, 0 if it is sharp.
+def blur_of(facts: Facts, image: FloatImage, free: np.ndarray, noise: float) -> float:
+    """Standard deviation in pixels of the blur that explains the image best, 0 if it is sharp.
 
-    What should be seen is blurred alike before it is compared, so that blur is a matter of quality and not of following or preserving.
+    What should be seen is blurred alike before it is compared, so that blur is a matter of quality and not of
+    following or preserving.
     """
     references = (facts.original, facts.exact)
-    if min(quality.blur_severity(picture, reference, free, noise) for reference in references) < 0.05:
+    if min(quality.blur_severity(image, reference, free, noise) for reference in references) < 0.05:
         return 0.0
-    size = picture.shape[0]
+    size = image.shape[0]
     likeness = {
-        width: max(quality.likeness(picture, each, width) for each in references) for width in (blur_width(step, size) for step in BLUR_STEPS)
+        width: max(quality.likeness(image, each, width) for each in references)
+        for width in (blur_width(step, size) for step in BLUR_STEPS)
     }
     width = max(likeness, key=lambda each: likeness[each])
-    # A blank picture or noise is no blur of anything.
+    # A blank image or noise is no blur of anything.
     return width if likeness[width] > MIN_LIKENESS else 0.0
 
 
 def alike(seen: np.ndarray, expected: np.ndarray, noise: float = 0.0) -> tuple[float, float]:
     """Slope and correlation of what is seen against what is expected, both without their means.
 
-    `noise` is the standard deviation of noise in what is seen; what it takes from the correlation is given back.
+    `noise` is the standard deviation of noise in what is seen; what it takes from the correlation is given
+    back.
     """
     prior = PRIOR * expected.size
-    product, own, other = float(np.vdot(seen, expected)), float(np.vdot(expected, expected)), float(np.vdot(seen, seen))
+    product, own, other = (
+        float(np.vdot(seen, expected)),
+        float(np.vdot(expected, expected)),
+        float(np.vdot(seen, seen)),
+    )
     signal = max(other - noise**2 * seen.size, LEAST_SIGNAL * other)
-    return (product + prior) / (own + prior), min(1.0, (product + prior) / float(np.sqrt((own + prior) * (signal + prior))))
+    return (product + prior) / (own + prior), min(
+        1.0, (product + prior) / float(np.sqrt((own + prior) * (signal + prior)))
+    )
 
 
 @lru_cache(maxsize=4)
@@ -80,16 +92,18 @@ def slow_blocks(scale: float) -> Float[np.ndarray, "b b"]:
 
 
 def structure_of(blocks: Blocks) -> Float[np.ndarray, "b b"]:
-    """Structure of medium size in lightness: unrelated pictures share their slow changes by chance."""
+    """Structure of medium size in lightness: unrelated images share their slow changes by chance."""
     light = blocks @ filters.LUMINANCE
     slow = slow_blocks(2.5)
     return light - slow @ light @ slow.T
 
 
 def likeness_of_scene(blocks: Blocks, references: Sequence[Blocks], noise: float) -> float:
-    """How much of a scene's structure is in the picture, 0..1: the best correlation with one of the ways it may look, of either sign.
+    """How much of a scene's structure is in the image, 0..1: the best correlation with one of the ways it
+    may look, of either sign.
 
-    Structure too faint to be told from chance by correlation (a dark wall) is there as far as it is exactly the one expected.
+    Structure too faint to be told from chance by correlation (a dark wall) is there as far as it is exactly
+    the one expected.
     """
     seen = structure_of(blocks)
     energy = float(np.vdot(seen, seen))
@@ -97,17 +111,24 @@ def likeness_of_scene(blocks: Blocks, references: Sequence[Blocks], noise: float
     best = 0.0
     for reference in references:
         expected = structure_of(reference)
-        best = max(best, abs(float(np.vdot(seen, expected))) / float(np.sqrt(signal * np.vdot(expected, expected)) + 1e-6))
+        best = max(
+            best,
+            abs(float(np.vdot(seen, expected))) / float(np.sqrt(signal * np.vdot(expected, expected)) + 1e-6),
+        )
         off = seen - expected
         best = max(best, 1 - float(np.sqrt(np.vdot(off, off) / (np.vdot(expected, expected) + 1e-12))))
     return min(1.0, best)
 
 
-def background_similarity(seen: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"], noise: float = 0.0) -> Similarity:
-    """How much of the background is there: the smaller of how well its structure fits and how near its colour is.
+def background_similarity(
+    seen: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"], noise: float = 0.0
+) -> Similarity:
+    """How much of the background is there: the smaller of how well its structure fits and how near its colour
+    is.
 
-    Structure is the slope of what is seen against what is expected, about their means: noise doesn't bias it, a shifted or other background
-    has a slope near zero, and a background without structure (a plain one) can only be judged by colour.
+    Structure is the slope of what is seen against what is expected, about their means: noise doesn't bias it,
+    a shifted or other background has a slope near zero, and a background without structure (a plain one) can
+    only be judged by colour.
     """
     seen_mean, expected_mean = seen.mean(axis=0), expected.mean(axis=0)
     slope, correlation = alike(seen - seen_mean, expected - expected_mean, noise)
@@ -116,8 +137,12 @@ def background_similarity(seen: Float[np.ndarray, "n 3"], expected: Float[np.nda
     return Similarity(float(min(fits, near)), "cast" if near < fits else "replaced")
 
 
-def uncast(picture: Picture, seen: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"]) -> Picture:
-    """The picture with the background's colours taken back to what is expected, as far as the background is recognised as the same one."""
+def uncast(
+    image: FloatImage, seen: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"]
+) -> FloatImage:
+    """The image with the background's colours taken back to what is expected, as far as the background is
+    recognised as the same one.
+    """
     seen_mean, expected_mean = seen.mean(axis=0), expected.mean(axis=0)
     deviation, structure = seen - seen_mean, expected - expected_mean
     prior = 0.008**2 * structure.size
@@ -125,26 +150,30 @@ def uncast(picture: Picture, seen: Float[np.ndarray, "n 3"], expected: Float[np.
     correlation = product / np.sqrt(own * (float((deviation * deviation).sum()) + prior))
     trust = min(1.0, max(0.0, (correlation - 0.6) / 0.3))
     if trust == 0:
-        return picture
+        return image
     gain = 1 + trust * (min(1.2, max(0.6, product / own)) - 1)
     offset = trust * (seen_mean - expected_mean * gain)
-    return (picture - offset.astype(np.float32)) * np.float32(1 / gain)
+    return (image - offset.astype(np.float32)) * np.float32(1 / gain)
 
 
-def colour_map(expected: Float[np.ndarray, "b b 3"], seen: Float[np.ndarray, "b b 3"]) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
-    """The linear map of colours that takes expected blocks nearest to those seen, drawn towards doing nothing: it undoes a look."""
+def colour_map(
+    expected: Float[np.ndarray, "b b 3"], seen: Float[np.ndarray, "b b 3"]
+) -> tuple[Float[np.ndarray, "3 3"], Float[np.ndarray, "3"]]:
+    """The linear map of colours that takes expected blocks nearest to those seen, drawn towards doing
+    nothing: it undoes a look.
+    """
     x, y = expected.reshape(-1, 3).astype(np.float64), seen.reshape(-1, 3).astype(np.float64)
     x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
     x, y = x - x_mean, y - y_mean
     ridge = 0.02 * len(x) * np.eye(3) * 0.25
     matrix = np.linalg.solve(x.T @ x + ridge, x.T @ y + ridge)
-    # A picture that lost nearly all contrast is no look; undoing it would make anything look alike.
+    # A image that lost nearly all contrast is no look; undoing it would make anything look alike.
     if ((x @ matrix) ** 2).sum() < MIN_GAIN**2 * (x**2).sum():
         return np.eye(3, dtype=np.float32), np.zeros(3, dtype=np.float32)
     return matrix.astype(np.float32), (y_mean - x_mean @ matrix).astype(np.float32)
 
 
-def behind_objects(difference: Picture, free: Float[np.ndarray, "h w"]) -> Picture:
+def behind_objects(difference: FloatImage, free: Float[np.ndarray, "h w"]) -> FloatImage:
     """A difference of the background, known where it is free, carried on smoothly behind the objects."""
     size = difference.shape[0]
     matrix = filters.blur_matrix(size, SPREAD * size)
@@ -152,31 +181,43 @@ def behind_objects(difference: Picture, free: Float[np.ndarray, "h w"]) -> Pictu
     return filters.blur(difference * free[..., None], SPREAD * size) / (weight[..., None] + np.float32(1e-3))
 
 
-def best_look(facts: Facts, picture: Picture, expected: Picture, width: float, noise: float) -> str | None:
-    """The look of the scene that explains a picture, where original and right answer (`expected`, in their best blend) don't.
+def best_look(
+    facts: Facts, image: FloatImage, expected: FloatImage, width: float, noise: float
+) -> str | None:
+    """The look of the scene that explains a image, where original and right answer (`expected`, in their
+    best blend) don't.
 
-    It must leave a small share of what they leave: bands alone make any picture somewhat like a poster. `noise` is the standard deviation of
-    noise, which nothing explains.
+    It must leave a small share of what they leave: bands alone make any image somewhat like a poster.
+    `noise` is the standard deviation of noise, which nothing explains.
     """
 
-    def unexplained(reference: Picture) -> float:
-        off = picture - reference
+    def unexplained(reference: FloatImage) -> float:
+        off = image - reference
         return float(np.vdot(off, off)) / off.size
 
-    least, whole = {look: unexplained(through_look(look, facts.original, width)) for look in FILTERS}, unexplained(expected)
+    least, whole = (
+        {look: unexplained(through_look(look, facts.original, width)) for look in FILTERS},
+        unexplained(expected),
+    )
     found = min(least, key=lambda look: least[look])
     left = max(0.0, least[found] - noise**2)
-    explains = left < min(MAX_UNEXPLAINED * max(0.0, whole - noise**2), 0.01) or least[found] < SURELY_UNEXPLAINED * whole
+    explains = (
+        left < min(MAX_UNEXPLAINED * max(0.0, whole - noise**2), 0.01)
+        or least[found] < SURELY_UNEXPLAINED * whole
+    )
     return found if explains else None
 
 
-def displacement(picture: Picture, bare_picture: Picture, free: Float[np.ndarray, "h w"]) -> tuple[int, int]:
-    """By how many pixels, down and to the right, a bare background is shifted in a picture; (0, 0) if it is recognised nowhere else.
+def displacement(
+    image: FloatImage, bare_image: FloatImage, free: Float[np.ndarray, "h w"]
+) -> tuple[int, int]:
+    """By how many pixels, down and to the right, a bare background is shifted in a image; (0, 0) if it is
+    recognised nowhere else.
 
     The best place is where the free background correlates best with it, by Fourier transforms.
     """
-    size = picture.shape[0]
-    seen, bare = picture @ filters.LUMINANCE, bare_picture @ filters.LUMINANCE
+    size = image.shape[0]
+    seen, bare = image @ filters.LUMINANCE, bare_image @ filters.LUMINANCE
     seen = (seen - float((seen * free).sum() / free.sum())) * free
     bare = bare - bare.mean()
     reach = int(np.ceil(REACH * size))
@@ -187,20 +228,28 @@ def displacement(picture: Picture, bare_picture: Picture, free: Float[np.ndarray
     window = found[np.ix_(near, near)]
     row, column = divmod(int(window.argmax()), len(near))
     best = float(window.max())
-    return (int(near[row]), int(near[column])) if best > MIN_SHIFTED and best > float(found[0, 0]) + 0.03 else (0, 0)
+    return (
+        (int(near[row]), int(near[column]))
+        if best > MIN_SHIFTED and best > float(found[0, 0]) + 0.03
+        else (0, 0)
+    )
 
 
-def through_look(look: str, picture: Picture, width: float) -> Picture:
-    """A sharp picture through a look, then through a blur."""
-    seen = filters.apply(look, picture)
+def through_look(look: str, image: FloatImage, width: float) -> FloatImage:
+    """A sharp image through a look, then through a blur."""
+    seen = filters.apply(look, image)
     return seen if width == 0 else filters.blur(seen, width)
 
 
 def fills_of(backdrop: GradientBackdrop, blocks: Blocks, free: Mask) -> tuple[str, str]:
-    """The known colours nearest to a background's two ends along a gradient's axis, by a straight line through its free blocks."""
+    """The known colours nearest to a background's two ends along a gradient's axis, by a straight line
+    through its free blocks.
+    """
     rows, columns = np.nonzero(free)
     at = ((rows if backdrop.vertical else columns) + 0.5) / BLOCKS
     line = np.stack((1 - at, at), axis=1)
     ends = np.linalg.lstsq(line, blocks[free], rcond=None)[0]
-    first, second = (min(FILLS, key=lambda name, end=end: float(np.square(rgb(name) - end).sum())) for end in ends)
+    first, second = (
+        min(FILLS, key=lambda name, end=end: float(np.square(rgb(name) - end).sum())) for end in ends
+    )
     return first, second

@@ -1,10 +1,13 @@
-"""Traces of a coded picture: its quality of compression and the distance between its grey levels, where the picture itself shows them.
+"""Traces of a coded image: its quality of compression and the distance between its grey levels, where the
+image itself shows them.
 
-Compression leaves frequencies of 8 x 8 blocks at multiples of known steps, banding leaves a few levels at known distances. Where either is the
-last thing that happened to a picture, its severity is read off, and what should be seen is coded alike before it is compared: so neither
-counts as a change of the scene. A picture coded before something else happened to it shows no such traces, nor should a model's; there, the
-scene tells (hidden.py), or grain (quality.py). Compression is found in seven to nine of ten pictures of the world's scenes, more seldom if it is
-severe, the background plain or much of it black or white; of 840 other pictures a size, none was taken for coded.
+Compression leaves frequencies of 8 x 8 blocks at multiples of known steps, banding leaves a few levels at
+known distances. Where either is the last thing that happened to a image, its severity is read off, and what
+should be seen is coded alike before it is compared: so neither counts as a change of the scene. A image
+coded before something else happened to it shows no such traces, nor should a model's; there, the scene tells
+(hidden.py), or grain (quality.py). Compression is found in seven to nine of ten images of the world's
+scenes, more seldom if it is severe, the background plain or much of it black or white; of 840 other images
+a size, none was taken for coded.
 """
 
 from collections.abc import Sequence
@@ -17,7 +20,7 @@ from jaxtyping import Float
 from src.records import Image
 from src.synthetic import filters
 from src.synthetic.degradations import MAX_STEP, degrade, jpeg_quality
-from src.synthetic.scene import Picture, to_image, to_picture
+from src.synthetic.scene import FloatImage, to_float, to_uint8
 
 SIDE = 8
 """Compression works on blocks of this many pixels a side."""
@@ -32,12 +35,15 @@ LEAST_FOUND, MOST_FOUND = 3, 200
 """From fewer frequencies other than zero nothing can be said, and more are not looked at."""
 
 LEAST_EVIDENCE, MISS = 7.0, -2.0
-"""Logarithm of how unlikely it must be that as many frequencies lie at multiples by chance, and what one that does not says against it."""
+"""Logarithm of how unlikely it must be that as many frequencies lie at multiples by chance, and what one that
+does not says against it.
+"""
 
 MOST_LEVELS = 30
 """Bands have at most so many levels."""
 
-# Steps of the JPEG standard (annex K, lightness) at quality 50, by row and column of frequencies; traces are looked for at the lowest ones.
+# Steps of the JPEG standard (annex K, lightness) at quality 50, by row and column of frequencies; traces are
+# looked for at the lowest ones.
 STEPS = np.array(
     [
         [16, 11, 10, 16, 24, 40, 51, 61],
@@ -60,31 +66,33 @@ class Traces:
     jpeg: float = 0.0
     banding: float = 0.0
 
-    def on(self, picture: Picture) -> Picture:
-        """A picture coded alike."""
+    def on(self, image: FloatImage) -> FloatImage:
+        """A image coded alike."""
         if self.jpeg > 0:
-            return degrade(picture, "jpeg", self.jpeg, 0)
-        return degrade(picture, "banding", self.banding, 0) if self.banding > 0 else picture
+            return degrade(image, "jpeg", self.jpeg, 0)
+        return degrade(image, "banding", self.banding, 0) if self.banding > 0 else image
 
 
 NO_TRACES = Traces()
 
 
-def traces_of(image: Image, references: Sequence[Picture]) -> Traces:
-    """What a picture shows of its coding; few levels say something only where what should be seen has at least twice as many."""
+def traces_of(image: Image, references: Sequence[FloatImage]) -> Traces:
+    """What a image shows of its coding; few levels say something only where what should be seen has at
+    least twice as many.
+    """
     banding = banding_of(image)
-    if banding > 0 and 2 * levels_of(image) <= min(levels_of(to_image(each)) for each in references):
+    if banding > 0 and 2 * levels_of(image) <= min(levels_of(to_uint8(each)) for each in references):
         return Traces(banding=banding)
     return Traces(jpeg=jpeg_of(image))
 
 
 def levels_of(image: Image) -> int:
-    """How many different values a picture has."""
+    """How many different values a image has."""
     return int(np.count_nonzero(np.bincount(image.ravel(), minlength=256)))
 
 
 def banding_of(image: Image) -> float:
-    """Severity of bands: the widest distance at which all levels of the picture lie."""
+    """Severity of bands: the widest distance at which all levels of the image lie."""
     count = np.bincount(image.ravel(), minlength=256)
     levels = np.flatnonzero(count)
     if not 2 <= len(levels) <= MOST_LEVELS:
@@ -102,7 +110,8 @@ def band_levels() -> tuple[Float[np.ndarray, " n"], np.ndarray]:
     for row, severity in enumerate(severities):
         step = MAX_STEP * severity
         levels = np.clip((np.arange(int(1 / step) + 2) + 0.5) * step, 0, 1) * 255
-        # Wide steps are tried densely enough for the lowest levels only, so a level may be off by as much as half a trial moves it.
+        # Wide steps are tried densely enough for the lowest levels only, so a level may be off by as much as
+        # half a trial moves it.
         slack = 0.6 + levels / step * MAX_STEP * 0.00125
         for level, off in zip(levels, slack, strict=True):
             allowed[row, int(np.ceil(max(0, level - off))) : int(np.floor(min(255, level + off))) + 1] = True
@@ -142,7 +151,9 @@ def jpeg_of(image: Image) -> float:
     grey = image.astype(np.float32) @ (filters.LUMINANCE)
     rows = grey.shape[0] // SIDE
     blocks = grey.reshape(rows, SIDE, rows, SIDE).swapaxes(1, 2).reshape(-1, SIDE, SIDE)
-    extremes = ((image == 0) | (image == 255)).any(axis=2).reshape(rows, SIDE, rows, SIDE).any(axis=(1, 3)).ravel()
+    extremes = (
+        ((image == 0) | (image == 255)).any(axis=2).reshape(rows, SIDE, rows, SIDE).any(axis=(1, 3)).ravel()
+    )
     matrix = cosines()[:LOW]
     size = np.abs((matrix @ (blocks - np.float32(128)) @ matrix.T).reshape(len(blocks), -1))
     order = np.argsort(extremes * 100 - (size > 1).sum(axis=1), kind="stable")[:MOST_BLOCKS]
@@ -154,15 +165,18 @@ def jpeg_of(image: Image) -> float:
     block, at = (each[:MOST_FOUND] for each in np.nonzero(used))
     values, per_value = size[block, at], steps[:, at]
     off = np.abs(values - per_value * np.round(values / per_value))
-    evidence = np.where(off < ROUNDING, np.log(per_value / np.float32(2 * ROUNDING)), np.float32(MISS)) * (per_value > 2.5)
+    evidence = np.where(off < ROUNDING, np.log(per_value / np.float32(2 * ROUNDING)), np.float32(MISS)) * (
+        per_value > 2.5
+    )
     per_block = evidence @ (block[:, None] == np.arange(len(size))).astype(np.float32)
-    # Values that were cut off at black or white are at no multiples: such blocks say nothing against, and for it no more than the others do.
+    # Values that were cut off at black or white are at no multiples: such blocks say nothing against, and for
+    # it no more than the others do.
     sure = per_block[:, ~extremes].sum(axis=1)
     total = sure + np.minimum(sure, np.maximum(per_block[:, extremes], 0).sum(axis=1))
     best = int(total.argmax())
     severity = float(severities[best])
     if severity == 0 or total[best] < LEAST_EVIDENCE:
         return 0.0
-    # Compressing it once more changes a compressed picture little.
-    off = (to_image(degrade(to_picture(image), "jpeg", severity, 0)).astype(np.float32) - image).ravel()
+    # Compressing it once more changes a compressed image little.
+    off = (to_uint8(degrade(to_float(image), "jpeg", severity, 0)).astype(np.float32) - image).ravel()
     return severity if float(off @ off) < (1 + 6 * severity) ** 2 * off.size else 0.0

@@ -1,10 +1,12 @@
 """The exact world: cases, triplets with rewards and benchmark cases, each a pure function of its id.
 
-`w<version>-<split>-<seed>-<index>-<size>` says everything, so the oracle rebuilds a scene from nothing but the id of a triplet.
-Seven successive indices share one original outside the training split, one for each edit type; in training each has its own.
+`w<version>-<split>-<seed>-<index>-<size>` says everything, so the oracle rebuilds a scene from nothing but
+the id of a triplet. Seven successive indices share one original outside the training split, one for each edit
+type; in training each has its own.
 
-The splits: `train`; `validation`, to choose settings by; `benchmark`, unseen scenes on unseen photographs; and on the benchmark's photographs
-`wordings`, whose instructions are worded as none in training, and `pairs`, about objects of a colour and shape that training has only apart.
+The splits: `train`; `validation`, to choose settings by; `benchmark`, unseen scenes on unseen photographs;
+and on the benchmark's photographs `wordings`, whose instructions are worded as none in training, and `pairs`,
+about objects of a colour and shape that training has only apart.
 """
 
 import hashlib
@@ -19,14 +21,23 @@ from typing import final
 from src.records import Case, Feedback, Image, Reward, Triplet
 from src.seeds import fold_seed
 from src.synthetic.annotation import Annotator, NoisyAnnotator, Work
-from src.synthetic.corruptions import Corruption, corrupt, sample_corruption, sample_following, sample_preserving, sample_quality
+from src.synthetic.corruptions import (
+    Corruption,
+    corrupt,
+    sample_corruption,
+    sample_following,
+    sample_preserving,
+    sample_quality,
+)
 from src.synthetic.edits import EDIT_TYPES, Edit, reworded, sample_edit
 from src.synthetic.facts import Facts, facts_of
 from src.synthetic.photos import PhotoLibrary
-from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_image
+from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_uint8
 
 VERSION = "2"
-"""Raised whenever an id would give another picture or instruction; other measures are told apart by `code_digest`."""
+"""Raised whenever an id would give another image or instruction; other measures are told apart by
+`code_digest`.
+"""
 
 BENCHMARK_ORIGINALS = 80
 """As many as Real-Edit has; with seven edits each, 560 cases."""
@@ -57,16 +68,18 @@ class Situation:
 
 @final
 class World:
-    """The synthetic world at one picture size.
+    """The synthetic world at one image size.
 
     Args:
-        size: side of the pictures in pixels: 32 to 256 in steps of 16.
+        size: side of the images in pixels: 32 to 256 in steps of 16.
         photos: a folder of photographs in place of those in scikit-image's wheel.
-        never_all_good: whether every training triplet is spoiled in at least one perspective, each alone being spoiled as often as otherwise.
+        never_all_good: whether every training triplet is spoiled in at least one perspective, each alone
+            being spoiled as often as otherwise.
 
     Attributes:
         size, never_all_good: as given.
-        version: part of every id; it tells the variants apart, and has a digest of the photographs if they come from a folder.
+        version: part of every id; it tells the variants apart, and has a digest of the photographs if they
+            come from a folder.
 
     Raises:
         ValueError: a size out of range; a photo folder that is missing, empty or holds a broken file.
@@ -74,11 +87,15 @@ class World:
 
     def __init__(self, size: int, photos: str | Path | None = None, never_all_good: bool = False) -> None:
         if size not in SIZES:
-            raise ValueError(f"size={size} is not possible: pictures are {SIZES.start} to {SIZES[-1]} pixels wide, in steps of {SIZES.step}")
+            raise ValueError(
+                f"size={size} is not possible: pictures are {SIZES.start} to {SIZES[-1]} pixels wide, in steps of {SIZES.step}"
+            )
         self.size = size
         library = PhotoLibrary(size, None if photos is None else Path(photos))
         self.never_all_good = never_all_good
-        self.version = VERSION + ("n" if never_all_good else "") + (f"x{library.digest}" if library.digest else "")
+        self.version = (
+            VERSION + ("n" if never_all_good else "") + (f"x{library.digest}" if library.digest else "")
+        )
         self.stage = Stage(library)
         self._prefix = f"w{self.version}-"
         self._situations = lru_cache(maxsize=16)(self._make_situation)
@@ -103,10 +120,14 @@ class World:
         """
         found = re.fullmatch(rf"w(\w+)-({'|'.join(SPLITS)})-(\d+)-(\d+)-(\d+)", case_id)
         if found is None:
-            raise ValueError(f"{case_id!r} is no id of the synthetic world (w<version>-<split>-<seed>-<index>-<size>)")
+            raise ValueError(
+                f"{case_id!r} is no id of the synthetic world (w<version>-<split>-<seed>-<index>-<size>)"
+            )
         version, split, seed, index, size = found.groups()
         if version != self.version or int(size) != self.size:
-            raise ValueError(f"{case_id!r} is of version {version} at {size} px; this world is of version {self.version} at {self.size} px")
+            raise ValueError(
+                f"{case_id!r} is of version {version} at {size} px; this world is of version {self.version} at {self.size} px"
+            )
         return split, int(seed), int(index)
 
     def scene(self, case_id: str) -> Scene:
@@ -122,8 +143,8 @@ class World:
         return self._situations(*self.parse(case_id))
 
     def exact(self, case_id: str) -> Image:
-        """The exact edited picture. Raises ValueError for a foreign id."""
-        return to_image(self.stage.render(self.edit(case_id).after))
+        """The exact edited image. Raises ValueError for a foreign id."""
+        return to_uint8(self.stage.render(self.edit(case_id).after))
 
     def facts(self, case_id: str) -> Facts:
         """What measuring an answer to this case needs. Raises ValueError for a foreign id."""
@@ -134,14 +155,20 @@ class World:
         """Original and instruction. Raises ValueError as `case_id` does."""
         return self._case(self.case_id(split, seed, index), self._situations(split, seed, index))
 
-    def benchmark_cases(self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS, split: str = "benchmark") -> list[Case]:
-        """All seven edits of each original, in the order of the ids; 560 cases unless fewer originals are asked for.
+    def benchmark_cases(
+        self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS, split: str = "benchmark"
+    ) -> list[Case]:
+        """All seven edits of each original, in the order of the ids; 560 cases unless fewer originals are
+        asked for.
 
         Raises:
-            ValueError: not 1 to 80 originals, an unknown split, or the training split, where no two cases share an original.
+            ValueError: not 1 to 80 originals, an unknown split, or the training split, where no two cases
+                share an original.
         """
         if split == "train":
-            raise ValueError("the training split has no benchmark cases: no two of its cases share an original")
+            raise ValueError(
+                "the training split has no benchmark cases: no two of its cases share an original"
+            )
         if not 1 <= originals <= BENCHMARK_ORIGINALS:
             raise ValueError(f"the benchmark has 1 to {BENCHMARK_ORIGINALS} originals, got {originals}")
         return [self.case(split, seed, index) for index in range(originals * len(EDIT_TYPES))]
@@ -150,13 +177,26 @@ class World:
         """A triplet, often corrupted, that nobody has rated. Raises ValueError as `case_id` does."""
         case_id = self.case_id(split, seed, index)
         situation = self._situations(split, seed, index)
-        return Triplet(self._case(case_id, situation), to_image(corrupt(self.stage, situation.edit, self.corruption(case_id))))
+        return Triplet(
+            self._case(case_id, situation),
+            to_uint8(corrupt(self.stage, situation.edit, self.corruption(case_id))),
+        )
 
-    def rewarded_triplet(self, split: str, seed: int, index: int, annotator: Annotator = NOISY) -> tuple[Triplet, Reward]:
+    def rewarded_triplet(
+        self, split: str, seed: int, index: int, annotator: Annotator = NOISY
+    ) -> tuple[Triplet, Reward]:
         """The same triplet and what an annotator says of it. Raises ValueError as `case_id` does."""
         triplet = self.triplet(split, seed, index)
         situation, corruption = self._situations(split, seed, index), self.corruption(triplet.case.id)
-        work = Work(triplet.case.id, self.stage, situation.scene, situation.edit, situation.free, corruption, triplet.edited)
+        work = Work(
+            triplet.case.id,
+            self.stage,
+            situation.scene,
+            situation.edit,
+            situation.free,
+            corruption,
+            triplet.edited,
+        )
         return triplet, annotator.annotate(work)
 
     def corruption(self, case_id: str) -> Corruption:
@@ -164,20 +204,32 @@ class World:
         split, seed, index = self.parse(case_id)
         situation = self._situations(split, seed, index)
         rng = Random(fold_seed("corruption", split, seed, index))
-        return sample_corruption(rng, self.stage, situation.scene, situation.edit, situation.free, self.never_all_good)
+        return sample_corruption(
+            rng, self.stage, situation.scene, situation.edit, situation.free, self.never_all_good
+        )
 
     def failed_feedback(self, case_id: str) -> Feedback:
-        """What would be said of an edit of this case that failed in all three perspectives. Raises ValueError for a foreign id."""
+        """What would be said of an edit of this case that failed in all three perspectives. Raises ValueError
+        for a foreign id.
+        """
         split, seed, index = self.parse(case_id)
         situation = self._situations(split, seed, index)
         rng = Random(fold_seed("failed", split, seed, index))
-        following = sample_following(rng, self.stage, situation.scene, situation.edit, situation.free, "missing")
+        following = sample_following(
+            rng, self.stage, situation.scene, situation.edit, situation.free, "missing"
+        )
         preserving = sample_preserving(rng, self.stage, situation.scene, situation.edit)
         return following.feedback, preserving.feedback, sample_quality(rng).feedback
 
     def _case(self, case_id: str, situation: Situation) -> Case:
-        original = to_image(self.stage.render(situation.scene))
-        return Case(case_id, original, situation.edit.instruction, situation.edit.type, self._photograph(situation.scene))
+        original = to_uint8(self.stage.render(situation.scene))
+        return Case(
+            case_id,
+            original,
+            situation.edit.instruction,
+            situation.edit.type,
+            self._photograph(situation.scene),
+        )
 
     def _photograph(self, scene: Scene) -> str:
         backdrop = scene.backdrop
@@ -187,10 +239,13 @@ class World:
 
     def _make_situation(self, split: str, seed: int, index: int) -> Situation:
         original, kind = (index, None) if split == "train" else divmod(index, len(EDIT_TYPES))
-        # Originals outside training take the photographs in turn, so that every one of them serves equally often.
+        # Originals outside training take the photographs in turn, so that every one of them serves equally
+        # often.
         share, held_out = SPLITS[split], split == "pairs"
         photo = None if split == "train" else original % len(self.stage.library.photographs[share])
-        scene, free = sample_scene(Random(fold_seed("scene", split, seed, original)), self.stage, share, photo, held_out)
+        scene, free = sample_scene(
+            Random(fold_seed("scene", split, seed, original)), self.stage, share, photo, held_out
+        )
         rng = Random(fold_seed("edit", split, seed, index))
         edit_type = pick(rng, EDIT_TYPES) if kind is None else EDIT_TYPES[kind]
         edit = sample_edit(rng, self.stage, scene, free, edit_type, held_out)
@@ -198,7 +253,9 @@ class World:
 
 
 def code_digest() -> str:
-    """sha256 over the source of the synthetic world: scores measured by other code are never taken for today's."""
+    """sha256 over the source of the synthetic world: scores measured by other code are never taken for
+    today's.
+    """
     digest = hashlib.sha256()
     for file in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

@@ -1,4 +1,6 @@
-"""The numbers of one line: rows that differ in nothing but their seeds, averaged case by case, and how two lines differ."""
+"""The numbers of one line: rows that differ in nothing but their seeds, averaged case by case, and how two
+lines differ.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -31,13 +33,28 @@ def judged_columns() -> tuple[Column, ...]:
     found = []
     for perspective in PERSPECTIVES:
         group, letter = perspective.value.capitalize(), LETTERS[perspective]
-        found.append(Column(f"{perspective.value}_acc", group, "Acc", f"{letter} acc", scale=100.0, digits=1, unit="%", higher_is_better=True))
-        found.append(Column(f"{perspective.value}_score", group, "Score", f"{letter} score", higher_is_better=True))
+        found.append(
+            Column(
+                f"{perspective.value}_acc",
+                group,
+                "Acc",
+                f"{letter} acc",
+                scale=100.0,
+                digits=1,
+                unit="%",
+                higher_is_better=True,
+            )
+        )
+        found.append(
+            Column(f"{perspective.value}_score", group, "Score", f"{letter} score", higher_is_better=True)
+        )
     return tuple(found)
 
 
 def image_columns(keys: Sequence[str]) -> tuple[Column, ...]:
-    """A column per image metric; the protocol in its key stands above. Of a metric that this version doesn't know, nobody knows what is better."""
+    """A column per image metric; the protocol in its key stands above. Of a metric that this version doesn't
+    know, nobody knows what is better.
+    """
     found = []
     for key in keys:
         protocol, _, name = key.rpartition("/")
@@ -47,12 +64,24 @@ def image_columns(keys: Sequence[str]) -> tuple[Column, ...]:
             continue
         short = f"{protocol} {metric.title}" + (" (%)" if metric.scale == 100.0 else "")
         higher = metric.better == "higher"
-        found.append(Column(key, protocol, metric.title, short, scale=metric.scale, digits=metric.digits, higher_is_better=higher))
+        found.append(
+            Column(
+                key,
+                protocol,
+                metric.title,
+                short,
+                scale=metric.scale,
+                digits=metric.digits,
+                higher_is_better=higher,
+            )
+        )
     return tuple(found)
 
 
 def averaged_cases(group: Group) -> tuple[CaseScores, ...]:
-    """The cases of a line, each scored by the mean over the seeds in which it was judged; () where any row's cases are not known."""
+    """The cases of a line, each scored by the mean over the seeds in which it was judged; () where any row's
+    cases are not known.
+    """
     if not all(row.row.cases for row in group.rows):
         return ()
     scores: dict[str, list[CaseScores]] = {}
@@ -63,18 +92,25 @@ def averaged_cases(group: Group) -> tuple[CaseScores, ...]:
 
 
 def _mean_scores(cases: Sequence[CaseScores]) -> tuple[float | None, float | None, float | None]:
-    columns = [[score for case in cases if (score := case.scores[index]) is not None] for index in range(len(PERSPECTIVES))]
+    columns = [
+        [score for case in cases if (score := case.scores[index]) is not None]
+        for index in range(len(PERSPECTIVES))
+    ]
     following, preserving, quality = (float(np.mean(column)) if column else None for column in columns)
     return following, preserving, quality
 
 
 def judged_values(group: Group) -> list[Value]:
-    """Below `judged_columns`: Acc, averaged over seeds; Score over cases, with interval and spread over seeds."""
+    """Below `judged_columns`: Acc, averaged over seeds; Score over cases, with interval and spread over
+    seeds.
+    """
     cases, values = averaged_cases(group), []
     for index in range(len(PERSPECTIVES)):
         summaries = [row.row.means.summaries[index] for row in group.rows]
         accs = [summary.acc for summary in summaries if summary.acc is not None]
-        values.append(Value(float(np.mean(accs)), spread=spread(accs)) if len(accs) == len(summaries) else Value())
+        values.append(
+            Value(float(np.mean(accs)), spread=spread(accs)) if len(accs) == len(summaries) else Value()
+        )
         means = [summary.score for summary in summaries if summary.score is not None]
         if len(means) < len(summaries):
             values.append(Value())
@@ -95,7 +131,9 @@ def _over_seeds(cases: Sequence[CaseScores], index: int, means: Sequence[float])
 
 
 def image_values(group: Group, columns: Sequence[Column]) -> list[Value]:
-    """Below `image_columns`: means over seeds; an interval only where there is one seed, as values of single cases are not kept."""
+    """Below `image_columns`: means over seeds; an interval only where there is one seed, as values of single
+    cases are not kept.
+    """
     values = []
     for column in columns:
         found = [row.images[column.key] for row in group.rows if column.key in row.images]
@@ -127,7 +165,9 @@ def differences(group: Group, reference: Group, name: str, against: str) -> list
 
 
 def with_best(lines: Sequence[Sequence[Value]], columns: Sequence[Column]) -> list[list[Value]]:
-    """The lines with the best number of each column marked, all of them where several look equal; nothing with fewer than two lines."""
+    """The lines with the best number of each column marked, all of them where several look equal; nothing
+    with fewer than two lines.
+    """
     marked = [list(line) for line in lines]
     for index, column in enumerate(columns):
         means = [line[index].mean for line in marked]

@@ -1,4 +1,6 @@
-"""The chart of a report page: per perspective and edit type the mean score of each row with its interval, as coordinates for an SVG."""
+"""The chart of a report page: per perspective and edit type the mean score of each row with its interval, as
+coordinates for an SVG.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +12,12 @@ WIDTH, LEFT, RIGHT, TOP, BOTTOM = 380.0, 92.0, 14.0, 8.0, 26.0
 PITCH, GAP = 9.5, 11.0
 """Between two rows of one type, and between two types."""
 
-SHAPES = ("M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0", "M-3.6,-3.6h7.2v7.2h-7.2z", "M0,-5L5,0L0,5L-5,0z", "M0,-4.8L4.6,3.6H-4.6z")
+SHAPES = (
+    "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
+    "M-3.6,-3.6h7.2v7.2h-7.2z",
+    "M0,-5L5,0L0,5L-5,0z",
+    "M0,-4.8L4.6,3.6H-4.6z",
+)
 """Circle, square, diamond, triangle around the origin: rows are told apart by shape as well as by colour."""
 
 COLOURS = 6
@@ -69,7 +76,9 @@ class Chart:
 
     def style(self, row: int) -> tuple[str, str]:
         """The class and the shape of a row."""
-        return f"c{row % COLOURS}", SHAPES[row // COLOURS % len(SHAPES)] if len(self.names) > COLOURS else SHAPES[row % len(SHAPES)]
+        return f"c{row % COLOURS}", SHAPES[row // COLOURS % len(SHAPES)] if len(
+            self.names
+        ) > COLOURS else SHAPES[row % len(SHAPES)]
 
 
 def x_of(score: float) -> float:
@@ -88,11 +97,21 @@ def chart(rows: Sequence[tuple[str, Row]]) -> Chart:
         for name, top, _ in lanes:
             for number, (called, row) in enumerate(rows):
                 means = row.means if name == "all types" else row.types.get(name)
-                point = None if means is None else _point(means, index, top + (number + 0.5) * PITCH, number, f"{called}, {name}")
+                point = (
+                    None
+                    if means is None
+                    else _point(means, index, top + (number + 0.5) * PITCH, number, f"{called}, {name}")
+                )
                 points += [] if point is None else [point]
         panels.append(Panel(perspective.value, points))
     bottom = TOP + len(types) * (height + GAP) + BOTTOM - GAP
-    return Chart(panels, lanes, [(score, x_of(float(score))) for score in range(int(MAX_SCORE) + 1)], bottom, [name for name, _ in rows])
+    return Chart(
+        panels,
+        lanes,
+        [(score, x_of(float(score))) for score in range(int(MAX_SCORE) + 1)],
+        bottom,
+        [name for name, _ in rows],
+    )
 
 
 def _point(means: Means, index: int, y: float, row: int, what: str) -> Point | None:
@@ -100,6 +119,8 @@ def _point(means: Means, index: int, y: float, row: int, what: str) -> Point | N
     if summary.score is None:
         return None
     interval = summary.ci95
-    text = f"{what}: {summary.score:.2f}" + ("" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]")
+    text = f"{what}: {summary.score:.2f}" + (
+        "" if interval is None else f" [{interval.low:.2f}, {interval.high:.2f}]"
+    )
     low, high = (None, None) if interval is None else (x_of(interval.low), x_of(interval.high))
     return Point(x_of(summary.score), y, low, high, row, text)

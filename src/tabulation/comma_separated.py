@@ -1,4 +1,6 @@
-"""Tables as CSV, for programs: numbers in full and in their own units (shares in [0, 1]), one line per line of the table, all tables in one file."""
+"""Tables as CSV, for programs: numbers in full and in their own units (shares in [0, 1]), one line per line
+of the table, all tables in one file.
+"""
 
 import csv
 from collections.abc import Sequence
@@ -21,14 +23,24 @@ def comma_separated(tables: Sequence[Table]) -> str:
 def _rows(table: Table) -> list[dict[str, object]]:
     found = []
     for line in table.lines:
-        beginning = {"table": table.name, **({} if line.published else table.facts), "numbers": line.source, "line": line.name}
-        labels = {title.lower().replace(" ", "_"): label for title, label in zip(table.label_columns, line.labels, strict=True)}
+        beginning = {
+            "table": table.name,
+            **({} if line.published else table.facts),
+            "numbers": line.source,
+            "line": line.name,
+        }
+        labels = {
+            title.lower().replace(" ", "_"): label
+            for title, label in zip(table.label_columns, line.labels, strict=True)
+        }
         found.append({**beginning, **labels, **_numbers(table, line)})
     return found
 
 
 def _numbers(table: Table, line: Line) -> dict[str, object]:
-    """Each number under its column's key, with `_low` and `_high` (interval), `_spread` (over seeds) and `_p_holm` where any line has them."""
+    """Each number under its column's key, with `_low` and `_high` (interval), `_spread` (over seeds) and
+    `_p_holm` where any line has them.
+    """
     found: dict[str, object] = {}
     for index, column in enumerate(table.columns):
         below = [each.values[index] or Value() for each in table.lines]

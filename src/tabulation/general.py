@@ -1,4 +1,6 @@
-"""The table of everything: all rows of all runs as their reports have them, one table per benchmark and judge, and rows compared case by case."""
+"""The table of everything: all rows of all runs as their reports have them, one table per benchmark and
+judge, and rows compared case by case.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,7 +42,9 @@ def general_tables(reports: Sequence[FoundReport]) -> list[Table]:
         lines = [Line(row.name, (str(each.run), row.name), _values(each, row, keys)) for each, row in rows]
         columns = (*COUNTS, *judged_columns(), *image_columns(keys))
         title, facts = f"{benchmark}, judged by {judge}", {"benchmark": benchmark, "judge": judge}
-        found.append(Table(f"{benchmark}_{judge}", title, ("run", "row"), columns, tuple(lines), (NOTES,), facts))
+        found.append(
+            Table(f"{benchmark}_{judge}", title, ("run", "row"), columns, tuple(lines), (NOTES,), facts)
+        )
     return found
 
 
@@ -49,7 +53,10 @@ def _values(found: FoundReport, row: Row, keys: Sequence[str]) -> tuple[Value, .
     for summary in row.means.summaries:
         values += [Value(summary.acc), Value(summary.score, summary.ci95)]
     images = found.images.get(row.name, {})
-    return (*values, *(Value(images[key].mean, images[key].ci95) if key in images else Value() for key in keys))
+    return (
+        *values,
+        *(Value(images[key].mean, images[key].ci95) if key in images else Value() for key in keys),
+    )
 
 
 def comparison_tables(reports: Sequence[FoundReport], against: str) -> list[Table]:
@@ -57,7 +64,8 @@ def comparison_tables(reports: Sequence[FoundReport], against: str) -> list[Tabl
 
     Args:
         reports: with the runs they belong to.
-        against: a run folder (each row is compared with the row of the same name there) or the name of a row (each run's rows are compared with it).
+        against: a run folder (each row is compared with the row of the same name there) or the name of a row
+            (each run's rows are compared with it).
 
     Raises:
         ValueError: neither a run nor a row, a folder of several runs, or nothing that compares.
@@ -70,12 +78,27 @@ def comparison_tables(reports: Sequence[FoundReport], against: str) -> list[Tabl
             groups.setdefault((found.report.benchmark, found.report.judge), []).append(_line(found, compared))
     if not groups:
         names = sorted({row.name for found in reports for row in found.report.rows})
-        raise ValueError(f"against={against}: nothing compares with it; give a run folder or one of the rows {', '.join(names)}")
+        raise ValueError(
+            f"against={against}: nothing compares with it; give a run folder or one of the rows {', '.join(names)}"
+        )
     made = []
     for (benchmark, judge), lines in groups.items():
-        title, facts = f"{benchmark}, judged by {judge}, against {against}", {"benchmark": benchmark, "judge": judge}
+        title, facts = (
+            f"{benchmark}, judged by {judge}, against {against}",
+            {"benchmark": benchmark, "judge": judge},
+        )
         labels = ("run", "row", "against", "n", "clusters")
-        made.append(Table(f"{benchmark}_{judge}_against", title, labels, _difference_columns(), tuple(lines), (COMPARISON_NOTES,), facts))
+        made.append(
+            Table(
+                f"{benchmark}_{judge}_against",
+                title,
+                labels,
+                _difference_columns(),
+                tuple(lines),
+                (COMPARISON_NOTES,),
+                facts,
+            )
+        )
     return made
 
 
@@ -83,7 +106,11 @@ def _difference_columns() -> tuple[Column, ...]:
     found = []
     for perspective in PERSPECTIVES:
         group, letter = perspective.value.capitalize(), LETTERS[perspective]
-        found.append(Column(f"{perspective.value}_difference", group, "difference", f"{letter} difference", signed=True))
+        found.append(
+            Column(
+                f"{perspective.value}_difference", group, "difference", f"{letter} difference", signed=True
+            )
+        )
         found.append(Column(f"{perspective.value}_p", group, "p", f"{letter} p", digits=4))
     return tuple(found)
 
@@ -95,7 +122,9 @@ def _line(found: FoundReport, comparisons: Sequence[Comparison]) -> Line:
     values = []
     for each in comparisons:
         values.append(Value(each.difference, each.ci95))
-        values.append(Value(each.p_holm, words="< 0.0001" if each.p_holm is not None and each.p_holm < 0.0001 else None))
+        values.append(
+            Value(each.p_holm, words="< 0.0001" if each.p_holm is not None and each.p_holm < 0.0001 else None)
+        )
     against = first.against if first.paired else f"{first.against} (unpaired)"
     return Line(first.row, (str(found.run), first.row, against, *counts), tuple(values))
 
@@ -105,9 +134,13 @@ def _against_run(reports: Sequence[FoundReport], folder: Path) -> list[tuple[Fou
     theirs: dict[tuple[str, str, str], Row] = {}
     runs = found_reports([folder])
     if len({found.run for found in runs}) > 1:
-        raise ValueError(f"against={folder} holds {len({found.run for found in runs})} runs: name one of them")
+        raise ValueError(
+            f"against={folder} holds {len({found.run for found in runs})} runs: name one of them"
+        )
     for found in runs:
-        theirs.update({(found.report.benchmark, found.report.fingerprint, row.name): row for row in found.report.rows})
+        theirs.update(
+            {(found.report.benchmark, found.report.fingerprint, row.name): row for row in found.report.rows}
+        )
     pairs = []
     for found in reports:
         for row in found.report.rows:
@@ -123,5 +156,7 @@ def _against_row(reports: Sequence[FoundReport], name: str) -> list[tuple[FoundR
     pairs = []
     for found in reports:
         others = [row for row in found.report.rows if row.name == name]
-        pairs += [(found, row, name, other) for other in others for row in found.report.rows if row.name != name]
+        pairs += [
+            (found, row, name, other) for other in others for row in found.report.rows if row.name != name
+        ]
     return pairs

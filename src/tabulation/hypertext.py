@@ -12,16 +12,36 @@ TEMPLATE = "tables.html"
 
 def hypertext(tables: Sequence[Table]) -> str:
     """A page of all tables."""
-    return environment(Path(__file__).parent).get_template(TEMPLATE).render(tables=[_described(table) for table in tables])
+    return (
+        environment(Path(__file__).parent)
+        .get_template(TEMPLATE)
+        .render(tables=[_described(table) for table in tables])
+    )
 
 
 def _described(table: Table) -> dict[str, object]:
     """What the template needs of a table."""
     first = len(used_labels(table)) + has_source(table)
-    groups = [(name, len(list(members))) for name, members in groupby(table.columns, key=lambda column: column.group)]
+    groups = [
+        (name, len(list(members)))
+        for name, members in groupby(table.columns, key=lambda column: column.group)
+    ]
     lines = []
     for line in table.lines:
-        cells = [(shown(value, column), value is not None and value.best) for value, column in zip(line.values, table.columns, strict=True)]
+        cells = [
+            (shown(value, column), value is not None and value.best)
+            for value, column in zip(line.values, table.columns, strict=True)
+        ]
         lines.append({"beginnings": beginnings(table, line), "cells": cells, "published": line.published})
-    titles = [*headings(table)[:first], *(column.title if column.group else column.short for column in table.columns)]
-    return {"title": table.title, "first": first, "groups": groups, "titles": titles, "lines": lines, "notes": table.notes}
+    titles = [
+        *headings(table)[:first],
+        *(column.title if column.group else column.short for column in table.columns),
+    ]
+    return {
+        "title": table.title,
+        "first": first,
+        "groups": groups,
+        "titles": titles,
+        "lines": lines,
+        "notes": table.notes,
+    }

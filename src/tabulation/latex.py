@@ -1,4 +1,5 @@
-r"""Tables in LaTeX, in the rules of booktabs: \input the file into a document that uses the packages booktabs and amssymb (for \checkmark).
+r"""Tables in LaTeX, in the rules of booktabs: \input the file into a document that uses the packages booktabs
+and amssymb (for \checkmark).
 
 A wide table fits with \usepackage{graphicx} and \resizebox, or in a table* of a two-column paper.
 """
@@ -64,15 +65,21 @@ def _one(table: Table) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    """One line of a tabular. The end of the line before takes a bracket or a star that follows it, even on a new line, for its own argument."""
+    """One line of a tabular. The end of the line before takes a bracket or a star that follows it, even on a
+    new line, for its own argument.
+    """
     row = " & ".join(cells) + r" \\"
     return "{}" + row if row.lstrip().startswith(("[", "*")) else row
 
 
 def _papers_own(lines: Sequence[Line]) -> int:
-    """Where the paper's lines begin that have none of ours above them: the end, or one line after our last one's own."""
+    """Where the paper's lines begin that have none of ours above them: the end, or one line after our last
+    one's own.
+    """
     last = max((index for index, line in enumerate(lines) if not line.published), default=-1)
-    paired = last + 1 < len(lines) and lines[last + 1].name.lower().replace("_", "-") == lines[last].name.lower().replace("_", "-")
+    paired = last + 1 < len(lines) and lines[last + 1].name.lower().replace("_", "-") == lines[
+        last
+    ].name.lower().replace("_", "-")
     return last + 1 + paired
 
 
@@ -82,7 +89,9 @@ def _label(name: str) -> str:
 
 
 def _groups(columns: Sequence[Column], first: int) -> list[str]:
-    """The line of titles that span several columns, with the rules below them; nothing where no column has one."""
+    """The line of titles that span several columns, with the rules below them; nothing where no column has
+    one.
+    """
     if not any(column.group for column in columns):
         return []
     cells, rules, at = [""] * first, [], first + 1
@@ -102,9 +111,14 @@ def _titles(table: Table) -> list[str]:
 
 
 def _cells(table: Table, line: Line) -> list[str]:
-    values = [_cell(value, column, line.published) for value, column in zip(line.values, table.columns, strict=True)]
+    values = [
+        _cell(value, column, line.published) for value, column in zip(line.values, table.columns, strict=True)
+    ]
     labels = [escaped(label) for label in beginnings(table, line)]
-    return [*([rf"\textit{{{label}}}" if label else "" for label in labels] if line.published else labels), *values]
+    return [
+        *([rf"\textit{{{label}}}" if label else "" for label in labels] if line.published else labels),
+        *values,
+    ]
 
 
 def _cell(value: Value | None, column: Column, published: bool) -> str:

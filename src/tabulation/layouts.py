@@ -36,7 +36,8 @@ class Layout:
         number: in the paper.
         title: one line.
         label_columns: titles.
-        place: a row's place for the target reward asked for ("5/5/5"); None where it does not belong in the table.
+        place: a row's place for the target reward asked for ("5/5/5"); None where it does not belong in the
+            table.
         told: parts of the config that the labels tell; any other difference between runs is named in a note.
         reference: the line that the others are compared with; None for the first.
         images: whether the numbers are image metrics, not a judge's.
@@ -54,7 +55,9 @@ class Layout:
 
 
 def asked_for(row: Evaluated, target: str) -> bool:
-    """Whether a row's edits were made for the target reward; rows that have a name of their own (edits made elsewhere) count as such."""
+    """Whether a row's edits were made for the target reward; rows that have a name of their own (edits made
+    elsewhere) count as such.
+    """
     return row.row.name == target or not TARGET.match(row.row.name)
 
 
@@ -85,7 +88,11 @@ def by_integration(row: Evaluated, target: str) -> Place | None:
         return Place("released", ("released code", "released code"), (3.0,))
     addition = "into the time embedding" if "time embedding" in parts else YES if "addition" in parts else ""
     attention = YES if "attention" in parts else ""
-    return Place(" + ".join(parts) or "none", (attention, addition), (2.0 * bool(addition) + bool(attention), float(addition not in ("", YES))))
+    return Place(
+        " + ".join(parts) or "none",
+        (attention, addition),
+        (2.0 * bool(addition) + bool(attention), float(addition not in ("", YES))),
+    )
 
 
 def by_target(row: Evaluated, target: str) -> Place | None:
@@ -94,21 +101,64 @@ def by_target(row: Evaluated, target: str) -> Place | None:
     if asked is None:
         return None
     *scores, text = asked.groups()
-    return Place(row.row.name, (*scores, "of a failed edit" if text else ""), (*map(float, scores), float(bool(text))))
+    return Place(
+        row.row.name, (*scores, "of a failed edit" if text else ""), (*map(float, scores), float(bool(text)))
+    )
 
 
-NEEDS_CONFIG = "a row at the target reward in a run folder with .hydra/config.yaml, editor/ or checkpoints/last.ckpt"
+NEEDS_CONFIG = (
+    "a row at the target reward in a run folder with .hydra/config.yaml, editor/ or checkpoints/last.ckpt"
+)
 LAYOUTS = {
-    "table1": Layout(1, "Comparison of methods", ("Method", "Edit data"), by_method, (), None, False, "a row at the target reward"),
-    "table2": Layout(2, "Image metrics", ("Method", "Edit data"), by_method, (), None, True, "a row at the target reward with image metrics"),
+    "table1": Layout(
+        1,
+        "Comparison of methods",
+        ("Method", "Edit data"),
+        by_method,
+        (),
+        None,
+        False,
+        "a row at the target reward",
+    ),
+    "table2": Layout(
+        2,
+        "Image metrics",
+        ("Method", "Edit data"),
+        by_method,
+        (),
+        None,
+        True,
+        "a row at the target reward with image metrics",
+    ),
     "table4_reward_signal": Layout(
-        4, "Which reward signal helps", ("Score", "Text"), by_signal, ("model.reward_encoder", "model.integration"), "none", False, NEEDS_CONFIG
+        4,
+        "Which reward signal helps",
+        ("Score", "Text"),
+        by_signal,
+        ("model.reward_encoder", "model.integration"),
+        "none",
+        False,
+        NEEDS_CONFIG,
     ),
     "table5_integration": Layout(
-        5, "Where the reward enters", ("Attention", "Addition"), by_integration, ("model.integration",), "none", False, NEEDS_CONFIG
+        5,
+        "Where the reward enters",
+        ("Attention", "Addition"),
+        by_integration,
+        ("model.integration",),
+        "none",
+        False,
+        NEEDS_CONFIG,
     ),
     "table6_inference_score": Layout(
-        6, "The reward asked for at inference", ("F", "P", "Q", "Text"), by_target, (), "5/5/5", False, "a row like 3/3/3 (targets=table6)"
+        6,
+        "The reward asked for at inference",
+        ("F", "P", "Q", "Text"),
+        by_target,
+        (),
+        "5/5/5",
+        False,
+        "a row like 3/3/3 (targets=table6)",
     ),
 }
 """By the names of conf/sweep, where a table is a sweep."""

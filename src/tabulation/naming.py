@@ -1,6 +1,7 @@
 """What a run is called in a table: by what its config has and the others' have not.
 
-Settings that say nothing about what is learnt (paths, seeds, loggers, devices) name nobody; the seeds tell repetitions of one cell apart.
+Settings that say nothing about what is learnt (paths, seeds, loggers, devices) name nobody; the seeds tell
+repetitions of one cell apart.
 """
 
 import re
@@ -34,12 +35,16 @@ def signals_of(settings: Settings) -> tuple[str, ...]:
 
 
 def integrations_of(settings: Settings) -> tuple[str, ...]:
-    """Where the reward enters an editor: () (nowhere), ("attention",), ("addition",), ("time embedding",), both, ("released",)."""
+    """Where the reward enters an editor: () (nowhere), ("attention",), ("addition",), ("time embedding",),
+    both, ("released",).
+    """
     model = settings.get("model") or {}
     if not signals_of(settings):
         return ()
     node = model["integration"]
-    parts = [node["parts"][name] for name in sorted(node["parts"], reverse=True)] if "parts" in node else [node]
+    parts = (
+        [node["parts"][name] for name in sorted(node["parts"], reverse=True)] if "parts" in node else [node]
+    )
     return tuple(_integration(part) for part in parts)
 
 
@@ -50,7 +55,11 @@ def _integration(node: Mapping[str, Any]) -> str:
 
 def facets(settings: Settings) -> dict[str, str]:
     """The choices that users think in, in words."""
-    backbone = str(((settings.get("model") or {}).get("backbone") or {}).get("_target_", "")).rpartition(".")[2].removesuffix("Backbone")
+    backbone = (
+        str(((settings.get("model") or {}).get("backbone") or {}).get("_target_", ""))
+        .rpartition(".")[2]
+        .removesuffix("Backbone")
+    )
     signals, integrations = signals_of(settings), integrations_of(settings)
     return {
         "backbone": backbone,
@@ -69,7 +78,13 @@ def entries(settings: Settings) -> dict[str, Hashable]:
 
 
 def _hashable(value: object) -> Hashable:
-    return tuple(_hashable(each) for each in value) if isinstance(value, list) else value if isinstance(value, Hashable) else str(value)
+    return (
+        tuple(_hashable(each) for each in value)
+        if isinstance(value, list)
+        else value
+        if isinstance(value, Hashable)
+        else str(value)
+    )
 
 
 def differing(all_settings: Sequence[Settings], without: Sequence[str] = ()) -> dict[str, list[Hashable]]:
@@ -86,11 +101,17 @@ def differing(all_settings: Sequence[Settings], without: Sequence[str] = ()) -> 
     found: dict[str, list[Hashable]] = {}
     for name in dict.fromkeys(name for each in flat for name in each):
         of_reward = name.startswith(REWARD_PARTS)
-        values = [each.get(name, ABSENT) for each, has in zip(flat, rewarded, strict=True) if has or not of_reward]
+        values = [
+            each.get(name, ABSENT) for each, has in zip(flat, rewarded, strict=True) if has or not of_reward
+        ]
         if len(set(values)) > 1 and not _below(name, without):
             found[name] = [each.get(name, ABSENT) for each in flat]
     classes = [name for name in found if name.endswith(CLASS)]
-    return {name: values for name, values in found.items() if name in classes or not _below(name, [each.removesuffix(CLASS) for each in classes])}
+    return {
+        name: values
+        for name, values in found.items()
+        if name in classes or not _below(name, [each.removesuffix(CLASS) for each in classes])
+    }
 
 
 def _below(name: str, parts: Sequence[str]) -> bool:
@@ -98,10 +119,11 @@ def _below(name: str, parts: Sequence[str]) -> bool:
 
 
 def names_of(rows: Sequence[Evaluated], known: Sequence[Hashable]) -> list[str]:
-    """A name for each row that tells apart what `known` does not: choices in words first, then single entries as key=value.
+    """A name for each row that tells apart what `known` does not: choices in words first, then single entries
+    as key=value.
 
-    An entry is named, in every row, only where the ones before it leave runs of different settings together. Rows whose settings nobody knows
-    are called by their run folder.
+    An entry is named, in every row, only where the ones before it leave runs of different settings together.
+    Rows whose settings nobody knows are called by their run folder.
 
     Args:
         rows: of a table.

@@ -1,9 +1,10 @@
-"""One self-contained HTML page of runs: table, chart by type, and every edit with its scores and feedback, to filter, sort and compare.
+"""One self-contained HTML page of runs: table, chart by type, and every edit with its scores and feedback, to
+filter, sort and compare.
 
     python -m src.tabulate runs/a runs/b page=report.html
 
-No network, no other file: pictures are inside it, and a content security policy forbids the page to load anything. The page is page.html with
-page.css and page.js in it.
+No network, no other file: images are inside it, and a content security policy forbids the page to load
+anything. The page is page.html with page.css and page.js in it.
 """
 
 from collections.abc import Sequence
@@ -22,14 +23,16 @@ from src.tabulation.table import Table, shown
 TEMPLATE = "page.html"
 
 
-def write_page(path: Path, reports: Sequence[FoundReport], names: Sequence[str] | None, megabytes: float) -> str:
+def write_page(
+    path: Path, reports: Sequence[FoundReport], names: Sequence[str] | None, megabytes: float
+) -> str:
     """Write the page.
 
     Args:
         path: the HTML file.
         reports: on one benchmark by one judge.
         names: rows whose edits are shown; None for all that have edits.
-        megabytes: roughly the most that the file may have; pictures get smaller for it.
+        megabytes: roughly the most that the file may have; images get smaller for it.
 
     Returns:
         A line that says what was written and how large it is.
@@ -42,9 +45,11 @@ def write_page(path: Path, reports: Sequence[FoundReport], names: Sequence[str] 
     check_one_kind(reports)
     columns = edit_columns(reports, names)
     if not columns:
-        raise ValueError(f"{', '.join(str(each.run) for each in reports)}: no edits to show on a page; run python -m src.evaluate first")
+        raise ValueError(
+            f"{', '.join(str(each.run) for each in reports)}: no edits to show on a page; run python -m src.evaluate first"
+        )
     cases = all_cases(reports)
-    data, pictures = page_data(cases, columns, megabytes)
+    data, images = page_data(cases, columns, megabytes)
     rows = page_rows(reports)
     report = reports[0].report
     text = (
@@ -64,15 +69,17 @@ def write_page(path: Path, reports: Sequence[FoundReport], names: Sequence[str] 
             chart=chart(rows),
             notes=[NOTES, *dict.fromkeys(note for each in reports for note in notes(each.report))],
             data=data,
-            pictures=pictures,
+            images=images,
         )
     )
     write_atomically(path, text)
-    return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(pictures)} pictures)"
+    return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(images)} pictures)"
 
 
 def page_rows(reports: Sequence[FoundReport]) -> list[tuple[str, Row]]:
-    """The rows of the page with their names; those that need no model only once, as they are the same in every run."""
+    """The rows of the page with their names; those that need no model only once, as they are the same in
+    every run.
+    """
     found: dict[str, Row] = {}
     for each, run in zip(reports, run_names(reports), strict=True):
         for row in each.report.rows:
@@ -96,4 +103,7 @@ def _table(table: Table, reports: Sequence[FoundReport]) -> dict[str, object]:
         ]
         lines[full_name(named[line.labels[0]], line.labels[1])] = cells
         lines.setdefault(line.labels[1], cells)
-    return {"titles": [column.short for column in table.columns], "lines": [(name, lines[name]) for name, _ in page_rows(reports)]}
+    return {
+        "titles": [column.short for column in table.columns],
+        "lines": [(name, lines[name]) for name, _ in page_rows(reports)],
+    }

@@ -1,6 +1,8 @@
-"""What a report page shows of every case: words, scores and small pictures of a bounded size, as one JSON-able tree.
+"""What a report page shows of every case: words, scores and small images of a bounded size, as one
+JSON-able tree.
 
-Scores are those of the report; feedback and success come from the reward files, from the reward whose scores are the report's.
+Scores are those of the report; feedback and success come from the reward files, from the reward whose scores
+are the report's.
 """
 
 import hashlib
@@ -16,8 +18,8 @@ from src.evaluation.generation import Generation, generations_in
 from src.evaluation.judging import batches_of
 from src.evaluation.progress import counted
 from src.evaluation.report import row_order
+from src.images import load_image
 from src.pages import thumbnail, webp
-from src.pictures import load_image
 from src.records import NO_FAILURE, Image, Reward
 from src.reward_file import read_rewards
 from src.tabulation.runs import FoundReport
@@ -26,7 +28,7 @@ SIZES = ((256, 80), (192, 75), (160, 70), (128, 65), (96, 60), (64, 50))
 """Longer side and quality of a thumbnail, tried in this order until it is small enough."""
 
 INSIDE = 0.72
-"""Share of a page's bytes that pictures may have before base64 makes 4 of 3; a little is left for words."""
+"""Share of a page's bytes that images may have before base64 makes 4 of 3; a little is left for words."""
 
 
 @dataclass(frozen=True)
@@ -47,11 +49,11 @@ class EditColumn:
 
 
 @dataclass
-class Pictures:
-    """The pictures of a page, each once.
+class Images:
+    """The images of a page, each once.
 
     Attributes:
-        most: bytes that a picture may have.
+        most: bytes that a image may have.
         contents: in base64, in the order in which they were added.
     """
 
@@ -60,7 +62,7 @@ class Pictures:
     places: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, image: Image) -> int:
-        """Put a picture in, small enough; its place among `contents`."""
+        """Put a image in, small enough; its place among `contents`."""
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if digest not in self.places:
             self.places[digest] = len(self.contents)
@@ -69,7 +71,7 @@ class Pictures:
 
 
 def small_enough(image: Image, most: int) -> bytes:
-    """A picture as WebP in at most so many bytes, or the smallest that SIZES make of it."""
+    """A image as WebP in at most so many bytes, or the smallest that SIZES make of it."""
     content = webp(thumbnail(image))
     for side, quality in SIZES:
         if len(content) <= most:
@@ -79,7 +81,9 @@ def small_enough(image: Image, most: int) -> bytes:
 
 
 def run_names(reports: Sequence[FoundReport]) -> list[str]:
-    """What each report's run is called on the page: its path below the folder that all have in common; "" for a single one."""
+    """What each report's run is called on the page: its path below the folder that all have in common; "" for
+    a single one.
+    """
     if len(reports) == 1:
         return [""]
     parts = [each.run.resolve().parts for each in reports]
@@ -107,15 +111,28 @@ def edit_columns(reports: Sequence[FoundReport], names: Sequence[str] | None) ->
     found = []
     for each, run in zip(reports, run_names(reports), strict=True):
         rows = {row.name: row for row in each.report.rows}
-        generations = [made for made in generations_in(each.folder.parent) if made.name in rows and rows[made.name].made_by]
+        generations = [
+            made
+            for made in generations_in(each.folder.parent)
+            if made.name in rows and rows[made.name].made_by
+        ]
         for made in sorted(generations, key=lambda made: row_order(made.name)):
             scores = {case.id: case for case in rows[made.name].cases}
-            found.append(EditColumn(full_name(run, made.name), made, scores, _rewards(made.folder / each.report.judge, each.report.judge)))
+            found.append(
+                EditColumn(
+                    full_name(run, made.name),
+                    made,
+                    scores,
+                    _rewards(made.folder / each.report.judge, each.report.judge),
+                )
+            )
     if names is None:
         return found
     for name in names:
         if not any(name in (column.name, column.generation.name) for column in found):
-            raise ValueError(f"gallery={list(names)}: no row {name!r} with edits; there are {', '.join(column.name for column in found)}")
+            raise ValueError(
+                f"gallery={list(names)}: no row {name!r} with edits; there are {', '.join(column.name for column in found)}"
+            )
     return [column for name in names for column in found if name in (column.name, column.generation.name)]
 
 
@@ -128,7 +145,9 @@ def _rewards(folder: Path, judge: str) -> dict[str, list[Reward]]:
 
 
 def all_cases(reports: Sequence[FoundReport]) -> list[tuple[KeptCase, Path]]:
-    """The cases of all runs, each once, with the folder that its pictures lie in; only those that some row of a model was scored on."""
+    """The cases of all runs, each once, with the folder that its images lie in; only those that some row of
+    a model was scored on.
+    """
     scored = {case.id for each in reports for row in each.report.rows if row.made_by for case in row.cases}
     found: dict[str, tuple[KeptCase, Path]] = {}
     for each in reports:
@@ -138,53 +157,64 @@ def all_cases(reports: Sequence[FoundReport]) -> list[tuple[KeptCase, Path]]:
     return list(found.values())
 
 
-def page_data(cases: Sequence[tuple[KeptCase, Path]], columns: Sequence[EditColumn], megabytes: float) -> tuple[dict[str, Any], list[str]]:
-    """Everything that the page's script needs: a tree in which pictures are numbers, and these pictures as WebP in base64.
+def page_data(
+    cases: Sequence[tuple[KeptCase, Path]], columns: Sequence[EditColumn], megabytes: float
+) -> tuple[dict[str, Any], list[str]]:
+    """Everything that the page's script needs: a tree in which images are numbers, and these images as
+    WebP in base64.
 
     Args:
         cases: with their folders, see `all_cases`.
         columns: see `edit_columns`.
-        megabytes: what all pictures together may take.
+        megabytes: what all images together may take.
 
     Raises:
         ValueError: no room for anything.
     """
     if megabytes <= 0:
-        raise ValueError(f"page_megabytes={megabytes:g}: a page with pictures needs some room, 40 for instance")
+        raise ValueError(
+            f"page_megabytes={megabytes:g}: a page with pictures needs some room, 40 for instance"
+        )
     number = len(cases) * (2 + len(columns))
-    pictures = Pictures(int(INSIDE * megabytes * 2**20 / max(1, number)))
+    images = Images(int(INSIDE * megabytes * 2**20 / max(1, number)))
     listed: list[dict[str, Any]] = []
     for batch in counted(batches_of(cases, 16), len(cases), "page", "cases"):
-        listed += [_case(case, folder, columns, pictures) for case, folder in batch]
-    return {"columns": [column.name for column in columns], "cases": listed}, pictures.contents
+        listed += [_case(case, folder, columns, images) for case, folder in batch]
+    return {"columns": [column.name for column in columns], "cases": listed}, images.contents
 
 
-def _case(case: KeptCase, folder: Path, columns: Sequence[EditColumn], pictures: Pictures) -> dict[str, Any]:
+def _case(case: KeptCase, folder: Path, columns: Sequence[EditColumn], images: Images) -> dict[str, Any]:
     return {
         "id": case.id,
         "type": case.edit_type,
         "photograph": case.photograph,
         "instruction": case.instruction,
-        "original": pictures.add(load_image(folder / case.original)),
-        "target": None if case.target is None else pictures.add(load_image(folder / case.target)),
-        "edits": [_edit(case, column, pictures) for column in columns],
+        "original": images.add(load_image(folder / case.original)),
+        "target": None if case.target is None else images.add(load_image(folder / case.target)),
+        "edits": [_edit(case, column, images) for column in columns],
     }
 
 
-def _edit(case: KeptCase, column: EditColumn, pictures: Pictures) -> dict[str, Any]:
-    """One edit: its picture (null where the file is gone), and per perspective score, success and feedback."""
+def _edit(case: KeptCase, column: EditColumn, images: Images) -> dict[str, Any]:
+    """One edit: its image (null where the file is gone), and per perspective score, success and feedback."""
     path = column.generation.edits / f"{case.id}.png"
     scores = column.scores[case.id].scores if case.id in column.scores else (None, None, None)
     reward = next(_matching(scores, column.rewards.get(case.id, ())), None)
     return {
-        "picture": pictures.add(load_image(path)) if path.is_file() else None,
+        "picture": images.add(load_image(path)) if path.is_file() else None,
         "scores": [None if score is None else round(score, 3) for score in scores],
         "success": [None] * 3 if reward is None else [verdict.success for verdict in reward.verdicts],
-        "feedback": [""] * 3 if reward is None else ["" if v.feedback == NO_FAILURE else v.feedback for v in reward.verdicts],
+        "feedback": [""] * 3
+        if reward is None
+        else ["" if v.feedback == NO_FAILURE else v.feedback for v in reward.verdicts],
         "failed": reward is None or reward.failed,
     }
 
 
 def _matching(scores: Sequence[float | None], rewards: Sequence[Reward]) -> Iterator[Reward]:
     """The rewards with these scores, the latest first."""
-    return (reward for reward in reversed(rewards) if all(verdict.score == score for verdict, score in zip(reward.verdicts, scores, strict=True)))
+    return (
+        reward
+        for reward in reversed(rewards)
+        if all(verdict.score == score for verdict, score in zip(reward.verdicts, scores, strict=True))
+    )

@@ -1,4 +1,6 @@
-"""The paper's tables, out of the rows of our runs: placed, named, grouped over seeds, compared, with the paper's numbers beside them."""
+"""The paper's tables, out of the rows of our runs: placed, named, grouped over seeds, compared, with the
+paper's numbers beside them.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +20,15 @@ from src.tabulation.cells import (
 from src.tabulation.layouts import Layout, Place, layout_named
 from src.tabulation.naming import REWARD_PARTS, differing, in_short, names_of, worded
 from src.tabulation.published import PublishedRow, published_table
-from src.tabulation.runs import Evaluated, FoundReport, check_one_kind, check_one_measure, check_one_size, evaluated_rows, short
+from src.tabulation.runs import (
+    Evaluated,
+    FoundReport,
+    check_one_kind,
+    check_one_measure,
+    check_one_size,
+    evaluated_rows,
+    short,
+)
 from src.tabulation.table import LEVEL, MARK, Column, Line, Table, Value
 
 
@@ -39,7 +49,9 @@ class OurLine:
     group: Group
 
 
-def paper_table(reports: Sequence[FoundReport], name: str, target: str, against: str | None, with_published: bool) -> Table:
+def paper_table(
+    reports: Sequence[FoundReport], name: str, target: str, against: str | None, with_published: bool
+) -> Table:
     """One of the paper's tables.
 
     Args:
@@ -54,15 +66,27 @@ def paper_table(reports: Sequence[FoundReport], name: str, target: str, against:
     """
     layout = layout_named(name)
     check_one_kind(reports)
-    rows = [(row, place) for row in evaluated_rows(reports) if (place := layout.place(row, target)) and (row.images or not layout.images)]
+    rows = [
+        (row, place)
+        for row in evaluated_rows(reports)
+        if (place := layout.place(row, target)) and (row.images or not layout.images)
+    ]
     if not rows:
-        raise ValueError(f"table={name}: none of the runs has {layout.needs}; the target reward is target={target}")
+        raise ValueError(
+            f"table={name}: none of the runs has {layout.needs}; the target reward is target={target}"
+        )
     check_one_size([row for row, _ in rows])
     if layout.images:
         check_one_measure([row for row, _ in rows])
     ours = our_lines(layout, rows)
-    columns = image_columns(list(dict.fromkeys(key for row, _ in rows for key in row.images))) if layout.images else judged_columns()
-    values = [image_values(each.group, columns) if layout.images else judged_values(each.group) for each in ours]
+    columns = (
+        image_columns(list(dict.fromkeys(key for row, _ in rows for key in row.images)))
+        if layout.images
+        else judged_columns()
+    )
+    values = [
+        image_values(each.group, columns) if layout.images else judged_values(each.group) for each in ours
+    ]
     values = with_best(values, columns)
     notes = notes_on(layout, ours, reports[0])
     if not layout.images:
@@ -70,7 +94,10 @@ def paper_table(reports: Sequence[FoundReport], name: str, target: str, against:
         tested = tested_values(ours, reference)
         values = [_with_p(line, ps) for line, ps in zip(values, tested, strict=True)]
         notes += _mark_notes(reference, tested, ours[0].group.rows[0].row.means.clusters)
-    lines = [Line(each.name, _labels(layout, each), tuple(line), _source(each)) for each, line in zip(ours, values, strict=True)]
+    lines = [
+        Line(each.name, _labels(layout, each), tuple(line), _source(each))
+        for each, line in zip(ours, values, strict=True)
+    ]
     if with_published:
         lines = beside(lines, published_lines(layout, columns))
         notes.append(published_note(layout, reports[0]))
@@ -93,7 +120,11 @@ def our_lines(layout: Layout, rows: Sequence[tuple[Evaluated, Place]]) -> list[O
     for (_, run), members in groups.items():
         group, place = Group(tuple(row for row, _ in members)), members[0][1]
         check_seeds(group)
-        lines.append(OurLine(place, place.name or _method(place, run, group.rows[0]), "" if not place.name else run, group))
+        lines.append(
+            OurLine(
+                place, place.name or _method(place, run, group.rows[0]), "" if not place.name else run, group
+            )
+        )
     return sorted(lines, key=lambda line: line.place.order)
 
 
@@ -141,7 +172,9 @@ def reference_name(lines: Sequence[OurLine], layout: Layout, against: str | None
 
 
 def tested_values(lines: Sequence[OurLine], reference: str) -> list[list[float | None]]:
-    """P of each perspective's score against the reference line of the same run, or the first one of that name; corrected over the whole table."""
+    """P of each perspective's score against the reference line of the same run, or the first one of that
+    name; corrected over the whole table.
+    """
     references = [line for line in lines if line.name == reference]
     found: list[list[float | None]] = []
     for line in lines:
@@ -162,7 +195,12 @@ def published_lines(layout: Layout, columns: Sequence[Column]) -> list[Line]:
     """The paper's rows as lines below our columns."""
     table = published_table(layout.number)
     source = f"paper, Table {layout.number}"
-    return [Line(row.name, _published_labels(layout, row), _published_values(row, columns), source, published=True) for row in table.rows]
+    return [
+        Line(
+            row.name, _published_labels(layout, row), _published_values(row, columns), source, published=True
+        )
+        for row in table.rows
+    ]
 
 
 def _published_labels(layout: Layout, row: PublishedRow) -> tuple[str, ...]:
@@ -180,7 +218,9 @@ def _published_values(row: PublishedRow, columns: Sequence[Column]) -> tuple[Val
 
 
 def beside(ours: Sequence[Line], published: Sequence[Line]) -> list[Line]:
-    """Our lines, each place followed by the paper's line of the same name; those that have none of ours come last."""
+    """Our lines, each place followed by the paper's line of the same name; those that have none of ours come
+    last.
+    """
     left: dict[str, Line] = {_plain(line.name): line for line in published}
     found: list[Line] = []
     for index, line in enumerate(ours):
@@ -196,7 +236,9 @@ def _plain(name: str) -> str:
 
 
 def notes_on(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> list[str]:
-    """What a reader must know of our lines: cases, judge, intervals, failures, and what else the runs differ in."""
+    """What a reader must know of our lines: cases, judge, intervals, failures, and what else the runs differ
+    in.
+    """
     report, means = found.report, lines[0].group.rows[0].row.means
     seeds = any(len(line.group.rows) > 1 for line in lines)
     judged = "" if layout.images else f", judged by {report.judge} ({short(report.fingerprint)})"
@@ -204,13 +246,25 @@ def notes_on(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> li
     if layout.images:
         first = lines[0].group.rows[0]
         fewer = [f"{key} {mean.n}" for key, mean in first.images.items() if mean.n != means.n]
-        notes += [f"Measured by {'; '.join(f'{name}: {what}' for name, what in first.networks.items())}."] if first.networks else []
-        notes += [f"Numbers of cases, where not all have what a metric needs: {', '.join(fewer)}."] if fewer else []
-        notes.append("In brackets the 95 % interval over cases" + (", where there is one seed" if seeds else "") + ".")
+        notes += (
+            [f"Measured by {'; '.join(f'{name}: {what}' for name, what in first.networks.items())}."]
+            if first.networks
+            else []
+        )
+        notes += (
+            [f"Numbers of cases, where not all have what a metric needs: {', '.join(fewer)}."]
+            if fewer
+            else []
+        )
+        notes.append(
+            "In brackets the 95 % interval over cases" + (", where there is one seed" if seeds else "") + "."
+        )
     else:
         notes.append(
             "Acc: share of cases in which the judge saw success. Score: mean in [0, 5], in brackets its 95 % interval over cases (Student's t on "
-            "errors clustered by photograph" + (", each case averaged over seeds first" if seeds else "") + ")."
+            "errors clustered by photograph"
+            + (", each case averaged over seeds first" if seeds else "")
+            + ")."
         )
     if seeds:
         notes.append("After ± the standard deviation over seeds.")
@@ -225,7 +279,9 @@ def _failure_notes(lines: Sequence[OurLine]) -> list[str]:
     for line in lines:
         for row in line.group.rows:
             if row.row.means.coverage < 1.0:
-                allowed = ", ".join(f"{each.bounds.low:.2f} to {each.bounds.high:.2f}" for each in row.row.means.summaries)
+                allowed = ", ".join(
+                    f"{each.bounds.low:.2f} to {each.bounds.high:.2f}" for each in row.row.means.summaries
+                )
                 missing = f"{line.name} ({row.found.run.name}): {100 * (1 - row.row.means.coverage):.1f} % of the cases have no complete reward"
                 found.append(f"{missing}; F, P, Q with all of them: {allowed}.")
     return found
@@ -241,7 +297,9 @@ def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
         return ""
     listed = []
     for name, values in list(other.items())[:most]:
-        each: Mapping[str, None] = dict.fromkeys(f"{line.name}: {worded(value)}" for (line, _), value in zip(known, values, strict=True))
+        each: Mapping[str, None] = dict.fromkeys(
+            f"{line.name}: {worded(value)}" for (line, _), value in zip(known, values, strict=True)
+        )
         listed.append(f"{in_short(name)} ({'; '.join(each)})")
     more = f" and {len(other) - most} more" if len(other) > most else ""
     return f"Beside what the lines say, the runs differ in {', '.join(listed)}{more}."
@@ -260,7 +318,9 @@ def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], cluste
     ]
     least = min(1.0, family * 2 / 2**clusters)
     if exact and least >= LEVEL:
-        notes.append(f"With {clusters} photographs the smallest p of {comparisons} is {least:.2g}: no difference, however clear, can be marked.")
+        notes.append(
+            f"With {clusters} photographs the smallest p of {comparisons} is {least:.2g}: no difference, however clear, can be marked."
+        )
     return notes
 
 

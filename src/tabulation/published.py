@@ -81,6 +81,8 @@ def published_table(number: int) -> PublishedTable:
         numbers = {}
         for (metric, percent), text in zip(told["metrics"], row["numbers"], strict=True):
             value = float(text) / 100 if percent else float(text)
-            numbers[metric] = PublishedNumber(number, row["name"], metric, text, value, told["benchmark"], told["judge"])
+            numbers[metric] = PublishedNumber(
+                number, row["name"], metric, text, value, told["benchmark"], told["judge"]
+            )
         rows.append(PublishedRow(row["name"], row.get("edit_data", ""), numbers))
     return PublishedTable(number, whole["source"], told["benchmark"], told["judge"], rows)

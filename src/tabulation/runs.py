@@ -1,6 +1,8 @@
-"""What a table is made of: the rows of the reports below run folders, each with the settings that its edits come from.
+"""What a table is made of: the rows of the reports below run folders, each with the settings that its edits
+come from.
 
-A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<judge>/report.json` below it is read.
+A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<judge>/report.json` below it
+is read.
 """
 
 import json
@@ -64,7 +66,8 @@ class Evaluated:
     Attributes:
         found: the report.
         row: the row.
-        settings: config of the run that the edits come from, and how they were made under `evaluation`; None where nobody knows it.
+        settings: config of the run that the edits come from, and how they were made under `evaluation`; None
+            where nobody knows it.
     """
 
     found: FoundReport
@@ -101,10 +104,14 @@ def found_reports(folders: Sequence[Path]) -> list[FoundReport]:
             raise FileNotFoundError(f"no run folder {folder}")
         paths = sorted(report_files(folder))
         if not paths:
-            raise FileNotFoundError(f"no evaluation/<benchmark>/<judge>/report.json below {folder}; run python -m src.evaluate first")
+            raise FileNotFoundError(
+                f"no evaluation/<benchmark>/<judge>/report.json below {folder}; run python -m src.evaluate first"
+            )
         for path in paths:
             if path.resolve() not in found:
-                found[path.resolve()] = FoundReport(path.parents[3], path.parent, read_report(path), *read_images(path))
+                found[path.resolve()] = FoundReport(
+                    path.parents[3], path.parent, read_report(path), *read_images(path)
+                )
     return list(found.values())
 
 
@@ -127,10 +134,16 @@ def chosen(reports: Sequence[FoundReport], benchmark: str | None, judge: str | N
     Raises:
         ValueError: there is none.
     """
-    kept = [each for each in reports if benchmark in (None, each.report.benchmark) and judge in (None, each.report.judge)]
+    kept = [
+        each
+        for each in reports
+        if benchmark in (None, each.report.benchmark) and judge in (None, each.report.judge)
+    ]
     if not kept:
         there = sorted({f"{each.report.benchmark} by {each.report.judge}" for each in reports})
-        raise ValueError(f"no report on benchmark_name={benchmark} by judge_name={judge}; there are {', '.join(there)}")
+        raise ValueError(
+            f"no report on benchmark_name={benchmark} by judge_name={judge}; there are {', '.join(there)}"
+        )
     return kept
 
 
@@ -162,7 +175,9 @@ def check_one_judge(first: FoundReport, other: FoundReport) -> None:
 
 
 def check_one_size(rows: Sequence[Evaluated]) -> None:
-    """Raise ValueError unless all rows are over as many cases and photographs: means over others do not compare."""
+    """Raise ValueError unless all rows are over as many cases and photographs: means over others do not
+    compare.
+    """
     sizes = {(each.row.means.n, each.row.means.clusters): each for each in rows}
     if len(sizes) > 1:
         one, two = list(sizes.values())[:2]
@@ -173,10 +188,16 @@ def check_one_size(rows: Sequence[Evaluated]) -> None:
 
 
 def check_one_measure(rows: Sequence[Evaluated]) -> None:
-    """Raise ValueError unless the image metrics of all rows come from the same networks and are over as many cases."""
+    """Raise ValueError unless the image metrics of all rows come from the same networks and are over as many
+    cases.
+    """
     for other in rows[1:]:
         if other.networks != rows[0].networks:
-            one, two = (", ".join(f"{name}: {what}" for name, what in each.networks.items()) or "nothing that is known" for each in (rows[0], other))
+            one, two = (
+                ", ".join(f"{name}: {what}" for name, what in each.networks.items())
+                or "nothing that is known"
+                for each in (rows[0], other)
+            )
             raise ValueError(
                 f"image metrics of {rows[0].found.run} were measured by {one} and those of {other.found.run} by {two}, which do not compare: "
                 "measure them by the same (image_metrics=)"
@@ -185,7 +206,9 @@ def check_one_measure(rows: Sequence[Evaluated]) -> None:
         counted = {row.images[key].n: row for row in rows if key in row.images}
         if len(counted) > 1:
             (n, one), (m, two) = list(counted.items())[:2]
-            raise ValueError(f"{key} is over {n} cases in {one.found.run} and {m} in {two.found.run}, which do not compare: measure both on the same")
+            raise ValueError(
+                f"{key} is over {n} cases in {one.found.run} and {m} in {two.found.run}, which do not compare: measure both on the same"
+            )
 
 
 def short(fingerprint: str, most: int = 60) -> str:
@@ -195,7 +218,12 @@ def short(fingerprint: str, most: int = 60) -> str:
 
 def evaluated_rows(reports: Sequence[FoundReport]) -> list[Evaluated]:
     """The rows that a model made, report by report."""
-    return [Evaluated(each, row, settings_of(each, row)) for each in reports for row in each.report.rows if row.made_by]
+    return [
+        Evaluated(each, row, settings_of(each, row))
+        for each in reports
+        for row in each.report.rows
+        if row.made_by
+    ]
 
 
 def read_images(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, dict[str, str]]]:
@@ -208,19 +236,27 @@ def read_images(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, 
     networks: dict[str, dict[str, str]] = {}
     try:
         for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
-            networks[row["name"]] = {str(name): str(described) for name, described in (row.get("measured_by") or {}).items()}
+            networks[row["name"]] = {
+                str(name): str(described) for name, described in (row.get("measured_by") or {}).items()
+            }
             for key, numbers in (row.get("image_metrics") or {}).items():
                 if numbers["mean"] is None:
                     continue
                 ci95 = None if numbers.get("ci95") is None else Interval(*numbers["ci95"])
-                found.setdefault(row["name"], {})[key] = ImageMean(float(numbers["mean"]), ci95, int(numbers["n"]))
+                found.setdefault(row["name"], {})[key] = ImageMean(
+                    float(numbers["mean"]), ci95, int(numbers["n"])
+                )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path} has broken image metrics ({type(error).__name__}: {error}); measure them again") from error
+        raise ValueError(
+            f"{path} has broken image metrics ({type(error).__name__}: {error}); measure them again"
+        ) from error
     return found, networks
 
 
 def settings_of(found: FoundReport, row: Row) -> Settings | None:
-    """The config that a row's edits come from: of the run folder, or of the one that its edits lie in when they were judged elsewhere."""
+    """The config that a row's edits come from: of the run folder, or of the one that its edits lie in when
+    they were judged elsewhere.
+    """
     run, made_by = found.run, dict(row.made_by)
     if "edits" in made_by:
         record = Path(made_by["edits"]).parent / "generation.json"
@@ -233,12 +269,17 @@ def settings_of(found: FoundReport, row: Row) -> Settings | None:
 
 
 def config_of(run: Path) -> Settings | None:
-    """The config of a run folder: .hydra/config.yaml, else the model config of its export or checkpoint; None where there is neither.
+    """The config of a run folder: .hydra/config.yaml, else the model config of its export or checkpoint; None
+    where there is neither.
 
     Raises:
         ValueError: a file that can't be read.
     """
-    hydra, export, last = run / ".hydra" / "config.yaml", run / "editor" / "config.yaml", run / "checkpoints" / "last.ckpt"
+    hydra, export, last = (
+        run / ".hydra" / "config.yaml",
+        run / "editor" / "config.yaml",
+        run / "checkpoints" / "last.ckpt",
+    )
     try:
         if hydra.exists():
             return _tree(hydra.read_text(encoding="utf-8"))
@@ -247,7 +288,9 @@ def config_of(run: Path) -> Settings | None:
         if last.exists():
             return {"model": _tree(checkpoint.read(last)["editor_config"])}
     except (yaml.YAMLError, OmegaConfBaseException, KeyError, TypeError) as error:
-        raise ValueError(f"the config of {run} can't be read ({' '.join(str(error).split())[:120]}); copy the run folder again") from error
+        raise ValueError(
+            f"the config of {run} can't be read ({' '.join(str(error).split())[:120]}); copy the run folder again"
+        ) from error
     return None
 
 

@@ -1,4 +1,6 @@
-"""A table before it is written in any format: columns, lines of labels and numbers, and what a reader must know."""
+"""A table before it is written in any format: columns, lines of labels and numbers, and what a reader must
+know.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -149,12 +151,18 @@ def shown(value: Value | None, column: Column) -> Shown:
 
 def used_labels(table: Table) -> list[int]:
     """The label columns in which any line says anything."""
-    return [index for index in range(len(table.label_columns)) if any(line.labels[index] for line in table.lines)]
+    return [
+        index for index in range(len(table.label_columns)) if any(line.labels[index] for line in table.lines)
+    ]
 
 
 def headings(table: Table) -> list[str]:
     """All titles in one line."""
-    return [*(table.label_columns[index] for index in used_labels(table)), *(["numbers"] if has_source(table) else []), *_shorts(table.columns)]
+    return [
+        *(table.label_columns[index] for index in used_labels(table)),
+        *(["numbers"] if has_source(table) else []),
+        *_shorts(table.columns),
+    ]
 
 
 def _shorts(columns: Sequence[Column]) -> list[str]:
@@ -168,4 +176,7 @@ def has_source(table: Table) -> bool:
 
 def beginnings(table: Table, line: Line) -> list[str]:
     """A line's cells before its numbers."""
-    return [*(line.labels[index] for index in used_labels(table)), *([line.source] if has_source(table) else [])]
+    return [
+        *(line.labels[index] for index in used_labels(table)),
+        *([line.source] if has_source(table) else []),
+    ]

@@ -1,4 +1,5 @@
-"""How the runs of this project are laid out on Weights & Biases: a workspace, and a report that can be sent to others, from the same sections.
+"""How the runs of this project are laid out on Weights & Biases: a workspace, and a report that can be sent
+to others, from the same sections.
 
 Needs wandb-workspaces (the extra `dashboards`). Building a layout asks no server.
 """
@@ -60,16 +61,28 @@ def parts_of(shown: Shown) -> list[Part]:
     validation = [f"validation/{perspective}" for perspective in PERSPECTIVES]
     training = (
         wr.LinePlot(
-            title="Loss", x=STEP, y=["train/loss"], smoothing_type="exponentialTimeWeighted", smoothing_factor=0.9, smoothing_show_original=True
+            title="Loss",
+            x=STEP,
+            y=["train/loss"],
+            smoothing_type="exponentialTimeWeighted",
+            smoothing_factor=0.9,
+            smoothing_show_original=True,
         ),
         wr.LinePlot(title="Scores of validation cases", x=STEP, y=list(validation), range_y=(0, MAX_SCORE)),
         wr.LinePlot(title="Gradient norm", x=STEP, y=["train/gradient_norm"], log_y=True),
     )
     previews = wr.MediaBrowser(
-        title="Original, edits at 0/0/0, 3/3/3 and 5/5/5, exact target", media_keys=["previews"], gallery_axis="step", num_columns=1
+        title="Original, edits at 0/0/0, 3/3/3 and 5/5/5, exact target",
+        media_keys=["previews"],
+        gallery_axis="step",
+        num_columns=1,
     )
     parts = [
-        Part("Training", "Loss and gradient norm of each step; the scores are a judge's, of edits that the averaged weights make.", training),
+        Part(
+            "Training",
+            "Loss and gradient norm of each step; the scores are a judge's, of edits that the averaged weights make.",
+            training,
+        ),
         Part("Previews", "The same cases, edited as the training goes on.", (previews,), wide=True),
     ]
     for evaluation in shown.evaluations:
@@ -97,7 +110,9 @@ def _scores(shown: Shown, evaluation: str) -> Part:
         for perspective in PERSPECTIVES
     ]
     coverage = wr.BarPlot(
-        title="Coverage: share of cases that were judged", metrics=[f"{evaluation}/{row}/coverage" for row in shown.rows], range_x=(0, 1)
+        title="Coverage: share of cases that were judged",
+        metrics=[f"{evaluation}/{row}/coverage" for row in shown.rows],
+        range_x=(0, 1),
     )
     gallery = wr.MediaBrowser(title="Gallery", media_keys=[f"{evaluation}/gallery"], num_columns=1)
     text = "Rows are target rewards asked for, and references that need no model. Intervals and tests are in the report artifact (report.md)."
@@ -106,23 +121,36 @@ def _scores(shown: Shown, evaluation: str) -> Part:
 
 def _edits(evaluation: str) -> Part:
     text = "A line per case: the original, and for each row its edit, three scores and what the judge said. Filter and sort as in any table."
-    return Part(f"Edits: {evaluation}", text, (wr.WeavePanelSummaryTable(table_name=f"{evaluation}/edits"),), wide=True)
+    return Part(
+        f"Edits: {evaluation}",
+        text,
+        (wr.WeavePanelSummaryTable(table_name=f"{evaluation}/edits"),),
+        wide=True,
+    )
 
 
 def _sweeps(shown: Shown) -> Part:
     outcomes = {"validation": [f"validation/{perspective}" for perspective in PERSPECTIVES]}
     for evaluation in shown.evaluations:
-        outcomes[f"{evaluation} at {shown.rows[0]}"] = [shown.score(evaluation, shown.rows[0], perspective) for perspective in PERSPECTIVES]
-    panels: list[Any] = [_parallel(f"Sweep axes and scores: {what}", shown.axes, scores) for what, scores in outcomes.items()]
+        outcomes[f"{evaluation} at {shown.rows[0]}"] = [
+            shown.score(evaluation, shown.rows[0], perspective) for perspective in PERSPECTIVES
+        ]
+    panels: list[Any] = [
+        _parallel(f"Sweep axes and scores: {what}", shown.axes, scores) for what, scores in outcomes.items()
+    ]
     text = "A line per run, from the values of what its sweep varies to what came out; jobs of one sweep share a group."
     return Part("Sweeps", text, (*panels, wr.RunComparer(diff_only="split")), wide=True)
 
 
 def _parallel(title: str, axes: Sequence[str], scores: Sequence[str]) -> wr.ParallelCoordinatesPlot:
     """Axes from the runs' configs, then the three scores in the order of PERSPECTIVES."""
-    columns = [wr.ParallelCoordinatesPlotColumn(metric=wr.Config(f"axes.{axis}"), display_name=axis) for axis in axes]
+    columns = [
+        wr.ParallelCoordinatesPlotColumn(metric=wr.Config(f"axes.{axis}"), display_name=axis) for axis in axes
+    ]
     for perspective, score in zip(PERSPECTIVES, scores, strict=True):
-        columns.append(wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(score), display_name=str(perspective)))
+        columns.append(
+            wr.ParallelCoordinatesPlotColumn(metric=wr.SummaryMetric(score), display_name=str(perspective))
+        )
     return wr.ParallelCoordinatesPlot(title=title, columns=columns)
 
 
@@ -137,12 +165,27 @@ def workspace_of(entity: str, project: str, name: str, shown: Shown) -> ws.Works
         )
         for part in parts_of(shown)
     ]
-    columns = ["run:displayName", "run:group", "run:jobType", *(f"config:axes.value.{axis}" for axis in shown.axes)]
-    columns += [f"summary:{shown.score(evaluation, shown.rows[0], perspective)}" for evaluation in shown.evaluations for perspective in PERSPECTIVES]
+    columns = [
+        "run:displayName",
+        "run:group",
+        "run:jobType",
+        *(f"config:axes.value.{axis}" for axis in shown.axes),
+    ]
+    columns += [
+        f"summary:{shown.score(evaluation, shown.rows[0], perspective)}"
+        for evaluation in shown.evaluations
+        for perspective in PERSPECTIVES
+    ]
     runs = ws.RunsetSettings(pinned_columns=columns)
     settings = ws.WorkspaceSettings(max_runs=20)
     return ws.Workspace(
-        entity=entity, project=project, name=name, sections=sections, settings=settings, runset_settings=runs, auto_generate_panels=True
+        entity=entity,
+        project=project,
+        name=name,
+        sections=sections,
+        settings=settings,
+        runset_settings=runs,
+        auto_generate_panels=True,
     )
 
 
@@ -153,10 +196,23 @@ def report_of(entity: str, project: str, name: str, shown: Shown) -> wr.Report:
         width = WIDTH if part.wide else WIDTH // 3
         for place, panel in enumerate(part.panels):
             per_line = WIDTH // width
-            panel.layout = wr.Layout(x=place % per_line * width, y=place // per_line * HEIGHT, w=width, h=HEIGHT)
+            panel.layout = wr.Layout(
+                x=place % per_line * width, y=place // per_line * HEIGHT, w=width, h=HEIGHT
+            )
         # a run set without a project is one of the report's own
-        blocks += [wr.H1(part.title), wr.P(part.text), wr.PanelGrid(runsets=[wr.Runset(name="runs")], panels=list(part.panels))]
-    return wr.Report(entity=entity, project=project, title=name, description="Written by python -m src.workspace.", blocks=blocks, width="fluid")
+        blocks += [
+            wr.H1(part.title),
+            wr.P(part.text),
+            wr.PanelGrid(runsets=[wr.Runset(name="runs")], panels=list(part.panels)),
+        ]
+    return wr.Report(
+        entity=entity,
+        project=project,
+        title=name,
+        description="Written by python -m src.workspace.",
+        blocks=blocks,
+        width="fluid",
+    )
 
 
 def as_json(workspace: ws.Workspace, report: wr.Report) -> dict[str, Any]:

@@ -1,8 +1,10 @@
-"""A run on Weights & Biases that also says which files it read and which it made, so that the lineage of a number can be followed there.
+"""A run on Weights & Biases that also says which files it read and which it made, so that the lineage of a
+number can be followed there.
 
-Editors, reward files and reports are artifacts. The name of an editor or a reward file carries a hash of its content: the editor that one run logs is
-the very artifact that another one says it evaluated, in whatever folder the two found it. No file leaves the machine unless `artifacts=upload` says
-so; a reference holds a path, a size and a checksum.
+Editors, reward files and reports are artifacts. The name of an editor or a reward file carries a hash of its
+content: the editor that one run logs is the very artifact that another one says it evaluated, in whatever
+folder the two found it. No file leaves the machine unless `artifacts=upload` says so; a reference holds a
+path, a size and a checksum.
 """
 
 import hashlib
@@ -47,7 +49,11 @@ def editor_artifact(path: Path, content_hash: str) -> Artifact:
         path: the folder or file.
         content_hash: `checkpoint.content_hash` of it.
     """
-    files = {path.name: path} if path.is_file() else {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    files = (
+        {path.name: path}
+        if path.is_file()
+        else {file.relative_to(path).as_posix(): file for file in sorted(path.rglob("*")) if file.is_file()}
+    )
     return Artifact(f"editor-{content_hash[:HASH_LENGTH]}", "model", files, {"content_hash": content_hash})
 
 
@@ -60,12 +66,20 @@ def rewards_artifact(path: Path, metadata: Mapping[str, Any] | None = None) -> A
     with path.open("rb") as file:
         content_hash = hashlib.file_digest(file, "sha256").hexdigest()
     name = f"rewards-{content_hash[:HASH_LENGTH]}"
-    return Artifact(name, "rewards", {f"rewards{path.suffix}": path}, {"content_hash": content_hash, **(metadata or {})})
+    return Artifact(
+        name, "rewards", {f"rewards{path.suffix}": path}, {"content_hash": content_hash, **(metadata or {})}
+    )
 
 
 def report_artifact(folder: Path, benchmark: str, judge: str) -> Artifact:
-    """The report of a benchmark and a judge: every file that lies in its folder. A later one is a later version of it."""
-    files = {file.name: file for file in sorted(folder.iterdir()) if file.is_file() and not file.name.startswith(".")}
+    """The report of a benchmark and a judge: every file that lies in its folder. A later one is a later
+    version of it.
+    """
+    files = {
+        file.name: file
+        for file in sorted(folder.iterdir())
+        if file.is_file() and not file.name.startswith(".")
+    }
     name = re.sub(r"[^\w.-]+", "-", f"report-{benchmark}-{judge}")
     return Artifact(name, "report", files, {"benchmark": benchmark, "judge": judge})
 
@@ -75,7 +89,8 @@ class WandbRun(WandbLogger):
     """Lightning's logger, and artifacts.
 
     Args:
-        artifacts: "reference" notes path, size and checksum of each file, "upload" sends the files themselves, "none" notes nothing.
+        artifacts: "reference" notes path, size and checksum of each file, "upload" sends the files
+            themselves, "none" notes nothing.
         settings: as Lightning's logger and `wandb.init` take them.
 
     Raises:
@@ -87,7 +102,7 @@ class WandbRun(WandbLogger):
             raise ValueError(f"logger.artifacts={artifacts}: choose from {', '.join(MODES)}")
         super().__init__(**settings)
         self.artifacts = artifacts
-        # the pictures of tables wait for `wandb sync` beside the run file, not in the home directory
+        # the images of tables wait for `wandb sync` beside the run file, not in the home directory
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(self.save_dir or ".", "wandb").resolve()))
 
     @rank_zero_only
@@ -98,11 +113,14 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def use_files(self, artifact: Artifact) -> None:
-        """Files that this run read. Whoever made them need not have been uploaded yet: the artifact has the same name and content there."""
+        """Files that this run read. Whoever made them need not have been uploaded yet: the artifact has the
+        same name and content there.
+        """
         if self.artifacts == "none":
             return
         if self.offline:
-            # wandb's own use_artifact wants an answer of the server and refuses; this is what it does before it waits, and `wandb sync` the rest
+            # wandb's own use_artifact wants an answer of the server and refuses; this is what it does before
+            # it waits, and `wandb sync` the rest
             self.experiment._log_artifact(self._noted(artifact), is_user_created=True, use_after_commit=True)
         else:
             self.experiment.use_artifact(self._noted(artifact))

@@ -20,7 +20,9 @@ class GradientNorms(Callback):
         self.norms: list[float] = []
 
     def on_train_batch_end(self, trainer, pl_module, *_) -> None:
-        self.norms.append(float(torch.stack([p.grad.norm() for p in pl_module.parameters() if p.grad is not None]).norm()))
+        self.norms.append(
+            float(torch.stack([p.grad.norm() for p in pl_module.parameters() if p.grad is not None]).norm())
+        )
 
 
 class Weights(Callback):
@@ -33,7 +35,14 @@ class Weights(Callback):
         self.seen.append(pl_module.editor.backbone.unet.conv_in.weight.detach().clone())
 
 
-def fit(module: Denoising, batch: EditBatch, steps: int, *callbacks: Callback, clip: float | None = None, precision: str = "32-true") -> Trainer:
+def fit(
+    module: Denoising,
+    batch: EditBatch,
+    steps: int,
+    *callbacks: Callback,
+    clip: float | None = None,
+    precision: str = "32-true",
+) -> Trainer:
     trainer = Trainer(
         precision=precision,
         max_steps=steps,
@@ -51,9 +60,15 @@ def fit(module: Denoising, batch: EditBatch, steps: int, *callbacks: Callback, c
 
 @pytest.mark.parametrize("precision", ["32-true", "bf16-mixed"])
 @pytest.mark.parametrize(("clip", "largest"), [(1.0, 1.0), (None, float("inf"))])
-def test_gradient_norm_after_clipping(batch: EditBatch, clip: float | None, largest: float, precision: str) -> None:
+def test_gradient_norm_after_clipping(
+    batch: EditBatch, clip: float | None, largest: float, precision: str
+) -> None:
     norms = GradientNorms()
-    module = Denoising(small_editor("model.process.prediction=sample"), lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True), seed=0)
+    module = Denoising(
+        small_editor("model.process.prediction=sample"),
+        lambda p: torch.optim.AdamW(p, lr=1e-3, fused=True),
+        seed=0,
+    )
     huge = EditBatch(**{**vars(batch), "edited": batch.edited * 100})  # so that there is something to clip
     fit(module, huge, 3, norms, clip=clip, precision=precision)
     assert len(norms.norms) == 3
@@ -64,12 +79,16 @@ def test_gradient_norm_after_clipping(batch: EditBatch, clip: float | None, larg
 
 def test_one_batch_is_learnt(batch: EditBatch) -> None:
     module = Denoising(small_editor(), lambda p: torch.optim.AdamW(p, lr=3e-3), seed=0, condition_dropout=0.0)
-    plain = batch.scores[:, :, None, None].expand(3, 3, 16, 16) / 2.5 - 1.0  # one colour each: little to remember
+    plain = (
+        batch.scores[:, :, None, None].expand(3, 3, 16, 16) / 2.5 - 1.0
+    )  # one colour each: little to remember
     batch = EditBatch(**{**vars(batch), "edited": plain.contiguous()})
 
     def level() -> float:
         with torch.no_grad():
-            return sum(module.losses(batch, draw(9, step, 0, range(3), SHAPE)).error.item() for step in range(20))
+            return sum(
+                module.losses(batch, draw(9, step, 0, range(3), SHAPE)).error.item() for step in range(20)
+            )
 
     before = level()
     fit(module, batch, 150)
@@ -92,7 +111,9 @@ def test_reward_dropout_reaches_the_encoder(batch: EditBatch) -> None:
     draws = draw(0, 0, 0, range(3), SHAPE)
     both = module._not_given(draws, torch.device("cpu"))
     assert both is not None
-    assert both.tolist() == [[s < 0.5, t < 0.5] for s, t in zip(draws.score.tolist(), draws.text.tolist(), strict=True)]
+    assert both.tolist() == [
+        [s < 0.5, t < 0.5] for s, t in zip(draws.score.tolist(), draws.text.tolist(), strict=True)
+    ]
 
 
 def test_times_are_spread_evenly_over_a_batch() -> None:

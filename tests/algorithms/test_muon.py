@@ -1,4 +1,6 @@
-"""Muon: singular values become equal, each kind of parameter gets its rule, Adam is torch's Adam, and state survives saving."""
+"""Muon: singular values become equal, each kind of parameter gets its rule, Adam is torch's Adam, and state
+survives saving.
+"""
 
 import pytest
 import torch
@@ -8,7 +10,9 @@ from src.algorithms.muon import Muon, orthogonalised
 
 
 def test_singular_values_become_about_one_and_vectors_stay() -> None:
-    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(0)) @ torch.diag(torch.logspace(0, -2, 60))
+    matrix = torch.randn(24, 60, generator=torch.Generator().manual_seed(0)) @ torch.diag(
+        torch.logspace(0, -2, 60)
+    )
     result = orthogonalised(matrix)
     values = torch.linalg.svdvals(result)
     assert values.min() > 0.5
@@ -25,7 +29,12 @@ def test_singular_values_become_about_one_and_vectors_stay() -> None:
 def network() -> nn.Module:
     torch.manual_seed(0)
     return nn.ModuleDict(
-        {"conv_in": nn.Conv2d(3, 8, 3), "hidden": nn.Conv2d(8, 16, 3), "token_embedding": nn.Embedding(7, 8), "linear": nn.Linear(16, 4)}
+        {
+            "conv_in": nn.Conv2d(3, 8, 3),
+            "hidden": nn.Conv2d(8, 16, 3),
+            "token_embedding": nn.Embedding(7, 8),
+            "linear": nn.Linear(16, 4),
+        }
     )
 
 
@@ -35,7 +44,13 @@ def test_hidden_matrices_go_by_muon_and_the_rest_by_adam() -> None:
     for group in groups:
         names[group["muon"]] |= set(group["param_names"])
     assert names[True] == {"hidden.weight", "linear.weight"}
-    assert names[False] == {"conv_in.weight", "conv_in.bias", "hidden.bias", "token_embedding.weight", "linear.bias"}
+    assert names[False] == {
+        "conv_in.weight",
+        "conv_in.bias",
+        "hidden.bias",
+        "token_embedding.weight",
+        "linear.bias",
+    }
 
 
 def test_a_muon_step_changes_a_matrix_by_its_rate_in_every_direction() -> None:
@@ -51,7 +66,9 @@ def test_a_muon_step_changes_a_matrix_by_its_rate_in_every_direction() -> None:
 
 def test_adam_is_that_of_torch() -> None:
     ours, theirs = network(), network()
-    one = Muon([(f"embedding.{name}", p) for name, p in ours.named_parameters()], adam_lr=1e-2, betas=(0.9, 0.99))
+    one = Muon(
+        [(f"embedding.{name}", p) for name, p in ours.named_parameters()], adam_lr=1e-2, betas=(0.9, 0.99)
+    )
     other = torch.optim.Adam(theirs.parameters(), lr=1e-2, betas=(0.9, 0.99))
     for step in range(4):
         for mine, reference in zip(ours.parameters(), theirs.parameters(), strict=True):
@@ -67,7 +84,9 @@ def test_a_saved_state_continues_exactly() -> None:
     def train(net: nn.Module, optimizer: Muon, steps: range) -> None:
         for step in steps:
             for index, parameter in enumerate(net.parameters()):
-                parameter.grad = torch.randn(parameter.shape, generator=torch.Generator().manual_seed(100 * step + index))
+                parameter.grad = torch.randn(
+                    parameter.shape, generator=torch.Generator().manual_seed(100 * step + index)
+                )
             optimizer.step()
 
     whole = network()

@@ -3,7 +3,12 @@
 from pathlib import Path
 
 import torch
-from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
+from diffusers import (
+    AutoencoderKL,
+    EulerDiscreteScheduler,
+    StableDiffusionInstructPix2PixPipeline,
+    UNet2DConditionModel,
+)
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.backbones.stable_diffusion import byte_tokenizer
@@ -12,7 +17,9 @@ WIDTH = 24
 
 
 def write_pipeline(folder: Path, in_channels: int = 8, **unet) -> Path:
-    """A pipeline of the layout of InsPix2Pix, or with 4 input channels of Stable Diffusion; two down blocks, latents a quarter of the picture."""
+    """A pipeline of the layout of InsPix2Pix, or with 4 input channels of Stable Diffusion; two down blocks,
+    latents a quarter of the image.
+    """
     torch.manual_seed(0)
     tokenizer = byte_tokenizer()
     text = CLIPTextConfig(

@@ -1,4 +1,6 @@
-"""InsPix2Pix: what it computes is what diffusers' own pipeline computes; where it starts from; what is trained and kept."""
+"""InsPix2Pix: what it computes is what diffusers' own pipeline computes; where it starts from; what is
+trained and kept.
+"""
 
 import json
 import re
@@ -34,7 +36,9 @@ def editor(pipeline: Path, *overrides: str) -> Editor:
 
 
 def test_edits_as_diffusers_does(pipeline: Path) -> None:
-    """Four steps fall on whole times of the schedule, so that Euler's method with guidance 7.5 and 1.5 must give the same picture."""
+    """Four steps fall on whole times of the schedule, so that Euler's method with guidance 7.5 and 1.5 must
+    give the same image.
+    """
     stock = StableDiffusionInstructPix2PixPipeline.from_pretrained(pipeline)
     stock.set_progress_bar_config(disable=True)
     model = editor(pipeline, "model/integration=none").eval()
@@ -48,22 +52,32 @@ def test_edits_as_diffusers_does(pipeline: Path) -> None:
     stock.scheduler.set_timesteps(4)
     scale = stock.scheduler.init_noise_sigma
     latents = noise_of([7], (4, 8, 12), 0) * float((1 + scale**2) ** 0.5 / scale)
-    theirs = stock("make it night", Image.fromarray(pixels), 4, 7.5, 1.5, latents=latents, output_type="pt").images
+    theirs = stock(
+        "make it night", Image.fromarray(pixels), 4, 7.5, 1.5, latents=latents, output_type="pt"
+    ).images
     torch.testing.assert_close((ours + 1) / 2, theirs, atol=2e-4, rtol=1e-3)
 
 
 def test_the_original_is_an_unscaled_mode_and_the_target_a_scaled_sample(pipeline: Path) -> None:
     backbone = editor(pipeline).backbone
-    picture = torch.rand(1, 3, 32, 32) * 2 - 1
-    posterior = backbone.vae.on(picture.device).encode(picture).latent_dist
-    original, noise = backbone.encode_image(picture), torch.randn(1, 4, 8, 8)
+    image = torch.rand(1, 3, 32, 32) * 2 - 1
+    posterior = backbone.vae.on(image.device).encode(image).latent_dist
+    original, noise = backbone.encode_image(image), torch.randn(1, 4, 8, 8)
     torch.testing.assert_close(original, posterior.mode())
-    torch.testing.assert_close(backbone.encode_target(picture, original, noise), 0.18215 * (posterior.mean + posterior.std * noise))
+    torch.testing.assert_close(
+        backbone.encode_target(image, original, noise), 0.18215 * (posterior.mean + posterior.std * noise)
+    )
 
 
 def test_stable_diffusion_is_widened_with_zeros_and_keeps_its_bias() -> None:
     torch.manual_seed(0)
-    sizes = {"block_out_channels": (8, 8), "norm_num_groups": 4, "cross_attention_dim": 8, "attention_head_dim": 2, "sample_size": 8}
+    sizes = {
+        "block_out_channels": (8, 8),
+        "norm_num_groups": 4,
+        "cross_attention_dim": 8,
+        "attention_head_dim": 2,
+        "sample_size": 8,
+    }
     blocks = {"down_block_types": ("DownBlock2D",) * 2, "up_block_types": ("UpBlock2D",) * 2}
     narrow = UNet2DConditionModel(**sizes, **blocks)
     bias, before = narrow.conv_in.bias.clone(), narrow.conv_in.weight.clone()
@@ -103,8 +117,14 @@ def test_frozen_networks_are_in_no_state(pipeline: Path) -> None:
 def test_exactly_what_is_named_is_trained(pipeline: Path, overrides: list[str], trained: set[str]) -> None:
     model = editor(pipeline, *overrides)
     names = {name for name in model.trained_state() if name.startswith("backbone.")}
-    assert all(name.startswith(("reward_encoder.", "integration.", "backbone.")) for name in model.trained_state())
-    assert all(parameter.requires_grad for name, parameter in model.named_parameters() if not name.startswith("backbone."))
+    assert all(
+        name.startswith(("reward_encoder.", "integration.", "backbone.")) for name in model.trained_state()
+    )
+    assert all(
+        parameter.requires_grad
+        for name, parameter in model.named_parameters()
+        if not name.startswith("backbone.")
+    )
     if "lora" in trained:
         assert names
         assert all(".lora_" in name for name in names)
@@ -124,8 +144,15 @@ def test_gradient_checkpointing_is_at_work_and_changes_nothing(pipeline: Path) -
         block = model.backbone.unet.down_blocks[0].resnets[0]
         block.register_forward_pre_hook(lambda *_, calls=calls: calls.append(1))
         module = Denoising(model, torch.optim.AdamW, seed=0)
-        pictures = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
-        batch = EditBatch(["a", "b"], pictures[0], pictures[1], ["make it night", ""], torch.full((2, 3), 4.0), [("None", "None", "None")] * 2)
+        images = torch.rand(2, 2, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 2 - 1
+        batch = EditBatch(
+            ["a", "b"],
+            images[0],
+            images[1],
+            ["make it night", ""],
+            torch.full((2, 3), 4.0),
+            [("None", "None", "None")] * 2,
+        )
         module.losses(batch, draw(0, 0, 0, range(2), (4, 8, 8))).minimised.backward()
         assert len(calls) == 1 + checkpointing
         found.append({name: parameter.grad for name, parameter in model.named_parameters()})
@@ -161,7 +188,10 @@ def damaged(pipeline: Path, target: Path, damage: str) -> Path:
     ("damage", "message"),
     [
         ("no unet", "is not a Stable Diffusion pipeline: it has no folder unet/"),
-        ("six channels", "has 6 input channels; an editor starts from Stable Diffusion (4) or InsPix2Pix (8)"),
+        (
+            "six channels",
+            "has 6 input channels; an editor starts from Stable Diffusion (4) or InsPix2Pix (8)",
+        ),
         ("cut weights", "diffusion_pytorch_model.safetensors can't be read, it may be truncated"),
     ],
 )

@@ -26,7 +26,9 @@ def editor(integration: str, encoder: str = "score_text", *overrides: str) -> Ed
 
 
 def wake(model: Editor) -> Editor:
-    """Replace zero-initialised output layers of the reward modules, and the zero output layer of the tiny U-Net, by random weights."""
+    """Replace zero-initialised output layers of the reward modules, and the zero output layer of the tiny
+    U-Net, by random weights.
+    """
     generator = torch.Generator().manual_seed(2)
     modules = [model.integration, model.backbone.unet.conv_out]
     for parameter in (p for module in modules if module is not None for p in module.parameters()):
@@ -39,7 +41,9 @@ def output(model: Editor, batch: EditBatch, scores: torch.Tensor | None = None) 
     """Network output at fixed noise and times."""
     latent = model.backbone.encode_image(batch.original)
     x_t = torch.randn(latent.shape, generator=torch.Generator().manual_seed(3))
-    condition = model.condition(latent, batch.instructions, batch.scores if scores is None else scores, batch.feedback)
+    condition = model.condition(
+        latent, batch.instructions, batch.scores if scores is None else scores, batch.feedback
+    )
     return model(x_t, torch.tensor([0.2, 0.5, 0.9]), condition)
 
 
@@ -56,12 +60,17 @@ def gradients(model: Editor, batch: EditBatch) -> dict[str, torch.Tensor | None]
 
 @pytest.mark.parametrize("integration", INTEGRATIONS)
 @pytest.mark.parametrize("encoder", ENCODERS)
-def test_untrained_editor_equals_its_backbone_bit_for_bit(integration: str, encoder: str, batch: EditBatch) -> None:
+def test_untrained_editor_equals_its_backbone_bit_for_bit(
+    integration: str, encoder: str, batch: EditBatch
+) -> None:
     plain, model = editor("none"), editor(integration, encoder)
     if model.integration is None or not model.integration.identity_at_init:
         assert "none" in (integration, encoder) or integration in ("released", "both_random")
     generator = torch.Generator().manual_seed(4)
-    weights = {name: torch.randn(value.shape, generator=generator) * 0.1 for name, value in plain.backbone.state_dict().items()}
+    weights = {
+        name: torch.randn(value.shape, generator=generator) * 0.1
+        for name, value in plain.backbone.state_dict().items()
+    }
     plain.backbone.load_state_dict(weights)
     model.backbone.load_state_dict(weights)
     if model.integration is None or model.integration.identity_at_init:
@@ -73,7 +82,12 @@ def test_output_depends_on_the_reward(integration: str, encoder: str, batch: Edi
     model = wake(editor(integration, encoder))
     before = output(model, batch)
     if encoder == "text":
-        other = output(model, EditBatch(**{**vars(batch), "feedback": [("the red circle was not removed", "None", "None")] * 3}))
+        other = output(
+            model,
+            EditBatch(
+                **{**vars(batch), "feedback": [("the red circle was not removed", "None", "None")] * 3}
+            ),
+        )
     else:
         other = output(model, batch, scores=torch.full((3, 3), 2.0))
     assert all((before[i] - other[i]).abs().max() > 1e-6 for i in (0, 2))
@@ -84,7 +98,10 @@ def test_init_random_starts_away_from_the_backbone(integration: str, encoder: st
     if integration == "both_random":
         overrides = []  # it is the paper's start by name
     elif integration == "both":
-        overrides = ["model.integration.parts.attention.init=random", "model.integration.parts.addition.init=random"]
+        overrides = [
+            "model.integration.parts.attention.init=random",
+            "model.integration.parts.addition.init=random",
+        ]
     else:
         overrides = ["model.integration.init=random"]
     model = editor(integration, encoder, *overrides)
@@ -128,12 +145,16 @@ def test_gradient_checkpointing_gives_equal_gradients(integration: str, batch: E
 @pytest.mark.parametrize("encoder", ENCODERS)
 def test_every_parameter_gets_a_gradient(integration: str, encoder: str, batch: EditBatch) -> None:
     """So DDP needs no search for unused parameters."""
-    assert not [name for name, gradient in gradients(editor(integration, encoder), batch).items() if gradient is None]
+    assert not [
+        name for name, gradient in gradients(editor(integration, encoder), batch).items() if gradient is None
+    ]
 
 
 @pytest.fixture
 def one_process(tmp_path):
-    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1)
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{tmp_path}/rendezvous", rank=0, world_size=1
+    )
     yield
     torch.distributed.destroy_process_group()
 
@@ -167,10 +188,14 @@ for name in sys.argv[1:]:
 """
 
 
-@pytest.mark.parametrize("names", [["both"], pytest.param(INTEGRATIONS, marks=pytest.mark.slow)], ids=["both", "all"])
+@pytest.mark.parametrize(
+    "names", [["both"], pytest.param(INTEGRATIONS, marks=pytest.mark.slow)], ids=["both", "all"]
+)
 def test_compiles_as_one_graph(names: list[str]) -> None:
     """In a process of its own: the shape checks that tests run with cannot be traced."""
-    done = subprocess.run([sys.executable, "-c", COMPILE, *names], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", COMPILE, *names], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     assert done.stdout.split("\n")[:-1] == [f"compiled {name}" for name in names]
 
@@ -182,9 +207,15 @@ def test_a_missing_reward_is_an_error(integration: str, batch: EditBatch) -> Non
     condition = editor("none").condition(latent, batch.instructions, batch.scores, batch.feedback)
     with pytest.raises(ValueError, match="reward is missing"):
         model(latent, torch.tensor([0.2, 0.5, 0.9]), condition)
-    with pytest.raises(RuntimeError, match="without a reward"), model.backbone.stem.adding(torch.zeros(3, 16, 1, 1)):
+    with (
+        pytest.raises(RuntimeError, match="without a reward"),
+        model.backbone.stem.adding(torch.zeros(3, 16, 1, 1)),
+    ):
         model.backbone.unet(
-            torch.zeros(3, 2 * latent.shape[1] + 2, *latent.shape[2:]), torch.zeros(3), condition.instruction.tokens, class_labels=torch.zeros(3, 16)
+            torch.zeros(3, 2 * latent.shape[1] + 2, *latent.shape[2:]),
+            torch.zeros(3),
+            condition.instruction.tokens,
+            class_labels=torch.zeros(3, 16),
         )
 
 

@@ -1,4 +1,6 @@
-"""The released code's wiring, against formulas written down independently: torch's own attention, and diffusers' class embedding for the addition."""
+"""The released code's wiring, against formulas written down independently: torch's own attention, and
+diffusers' class embedding for the addition.
+"""
 
 import torch
 from conftest import config
@@ -37,15 +39,38 @@ class StemByTorch(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         hidden, stem = self.conv_in(x), self.stem
         b, c, h, w = hidden.shape
-        groups = hidden.reshape(b, 16, -1)  # one channel a group: 16 channels, fewer than the release's 32 groups
-        normed = (groups - groups.mean(-1, keepdim=True)) / (groups.var(-1, unbiased=False, keepdim=True) + 1e-6).sqrt()
-        normed = normed.reshape(b, c, h, w) * stem.norm.weight.view(1, -1, 1, 1) + stem.norm.bias.view(1, -1, 1, 1)
-        rows = torch.einsum("oc,bchw->bhwo", stem.proj_in.weight[:, :, 0, 0], normed).reshape(b, h * w, c) + stem.proj_in.bias
-        rows = nn.functional.layer_norm(rows + self.attention(rows, self.keys, self.keys)[0], (c,), stem.norm1.weight, stem.norm1.bias, 1e-12)
+        groups = hidden.reshape(
+            b, 16, -1
+        )  # one channel a group: 16 channels, fewer than the release's 32 groups
+        normed = (groups - groups.mean(-1, keepdim=True)) / (
+            groups.var(-1, unbiased=False, keepdim=True) + 1e-6
+        ).sqrt()
+        normed = normed.reshape(b, c, h, w) * stem.norm.weight.view(1, -1, 1, 1) + stem.norm.bias.view(
+            1, -1, 1, 1
+        )
+        rows = (
+            torch.einsum("oc,bchw->bhwo", stem.proj_in.weight[:, :, 0, 0], normed).reshape(b, h * w, c)
+            + stem.proj_in.bias
+        )
+        rows = nn.functional.layer_norm(
+            rows + self.attention(rows, self.keys, self.keys)[0],
+            (c,),
+            stem.norm1.weight,
+            stem.norm1.bias,
+            1e-12,
+        )
         inner = rows @ stem.ffn[0].weight.T + stem.ffn[0].bias
         inner = 0.5 * inner * (1 + torch.erf(inner / 2**0.5))
-        rows = nn.functional.layer_norm(rows + inner @ stem.ffn[2].weight.T + stem.ffn[2].bias, (c,), stem.norm2.weight, stem.norm2.bias, 1e-12)
-        out = torch.einsum("oc,bnc->bon", stem.proj_out.weight[:, :, 0, 0], rows).reshape(b, c, h, w) + stem.proj_out.bias.view(1, -1, 1, 1)
+        rows = nn.functional.layer_norm(
+            rows + inner @ stem.ffn[2].weight.T + stem.ffn[2].bias,
+            (c,),
+            stem.norm2.weight,
+            stem.norm2.bias,
+            1e-12,
+        )
+        out = torch.einsum("oc,bnc->bon", stem.proj_out.weight[:, :, 0, 0], rows).reshape(
+            b, c, h, w
+        ) + stem.proj_out.bias.view(1, -1, 1, 1)
         return hidden + out
 
 
@@ -54,12 +79,15 @@ def test_equals_independent_formulas() -> None:
     unet = UNet2DConditionModel(**SIZES)
     model = config("model/integration=released", "model/reward_encoder=released").model
     encoder = instantiate(model.reward_encoder)(width=WIDTH)
-    integration = instantiate(model.integration)(reward_width=WIDTH, signals=encoder.signals, site_widths=site_widths(unet))
+    integration = instantiate(model.integration)(
+        reward_width=WIDTH, signals=encoder.signals, site_widths=site_widths(unet)
+    )
     x, t, words = torch.randn(3, 8, 8, 8), torch.tensor([1, 500, 998]), torch.randn(3, 7, WIDTH)
     scores = torch.tensor([[5.0, 5.0, 5.0], [0.0, 2.5, 4.0], [1.0, 0.0, 3.0]])
     text = TextTokens(torch.randn(3, 77, WIDTH), torch.arange(77) < torch.tensor([[4], [77], [9]]))
 
-    # cosines first, then sines, of the raw score at 8 frequencies from 1 down to almost 1 / 10,000; three scores side by side
+    # cosines first, then sines, of the raw score at 8 frequencies from 1 down to almost 1 / 10,000; three
+    # scores side by side
     frequencies = 10000.0 ** (-torch.arange(8) / 8)
     angles = scores[..., None] * frequencies
     encoded = torch.cat([angles.cos(), angles.sin()], -1).flatten(1)

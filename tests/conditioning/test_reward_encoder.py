@@ -35,13 +35,17 @@ def test_sinusoidal_encoding_is_cosines_then_sines() -> None:
         ({"signals": ["score", "text"], "windows": "per_perspective", "text_tokens": "pooled"}, 3, (1, 3)),
     ],
 )
-def test_every_signal_has_its_tokens_and_none_else(options: dict, windows: int, lengths: tuple[int, ...]) -> None:
+def test_every_signal_has_its_tokens_and_none_else(
+    options: dict, windows: int, lengths: tuple[int, ...]
+) -> None:
     encoder = RewardEncoder(8, encoding_width=16, **options)
     reward = encoder(SCORES, encoded(windows) if windows else None)
     assert reward.lengths == lengths
     assert reward.tokens.shape == (2, sum(lengths), 8)
     assert reward.pooled().shape == (2, 8)
-    assert ("score" in options["signals"]) == any(name.startswith("score") for name, _ in encoder.named_parameters())
+    assert ("score" in options["signals"]) == any(
+        name.startswith("score") for name, _ in encoder.named_parameters()
+    )
 
 
 def test_layout_joins_texts_as_in_equation_5() -> None:

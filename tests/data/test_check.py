@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import config
 from PIL import Image
-from written import pixels, reward, write_list, write_picture, write_tree
+from written import pixels, reward, write_image, write_list, write_tree
 
 from src import check_data, launch
 from src.data.check import Problem, append_problem, check, chosen_rows, read_problems, write_problems
@@ -24,12 +24,14 @@ def kinds(report) -> dict[int | None, str]:
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """A tree of 40 rows: 0 lacks a picture, 5 has half of one, 8 one of another shape, 10 and 11 no instruction."""
+    """A tree of 40 rows: 0 lacks a image, 5 has half of one, 8 one of another shape, 10 and 11 no
+    instruction.
+    """
     folder = write_tree(tmp_path / "tree")
     (folder / "0000000" / "7_1.png").unlink()
     half = folder / "0000002" / "31_0.png"
     half.write_bytes(half.read_bytes()[:900])
-    write_picture(folder / "0000004" / "7_1.png", pixels(1, 24, 48))
+    write_image(folder / "0000004" / "7_1.png", pixels(1, 24, 48))
     (folder / "0000005" / "prompt.json").write_text("{}")
     return folder
 
@@ -48,12 +50,20 @@ def test_everything_within_reach_is_found(broken: Path, how: int | str, found: d
     assert kinds(report) == found
     text = str(report)
     assert text.startswith("40 rows; files of all rows looked for, pictures of ")
-    assert {"all": "all rows decoded", "headers": "all rows measured by their headers", 8: "8 rows decoded", 0: "0 rows decoded"}[how] in text
+    assert {
+        "all": "all rows decoded",
+        "headers": "all rows measured by their headers",
+        8: "8 rows decoded",
+        0: "0 rows decoded",
+    }[how] in text
     assert "missing 1" in text
 
 
 def test_reasons_name_the_place(broken: Path) -> None:
-    reasons = {problem.index: problem.reason for problem in check(Pix2PixTree(broken, split="all", extension="png"), "all").problems}
+    reasons = {
+        problem.index: problem.reason
+        for problem in check(Pix2PixTree(broken, split="all", extension="png"), "all").problems
+    }
     assert reasons[0].endswith("0000000/7_1.png")
     assert "31_0.png is not a readable picture" in reasons[5]
     assert "is 32x24, the edited one 48x24" in reasons[8]
@@ -92,7 +102,11 @@ def test_the_file_of_broken_rows_keeps_what_training_found(tmp_path: Path) -> No
     path = tmp_path / "broken_rows.jsonl"
     write_problems(path, [])
     assert not path.exists()
-    early, late, again = Problem(1, "a", "missing", "x"), Problem(2, "b", "unreadable", "y", "while"), Problem(1, "a", "missing", "x", "while")
+    early, late, again = (
+        Problem(1, "a", "missing", "x"),
+        Problem(2, "b", "unreadable", "y", "while"),
+        Problem(1, "a", "missing", "x", "while"),
+    )
     write_problems(path, [early])
     append_problem(path, late)
     append_problem(path, late)
@@ -112,9 +126,17 @@ def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
     return 0
 
 
-def test_the_command_prints_the_report_and_fails_on_errors(broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+def test_the_command_prints_the_report_and_fails_on_errors(
+    broken: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
     target = tmp_path / "list" / "broken_rows.jsonl"
-    command = ("data=pix2pix_tree", f"data.dataset.folder={broken}", "data.dataset.extension=png", "data.dataset.split=all", f"target={target}")
+    command = (
+        "data=pix2pix_tree",
+        f"data.dataset.folder={broken}",
+        "data.dataset.extension=png",
+        "data.dataset.split=all",
+        f"target={target}",
+    )
     assert run(monkeypatch, *command) == 1
     stderr = capfd.readouterr().err
     assert stderr.startswith("error: 5 rows can't be used, the first because no file ")
@@ -124,8 +146,12 @@ def test_the_command_prints_the_report_and_fails_on_errors(broken: Path, tmp_pat
     assert "rows that can't be used: missing 1, row 2, sizes 1, unreadable 1" in capfd.readouterr().out
 
 
-def test_rewards_out_of_range_are_an_error_or_dropped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
-    columns: dict[str, list] = {name: [1.0, 2.0, 3.0, 9.0, 5.0, 0.0] for name in SCORES} | {name: ["None"] * 6 for name in FEEDBACK}
+def test_rewards_out_of_range_are_an_error_or_dropped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
+    columns: dict[str, list] = {name: [1.0, 2.0, 3.0, 9.0, 5.0, 0.0] for name in SCORES} | {
+        name: ["None"] * 6 for name in FEEDBACK
+    }
     file = write_list(tmp_path, **columns)
     command = ("data=json_list", f"data.dataset.file={file}", f"target={tmp_path / 'target'}")
     assert run(monkeypatch, *command) == 1
@@ -156,10 +182,21 @@ def test_rewards_are_joined_from_the_command_line(tmp_path: Path, capfd) -> None
     assert "dropped, no reward: 3" in out
 
 
-def test_nothing_is_left_or_nothing_to_look_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
+def test_nothing_is_left_or_nothing_to_look_at(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
+) -> None:
     assert run(monkeypatch) == 0
     assert "no files to look at" in capfd.readouterr().out
     file = write_list(tmp_path, count=1)
     Image.new("RGB", (8, 8)).save(tmp_path / "images/0.png")
-    assert run(monkeypatch, "data=json_list", f"data.dataset.file={file}", "data.on_error=skip", f"target={tmp_path / 'target'}") == 1
+    assert (
+        run(
+            monkeypatch,
+            "data=json_list",
+            f"data.dataset.file={file}",
+            "data.on_error=skip",
+            f"target={tmp_path / 'target'}",
+        )
+        == 1
+    )
     assert "no row is left: of 1" in capfd.readouterr().err

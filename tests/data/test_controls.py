@@ -42,7 +42,11 @@ def made(usual: SyntheticTriplets) -> list[tuple[Triplet, Reward | None]]:
 
 
 def contents(dataset: RewardedTriplets) -> Counter:
-    return Counter(reward.verdicts for _, reward in (dataset[index] for index in range(len(dataset))) if reward is not None)
+    return Counter(
+        reward.verdicts
+        for _, reward in (dataset[index] for index in range(len(dataset)))
+        if reward is not None
+    )
 
 
 @pytest.mark.parametrize("length", [2, 3, 100])
@@ -84,7 +88,9 @@ def test_permuted_rewards_are_the_same_rewards_on_the_same_triplets(usual: Synth
 def test_only_what_is_annotated_good_is_left(usual: SyntheticTriplets) -> None:
     good = AllGood(usual)
     rewards = [usual[index][1] for index in range(LENGTH)]
-    assert good.indices == [index for index, reward in enumerate(rewards) if reward is not None and all_good(reward)]
+    assert good.indices == [
+        index for index, reward in enumerate(rewards) if reward is not None and all_good(reward)
+    ]
     assert 0 < len(good) < LENGTH / 5
     batch = collate([good[index] for index in range(len(good))])
     assert batch.scores is not None
@@ -107,7 +113,9 @@ def test_exact_targets_answer_the_same_cases(usual: SyntheticTriplets, unrated: 
         np.testing.assert_array_equal(triplet.edited, usual.world.exact(triplet.case.id))
 
 
-def test_mended_triplets_are_exact_and_annotated_as_such(usual: SyntheticTriplets, unrated: SyntheticTriplets) -> None:
+def test_mended_triplets_are_exact_and_annotated_as_such(
+    usual: SyntheticTriplets, unrated: SyntheticTriplets
+) -> None:
     some, more = MendedTriplets(usual, 0.2), MendedTriplets(usual, 0.6)
     assert (len(some), len(some.mended), len(more.mended)) == (LENGTH, 30, 90)
     assert some.mended < more.mended
@@ -135,7 +143,10 @@ def test_mended_triplets_are_exact_and_annotated_as_such(usual: SyntheticTriplet
 
 def given(scores: tuple[float | None, ...], feedback: tuple[str, ...] = ("None", "None", "None")) -> Reward:
     """A reward by hand; None is a failed verdict."""
-    verdicts = [Verdict(score, feedback=text, status="failed" if score is None else "ok") for score, text in zip(scores, feedback, strict=True)]
+    verdicts = [
+        Verdict(score, feedback=text, status="failed" if score is None else "ok")
+        for score, text in zip(scores, feedback, strict=True)
+    ]
     return Reward("case", "hand", "key", *verdicts)
 
 
@@ -147,16 +158,22 @@ def test_a_scalar_reward_is_the_mean_and_says_nothing_else(made: list[tuple[Trip
         assert exact is not None
         assert triplet.case.id == own.case.id == reward.id
         np.testing.assert_array_equal(triplet.edited, own.edited)
-        assert {verdict.score for verdict in reward.verdicts} == {sum(verdict.score or 0.0 for verdict in exact.verdicts) / 3}
+        assert {verdict.score for verdict in reward.verdicts} == {
+            sum(verdict.score or 0.0 for verdict in exact.verdicts) / 3
+        }
         assert {verdict.feedback for verdict in reward.verdicts} == {"None"}
     five = given((5.0, 5.0, 5.0))
     assert scalar(five).verdicts == five.verdicts  # what is good throughout loses nothing
-    assert [verdict.score for verdict in scalar(given((5.0, 4.0, 1.0), ("None", "None", "blurred"))).verdicts] == [10 / 3] * 3
+    assert [
+        verdict.score for verdict in scalar(given((5.0, 4.0, 1.0), ("None", "None", "blurred"))).verdicts
+    ] == [10 / 3] * 3
     with pytest.raises(ValueError, match="failed verdicts and no mean"):
         scalar(given((5.0, None, 1.0)))
 
 
-def test_the_best_rated_are_the_good_ones_and_those_next_to_them(made: list[tuple[Triplet, Reward | None]]) -> None:
+def test_the_best_rated_are_the_good_ones_and_those_next_to_them(
+    made: list[tuple[Triplet, Reward | None]],
+) -> None:
     good = AllGood(made)
     assert BestRated(made, len(good) / LENGTH).indices == good.indices
     more = BestRated(made, 0.3)
@@ -166,7 +183,11 @@ def test_the_best_rated_are_the_good_ones_and_those_next_to_them(made: list[tupl
     left = [mean for index, mean in enumerate(means) if index not in more.indices]
     assert min(means[index] for index in more.indices) >= max(left)
     assert BestRated(made, 1.0).indices == list(range(LENGTH))
-    assert rank(given((5.0, 5.0, 5.0))) < rank(given((5.0, 5.0, 5.0), ("None", "None", "blurred"))) < rank(given((5.0, 5.0, 4.0)))
+    assert (
+        rank(given((5.0, 5.0, 5.0)))
+        < rank(given((5.0, 5.0, 5.0), ("None", "None", "blurred")))
+        < rank(given((5.0, 5.0, 4.0)))
+    )
     never = SyntheticTriplets(World(32, never_all_good=True), NoisyAnnotator(), 20)
     assert len(BestRated(never, 0.1)) == 2
     for share in (0.0, 1.5):
@@ -180,7 +201,12 @@ def test_the_best_rated_are_the_good_ones_and_those_next_to_them(made: list[tupl
 
 @pytest.mark.parametrize(
     "control",
-    [lambda dataset: PermutedRewards(dataset)[0], AllGood, lambda dataset: ScalarReward(dataset)[0], lambda dataset: BestRated(dataset, 0.5)],
+    [
+        lambda dataset: PermutedRewards(dataset)[0],
+        AllGood,
+        lambda dataset: ScalarReward(dataset)[0],
+        lambda dataset: BestRated(dataset, 0.5),
+    ],
 )
 def test_controls_of_rewards_need_rewards(unrated: SyntheticTriplets, control) -> None:
     with pytest.raises(ValueError, match="annotator=noisy"):
@@ -193,10 +219,17 @@ def test_every_control_builds_from_its_yaml(name: str) -> None:
     triplet, reward = data.dataset[0]
     assert triplet.edited.shape == (32, 32, 3)
     assert (reward is None) == (name == "exact")
-    assert data.picture_size == (32, 32)
+    assert data.image_size == (32, 32)
 
 
 def test_a_control_is_made_of_rendered_triplets_only(tmp_path: Path) -> None:
     folder = write_tree(tmp_path)
     with pytest.raises(InstantiationException, match="a control can't be made of Pix2PixTree"):
-        instantiate(config("data=pix2pix_tree", "+control=permuted", f"data.dataset.folder={folder}", "data.dataset.extension=png").data)
+        instantiate(
+            config(
+                "data=pix2pix_tree",
+                "+control=permuted",
+                f"data.dataset.folder={folder}",
+                "data.dataset.extension=png",
+            ).data
+        )

@@ -1,4 +1,4 @@
-"""From files to batches: the same whoever prepares them, and never a picture that isn't there."""
+"""From files to batches: the same whoever prepares them, and never a image that isn't there."""
 
 from itertools import islice
 from pathlib import Path
@@ -30,7 +30,13 @@ COUNT = 12
 
 
 def trainer(**arguments) -> Trainer:
-    quiet = {"logger": False, "enable_checkpointing": False, "enable_progress_bar": False, "enable_model_summary": False, "barebones": False}
+    quiet = {
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "barebones": False,
+    }
     return Trainer(accelerator="cpu", devices=1, **quiet, **arguments)
 
 
@@ -82,7 +88,9 @@ def test_another_whole_row_stands_for_a_broken_one(folder: Path, tmp_path: Path)
     known = tree(folder, on_error="skip", check="all")
     known.check(listed)
     assert [batch.ids for batch in batches(known, 10)] == [batch.ids for batch in made]
-    assert all(torch.equal(one.original, other.original) for one, other in zip(batches(known, 10), made, strict=True))
+    assert all(
+        torch.equal(one.original, other.original) for one, other in zip(batches(known, 10), made, strict=True)
+    )
 
 
 def test_a_broken_row_ends_the_training_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
@@ -95,7 +103,7 @@ def test_a_broken_row_ends_the_training_unless_told_otherwise(folder: Path, tmp_
         batches(data, 10)
 
 
-def test_pictures_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
+def test_images_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
     tall, wide = (JsonList(write_list(tmp_path / name))[0] for name in ("a", "b"))
     case = tall[0].case
     other = (type(tall[0])(type(case)("y", case.original[:8], "x", "", ""), wide[0].edited), None)
@@ -116,40 +124,62 @@ def test_previews_show_the_first_rows_that_can_be_shown(folder: Path) -> None:
         first_rows(rows, CentreCrop(16))
 
 
-# --- every yaml, and the synthetic world through each of them -------------------------------------------------------------------------------------
+# --- every yaml, and the synthetic world through each of them
+# -------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
 def world_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     for form in ("parquet", "imagefolder", "pix2pix_tree"):
-        write_dataset.main(config(f"format={form}", f"target={folder / form}", f"count={COUNT}", name="write_dataset"))
+        write_dataset.main(
+            config(f"format={form}", f"target={folder / form}", f"count={COUNT}", name="write_dataset")
+        )
     return folder
 
 
 def places(name: str, folder: Path) -> dict[str, list[str]]:
     """What each yaml of conf/data has to be told, once for each way to use it."""
-    rewards = ["+rewards@data.rewards=reward_file", f"data.rewards.path={folder / 'pix2pix_tree/rewards.jsonl'}"]
+    rewards = [
+        "+rewards@data.rewards=reward_file",
+        f"data.rewards.path={folder / 'pix2pix_tree/rewards.jsonl'}",
+    ]
     tables = {
-        form: [f"data.dataset.table.path={folder / form}", f"data.dataset.table.cache={folder / 'cache'}"] for form in ("parquet", "imagefolder")
+        form: [f"data.dataset.table.path={folder / form}", f"data.dataset.table.cache={folder / 'cache'}"]
+        for form in ("parquet", "imagefolder")
     }
     listed = folder / "imagefolder/train/metadata.jsonl"
-    fields = ["data.dataset.columns.original=original_image_file_name", "data.dataset.columns.edited=edited_image_file_name"]
+    fields = [
+        "data.dataset.columns.original=original_image_file_name",
+        "data.dataset.columns.edited=edited_image_file_name",
+    ]
     columns = "{original: original_image_file_name, edited: edited_image_file_name}"
     rows = f"{{_target_: src.data.json_list.JsonList, file: {listed}, columns: {columns}}}"
     one_part = [f"+data.dataset.parts.world={rows}", "+data.dataset.shares.world=1"]
     return {
         "table": tables,
         "pix2pix_tree": {
-            "tree": [f"data.dataset.folder={folder / 'pix2pix_tree'}", "data.dataset.extension=png", "data.dataset.split=all", *rewards]
+            "tree": [
+                f"data.dataset.folder={folder / 'pix2pix_tree'}",
+                "data.dataset.extension=png",
+                "data.dataset.split=all",
+                *rewards,
+            ]
         },
         "json_list": {"json": [f"data.dataset.file={listed}", *fields]},
-        "mixture": {"of one": [*(f"~data.dataset.{of}.{part}" for of in ("parts", "shares") for part in ("edits", "chat")), *one_part]},
+        "mixture": {
+            "of one": [
+                *(f"~data.dataset.{of}.{part}" for of in ("parts", "shares") for part in ("edits", "chat")),
+                *one_part,
+            ]
+        },
     }.get(name, {})
 
 
 def on_disk(text: str) -> bool:
-    """Whether a yaml describes rows of files in a fixed place each; streams have an order of their own (test_stream.py)."""
+    """Whether a yaml describes rows of files in a fixed place each; streams have an order of their own
+    (test_stream.py).
+    """
     return "EditData\n" in text and "Streamed" not in text and "???" in text
 
 
@@ -173,9 +203,11 @@ def losses(tmp_path: Path, *overrides: str) -> list[float]:
     seed_everything(0, verbose=False)
     data = instantiate(cfg.data)
     data.check(tmp_path / "broken_rows.jsonl")
-    assert data.picture_size == (32, 32)
+    assert data.image_size == (32, 32)
     seen = Losses()
-    trainer(max_steps=2, callbacks=[seen]).fit(instantiate(cfg.algorithm)(editor=instantiate(cfg.model)), datamodule=data)
+    trainer(max_steps=2, callbacks=[seen]).fit(
+        instantiate(cfg.algorithm)(editor=instantiate(cfg.model)), datamodule=data
+    )
     return seen.values
 
 
@@ -185,12 +217,21 @@ def of_the_world(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 
 
 @pytest.mark.parametrize("name", ON_DISK)
-def test_the_world_written_out_trains_as_the_world_itself(name: str, world_on_disk: Path, of_the_world: list[float], tmp_path: Path) -> None:
+def test_the_world_written_out_trains_as_the_world_itself(
+    name: str, world_on_disk: Path, of_the_world: list[float], tmp_path: Path
+) -> None:
     ways = places(name, world_on_disk)
     assert ways, f"conf/data/{name}.yaml is not tested: say above where its data is"
     for way in ways.values():
         # same size, no flip: nothing is resampled, so the batches are the same bit for bit
-        ours = losses(tmp_path, f"data={name}", *way, "data.transform.size=32", "data.transform.flip=0.0", "data.check=all")
+        ours = losses(
+            tmp_path,
+            f"data={name}",
+            *way,
+            "data.transform.size=32",
+            "data.transform.flip=0.0",
+            "data.check=all",
+        )
         assert np.abs(np.array(ours) - of_the_world).max() < 1e-6
     assert len(of_the_world) == 2
 
@@ -198,14 +239,21 @@ def test_the_world_written_out_trains_as_the_world_itself(name: str, world_on_di
 def test_a_stream_of_the_same_rows_in_the_same_order_trains_as_the_world_itself(
     world_on_disk: Path, of_the_world: list[float], tmp_path: Path
 ) -> None:
-    """A stream serves the rows of a file as they stand, sets of a known length are shuffled: a file written in the order of that shuffle agrees."""
+    """A stream serves the rows of a file as they stand, sets of a known length are shuffled: a file written
+    in the order of that shuffle agrees.
+    """
     import pyarrow.parquet
 
     (order,) = islice(iter(GlobalBatchOrder(COUNT, batch_size=COUNT, rank=0, world_size=1, seed=0)), 1)
     assert sorted(order) == list(range(COUNT))
     table = pyarrow.parquet.read_table(world_on_disk / "parquet/train-00000-of-00001.parquet")
     pyarrow.parquet.write_table(table.take(order), tmp_path / "ordered.parquet")
-    way = ["data=stream", f"data.stream.path={tmp_path / 'ordered.parquet'}", "data.transform.size=32", "data.transform.flip=0.0"]
+    way = [
+        "data=stream",
+        f"data.stream.path={tmp_path / 'ordered.parquet'}",
+        "data.transform.size=32",
+        "data.transform.flip=0.0",
+    ]
     assert losses(tmp_path, *way) == pytest.approx(of_the_world, abs=1e-6)
     # in their own order the same rows are other batches
     other = losses(tmp_path, way[0], f"data.stream.path={world_on_disk / 'parquet'}", *way[2:])
@@ -214,7 +262,9 @@ def test_a_stream_of_the_same_rows_in_the_same_order_trains_as_the_world_itself(
 
 def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    write_dataset.main(config("format=pix2pix_tree", f"target={data}", "count=16", "world.size=48", name="write_dataset"))
+    write_dataset.main(
+        config("format=pix2pix_tree", f"target={data}", "count=16", "world.size=48", name="write_dataset")
+    )
     (data / "0000005" / "0_1.png").write_bytes(b"broken")
     command = [
         *SMALL,
@@ -239,7 +289,9 @@ def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -
     text = finished("src.train", *command, f"hydra.run.dir={whole}", log=log)
     assert "16 rows; files of all rows looked for, pictures of 0 rows decoded" in text
     assert list((whole / "previews").glob("*.png"))
-    assert Command("src.train", *command, f"hydra.run.dir={folder}", log=log).killed_when(lines_in(folder / "metrics.csv", 6))
+    assert Command("src.train", *command, f"hydra.run.dir={folder}", log=log).killed_when(
+        lines_in(folder / "metrics.csv", 6)
+    )
     assert checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"] == 3
     finished("src.train", *command, f"hydra.run.dir={folder}", log=log)
     assert_same(whole, folder)
@@ -247,7 +299,16 @@ def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -
         (problem,) = read_problems(run / "broken_rows.jsonl")
         assert problem.index == 5
     # without skipping, the worker's error is one line
-    assert Command("src.train", *command, "data.on_error=fail", f"hydra.run.dir={tmp_path / 'third'}", log=tmp_path / "failed").ended() == 1
+    assert (
+        Command(
+            "src.train",
+            *command,
+            "data.on_error=fail",
+            f"hydra.run.dir={tmp_path / 'third'}",
+            log=tmp_path / "failed",
+        ).ended()
+        == 1
+    )
     errors = [line for line in (tmp_path / "failed").read_text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
     assert errors[0].startswith(f"error: {data}/0000005/0_1.png is not a readable picture")

@@ -44,7 +44,9 @@ def test_fields_of_other_names_are_told(tmp_path: Path) -> None:
 
 
 def test_rewards_in_the_rows_are_read(tmp_path: Path) -> None:
-    scores: dict[str, list] = {name: [index / 2 for index in range(6)] for name in SCORES} | {name: ["None"] * 6 for name in FEEDBACK}
+    scores: dict[str, list] = {name: [index / 2 for index in range(6)] for name in SCORES} | {
+        name: ["None"] * 6 for name in FEEDBACK
+    }
     file = write_list(tmp_path, **scores)
     reward = JsonList(file)[3][1]
     assert reward is not None
@@ -55,9 +57,18 @@ def test_rewards_in_the_rows_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda entries: [{**entry, "original_image": "x"} for entry in entries], "original_image and input: say which"),
-        (lambda entries: [{"input": "x", "output": "y", "text": "z"}], r"no column for the instruction .* columns.instruction=NAME"),
-        (lambda entries: [{**entry, "id": "same"} for entry in entries], "rows 0 and 1 have the same id 'same'"),
+        (
+            lambda entries: [{**entry, "original_image": "x"} for entry in entries],
+            "original_image and input: say which",
+        ),
+        (
+            lambda entries: [{"input": "x", "output": "y", "text": "z"}],
+            r"no column for the instruction .* columns.instruction=NAME",
+        ),
+        (
+            lambda entries: [{**entry, "id": "same"} for entry in entries],
+            "rows 0 and 1 have the same id 'same'",
+        ),
         (lambda entries: [{**entry, "reward_quality": 5} for entry in entries], "not reward_following"),
         (lambda entries: ["text"], "row 0 is 'text'"),
         (lambda entries: [], "no array of rows"),

@@ -19,13 +19,27 @@ OTHER = np.ascontiguousarray(photographs.coffee()[:384, :512])
 FINE = Verdict(5.0)
 
 
-def reward(id: str = "a", following: Verdict = FINE, preserving: Verdict = FINE, quality: Verdict = FINE, judge: str = "j", key: str = "k") -> Reward:
+def reward(
+    id: str = "a",
+    following: Verdict = FINE,
+    preserving: Verdict = FINE,
+    quality: Verdict = FINE,
+    judge: str = "j",
+    key: str = "k",
+) -> Reward:
     return Reward(id, judge, key, following, preserving, quality)
 
 
 def entry(row: int, given: Reward | None = None, pair: tuple[Image, Image] | None = None, **more) -> Entry:
     given = reward(f"t{row}") if given is None else given
-    return Entry(row, f"t{row}", more.pop("instruction", f"edit {row}"), given, look=None if pair is None else look_at_pair(*pair), **more)
+    return Entry(
+        row,
+        f"t{row}",
+        more.pop("instruction", f"edit {row}"),
+        given,
+        look=None if pair is None else look_at_pair(*pair),
+        **more,
+    )
 
 
 def kinds(findings: list[Finding]) -> list[str]:
@@ -42,7 +56,9 @@ def resized(image: Image, height: int, width: int) -> Image:
     return np.asarray(Pillow.fromarray(image).resize((width, height), Pillow.Resampling.BICUBIC))
 
 
-def painted(image: Image, colour: tuple[int, int, int] = (200, 30, 30), side: int = 60, place: int = 100) -> Image:
+def painted(
+    image: Image, colour: tuple[int, int, int] = (200, 30, 30), side: int = 60, place: int = 100
+) -> Image:
     changed = image.copy()
     changed[place : place + side, place : place + side] = colour
     return changed
@@ -78,12 +94,24 @@ def test_a_stricter_limit_finds_what_an_overlooking_annotator_may_do() -> None:
 
 def test_a_failure_at_5_is_a_slip_or_a_habit() -> None:
     said = [Verdict(5.0, feedback="the hat is small" if row < 3 else "None") for row in range(60)]
-    assert kinds(lint([entry(row, reward(f"t{row}", each, Verdict(4.0), Verdict(3.0))) for row, each in enumerate(said)])[:3]) == ["failure_at_5"] * 3
-    often = [entry(row, reward(f"t{row}", each, Verdict(4.0), Verdict(3.0))) for row, each in enumerate(said[:30])]
+    assert (
+        kinds(
+            lint(
+                [
+                    entry(row, reward(f"t{row}", each, Verdict(4.0), Verdict(3.0)))
+                    for row, each in enumerate(said)
+                ]
+            )[:3]
+        )
+        == ["failure_at_5"] * 3
+    )
+    often = [
+        entry(row, reward(f"t{row}", each, Verdict(4.0), Verdict(3.0))) for row, each in enumerate(said[:30])
+    ]
     assert kinds([finding for finding in lint(often) if finding.row is not None]) == ["mild_at_5"] * 3
 
 
-def test_an_unedited_picture_with_a_high_following() -> None:
+def test_an_unedited_image_with_a_high_following() -> None:
     assert kinds(lint([entry(0, pair=(PHOTO, PHOTO))])) == ["unedited"]
     assert kinds(lint([entry(0, pair=(PHOTO, jpeg(PHOTO, 85)))])) == ["unedited"]
     assert kinds(lint([entry(0, pair=(PHOTO, resized(PHOTO, 192, 256)))])) == ["unedited"]
@@ -92,7 +120,9 @@ def test_an_unedited_picture_with_a_high_following() -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [painted(PHOTO, side=16), np.clip(PHOTO.astype(int) + 12, 0, 255).astype(np.uint8)], ids=["small patch", "brighter"]
+    "changed",
+    [painted(PHOTO, side=16), np.clip(PHOTO.astype(int) + 12, 0, 255).astype(np.uint8)],
+    ids=["small patch", "brighter"],
 )
 def test_a_small_edit_is_an_edit(changed: Image) -> None:
     assert lint([entry(0, pair=(PHOTO, changed))]) == []
@@ -105,7 +135,16 @@ def test_the_same_pair_twice() -> None:
 
 
 def test_another_edit_of_the_same_original_is_fine() -> None:
-    assert lint([entry(0, pair=(PHOTO, painted(PHOTO))), entry(1, pair=(PHOTO, painted(PHOTO, (30, 30, 200)))), entry(2, pair=(PHOTO, OTHER))]) == []
+    assert (
+        lint(
+            [
+                entry(0, pair=(PHOTO, painted(PHOTO))),
+                entry(1, pair=(PHOTO, painted(PHOTO, (30, 30, 200)))),
+                entry(2, pair=(PHOTO, OTHER)),
+            ]
+        )
+        == []
+    )
 
 
 def test_the_same_pair_in_another_size_and_file() -> None:
@@ -121,21 +160,28 @@ def test_judged_twice_far_apart() -> None:
     assert (finding.kind, finding.perspective) == ("judged_twice", "following")
     near = reward("t0", Verdict(3.0, feedback="the hat is small"), key="other")
     assert lint([entry(0, others=(near,))]) == []
-    same = entry(1, reward("t1", quality=Verdict(0.0, feedback="noise")), (PHOTO, OTHER), instruction="make it coffee")
-    assert kinds(lint([entry(0, pair=(PHOTO, OTHER), instruction="Make it coffee"), same])) == ["duplicate", "judged_twice"]
+    same = entry(
+        1, reward("t1", quality=Verdict(0.0, feedback="noise")), (PHOTO, OTHER), instruction="make it coffee"
+    )
+    assert kinds(lint([entry(0, pair=(PHOTO, OTHER), instruction="Make it coffee"), same])) == [
+        "duplicate",
+        "judged_twice",
+    ]
 
 
-def test_a_picture_of_a_benchmark() -> None:
+def test_a_image_of_a_benchmark() -> None:
     known = [Known("cup.png", "bench", fingerprint(OTHER))]
     for leaked in (OTHER, jpeg(OTHER, 60), resized(OTHER, 200, 256)):
         (finding,) = lint([entry(0, pair=(leaked, painted(leaked, side=40)))], known)[:1]
         assert (finding.kind, finding.other) == ("leak", "cup.png")
         assert "leak" in kinds(lint([entry(0, pair=(PHOTO, leaked))], known))
     assert lint([entry(0, pair=(PHOTO, painted(PHOTO)))], known) == []
-    assert "leak" not in kinds(lint([entry(0, pair=(PHOTO, painted(OTHER, side=200)))], known)), "half of it is another picture"
+    assert "leak" not in kinds(lint([entry(0, pair=(PHOTO, painted(OTHER, side=200)))], known)), (
+        "half of it is another picture"
+    )
 
 
-def test_plain_pictures_have_one_hash_and_are_told_apart() -> None:
+def test_plain_images_have_one_hash_and_are_told_apart() -> None:
     plain = [np.full((64, 64, 3), value, dtype=np.uint8) for value in (0, 90, 180)]
     assert lint([entry(row, pair=(each, OTHER)) for row, each in enumerate(plain)]) == []
 
@@ -150,15 +196,22 @@ def many(change) -> list[Entry]:
         for row in range(40)
     ]
     return [
-        entry(row, change(reward(f"t{row}", *pair, Verdict(float(row % 4), feedback=f"blur {row % 8}")), row)) for row, pair in enumerate(verdicts)
+        entry(row, change(reward(f"t{row}", *pair, Verdict(float(row % 4), feedback=f"blur {row % 8}")), row))
+        for row, pair in enumerate(verdicts)
     ]
 
 
 HABITS = {
     "constant": lambda given, row: replace(given, quality=replace(given.quality, score=3.0)),
     "copied": lambda given, row: replace(given, preserving=given.following, quality=given.following),
-    "failed": lambda given, row: replace(given, quality=Verdict(None, feedback="no JSON", status="failed")) if row < 4 else given,
-    "repeated_text": lambda given, row: replace(given, quality=replace(given.quality, feedback="I can't see this picture")) if row % 4 else given,
+    "failed": lambda given, row: (
+        replace(given, quality=Verdict(None, feedback="no JSON", status="failed")) if row < 4 else given
+    ),
+    "repeated_text": lambda given, row: (
+        replace(given, quality=replace(given.quality, feedback="I can't see this picture"))
+        if row % 4
+        else given
+    ),
     "swapped": lambda given, row: replace(given, following=given.quality, quality=given.following),
 }
 
@@ -167,7 +220,9 @@ HABITS = {
 def test_habits_of_a_judge(kind: str) -> None:
     assert kind in {finding.kind for finding in lint(many(HABITS[kind])) if finding.row is None}
     assert [finding for finding in lint(many(lambda given, row: given)) if finding.row is None] == []
-    assert [finding for finding in lint(many(HABITS[kind])[:3]) if finding.row is None] == [], "three rewards are no habit"
+    assert [finding for finding in lint(many(HABITS[kind])[:3]) if finding.row is None] == [], (
+        "three rewards are no habit"
+    )
 
 
 def test_every_kind_has_its_rule_and_the_reverse() -> None:
@@ -191,10 +246,24 @@ def test_unlikeness_is_zero_for_the_same_and_symmetric() -> None:
     assert largest_change(PHOTO, PHOTO) == 0 < largest_change(PHOTO, OTHER)
 
 
-@given(st.lists(st.integers(0, 2**64 - 1), max_size=12), st.lists(st.integers(0, 2**64 - 1), max_size=12), st.integers(0, 40))
+@given(
+    st.lists(st.integers(0, 2**64 - 1), max_size=12),
+    st.lists(st.integers(0, 2**64 - 1), max_size=12),
+    st.integers(0, 40),
+)
 def test_candidates_are_all_pairs_within_reach(first: list[int], second: list[int], bits: int) -> None:
     arrays = [np.array(each, dtype=np.uint64) for each in (first, second)]
-    expected = {(i, j) for i, one in enumerate(first) for j, other in enumerate(second) if (one ^ other).bit_count() <= bits}
+    expected = {
+        (i, j)
+        for i, one in enumerate(first)
+        for j, other in enumerate(second)
+        if (one ^ other).bit_count() <= bits
+    }
     assert set(candidates((arrays[0],), (arrays[1],), bits)) == expected
-    earlier = {(i, j) for i, one in enumerate(first) for j, other in enumerate(first) if j < i and (one ^ other).bit_count() <= bits}
+    earlier = {
+        (i, j)
+        for i, one in enumerate(first)
+        for j, other in enumerate(first)
+        if j < i and (one ^ other).bit_count() <= bits
+    }
     assert set(candidates((arrays[0], arrays[0]), (arrays[0], arrays[0]), bits, earlier_only=True)) == earlier

@@ -1,4 +1,4 @@
-"""Datasets mixed by shares, and conversations: rows with an answer and without an edited picture."""
+"""Datasets mixed by shares, and conversations: rows with an answer and without an edited image."""
 
 import io
 import json
@@ -25,8 +25,15 @@ from src.data.transforms import RandomCrop
 
 
 def chat(folder: Path, count: int = 3) -> JsonList:
-    """Questions about the pictures of `write_list`."""
-    rows = [{"image": f"images/{index}.png", "question": f"what is it {index}", "answer": f"the left field {index}"} for index in range(count)]
+    """Questions about the images of `write_list`."""
+    rows = [
+        {
+            "image": f"images/{index}.png",
+            "question": f"what is it {index}",
+            "answer": f"the left field {index}",
+        }
+        for index in range(count)
+    ]
     (folder / "chat.json").write_text(json.dumps(rows))
     return JsonList(folder / "chat.json", columns={"original": "image", "instruction": "question"})
 
@@ -48,17 +55,26 @@ def test_a_conversation_is_a_row_with_an_answer(folder: Path) -> None:
     np.testing.assert_array_equal(triplet.edited, pixels(1))
     flipping = RandomCrop(16, flip=1.0)
     for seed in range(4):  # never mirrored, as its answer speaks of sides
-        np.testing.assert_array_equal(flipping(triplet, None, seed).edited, RandomCrop(16)(triplet, None, seed).edited)
+        np.testing.assert_array_equal(
+            flipping(triplet, None, seed).edited, RandomCrop(16)(triplet, None, seed).edited
+        )
     assert flipping(triplet, None, 0).answer == triplet.answer
     assert check(Rated(rows), "all").problems == []
     with pytest.raises(ValueError, match="none of 3 rows can be shown"):
         first_rows(rows, None)
-    assert all(isinstance(found, Problem) and "conversation" in found.reason for found in all_rows(rows, Shard()))
+    assert all(
+        isinstance(found, Problem) and "conversation" in found.reason for found in all_rows(rows, Shard())
+    )
 
 
 def test_edits_and_conversations_in_one_list_or_table(folder: Path) -> None:
     listed = [
-        {"input": "images/0.png", "output": "images/0-edited.png", "instruction": "make it night", "answer": "a remark"},
+        {
+            "input": "images/0.png",
+            "output": "images/0-edited.png",
+            "instruction": "make it night",
+            "answer": "a remark",
+        },
         {"input": "images/1.png", "output": None, "instruction": "what is it", "answer": "a field"},
     ]
     (folder / "both.json").write_text(json.dumps(listed))
@@ -68,9 +84,20 @@ def test_edits_and_conversations_in_one_list_or_table(folder: Path) -> None:
         Image.fromarray(pixels(seed)).save(content, "PNG")
         return {"bytes": content.getvalue(), "path": None}
 
-    columns = {"input": [stored(0), stored(1)], "output": [stored(500), None], "instruction": [each["instruction"] for each in listed]}
-    kinds = {"input": ImageColumn(), "output": ImageColumn(), "instruction": Value("string"), "answer": Value("string")}
-    table = Dataset.from_dict(columns | {"answer": [each["answer"] for each in listed]}, features=Features(kinds))
+    columns = {
+        "input": [stored(0), stored(1)],
+        "output": [stored(500), None],
+        "instruction": [each["instruction"] for each in listed],
+    }
+    kinds = {
+        "input": ImageColumn(),
+        "output": ImageColumn(),
+        "instruction": Value("string"),
+        "answer": Value("string"),
+    }
+    table = Dataset.from_dict(
+        columns | {"answer": [each["answer"] for each in listed]}, features=Features(kinds)
+    )
     for rows in (JsonList(folder / "both.json"), Table(table)):
         assert rows.counts() == {CONVERSATIONS: 1}
         edit, conversation = (rows[index][0] for index in range(2))
@@ -92,11 +119,17 @@ def test_a_mixture_has_its_shares_and_all_rows(folder: Path) -> None:
     ids = [mixed.id_of(index) for index in range(len(mixed))]
     assert len(ids) == 12  # all three conversations once, the six edits in turn
     assert Counter(id.split("/")[0] for id in ids) == {"edits": 9, "chat": 3}
-    assert set(ids) == {f"edits/{edits.id_of(i)}" for i in range(6)} | {f"chat/{questions.id_of(i)}" for i in range(3)}
+    assert set(ids) == {f"edits/{edits.id_of(i)}" for i in range(6)} | {
+        f"chat/{questions.id_of(i)}" for i in range(3)
+    }
     assert [mixed.row(index).id for index in range(12)] == ids
     assert mixed.row(9).answer == "the left field 0"
     assert mixed.files(9) == [folder / "images/0.png"]
-    assert mixed.counts() == {"rows of edits, of which there are 6": 9, "rows of chat, of which there are 3": 3, CONVERSATIONS: 3}
+    assert mixed.counts() == {
+        "rows of edits, of which there are 6": 9,
+        "rows of chat, of which there are 3": 3,
+        CONVERSATIONS: 3,
+    }
     with pytest.raises(IndexError):
         mixed.row(12)
 

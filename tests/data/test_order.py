@@ -22,7 +22,9 @@ def test_every_triplet_comes_once_per_pass() -> None:
 @pytest.mark.parametrize("world_size", [2, 4])
 def test_ranks_share_the_global_batch(world_size: int) -> None:
     whole = batches(6)
-    parts = [batches(6, batch_size=4 // world_size, rank=rank, world_size=world_size) for rank in range(world_size)]
+    parts = [
+        batches(6, batch_size=4 // world_size, rank=rank, world_size=world_size) for rank in range(world_size)
+    ]
     assert whole == [[index for part in parts for index in part[step]] for step in range(6)]
 
 

@@ -29,10 +29,15 @@ def test_every_seed_is_a_row_and_its_pair_is_its_own(folder: Path) -> None:
 
 
 def test_splits_are_the_originals_and_complete(folder: Path) -> None:
-    splits = {name: Pix2PixTree(folder, split=name, extension="png") for name in ("train", "validation", "test", "all")}
+    splits = {
+        name: Pix2PixTree(folder, split=name, extension="png")
+        for name in ("train", "validation", "test", "all")
+    }
     assert [len(split) for split in splits.values()] == [36, 2, 2, 40]
     whole = [splits["all"].id_of(index) for index in range(40)]
-    assert whole == [tree.id_of(index) for name, tree in splits.items() if name != "all" for index in range(len(tree))]
+    assert whole == [
+        tree.id_of(index) for name, tree in splits.items() if name != "all" for index in range(len(tree))
+    ]
 
 
 def test_the_generator_scripts_spelling_reads_alike(tmp_path: Path) -> None:
@@ -76,7 +81,7 @@ def test_anything_but_one_instruction_is_refused_with_its_place(folder: Path, ed
         Pix2PixTree(folder, extension="png").row(0)
 
 
-def test_a_missing_picture_is_named(folder: Path) -> None:
+def test_a_missing_image_is_named(folder: Path) -> None:
     (folder / "0000000" / "7_1.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"7_1\.png"):
         Pix2PixTree(folder, extension="png")[0]

@@ -35,12 +35,20 @@ def test_rewards_of_a_file_are_joined_by_id_whatever_their_order(rows: JsonList,
         assert joined is not None
         assert joined == rated.reward_of(index)
         assert (joined.id, joined.following.score) == (triplet.case.id, score)
-    assert rated.counts() == {"rated": 2, "dropped, no reward": 3, "dropped, failed reward": 1, "rewards of other triplets": 1}
+    assert rated.counts() == {
+        "rated": 2,
+        "dropped, no reward": 3,
+        "dropped, failed reward": 1,
+        "rewards of other triplets": 1,
+    }
 
 
 def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Path) -> None:
     file = written(tmp_path / "r.jsonl", *(reward(id) for id in "abcde"))
-    with pytest.raises(ValueError, match=r"1 of 6 rows have no reward and 0 a failed one, the first is 'f'.*data.missing_reward=drop"):
+    with pytest.raises(
+        ValueError,
+        match=r"1 of 6 rows have no reward and 0 a failed one, the first is 'f'.*data.missing_reward=drop",
+    ):
         Rated(rows, from_reward_file(file), "fail")
     append_rewards(file, [reward("f", None)])
     with pytest.raises(ValueError, match="0 of 6 rows have no reward and 1 a failed one"):
@@ -50,7 +58,10 @@ def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Pa
 
 
 def test_rewards_that_fit_nothing_are_refused_with_an_id_of_each_side(rows: JsonList, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; give"):
+    with pytest.raises(
+        ValueError,
+        match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; give",
+    ):
         Rated(rows, from_reward_file(written(tmp_path / "r.jsonl", reward("train/a"))))
 
 
@@ -92,7 +103,13 @@ def test_the_releases_file_joins_a_tree(tmp_path: Path) -> None:
     tree = Pix2PixTree(write_tree(tmp_path / "tree", 2), split="all", extension="png")
     file = tmp_path / "RewardEdit_20K.json"
     file.write_text(
-        json.dumps({"train/0000000/31": verdicts(4, 5.0, 0), "train/0000001/7": verdicts(6, 5, 5), "train/0000001/31": verdicts("4", 5, 5)})
+        json.dumps(
+            {
+                "train/0000000/31": verdicts(4, 5.0, 0),
+                "train/0000001/7": verdicts(6, 5, 5),
+                "train/0000001/31": verdicts("4", 5, 5),
+            }
+        )
     )
     rated = Rated(tree, from_reward_edit(file, last_parts))
     assert len(rated) == 1
@@ -117,24 +134,46 @@ def by_number(key: str, seeds: dict[str, int]) -> str:
     return f"{int(prompt):07d}/{seeds[place]}"
 
 
-def test_a_resolver_of_ones_own_is_named_on_the_command_line(tmp_path: Path, quickly_refused, capfd) -> None:  # noqa: F811
+def test_a_resolver_of_ones_own_is_named_on_the_command_line(tmp_path: Path, quickly_refused, capfd) -> None:
     write_tree(tmp_path / "tree", 2)
     file = tmp_path / "RewardEdit_20K.json"
     file.write_text(json.dumps({"0#first": verdicts(1, 2, 3), "1#second": verdicts(4, 5, 0)}))
-    command = ["data=pix2pix_tree", f"data.dataset.folder={tmp_path / 'tree'}", "data.dataset.extension=png", "data.dataset.split=all"]
-    command += ["+rewards@data.rewards=reward_edit_20k", f"data.rewards.path={file}", f"target={tmp_path / 'broken.jsonl'}"]
+    command = [
+        "data=pix2pix_tree",
+        f"data.dataset.folder={tmp_path / 'tree'}",
+        "data.dataset.extension=png",
+        "data.dataset.split=all",
+    ]
+    command += [
+        "+rewards@data.rewards=reward_edit_20k",
+        f"data.rewards.path={file}",
+        f"target={tmp_path / 'broken.jsonl'}",
+    ]
     said = quickly_refused(*command, module="src.check_data")
     assert "none of 2 rewards" in said
-    assert "the rows' ids are '0000000/7', '0000000/31', '0000001/7', ..., those of the rewards '0#first', '1#second'; give" in said
-    own = ["data.rewards.resolver._target_=data.test_rewards.by_number", "~data.rewards.resolver.count", "+data.rewards.resolver.seeds.first=7"]
-    assert "key '1#second': the resolver makes no id of it (ConfigKeyError" in quickly_refused(*command, *own, module="src.check_data")
+    assert (
+        "the rows' ids are '0000000/7', '0000000/31', '0000001/7', ..., those of the rewards '0#first', '1#second'; give"
+        in said
+    )
+    own = [
+        "data.rewards.resolver._target_=data.test_rewards.by_number",
+        "~data.rewards.resolver.count",
+        "+data.rewards.resolver.seeds.first=7",
+    ]
+    assert "key '1#second': the resolver makes no id of it (ConfigKeyError" in quickly_refused(
+        *command, *own, module="src.check_data"
+    )
     check_data.main(config(*command, *own, "+data.rewards.resolver.seeds.second=31", name="check_data"))
     assert "rated: 2" in capfd.readouterr().out
 
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("[]", "an object key"), ("{", "is not JSON"), ('{"a/b": [], "c/b": []}', "'a/b' and 'c/b' both mean the triplet 'b'")],
+    [
+        ("[]", "an object key"),
+        ("{", "is not JSON"),
+        ('{"a/b": [], "c/b": []}', "'a/b' and 'c/b' both mean the triplet 'b'"),
+    ],
 )
 def test_other_files_than_the_releases_are_refused(tmp_path: Path, content: str, message: str) -> None:
     (tmp_path / "r.json").write_text(content)

@@ -5,7 +5,19 @@ import pytest
 from src.data.stances import Stance, stance
 from src.synthetic.language import FEEDBACK, GENERAL, fill
 
-NOTHING = ["None", "none.", "'None'", "", "N/A", "No issues found.", "nothing failed", "-", "No visible problems", "null", "None needed"]
+NOTHING = [
+    "None",
+    "none.",
+    "'None'",
+    "",
+    "N/A",
+    "No issues found.",
+    "nothing failed",
+    "-",
+    "No visible problems",
+    "null",
+    "None needed",
+]
 PRAISE = [
     "Perfectly executed.",
     "The edit follows the instruction exactly as asked",
@@ -29,14 +41,26 @@ FAILURES = [
 ]
 
 
-@pytest.mark.parametrize(("texts", "expected"), [(NOTHING, Stance.NOTHING), (PRAISE, Stance.PRAISE), (FAILURES, Stance.FAILURE)])
+@pytest.mark.parametrize(
+    ("texts", "expected"), [(NOTHING, Stance.NOTHING), (PRAISE, Stance.PRAISE), (FAILURES, Stance.FAILURE)]
+)
 def test_phrases(texts: list[str], expected: Stance) -> None:
     assert {text: stance(text) for text in texts} == dict.fromkeys(texts, expected)
 
 
 def test_every_failure_of_the_synthetic_world_is_one() -> None:
-    parts = {"subject": "the red circle", "other": "the background", "done": "added", "property": "color", "got": "a dotted texture"}
-    texts = [fill(template, **parts) for wordings in (*FEEDBACK.values(), *GENERAL.values()) for template in wordings]
+    parts = {
+        "subject": "the red circle",
+        "other": "the background",
+        "done": "added",
+        "property": "color",
+        "got": "a dotted texture",
+    }
+    texts = [
+        fill(template, **parts)
+        for wordings in (*FEEDBACK.values(), *GENERAL.values())
+        for template in wordings
+    ]
     assert {text: stance(text) for text in texts} == dict.fromkeys(texts, Stance.FAILURE)
 
 

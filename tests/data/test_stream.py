@@ -29,7 +29,16 @@ COUNT, SHARDS = 23, 6
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """23 triplets in six files, the last of three rows."""
     folder = tmp_path_factory.mktemp("stream") / "data"
-    write_dataset.main(config("format=parquet", f"target={folder}", f"count={COUNT}", "rows_per_file=4", "world.size=48", name="write_dataset"))
+    write_dataset.main(
+        config(
+            "format=parquet",
+            f"target={folder}",
+            f"count={COUNT}",
+            "rows_per_file=4",
+            "world.size=48",
+            name="write_dataset",
+        )
+    )
     return folder
 
 
@@ -57,9 +66,12 @@ def test_shards_come_in_another_order_in_each_pass_and_for_each_seed(rows: Strea
     assert len({tuple(order) for order in orders}) == 3
 
 
-def test_rows_carry_their_own_pictures_and_rewards(rows: StreamedRows) -> None:
+def test_rows_carry_their_own_images_and_rewards(rows: StreamedRows) -> None:
     world = World(48)
-    exact = {triplet.case.id: (triplet, given) for triplet, given in (world.rewarded_triplet("train", 0, index) for index in range(COUNT))}
+    exact = {
+        triplet.case.id: (triplet, given)
+        for triplet, given in (world.rewarded_triplet("train", 0, index) for index in range(COUNT))
+    }
     for row in rows.lane(0, 1, 0, 0):
         assert isinstance(row, Row)
         triplet, given = exact[row.id]
@@ -93,7 +105,13 @@ def test_batches_after_a_resume_are_those_without(rows: StreamedRows, start: int
 def test_workers_serve_what_their_lanes_hold(folder: Path) -> None:
     def served(readers: int, step: int, count: int) -> list[EditBatch]:
         data = StreamedEditData(open_stream(str(folder)), 3, readers, 5, RandomCrop(32, 0.5))
-        data.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False)
+        data.trainer = Trainer(
+            accelerator="cpu",
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
         data.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
         assert data.trainer.global_step == step
         return list(islice(data.train_dataloader(), count))
@@ -108,19 +126,27 @@ def test_rewards_are_joined_and_rows_without_one_left_out(folder: Path) -> None:
     rewards = Rewards("test", {id: reward(id, 2.0) for id in chosen} | {"other": reward("other")}, {})
     joined = StreamedRows(open_stream(str(folder)), rewards=rewards)
     assert sorted(ids(joined)) == sorted(chosen)
-    assert all(row.reward.following.score == 2.0 for row in joined.lane(0, 1, 0, 0) if isinstance(row, Row) and row.reward)
+    assert all(
+        row.reward.following.score == 2.0
+        for row in joined.lane(0, 1, 0, 0)
+        if isinstance(row, Row) and row.reward
+    )
     strict = StreamedRows(open_stream(str(folder)), rewards=rewards, missing_reward="fail")
     with pytest.raises(ValueError, match=r"has no reward.*data.missing_reward=drop"):
         ids(strict)
     nothing = StreamedRows(open_stream(str(folder)), rewards=Rewards("test", {}, {}))
     with pytest.raises(ValueError, match="no rows with a usable reward"):
         next(nothing.endless(0, 1, 0))
-    assert all(row.reward is None for row in StreamedRows(open_stream(str(folder)), own_rewards=False).lane(0, 1, 0, 0) if isinstance(row, Row))
+    assert all(
+        row.reward is None
+        for row in StreamedRows(open_stream(str(folder)), own_rewards=False).lane(0, 1, 0, 0)
+        if isinstance(row, Row)
+    )
 
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
-    """The same with two pictures cut off, one behind the other."""
+    """The same with two images cut off, one behind the other."""
     import pyarrow
     import pyarrow.parquet
 
@@ -130,11 +156,15 @@ def broken(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
         listed = table.to_pylist()
         for place in (1, 2) if number == 2 else ():
             listed[place]["edited_image"]["bytes"] = listed[place]["edited_image"]["bytes"][:60]
-        pyarrow.parquet.write_table(pyarrow.Table.from_pylist(listed, schema=table.schema), target / file.name)
+        pyarrow.parquet.write_table(
+            pyarrow.Table.from_pylist(listed, schema=table.schema), target / file.name
+        )
     return target
 
 
-def test_the_next_whole_row_stands_for_a_broken_one_wherever_one_resumes(broken: Path, tmp_path: Path) -> None:
+def test_the_next_whole_row_stands_for_a_broken_one_wherever_one_resumes(
+    broken: Path, tmp_path: Path
+) -> None:
     rows, listed = StreamedRows(open_stream(str(broken))), tmp_path / "listed.jsonl"
     wrong = {World(48).case_id("train", 0, index) for index in (9, 10)}
     settings = {"world_size": 1, "batch_size": 1, "listed": listed}
@@ -148,7 +178,9 @@ def test_the_next_whole_row_stands_for_a_broken_one_wherever_one_resumes(broken:
     for start in (place, place + 1, place + 2, place + 3):
         rest = batches(rows, COUNT - start, start, **settings)
         assert [batch.ids[0] for batch in rest] == served[start:]
-        assert all(torch.equal(one.edited, other.edited) for one, other in zip(rest, whole[start:], strict=True))
+        assert all(
+            torch.equal(one.edited, other.edited) for one, other in zip(rest, whole[start:], strict=True)
+        )
     assert {problem.id for problem in read_problems(listed)} == wrong
     with pytest.raises(ValueError, match="is not a readable picture"):
         batches(rows, COUNT, world_size=1)
@@ -173,7 +205,9 @@ def test_a_saved_folder_needs_no_stream(folder: Path, tmp_path: Path) -> None:
 
 def test_killed_and_resumed(folder: Path, tmp_path: Path) -> None:
     rewards = tmp_path / "rewards.jsonl"
-    append_rewards(rewards, [World(48).rewarded_triplet("train", 0, index)[1] for index in range(0, COUNT, 2)])
+    append_rewards(
+        rewards, [World(48).rewarded_triplet("train", 0, index)[1] for index in range(0, COUNT, 2)]
+    )
     command = [
         *SMALL,
         "data=stream",
@@ -191,6 +225,8 @@ def test_killed_and_resumed(folder: Path, tmp_path: Path) -> None:
     ]
     whole, run, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     finished("src.train", *command, f"hydra.run.dir={whole}", log=log)
-    assert Command("src.train", *command, f"hydra.run.dir={run}", log=log).killed_when(lines_in(run / "metrics.csv", 6))
+    assert Command("src.train", *command, f"hydra.run.dir={run}", log=log).killed_when(
+        lines_in(run / "metrics.csv", 6)
+    )
     finished("src.train", *command, f"hydra.run.dir={run}", log=log)
     assert_same(whole, run)

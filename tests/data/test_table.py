@@ -33,7 +33,16 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("table")
     form = "imagefolder" if request.param == "imagefolder" else "parquet"
     data = folder / "data"
-    write_dataset.main(config(f"format={form}", f"target={data}", f"count={COUNT}", "rows_per_file=5", "world.size=32", name="write_dataset"))
+    write_dataset.main(
+        config(
+            f"format={form}",
+            f"target={data}",
+            f"count={COUNT}",
+            "rows_per_file=5",
+            "world.size=32",
+            name="write_dataset",
+        )
+    )
     if request.param == "glob":
         return str(data / "train-*.parquet")
     if request.param.startswith("saved"):
@@ -58,16 +67,26 @@ def test_every_form_holds_the_same_rows_in_the_same_order(path: str, world: Worl
     assert Table(open_table(path, cache=str(tmp_path)), rewards=False)[0][1] is None
 
 
-def encoded(picture: np.ndarray) -> bytes:
+def encoded(image: np.ndarray) -> bytes:
     content = io.BytesIO()
-    Image.fromarray(picture).save(content, format="PNG")
+    Image.fromarray(image).save(content, format="PNG")
     return content.getvalue()
 
 
-def table_of(original: str = "input_image", instruction: str = "edit_prompt", edited: str = "edited_image", **more: list) -> Dataset:
-    pictures = {name: [{"bytes": encoded(pixels(seed + row)), "path": None} for row in range(3)] for name, seed in ((original, 0), (edited, 50))}
+def table_of(
+    original: str = "input_image",
+    instruction: str = "edit_prompt",
+    edited: str = "edited_image",
+    **more: list,
+) -> Dataset:
+    images = {
+        name: [{"bytes": encoded(pixels(seed + row)), "path": None} for row in range(3)]
+        for name, seed in ((original, 0), (edited, 50))
+    }
     kinds: dict[str, Any] = {original: ImageColumn(), edited: ImageColumn(), instruction: Value("string")}
-    table = Dataset.from_dict({**pictures, instruction: ["make it night", "add a cat", "remove it"]}, features=Features(kinds))
+    table = Dataset.from_dict(
+        {**images, instruction: ["make it night", "add a cat", "remove it"]}, features=Features(kinds)
+    )
     for name, values in more.items():
         table = table.add_column(name, values)
     return table
@@ -100,32 +119,40 @@ def test_ids_of_a_column_are_used_and_checked() -> None:
 
 
 def test_the_hash_is_that_of_the_same_rows_in_json(tmp_path: Path) -> None:
-    from src.data.rows import StoredPicture, content_id
+    from src.data.rows import StoredImage, content_id
 
     row = Table(table_of()).row(2)
     (tmp_path / "a.png").write_bytes(encoded(pixels(2)))
     (tmp_path / "b.png").write_bytes(encoded(pixels(52)))
-    assert row.id == content_id(StoredPicture(str(tmp_path / "a.png")), "remove it", StoredPicture(str(tmp_path / "b.png")))
+    assert row.id == content_id(
+        StoredImage(str(tmp_path / "a.png")), "remove it", StoredImage(str(tmp_path / "b.png"))
+    )
 
 
-def test_pictures_as_plain_bytes_are_read() -> None:
-    table = Dataset.from_dict({"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "instruction": ["make it night"]})
+def test_images_as_plain_bytes_are_read() -> None:
+    table = Dataset.from_dict(
+        {"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "instruction": ["make it night"]}
+    )
     np.testing.assert_array_equal(Table(table)[0][0].edited, pixels(2))
 
 
-def test_anything_else_in_a_picture_column_is_refused() -> None:
+def test_anything_else_in_a_image_column_is_refused() -> None:
     with pytest.raises(ValueError, match=r"column 'input' holds .* no pictures"):
         Table(Dataset.from_dict({"input": [1], "output": [2], "instruction": ["x"]}))
 
 
 def test_a_list_of_instructions_is_refused_where_it_stands() -> None:
-    table = Dataset.from_dict({"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "edit": [["a", "b"]]})
+    table = Dataset.from_dict(
+        {"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "edit": [["a", "b"]]}
+    )
     with pytest.raises(ValueError, match=r"row 0, column 'edit' holds \"\['a', 'b'\]\""):
         Table(table).row(0)
 
 
 def test_rewards_in_columns_are_checked_row_by_row() -> None:
-    values: dict[str, list] = {name: [0.0, 7.0, None] for name in SCORES} | {name: ["None"] * 3 for name in FEEDBACK}
+    values: dict[str, list] = {name: [0.0, 7.0, None] for name in SCORES} | {
+        name: ["None"] * 3 for name in FEEDBACK
+    }
     table = Table(table_of(**values))
     assert table.reward_of(0) is not None
     assert table.reward_of(2) is None
@@ -136,7 +163,9 @@ def test_rewards_in_columns_are_checked_row_by_row() -> None:
 def test_columns_that_could_be_meant_twice_are_refused() -> None:
     with pytest.raises(ValueError, match="original_image and input_image: say which"):
         find_columns(["original_image", "input_image", "edit_prompt", "edited_image"], {}, "x")
-    given = find_columns(["original_image", "input_image", "edit_prompt", "edited_image"], {"original": "input_image"}, "x")
+    given = find_columns(
+        ["original_image", "input_image", "edit_prompt", "edited_image"], {"original": "input_image"}, "x"
+    )
     assert given == {"original": "input_image", "instruction": "edit_prompt", "edited": "edited_image"}
     assert set(given) <= set(SPELLINGS)
 
@@ -150,7 +179,9 @@ def test_columns_that_could_be_meant_twice_are_refused() -> None:
         ("broken", ValueError, "can't be loaded"),
     ],
 )
-def test_paths_that_hold_no_table_are_refused(tmp_path: Path, name: str, error: type[Exception], message: str) -> None:
+def test_paths_that_hold_no_table_are_refused(
+    tmp_path: Path, name: str, error: type[Exception], message: str
+) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "a.parquet").write_bytes(b"nothing")
@@ -166,7 +197,9 @@ def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
 
 def test_files_beside_a_table_are_looked_for_in_all_rows(tmp_path: Path) -> None:
     folder = tmp_path / "data"
-    write_dataset.main(config("format=imagefolder", f"target={folder}", "count=6", "world.size=32", name="write_dataset"))
+    write_dataset.main(
+        config("format=imagefolder", f"target={folder}", "count=6", "world.size=32", name="write_dataset")
+    )
     (folder / "train/edited_image/00000003.png").unlink()  # datasets itself doesn't mind
     table = Table(open_table(str(folder), cache=str(tmp_path / "cache")))
     assert [path.name for path in table.files(3)] == ["00000003.png"] * 2

@@ -1,4 +1,4 @@
-"""What happens to a pair happens to both pictures, depends on the seed alone, and keeps the aspect ratio."""
+"""What happens to a pair happens to both images, depends on the seed alone, and keeps the aspect ratio."""
 
 import numpy as np
 import pytest
@@ -15,11 +15,17 @@ def pair(original: Image, edited: Image | None = None, instruction: str = "make 
     return Triplet(Case("x", original, instruction, "", ""), original if edited is None else edited)
 
 
-@given(height=st.integers(8, 60), width=st.integers(8, 60), size=st.sampled_from([8, 16]), seed=st.integers(0, 99), flip=st.sampled_from([0.0, 0.5]))
-def test_both_pictures_get_the_same_square(height: int, width: int, size: int, seed: int, flip: float) -> None:
+@given(
+    height=st.integers(8, 60),
+    width=st.integers(8, 60),
+    size=st.sampled_from([8, 16]),
+    seed=st.integers(0, 99),
+    flip=st.sampled_from([0.0, 0.5]),
+)
+def test_both_images_get_the_same_square(height: int, width: int, size: int, seed: int, flip: float) -> None:
     crop = RandomCrop(size, flip)
     made = crop(pair(pixels(1, height, width)), None, seed)
-    assert made.edited.shape == (*crop.picture_size, 3)
+    assert made.edited.shape == (*crop.image_size, 3)
     np.testing.assert_array_equal(made.case.original, made.edited)
     again = crop(pair(pixels(1, height, width)), None, seed)
     np.testing.assert_array_equal(again.edited, made.edited)
@@ -33,8 +39,8 @@ def test_the_crop_moves_along_the_long_side_and_reaches_its_ends() -> None:
 
 
 def test_nothing_is_resampled_when_nothing_needs_to_be() -> None:
-    picture = pixels(3, 32, 32)
-    np.testing.assert_array_equal(RandomCrop(32)(pair(picture), None, 5).edited, picture)
+    image = pixels(3, 32, 32)
+    np.testing.assert_array_equal(RandomCrop(32)(pair(image), None, 5).edited, image)
 
 
 def test_the_aspect_ratio_is_kept() -> None:
@@ -53,7 +59,13 @@ def test_flips_mirror_both_and_spare_texts_that_speak_of_sides() -> None:
     np.testing.assert_array_equal(made.case.original, original[:, ::-1])
     np.testing.assert_array_equal(made.edited, edited[:, ::-1])
     np.testing.assert_array_equal(mirrored(pair(original, edited), reward("x"), 0).edited, edited[:, ::-1])
-    for text in ("remove the cup on the left", "Right hand up", "put it leftmost", "add the text 'hello'", "rotate it counter-clockwise"):
+    for text in (
+        "remove the cup on the left",
+        "Right hand up",
+        "put it leftmost",
+        "add the text 'hello'",
+        "rotate it counter-clockwise",
+    ):
         np.testing.assert_array_equal(mirrored(pair(original, edited, text), None, 0).edited, edited)
     for text in ("make it brighter", "a wright at work", "change the texture"):
         np.testing.assert_array_equal(mirrored(pair(original, edited, text), None, 0).edited, edited[:, ::-1])
@@ -62,23 +74,30 @@ def test_flips_mirror_both_and_spare_texts_that_speak_of_sides() -> None:
 def test_feedback_that_speaks_of_sides_counts_as_well() -> None:
     from src.records import Reward, Verdict
 
-    told = Reward("x", "j", "k", Verdict(1.0, feedback="the dog on the left is missing"), Verdict(5.0), Verdict(5.0))
-    picture = pixels(1, 24, 24)
-    np.testing.assert_array_equal(RandomCrop(24, flip=1.0)(pair(picture), told, 0).edited, picture)
+    told = Reward(
+        "x", "j", "k", Verdict(1.0, feedback="the dog on the left is missing"), Verdict(5.0), Verdict(5.0)
+    )
+    image = pixels(1, 24, 24)
+    np.testing.assert_array_equal(RandomCrop(24, flip=1.0)(pair(image), told, 0).edited, image)
 
 
 def test_half_of_the_pairs_are_flipped() -> None:
-    picture = pixels(1, 24, 24)
-    flipped = sum(not np.array_equal(RandomCrop(24, 0.5)(pair(picture), None, seed).edited, picture) for seed in range(400))
+    image = pixels(1, 24, 24)
+    flipped = sum(
+        not np.array_equal(RandomCrop(24, 0.5)(pair(image), None, seed).edited, image) for seed in range(400)
+    )
     assert 160 < flipped < 240
 
 
-def test_an_edited_picture_of_another_scale_is_brought_to_the_originals() -> None:
+def test_an_edited_image_of_another_scale_is_brought_to_the_originals() -> None:
     small = pixels(4, 30, 40)
     large = np.array(Pillow.fromarray(small).resize((80, 60), Pillow.Resampling.NEAREST))
     made = CentreCrop(30)(pair(small, large), None, 0)
     assert made.case.original.shape == made.edited.shape == (30, 30, 3)
-    assert np.abs(made.case.original.astype(int) - made.edited).mean() < np.abs(made.case.original[::-1].astype(int) - made.edited).mean() / 3
+    assert (
+        np.abs(made.case.original.astype(int) - made.edited).mean()
+        < np.abs(made.case.original[::-1].astype(int) - made.edited).mean() / 3
+    )
 
 
 def test_other_aspect_ratios_are_refused_with_both_sizes() -> None:

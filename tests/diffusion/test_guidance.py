@@ -14,7 +14,12 @@ scale = st.floats(0, 20)
 def test_weights_are_the_published_combination(text: float, image: float, reward: float) -> None:
     full, image_only, none, low = 1.3, -0.4, 2.2, 0.9
     weights = Guidance(text, image, reward).weights()
-    outputs = {Branch.FULL: full, Branch.IMAGE_ONLY: image_only, Branch.NONE: none, Branch.REFERENCE_REWARD: low}
+    outputs = {
+        Branch.FULL: full,
+        Branch.IMAGE_ONLY: image_only,
+        Branch.NONE: none,
+        Branch.REFERENCE_REWARD: low,
+    }
     combined = sum(weight * outputs[branch] for branch, weight in weights.items())
     published = none + image * (image_only - none) + text * (full - image_only) + (reward - 1) * (full - low)
     assert combined == pytest.approx(published, abs=1e-6)

@@ -50,7 +50,11 @@ def test_no_steps_is_refused(process: Process) -> None:
 def test_ddpm_is_the_process_of_diffusers(prediction: str) -> None:
     names = {"epsilon": "epsilon", "v": "v_prediction", "sample": "sample"}
     reference = diffusers.DDPMScheduler(
-        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, prediction_type=names[prediction], clip_sample=False
+        beta_schedule="scaled_linear",
+        beta_start=0.00085,
+        beta_end=0.012,
+        prediction_type=names[prediction],
+        clip_sample=False,
     )
     process = DDPM(prediction)
     x_0, eps = torch.randn(2, 8, 3, 4, 4)

@@ -29,14 +29,18 @@ def exact_gaussian(process: Process, mean: float, deviation: float):
 @pytest.mark.parametrize("process", PROCESSES, ids=lambda p: f"{type(p).__name__}-{p.prediction}")
 def test_recovers_a_gaussian(process: Process, eta: float) -> None:
     seeds = list(range(256))
-    latent = Sampler(100, Guidance(), eta).sample(exact_gaussian(process, 0.7, 0.4), process, seeds, (1, 8, 8), CPU)
+    latent = Sampler(100, Guidance(), eta).sample(
+        exact_gaussian(process, 0.7, 0.4), process, seeds, (1, 8, 8), CPU
+    )
     assert latent.mean().item() == pytest.approx(0.7, abs=0.02)
     assert latent.std().item() == pytest.approx(0.4, abs=0.03)
 
 
 @pytest.mark.parametrize("eta", [0.0, 1.0])
 def test_equals_the_schedulers_of_diffusers(eta: float) -> None:
-    """With eta = 1 the steps are those of EulerAncestralDiscreteScheduler, with 0 those of EulerDiscreteScheduler."""
+    """With eta = 1 the steps are those of EulerAncestralDiscreteScheduler, with 0 those of
+    EulerDiscreteScheduler.
+    """
     process, steps, seeds, shape = DDPM("epsilon"), 12, [3, 4], (4, 8, 8)
     weight = torch.randn(4, 4, generator=torch.Generator().manual_seed(0)) * 0.3
 
@@ -45,7 +49,9 @@ def test_equals_the_schedulers_of_diffusers(eta: float) -> None:
 
     ours = Sampler(steps, Guidance(), eta).sample(network, process, seeds, shape, CPU)
     build = diffusers.EulerAncestralDiscreteScheduler if eta else diffusers.EulerDiscreteScheduler
-    scheduler = build(beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, timestep_spacing="linspace")
+    scheduler = build(
+        beta_schedule="scaled_linear", beta_start=0.00085, beta_end=0.012, timestep_spacing="linspace"
+    )
     scheduler.set_timesteps(steps)
     # diffusers rounds no time to a whole step; ours does, so the reference is given our times
     sigma = ((1 - process.alpha_bar) / process.alpha_bar).sqrt()[process.times(steps)]
@@ -58,7 +64,9 @@ def test_equals_the_schedulers_of_diffusers(eta: float) -> None:
             fresh = noise_of(seeds, shape, next(draws))
             now, after = scheduler.sigmas[index], scheduler.sigmas[index + 1]
             up = (after**2 * (now**2 - after**2) / now**2).sqrt()
-            generator_free = scheduler.step(output, time, x, generator=torch.Generator().manual_seed(index)).prev_sample
+            generator_free = scheduler.step(
+                output, time, x, generator=torch.Generator().manual_seed(index)
+            ).prev_sample
             own = torch.randn(output.shape, generator=torch.Generator().manual_seed(index))
             x = generator_free - own * up + fresh * up  # the scheduler's own noise exchanged for ours
         else:

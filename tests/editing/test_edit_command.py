@@ -1,4 +1,6 @@
-"""src.edit as a real command: the same files however it is batched, shared, killed or interrupted; what is wrong is one line."""
+"""src.edit as a real command: the same files however it is batched, shared, killed or interrupted; what is
+wrong is one line.
+"""
 
 import json
 import shutil
@@ -16,7 +18,7 @@ from omegaconf import OmegaConf
 from test_errors import only_error
 
 from src import checkpoint, edit
-from src.pictures import load_image, text_of
+from src.images import load_image, text_of
 
 ROWS = 13
 WIDTHS = (32, 40, 48)
@@ -24,16 +26,30 @@ WIDTHS = (32, 40, 48)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An editor, photographs of three sizes in turn, a list of them, and their edits (`whole`), never stopped."""
+    """An editor, photographs of three sizes in turn, a list of them, and their edits (`whole`), never
+    stopped.
+    """
     folder = tmp_path_factory.mktemp("editing")
-    checkpoint.export(folder / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        folder / "editor",
+        OmegaConf.to_yaml(config(*SMALL).model, resolve=True),
+        (32, 32),
+        small_editor().state_dict(),
+    )
     chance = np.random.default_rng(0)
     (folder / "photos").mkdir()
     rows = []
     for index in range(ROWS):
         pixels = chance.integers(0, 256, (32, WIDTHS[index % 3], 3)).astype(np.uint8)
         PIL.Image.fromarray(pixels).save(folder / f"photos/{index:02d}.png")
-        rows.append({"image": f"photos/{index:02d}.png", "instruction": "make it night", "output": f"{index % 2}/{index:02d}", "seed": index})
+        rows.append(
+            {
+                "image": f"photos/{index:02d}.png",
+                "instruction": "make it night",
+                "output": f"{index % 2}/{index:02d}",
+                "seed": index,
+            }
+        )
     rows[3] |= {"following": 0, "preserving": 1, "quality": 2, "feedback_quality": "it is blurred"}
     (folder / "edits.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     finished("src.edit", *asked(folder, folder / "whole"), log=folder / "log")
@@ -41,7 +57,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def asked(folder: Path, output: Path, *overrides: str) -> list[str]:
-    return [f"checkpoint={folder}/editor", f"list={folder}/edits.jsonl", f"output={output}", "sampler.steps=8", "batch_size=4", *overrides]
+    return [
+        f"checkpoint={folder}/editor",
+        f"list={folder}/edits.jsonl",
+        f"output={output}",
+        "sampler.steps=8",
+        "batch_size=4",
+        *overrides,
+    ]
 
 
 def pngs(output: Path) -> dict[str, bytes]:
@@ -53,7 +76,10 @@ def assert_whole(folder: Path, output: Path) -> None:
     whole = pngs(folder / "whole")
     assert pngs(output).keys() == whole.keys()
     assert [name for name, content in pngs(output).items() if content != whole[name]] == []
-    tables = [{entry.pop("id"): entry for entry in read_lines(place / "edits.jsonl")} for place in (output, folder / "whole")]
+    tables = [
+        {entry.pop("id"): entry for entry in read_lines(place / "edits.jsonl")}
+        for place in (output, folder / "whole")
+    ]
     assert len(read_lines(output / "edits.jsonl")) == ROWS
     for entry in (*tables[0].values(), *tables[1].values()):
         del entry["seconds"]
@@ -76,7 +102,18 @@ def refused(log: Path, arguments: Sequence[str], room: int | None = None) -> str
 
 def test_an_edit_says_how_it_was_made(folder: Path) -> None:
     told = text_of(folder / "whole/1/03.png")
-    assert {name: told[name] for name in ("instruction", "seed", "target_scores", "target_feedback", "source", "sampler.steps", "resize")} == {
+    assert {
+        name: told[name]
+        for name in (
+            "instruction",
+            "seed",
+            "target_scores",
+            "target_feedback",
+            "source",
+            "sampler.steps",
+            "resize",
+        )
+    } == {
         "instruction": "make it night",
         "seed": "3",
         "target_scores": "0/1/2",
@@ -103,17 +140,25 @@ def test_an_edit_depends_neither_on_its_batch_nor_on_the_order(folder: Path, tmp
     rows = (folder / "edits.jsonl").read_text().splitlines()
     shutil.copytree(folder / "photos", tmp_path / "photos")
     (tmp_path / "edits.jsonl").write_text("\n".join(rows[::-1]))
-    arguments = [argument.replace(f"list={folder}", f"list={tmp_path}") for argument in asked(folder, tmp_path / "out", "batch_size=1")]
+    arguments = [
+        argument.replace(f"list={folder}", f"list={tmp_path}")
+        for argument in asked(folder, tmp_path / "out", "batch_size=1")
+    ]
     finished("src.edit", *arguments, log=tmp_path / "log")
     for index in range(ROWS):
-        one, other = (load_image(place / f"{index % 2}/{index:02d}.png").astype(int) for place in (folder / "whole", tmp_path / "out"))
+        one, other = (
+            load_image(place / f"{index % 2}/{index:02d}.png").astype(int)
+            for place in (folder / "whole", tmp_path / "out")
+        )
         assert np.abs(one - other).max() <= 1
 
 
 def test_killed_and_started_again_it_ends_the_same(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     for count in (1, 6):
-        assert Command("src.edit", *asked(folder, output), log=tmp_path / "log").killed_when(edits_there(output, count))
+        assert Command("src.edit", *asked(folder, output), log=tmp_path / "log").killed_when(
+            edits_there(output, count)
+        )
     assert 6 <= len(list(output.glob("?/*.png"))) < ROWS
     with (output / "edits.jsonl").open("ab") as torn:
         torn.write(b'{"id": "0/1')
@@ -134,7 +179,15 @@ def test_two_ranks_killed_and_started_again(folder: Path, tmp_path: Path) -> Non
             port = str(free.getsockname()[1])
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
         places = [{**shared, "RANK": rank, "LOCAL_RANK": rank} for rank in ("0", "1")]
-        return [Command("src.edit", *asked(folder, output, *overrides), log=tmp_path / f"log{place['RANK']}", environment=place) for place in places]
+        return [
+            Command(
+                "src.edit",
+                *asked(folder, output, *overrides),
+                log=tmp_path / f"log{place['RANK']}",
+                environment=place,
+            )
+            for place in places
+        ]
 
     first, second = start()
     assert second.killed_when(edits_there(output, 3))
@@ -143,7 +196,9 @@ def test_two_ranks_killed_and_started_again(folder: Path, tmp_path: Path) -> Non
     assert_whole(folder, output)
     for rank in start("seed=3", "target_reward.scores=[5,5,0]"):
         assert rank.ended() == 1
-    assert "was made otherwise (target_scores: 5/5/5 there, 5/5/0 asked for)" in only_error((tmp_path / "log0").read_text(), 1)
+    assert "was made otherwise (target_scores: 5/5/5 there, 5/5/0 asked for)" in only_error(
+        (tmp_path / "log0").read_text(), 1
+    )
     assert "error: " not in (tmp_path / "log1").read_text()  # once is enough
 
 
@@ -153,8 +208,8 @@ def test_an_interrupt_leaves_whole_files(folder: Path, tmp_path: Path) -> None:
     assert command.signalled_when(edits_there(output, 2), signal.SIGINT) == 1
     assert "interrupted; what was written so far is kept" in only_error((tmp_path / "log").read_text(), 1)
     assert not list(output.rglob(".*"))
-    for picture in output.rglob("*.png"):
-        assert picture.read_bytes() == (folder / "whole" / picture.relative_to(output)).read_bytes()
+    for image in output.rglob("*.png"):
+        assert image.read_bytes() == (folder / "whole" / image.relative_to(output)).read_bytes()
     finished("src.edit", *asked(folder, output), log=tmp_path / "log")
     assert_whole(folder, output)
 
@@ -175,19 +230,32 @@ def test_a_full_disk_leaves_whole_files(folder: Path, tmp_path: Path) -> None:
 
 def test_a_table_for_which_the_disk_is_too_full_keeps_whole_lines(folder: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
-    others = [{**read_lines(folder / "whole/edits.jsonl")[0], "id": str(number), "instruction": "x" * 9999} for number in range(3)]
+    others = [
+        {**read_lines(folder / "whole/edits.jsonl")[0], "id": str(number), "instruction": "x" * 9999}
+        for number in range(3)
+    ]
     (output / "edits.jsonl").parent.mkdir()
-    (output / "edits.jsonl").write_text("".join(json.dumps(other) + "\n" for other in others))  # another list's
+    (output / "edits.jsonl").write_text(
+        "".join(json.dumps(other) + "\n" for other in others)
+    )  # another list's
     said = refused(tmp_path / "log", asked(folder, output), (output / "edits.jsonl").stat().st_size + 150)
     assert "edits.jsonl could not be written (File too large)" in said
     assert read_lines(output / "edits.jsonl") == others
 
 
-def test_what_was_made_otherwise_is_kept_unless_said_so(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_what_was_made_otherwise_is_kept_unless_said_so(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     output, photo = tmp_path / "out", tmp_path / "a.png"
 
     def edited(*overrides: str) -> str:
-        one = [f"checkpoint={folder}/editor", f"image={photo}", f"output={output}", "instruction=make it night", "sampler.steps=2"]
+        one = [
+            f"checkpoint={folder}/editor",
+            f"image={photo}",
+            f"output={output}",
+            "instruction=make it night",
+            "sampler.steps=2",
+        ]
         edit.main(config(*one, *overrides, name="edit"))
         return capsys.readouterr().out
 
@@ -195,7 +263,10 @@ def test_what_was_made_otherwise_is_kept_unless_said_so(folder: Path, tmp_path: 
     assert edited() == f"{photo} -> {output}/a.png, 32x32 pixels\n{output}/a_strip.png\n"
     first = (output / "a.png").read_bytes()
     assert "0 edits made, 1 were there" in edited()
-    with pytest.raises(ValueError, match=r"instruction: make it night there, make it foggy asked for; seed: 0 there, 4 asked for; sampler\.steps: 2"):
+    with pytest.raises(
+        ValueError,
+        match=r"instruction: make it night there, make it foggy asked for; seed: 0 there, 4 asked for; sampler\.steps: 2",
+    ):
         edited("instruction=make it foggy", "seed=4", "sampler.steps=3")
     assert (output / "a.png").read_bytes() == first
     shutil.copy(folder / "photos/03.png", photo)
@@ -208,12 +279,20 @@ def test_what_was_made_otherwise_is_kept_unless_said_so(folder: Path, tmp_path: 
         edited()
 
 
-def test_broken_photographs_stop_it_or_are_left_out(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_broken_photographs_stop_it_or_are_left_out(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     photos, output = tmp_path / "photos", tmp_path / "out"
     shutil.copytree(folder / "photos", photos)
 
     def edited(*overrides: str) -> str:
-        arguments = [f"checkpoint={folder}/editor", f"image={photos}", f"output={output}", "instruction=make it night", "sampler.steps=1"]
+        arguments = [
+            f"checkpoint={folder}/editor",
+            f"image={photos}",
+            f"output={output}",
+            "instruction=make it night",
+            "sampler.steps=1",
+        ]
         edit.main(config(*arguments, *overrides, name="edit"))
         return capsys.readouterr().out
 
@@ -229,8 +308,14 @@ def test_broken_photographs_stop_it_or_are_left_out(folder: Path, tmp_path: Path
     (photos / "00.png").write_text("no picture")
     there = len(list(output.glob("*.png")))
     for made, kept in ((11 - there, there), (0, 11)):
-        assert f"{made} edits made, {kept} were there, 2 photographs left out ({output}/skipped.jsonl)" in edited("on_error=skip")
-        assert [entry["source"] for entry in read_lines(output / "skipped.jsonl")] == [f"{photos}/00.png", f"{photos}/04.png"]
+        assert (
+            f"{made} edits made, {kept} were there, 2 photographs left out ({output}/skipped.jsonl)"
+            in edited("on_error=skip")
+        )
+        assert [entry["source"] for entry in read_lines(output / "skipped.jsonl")] == [
+            f"{photos}/00.png",
+            f"{photos}/04.png",
+        ]
 
 
 BAD = [
@@ -245,10 +330,16 @@ BAD = [
         "{tmp}/missing.csv:3: no picture {tmp}/gone.png; give an existing file (and 1 more of 3; on_error=skip",
     ),
     (["list={tmp}/gone.csv"], "no list {tmp}/gone.csv"),
-    (["output={tmp}/empty.csv/out"], "the edits can't be written to {tmp}/empty.csv/out: {tmp}/empty.csv is no folder"),
+    (
+        ["output={tmp}/empty.csv/out"],
+        "the edits can't be written to {tmp}/empty.csv/out: {tmp}/empty.csv is no folder",
+    ),
     (["output={folder}"], "the table of the edits would overwrite list={folder}/edits.jsonl"),
     (["target_reward.scores=[5,5,6]"], "a score must lie in [0, 5], got 6.0"),
-    (["target_reward.scores=[5,5]"], "target reward scores: one value each for following, preserving, quality is needed"),
+    (
+        ["target_reward.scores=[5,5]"],
+        "target reward scores: one value each for following, preserving, quality is needed",
+    ),
     (["device=cuda"], "device=cuda was asked for and this machine has no GPU"),
     (["weights=best"], "weights=best: choose ema or raw"),
     (["on_error=ignore"], "on_error=ignore: choose fail or skip"),
@@ -256,14 +347,21 @@ BAD = [
     (["seed=2.5"], "seed=2.5: a whole number is needed"),
     (["resize=large"], "resize=large: say trained, keep"),
     (["sampler.steps=0"], "a sampler takes at least one step, got 0"),
-    (["most_pixels=1000"], "{folder}/edits.jsonl:1: {folder}/photos/00.png would be edited at 32x32 pixels, more than most_pixels=1000"),
+    (
+        ["most_pixels=1000"],
+        "{folder}/edits.jsonl:1: {folder}/photos/00.png would be edited at 32x32 pixels, more than most_pixels=1000",
+    ),
 ]
 
 
-@pytest.mark.parametrize(("overrides", "message"), BAD, ids=[overrides[0].partition("/")[0] for overrides, _ in BAD])
+@pytest.mark.parametrize(
+    ("overrides", "message"), BAD, ids=[overrides[0].partition("/")[0] for overrides, _ in BAD]
+)
 def test_bad_input_is_one_line(folder: Path, tmp_path: Path, overrides: list[str], message: str) -> None:
     (tmp_path / "empty.csv").write_text("image,instruction\n")
-    (tmp_path / "missing.csv").write_text(f"image,instruction\n{folder}/photos/00.png,x\ngone.png,x\nalso_gone.png,x\n")
+    (tmp_path / "missing.csv").write_text(
+        f"image,instruction\n{folder}/photos/00.png,x\ngone.png,x\nalso_gone.png,x\n"
+    )
     places = {"tmp": tmp_path, "folder": folder}
     overrides = [override.format(**places) for override in overrides]
     if overrides == ["device=cuda"]:
@@ -271,5 +369,7 @@ def test_bad_input_is_one_line(folder: Path, tmp_path: Path, overrides: list[str
 
         if torch.cuda.is_available():
             pytest.skip("there is a GPU")
-    assert f"error: {message.format(**places)}" in refused(tmp_path / "log", asked(folder, tmp_path / "out", *overrides))
+    assert f"error: {message.format(**places)}" in refused(
+        tmp_path / "log", asked(folder, tmp_path / "out", *overrides)
+    )
     assert not (tmp_path / "out").exists()

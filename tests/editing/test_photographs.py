@@ -1,4 +1,4 @@
-"""Pictures of every kind: edited at the right size and the right way up, or refused in one sentence."""
+"""Images of every kind: edited at the right size and the right way up, or refused in one sentence."""
 
 import io
 import json
@@ -19,7 +19,7 @@ from src import checkpoint, edit
 from src.editing import photographs
 from src.editing.photographs import Broken, Photograph, digest_of, measured, read_ahead
 from src.editing.requests import Request
-from src.pictures import by_long_side_64, by_short_side, decode_image, framing_for, load_image, native
+from src.images import by_long_side_64, by_short_side, decode_image, framing_for, load_image, native
 from src.records import TargetReward
 
 RED, GREEN, BLUE, GREY = (250, 10, 10), (10, 250, 10), (10, 10, 250), (130, 130, 130)
@@ -28,7 +28,10 @@ RED, GREEN, BLUE, GREY = (250, 10, 10), (10, 250, 10), (10, 10, 250), (130, 130,
 def scene(height: int = 40, width: int = 60) -> PIL.Image.Image:
     """Red and green above, blue and grey below, so that any turn shows."""
     rows = [[RED, GREEN], [BLUE, GREY]]
-    pixels = np.array([[rows[y >= height // 2][x >= width // 2] for x in range(width)] for y in range(height)], dtype=np.uint8)
+    pixels = np.array(
+        [[rows[y >= height // 2][x >= width // 2] for x in range(width)] for y in range(height)],
+        dtype=np.uint8,
+    )
     return PIL.Image.fromarray(pixels)
 
 
@@ -47,18 +50,27 @@ def levels16() -> np.ndarray:
 
 
 def png16(pixels: np.ndarray, size: tuple[int, int] | None = None) -> bytes:
-    """A PNG with 16 bits a channel, which Pillow can't write: 1, 2, 3 or 4 channels; its header may lie about the size."""
+    """A PNG with 16 bits a channel, which Pillow can't write: 1, 2, 3 or 4 channels; its header may lie about
+    the size.
+    """
     height, width, channels = pixels.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[channels]
-    parts = [(b"IHDR", struct.pack(">IIBBBBB", *(size or (width, height)), 16, kind, 0, 0, 0)), (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
-    chunks = [struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data)) for name, data in parts]
+    parts = [
+        (b"IHDR", struct.pack(">IIBBBBB", *(size or (width, height)), 16, kind, 0, 0, 0)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    chunks = [
+        struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+        for name, data in parts
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def stored(picture: PIL.Image.Image, form: str, **settings: object) -> bytes:
+def stored(image: PIL.Image.Image, form: str, **settings: object) -> bytes:
     sink = io.BytesIO()
-    picture.save(sink, form, **settings)
+    image.save(sink, form, **settings)
     return sink.getvalue()
 
 
@@ -81,12 +93,24 @@ COLOURS: dict[str, Callable[[], bytes]] = {
     "palette.png": lambda: stored(scene().quantize(4), "PNG"),
     "palette.gif": lambda: stored(scene().quantize(4), "GIF"),
     "clear_palette.png": lambda: stored(scene().quantize(5), "PNG", transparency=4),
-    "animated.gif": lambda: stored(scene(), "GIF", save_all=True, append_images=[PIL.Image.new("RGB", (60, 40))] * 2),
-    "animated.webp": lambda: stored(scene(), "WEBP", save_all=True, append_images=[PIL.Image.new("RGB", (60, 40))] * 2, lossless=True),
-    "animated.png": lambda: stored(scene(), "PNG", save_all=True, append_images=[PIL.Image.new("RGB", (60, 40))] * 2),
-    "pages.tiff": lambda: stored(scene(), "TIFF", save_all=True, append_images=[PIL.Image.new("RGB", (9, 9))] * 2),
+    "animated.gif": lambda: stored(
+        scene(), "GIF", save_all=True, append_images=[PIL.Image.new("RGB", (60, 40))] * 2
+    ),
+    "animated.webp": lambda: stored(
+        scene(), "WEBP", save_all=True, append_images=[PIL.Image.new("RGB", (60, 40))] * 2, lossless=True
+    ),
+    "animated.png": lambda: stored(
+        scene(), "PNG", save_all=True, append_images=[PIL.Image.new("RGB", (60, 40))] * 2
+    ),
+    "pages.tiff": lambda: stored(
+        scene(), "TIFF", save_all=True, append_images=[PIL.Image.new("RGB", (9, 9))] * 2
+    ),
     "clear_colour.png": lambda: stored(scene(), "PNG", transparency=(1, 2, 3)),
-    **{f"turned{o}.{form.lower()}": partial(turned, o, form) for o in range(1, 9) for form in ("PNG", "JPEG", "WEBP", "TIFF")},
+    **{
+        f"turned{o}.{form.lower()}": partial(turned, o, form)
+        for o in range(1, 9)
+        for form in ("PNG", "JPEG", "WEBP", "TIFF")
+    },
 }
 GREYS: dict[str, Callable[[], bytes]] = {
     "grey.png": lambda: stored(scene().convert("L"), "PNG"),
@@ -95,7 +119,9 @@ GREYS: dict[str, Callable[[], bytes]] = {
     "sixteen.png": lambda: stored(PIL.Image.fromarray(levels16()[..., 0]), "PNG"),
     "sixteen.tiff": lambda: stored(PIL.Image.fromarray(levels16()[..., 0]), "TIFF"),
     "sixteen_rgb.png": lambda: png16(levels16()),
-    "sixteen_alpha.png": lambda: png16(np.concatenate([levels16()[..., :1], np.full((40, 60, 1), 65535)], axis=2)),
+    "sixteen_alpha.png": lambda: png16(
+        np.concatenate([levels16()[..., :1], np.full((40, 60, 1), 65535)], axis=2)
+    ),
     "sixteen_rgba.png": lambda: png16(np.concatenate([levels16(), np.full((40, 60, 1), 65535)], axis=2)),
 }
 SIZES: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
@@ -113,18 +139,27 @@ REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
     "cut.png": (lambda: COLOURS["rgb.png"]()[:60], "is not a readable picture"),
     "cut.jpg": (lambda: stored(scene(400, 600), "JPEG")[:4000], "is not a readable picture .*truncated"),
     "bomb.png": (lambda: png16(np.zeros((1, 1, 1)), (20_000, 10_000)), "exceeds limit"),
-    "thread.png": (lambda: stored(PIL.Image.new("1", (1, 5000)), "PNG"), "would be edited at 32x160000 pixels, more than most_pixels"),
+    "thread.png": (
+        lambda: stored(PIL.Image.new("1", (1, 5000)), "PNG"),
+        "would be edited at 32x160000 pixels, more than most_pixels",
+    ),
 }
 
 
 @pytest.fixture(scope="module")
 def editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "editor"
-    checkpoint.export(folder, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        folder, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict()
+    )
     return folder
 
 
-@pytest.mark.parametrize("framing", [native, partial(by_short_side, pixels=20), partial(by_long_side_64, pixels=64)], ids=["keep", "20", "64"])
+@pytest.mark.parametrize(
+    "framing",
+    [native, partial(by_short_side, pixels=20), partial(by_long_side_64, pixels=64)],
+    ids=["keep", "20", "64"],
+)
 @pytest.mark.parametrize("name", [*COLOURS, *GREYS])
 def test_the_right_way_up_in_the_right_colours(name: str, framing: Callable) -> None:
     data = io.BytesIO((COLOURS | GREYS)[name]())
@@ -134,14 +169,20 @@ def test_the_right_way_up_in_the_right_colours(name: str, framing: Callable) -> 
     corners = image[[2, 2, -3, -3], [2, -3, 2, -3]].astype(int)
     expected = np.array([RED, GREEN, BLUE, GREY])
     if name in GREYS:
-        expected = np.asarray(scene().convert("L"))[[2, 2, -3, -3], [2, -3, 2, -3]].astype(int)[:, None].repeat(3, axis=1)
-    assert np.abs(corners - expected).max() <= (25 if name.endswith((".jpeg", ".jpg", ".webp", ".avif")) else 2)
+        expected = (
+            np.asarray(scene().convert("L"))[[2, 2, -3, -3], [2, -3, 2, -3]]
+            .astype(int)[:, None]
+            .repeat(3, axis=1)
+        )
+    assert np.abs(corners - expected).max() <= (
+        25 if name.endswith((".jpeg", ".jpg", ".webp", ".avif")) else 2
+    )
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
 def test_transparency_is_white_and_what_lies_below_it_does_not_bleed(mode: str) -> None:
-    picture = with_alpha("RGBA").quantize(8) if mode == "P" else with_alpha(mode)
-    image = decode_image(io.BytesIO(stored(picture, "PNG")), "x", partial(by_short_side, pixels=24)).astype(int)
+    made = with_alpha("RGBA").quantize(8) if mode == "P" else with_alpha(mode)
+    image = decode_image(io.BytesIO(stored(made, "PNG")), "x", partial(by_short_side, pixels=24)).astype(int)
     assert (image[0] >= 254).all()
     rim = image[3:-3, 0]
     assert (rim >= 254).all()
@@ -151,12 +192,15 @@ def test_transparency_is_white_and_what_lies_below_it_does_not_bleed(mode: str) 
 
 
 def test_a_huge_jpeg_is_decoded_small_and_looks_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    ramps = np.stack([*np.meshgrid(np.linspace(0, 255, 1210), np.linspace(0, 255, 907)), np.full((907, 1210), 99.0)], axis=2)
+    ramps = np.stack(
+        [*np.meshgrid(np.linspace(0, 255, 1210), np.linspace(0, 255, 907)), np.full((907, 1210), 99.0)],
+        axis=2,
+    )
     stored_ramps = stored(PIL.Image.fromarray(ramps.astype(np.uint8)), "JPEG", quality=95)
     for framing in (partial(by_short_side, pixels=64), partial(by_long_side_64, pixels=128)):
         whole = decode_image(io.BytesIO(stored_ramps), "x", framing).astype(int)
         with monkeypatch.context() as patched:
-            patched.setattr("src.pictures.HUGE", 1000)
+            patched.setattr("src.images.HUGE", 1000)
             small = decode_image(io.BytesIO(stored_ramps), "x", framing).astype(int)
         assert small.shape == whole.shape
         assert np.abs(small - whole).max() <= 3
@@ -171,26 +215,47 @@ def test_every_kind_is_edited_or_refused(editor_folder: Path, tmp_path: Path) ->
         rows.append(json.dumps({"image": name, "instruction": "make it night", "output": name}))
     (tmp_path / "rows.jsonl").write_text("\n".join(rows))
     out = tmp_path / "out"
-    asked = [f"checkpoint={editor_folder}", f"list={tmp_path}/rows.jsonl", f"output={out}", "sampler.steps=1", "on_error=skip", "batch_size=16"]
+    asked = [
+        f"checkpoint={editor_folder}",
+        f"list={tmp_path}/rows.jsonl",
+        f"output={out}",
+        "sampler.steps=1",
+        "on_error=skip",
+        "batch_size=16",
+    ]
     edit.main(config(*asked, name="edit"))
     for name, (_, size) in good.items():
         assert (name, load_image(out / f"{name.removesuffix('.png')}.png").shape[:2]) == (name, size)
-    listed = {entry["id"]: entry["reason"] for entry in map(json.loads, (out / "skipped.jsonl").read_text().splitlines())}
+    listed = {
+        entry["id"]: entry["reason"]
+        for entry in map(json.loads, (out / "skipped.jsonl").read_text().splitlines())
+    }
     assert sorted(listed) == sorted(name.removesuffix(".png") for name in bad)
-    # the same scene however it was stored and turned: the same picture goes in
-    digests = {name: load_image(tmp_path / name).tobytes() for name in COLOURS if name.startswith("turned") and name.endswith("png")}
+    # the same scene however it was stored and turned: the same image goes in
+    digests = {
+        name: load_image(tmp_path / name).tobytes()
+        for name in COLOURS
+        if name.startswith("turned") and name.endswith("png")
+    }
     assert len(set(digests.values())) == 1
 
 
 @pytest.mark.parametrize("name", list(REFUSED))
-def test_one_sentence_says_what_is_wrong(editor_folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_sentence_says_what_is_wrong(
+    editor_folder: Path, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def loaded(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
     monkeypatch.setattr(checkpoint, "load_editor", loaded)
     write, message = REFUSED[name]
     (tmp_path / name).write_bytes(write())
-    asked = [f"checkpoint={editor_folder}", f"image={tmp_path / name}", f"output={tmp_path}/out", "instruction=x"]
+    asked = [
+        f"checkpoint={editor_folder}",
+        f"image={tmp_path / name}",
+        f"output={tmp_path}/out",
+        "instruction=x",
+    ]
     with pytest.raises(ValueError, match=message) as refused:
         edit.main(config(*asked, name="edit"))
     assert name in str(refused.value)
@@ -201,7 +266,9 @@ def test_one_sentence_says_what_is_wrong(editor_folder: Path, tmp_path: Path, na
 def requests_in(folder: Path, count: int) -> list[Request]:
     for index in range(count):
         scene(40, 60 + index % 3).save(folder / f"{index:02d}.png")
-    return [Request(f"{index:02d}", folder / f"{index:02d}.png", "x", 0, TargetReward()) for index in range(count)]
+    return [
+        Request(f"{index:02d}", folder / f"{index:02d}.png", "x", 0, TargetReward()) for index in range(count)
+    ]
 
 
 def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -214,11 +281,18 @@ def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pyt
         return image
 
     monkeypatch.setattr(photographs, "load_image", watched)
-    looks = [look for look in measured(requests_in(tmp_path, 24), native, 10_000) if isinstance(look, Photograph)]
+    looks = [
+        look for look in measured(requests_in(tmp_path, 24), native, 10_000) if isinstance(look, Photograph)
+    ]
     assert alive == []  # headers only
     batches = [looks[first : first + 3] for first in range(0, 24, 3)]
     seen = []
-    for batch in read_ahead([[look for look in looks if look.size == batch[0].size][:3] for batch in batches], lambda _: True, native, print):
+    for batch in read_ahead(
+        [[look for look in looks if look.size == batch[0].size][:3] for batch in batches],
+        lambda _: True,
+        native,
+        print,
+    ):
         seen += [each.photograph.request.id for each in batch]
         assert all(each.digest == digest_of(each.photograph.request.source) for each in batch)
         most = max(most, sum(reference() is not None for reference in alive))
@@ -226,8 +300,12 @@ def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pyt
     assert most <= 9  # the batch before, which the loop still holds, this one, and the one ahead
 
 
-def test_where_none_that_is_wanted_can_be_read_the_others_are_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    looks = [look for look in measured(requests_in(tmp_path, 3), native, 10_000) if isinstance(look, Photograph)]
+def test_where_none_that_is_wanted_can_be_read_the_others_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks = [
+        look for look in measured(requests_in(tmp_path, 3), native, 10_000) if isinstance(look, Photograph)
+    ]
     (tmp_path / "01.png").write_bytes((tmp_path / "01.png").read_bytes()[:60])
     told: list[Broken] = []
     (batch,) = read_ahead([looks], lambda photograph: photograph.request.id != "00", native, told.append)

@@ -21,8 +21,19 @@ def test_what_a_row_leaves_empty_is_what_the_command_says(tmp_path: Path) -> Non
     header = "\ufeffimage,instruction,output,seed,following,preserving,quality,feedback_following\r\n"
     rows = 'in/a.jpg,make it night,,,,,,\r\n\r\n/there/b.png,"say ""hi"",\nthen go",deep/name.png,3.0,0,,2.5,nothing done\r\n'
     first, second = read_list(written(tmp_path, header + rows), 7, TARGET)
-    assert (first.id, first.source, first.instruction, first.seed, first.target) == ("a", tmp_path / "in/a.jpg", "make it night", 7, TARGET)
-    assert (second.id, second.source, second.instruction, second.seed) == ("deep/name", Path("/there/b.png"), 'say "hi",\nthen go', 3)
+    assert (first.id, first.source, first.instruction, first.seed, first.target) == (
+        "a",
+        tmp_path / "in/a.jpg",
+        "make it night",
+        7,
+        TARGET,
+    )
+    assert (second.id, second.source, second.instruction, second.seed) == (
+        "deep/name",
+        Path("/there/b.png"),
+        'say "hi",\nthen go',
+        3,
+    )
     assert second.target == TargetReward((0, 4, 2.5), ("nothing done", "blurred", "None"))
     assert (first.where, second.where) == (f"{tmp_path}/edits.csv:2: ", f"{tmp_path}/edits.csv:4: ")
 
@@ -34,7 +45,12 @@ def test_json_lines_say_the_same(tmp_path: Path) -> None:
     ]
     path = written(tmp_path, "\n\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "edits.jsonl")
     first, second = read_list(path, 7, TARGET)
-    assert (first.id, first.instruction, first.seed, first.target.scores) == ("a", "füge einen Hut hinzu", -3, (5, 4, 1))
+    assert (first.id, first.instruction, first.seed, first.target.scores) == (
+        "a",
+        "füge einen Hut hinzu",
+        -3,
+        (5, 4, 1),
+    )
     assert (second.instruction, second.seed, second.where) == ("x\u2028y", 7, f"{path}:3: ")
 
 
@@ -82,7 +98,10 @@ def test_a_bad_csv_file_is_refused_with_its_line(tmp_path: Path, text: str, mess
         ('{"image": "a.jpg", "instruction": "x", "seed": true}', ":2: seed is True"),
         ('{"image": "a.jpg", "instruction": "x", "seed": 1e999}', ":2: seed is inf"),
         ('{"image": "a.jpg", "instruction": "x", "following": -0.5}', ":2: a score must lie"),
-        ('{"image": "a.jpg", "instruction": "x", "following": 1' + "0" * 400 + "}", ":2: following is 1.* a number is needed"),
+        (
+            '{"image": "a.jpg", "instruction": "x", "following": 1' + "0" * 400 + "}",
+            ":2: following is 1.* a number is needed",
+        ),
     ],
 )
 def test_a_bad_json_line_is_refused_with_its_number(tmp_path: Path, line: str, message: str) -> None:
@@ -103,7 +122,10 @@ def test_files_that_are_no_lists(tmp_path: Path) -> None:
 
 def test_every_edit_has_a_file_of_its_own(tmp_path: Path) -> None:
     rows = "image,instruction,output\na.jpg,x,\na.jpg,y,\n"
-    with pytest.raises(ValueError, match=r"edits\.csv:3: .*a\.jpg would both be edited into .*a\.png; give each a name in the column output"):
+    with pytest.raises(
+        ValueError,
+        match=r"edits\.csv:3: .*a\.jpg would both be edited into .*a\.png; give each a name in the column output",
+    ):
         check_files(read_list(written(tmp_path, rows), 0, TARGET), tmp_path / "out", [])
     named = read_list(written(tmp_path, rows.replace("y,", "y,b")), 0, TARGET)
     check_files(named, tmp_path / "out", ["sheet.png"])

@@ -1,4 +1,6 @@
-"""A benchmark and a judge small enough to work out by hand: 4 grey photographs x 3 edit types; the answer is a plain square."""
+"""A benchmark and a judge small enough to work out by hand: 4 grey photographs x 3 edit types; the answer is
+a plain square.
+"""
 
 from collections.abc import Mapping, Sequence
 
@@ -22,7 +24,13 @@ class Squares(Benchmark):
 
     def cases(self) -> Sequence[Case]:
         return [
-            Case(f"p{p}-{kind}", np.full((self.size, self.size, 3), 40 * p, np.uint8), "make it night", kind, f"photo{p}")
+            Case(
+                f"p{p}-{kind}",
+                np.full((self.size, self.size, 3), 40 * p, np.uint8),
+                "make it night",
+                kind,
+                f"photo{p}",
+            )
             for p in range(4)
             for kind in TYPES
         ]
@@ -43,11 +51,15 @@ class Squares(Benchmark):
         return None
 
     def references(self) -> Sequence[Reference]:
-        return copy_of_input(), Reference("exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases))
+        return copy_of_input(), Reference(
+            "exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases)
+        )
 
 
 class Ruler:
-    """Following falls with the distance from 200, preserving with that from the original; quality is always 5. Fails where told to."""
+    """Following falls with the distance from 200, preserving with that from the original; quality is always
+    5. Fails where told to.
+    """
 
     name = "ruler"
 
@@ -67,4 +79,6 @@ class Ruler:
             return Reward(triplet.case.id, self.name, key, failed, failed, failed)
         edited, original = triplet.edited.astype(float), triplet.case.original.astype(float)
         scores = 5 - np.abs(edited - 200).mean() / 51, 5 - np.abs(edited - original).mean() / 51, 5.0
-        return Reward(triplet.case.id, self.name, key, *(Verdict(float(score), bool(score >= 4)) for score in scores))
+        return Reward(
+            triplet.case.id, self.name, key, *(Verdict(float(score), bool(score >= 4)) for score in scores)
+        )

@@ -1,4 +1,6 @@
-"""Best-of-N through the real command: candidate 0 is the ordinary edit, nothing is made or judged twice, a kill changes nothing."""
+"""Best-of-N through the real command: candidate 0 is the ordinary edit, nothing is made or judged twice, a
+kill changes nothing.
+"""
 
 import json
 import shutil
@@ -16,13 +18,22 @@ from squares import Ruler, Squares
 
 from src import checkpoint, evaluate
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.best_of_n import BestOf, candidate, choose, curves_of, is_paid, read_choices, section, write_choices
+from src.evaluation.best_of_n import (
+    BestOf,
+    candidate,
+    choose,
+    curves_of,
+    is_paid,
+    read_choices,
+    section,
+    write_choices,
+)
 from src.evaluation.generation import Generation, start_generation
 from src.evaluation.judging import Judged, judge_row
 from src.evaluation.selection import Selection
+from src.images import load_image, save_png
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
-from src.pictures import load_image, save_png
 from src.records import Case
 from src.reward_file import each_reward, read_rewards
 
@@ -34,7 +45,9 @@ QUICK = (f"limit={CASES}", "batch_size=3", "sampler.steps=1", f"best_of={N}", "j
 @pytest.fixture(scope="module")
 def editor(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("editor") / "editor"
-    checkpoint.export(folder, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        folder, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict()
+    )
     return folder
 
 
@@ -64,14 +77,19 @@ def test_files_and_rows(whole: Path) -> None:
     assert f"| {ROW} | mean |" in text
     assert "made differently" not in text
     folders = [whole / "5-5-5", whole / "5-5-5/candidates/1", whole / "5-5-5/candidates/2"]
-    pictures = [{path.name: path.read_bytes() for path in (folder / "edits").glob("*.png")} for folder in folders]
-    assert [len(each) for each in pictures] == [CASES] * N
-    assert all(len({each[name] for each in pictures}) == N for name in pictures[0])
+    images = [
+        {path.name: path.read_bytes() for path in (folder / "edits").glob("*.png")} for folder in folders
+    ]
+    assert [len(each) for each in images] == [CASES] * N
+    assert all(len({each[name] for each in images}) == N for name in images[0])
 
 
 def test_the_row_holds_the_selectors_choices_as_the_judge_sees_them(whole: Path) -> None:
     folders = [whole / "5-5-5", whole / "5-5-5/candidates/1", whole / "5-5-5/candidates/2"]
-    seen = [{reward.id: reward for reward in read_rewards(folder / "noisy_oracle/rewards.jsonl")} for folder in folders]
+    seen = [
+        {reward.id: reward for reward in read_rewards(folder / "noisy_oracle/rewards.jsonl")}
+        for folder in folders
+    ]
     row = whole / "5-5-5_best_of_3_by_noisy_oracle"
     rewards = {reward.id: reward for reward in read_rewards(row / "oracle/rewards.jsonl")}
     assert len(rewards) == CASES
@@ -80,8 +98,12 @@ def test_the_row_holds_the_selectors_choices_as_the_judge_sees_them(whole: Path)
         sums = [sum(verdict.score or 0.0 for verdict in each[name].verdicts) for each in seen]
         number = sums.index(max(sums))
         counts[number] += 1
-        assert (row / f"edits/{name}.png").read_bytes() == (folders[number] / f"edits/{name}.png").read_bytes()
-        (scored,) = [reward for reward in read_rewards(folders[number] / "oracle/rewards.jsonl") if reward.id == name]
+        assert (row / f"edits/{name}.png").read_bytes() == (
+            folders[number] / f"edits/{name}.png"
+        ).read_bytes()
+        (scored,) = [
+            reward for reward in read_rewards(folders[number] / "oracle/rewards.jsonl") if reward.id == name
+        ]
         assert rewards[name] == scored
     (choice,) = json.loads((whole / "oracle/best_of_n.json").read_text())["rows"]
     assert (choice["counts"], choice["cases"], choice["failed"], choice["tied"]) == (counts, CASES, 0, 0)
@@ -92,11 +114,20 @@ def test_the_row_holds_the_selectors_choices_as_the_judge_sees_them(whole: Path)
     assert choice["curves"][0]["ceiling"][-1]["score"] >= choice["curves"][0]["chosen"][-1]["score"]
 
 
-def test_killed_in_the_making_and_in_the_choosing_then_finished_by_two_ranks(tmp_path: Path, editor: Path, whole: Path) -> None:
+def test_killed_in_the_making_and_in_the_choosing_then_finished_by_two_ranks(
+    tmp_path: Path, editor: Path, whole: Path
+) -> None:
     folder = tmp_path / "evaluation/synthetic_edit"
 
     def start(environment: dict[str, str] | None = None) -> Command:
-        return Command("src.evaluate", *QUICK, f"checkpoint={editor}", f"output={tmp_path}", log=tmp_path / "log", environment=environment)
+        return Command(
+            "src.evaluate",
+            *QUICK,
+            f"checkpoint={editor}",
+            f"output={tmp_path}",
+            log=tmp_path / "log",
+            environment=environment,
+        )
 
     assert start().killed_when(lambda: len(list((folder / "5-5-5/candidates/1/edits").glob("w*.png"))) >= 4)
     with socket.socket() as free:
@@ -123,11 +154,17 @@ def test_more_candidates_keep_the_first_ones(tmp_path: Path, editor: Path, whole
     assert rows[:3] == ["5/5/5", ROW, "5/5/5 best of 4 by noisy_oracle for following"]
     kept = [row["row"] for row in json.loads((folder / "oracle/best_of_n.json").read_text())["rows"]]
     assert kept == rows[1:3]
-    with pytest.raises(ValueError, match="other_noise has not judged 28 of 28 candidates of 5/5/5; add judge to steps"):
-        evaluate_with(editor, tmp_path, "best_of=4", "selector.name=other_noise", "selector.seed=1", "steps=[report]")
+    with pytest.raises(
+        ValueError, match="other_noise has not judged 28 of 28 candidates of 5/5/5; add judge to steps"
+    ):
+        evaluate_with(
+            editor, tmp_path, "best_of=4", "selector.name=other_noise", "selector.seed=1", "steps=[report]"
+        )
 
 
-def test_a_changed_selector_brings_the_row_up_to_date(tmp_path: Path, editor: Path, whole: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_changed_selector_brings_the_row_up_to_date(
+    tmp_path: Path, editor: Path, whole: Path, capsys: pytest.CaptureFixture
+) -> None:
     shutil.copytree(whole, tmp_path / "evaluation/synthetic_edit")
     evaluate_with(editor, tmp_path, "selector.deviation=4")
     assert f"note: {ROW} was chosen otherwise before" in capsys.readouterr().err
@@ -145,7 +182,10 @@ def test_the_chosen_edits_are_measured(tmp_path: Path, editor: Path, whole: Path
     benchmark: Benchmark = instantiate(config(name="evaluate").benchmark)
     expected = []
     for case in benchmark.cases()[:CASES]:
-        edited, target = load_image(folder / f"5-5-5_best_of_3_by_noisy_oracle/edits/{case.id}.png"), benchmark.exact_target(case)
+        edited, target = (
+            load_image(folder / f"5-5-5_best_of_3_by_noisy_oracle/edits/{case.id}.png"),
+            benchmark.exact_target(case),
+        )
         assert target is not None
         expected.append(np.abs(edited.astype(float) - target).mean() / 255)
     measured = chosen["image_metrics"]["magicbrush/l1"]
@@ -161,13 +201,19 @@ def test_the_chosen_edits_are_measured(tmp_path: Path, editor: Path, whole: Path
 def test_without_the_curve_only_the_choice_is_judged(tmp_path: Path, editor: Path, whole: Path) -> None:
     folder = tmp_path / "evaluation/synthetic_edit"
     shutil.copytree(whole, folder)
-    for path in [*folder.glob("5-5-5/**/oracle"), folder / "5-5-5_best_of_3_by_noisy_oracle", folder / "oracle"]:
+    for path in [
+        *folder.glob("5-5-5/**/oracle"),
+        folder / "5-5-5_best_of_3_by_noisy_oracle",
+        folder / "oracle",
+    ]:
         shutil.rmtree(path)
     evaluate_with(editor, tmp_path, "best_of_curve=false")
     (choice,) = json.loads((folder / "oracle/best_of_n.json").read_text())["rows"]
     assert choice["curves"] == []
     assert not (folder / "oracle/best_of_n.png").exists()
-    asked = [len(read_rewards(path)) for path in sorted(folder.glob("5-5-5/candidates/*/oracle/rewards.jsonl"))]
+    asked = [
+        len(read_rewards(path)) for path in sorted(folder.glob("5-5-5/candidates/*/oracle/rewards.jsonl"))
+    ]
     assert sum(asked) == sum(choice["counts"][1:])
     rows, old = (json.loads((where / "oracle/report.json").read_text())["rows"] for where in (folder, whole))
     assert rows[1] == old[1]
@@ -179,7 +225,10 @@ def test_without_the_curve_only_the_choice_is_judged(tmp_path: Path, editor: Pat
         (["~judge@selector"], "best_of=3 needs a judge that chooses: say judge@selector=NAME"),
         (["best_of=0"], "best_of=0: say how many edits"),
         (["best_of=2.5"], "best_of=2.5: say how many edits"),
-        (["checkpoint=null", "edits=somewhere"], "best_of=3 makes 3 edits of each case and needs checkpoint=PATH"),
+        (
+            ["checkpoint=null", "edits=somewhere"],
+            "best_of=3 makes 3 edits of each case and needs checkpoint=PATH",
+        ),
         (["selection.weights=[0,0,0]"], r"selection\.weights=\[0.0, 0.0, 0.0\]: weights are 0 or more"),
         (["selector.deviation=-1"], "deviation=-1 is not possible"),
         (["steps=[judge,report]"], "edits are missing below .*5/5/5 candidate 1 7"),
@@ -191,7 +240,8 @@ def test_requests_that_are_refused(tmp_path: Path, editor: Path, overrides: list
     assert not list(tmp_path.rglob("*.png"))
 
 
-# --- with a judge whose answers are known --------------------------------------------------------------------------------------------------
+# --- with a judge whose answers are known
+# --------------------------------------------------------------------------------------------------
 
 
 def squares_with(folder: Path, greys: list[list[int]]) -> Generation:
@@ -206,7 +256,7 @@ def squares_with(folder: Path, greys: list[list[int]]) -> Generation:
 
 
 class Fussy(Ruler):
-    """A ruler that fails on pictures of certain greys."""
+    """A ruler that fails on images of certain greys."""
 
     name = "fussy"
 
@@ -221,7 +271,14 @@ class Fussy(Ruler):
 
 def asked(judge: Judge, generation: Generation, cases: Sequence[Case]) -> list[Judged]:
     """As src.evaluate asks."""
-    return judge_row(generation.triplets(cases), len(cases), judge, generation.folder / judge.name / "rewards.jsonl", generation.name, 4)
+    return judge_row(
+        generation.triplets(cases),
+        len(cases),
+        judge,
+        generation.folder / judge.name / "rewards.jsonl",
+        generation.name,
+        4,
+    )
 
 
 def outcome(folder: Path, greys: list[list[int]], selector: Judge, judge: Judge, curve: bool = True):
@@ -236,7 +293,12 @@ def test_failed_verdicts_of_the_selector_are_never_chosen_unless_all_failed(tmp_
     for row in greys:
         row[0] = 7
     row, judged, choice = outcome(tmp_path, greys, Fussy(7, 200), Ruler())
-    assert (choice.failed, choice.all_failed, choice.tied, choice.counts) == (cases + 2, 1, 0, (1, 0, cases - 1))
+    assert (choice.failed, choice.all_failed, choice.tied, choice.counts) == (
+        cases + 2,
+        1,
+        0,
+        (1, 0, cases - 1),
+    )
     assert all(one.reward is not None for one in judged)
     assert not choice.optimistic
     write_choices(tmp_path / "ruler", [choice], Ruler())
@@ -293,8 +355,16 @@ def test_curves_of_three_cases_by_hand() -> None:
 def test_only_judges_with_a_price_are_paid(tmp_path: Path) -> None:
     from hydra.utils import instantiate
 
-    paid, own = (instantiate(config(f"judge={name}", f"ledger={tmp_path}/ledger", name="evaluate").judge) for name in ("gpt4o", "oracle"))
-    assert [is_paid(paid), is_paid(own), is_paid(EnsembleJudge({"a": own, "b": paid})), is_paid(EnsembleJudge({"a": own, "b": own}))] == [
+    paid, own = (
+        instantiate(config(f"judge={name}", f"ledger={tmp_path}/ledger", name="evaluate").judge)
+        for name in ("gpt4o", "oracle")
+    )
+    assert [
+        is_paid(paid),
+        is_paid(own),
+        is_paid(EnsembleJudge({"a": own, "b": paid})),
+        is_paid(EnsembleJudge({"a": own, "b": own})),
+    ] == [
         True,
         False,
         True,

@@ -1,4 +1,6 @@
-"""Comparisons of two rows: paired by case where that is possible, said to be unpaired where not, corrected together."""
+"""Comparisons of two rows: paired by case where that is possible, said to be unpaired where not, corrected
+together.
+"""
 
 import json
 from pathlib import Path
@@ -7,10 +9,22 @@ import pytest
 
 from src.evaluation.comparison import CaseScores, Comparison, compare, comparison_cells
 from src.evaluation.judging import Judged
-from src.evaluation.report import Report, comparisons, markdown, merged, read_report, row_of, terminal_comparisons, write_report
+from src.evaluation.report import (
+    Report,
+    comparisons,
+    markdown,
+    merged,
+    read_report,
+    row_of,
+    terminal_comparisons,
+    write_report,
+)
 from src.records import Reward, Verdict
 
-GOOD = [CaseScores(str(index), f"p{index // 2}", (3.0 + index % 2, 4.0, None if index == 0 else 2.0)) for index in range(8)]
+GOOD = [
+    CaseScores(str(index), f"p{index // 2}", (3.0 + index % 2, 4.0, None if index == 0 else 2.0))
+    for index in range(8)
+]
 BAD = [CaseScores(str(index), f"p{index // 2}", (1.0 + index % 2, 4.0, 1.0)) for index in reversed(range(8))]
 ELSEWHERE = [CaseScores(f"t{index}", f"q{index % 3}", (float(index % 4), 4.0, 5.0)) for index in range(12)]
 
@@ -22,7 +36,11 @@ def test_rows_are_paired_by_id_in_any_order() -> None:
     assert following.ci95 == (2.0, 2.0)
     assert (preserving.difference, preserving.p) == (0.0, 1.0)
     assert (quality.n, quality.n_against, quality.difference, quality.p) == (7, 7, 1.0, 2 / 16)
-    assert [each.p_holm for each in (following, preserving, quality)] == [pytest.approx(3 / 8), 1.0, pytest.approx(3 / 8)]
+    assert [each.p_holm for each in (following, preserving, quality)] == [
+        pytest.approx(3 / 8),
+        1.0,
+        pytest.approx(3 / 8),
+    ]
     assert all(each.paired for each in (following, preserving, quality))
 
 
@@ -38,7 +56,13 @@ def test_rows_without_a_common_case_are_compared_unpaired() -> None:
 
 def test_one_photograph_decides_nothing() -> None:
     following, *_ = compare("good", GOOD[:2], "bad", BAD)
-    assert (following.n, following.clusters, following.difference, following.ci95, following.p) == (2, 1, 2.0, None, None)
+    assert (following.n, following.clusters, following.difference, following.ci95, following.p) == (
+        2,
+        1,
+        2.0,
+        None,
+        None,
+    )
     assert comparison_cells([following])[-2:] == ["+2.00", "-"]
 
 
@@ -52,7 +76,9 @@ def test_rows_without_scores_have_no_difference() -> None:
 def judged(cases: list[CaseScores]) -> list[Judged]:
     found = []
     for case in cases:
-        verdicts = [Verdict(None, status="failed") if score is None else Verdict(score) for score in case.scores]
+        verdicts = [
+            Verdict(None, status="failed") if score is None else Verdict(score) for score in case.scores
+        ]
         found.append(Judged(case.id, "local", case.photograph, Reward(case.id, "hand", "key", *verdicts)))
     return found
 
@@ -60,7 +86,13 @@ def judged(cases: list[CaseScores]) -> list[Judged]:
 def report_of(**rows: list[CaseScores]) -> Report:
     names = {"best": "5/5/5", "worst": "0/0/0", "training": "training triplets"}
     return Report(
-        "six", "hand", "1", tuple(row_of(names[name], judged(cases), {} if name == "training" else {"seed": 0}) for name, cases in rows.items())
+        "six",
+        "hand",
+        "1",
+        tuple(
+            row_of(names[name], judged(cases), {} if name == "training" else {"seed": 0})
+            for name, cases in rows.items()
+        ),
     )
 
 
@@ -79,7 +111,10 @@ def test_a_report_compares_its_first_row_with_all_others(tmp_path: Path) -> None
     assert "| training triplets (unpaired) |" in markdown(report)
     # two points up in every case: any difference would be seen; unpaired rows have no such figure
     assert "| 0/0/0 | 0.00 | 0.00 | 0.00 |" in markdown(report)
-    assert "training triplets" not in markdown(report).partition("| F detectable |")[2].partition("## By edit type")[0]
+    assert (
+        "training triplets"
+        not in markdown(report).partition("| F detectable |")[2].partition("## By edit type")[0]
+    )
     table = terminal_comparisons(report)
     assert table is not None
     assert table.row_count == 2

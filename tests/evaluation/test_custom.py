@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.written import pixels, write_picture
+from data.written import pixels, write_image
 from PIL import Image
 
 from src.evaluation.custom import Custom
@@ -14,13 +14,15 @@ from src.evaluation.custom import Custom
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     for number, name in enumerate(("a.png", "sub/b.png", "answer.png")):
-        write_picture(tmp_path / name, pixels(number))
+        write_image(tmp_path / name, pixels(number))
     Image.fromarray(np.arange(24 * 32).reshape(24, 32) < 40).save(tmp_path / "mask.png")
     return tmp_path
 
 
-def test_pictures_and_instructions_are_enough(folder: Path) -> None:
-    (folder / "mine.csv").write_text("image,instruction\na.png,make it night\nsub/b.png,remove the dog\na.png,make it day\n")
+def test_images_and_instructions_are_enough(folder: Path) -> None:
+    (folder / "mine.csv").write_text(
+        "image,instruction\na.png,make it night\nsub/b.png,remove the dog\na.png,make it day\n"
+    )
     benchmark = Custom(folder / "mine.csv")
     cases = benchmark.cases()
     assert [(case.id, case.instruction, case.photograph, case.edit_type) for case in cases] == [
@@ -29,13 +31,24 @@ def test_pictures_and_instructions_are_enough(folder: Path) -> None:
         ("a-2", "make it day", "a.png", "all"),
     ]
     np.testing.assert_array_equal(cases[1].original, pixels(1))
-    assert (benchmark.exact_target(cases[0]), benchmark.captions(cases[0]), benchmark.edit_region(cases[0])) == (None, {}, None)
+    assert (
+        benchmark.exact_target(cases[0]),
+        benchmark.captions(cases[0]),
+        benchmark.edit_region(cases[0]),
+    ) == (None, {}, None)
     assert [reference.name for reference in benchmark.references()] == ["copy input"]
 
 
 def test_all_that_can_be_known(folder: Path) -> None:
     row = {"file_name": "a.png", "captions": {"local": "night"}, "caption_global": "a dog"}
-    row |= {"instruction": "make it night", "id": "x/1", "type": "global", "photograph": "p", "target": "answer.png", "mask": "mask.png"}
+    row |= {
+        "instruction": "make it night",
+        "id": "x/1",
+        "type": "global",
+        "photograph": "p",
+        "target": "answer.png",
+        "mask": "mask.png",
+    }
     (folder / "metadata.jsonl").write_text(json.dumps(row) + "\n")
     benchmark = Custom(folder, title="mine")
     (case,) = benchmark.cases()

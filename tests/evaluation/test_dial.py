@@ -7,9 +7,20 @@ import numpy as np
 import pytest
 
 from src.evaluation.comparison import CaseScores
-from src.evaluation.dial import TOGETHER, axis_of, dial_of, dial_targets, on_dial, section, slope_of, table_lines, terminal_dial, write_dial
+from src.evaluation.dial import (
+    TOGETHER,
+    axis_of,
+    dial_of,
+    dial_targets,
+    on_dial,
+    section,
+    slope_of,
+    table_lines,
+    terminal_dial,
+    write_dial,
+)
 from src.evaluation.targets import Target
-from src.pictures import load_image
+from src.images import load_image
 from src.records import TargetReward
 
 VALUES = (0, 1, 2, 3, 4, 5)
@@ -19,7 +30,10 @@ Rows = list[tuple[Target, list[CaseScores]]]
 def rows_of(answer, values=VALUES, cases: int = 8) -> Rows:
     """Rows in which case c, asked for a reward, gets the scores that `answer` says."""
     targets = dial_targets(values)
-    return [(target, [CaseScores(str(c), f"p{c % 4}", answer(target.reward.scores, c)) for c in range(cases)]) for target in targets]
+    return [
+        (target, [CaseScores(str(c), f"p{c % 4}", answer(target.reward.scores, c)) for c in range(cases)])
+        for target in targets
+    ]
 
 
 def obedient(asked, case: int):
@@ -53,12 +67,23 @@ def test_the_matrix_of_an_obedient_editor() -> None:
     responses = found(rows_of(obedient))
     assert len(responses) == 12
     own = responses["following", "following"]
-    assert (own.correlation, own.slope, own.ci95, own.n, own.missing) == (pytest.approx(1.0), pytest.approx(1.0), pytest.approx((1.0, 1.0)), 48, 0)
-    assert [(setting.asked, setting.score, setting.n) for setting in own.settings] == [(float(value), float(value), 8) for value in VALUES]
+    assert (own.correlation, own.slope, own.ci95, own.n, own.missing) == (
+        pytest.approx(1.0),
+        pytest.approx(1.0),
+        pytest.approx((1.0, 1.0)),
+        48,
+        0,
+    )
+    assert [(setting.asked, setting.score, setting.n) for setting in own.settings] == [
+        (float(value), float(value), 8) for value in VALUES
+    ]
     assert responses["preserving", "preserving"].correlation == pytest.approx(-1.0)
     assert responses["preserving", "preserving"].slope == pytest.approx(-1.0)
     # whatever following is asked for, preserving is asked for 5 and answers 0: it ranks nothing
-    assert (responses["following", "preserving"].correlation, responses["following", "preserving"].slope) == (0.0, 0.0)
+    assert (responses["following", "preserving"].correlation, responses["following", "preserving"].slope) == (
+        0.0,
+        0.0,
+    )
     assert responses["quality", "quality"].slope == pytest.approx(0.0)
     assert abs(responses["quality", "quality"].correlation or 0.0) < 1e-9
     assert responses[TOGETHER, "following"].correlation == pytest.approx(1.0)
@@ -66,7 +91,8 @@ def test_the_matrix_of_an_obedient_editor() -> None:
 
 
 def test_the_correlation_is_over_cases_and_values() -> None:
-    # half of the cases follow, half turn the other way: nothing is left, and the interval says how little is known
+    # half of the cases follow, half turn the other way: nothing is left, and the interval says how little is
+    # known
     responses = found(rows_of(lambda asked, case: (asked[0] if case % 2 else 5 - asked[0], 5.0, 5.0)))
     assert responses["following", "following"].correlation == pytest.approx(0.0)
     low, high = responses["following", "following"].ci95 or (0.0, 0.0)
@@ -78,7 +104,13 @@ def test_failures_are_left_out_and_counted() -> None:
     own = responses["following", "following"]
     assert (own.n, own.missing, own.correlation) == (42, 6, pytest.approx(1.0))
     nothing = found(rows_of(lambda asked, case: (None, 5.0, 5.0)))["following", "following"]
-    assert (nothing.correlation, nothing.slope, nothing.ci95, nothing.n, nothing.settings[0].score) == (None, None, None, 0, None)
+    assert (nothing.correlation, nothing.slope, nothing.ci95, nothing.n, nothing.settings[0].score) == (
+        None,
+        None,
+        None,
+        0,
+        None,
+    )
 
 
 def test_rows_that_turn_no_perspective_alone_are_no_dial() -> None:
@@ -90,7 +122,11 @@ def test_rows_that_turn_no_perspective_alone_are_no_dial() -> None:
 
 def test_files(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    noisy = rows_of(lambda asked, case: tuple(float(score) for score in np.clip(np.array(asked) + rng.normal(0, 1, 3), 0, 5)))
+    noisy = rows_of(
+        lambda asked, case: tuple(
+            float(score) for score in np.clip(np.array(asked) + rng.normal(0, 1, 3), 0, 5)
+        )
+    )
     dial = dial_of(noisy)
     assert dial is not None
     write_dial(tmp_path, dial, "hand", "hand-1")

@@ -9,18 +9,26 @@ from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 
 from src import checkpoint, edit
-from src.pictures import load_image, save_png
+from src.images import load_image, save_png
 
 
 @pytest.fixture(scope="module")
 def editor_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run") / "editor"
-    checkpoint.export(folder, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        folder, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict()
+    )
     return folder
 
 
 def edit_with(checkpoint_path: Path, image: Path, output: Path, *overrides: str) -> None:
-    asked = [f"checkpoint={checkpoint_path}", f"image={image}", f"output={output}", "instruction='make it night'", "sampler.steps=1"]
+    asked = [
+        f"checkpoint={checkpoint_path}",
+        f"image={image}",
+        f"output={output}",
+        "instruction='make it night'",
+        "sampler.steps=1",
+    ]
     edit.main(config(*asked, *overrides, name="edit"))
 
 
@@ -47,7 +55,9 @@ def test_a_folder(editor_folder: Path, tmp_path: Path) -> None:
     assert load_image(tmp_path / "out" / "b.png").shape == (64, 40, 3)
 
 
-def test_what_is_wrong_is_said_before_the_model_is_loaded(editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_said_before_the_model_is_loaded(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def loaded(*_: object) -> None:
         raise AssertionError("the model was loaded")
 
@@ -74,6 +84,6 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(editor_folder: Path, t
     assert not out.exists()
 
 
-def test_a_picture_too_small_for_the_latent(editor_folder: Path, tmp_path: Path) -> None:
+def test_a_image_too_small_for_the_latent(editor_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="larger short side"):
         edit_with(editor_folder, photo(tmp_path / "thin.png", 1, 50), tmp_path / "out", "resize=keep")

@@ -9,7 +9,7 @@ from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 
 from src import checkpoint, evaluate, tabulate
-from src.pictures import load_image
+from src.images import load_image
 from src.reward_file import read_rewards
 
 ROWS = ["5/5/5", "3/3/3", "0/0/0", "0/0/0+text", "copy input", "training triplets", "exact target"]
@@ -18,13 +18,20 @@ ROWS = ["5/5/5", "3/3/3", "0/0/0", "0/0/0+text", "copy input", "training triplet
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
-    checkpoint.export(folder / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        folder / "editor",
+        OmegaConf.to_yaml(config(*SMALL).model, resolve=True),
+        (32, 32),
+        small_editor().state_dict(),
+    )
     evaluate_with(folder, "targets=table6")
     return folder
 
 
 def evaluate_with(run: Path, *overrides: str, limit: int = 8) -> None:
-    evaluate.main(config(f"checkpoint={run}/editor", f"limit={limit}", "sampler.steps=1", *overrides, name="evaluate"))
+    evaluate.main(
+        config(f"checkpoint={run}/editor", f"limit={limit}", "sampler.steps=1", *overrides, name="evaluate")
+    )
 
 
 def rows_of(run: Path) -> list[dict]:
@@ -43,10 +50,16 @@ def test_files_rows_and_means(run: Path) -> None:
     rows = rows_of(run)
     assert [row["name"] for row in rows] == ROWS
     assert all((row["n"], row["coverage"]) == (8, 1.0) for row in rows)
-    for row, folder in zip(rows, ["5-5-5", "3-3-3", "0-0-0", "0-0-0+text", "copy_input", "training_triplets", "exact_target"], strict=True):
+    for row, folder in zip(
+        rows,
+        ["5-5-5", "3-3-3", "0-0-0", "0-0-0+text", "copy_input", "training_triplets", "exact_target"],
+        strict=True,
+    ):
         rewards = read_rewards(run / "evaluation" / "synthetic_edit" / folder / "oracle" / "rewards.jsonl")
         assert len(rewards) == 8
-        assert row["following"]["score"] == pytest.approx(mean([reward.following.score for reward in rewards]), abs=1e-12)
+        assert row["following"]["score"] == pytest.approx(
+            mean([reward.following.score for reward in rewards]), abs=1e-12
+        )
         assert row["quality"]["acc"] == sum(reward.quality.success is True for reward in rewards) / 8
     exact = rows[-1]
     assert all(exact[perspective]["score"] > 4.9 for perspective in ("following", "preserving", "quality"))
@@ -59,7 +72,11 @@ def test_the_second_time_nothing_is_made_or_judged(run: Path) -> None:
     edits, rewards, rows = written(run, "*/edits/*.png"), written(run, "*/oracle/rewards.jsonl"), rows_of(run)
     assert (len(edits), len(rewards)) == (4 * 8, 7)
     evaluate_with(run)
-    assert (written(run, "*/edits/*.png"), written(run, "*/oracle/rewards.jsonl"), rows_of(run)) == (edits, rewards, rows)
+    assert (written(run, "*/edits/*.png"), written(run, "*/oracle/rewards.jsonl"), rows_of(run)) == (
+        edits,
+        rewards,
+        rows,
+    )
 
 
 def test_a_lost_edit_is_made_again_and_is_the_same(run: Path) -> None:
@@ -80,7 +97,9 @@ def test_edits_are_judged_without_a_model(run: Path, tmp_path: Path) -> None:
     assert theirs["name"] == "theirs"
     assert theirs["following"] == rows_of(run)[1]["following"]
     with pytest.raises(FileNotFoundError, match="lacks the edits of 1 of 9 cases: w2-benchmark-0-8-32"):
-        evaluate.main(config(f"edits={source}", "limit=9", f"output={tmp_path}", "row=theirs", name="evaluate"))
+        evaluate.main(
+            config(f"edits={source}", "limit=9", f"output={tmp_path}", "row=theirs", name="evaluate")
+        )
 
 
 def test_the_dial_is_drawn_from_rewards_on_disk_too(run: Path, tmp_path: Path) -> None:
@@ -97,15 +116,24 @@ def test_the_dial_is_drawn_from_rewards_on_disk_too(run: Path, tmp_path: Path) -
     assert {name: (folder / name).read_bytes() for name in before} == before
 
 
-def test_a_page_is_made_of_the_run_folder_alone(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_page_is_made_of_the_run_folder_alone(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     tabulate.main(config(f"runs=['{run}']", f"page={tmp_path}/report.html", name="tabulate"))
     assert "8 cases, 4 rows with edits" in capsys.readouterr().out
-    data = json.loads((tmp_path / "report.html").read_text().partition('id="data">')[2].partition("</script>")[0])
-    rewards = {reward.id: reward for reward in read_rewards(run / "evaluation/synthetic_edit/3-3-3/oracle/rewards.jsonl")}
+    data = json.loads(
+        (tmp_path / "report.html").read_text().partition('id="data">')[2].partition("</script>")[0]
+    )
+    rewards = {
+        reward.id: reward
+        for reward in read_rewards(run / "evaluation/synthetic_edit/3-3-3/oracle/rewards.jsonl")
+    }
     for case in data["cases"]:
         edit = case["edits"][data["columns"].index("3/3/3")]
         assert edit["scores"] == [round(verdict.score or 0.0, 3) for verdict in rewards[case["id"]].verdicts]
-        assert edit["feedback"] == [verdict.feedback.replace("None", "") for verdict in rewards[case["id"]].verdicts]
+        assert edit["feedback"] == [
+            verdict.feedback.replace("None", "") for verdict in rewards[case["id"]].verdicts
+        ]
         assert case["target"] is not None
 
 

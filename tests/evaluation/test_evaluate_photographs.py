@@ -1,4 +1,6 @@
-"""src.evaluate on photographs of several sizes and on sessions of several turns, judged over HTTP: killed, on two ranks, with edits of others."""
+"""src.evaluate on photographs of several sizes and on sessions of several turns, judged over HTTP: killed, on
+two ranks, with edits of others.
+"""
 
 import json
 import shutil
@@ -14,7 +16,7 @@ from killing import Command, finished
 from omegaconf import OmegaConf
 
 from src import checkpoint, evaluate
-from src.pictures import load_image
+from src.images import load_image
 
 PHOTOGRAPHS = {"1.png": (40, 60), "2.png": (60, 40), "3.jpg": (40, 60)}
 SESSIONS = {"5": 3, "6": 1, "7": 2}
@@ -29,9 +31,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An editor trained on pictures of 32 x 32, photographs and sessions."""
+    """An editor trained on images of 32 x 32, photographs and sessions."""
     folder = tmp_path_factory.mktemp("data")
-    checkpoint.export(folder / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        folder / "editor",
+        OmegaConf.to_yaml(config(*SMALL).model, resolve=True),
+        (32, 32),
+        small_editor().state_dict(),
+    )
     write_real_edit(folder / "real_edit", PHOTOGRAPHS, LINES)
     write_magicbrush(folder / "magicbrush", SESSIONS, instruction="make it night")
     return folder
@@ -39,14 +46,26 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def asked(server: Running, data: Path, benchmark: str, output: Path, *more: str) -> list[str]:
     folder = data / ("real_edit" if benchmark == "real_edit" else "magicbrush")
-    source = [f"checkpoint={data}/editor", "sampler.steps=1", "batch_size=2"] if not any(each.startswith("edits=") for each in more) else []
+    source = (
+        [f"checkpoint={data}/editor", "sampler.steps=1", "batch_size=2"]
+        if not any(each.startswith("edits=") for each in more)
+        else []
+    )
     judge = [
         "judge=openai_compatible",
         "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct",
         f"judge.respondent.base_url={server.base_url}",
         f"ledger={output}/ledger.sqlite",
     ]
-    return [*source, f"benchmark={benchmark}", f"benchmark.folder={folder}", "benchmark.judged_height=24", *judge, f"output={output}", *more]
+    return [
+        *source,
+        f"benchmark={benchmark}",
+        f"benchmark.folder={folder}",
+        "benchmark.judged_height=24",
+        *judge,
+        f"output={output}",
+        *more,
+    ]
 
 
 def evaluated(arguments: Sequence[str]) -> None:
@@ -54,7 +73,11 @@ def evaluated(arguments: Sequence[str]) -> None:
 
 
 def results(output: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(output)): path.read_bytes() for path in (output / "evaluation").rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(output)): path.read_bytes()
+        for path in (output / "evaluation").rglob("*")
+        if path.is_file()
+    }
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -87,19 +110,29 @@ def sessions(server: Running, data: Path, tmp_path_factory: pytest.TempPathFacto
 def test_photographs_are_edited_at_the_size_of_the_sampler(photographs: Path) -> None:
     edits = photographs / "evaluation/real_edit/5-5-5/edits"
     sizes = {path.stem: load_image(path).shape[:2] for path in edits.iterdir()}
-    assert sizes == {f"{stem}-{line}": (32, 48) if stem != "2" else (48, 32) for stem in "123" for line in ("1-local", "6-global")}
+    assert sizes == {
+        f"{stem}-{line}": (32, 48) if stem != "2" else (48, 32)
+        for stem in "123"
+        for line in ("1-local", "6-global")
+    }
     told = json.loads((edits.parent / "generation.json").read_text())
     assert (told["size"], told["resize"]) == ([[32, 48], [48, 32]], 32)
     rows = rows_of(photographs, "real_edit")
     assert list(rows) == ["5/5/5", "copy input"]
-    assert all((row["n"], row["coverage"], row["clusters"], set(row["types"])) == (6, 1.0, 3, {"local", "global"}) for row in rows.values())
+    assert all(
+        (row["n"], row["coverage"], row["clusters"], set(row["types"])) == (6, 1.0, 3, {"local", "global"})
+        for row in rows.values()
+    )
     assert load_image(photographs / "evaluation/real_edit/openai_compatible/gallery.png").shape[0] > 2 * 128
 
 
 def test_another_size_is_refused_by_name(server: Running, data: Path, photographs: Path) -> None:
     with pytest.raises(ValueError, match="resize: 32 there, 40 asked for"):
         evaluated(asked(server, data, "real_edit", photographs, "sampler.resize=40"))
-    with pytest.raises(ValueError, match=r"row '0/0/0[+]text' asks with the feedback of failed edits, which real_edit does not know"):
+    with pytest.raises(
+        ValueError,
+        match=r"row '0/0/0[+]text' asks with the feedback of failed edits, which real_edit does not know",
+    ):
         evaluated(asked(server, data, "real_edit", photographs, "targets=table6"))
 
 
@@ -109,7 +142,12 @@ def test_photographs_on_two_ranks(server: Running, data: Path, photographs: Path
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
     arguments = asked(server, data, "real_edit", tmp_path)
     ranks = [
-        Command("src.evaluate", *arguments, log=tmp_path / "log", environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+        Command(
+            "src.evaluate",
+            *arguments,
+            log=tmp_path / "log",
+            environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+        )
         for rank in range(2)
     ]
     assert [rank.ended() for rank in ranks] == [0, 0], (tmp_path / "log").read_text()[-3000:]
@@ -119,15 +157,33 @@ def test_photographs_on_two_ranks(server: Running, data: Path, photographs: Path
 def test_a_turn_edits_what_the_turn_before_made(data: Path, sessions: Path) -> None:
     edits = sessions / "evaluation/magicbrush_multi_turn/5-5-5/edits"
     made = {str(path.relative_to(edits)) for path in edits.rglob("*.png")}
-    assert made == {"5/5_1.png", "5/5_iter_2.png", "5/5_iter_3.png", "6/6_1.png", "7/7_1.png", "7/7_iter_2.png"}
+    assert made == {
+        "5/5_1.png",
+        "5/5_iter_2.png",
+        "5/5_iter_3.png",
+        "6/6_1.png",
+        "7/7_1.png",
+        "7/7_iter_2.png",
+    }
     rows = rows_of(sessions, "magicbrush_multi_turn")
     assert list(rows) == ["5/5/5", "copy input", "exact target"]
-    assert {name: means["n"] for name, means in rows["5/5/5"]["types"].items()} == {"3 turns": 1, "1 turn": 1, "2 turns": 1}
+    assert {name: means["n"] for name, means in rows["5/5/5"]["types"].items()} == {
+        "3 turns": 1,
+        "1 turn": 1,
+        "2 turns": 1,
+    }
 
 
-def test_a_killed_session_goes_on_and_ends_the_same(server: Running, data: Path, sessions: Path, tmp_path: Path) -> None:
-    arguments, edits = asked(server, data, "magicbrush_multi_turn", tmp_path), tmp_path / "evaluation/magicbrush_multi_turn/5-5-5/edits"
-    assert Command("src.evaluate", *arguments, log=tmp_path / "log").killed_when((edits / "5/5_iter_2.png").exists)
+def test_a_killed_session_goes_on_and_ends_the_same(
+    server: Running, data: Path, sessions: Path, tmp_path: Path
+) -> None:
+    arguments, edits = (
+        asked(server, data, "magicbrush_multi_turn", tmp_path),
+        tmp_path / "evaluation/magicbrush_multi_turn/5-5-5/edits",
+    )
+    assert Command("src.evaluate", *arguments, log=tmp_path / "log").killed_when(
+        (edits / "5/5_iter_2.png").exists
+    )
     assert not (edits / "7/7_1.png").exists()
     finished("src.evaluate", *arguments, log=tmp_path / "log")
     assert_same(sessions, tmp_path)
@@ -138,7 +194,9 @@ def test_a_killed_session_goes_on_and_ends_the_same(server: Running, data: Path,
     assert_same(sessions, tmp_path)
 
 
-def test_edits_made_elsewhere_are_taken_by_the_names_of_the_release(server: Running, data: Path, sessions: Path, tmp_path: Path, capsys) -> None:
+def test_edits_made_elsewhere_are_taken_by_the_names_of_the_release(
+    server: Running, data: Path, sessions: Path, tmp_path: Path, capsys
+) -> None:
     theirs = tmp_path / "theirs"
     shutil.copytree(sessions / "evaluation/magicbrush_multi_turn/5-5-5/edits", theirs)
     shutil.copy(theirs / "6/6_1.png", theirs / "6/6_inde_2.png")
@@ -153,16 +211,22 @@ def test_edits_made_elsewhere_are_taken_by_the_names_of_the_release(server: Runn
         evaluated(arguments)
 
 
-def test_edits_of_another_run_are_judged_as_they_were_there(server: Running, data: Path, photographs: Path, tmp_path: Path) -> None:
+def test_edits_of_another_run_are_judged_as_they_were_there(
+    server: Running, data: Path, photographs: Path, tmp_path: Path
+) -> None:
     edits = photographs / "evaluation/real_edit/5-5-5/edits"
     evaluated(asked(server, data, "real_edit", tmp_path, f"edits={edits}", "row=again"))
     own, again = rows_of(photographs, "real_edit")["5/5/5"], rows_of(tmp_path, "real_edit")["again"]
-    assert all(own[perspective] == again[perspective] for perspective in ("following", "preserving", "quality"))
+    assert all(
+        own[perspective] == again[perspective] for perspective in ("following", "preserving", "quality")
+    )
 
 
 def test_a_broken_photograph_is_one_sentence(server: Running, data: Path, tmp_path: Path) -> None:
     folder = write_real_edit(tmp_path / "real_edit", PHOTOGRAPHS, LINES)
     broken = folder / "Real-Edit/2.png"
     broken.write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match=r"Real-Edit/2\.png is not a readable picture .* replace it or leave it out$"):
+    with pytest.raises(
+        ValueError, match=r"Real-Edit/2\.png is not a readable picture .* replace it or leave it out$"
+    ):
         evaluated([*asked(server, data, "real_edit", tmp_path / "run"), f"benchmark.folder={folder}"])

@@ -1,4 +1,6 @@
-"""Generation and judging: resumable, independent of batch size, order and ranks, refused where settings differ."""
+"""Generation and judging: resumable, independent of batch size, order and ranks, refused where settings
+differ.
+"""
 
 from pathlib import Path
 
@@ -27,7 +29,7 @@ from src.evaluation.generation import (
 from src.evaluation.judging import judge_row
 from src.evaluation.report import row_of
 from src.evaluation.targets import Target, reward_asked
-from src.pictures import load_image, save_png
+from src.images import load_image, save_png
 from src.records import Case, TargetReward
 from src.reward_file import read_rewards
 
@@ -50,11 +52,17 @@ def generation_in(folder: Path, name: str = "5/5/5") -> Generation:
     return Generation(name, row, row / "edits")
 
 
-def generate(generation: Generation, cases: list[Case], editor: Editor, sampler: Sampler, batch_size: int = 5) -> int:
-    return make_edits(generation, open_batches(generation, cases, batch_size), FIVE, Squares(), editor, sampler, 0, CPU)
+def generate(
+    generation: Generation, cases: list[Case], editor: Editor, sampler: Sampler, batch_size: int = 5
+) -> int:
+    return make_edits(
+        generation, open_batches(generation, cases, batch_size), FIVE, Squares(), editor, sampler, 0, CPU
+    )
 
 
-def test_a_stopped_generation_goes_on_and_ends_the_same(tmp_path: Path, editor: Editor, sampler: Sampler) -> None:
+def test_a_stopped_generation_goes_on_and_ends_the_same(
+    tmp_path: Path, editor: Editor, sampler: Sampler
+) -> None:
     cases = list(Squares().cases())
     whole, pieces = generation_in(tmp_path / "whole"), generation_in(tmp_path / "pieces")
     assert generate(whole, cases, editor, sampler) == 12
@@ -63,18 +71,34 @@ def test_a_stopped_generation_goes_on_and_ends_the_same(tmp_path: Path, editor: 
     assert generate(pieces, cases[1::2], editor, sampler, batch_size=1) == 6
     assert generate(pieces, cases[::-1], editor, sampler, batch_size=4) == 6
     for case in cases:
-        one, other = load_image(whole.edit_path(case)).astype(int), load_image(pieces.edit_path(case)).astype(int)
+        one, other = (
+            load_image(whole.edit_path(case)).astype(int),
+            load_image(pieces.edit_path(case)).astype(int),
+        )
         assert np.abs(one - other).max() <= 1
     assert not list(tmp_path.rglob(".*"))
 
 
-def test_missing_edits_are_made_in_the_company_of_their_batch(tmp_path: Path, editor: Editor, sampler: Sampler) -> None:
-    """Whatever is missing, on however many ranks: the same files, bit for bit, though the arithmetic depends on the size of a batch."""
+def test_missing_edits_are_made_in_the_company_of_their_batch(
+    tmp_path: Path, editor: Editor, sampler: Sampler
+) -> None:
+    """Whatever is missing, on however many ranks: the same files, bit for bit, though the arithmetic depends
+    on the size of a batch.
+    """
     cases = list(Squares().cases())
     whole, pieces = generation_in(tmp_path / "whole"), generation_in(tmp_path / "pieces")
     generate(whole, cases, editor, sampler)
     for rank in (0, 1):
-        make_edits(pieces, open_batches(generation_in(tmp_path / "nothing"), cases, 5)[rank::2], FIVE, Squares(), editor, sampler, 0, CPU)
+        make_edits(
+            pieces,
+            open_batches(generation_in(tmp_path / "nothing"), cases, 5)[rank::2],
+            FIVE,
+            Squares(),
+            editor,
+            sampler,
+            0,
+            CPU,
+        )
     for lost in (cases[3:4], cases[2:9]):
         for case in lost:
             pieces.edit_path(case).unlink()
@@ -96,22 +120,38 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_differences_know_what_is_missing() -> None:
-    assert differences({"a": 1}, {"b": (1, 2)}) == ["a: 1 there, nothing asked for", "b: nothing there, [1, 2] asked for"]
+    assert differences({"a": 1}, {"b": (1, 2)}) == [
+        "a: 1 there, nothing asked for",
+        "b: nothing there, [1, 2] asked for",
+    ]
     assert differences({"a": [5.0]}, {"a": (5,)}) == []
 
 
 def test_targets() -> None:
     low = TargetReward((0.0, 0.0, 0.0))
-    assert [FIVE.name, Target(low, True).name, Target(TargetReward((4.5, 3.0, 0.0))).name] == ["5/5/5", "0/0/0+text", "4.5/3/0"]
+    assert [FIVE.name, Target(low, True).name, Target(TargetReward((4.5, 3.0, 0.0))).name] == [
+        "5/5/5",
+        "0/0/0+text",
+        "4.5/3/0",
+    ]
     assert Target(TargetReward((0.0, 0.0, 0.0), ("bad", "None", "None"))).name == "0/0/0+text"
     case = Squares().cases()[0]
     assert reward_asked(FIVE, case, Squares()) == TargetReward()
-    assert reward_asked(Target(low, True), case, Squares()).feedback == ("nothing of p0-local was done", "None", "None")
+    assert reward_asked(Target(low, True), case, Squares()).feedback == (
+        "nothing of p0-local was done",
+        "None",
+        "None",
+    )
     assert folder_name("0/0/0+text") == "0-0-0+text"
 
 
 def test_nothing_is_judged_twice_and_a_new_edit_is(tmp_path: Path) -> None:
-    generation, cases, judge, path = generation_in(tmp_path), list(Squares().cases()), Ruler(), tmp_path / "rewards.jsonl"
+    generation, cases, judge, path = (
+        generation_in(tmp_path),
+        list(Squares().cases()),
+        Ruler(),
+        tmp_path / "rewards.jsonl",
+    )
     for case in cases:
         save_png(case.original, generation.edit_path(case))
     for _ in range(2):
@@ -143,7 +183,9 @@ def test_failures_are_counted_and_asked_again_only_if_wanted(tmp_path: Path) -> 
 def test_looking_up_asks_nobody(tmp_path: Path) -> None:
     judge = Ruler()
     triplets = list(Squares().references()[1].triplets(Squares().cases()))
-    judged = judge_row(triplets, 12, judge, tmp_path / "rewards.jsonl", "exact target", batch_size=5, ask=False)
+    judged = judge_row(
+        triplets, 12, judge, tmp_path / "rewards.jsonl", "exact target", batch_size=5, ask=False
+    )
     assert (judge.asked, row_of("exact target", judged, {}).means.coverage) == (0, 0.0)
     assert not (tmp_path / "rewards.jsonl").exists()
 
@@ -200,9 +242,17 @@ def test_the_gallery_shows_the_median_case_of_each_type(tmp_path: Path) -> None:
     start_generation(generation, {"name": "5/5/5"}, overwrite=False)
     for case in cases:
         save_png(case.original, generation.edit_path(case))
-    judge_row(generation.triplets(cases), 12, judge, generation.folder / "ruler" / "rewards.jsonl", "5/5/5", batch_size=12)
+    judge_row(
+        generation.triplets(cases),
+        12,
+        judge,
+        generation.folder / "ruler" / "rewards.jsonl",
+        "5/5/5",
+        batch_size=12,
+    )
     column = column_of(generation, judge)
-    # an unedited picture is the better followed the nearer its grey is to 200, so p2 is the upper of the two middle ones
+    # an unedited image is the better followed the nearer its grey is to 200, so p2 is the upper of the two
+    # middle ones
     assert [case.id for case in representative_cases(cases, column)] == ["p2-local", "p2-remove", "p2-style"]
     assert [case.id for case in representative_cases(cases, None)] == ["p0-local", "p0-remove", "p0-style"]
     generation.edit_path(cases[6]).unlink()

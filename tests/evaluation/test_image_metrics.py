@@ -1,4 +1,6 @@
-"""Image metrics against an independent computation, identities, what is counted, and what is measured only once."""
+"""Image metrics against an independent computation, identities, what is counted, and what is measured only
+once.
+"""
 
 import json
 import math
@@ -10,7 +12,7 @@ import PIL.Image
 import pytest
 import torch
 from evaluation.squares import Squares
-from evaluation.test_pixels import picture
+from evaluation.test_pixels import random_image
 from evaluation.tiny_encoders import Counted, write_clip, write_dino
 from scipy.spatial.distance import cosine as cosine_distance
 from transformers import CLIPModel, CLIPTokenizer, ViTModel
@@ -28,15 +30,20 @@ CPU = torch.device("cpu")
 
 
 class Drawn(Benchmark):
-    """Six cases of three photographs; the target of the last is not known, nor the local captions of the first two, nor one region."""
+    """Six cases of three photographs; the target of the last is not known, nor the local captions of the
+    first two, nor one region.
+    """
 
     name = "drawn"
 
     def cases(self) -> Sequence[Case]:
-        return [Case(f"c{index}", picture(48, 40 + index, index), "paint", "local", f"photo{index // 2}") for index in range(6)]
+        return [
+            Case(f"c{index}", random_image(48, 40 + index, index), "paint", "local", f"photo{index // 2}")
+            for index in range(6)
+        ]
 
     def exact_target(self, case: Case) -> Image | None:
-        return None if case.id == "c5" else picture(48, 40 + int(case.id[1]), 10 + int(case.id[1]))
+        return None if case.id == "c5" else random_image(48, 40 + int(case.id[1]), 10 + int(case.id[1]))
 
     def captions(self, case: Case) -> Mapping[str, str]:
         texts = {"local": f"a red hat {case.id}", "global": "a man who wears a red hat"}
@@ -70,19 +77,27 @@ def metrics_of(folders: tuple[str, str], **settings) -> ImageMetrics:
 
 
 def edits_of(benchmark: Benchmark) -> list[Triplet]:
-    return [Triplet(case, picture(44, 44, 20 + index)) for index, case in enumerate(benchmark.cases())]
+    return [Triplet(case, random_image(44, 44, 20 + index)) for index, case in enumerate(benchmark.cases())]
 
 
-def values_of(metrics: ImageMetrics, benchmark: Benchmark, triplets: Sequence[Triplet]) -> list[dict[str, float]]:
-    return metrics.measure([metrics.measurable(benchmark, triplet) for triplet in triplets], metrics.names, CPU)
+def values_of(
+    metrics: ImageMetrics, benchmark: Benchmark, triplets: Sequence[Triplet]
+) -> list[dict[str, float]]:
+    return metrics.measure(
+        [metrics.measurable(benchmark, triplet) for triplet in triplets], metrics.names, CPU
+    )
 
 
-def network_input(image: Image, short_side: int, side: int, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
+def network_input(
+    image: Image, short_side: int, side: int, mean: Sequence[float], std: Sequence[float]
+) -> torch.Tensor:
     """As torchvision's Resize, CenterCrop, ToTensor and Normalize would make it."""
     opened = PIL.Image.fromarray(image)
     width, height = opened.size
     scale = short_side / min(width, height)
-    opened = opened.resize((math.floor(width * scale + 1e-9), math.floor(height * scale + 1e-9)), PIL.Image.Resampling.BICUBIC)
+    opened = opened.resize(
+        (math.floor(width * scale + 1e-9), math.floor(height * scale + 1e-9)), PIL.Image.Resampling.BICUBIC
+    )
     left, top = round((opened.width - side) / 2), round((opened.height - side) / 2)
     pixels = np.asarray(opened.crop((left, top, left + side, top + side))) / 255
     return torch.tensor((pixels - mean) / std, dtype=torch.float32).permute(2, 0, 1)[None]
@@ -91,47 +106,79 @@ def network_input(image: Image, short_side: int, side: int, mean: Sequence[float
 def test_all_metrics_equal_an_independent_computation(folders: tuple[str, str]) -> None:
     benchmark = Drawn()
     triplets = edits_of(benchmark)
-    clip, words, dino = CLIPModel.from_pretrained(folders[0]), CLIPTokenizer.from_pretrained(folders[0]), ViTModel.from_pretrained(folders[1])
+    clip, words, dino = (
+        CLIPModel.from_pretrained(folders[0]),
+        CLIPTokenizer.from_pretrained(folders[0]),
+        ViTModel.from_pretrained(folders[1]),
+    )
 
     def clip_of(image: Image, text: str = "-") -> tuple[np.ndarray, np.ndarray]:
         with torch.no_grad():
-            out = clip(pixel_values=network_input(image, 32, 32, CLIP_MEAN, CLIP_STD), **words([text], return_tensors="pt"))
+            out = clip(
+                pixel_values=network_input(image, 32, 32, CLIP_MEAN, CLIP_STD),
+                **words([text], return_tensors="pt"),
+            )
         return out.image_embeds[0].numpy(), out.text_embeds[0].numpy()
 
     def dino_of(image: Image) -> np.ndarray:
         with torch.no_grad():
-            return dino(network_input(image, 32, 28, IMAGENET_MEAN, IMAGENET_STD), output_hidden_states=True).last_hidden_state[0, 0].numpy()
+            return (
+                dino(network_input(image, 32, 28, IMAGENET_MEAN, IMAGENET_STD), output_hidden_states=True)
+                .last_hidden_state[0, 0]
+                .numpy()
+            )
 
     found = values_of(metrics_of(folders), benchmark, triplets)
     for triplet, values in zip(triplets, found, strict=True):
-        case, target, captions = triplet.case, benchmark.exact_target(triplet.case), benchmark.captions(triplet.case)
+        case, target, captions = (
+            triplet.case,
+            benchmark.exact_target(triplet.case),
+            benchmark.captions(triplet.case),
+        )
         expected = {"multi_reward/clip_t": 1 - cosine_distance(*clip_of(triplet.edited, captions["global"]))}
         if "local" in captions:
-            expected["magicbrush/clip_t_local"] = 1 - cosine_distance(*clip_of(triplet.edited, captions["local"]))
+            expected["magicbrush/clip_t_local"] = 1 - cosine_distance(
+                *clip_of(triplet.edited, captions["local"])
+            )
         if target is not None:
             size = (target.shape[1], target.shape[0])
-            error = (np.asarray(PIL.Image.fromarray(triplet.edited).resize(size, PIL.Image.Resampling.BICUBIC)) - target.astype(float)) / 255
+            error = (
+                np.asarray(PIL.Image.fromarray(triplet.edited).resize(size, PIL.Image.Resampling.BICUBIC))
+                - target.astype(float)
+            ) / 255
             expected["magicbrush/l1"], expected["magicbrush/l2"] = np.abs(error).mean(), (error**2).mean()
-            expected["magicbrush/clip_i"] = 1 - cosine_distance(clip_of(triplet.edited)[0], clip_of(target)[0])
+            expected["magicbrush/clip_i"] = 1 - cosine_distance(
+                clip_of(triplet.edited)[0], clip_of(target)[0]
+            )
             expected["magicbrush/dino"] = 1 - cosine_distance(dino_of(triplet.edited), dino_of(target))
             expected["multi_reward/clip_i"] = expected["magicbrush/clip_i"]
         outside = {name: value for name, value in values.items() if name.startswith("outside/")}
         assert set(outside) == (set() if case.id == "c4" else {"outside/l1", "outside/ssim"})
-        assert {name: value for name, value in values.items() if name not in outside} == pytest.approx(expected, abs=1e-5)
+        assert {name: value for name, value in values.items() if name not in outside} == pytest.approx(
+            expected, abs=1e-5
+        )
     assert len({round(values["multi_reward/clip_t"], 6) for values in found}) == 6
 
 
 def test_the_exact_target_is_perfect(folders: tuple[str, str]) -> None:
     benchmark = Drawn()
-    exact = [Triplet(case, target) for case in benchmark.cases() if (target := benchmark.exact_target(case)) is not None]
+    exact = [
+        Triplet(case, target)
+        for case in benchmark.cases()
+        if (target := benchmark.exact_target(case)) is not None
+    ]
     for values in values_of(metrics_of(folders), benchmark, exact):
         assert (values["magicbrush/l1"], values["magicbrush/l2"]) == (0.0, 0.0)
-        assert [values[name] for name in ("magicbrush/clip_i", "magicbrush/dino", "multi_reward/clip_i")] == pytest.approx([1.0] * 3, abs=1e-12)
+        assert [
+            values[name] for name in ("magicbrush/clip_i", "magicbrush/dino", "multi_reward/clip_i")
+        ] == pytest.approx([1.0] * 3, abs=1e-12)
 
 
-def test_an_unedited_picture_changes_nothing_outside() -> None:
+def test_an_unedited_image_changes_nothing_outside() -> None:
     benchmark = Drawn()
-    for values in values_of(ImageMetrics(), benchmark, [Triplet(case, case.original) for case in benchmark.cases()]):
+    for values in values_of(
+        ImageMetrics(), benchmark, [Triplet(case, case.original) for case in benchmark.cases()]
+    ):
         assert values.get("outside/l1", 0.0) == 0.0
         assert values.get("outside/ssim", 1.0) == pytest.approx(1.0, abs=1e-12)
 
@@ -139,11 +186,21 @@ def test_an_unedited_picture_changes_nothing_outside() -> None:
 def test_means_count_the_cases_that_define_a_metric(folders: tuple[str, str]) -> None:
     benchmark = Drawn()
     values = values_of(metrics_of(folders), benchmark, edits_of(benchmark))
-    cases = [CaseMetrics(case.id, case.photograph, each) for case, each in zip(benchmark.cases(), values, strict=True)]
+    cases = [
+        CaseMetrics(case.id, case.photograph, each)
+        for case, each in zip(benchmark.cases(), values, strict=True)
+    ]
     means = metric_means(cases)
-    assert list(means) == [name for name in METRICS if not name.startswith("reason_edit/")]  # nothing here has a mask
-    assert {name: mean.n for name, mean in means.items() if mean.n != 5} == {"magicbrush/clip_t_local": 4, "multi_reward/clip_t": 6}
-    assert means["magicbrush/l1"].mean == pytest.approx(np.mean([each["magicbrush/l1"] for each in values[:5]]), abs=1e-12)
+    assert list(means) == [
+        name for name in METRICS if not name.startswith("reason_edit/")
+    ]  # nothing here has a mask
+    assert {name: mean.n for name, mean in means.items() if mean.n != 5} == {
+        "magicbrush/clip_t_local": 4,
+        "multi_reward/clip_t": 6,
+    }
+    assert means["magicbrush/l1"].mean == pytest.approx(
+        np.mean([each["magicbrush/l1"] for each in values[:5]]), abs=1e-12
+    )
     low, high = means["outside/ssim"].ci95 or (2, 2)
     assert -1 <= low < means["outside/ssim"].mean < high <= 1
     assert metric_means(cases[:1])["magicbrush/l1"].ci95 is None
@@ -151,17 +208,25 @@ def test_means_count_the_cases_that_define_a_metric(folders: tuple[str, str]) ->
 
 
 def test_cells() -> None:
-    cases = [CaseMetrics("a", "p", {"magicbrush/l1": 0.25}), CaseMetrics("b", "q", {"magicbrush/l1": 0.25}), CaseMetrics("c", "r", {})]
+    cases = [
+        CaseMetrics("a", "p", {"magicbrush/l1": 0.25}),
+        CaseMetrics("b", "q", {"magicbrush/l1": 0.25}),
+        CaseMetrics("c", "r", {}),
+    ]
     mean = metric_means(cases)["magicbrush/l1"]
     assert metric_cell(mean, 3) == "0.2500 [0.2500, 0.2500] (2)"
     assert metric_cell(mean, 2, short=True) == "0.2500 ±0.0000"
     assert metric_cell(None, 3) == "-"
 
 
-def measured(folder: Path, metrics: ImageMetrics, row: str = "row", measure: bool = True) -> list[CaseMetrics]:
+def measured(
+    folder: Path, metrics: ImageMetrics, row: str = "row", measure: bool = True
+) -> list[CaseMetrics]:
     triplets = edits_of(Drawn())
     batches = [triplets[:4], triplets[4:]]
-    return in_order([measure_row(metrics, Drawn(), batches, 6, folder / row / "metrics.jsonl", row, CPU, measure)])
+    return in_order(
+        [measure_row(metrics, Drawn(), batches, 6, folder / row / "metrics.jsonl", row, CPU, measure)]
+    )
 
 
 def test_nothing_is_measured_twice(tmp_path: Path, folders: tuple[str, str]) -> None:
@@ -195,14 +260,31 @@ def test_right_answers_are_decoded_once_and_where_something_is_measured(tmp_path
 
     def row(name: str, measure: bool) -> int:
         before = benchmark.decoded
-        measure_row(metrics, benchmark, [triplets[:4], triplets[4:]], 6, tmp_path / name / "metrics.jsonl", name, CPU, measure)
+        measure_row(
+            metrics,
+            benchmark,
+            [triplets[:4], triplets[4:]],
+            6,
+            tmp_path / name / "metrics.jsonl",
+            name,
+            CPU,
+            measure,
+        )
         return benchmark.decoded - before
 
     assert row("first", True) == 6
     # of the first nothing is new, of the second everything; case c5 has no target but a region
-    assert [row("first", True), row("first", False), row("second", False), row("second", True), row("second", True)] == [0, 0, 0, 6, 0]
+    assert [
+        row("first", True),
+        row("first", False),
+        row("second", False),
+        row("second", True),
+        row("second", True),
+    ] == [0, 0, 0, 6, 0]
     again = Decoding()
-    measure_row(ImageMetrics(), again, [triplets], 6, tmp_path / "first/metrics.jsonl", "first", CPU, measure=False)
+    measure_row(
+        ImageMetrics(), again, [triplets], 6, tmp_path / "first/metrics.jsonl", "first", CPU, measure=False
+    )
     assert again.decoded == 6
 
 
@@ -213,7 +295,9 @@ def test_a_stopped_row_goes_on_with_the_same_values(tmp_path: Path, folders: tup
         (tmp_path / "stopped").mkdir(exist_ok=True)
         (tmp_path / "stopped/metrics.jsonl").write_bytes(b"".join(lines[:kept]))
         assert measured(tmp_path, metrics_of(folders), "stopped") == whole
-        assert sorted((tmp_path / "stopped/metrics.jsonl").read_bytes().splitlines(keepends=True)) == sorted(lines)
+        assert sorted((tmp_path / "stopped/metrics.jsonl").read_bytes().splitlines(keepends=True)) == sorted(
+            lines
+        )
 
 
 def test_metrics_asked_for_later_are_added(tmp_path: Path, folders: tuple[str, str]) -> None:
@@ -238,7 +322,9 @@ def test_a_report_says_which_network_measured(folders: tuple[str, str]) -> None:
     assert list(told) == ["clip", "dino"]
     assert "not ViT-B/32 but 2 layers of 16, patches of 8, 32 px" in told["clip"]
     assert told["dino"].startswith(f"{folders[1]}@")
-    assert metrics_of(folders, metrics=["outside/l1", "magicbrush/dino"]).measured_by == {"dino": told["dino"]}
+    assert metrics_of(folders, metrics=["outside/l1", "magicbrush/dino"]).measured_by == {
+        "dino": told["dino"]
+    }
 
 
 def test_a_file_of_something_else(tmp_path: Path) -> None:
@@ -258,12 +344,19 @@ def test_batches_dealt_out_come_back_in_order() -> None:
 
 def test_metrics_that_no_case_defines(capsys: pytest.CaptureFixture[str], folders: tuple[str, str]) -> None:
     squares = Squares()
-    assert metrics_of(folders).check(squares, squares.cases()) == [name for name in METRICS if METRICS[name].needs == "target"]
+    assert metrics_of(folders).check(squares, squares.cases()) == [
+        name for name in METRICS if METRICS[name].needs == "target"
+    ]
     told = capsys.readouterr().err
     assert "no case of squares has a caption of the kind 'local': magicbrush/clip_t_local\n" in told
     assert "no case of squares has a region that the edit may change: outside/l1, outside/ssim\n" in told
-    with pytest.raises(ValueError, match=r"magicbrush/clip_t_local can't be taken, as no case of squares has a caption of the kind 'local'; leave"):
-        metrics_of(folders, metrics=["magicbrush/l1", "magicbrush/clip_t_local"]).check(squares, squares.cases())
+    with pytest.raises(
+        ValueError,
+        match=r"magicbrush/clip_t_local can't be taken, as no case of squares has a caption of the kind 'local'; leave",
+    ):
+        metrics_of(folders, metrics=["magicbrush/l1", "magicbrush/clip_t_local"]).check(
+            squares, squares.cases()
+        )
 
 
 @pytest.mark.parametrize(
@@ -285,7 +378,9 @@ class Long(Squares):
 
 
 def test_a_caption_that_does_not_fit(folders: tuple[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"case p1-style: the caption 'x+'\.\.\. has 92 tokens and CLIP takes 77; shorten it"):
+    with pytest.raises(
+        ValueError, match=r"case p1-style: the caption 'x+'\.\.\. has 92 tokens and CLIP takes 77; shorten it"
+    ):
         metrics_of(folders).check(Long(), Long().cases())
 
 
@@ -303,7 +398,10 @@ def test_models_that_can_not_be_loaded(tmp_path: Path, folders: tuple[str, str])
     clip, dino = folders
     with pytest.raises(FileNotFoundError, match="no folder /nowhere"):
         ClipEncoder("/nowhere")
-    with pytest.raises(ValueError, match="is a model of type clip, one of type vit is needed here, such as facebook/dino-vits16"):
+    with pytest.raises(
+        ValueError,
+        match="is a model of type clip, one of type vit is needed here, such as facebook/dino-vits16",
+    ):
         DinoEncoder(clip)
     with pytest.raises(ValueError, match="is a model of type vit, one of type clip is needed here"):
         ClipEncoder(dino)
@@ -313,10 +411,12 @@ def test_models_that_can_not_be_loaded(tmp_path: Path, folders: tuple[str, str])
     weights = Path(write_dino(tmp_path / "broken")) / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"model\.safetensors can't be read, it may be truncated"):
-        DinoEncoder(str(tmp_path / "broken")).pictures([picture(30, 30)], CPU)
+        DinoEncoder(str(tmp_path / "broken")).images([random_image(30, 30)], CPU)
     wordless = Path(write_clip(tmp_path / "wordless"))
     for file in wordless.glob("*"):
         if file.name not in ("config.json", "model.safetensors"):
             file.unlink()
-    with pytest.raises((ValueError, FileNotFoundError), match="wordless has a network of 514 tokens and a tokenizer of"):
+    with pytest.raises(
+        (ValueError, FileNotFoundError), match="wordless has a network of 514 tokens and a tokenizer of"
+    ):
         ClipEncoder(str(wordless))

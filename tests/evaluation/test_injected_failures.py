@@ -1,4 +1,6 @@
-"""A judge fails on a tenth of the cases, at random or where it hurts most: the mean it would have given lies within the printed bounds."""
+"""A judge fails on a tenth of the cases, at random or where it hurts most: the mean it would have given lies
+within the printed bounds.
+"""
 
 import json
 from pathlib import Path
@@ -16,7 +18,16 @@ CASES = 60
 
 def triplets(rng: np.random.Generator) -> list[Triplet]:
     """Edits of every quality, five cases an original."""
-    cases = [Case(f"c{index}", np.full((4, 4, 3), 7 * index % 256, np.uint8), "make it night", "style", f"p{index // 5}") for index in range(CASES)]
+    cases = [
+        Case(
+            f"c{index}",
+            np.full((4, 4, 3), 7 * index % 256, np.uint8),
+            "make it night",
+            "style",
+            f"p{index // 5}",
+        )
+        for index in range(CASES)
+    ]
     return [Triplet(case, np.full((4, 4, 3), rng.integers(256), np.uint8)) for case in cases]
 
 
@@ -24,7 +35,9 @@ def printed(folder: Path, found: list[Triplet], fails: list[str]) -> dict:
     """The row of report.json."""
     judge = Ruler(fails=fails)
     judged = judge_row(found, len(found), judge, folder / "rewards.jsonl", "5/5/5", batch_size=16)
-    write_report(folder, Report(Squares().name, judge.name, judge.fingerprint, (row_of("5/5/5", judged, {}),)))
+    write_report(
+        folder, Report(Squares().name, judge.name, judge.fingerprint, (row_of("5/5/5", judged, {}),))
+    )
     return json.loads((folder / "report.json").read_text())["rows"][0]
 
 
@@ -34,7 +47,11 @@ def test_the_true_mean_lies_within_the_bounds(tmp_path: Path, which: str) -> Non
         rng = np.random.default_rng(seed)
         found = triplets(rng)
         truth = [[verdict.score or 0.0 for verdict in reward.verdicts] for reward in Ruler().judge(found)]
-        order = rng.permutation(CASES) if which == "random" else np.argsort([row[0] for row in truth])[:: -1 if which == "best" else 1]
+        order = (
+            rng.permutation(CASES)
+            if which == "random"
+            else np.argsort([row[0] for row in truth])[:: -1 if which == "best" else 1]
+        )
         row = printed(tmp_path / str(seed), found, [found[index].case.id for index in order[: CASES // 10]])
         assert row["coverage"] == 0.9
         for perspective, mean in zip(PERSPECTIVES, np.mean(truth, axis=0), strict=True):

@@ -1,20 +1,22 @@
-"""Photographs of any size: an edit that changes nothing is judged against exactly itself, whatever was cut off before."""
+"""Photographs of any size: an edit that changes nothing is judged against exactly itself, whatever was cut
+off before.
+"""
 
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import small_editor
-from data.written import pixels, write_picture
+from data.written import pixels, write_image
 from PIL import Image
 
-from src.data.rows import StoredPicture
+from src.data.rows import StoredImage
 from src.editor import Editor
 from src.evaluation.generation import check_resolutions, originals_of
 from src.evaluation.photographs import as_judged, framed, of_height, read_region, reference_triplets
 from src.evaluation.references import copy_of_input
+from src.images import framing_for
 from src.judges.judge import reward_key
-from src.pictures import framing_for
 from src.records import Case, Triplet
 
 SIZES = [(90, 150), (151, 90), (64, 64), (70, 199)]
@@ -23,7 +25,10 @@ SIZES = [(90, 150), (151, 90), (64, 64), (70, 199)]
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
     folder = tmp_path_factory.mktemp("photographs")
-    return [case_of(write_picture(folder / f"{number}.png", pixels(number, *size))) for number, size in enumerate(SIZES)]
+    return [
+        case_of(write_image(folder / f"{number}.png", pixels(number, *size)))
+        for number, size in enumerate(SIZES)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +37,7 @@ def editor() -> Editor:
 
 
 def case_of(path: Path) -> Case:
-    return Case(path.stem, StoredPicture(str(path)), "make it night", "local", path.name)
+    return Case(path.stem, StoredImage(str(path)), "make it night", "local", path.name)
 
 
 @pytest.mark.parametrize("resize", ["keep", "trained", 48, "long_side_64:64"])
@@ -42,19 +47,28 @@ def test_an_edit_that_changes_nothing_is_judged_against_itself(
 ) -> None:
     framing = framing_for(resize, 32)
     held = check_resolutions(editor, photographs, framing)
-    for case, edited in zip(photographs, [originals_of([case], framing, held)[0] for case in photographs], strict=True):
+    for case, edited in zip(
+        photographs, [originals_of([case], framing, held)[0] for case in photographs], strict=True
+    ):
         editor.check_resolution(*edited.shape[:2])
         triplet = as_judged(Triplet(case, edited), height, framing)
         np.testing.assert_array_equal(triplet.case.original, triplet.edited)
-        assert triplet.edited.shape[:2] == (edited.shape[:2] if height is None else of_height(*case.size, pixels=40).size)
+        assert triplet.edited.shape[:2] == (
+            edited.shape[:2] if height is None else of_height(*case.size, pixels=40).size
+        )
 
 
 def test_edits_made_elsewhere_are_taken_to_show_the_whole_photograph(photographs: list[Case]) -> None:
     case = photographs[0]
     triplet = as_judged(Triplet(case, pixels(5, 64, 64)), 30, None)
     assert triplet.case.original.shape == triplet.edited.shape == (30, 50, 3)
-    np.testing.assert_array_equal(triplet.case.original, Image.open(case.picture.where).resize((50, 30), Image.Resampling.LANCZOS))
-    keys = {reward_key(as_judged(Triplet(case, pixels(5, 64, 64)), height, None), "judge") for height in (None, 30, 31)}
+    np.testing.assert_array_equal(
+        triplet.case.original, Image.open(case.image.where).resize((50, 30), Image.Resampling.LANCZOS)
+    )
+    keys = {
+        reward_key(as_judged(Triplet(case, pixels(5, 64, 64)), height, None), "judge")
+        for height in (None, 30, 31)
+    }
     assert len(keys) == 3
 
 
@@ -69,7 +83,7 @@ def test_references_are_seen_as_edits_are(photographs: list[Case]) -> None:
         np.testing.assert_array_equal(triplet.case.original, triplet.edited)
 
 
-def test_pictures_in_memory_are_left_alone() -> None:
+def test_images_in_memory_are_left_alone() -> None:
     case = Case("a", pixels(0), "make it night", "local", "p")
     triplet = Triplet(case, pixels(1))
     assert as_judged(triplet, 512, framing_for("keep", 32)) is triplet
@@ -77,7 +91,7 @@ def test_pictures_in_memory_are_left_alone() -> None:
 
 
 def test_nothing_is_decoded_before_it_is_needed(tmp_path: Path) -> None:
-    path = write_picture(tmp_path / "a.png", pixels(0, 90, 150))
+    path = write_image(tmp_path / "a.png", pixels(0, 90, 150))
     path.write_bytes(path.read_bytes()[:-300])
     case = case_of(path)
     assert (case.size, framed(case, framing_for(48, 32)).size) == ((90, 150), (48, 80))
@@ -89,7 +103,11 @@ def test_masks(tmp_path: Path) -> None:
     expected = np.zeros((4, 6), bool)
     expected[1:3, 2:5] = True
     Image.fromarray(expected).save(tmp_path / "white.png")
-    Image.fromarray(np.dstack([np.full((4, 6, 3), 9, np.uint8), np.where(expected, 0, 255).astype(np.uint8)])).save(tmp_path / "clear.png")
+    Image.fromarray(
+        np.dstack([np.full((4, 6, 3), 9, np.uint8), np.where(expected, 0, 255).astype(np.uint8)])
+    ).save(tmp_path / "clear.png")
     for name in ("white.png", "clear.png"):
         np.testing.assert_array_equal(read_region(tmp_path / name, (4, 6)), expected)
-        np.testing.assert_array_equal(read_region(tmp_path / name, (8, 12)), expected.repeat(2, 0).repeat(2, 1))
+        np.testing.assert_array_equal(
+            read_region(tmp_path / name, (8, 12)), expected.repeat(2, 0).repeat(2, 1)
+        )

@@ -24,12 +24,21 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def exported(run: Path) -> Path:
-    checkpoint.export(run / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
+    checkpoint.export(
+        run / "editor",
+        OmegaConf.to_yaml(config(*SMALL).model, resolve=True),
+        (32, 32),
+        small_editor().state_dict(),
+    )
     return run
 
 
 def results(run: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(run)): path.read_bytes() for path in (run / "evaluation").rglob("*") if path.is_file()}
+    return {
+        str(path.relative_to(run)): path.read_bytes()
+        for path in (run / "evaluation").rglob("*")
+        if path.is_file()
+    }
 
 
 def assert_same(one: Path, other: Path) -> None:
@@ -39,7 +48,9 @@ def assert_same(one: Path, other: Path) -> None:
 
 
 def evaluating(run: Path, *overrides: str, **settings) -> Command:
-    return Command("src.evaluate", f"checkpoint={run}/editor", *QUICK, *overrides, log=run / "log", **settings)
+    return Command(
+        "src.evaluate", f"checkpoint={run}/editor", *QUICK, *overrides, log=run / "log", **settings
+    )
 
 
 def edits_of(run: Path, row: str, count: int):
@@ -67,7 +78,10 @@ def test_two_ranks_killed(tmp_path: Path, whole: Path) -> None:
             free.bind(("127.0.0.1", 0))
             port = str(free.getsockname()[1])
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-        return [evaluating(run, environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+        return [
+            evaluating(run, environment={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(2)
+        ]
 
     first, second = start()
     assert second.killed_when(edits_of(run, "5-5-5", 3))
@@ -86,7 +100,10 @@ def test_killed_at_random_moments(tmp_path: Path, whole: Path) -> None:
             after(chance.uniform(0.5, 4.0)),
             being_written(folder / "0-0-0/edits"),
             edits_of(run, "0-0-0+text", chance.randint(1, CASES)),
-            lines_in(folder / f"{chance.choice(('5-5-5', 'exact_target'))}/oracle/rewards.jsonl", chance.randint(1, CASES)),
+            lines_in(
+                folder / f"{chance.choice(('5-5-5', 'exact_target'))}/oracle/rewards.jsonl",
+                chance.randint(1, CASES),
+            ),
             being_written(folder / "oracle"),
         )
         hits += evaluating(run).killed_when(moments[chance.randrange(5)])

@@ -1,4 +1,6 @@
-"""Distances, SSIM outside a region and the preparation of pictures, against the definition written out another way."""
+"""Distances, SSIM outside a region and the preparation of images, against the definition written out
+another way.
+"""
 
 import numpy as np
 import PIL.Image
@@ -29,7 +31,7 @@ SIZES = [(64, 64), (300, 224), (225, 500), (500, 227), (40, 31), (1024, 701)]
 CLIP, DINO = Preparation(224, 224, CLIP_MEAN, CLIP_STD), Preparation(256, 224, IMAGENET_MEAN, IMAGENET_STD)
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
     """Smooth enough that a crop that is one pixel off is seen, and not only noise."""
     noise = np.random.default_rng(seed).integers(0, 256, (height // 4 + 2, width // 4 + 2, 3), dtype=np.uint8)
     return np.array(PIL.Image.fromarray(noise).resize((width, height), PIL.Image.Resampling.BICUBIC))
@@ -42,8 +44,11 @@ def test_l1_and_l2_by_hand() -> None:
 
 
 def test_an_edit_of_another_size_is_compared_at_the_size_of_its_target() -> None:
-    edited, target = picture(40, 60), picture(80, 100, seed=1)
-    expected = np.asarray(PIL.Image.fromarray(edited).resize((100, 80), PIL.Image.Resampling.BICUBIC)) / 255 - target / 255
+    edited, target = random_image(40, 60), random_image(80, 100, seed=1)
+    expected = (
+        np.asarray(PIL.Image.fromarray(edited).resize((100, 80), PIL.Image.Resampling.BICUBIC)) / 255
+        - target / 255
+    )
     pixels = unit(resized(edited, 80, 100)), unit(target)
     assert float(l1(*pixels)) == pytest.approx(np.abs(expected).mean(), abs=1e-6)
     assert float(l2(*pixels)) == pytest.approx((expected**2).mean(), abs=1e-6)
@@ -61,9 +66,11 @@ def test_cosines() -> None:
 def test_preparation_as_torchvision_does_it(size: tuple[int, int], how: Preparation) -> None:
     """Resize(short side, bicubic), CenterCrop, ToTensor, Normalize, written out for Pillow."""
     height, width = size
-    image = picture(*size)
+    image = random_image(*size)
     new_width, new_height = (
-        (how.short_side, how.short_side * height // width) if width <= height else (how.short_side * width // height, how.short_side)
+        (how.short_side, how.short_side * height // width)
+        if width <= height
+        else (how.short_side * width // height, how.short_side)
     )
     scaled = PIL.Image.fromarray(image).resize((new_width, new_height), PIL.Image.Resampling.BICUBIC)
     left, top = int(round((new_width - how.side) / 2.0)), int(round((new_height - how.side) / 2.0))  # noqa: RUF046
@@ -73,19 +80,25 @@ def test_preparation_as_torchvision_does_it(size: tuple[int, int], how: Preparat
 
 
 def test_the_library_s_processor_differs_only_where_it_cuts_a_pixel_off_the_middle() -> None:
-    """CLIPImageProcessor rounds the crop's corner down, torchvision to the nearest even number; where both agree, so do the pixels."""
+    """CLIPImageProcessor rounds the crop's corner down, torchvision to the nearest even number; where both
+    agree, so do the pixels.
+    """
     apart = []
     for size in SIZES:
-        theirs = torch.tensor(CLIPImageProcessorPil()(picture(*size), return_tensors="np")["pixel_values"][0])
-        if float((theirs - prepared(picture(*size), CLIP)).abs().max()) > 1e-5:
+        theirs = torch.tensor(
+            CLIPImageProcessorPil()(random_image(*size), return_tensors="np")["pixel_values"][0]
+        )
+        if float((theirs - prepared(random_image(*size), CLIP)).abs().max()) > 1e-5:
             apart.append(size)
     rest = [max(int(224 * side / min(size)) for side in size) - 224 for size in SIZES]
-    assert apart == [size for size, surplus in zip(SIZES, rest, strict=True) if round(surplus / 2) != surplus // 2]
+    assert apart == [
+        size for size, surplus in zip(SIZES, rest, strict=True) if round(surplus / 2) != surplus // 2
+    ]
     assert 0 < len(apart) < len(SIZES)
 
 
 def test_outside_of_a_region_what_is_inside_does_not_count() -> None:
-    original = picture(48, 40)
+    original = random_image(48, 40)
     region = np.zeros((48, 40), dtype=bool)
     region[10:20, 5:15] = True
     edited = original.copy()
@@ -99,9 +112,17 @@ def test_outside_of_a_region_what_is_inside_does_not_count() -> None:
 
 
 def test_without_a_region_ssim_is_the_library_s() -> None:
-    """A region of nothing leaves the mean that scikit-image gives, which also leaves out windows that leave the picture."""
-    one, other = picture(40, 50), picture(40, 50, seed=1)
-    settings = {"gaussian_weights": True, "sigma": 1.5, "use_sample_covariance": False, "channel_axis": -1, "data_range": 255}
+    """A region of nothing leaves the mean that scikit-image gives, which also leaves out windows that leave
+    the image.
+    """
+    one, other = random_image(40, 50), random_image(40, 50, seed=1)
+    settings = {
+        "gaussian_weights": True,
+        "sigma": 1.5,
+        "use_sample_covariance": False,
+        "channel_axis": -1,
+        "data_range": 255,
+    }
     expected = structural_similarity(one.astype(float), other.astype(float), **settings)
     assert outside_ssim(one, other, np.zeros((40, 50), dtype=bool)) == pytest.approx(expected, abs=1e-12)
 
@@ -110,15 +131,21 @@ def test_windows_outside_a_region() -> None:
     region = np.zeros((30, 30), dtype=bool)
     region[15, 20] = True
     whole = whole_windows(region)
-    expected = [[5 <= row < 25 and 5 <= column < 25 and max(abs(row - 15), abs(column - 20)) > 5 for column in range(30)] for row in range(30)]
+    expected = [
+        [
+            5 <= row < 25 and 5 <= column < 25 and max(abs(row - 15), abs(column - 20)) > 5
+            for column in range(30)
+        ]
+        for row in range(30)
+    ]
     assert whole.tolist() == expected
     assert not whole_windows(np.zeros((10, 50), dtype=bool)).any()
 
 
 def test_nothing_lies_outside_of_everything() -> None:
     everything = np.ones((20, 20), dtype=bool)
-    assert outside_l1(picture(20, 20), picture(20, 20), everything) is None
-    assert outside_ssim(picture(20, 20), picture(20, 20), everything) is None
+    assert outside_l1(random_image(20, 20), random_image(20, 20), everything) is None
+    assert outside_ssim(random_image(20, 20), random_image(20, 20), everything) is None
 
 
 def test_a_changed_region_has_its_margin() -> None:

@@ -6,13 +6,26 @@ from pathlib import Path
 import pytest
 
 from src.evaluation.judging import Judged
-from src.evaluation.report import Report, Row, markdown, merged, notes, read_report, row_of, row_order, terminal_table, write_report
+from src.evaluation.report import (
+    Report,
+    Row,
+    markdown,
+    merged,
+    notes,
+    read_report,
+    row_of,
+    row_order,
+    terminal_table,
+    write_report,
+)
 from src.records import Reward, Verdict
 
 FAILED = Verdict(None, status="failed")
 
 
-def judged(id: str, edit_type: str, photograph: str, following: Verdict, preserving: Verdict, quality: Verdict) -> Judged:
+def judged(
+    id: str, edit_type: str, photograph: str, following: Verdict, preserving: Verdict, quality: Verdict
+) -> Judged:
     return Judged(id, edit_type, photograph, Reward(id, "hand", "key", following, preserving, quality))
 
 
@@ -42,7 +55,12 @@ def test_the_row_of_six_rewards() -> None:
     assert quality.ci95.low < 3.0 < quality.ci95.high
     local, style = row.types["local"], row.types["style"]
     assert (local.n, local.coverage, local.following.score, local.quality.score) == (3, 1.0, 4.0, 2.0)
-    assert (style.n, style.following.score, style.following.bounds, style.quality.score) == (3, 0.0, (0.0, 10 / 3), 4.5)
+    assert (style.n, style.following.score, style.following.bounds, style.quality.score) == (
+        3,
+        0.0,
+        (0.0, 10 / 3),
+        4.5,
+    )
     assert style.following.ci95 is None
 
 
@@ -52,7 +70,12 @@ def test_json_and_back(tmp_path: Path) -> None:
     assert read_report(tmp_path / "report.json") == report
     first = json.loads((tmp_path / "report.json").read_text())["rows"][0]
     assert first["name"] == "5/5/5"
-    assert first["following"] == {"acc": 0.5, "score": 3.0, "ci95": first["following"]["ci95"], "bounds": [2.0, 11 / 3]}
+    assert first["following"] == {
+        "acc": 0.5,
+        "score": 3.0,
+        "ci95": first["following"]["ci95"],
+        "bounds": [2.0, 11 / 3],
+    }
     assert not list(tmp_path.glob(".*"))
 
 
@@ -81,7 +104,9 @@ def test_rows_of_earlier_reports_stay_and_are_replaced_by_name() -> None:
 
 
 def test_rows_of_another_judge_do_not_stay() -> None:
-    assert [row.name for row in merged(report_of("0/0/0"), report_of("5/5/5", fingerprint="hand-2")).rows] == ["5/5/5"]
+    assert [
+        row.name for row in merged(report_of("0/0/0"), report_of("5/5/5", fingerprint="hand-2")).rows
+    ] == ["5/5/5"]
 
 
 def test_rows_with_different_numbers_of_cases_are_said_not_to_compare() -> None:
@@ -90,8 +115,28 @@ def test_rows_with_different_numbers_of_cases_are_said_not_to_compare() -> None:
 
 
 def test_order() -> None:
-    names = ["exact target", "zebra", "training triplets", "0/0/0+text", "copy input", "5/5/5", "0/0/0", "3/3/3", "apple"]
-    ordered = ["5/5/5", "3/3/3", "0/0/0", "0/0/0+text", "apple", "zebra", "copy input", "training triplets", "exact target"]
+    names = [
+        "exact target",
+        "zebra",
+        "training triplets",
+        "0/0/0+text",
+        "copy input",
+        "5/5/5",
+        "0/0/0",
+        "3/3/3",
+        "apple",
+    ]
+    ordered = [
+        "5/5/5",
+        "3/3/3",
+        "0/0/0",
+        "0/0/0+text",
+        "apple",
+        "zebra",
+        "copy input",
+        "training triplets",
+        "exact target",
+    ]
     assert sorted(names, key=row_order) == ordered
 
 
@@ -106,15 +151,21 @@ def test_a_row_needs_cases() -> None:
         row_of("5/5/5", [], {})
 
 
-def test_edits_of_different_origin_are_told_apart_by_what_differs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_edits_of_different_origin_are_told_apart_by_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     sampler = {"steps": 2, "guidance": {"text": 1.0}}
     one = report_of("5/5/5", checkpoint="a" * 64, seed=0, sampler=sampler).rows[0]
-    other = report_of("no reward", checkpoint="b" * 64, seed=0, sampler=sampler | {"guidance": {"text": 1.5}}).rows[0]
+    other = report_of(
+        "no reward", checkpoint="b" * 64, seed=0, sampler=sampler | {"guidance": {"text": 1.5}}
+    ).rows[0]
     third = report_of("stage 2", edits=str(tmp_path / "stage2/edits")).rows[0]
 
     def note(*rows: Row) -> str:
-        told = [note for note in notes(Report("six", "hand", "hand-1", rows)) if "complete reward" not in note]
+        told = [
+            note for note in notes(Report("six", "hand", "hand-1", rows)) if "complete reward" not in note
+        ]
         return " ".join(told)
 
     assert note(one, other) == (

@@ -28,14 +28,25 @@ def test_choices_by_hand() -> None:
 
 
 def test_equal_means_are_ties_though_their_terms_are_added_in_another_order() -> None:
-    scores = np.array([[[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.3, 0.1, 0.2]], [[1.0, 2.0, 3.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]]])
+    scores = np.array(
+        [
+            [[0.1, 0.2, 0.3], [0.3, 0.2, 0.1], [0.3, 0.1, 0.2]],
+            [[1.0, 2.0, 3.0], [3.0, 3.0, 3.0], [0.0, 0.0, 0.0]],
+        ]
+    )
     preference = Selection().preference(scores)
     assert ties(preference).tolist() == [True, False]
     assert chosen(preference).tolist() == [0, 1]
 
 
 def test_failed_candidates_are_chosen_only_where_all_failed() -> None:
-    scores = np.array([[[NAN] * 3, [0.0, 0.0, 0.0], [NAN] * 3], [[NAN] * 3] * 3, [[5.0, 5.0, NAN], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]]])
+    scores = np.array(
+        [
+            [[NAN] * 3, [0.0, 0.0, 0.0], [NAN] * 3],
+            [[NAN] * 3] * 3,
+            [[5.0, 5.0, NAN], [1.0, 1.0, 1.0], [2.0, 2.0, 2.0]],
+        ]
+    )
     preference = Selection().preference(scores)
     assert preference.tolist() == [[-1, 0, -1], [-1, -1, -1], [-1, 0, 1]]
     assert chosen(preference).tolist() == [1, 0, 2]
@@ -58,7 +69,9 @@ def test_pareto_is_what_it_says(weights: tuple[float, float, float]) -> None:
         assert selection.utility(case)[number] == selection.utility(case)[best]
         assert case[number].sum() == case[best].sum()
     if min(weights) > 0:
-        assert (selection.utility(scores).argmax(axis=1) == Selection(weights).preference(scores).argmax(axis=1)).all()
+        assert (
+            selection.utility(scores).argmax(axis=1) == Selection(weights).preference(scores).argmax(axis=1)
+        ).all()
 
 
 def by_enumeration(preference: np.ndarray, values: np.ndarray, k: int) -> float:
@@ -75,15 +88,22 @@ def by_enumeration(preference: np.ndarray, values: np.ndarray, k: int) -> float:
 def test_the_best_of_k_is_the_mean_over_all_subsets(n: int, levels: int) -> None:
     rng = np.random.default_rng(n * 1000 + levels)
     preference, values = rng.integers(-1, levels, (4, n)), rng.uniform(0, 5, (4, n))
-    exact = [[by_enumeration(order, value, k) for k in range(1, n + 1)] for order, value in zip(preference, values, strict=True)]
+    exact = [
+        [by_enumeration(order, value, k) for k in range(1, n + 1)]
+        for order, value in zip(preference, values, strict=True)
+    ]
     assert expected_best(preference, values) == pytest.approx(np.array(exact), abs=1e-12)
 
 
 def test_the_best_of_k_by_hand() -> None:
     # of three pairs two hold the best (4), one the second (1)
-    assert expected_best(np.array([[2, 0, 1]]), np.array([[4.0, 2.0, 1.0]]))[0] == pytest.approx([7 / 3, (4 + 4 + 1) / 3, 4.0])
+    assert expected_best(np.array([[2, 0, 1]]), np.array([[4.0, 2.0, 1.0]]))[0] == pytest.approx(
+        [7 / 3, (4 + 4 + 1) / 3, 4.0]
+    )
     # all alike: a draw by lot, whatever k
-    assert expected_best(np.array([[0, 0, 0]]), np.array([[4.0, 2.0, 0.0]]))[0] == pytest.approx([2.0, 2.0, 2.0])
+    assert expected_best(np.array([[0, 0, 0]]), np.array([[4.0, 2.0, 0.0]]))[0] == pytest.approx(
+        [2.0, 2.0, 2.0]
+    )
 
 
 def test_probabilities_are_probabilities() -> None:
@@ -108,8 +128,20 @@ def test_a_missing_value_leaves_its_case_out() -> None:
 
 
 def test_labels() -> None:
-    settings = [{}, {"weights": [2, 2, 2]}, {"weights": [0, 3, 0]}, {"weights": [2, 1, 0.5]}, {"weights": [1, 0, 0], "pareto": True}]
-    assert [Selection(**each).label for each in settings] == ["mean", "mean", "preserving", "2F+1P+0.5Q", "following Pareto"]
+    settings = [
+        {},
+        {"weights": [2, 2, 2]},
+        {"weights": [0, 3, 0]},
+        {"weights": [2, 1, 0.5]},
+        {"weights": [1, 0, 0], "pareto": True},
+    ]
+    assert [Selection(**each).label for each in settings] == [
+        "mean",
+        "mean",
+        "preserving",
+        "2F+1P+0.5Q",
+        "following Pareto",
+    ]
 
 
 @pytest.mark.parametrize("weights", [[1, 1], [0, 0, 0], [1, -1, 1], [1, NAN, 1]])

@@ -63,7 +63,10 @@ def test_values_and_clusters_must_match() -> None:
 def test_the_interval_of_equal_clusters_is_the_t_interval_over_their_means() -> None:
     # cluster means 1, 2, 3: standard error 1 / sqrt(3), and 4.303 is Student's t with 2 degrees of freedom
     low, high = clustered_interval(np.array([0.5, 1.5, 2.0, 2.0, 4.0, 2.0]), list("aabbcc")) or (0.0, 0.0)
-    assert (low, high) == (pytest.approx(2 - 4.303 / 3**0.5, abs=1e-3), pytest.approx(2 + 4.303 / 3**0.5, abs=1e-3))
+    assert (low, high) == (
+        pytest.approx(2 - 4.303 / 3**0.5, abs=1e-3),
+        pytest.approx(2 + 4.303 / 3**0.5, abs=1e-3),
+    )
 
 
 def test_unequal_clusters_have_fewer_degrees_of_freedom() -> None:
@@ -101,7 +104,8 @@ def test_holm_by_hand() -> None:
 
 
 def test_two_samples_by_hand() -> None:
-    # equal errors and degrees of freedom: Welch's are the sum; t = 2 / sqrt(2) with 14 degrees of freedom has p = 0.179
+    # equal errors and degrees of freedom: Welch's are the sum; t = 2 / sqrt(2) with 14 degrees of freedom has
+    # p = 0.179
     difference, interval, p = two_sample(Estimate(3.0, 1.0, 8, 7.0), Estimate(1.0, 1.0, 8, 7.0))
     assert (difference, p) == (2.0, pytest.approx(0.179, abs=1e-3))
     assert interval.high == pytest.approx(2 + 2.145 * 2**0.5, abs=1e-3)
@@ -110,7 +114,9 @@ def test_two_samples_by_hand() -> None:
 
 def test_the_jackknife_of_a_mean_is_its_interval() -> None:
     values, names = np.random.default_rng(4).uniform(0, 5, 40), [f"c{index % 8}" for index in range(40)]
-    assert jackknife_interval(lambda kept: float(values[kept].mean()), names) == pytest.approx(clustered_interval(values, names))
+    assert jackknife_interval(lambda kept: float(values[kept].mean()), names) == pytest.approx(
+        clustered_interval(values, names)
+    )
     assert jackknife_interval(lambda kept: float(values[:5][kept].mean()), ["a"] * 5) is None
     assert jackknife_interval(lambda kept: float("nan"), names) is None
 
@@ -120,7 +126,9 @@ def test_the_smallest_detectable_difference_of_many_clusters_is_that_of_the_norm
     assert smallest_detectable(Estimate(0.0, 0.5, 100_000, 99_999.0)) == pytest.approx(0.5 * 2.802, rel=1e-3)
     few = Estimate(0.0, 0.5, 8, 7.0)
     assert smallest_detectable(few) == pytest.approx(0.5 * 3.27, rel=1e-3)
-    assert smallest_detectable(few, power=0.9) > smallest_detectable(few) > smallest_detectable(few, level=0.1)
+    assert (
+        smallest_detectable(few, power=0.9) > smallest_detectable(few) > smallest_detectable(few, level=0.1)
+    )
 
 
 def test_ten_times_the_clusters_detect_a_third_of_the_difference() -> None:
@@ -146,7 +154,9 @@ def clustered_draw(rng: np.random.Generator, clusters: int = 8, cases: int = 70)
 
 @pytest.mark.slow
 def test_only_flips_of_whole_photographs_err_as_often_as_they_say() -> None:
-    """Design.md, section 8: with 8 photographs, a test that takes cases as independent errs many times too often."""
+    """Design.md, section 8: with 8 photographs, a test that takes cases as independent errs many times too
+    often.
+    """
     rng, trials = np.random.default_rng(0), 2000
     names, alone = [f"p{index // 70}" for index in range(560)], [str(index) for index in range(560)]
     clustered = np.mean([sign_flip_p(clustered_draw(rng), names) <= 0.05 for _ in range(trials)])
@@ -173,7 +183,9 @@ def test_the_interval_of_eight_photographs_covers_where_a_percentile_bootstrap_d
 
 
 def scores_of_originals(rng: np.random.Generator) -> tuple[np.ndarray, list[str]]:
-    """80 originals with 1 to 7 cases each, scores in whole points that share an original's difficulty, and the originals' names."""
+    """80 originals with 1 to 7 cases each, scores in whole points that share an original's difficulty, and
+    the originals' names.
+    """
     sizes = rng.integers(1, 8, 80)
     difficulty = np.repeat(rng.normal(0, 1.0, 80), sizes)
     scores = np.clip(np.round(3 + difficulty + rng.normal(0, 1.2, sizes.sum())), 0, 5)
@@ -182,7 +194,9 @@ def scores_of_originals(rng: np.random.Generator) -> tuple[np.ndarray, list[str]
 
 @pytest.mark.slow
 def test_eighty_originals_in_two_thousand_runs() -> None:
-    """Intervals cover the mean in 93 to 97 % of the runs and tests err in at most 6.5 %, though cases share originals and are unequally many."""
+    """Intervals cover the mean in 93 to 97 % of the runs and tests err in at most 6.5 %, though cases share
+    originals and are unequally many.
+    """
     rng, trials = np.random.default_rng(2), 2000
     # The mean over cases that such runs scatter around, to a hundredth of an interval's width.
     pooled = [scores_of_originals(rng)[0] for _ in range(4000)]
@@ -194,11 +208,19 @@ def test_eighty_originals_in_two_thousand_runs() -> None:
         covered += low <= truth <= high
         low, high = clustered_interval(scores, [str(index) for index in range(len(scores))]) or (0.0, 0.0)
         as_if_independent += low <= truth <= high
-        # two rows alike: each case's difference is as likely the other way round, by originals that share a sign
+        # two rows alike: each case's difference is as likely the other way round, by originals that share a
+        # sign
         sizes = rng.integers(1, 8, 80)
         differences = np.repeat(rng.normal(0, 0.7, 80), sizes) + rng.normal(0, 1, sizes.sum())
-        erred += sign_flip_p(np.round(differences), [f"o{index}" for index in np.repeat(np.arange(80), sizes)], draws=2000) <= 0.05
-    print(f"covered {covered / trials:.3f}, erred {erred / trials:.3f}, covered if cases were independent {as_if_independent / trials:.3f}")
+        erred += (
+            sign_flip_p(
+                np.round(differences), [f"o{index}" for index in np.repeat(np.arange(80), sizes)], draws=2000
+            )
+            <= 0.05
+        )
+    print(
+        f"covered {covered / trials:.3f}, erred {erred / trials:.3f}, covered if cases were independent {as_if_independent / trials:.3f}"
+    )
     assert 0.93 <= covered / trials <= 0.97
     assert erred / trials <= 0.065
     assert as_if_independent / trials < 0.9

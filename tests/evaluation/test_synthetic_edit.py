@@ -1,4 +1,6 @@
-"""The benchmarks of the synthetic world: each yaml is called as its results are, and its reference rows are what they say."""
+"""The benchmarks of the synthetic world: each yaml is called as its results are, and its reference rows are
+what they say.
+"""
 
 import numpy as np
 import pytest
@@ -38,10 +40,16 @@ def test_outside_its_region_an_exact_edit_changes_nothing() -> None:
     benchmark = SyntheticEdit(World(64), training_seed=0, originals=2)
     left = {}
     for case in benchmark.cases():
-        region, changed = benchmark.edit_region(case), (case.original != benchmark.exact_target(case)).any(axis=2)
+        region, changed = (
+            benchmark.edit_region(case),
+            (case.original != benchmark.exact_target(case)).any(axis=2),
+        )
         assert not changed[~region].any()
         padded = np.pad(changed, 2)
-        grown = np.any([padded[down : down + 64, across : across + 64] for down in range(5) for across in range(5)], axis=0)
+        grown = np.any(
+            [padded[down : down + 64, across : across + 64] for down in range(5) for across in range(5)],
+            axis=0,
+        )
         np.testing.assert_array_equal(region, grown)
         left.setdefault(case.edit_type, []).append(1 - region.mean())
     assert min(min(left[kind]) for kind in ("local", "remove", "add", "texture")) > 0.5

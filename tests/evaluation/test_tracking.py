@@ -1,4 +1,6 @@
-"""What a dashboard is told of an evaluation, read back from real files: numbers, histograms, gallery, table of edits, artifacts."""
+"""What a dashboard is told of an evaluation, read back from real files: numbers, histograms, gallery, table
+of edits, artifacts.
+"""
 
 import csv
 import json
@@ -16,7 +18,7 @@ from src.evaluation.comparison import CaseScores
 from src.evaluation.judging import Judged
 from src.evaluation.report import Report, read_report, row_of
 from src.evaluation.tracking import chosen_cases, metrics_of, scores_of, table_of
-from src.pictures import load_image
+from src.images import load_image
 from src.records import PERSPECTIVES, Case, Reward, Verdict
 from src.reward_file import read_rewards
 
@@ -32,7 +34,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / ".hydra").mkdir()
     (folder / ".hydra/overrides.yaml").write_text("- model/integration=both\n")
     for logger in ("wandb", "tensorboard", "csv"):
-        asked = (f"checkpoint={folder}/editor", "limit=8", "sampler.steps=1", f"logger={logger}", "logged_cases=3", "seed=5")
+        asked = (
+            f"checkpoint={folder}/editor",
+            "limit=8",
+            "sampler.steps=1",
+            f"logger={logger}",
+            "logged_cases=3",
+            "seed=5",
+        )
         evaluate.main(config(*asked, name="evaluate"))
     return folder
 
@@ -70,21 +79,33 @@ def test_histograms_hold_every_case(run: Path, told: WandbFile) -> None:
         assert sum(told.history[f"{name}.values"]) == 8
 
 
-def test_the_table_has_pictures_scores_and_feedback(run: Path, told: WandbFile) -> None:
+def test_the_table_has_images_scores_and_feedback(run: Path, told: WandbFile) -> None:
     assert told.history[f"{PLACE}/gallery._type"] == "image-file"
     (artifact,) = told.of_type("run_table")
     files = {entry.path: Path(entry.local_path) for entry in artifact.manifest.contents}
     table = json.loads(files[f"{PLACE}/edits.table.json"].read_text())
-    assert table["columns"] == ["id", "type", "instruction", "original", *(f"5/5/5 {what}" for what in ("edit", *PERSPECTIVES, "feedback"))]
+    assert table["columns"] == [
+        "id",
+        "type",
+        "instruction",
+        "original",
+        *(f"5/5/5 {what}" for what in ("edit", *PERSPECTIVES, "feedback")),
+    ]
     assert len(table["data"]) == 3
-    rewards = {reward.id: reward for reward in read_rewards(run / "evaluation/synthetic_edit/5-5-5/oracle/rewards.jsonl")}
+    rewards = {
+        reward.id: reward
+        for reward in read_rewards(run / "evaluation/synthetic_edit/5-5-5/oracle/rewards.jsonl")
+    }
     for id, _, instruction, original, edit, following, _, quality, feedback in table["data"]:
         assert (original["_type"], edit["_type"]) == ("image-file", "image-file")
         shown, made = load_image(files[original["path"]]), load_image(files[edit["path"]])
         assert shown.shape == (32, 32, 3)
         assert np.array_equal(made, load_image(run / f"evaluation/synthetic_edit/5-5-5/edits/{id}.png"))
         assert instruction
-        assert (following, quality) == (pytest.approx(rewards[id].following.score), pytest.approx(rewards[id].quality.score))
+        assert (following, quality) == (
+            pytest.approx(rewards[id].following.score),
+            pytest.approx(rewards[id].quality.score),
+        )
         assert f"following: {rewards[id].following.feedback}" in feedback
 
 
@@ -95,7 +116,9 @@ def test_lineage_goes_from_the_editor_to_rewards_and_report(run: Path, told: Wan
     (rewards,) = told.of_type("rewards")
     assert json.loads(rewards.metadata)["row"] == "5/5/5"
     (report,) = told.of_type("report")
-    assert {"report.json", "report.md", "gallery.png", "cases.jsonl"} <= {entry.path for entry in report.manifest.contents}
+    assert {"report.json", "report.md", "gallery.png", "cases.jsonl"} <= {
+        entry.path for entry in report.manifest.contents
+    }
     assert all(entry.ref for artifact in (editor, rewards, report) for entry in artifact.manifest.contents)
     assert (told.config["seed"], told.config["axes"]) == (5, {"integration": "both"})
     assert "logger" not in told.config
@@ -115,9 +138,16 @@ def test_cases_are_chosen_evenly_over_types_in_their_order() -> None:
 
 
 def test_what_is_not_known_is_no_number() -> None:
-    failed = Reward("c0", "j", "k", Verdict(None, None, "no answer", "failed"), Verdict(4.0), Verdict(3.0, True))
+    failed = Reward(
+        "c0", "j", "k", Verdict(None, None, "no answer", "failed"), Verdict(4.0), Verdict(3.0, True)
+    )
     report = Report("b", "j", "f", (row_of("a row", [Judged("c0", "a", "photo", failed)], {}),))
-    told = {"b/j/a_row/coverage": 0.0, "b/j/a_row/preserving/score": 4.0, "b/j/a_row/quality/score": 3.0, "b/j/a_row/quality/acc": 1.0}
+    told = {
+        "b/j/a_row/coverage": 0.0,
+        "b/j/a_row/preserving/score": 4.0,
+        "b/j/a_row/quality/score": 3.0,
+        "b/j/a_row/quality/acc": 1.0,
+    }
     assert metrics_of(report) == told
     assert list(scores_of(report)) == ["b/j/a_row/preserving/scores", "b/j/a_row/quality/scores"]
     assert report.rows[0].cases == (CaseScores("c0", "photo", (None, 4.0, 3.0)),)

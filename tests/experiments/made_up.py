@@ -1,4 +1,6 @@
-"""Sweeps as they come out of the runner, made up: 8 photographs, a few cases each, scores around given means, several seeds."""
+"""Sweeps as they come out of the runner, made up: 8 photographs, a few cases each, scores around given means,
+several seeds.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,7 +17,9 @@ PHOTOGRAPHS, EACH = 8, 6
 
 
 def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark") -> list[Judged]:
-    """Scores around the means; how hard a case is belongs to the case, so rows of one benchmark differ by less than cases do."""
+    """Scores around the means; how hard a case is belongs to the case, so rows of one benchmark differ by
+    less than cases do.
+    """
     of_photograph = np.random.default_rng(1).normal(0.0, 0.15, (PHOTOGRAPHS, 3)).repeat(EACH, 0)
     hardness = np.random.default_rng(0).normal(0.0, 0.7, (PHOTOGRAPHS * EACH, 3)) + of_photograph
     draw = np.random.default_rng([seed, *(int(1000 * abs(mean)) for mean in means)])
@@ -24,13 +28,23 @@ def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark")
     for index, scores in enumerate(np.clip(np.asarray(means) + hardness + own, 0.0, 5.0)):
         verdicts = [Verdict(float(score), bool(score >= 4)) for score in scores]
         id = f"w2-{split}-0-{index}-32"
-        found.append(Judged(id, ("local", "style")[index % 2], f"{split}{index // EACH}", Reward(id, "oracle", "key", *verdicts)))
+        found.append(
+            Judged(
+                id,
+                ("local", "style")[index % 2],
+                f"{split}{index // EACH}",
+                Reward(id, "oracle", "key", *verdicts),
+            )
+        )
     return found
 
 
 def data(control: str | None, **more: object) -> dict[str, object]:
     """The data node of a run's config; `more` stands in its control."""
-    node = {"_target_": "src.data.datamodule.EditData", "dataset": {"_target_": "src.data.synthetic.SyntheticTriplets", "length": 20000}}
+    node = {
+        "_target_": "src.data.datamodule.EditData",
+        "dataset": {"_target_": "src.data.synthetic.SyntheticTriplets", "length": 20000},
+    }
     return node if control is None else node | {"control": {"_target_": control, "_partial_": True} | more}
 
 
@@ -50,31 +64,65 @@ def write_job(
     judged |= {"copy input": cases((-9.0, 9.0, 9.0), 0)}
     settings = config(signals, integration, seed, data=data(control)) | {"start": start} | more
     write_run(job, judged, settings, judge="oracle", fingerprint="oracle 2", benchmark="synthetic_edit")
-    facts = {"status": "finished", "seconds": 900.0, "commit": "0123456789abcdef", "hardware": "x86_64, 1 threads", "steps": 1500}
+    facts = {
+        "status": "finished",
+        "seconds": 900.0,
+        "commit": "0123456789abcdef",
+        "hardware": "x86_64, 1 threads",
+        "steps": 1500,
+    }
     (job / "run.json").write_text(json.dumps(facts))
     means = next(iter(rows.values()))
     lines = ["step,train/loss,validation/following,validation/preserving,validation/quality", "9,0.5,,,"]
     for step in (500, 1000, 1500):
-        lines.append(f"{step - 1},0.4," + ",".join(f"{mean * (0.6 + 0.4 * step / 1500) + 0.02 * seed:.3f}" for mean in means))
+        lines.append(
+            f"{step - 1},0.4,"
+            + ",".join(f"{mean * (0.6 + 0.4 * step / 1500) + 0.02 * seed:.3f}" for mean in means)
+        )
     (job / "metrics.csv").write_text("\n".join(lines) + "\n")
     return job
 
 
-NONE, SCORE, TEXT, BOTH_SIGNALS = (1.10, 4.18, 4.54), (1.55, 4.15, 4.40), (1.45, 4.20, 4.45), (1.76, 4.15, 4.34)
+NONE, SCORE, TEXT, BOTH_SIGNALS = (
+    (1.10, 4.18, 4.54),
+    (1.55, 4.15, 4.40),
+    (1.45, 4.20, 4.45),
+    (1.76, 4.15, 4.34),
+)
 
 
 def table4(folder: Path, seeds: int = 3) -> Path:
     """A sweep of Table 4 with seeds, numbered as the runner does, and its record."""
-    cells = [((), None, NONE), (("score",), BOTH, SCORE), (("text",), BOTH, TEXT), (("score", "text"), BOTH, BOTH_SIGNALS)]
-    jobs = [(signals, integration, means, seed) for signals, integration, means in cells for seed in range(seeds)]
+    cells = [
+        ((), None, NONE),
+        (("score",), BOTH, SCORE),
+        (("text",), BOTH, TEXT),
+        (("score", "text"), BOTH, BOTH_SIGNALS),
+    ]
+    jobs = [
+        (signals, integration, means, seed) for signals, integration, means in cells for seed in range(seeds)
+    ]
     for number, (signals, integration, means, seed) in enumerate(jobs):
         rows = {"5/5/5": means}
         if signals == ("score", "text"):
-            low = {f"{asked}/{asked}/{asked}": (means[0] - 0.2 * (5 - asked), means[1] - 0.5 * (5 - asked), means[2]) for asked in range(5)}
+            low = {
+                f"{asked}/{asked}/{asked}": (
+                    means[0] - 0.2 * (5 - asked),
+                    means[1] - 0.5 * (5 - asked),
+                    means[2],
+                )
+                for asked in range(5)
+            }
             rows |= low
         write_job(folder / str(number), rows, seed, signals or ("score",), integration)
-    record = {"command": "python -m src.train +experiment=reward_synthetic +sweep=table4_reward_signal seed=0,1,2"}
-    record |= {"jobs": [{"number": number, "seconds": {"train": 900.0, "evaluate": 90.0}} for number in range(len(jobs))]}
+    record = {
+        "command": "python -m src.train +experiment=reward_synthetic +sweep=table4_reward_signal seed=0,1,2"
+    }
+    record |= {
+        "jobs": [
+            {"number": number, "seconds": {"train": 900.0, "evaluate": 90.0}} for number in range(len(jobs))
+        ]
+    }
     (folder / "sweep.json").write_text(json.dumps(record))
     return folder
 

@@ -1,4 +1,6 @@
-"""experiments/dossier.py on sweeps that are made up: which runs become which line, the rule of the verdicts, the page and its figures."""
+"""experiments/dossier.py on sweeps that are made up: which runs become which line, the rule of the verdicts,
+the page and its figures.
+"""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,10 +11,22 @@ from experiments.made_up import controls, table4, table5, write_job
 from tabulation.hand_made import config, judged, write_run
 
 from experiments.dossier import main, table_of
-from experiments.evidence import MARGIN, MOVED, Claim, Entry, by_following, by_seed, control_of, decide, gather, papers_difference, verdicts
+from experiments.evidence import (
+    MARGIN,
+    MOVED,
+    Claim,
+    Entry,
+    by_following,
+    by_seed,
+    control_of,
+    decide,
+    gather,
+    papers_difference,
+    verdicts,
+)
 from src.evaluation.comparison import Comparison, compare
 from src.evaluation.statistics import Interval
-from src.pictures import load_image
+from src.images import load_image
 
 
 @pytest.fixture(scope="module")
@@ -29,28 +43,50 @@ def names(folder: Path, question: str, *groups: str, **more) -> list[str]:
 
 
 def test_every_run_has_its_line(sweeps: Path) -> None:
-    below = ["permuted rewards", "one scalar reward", "only all-5 triplets", "trained on exact edits", "copy input"]
+    below = [
+        "permuted rewards",
+        "one scalar reward",
+        "only all-5 triplets",
+        "trained on exact edits",
+        "copy input",
+    ]
     more = {"controls": [sweeps / "controls"], "start": sweeps / "stage1"}
-    assert names(sweeps, "table4_reward_signal", "table4", **more) == ["none", "score", "text", "score + text", "starting weights", *below]
+    assert names(sweeps, "table4_reward_signal", "table4", **more) == [
+        "none",
+        "score",
+        "text",
+        "score + text",
+        "starting weights",
+        *below,
+    ]
     places = ["none", "attention", "addition", "time embedding", "attention + addition"]
     # its first and last cell are links to runs of table4
     assert names(sweeps, "table5_integration", "table5", **more) == [*places, "starting weights", *below]
     asked = [f"{score}/{score}/{score}" for score in range(6)]
     assert names(sweeps, "table6_inference_score", "table4") == [*asked, "no reward", "copy input"]
     # controls in the same folder as the lines, one folder per run
-    together = [path for name in ("table4", "controls") for path in (sweeps / name).iterdir() if path.is_dir()]
+    together = [
+        path for name in ("table4", "controls") for path in (sweeps / name).iterdir() if path.is_dir()
+    ]
     assert len(gather("table4_reward_signal", together).entries) == 4 + len(below)
 
 
 def test_the_start_is_found_where_the_runs_say(tmp_path: Path) -> None:
     start = write_job(tmp_path / "stage1", {"5/5/5": (1.0, 4.0, 4.0)}, 0, integration=None, start="")
-    write_job(tmp_path / "sweep/0", {"5/5/5": (1.0, 4.0, 4.0)}, 0, integration=None, start=str(start / "editor"))
     write_job(
-        tmp_path / "sweep/1", {"5/5/5": (2.0, 4.0, 4.0)}, 0, start=str(start / "checkpoints/last.ckpt").replace("checkpoints/last.ckpt", "editor")
+        tmp_path / "sweep/0", {"5/5/5": (1.0, 4.0, 4.0)}, 0, integration=None, start=str(start / "editor")
+    )
+    write_job(
+        tmp_path / "sweep/1",
+        {"5/5/5": (2.0, 4.0, 4.0)},
+        0,
+        start=str(start / "checkpoints/last.ckpt").replace("checkpoints/last.ckpt", "editor"),
     )
     assert "starting weights" in names(tmp_path, "table4_reward_signal", "sweep")
     write_job(tmp_path / "sweep/2", {"5/5/5": (2.0, 4.0, 4.0)}, 1, start="elsewhere/editor")
-    with pytest.raises(ValueError, match=r"two lines are called 'score \+ text' and differ otherwise .*start="):
+    with pytest.raises(
+        ValueError, match=r"two lines are called 'score \+ text' and differ otherwise .*start="
+    ):
         gather("table4_reward_signal", [tmp_path / "sweep"])
 
 
@@ -62,7 +98,11 @@ def test_seeds_are_averaged_case_by_case_and_compared_one_by_one(sweeps: Path) -
     rows = [[case.scores[0] for case in row.row.cases] for row in both.group.rows]
     np.testing.assert_allclose([case.scores[0] for case in both.cases], np.mean(rows, axis=0))
     each = by_seed(both, none)
-    expected = [np.mean([case.scores[0] for case in both.seeds[seed]]) - np.mean([case.scores[0] for case in none.seeds[seed]]) for seed in (0, 1)]
+    expected = [
+        np.mean([case.scores[0] for case in both.seeds[seed]])
+        - np.mean([case.scores[0] for case in none.seeds[seed]])
+        for seed in (0, 1)
+    ]
     np.testing.assert_allclose(each[0], expected)
     found = verdicts(evidence, Claim("score + text", "none"))
     assert found is not None
@@ -108,16 +148,30 @@ SMALL = replace(CLEAR, difference=0.05, ci95=Interval(-0.05, 0.15), p_holm=0.3)
         (replace(CLEAR, p=None, p_holm=None, ci95=None), (0.5,), None, False, "undecided"),
     ],
 )
-def test_the_rule(comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool, word: str) -> None:
+def test_the_rule(
+    comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool, word: str
+) -> None:
     assert decide(comparison, seeds, papers, denied).word == word
 
 
 def test_a_dossier_says_everything(sweeps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "table4.md"
-    main(["table4_reward_signal", str(sweeps / "table4"), "--controls", str(sweeps / "controls"), "-o", str(target)])
+    main(
+        [
+            "table4_reward_signal",
+            str(sweeps / "table4"),
+            "--controls",
+            str(sweeps / "controls"),
+            "-o",
+            str(target),
+        ]
+    )
     text = target.read_text()
     assert "score + text above none: following confirmed: +0." in capsys.readouterr().out
-    assert "    python -m src.train +experiment=reward_synthetic +sweep=table4_reward_signal seed=0,1,2\n" in text
+    assert (
+        "    python -m src.train +experiment=reward_synthetic +sweep=table4_reward_signal seed=0,1,2\n"
+        in text
+    )
     # 8 + 8 runs of a quarter of an hour; 8 of them are in a sweep that noted 90 s of evaluation each
     assert "- Time: 4.0 h of training, 0.2 h of evaluating, all runs together" in text
     assert "- Runs: 16, 2 seeds per row" in text
@@ -149,7 +203,9 @@ def test_a_difference_is_taken_apart_by_what_became_of_following(sweeps: Path) -
     assert better.means[0] >= MOVED
     assert better.parts[0] == pytest.approx(better.share * better.means[0])
     assert worse.parts[0] <= -MOVED * worse.share
-    assert [each.share for each in by_following(none, both)] == pytest.approx([worse.share, alike.share, better.share])
+    assert [each.share for each in by_following(none, both)] == pytest.approx(
+        [worse.share, alike.share, better.share]
+    )
 
 
 def test_cases_that_were_not_judged_are_in_no_part(sweeps: Path) -> None:
@@ -161,10 +217,13 @@ def test_cases_that_were_not_judged_are_in_no_part(sweeps: Path) -> None:
     def cut(entry: Entry, *scores: tuple[float | None, float, float]) -> Entry:
         row = entry.group.rows[0]
         cases = tuple(replace(case, scores=each) for case, each in zip(row.row.cases, scores, strict=False))
-        return replace(entry, group=replace(entry.group, rows=(replace(row, row=replace(row.row, cases=cases)),)))
+        return replace(
+            entry, group=replace(entry.group, rows=(replace(row, row=replace(row.row, cases=cases)),))
+        )
 
     better, alike, worse = by_following(
-        cut(both, (3.0, 4.0, 2.0), (2.0, 4.0, 4.0), (None, 1.0, 1.0)), cut(none, (1.0, 4.0, 5.0), (2.0, 5.0, 4.0), (0.0, 5.0, 5.0))
+        cut(both, (3.0, 4.0, 2.0), (2.0, 4.0, 4.0), (None, 1.0, 1.0)),
+        cut(none, (1.0, 4.0, 5.0), (2.0, 5.0, 4.0), (0.0, 5.0, 5.0)),
     )
     assert (better.share, better.means, better.parts) == (0.5, (2.0, 0.0, -3.0), (1.0, 0.0, -1.5))
     assert (alike.share, alike.means, alike.parts) == (0.5, (0.0, -1.0, 0.0), (0.0, -0.5, 0.0))
@@ -175,7 +234,9 @@ def test_a_single_validation_makes_no_curve(tmp_path: Path) -> None:
     table4(tmp_path / "short", seeds=1)
     for job in range(4):
         metrics = tmp_path / f"short/{job}/metrics.csv"
-        metrics.write_text("\n".join([*metrics.read_text().splitlines()[:2], metrics.read_text().splitlines()[-1]]) + "\n")
+        metrics.write_text(
+            "\n".join([*metrics.read_text().splitlines()[:2], metrics.read_text().splitlines()[-1]]) + "\n"
+        )
     main(["table4_reward_signal", str(tmp_path / "short"), "-o", str(tmp_path / "table4.md")])
     assert [path.name for path in tmp_path.glob("*.png")] == ["table4.png"]
     assert "curves" not in (tmp_path / "table4.md").read_text()
@@ -183,7 +244,16 @@ def test_a_single_validation_makes_no_curve(tmp_path: Path) -> None:
 
 def test_other_figures(sweeps: Path, tmp_path: Path) -> None:
     (tmp_path / "reading.txt").write_text("Low scores spoil what should stay.\n")
-    main(["table6_inference_score", str(sweeps / "table4"), "--reading", str(tmp_path / "reading.txt"), "-o", str(tmp_path / "table6.md")])
+    main(
+        [
+            "table6_inference_score",
+            str(sweeps / "table4"),
+            "--reading",
+            str(tmp_path / "reading.txt"),
+            "-o",
+            str(tmp_path / "table6.md"),
+        ]
+    )
     text = (tmp_path / "table6.md").read_text()
     assert "5/5/5 above 0/0/0" in text
     assert "\n**Reading.** Low scores spoil what should stay.\n\n" in text
@@ -191,13 +261,22 @@ def test_other_figures(sweeps: Path, tmp_path: Path) -> None:
 
 
 def test_a_world_without_good_triplets_has_no_paper_beside_it(sweeps: Path, tmp_path: Path) -> None:
-    for number, (control, means, integration) in enumerate([(None, 1.0, None), ("src.data.best_rated.BestRated", 1.4, None)]):
-        write_job(tmp_path / str(number), {"5/5/5": (means, 4.0, 4.0)}, 0, integration=integration, control=control)
+    for number, (control, means, integration) in enumerate(
+        [(None, 1.0, None), ("src.data.best_rated.BestRated", 1.4, None)]
+    ):
+        write_job(
+            tmp_path / str(number), {"5/5/5": (means, 4.0, 4.0)}, 0, integration=integration, control=control
+        )
     write_job(tmp_path / "2", {"5/5/5": (2.5, 4.0, 4.0)}, 0)
     (tmp_path / "3").mkdir()
     (tmp_path / "3/run.json").write_text('{"status": "running"}')
     evidence = gather("never_all_good", [tmp_path])
-    assert [entry.name for entry in evidence.entries] == ["none", "score + text", "only the best rated", "copy input"]
+    assert [entry.name for entry in evidence.entries] == [
+        "none",
+        "score + text",
+        "only the best rated",
+        "copy input",
+    ]
     assert not any(line.published for line in table_of(evidence).lines)
     assert evidence.missing == (tmp_path / "3",)
     found = verdicts(evidence, Claim("score + text", "only the best rated"))
@@ -214,10 +293,26 @@ def test_what_is_refused(sweeps: Path, tmp_path: Path) -> None:
     (tmp_path / "0/run.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match=r"has been evaluated; run python -m src\.evaluate"):
         gather("table4_reward_signal", [tmp_path])
-    write_run(tmp_path / "other", {"5/5/5": judged([1.0] * 4, [4.0] * 4, [5.0] * 4)}, config(), "oracle", "oracle 2", "synthetic_edit")
-    with pytest.raises(ValueError, match=r"is over 48 cases and row '5/5/5' of .*other over 4, which do not compare"):
+    write_run(
+        tmp_path / "other",
+        {"5/5/5": judged([1.0] * 4, [4.0] * 4, [5.0] * 4)},
+        config(),
+        "oracle",
+        "oracle 2",
+        "synthetic_edit",
+    )
+    with pytest.raises(
+        ValueError, match=r"is over 48 cases and row '5/5/5' of .*other over 4, which do not compare"
+    ):
         gather("table4_reward_signal", [sweeps / "table4"], start=tmp_path / "other")
-    write_run(tmp_path / "another", {"5/5/5": judged([1.0] * 4, [4.0] * 4, [5.0] * 4)}, config(), "oracle", "oracle 2n", "synthetic_edit")
+    write_run(
+        tmp_path / "another",
+        {"5/5/5": judged([1.0] * 4, [4.0] * 4, [5.0] * 4)},
+        config(),
+        "oracle",
+        "oracle 2n",
+        "synthetic_edit",
+    )
     with pytest.raises(ValueError, match="another were judged by different judges or versions of one"):
         gather("table4_reward_signal", [sweeps / "table4"], start=tmp_path / "another")
     with pytest.raises(ValueError, match=r"none of .* has a row like 3/3/3"):

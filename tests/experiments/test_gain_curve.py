@@ -1,4 +1,6 @@
-"""experiments/gain_curve.py: the gain by the reward against a setting of the config, on runs that are made up."""
+"""experiments/gain_curve.py: the gain by the reward against a setting of the config, on runs that are made
+up.
+"""
 
 from pathlib import Path
 
@@ -7,7 +9,7 @@ from experiments.made_up import BOTH, data, write_job
 
 from experiments.evidence import entry_of, reports_below
 from experiments.gain_curve import curve, grouped, main, value_of, where_it_vanishes
-from src.pictures import load_image
+from src.images import load_image
 from src.tabulation.runs import evaluated_rows
 
 DEVIATIONS = {0.0: 2.5, 1.5: 2.0, 3.0: 1.05, 6.0: 1.0}
@@ -33,19 +35,58 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> None:
     (runs / "curve/sweep.json").write_text('{"command": "python -m src.train +sweep=judge_error"}')
     target = tmp_path / "judge_error.md"
-    main(["annotator.score_deviation", str(runs / "curve"), "--none", str(runs / "none"), "-x", "the deviation of scores", "-o", str(target)])
+    main(
+        [
+            "annotator.score_deviation",
+            str(runs / "curve"),
+            "--none",
+            str(runs / "none"),
+            "-x",
+            "the deviation of scores",
+            "-o",
+            str(target),
+        ]
+    )
     assert "**Reading.**" not in target.read_text()
     (tmp_path / "reading.md").write_text("Errors cost little.\n")
     main(
-        ["annotator.score_deviation", str(runs / "curve"), "--none", str(runs / "none"), "--reading", str(tmp_path / "reading.md"), "-o", str(target)]
+        [
+            "annotator.score_deviation",
+            str(runs / "curve"),
+            "--none",
+            str(runs / "none"),
+            "--reading",
+            str(tmp_path / "reading.md"),
+            "-o",
+            str(target),
+        ]
     )
     text = target.read_text()
     assert "**Reading.** Errors cost little.\n" in text
-    assert "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; quality: no gain anywhere" in text
+    assert (
+        "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; quality: no gain anywhere"
+        in text
+    )
     assert "    python -m src.train +sweep=judge_error\n" in text
     head = ["| annotator.score_deviation", "| ---"]
     first_cells = [line.split(" | ")[0] for line in text.splitlines() if line.startswith("| ")]
-    assert first_cells == [*head, "| 0", "| 1.5", "| 3", "| 6", *head, "| 1.5", "| 3", "| 6", *head, "| 0", "| 1.5", "| 3", "| 6", "| any"]
+    assert first_cells == [
+        *head,
+        "| 0",
+        "| 1.5",
+        "| 3",
+        "| 6",
+        *head,
+        "| 1.5",
+        "| 3",
+        "| 6",
+        *head,
+        "| 0",
+        "| 1.5",
+        "| 3",
+        "| 6",
+        "| any",
+    ]
     assert load_image(target.with_suffix(".png")).std() > 5
 
 
@@ -54,17 +95,22 @@ def test_points_are_seeds_of_one_setting(runs: Path) -> None:
     none = entry_of("none", evaluated_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
     rows = evaluated_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
     points = curve(key, grouped(key, rows, None), none)
-    assert [(point.x, len(point.entry.group.rows), len(point.by_seed[0])) for point in points] == [(x, 2, 2) for x in DEVIATIONS]
+    assert [(point.x, len(point.entry.group.rows), len(point.by_seed[0])) for point in points] == [
+        (x, 2, 2) for x in DEVIATIONS
+    ]
     assert where_it_vanishes(points[:2], 0) == "a gain everywhere, up to 1.5"
     assert where_it_vanishes([points[2], points[1]], 0) == "a gain at 1.5"
     (text,) = evaluated_rows(reports_below([runs / "text"], "synthetic_edit")[0])
-    # a run whose config has no such number is left out, or stands at the default, where it must be of the same setting
+    # a run whose config has no such number is left out, or stands at the default, where it must be of the
+    # same setting
     assert len(grouped(key, [*rows, text], None)) == 4
     with pytest.raises(ValueError, match=r"at annotator\.score_deviation=6 differ in more than their seeds"):
         grouped(key, [*rows, text], "6")
     with pytest.raises(ValueError, match="a curve needs two values"):
         curve(key, grouped(key, rows[:2], None), none)
-    with pytest.raises(ValueError, match=r"no runs without reward at annotator\.score_deviation=1\.5, only at 0"):
+    with pytest.raises(
+        ValueError, match=r"no runs without reward at annotator\.score_deviation=1\.5, only at 0"
+    ):
         curve(key, grouped(key, rows, None), {"0": none})
 
 
@@ -80,7 +126,12 @@ def test_runs_without_reward_change_with_the_setting_too(tmp_path: Path) -> None
     text = target.read_text()
     assert "**following: a gain up to 0, none to be seen from 0.5 on; " in text
     lines = [line for line in text.split("## Mean scores")[1].splitlines() if line.startswith("| 0")]
-    assert [line.split(" | ")[:2] for line in lines] == [["| 0", "yes"], ["| 0.5", "yes"], ["| 0", "no"], ["| 0.5", "no"]]
+    assert [line.split(" | ")[:2] for line in lines] == [
+        ["| 0", "yes"],
+        ["| 0.5", "yes"],
+        ["| 0", "no"],
+        ["| 0.5", "no"],
+    ]
     assert abs(float(lines[2].split(" | ")[3]) - 1.0) < 0.3
     # an ordinary comparison leaves mended runs out, which are no plain ones
     main(["data.control.share", runs, "--default", "0", "--none", runs, "-o", str(target)])
@@ -92,7 +143,16 @@ def test_words_stand_beside_each_other(runs: Path, tmp_path: Path) -> None:
         model = {"reward_encoder": {"signals": ["score", "text"], "windows": windows}}
         write_job(tmp_path / "windows" / str(number), {"5/5/5": (following, 4.0, 4.0)}, 0, windows=model)
     target = tmp_path / "windows.md"
-    main(["windows.reward_encoder.windows", str(tmp_path / "windows"), "--none", str(runs / "none"), "-o", str(target)])
+    main(
+        [
+            "windows.reward_encoder.windows",
+            str(tmp_path / "windows"),
+            "--none",
+            str(runs / "none"),
+            "-o",
+            str(target),
+        ]
+    )
     text = target.read_text()
     assert "**following: a gain at per_perspective; preserving: " in text
     assert "## Against windows.reward_encoder.windows=joined\n" in text
@@ -101,7 +161,11 @@ def test_words_stand_beside_each_other(runs: Path, tmp_path: Path) -> None:
 
 
 def test_settings_of_the_edits_are_those_of_the_evaluation() -> None:
-    settings = {"sampler": {"steps": 2}, "evaluation": {"sampler": {"steps": 4}}, "data": {"seed": "${seed}", "share": 0.5}}
+    settings = {
+        "sampler": {"steps": 2},
+        "evaluation": {"sampler": {"steps": 4}},
+        "data": {"seed": "${seed}", "share": 0.5},
+    }
     assert value_of(settings, "sampler.steps") == "4"
     assert value_of(settings, "data.share") == "0.5"
     assert value_of(settings, "data.other") is None

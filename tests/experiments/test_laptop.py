@@ -1,4 +1,6 @@
-"""experiments/laptop.sh in small: every cell, the choice of guidance, one report with all rows; the same command again makes nothing anew."""
+"""experiments/laptop.sh in small: every cell, the choice of guidance, one report with all rows; the same
+command again makes nothing anew.
+"""
 
 import json
 import os
@@ -36,7 +38,12 @@ def run(folder: Path) -> str:
         "EVALUATE_MORE": "sampler.steps=1 limit=14",
     }
     done = subprocess.run(
-        ["bash", "experiments/laptop.sh", str(folder)], cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False
+        ["bash", "experiments/laptop.sh", str(folder)],
+        cwd=ROOT,
+        env=os.environ | settings,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:] + done.stdout[-1000:]
     return done.stdout
@@ -49,8 +56,14 @@ def test_the_laptop_experiment_in_small(tmp_path: Path) -> None:
     report = json.loads((tmp_path / "report/evaluation/synthetic_edit/oracle/report.json").read_text())
     assert [row["name"] for row in report["rows"]][: len(ROWS)] == ROWS
     assert {row["n"] for row in report["rows"]} == {14}
-    assert {(each["row"], each["against"]) for each in report["comparisons"]} >= {("5/5/5", name) for name in ROWS[1:]}
-    for name in ("synthetic_edit/oracle/gallery.png", "synthetic_wordings/oracle/report.md", "synthetic_pairs/oracle/report.md"):
+    assert {(each["row"], each["against"]) for each in report["comparisons"]} >= {
+        ("5/5/5", name) for name in ROWS[1:]
+    }
+    for name in (
+        "synthetic_edit/oracle/gallery.png",
+        "synthetic_wordings/oracle/report.md",
+        "synthetic_pairs/oracle/report.md",
+    ):
         assert (tmp_path / "report/evaluation" / name).stat().st_size > 500
     assert (tmp_path / "report/curves.png").stat().st_size > 1000
     weights = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("last.ckpt")}

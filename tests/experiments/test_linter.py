@@ -23,4 +23,6 @@ def test_planted_faults_are_found(monkeypatch) -> None:
     assert sum(line.found for line in claimed) >= 0.95 * sum(line.planted for line in claimed)
     planted = {line.kind.split(",")[0] for line in claimed if line.planted}
     assert planted == set(KINDS) - {"unreadable", "mild_at_5"}, "each kind has its plant"
-    assert sum(line.false or 0 for line in single if KINDS[line.kind.split(",")[0]].level == "fault") <= 0.02 * len(data.entries)
+    assert sum(
+        line.false or 0 for line in single if KINDS[line.kind.split(",")[0]].level == "fault"
+    ) <= 0.02 * len(data.entries)

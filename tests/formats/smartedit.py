@@ -1,4 +1,6 @@
-"""A release of SmartEdit with its files, its names and its numbers of tensors (450, 133, 89, 686), small widths and random weights."""
+"""A release of SmartEdit with its files, its names and its numbers of tensors (450, 133, 89, 686), small
+widths and random weights.
+"""
 
 import json
 from collections.abc import Iterator
@@ -111,7 +113,12 @@ def interaction() -> Iterator[tuple[str, tuple[int, ...]]]:
     yield from linear("dimension_reduction_head_qformer_out", WIDTH, IMAGE)
 
 
-def drawn(shapes: Iterator[tuple[str, tuple[int, ...]]], seed: int, dtype: torch.dtype = torch.float32, before: str = "") -> dict[str, torch.Tensor]:
+def drawn(
+    shapes: Iterator[tuple[str, tuple[int, ...]]],
+    seed: int,
+    dtype: torch.dtype = torch.float32,
+    before: str = "",
+) -> dict[str, torch.Tensor]:
     """Random weights; constants as libraries make them."""
     generator = torch.Generator().manual_seed(seed)
     tensors = {before + name: torch.randn(shape, generator=generator).to(dtype) for name, shape in shapes}
@@ -126,7 +133,9 @@ def drawn(shapes: Iterator[tuple[str, tuple[int, ...]]], seed: int, dtype: torch
 def release_tensors(width: int = LANGUAGE, layers: int = 32) -> dict[str, dict[str, torch.Tensor]]:
     """By file."""
     torch.manual_seed(4)
-    unet = UNet2DConditionModel(in_channels=8, cross_attention_dim=WIDTH, attention_head_dim=2, sample_size=8, **PUBLISHED_UNET)
+    unet = UNet2DConditionModel(
+        in_channels=8, cross_attention_dim=WIDTH, attention_head_dim=2, sample_size=8, **PUBLISHED_UNET
+    )
     return {
         LLM: drawn(language_model(width, layers), 1, torch.bfloat16, "model.base_model.model."),
         QUERY: drawn(query_transformer(width), 2),
@@ -148,19 +157,32 @@ def write_elsewhere(folder: Path) -> dict[str, str]:
     """What the conversion needs besides the release, by its names in the config."""
     torch.manual_seed(6)
     write_pipeline(folder / "pipeline", in_channels=4, **PUBLISHED_UNET)
-    vision = CLIPVisionConfig(hidden_size=IMAGE, intermediate_size=20, num_hidden_layers=2, num_attention_heads=2, image_size=28, patch_size=14)
+    vision = CLIPVisionConfig(
+        hidden_size=IMAGE,
+        intermediate_size=20,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        image_size=28,
+        patch_size=14,
+    )
     CLIPVisionModel(vision).save_pretrained(folder / "vision")
     tokenizer = llama_tokenizer()
     assert len(tokenizer) == WORDS
     tokenizer.save_pretrained(folder / "tokenizer")
-    return {"pipeline": f"{folder}/pipeline", "vision": f"{folder}/vision", "language_tokenizer": f"{folder}/tokenizer"}
+    return {
+        "pipeline": f"{folder}/pipeline",
+        "vision": f"{folder}/vision",
+        "language_tokenizer": f"{folder}/tokenizer",
+    }
 
 
 def write_tokenizer(folder: Path, words: int) -> None:
     """One of another model."""
     vocabulary = {"<unk>": 0, "<s>": 1, "</s>": 2} | {f"word{index}": index for index in range(3, words)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>").save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, unk_token="<unk>", bos_token="<s>", eos_token="</s>"
+    ).save_pretrained(folder)
 
 
 def llava_tensors(release: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -173,7 +195,10 @@ def llava_tensors(release: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     }
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         tensors[name] = torch.randn(WORDS + 3, LANGUAGE, generator=generator).half()
-    return tensors | {"model.mm_projector.weight": torch.randn(LANGUAGE, IMAGE), "model.mm_projector.bias": torch.randn(LANGUAGE)}
+    return tensors | {
+        "model.mm_projector.weight": torch.randn(LANGUAGE, IMAGE),
+        "model.mm_projector.bias": torch.randn(LANGUAGE),
+    }
 
 
 def write_sentencepiece(folder: Path) -> Path:
@@ -181,7 +206,15 @@ def write_sentencepiece(folder: Path) -> Path:
     from transformers.utils import sentencepiece_model_pb2_new as sentencepiece
 
     model = sentencepiece.ModelProto()
-    pieces = [("<unk>", 2), ("<s>", 3), ("</s>", 3), *((f"<0x{byte:02X}>", 6) for byte in range(256)), ("▁", 1), ("a", 1), ("▁a", 1)]
+    pieces = [
+        ("<unk>", 2),
+        ("<s>", 3),
+        ("</s>", 3),
+        *((f"<0x{byte:02X}>", 6) for byte in range(256)),
+        ("▁", 1),
+        ("a", 1),
+        ("▁a", 1),
+    ]
     for index, (text, kind) in enumerate(pieces):
         piece = model.pieces.add()
         piece.piece, piece.score, piece.type = text, -float(index), kind

@@ -5,7 +5,16 @@ import torch
 from formats.smartedit import FILES, HEAD, IMAGE, LANGUAGE, QUERIES, WORDS, release_tensors
 
 from src.formats.smartedit_checkpoint import Untold, check, shapes_of, sizes_of
-from src.formats.smartedit_release import EMBEDDING, SPLIT, family_of, is_constant, is_lora, keeps_its_name, our_names, their_name
+from src.formats.smartedit_release import (
+    EMBEDDING,
+    SPLIT,
+    family_of,
+    is_constant,
+    is_lora,
+    keeps_its_name,
+    our_names,
+    their_name,
+)
 
 UNTOLD = Untold(query_head_width=HEAD, interaction_heads=2)
 FEW_LAYERS = 2
@@ -18,7 +27,12 @@ def published() -> dict[str, dict[str, torch.Tensor]]:
 
 @pytest.fixture(scope="module")
 def tensors() -> dict[str, torch.Tensor]:
-    return {name: value for file, part in release_tensors(layers=FEW_LAYERS).items() if "unet" not in file for name, value in part.items()}
+    return {
+        name: value
+        for file, part in release_tensors(layers=FEW_LAYERS).items()
+        if "unet" not in file
+        for name, value in part.items()
+    }
 
 
 def test_the_test_release_has_the_published_numbers_of_tensors(published) -> None:
@@ -34,13 +48,18 @@ def test_every_name_goes_there_and_back(published) -> None:
             assert len(names) == (0 if is_constant(name) else 2 if name in SPLIT else 1)
             assert [their_name(one) for one in names] == [name] * len(names)
             ours += names
-    assert len(set(ours)) == len(ours) == sum(FILES.values()) + 2 - 33  # two tensors are split, 32 + 1 are constants
+    assert (
+        len(set(ours)) == len(ours) == sum(FILES.values()) + 2 - 33
+    )  # two tensors are split, 32 + 1 are constants
 
 
 @pytest.mark.parametrize(
     ("theirs", "ours"),
     [
-        ("model.base_model.model.layers.3.mlp.up_proj.weight", "language_model/model.language_model.layers.3.mlp.up_proj.weight"),
+        (
+            "model.base_model.model.layers.3.mlp.up_proj.weight",
+            "language_model/model.language_model.layers.3.mlp.up_proj.weight",
+        ),
         (
             "model.base_model.model.layers.3.self_attn.v_proj.lora_B.default.weight",
             "reader/language.llava.model.language_model.layers.3.self_attn.v_proj.lora_B.default.weight",
@@ -52,7 +71,10 @@ def test_every_name_goes_there_and_back(published) -> None:
             "sd_qformer.encoder.layer.4.crossattention.self.key.weight",
             "reader/query_transformer.qformer.encoder.layer.4.crossattention.attention.key.weight",
         ),
-        ("modulate_transformer.layers.1.cross_attn_image_to_token.out_proj.bias", "reader/interaction.layers.1.image_to_text.out.bias"),
+        (
+            "modulate_transformer.layers.1.cross_attn_image_to_token.out_proj.bias",
+            "reader/interaction.layers.1.image_to_text.out.bias",
+        ),
         ("pe_layer.positional_encoding_gaussian_matrix", "reader/interaction.frequencies"),
         ("dimension_reduction_head_zeroconv.weight", "reader/interaction.image_out.weight"),
         ("unet.conv_in.weight", "unet/conv_in.weight"),
@@ -83,10 +105,18 @@ def test_unknown_names_are_refused(name: str) -> None:
 
 def test_sizes_are_those_of_the_tensors(tensors) -> None:
     sizes = sizes_of(tensors, UNTOLD)
-    assert (sizes.language.vocab_size, sizes.language.hidden_size, sizes.language.num_hidden_layers) == (WORDS, LANGUAGE, FEW_LAYERS)
+    assert (sizes.language.vocab_size, sizes.language.hidden_size, sizes.language.num_hidden_layers) == (
+        WORDS,
+        LANGUAGE,
+        FEW_LAYERS,
+    )
     assert sizes.language.num_attention_heads == LANGUAGE // HEAD
     assert sizes.query_transformer["queries"] == QUERIES
-    assert (sizes.query_transformer["layers"], sizes.query_transformer["cross_attention_every"], sizes.query_transformer["heads"]) == (6, 2, 3)
+    assert (
+        sizes.query_transformer["layers"],
+        sizes.query_transformer["cross_attention_every"],
+        sizes.query_transformer["heads"],
+    ) == (6, 2, 3)
     assert sizes.interaction == {
         "text_width": 24,
         "image_width": IMAGE,
@@ -103,24 +133,43 @@ def test_sizes_are_those_of_the_tensors(tensors) -> None:
     ("damage", "message"),
     [
         (lambda t: t.pop("modulate_head.bias"), r"\(1 differences\): modulate_head.bias is missing"),
-        (lambda t: t.update({"modulate_transformer.surplus": torch.zeros(1)}), "modulate_transformer.surplus is not in the release"),
-        (lambda t: t.update({"mm_projector.bias": torch.zeros(3)}), r"mm_projector.bias has shape \(3,\), the release \(16,\)"),
-        (lambda t: t.pop("sd_query_tokens"), "sd_query_tokens, which tells a size, is missing from the release's embeddings_qformer file"),
-        (lambda t: t.update({"lm_head.weight": torch.zeros(74, 16)}), f"embedding has {WORDS + 35} rows and its head 74"),
+        (
+            lambda t: t.update({"modulate_transformer.surplus": torch.zeros(1)}),
+            "modulate_transformer.surplus is not in the release",
+        ),
+        (
+            lambda t: t.update({"mm_projector.bias": torch.zeros(3)}),
+            r"mm_projector.bias has shape \(3,\), the release \(16,\)",
+        ),
+        (
+            lambda t: t.pop("sd_query_tokens"),
+            "sd_query_tokens, which tells a size, is missing from the release's embeddings_qformer file",
+        ),
+        (
+            lambda t: t.update({"lm_head.weight": torch.zeros(74, 16)}),
+            f"embedding has {WORDS + 35} rows and its head 74",
+        ),
     ],
 )
 def test_what_is_wrong_is_named_in_the_words_of_the_release(tensors, damage, message: str) -> None:
     damaged = dict(tensors)
     damage(damaged)
     with pytest.raises(ValueError, match=message):
-        check(damaged, shapes_of(sizes_of(damaged, UNTOLD), {"r": 2, "target_modules": ["q_proj", "v_proj"]}), "this")
+        check(
+            damaged,
+            shapes_of(sizes_of(damaged, UNTOLD), {"r": 2, "target_modules": ["q_proj", "v_proj"]}),
+            "this",
+        )
 
 
 @pytest.mark.parametrize(
     ("untold", "message"),
     [
         (Untold(image_tokens=400, query_head_width=HEAD), "403 of them SmartEdit's"),
-        (Untold(language_head_width=4, query_head_width=HEAD), "rotary frequencies are not those of LLaMA-1 with heads of width 4"),
+        (
+            Untold(language_head_width=4, query_head_width=HEAD),
+            "rotary frequencies are not those of LLaMA-1 with heads of width 4",
+        ),
         (Untold(), "heads of width 64 don't divide the Q-Former's 24: set query_head_width"),
     ],
 )

@@ -13,7 +13,11 @@ TENSORS = {"a": torch.arange(6.0).view(2, 3), "b": torch.ones(2, dtype=torch.bfl
 
 
 def equal(found: dict[str, torch.Tensor] | None) -> bool:
-    return found is not None and found.keys() == TENSORS.keys() and all(torch.equal(value, TENSORS[name]) for name, value in found.items())
+    return (
+        found is not None
+        and found.keys() == TENSORS.keys()
+        and all(torch.equal(value, TENSORS[name]) for name, value in found.items())
+    )
 
 
 def test_every_form_is_read(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The page in a real browser: it renders, its filters act, no message on the console, no request leaves it, and no text of the data becomes code."""
+"""The page in a real browser: it renders, its filters act, no message on the console, no request leaves it,
+and no text of the data becomes code.
+"""
 
 import os
 import re
@@ -48,16 +50,34 @@ def page(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str]]
     """A page of twelve triplets: scores 0 to 5 and a failure in quality, hostile, Chinese and Arabic texts."""
     folder = tmp_path_factory.mktemp("page")
     hostile = HOSTILE.format(port=server[0])
-    instructions = [hostile, "把天空变成夜晚", "اجعل السماء ليلا", *(f"make it night {row}" for row in range(9))]
+    instructions = [
+        hostile,
+        "把天空变成夜晚",
+        "اجعل السماء ليلا",
+        *(f"make it night {row}" for row in range(9)),
+    ]
     rows = write_list(folder, 12, id=[f"t{row}" for row in range(12)], instruction=instructions)
     rewards = []
     for row in range(12):
         score = float(row % 6)
-        said = Verdict(score, feedback="None" if score == 5 else hostile if row == 0 else f"the sky is not dark ({row})")
-        quality = Verdict(None, feedback="the reply was not JSON", status="failed") if row == 7 else Verdict(5.0)
+        said = Verdict(
+            score, feedback="None" if score == 5 else hostile if row == 0 else f"the sky is not dark ({row})"
+        )
+        quality = (
+            Verdict(None, feedback="the reply was not JSON", status="failed") if row == 7 else Verdict(5.0)
+        )
         rewards.append(Reward(f"t{row}", "judge <b>", f"k{row}", said, Verdict(5.0), quality))
-    append_rewards(folder / "rewards.jsonl", rewards, [{"prompt_tokens": 1000, "dollars": 0.01, "model": "<i>m</i>"}] * 12)
-    given = ["data=json_list", f"data.dataset.file={rows}", f"rewards_file={folder / 'rewards.jsonl'}", f"target={folder / 'out'}"]
+    append_rewards(
+        folder / "rewards.jsonl",
+        rewards,
+        [{"prompt_tokens": 1000, "dollars": 0.01, "model": "<i>m</i>"}] * 12,
+    )
+    given = [
+        "data=json_list",
+        f"data.dataset.file={rows}",
+        f"rewards_file={folder / 'rewards.jsonl'}",
+        f"target={folder / 'out'}",
+    ]
     inspect_rewards.main(config(*given, "per_score=12", name="inspect_rewards"))
     return folder / "out" / "index.html"
 
@@ -67,8 +87,21 @@ def browse(*arguments: str) -> subprocess.CompletedProcess[str]:
     if CHROMIUM is None:
         assert os.environ.get("CI") != "true", "no chromium: .ci/run installs it"
         pytest.skip("no chromium on this machine (apt-get install chromium)")
-    flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update", "--no-first-run"]
-    return subprocess.run([CHROMIUM, *flags, "--virtual-time-budget=3000", *arguments], capture_output=True, text=True, timeout=120, check=True)
+    flags = [
+        "--headless=new",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--no-first-run",
+    ]
+    return subprocess.run(
+        [CHROMIUM, *flags, "--virtual-time-budget=3000", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
 
 
 def dumped(page: Path, view: str = "") -> subprocess.CompletedProcess[str]:
@@ -78,10 +111,16 @@ def dumped(page: Path, view: str = "") -> subprocess.CompletedProcess[str]:
 
 def shown(html: str) -> list[int]:
     """Rows of the cards that are not hidden, in their order."""
-    return [int(row) for row, rest in re.findall(r'<article [^>]*data-row="(\d+)"([^>]*)>', html) if " hidden" not in rest]
+    return [
+        int(row)
+        for row, rest in re.findall(r'<article [^>]*data-row="(\d+)"([^>]*)>', html)
+        if " hidden" not in rest
+    ]
 
 
-def test_it_shows_everything_and_says_nothing_on_the_console(page: Path, server: tuple[int, list[str]]) -> None:
+def test_it_shows_everything_and_says_nothing_on_the_console(
+    page: Path, server: tuple[int, list[str]]
+) -> None:
     seen = dumped(page)
     assert shown(seen.stdout) == list(range(12))
     assert "12 of 12" in seen.stdout
@@ -110,9 +149,11 @@ def test_a_view_is_an_address(page: Path, view: str, rows: list[int]) -> None:
 
 
 def test_the_instruments_of_these_tests_work(tmp_path: Path, server: tuple[int, list[str]]) -> None:
-    """A page that does ask for a picture, and does complain, is noticed."""
+    """A page that does ask for a image, and does complain, is noticed."""
     bad = tmp_path / "bad.html"
-    bad.write_text(f'<img src="http://127.0.0.1:{server[0]}/asked"><script>console.error("complaint")</script>')
+    bad.write_text(
+        f'<img src="http://127.0.0.1:{server[0]}/asked"><script>console.error("complaint")</script>'
+    )
     seen = dumped(bad)
     assert "complaint" in seen.stderr
     assert ":CONSOLE" in seen.stderr
@@ -122,9 +163,9 @@ def test_the_instruments_of_these_tests_work(tmp_path: Path, server: tuple[int, 
 
 @pytest.mark.parametrize("width", [1280, 500])
 def test_it_can_be_looked_at(page: Path, tmp_path: Path, width: int) -> None:
-    picture = tmp_path / "page.png"
-    browse(f"--window-size={width},1400", "--hide-scrollbars", f"--screenshot={picture}", page.as_uri())
-    with Image.open(picture) as opened:
+    image = tmp_path / "page.png"
+    browse(f"--window-size={width},1400", "--hide-scrollbars", f"--screenshot={image}", page.as_uri())
+    with Image.open(image) as opened:
         pixels = np.asarray(opened.convert("RGB")).astype(int)
     assert pixels.shape[1] == width
     assert tuple(pixels[5, 5]) == (255, 255, 255), "dark on white"

@@ -1,4 +1,6 @@
-"""Asking: how often, how many at once, until when, and for how much. The respondent here is scripted; the real one is in test_openai_chat.py."""
+"""Asking: how often, how many at once, until when, and for how much. The respondent here is scripted; the
+real one is in test_openai_chat.py.
+"""
 
 import asyncio
 import time
@@ -23,8 +25,8 @@ QUICK = Limits(concurrency=4, longest_wait=0.0)
 
 
 def triplet(number: int, instruction: str = "remove the dog") -> Triplet:
-    picture = np.full((8, 8, 3), number % 256, dtype=np.uint8)
-    return Triplet(Case(f"t{number}", picture, instruction, "remove", "p"), 255 - picture)
+    image = np.full((8, 8, 3), number % 256, dtype=np.uint8)
+    return Triplet(Case(f"t{number}", image, instruction, "remove", "p"), 255 - image)
 
 
 class Scripted:
@@ -64,7 +66,9 @@ def test_rewards_come_in_order_and_a_second_run_asks_nobody(tmp_path: Path) -> N
     triplets = [triplet(number) for number in range(10)]
     first = judge(respondent, tmp_path / "ledger.sqlite").judge(triplets)
     assert [reward.id for reward in first] == [f"t{number}" for number in range(10)]
-    assert all(verdict.score == 3.0 and verdict.status == "ok" for reward in first for verdict in reward.verdicts)
+    assert all(
+        verdict.score == 3.0 and verdict.status == "ok" for reward in first for verdict in reward.verdicts
+    )
     assert respondent.asked.total() == 30
     again = judge(respondent, tmp_path / "ledger.sqlite")
     assert isinstance(again, Judge)
@@ -77,11 +81,15 @@ def test_a_reply_that_cannot_be_read_is_asked_for_once_more() -> None:
     respondent = Scripted(lambda question, _: GOOD if question.again else "I would rather not say.")
     (reward,) = judge(respondent).judge([triplet(0)])
     assert not reward.failed
-    assert respondent.asked == {("t0", about, again): 1 for about in ("following", "preserving", "quality") for again in (0, 1)}
+    assert respondent.asked == {
+        ("t0", about, again): 1 for about in ("following", "preserving", "quality") for again in (0, 1)
+    }
 
 
 def test_a_second_reply_that_cannot_be_read_is_a_failure_with_its_reason(tmp_path: Path) -> None:
-    respondent = Scripted(lambda question, _: '{"feedback": "x", "score": 9}' if question.about == "quality" else GOOD)
+    respondent = Scripted(
+        lambda question, _: '{"feedback": "x", "score": 9}' if question.about == "quality" else GOOD
+    )
     asking = judge(respondent, tmp_path / "ledger.sqlite")
     (reward,) = asking.judge([triplet(0)])
     assert (reward.following.score, reward.preserving.score) == (3.0, 3.0)
@@ -109,8 +117,13 @@ def test_what_is_transient_is_tried_again_and_what_is_refused_is_not() -> None:
 
 def test_attempts_end_and_the_end_is_remembered_until_a_retry_is_asked_for(tmp_path: Path) -> None:
     def script(question: Question, attempt: int) -> str | Unanswered:
-        # the last question of its triplet: the first call of a run, which has fewer attempts, is a first one, whichever triplet is ready first
-        return Unanswered("status 500", "transient") if (question.triplet, question.about) == ("t1", "quality") and attempt <= 4 else GOOD
+        # the last question of its triplet: the first call of a run, which has fewer attempts, is a first one,
+        # whichever triplet is ready first
+        return (
+            Unanswered("status 500", "transient")
+            if (question.triplet, question.about) == ("t1", "quality") and attempt <= 4
+            else GOOD
+        )
 
     respondent = Scripted(script)
     limits = replace(QUICK, attempts=4)
@@ -194,7 +207,9 @@ def test_a_server_that_dies_ends_the_run_and_keeps_what_was_answered(tmp_path: P
 def test_the_budget_is_never_passed_and_what_was_paid_for_is_handed_out(tmp_path: Path) -> None:
     price = Price(1.0, 10.0)  # 0.002 dollars a call
     limits = replace(QUICK, budget_usd=0.0501)
-    asking = judge(Scripted(lambda question, _: GOOD, seconds=0.001), tmp_path / "ledger.sqlite", limits, price=price)
+    asking = judge(
+        Scripted(lambda question, _: GOOD, seconds=0.001), tmp_path / "ledger.sqlite", limits, price=price
+    )
     judgements = []
     with pytest.raises(OverBudgetError, match=r"the budget of \$0\.05 would be passed"):
         judgements.extend(asking.judgements(iter([triplet(number) for number in range(40)])))
@@ -203,7 +218,9 @@ def test_the_budget_is_never_passed_and_what_was_paid_for_is_handed_out(tmp_path
     assert 7 <= len(judgements) <= 8
     # the same again spends nothing: what earlier runs spent counts
     with pytest.raises(OverBudgetError):
-        judge(Scripted(lambda question, _: GOOD), tmp_path / "ledger.sqlite", limits, price=price).judge([triplet(number) for number in range(40)])
+        judge(Scripted(lambda question, _: GOOD), tmp_path / "ledger.sqlite", limits, price=price).judge(
+            [triplet(number) for number in range(40)]
+        )
     assert asking.ledger.total().calls == 25
 
 
@@ -238,7 +255,9 @@ def test_a_pace_hands_out_starting_times_evenly() -> None:
     assert times[-1] - times[0] >= 5 * 2 * 60 / 6000 - 0.005
 
 
-@pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"attempts": 0}, {"requests_per_minute": 0}, {"budget_usd": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"concurrency": 0}, {"attempts": 0}, {"requests_per_minute": 0}, {"budget_usd": -1.0}]
+)
 def test_limits_below_their_least_are_refused(wrong: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         Limits(**wrong)
@@ -246,7 +265,9 @@ def test_limits_below_their_least_are_refused(wrong: dict) -> None:
 
 def test_repeats_give_the_mean_and_survive_one_failure() -> None:
     said = {0: 2, 1: 4, 2: 4}
-    respondent = Scripted(lambda question, _: f'{{"feedback": "repeat {question.repeat}", "score": {said[question.repeat]}}}')
+    respondent = Scripted(
+        lambda question, _: f'{{"feedback": "repeat {question.repeat}", "score": {said[question.repeat]}}}'
+    )
     asking = VLMJudge("scripted", PerspectiveRubric(repeats=3), respondent, None, QUICK)
     (reward,) = asking.judge([triplet(0)])
     assert reward.following.score == pytest.approx(10 / 3)

@@ -7,7 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.judges.editscore import SILENT, EditScoreRubric, Numbers, expected_scores, numbers_of, overall, overall_of
+from src.judges.editscore import (
+    SILENT,
+    EditScoreRubric,
+    Numbers,
+    expected_scores,
+    numbers_of,
+    overall,
+    overall_of,
+)
 from src.judges.parsing import UnusableReply
 from src.judges.question import Answer, Form, Reply
 from src.records import Case, Reward, Triplet, Verdict
@@ -17,7 +25,9 @@ FORM = Form(text="reasoning", count=2, max_score=25.0, nothing=None)
 
 def triplet(size: tuple[int, int] = (20, 30)) -> Triplet:
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
-    return Triplet(Case("a", pixels, "paint {max_score} dogs", "add", "p"), np.zeros((*size, 3), dtype=np.uint8))
+    return Triplet(
+        Case("a", pixels, "paint {max_score} dogs", "add", "p"), np.zeros((*size, 3), dtype=np.uint8)
+    )
 
 
 def answer(*scores: float, text: str = "words") -> Answer:
@@ -28,11 +38,13 @@ def test_two_questions_per_pass() -> None:
     rubric = EditScoreRubric(repeats=3)
     asked = rubric.questions(triplet())
     assert len(asked) == rubric.calls == 6
-    assert [(each.about, each.repeat, len(each.pictures)) for each in asked] == [
+    assert [(each.about, each.repeat, len(each.images)) for each in asked] == [
         *(("semantic_consistency", repeat, 2) for repeat in range(3)),
         *(("perceptual_quality", repeat, 1) for repeat in range(3)),
     ]
-    assert asked[0].prompt.endswith("Instruction: paint {max_score} dogs"), "an instruction is put in as it is, last"
+    assert asked[0].prompt.endswith("Instruction: paint {max_score} dogs"), (
+        "an instruction is put in as it is, last"
+    )
     assert "0 to 25" in asked[0].prompt
     assert "0 to 25" in asked[3].prompt
     assert "0 to 10" in EditScoreRubric(score_range=10).questions(triplet())[1].prompt
@@ -40,10 +52,10 @@ def test_two_questions_per_pass() -> None:
 
 
 @pytest.mark.parametrize(("resize", "size"), [(True, (20, 30)), (False, (40, 10))])
-def test_the_edited_picture_comes_to_the_originals_size(resize: bool, size: tuple[int, int]) -> None:
+def test_the_edited_image_comes_to_the_originals_size(resize: bool, size: tuple[int, int]) -> None:
     asked = EditScoreRubric(resize_edited=resize).questions(triplet((40, 10)))
-    assert (asked[0].pictures[1].height, asked[0].pictures[1].width) == size
-    assert asked[1].pictures == asked[0].pictures[1:]
+    assert (asked[0].images[1].height, asked[0].images[1].width) == size
+    assert asked[1].images == asked[0].images[1:]
 
 
 def test_the_combination_by_hand() -> None:
@@ -68,7 +80,11 @@ def test_verdicts_are_means_on_our_scale() -> None:
     rubric = EditScoreRubric(repeats=2)
     answers = [answer(20, 10, text="far"), answer(25, 5, text="near"), answer(25, 15), answer(5, 25, text="")]
     following, preserving, quality = rubric.verdicts(answers)
-    assert (following.score, preserving.score, quality.score) == (pytest.approx(4.5), pytest.approx(1.5), pytest.approx(2.0))
+    assert (following.score, preserving.score, quality.score) == (
+        pytest.approx(4.5),
+        pytest.approx(1.5),
+        pytest.approx(2.0),
+    )
     assert (following.success, following.status, following.feedback) == (None, "ok", "far")
     assert rubric.overall(answers) == pytest.approx((math.sqrt(4 * 6) + math.sqrt(2 * 2)) / 2)
     assert rubric.verdicts([answers[0], answers[1], answers[3], answers[3]])[2].feedback == SILENT
@@ -91,10 +107,18 @@ def test_failures_are_failures() -> None:
     assert quality == Verdict(None, None, "refused", "failed")
     assert rubric.overall([good, good, bad, bad, bad, good]) is None
     assert rubric.overall([good, good, bad, good, good, good]) is not None
-    for text in ("", "I can't help with that", '{"reasoning": "x", "score": [26, 3]}', '{"reasoning": "x", "score": [3]}', '{"score": [3, "8/10"]}'):
+    for text in (
+        "",
+        "I can't help with that",
+        '{"reasoning": "x", "score": [26, 3]}',
+        '{"reasoning": "x", "score": [3]}',
+        '{"score": [3, "8/10"]}',
+    ):
         with pytest.raises(UnusableReply):
             rubric.read(rubric.questions(triplet())[0], Reply(text))
-    assert rubric.read(rubric.questions(triplet())[0], Reply('{"reasoning": "x", "score": [24, 3]}')).scores == (24, 3)
+    assert rubric.read(
+        rubric.questions(triplet())[0], Reply('{"reasoning": "x", "score": [24, 3]}')
+    ).scores == (24, 3)
     assert rubric.read(rubric.questions(triplet())[0], Reply("[24, 3]")).scores == (24, 3)
 
 
@@ -110,7 +134,13 @@ def shares(written: int, **probabilities: float) -> list[tuple[str, float]]:
 
 
 def test_expected_scores() -> None:
-    reply = told('{"reasoning": "score 3", "score": [', shares(18, p18=0.5, p20=0.25), ", ", shares(7, p7=0.6, p8=0.2), "]}")
+    reply = told(
+        '{"reasoning": "score 3", "score": [',
+        shares(18, p18=0.5, p20=0.25),
+        ", ",
+        shares(7, p7=0.6, p8=0.2),
+        "]}",
+    )
     following, kept = expected_scores(reply, FORM)
     assert following == pytest.approx((18 * 0.5 + 20 * 0.25) / 0.75)
     assert kept == pytest.approx((7 * 0.6 + 8 * 0.2) / 0.8)
@@ -129,12 +159,21 @@ def test_expected_scores_of_tokens_that_could_go_on_are_refused() -> None:
 def test_a_rubric_that_expects_takes_the_words_as_written() -> None:
     rubric = EditScoreRubric(expected=True)
     question = rubric.questions(triplet())[0]
-    reply = told('{"reasoning": "fine", "score": [', shares(18, p18=0.5, p20=0.5), ", ", shares(7, p7=0.5, p10=0.5), "]}")
+    reply = told(
+        '{"reasoning": "fine", "score": [',
+        shares(18, p18=0.5, p20=0.5),
+        ", ",
+        shares(7, p7=0.5, p10=0.5),
+        "]}",
+    )
     assert rubric.read(question, reply) == Answer((19.0, 8.5), "fine")
 
 
 def test_fingerprints_and_bad_settings(tmp_path: Path) -> None:
-    prints = {EditScoreRubric(**each).fingerprint for each in ({}, {"repeats": 2}, {"score_range": 10}, {"resize_edited": False}, {"expected": True})}
+    prints = {
+        EditScoreRubric(**each).fingerprint
+        for each in ({}, {"repeats": 2}, {"score_range": 10}, {"resize_edited": False}, {"expected": True})
+    }
     assert len(prints) == 5
     with pytest.raises(ValueError, match="score_range=5"):
         EditScoreRubric(score_range=5)

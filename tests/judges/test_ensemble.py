@@ -22,11 +22,16 @@ class Fixed:
         self.name, self.fingerprint, self.verdicts = name, f"fixed {name}", verdicts
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
-        return [Reward(each.case.id, self.name, reward_key(each, self.fingerprint), *self.verdicts) for each in triplets]
+        return [
+            Reward(each.case.id, self.name, reward_key(each, self.fingerprint), *self.verdicts)
+            for each in triplets
+        ]
 
 
 def triplet(name: str = "a") -> Triplet:
-    return Triplet(Case(name, np.zeros((4, 4, 3), dtype=np.uint8), "x", "add", "p"), np.ones((4, 4, 3), dtype=np.uint8))
+    return Triplet(
+        Case(name, np.zeros((4, 4, 3), dtype=np.uint8), "x", "add", "p"), np.ones((4, 4, 3), dtype=np.uint8)
+    )
 
 
 FAILED = Verdict(None, None, "no answer", "failed")
@@ -50,7 +55,9 @@ def test_failures_as_with_the_passes_of_one_judge() -> None:
 
 def test_an_ensemble_is_a_judge() -> None:
     best, worst = Verdict(5.0, True), Verdict(1.0, False, "bad")
-    judge = EnsembleJudge({"kind": Fixed("kind", best, best, best), "harsh": Fixed("harsh", worst, worst, FAILED)})
+    judge = EnsembleJudge(
+        {"kind": Fixed("kind", best, best, best), "harsh": Fixed("harsh", worst, worst, FAILED)}
+    )
     assert isinstance(judge, Judge)
     rewards = judge.judge([triplet("a"), triplet("b")])
     assert [reward.id for reward in rewards] == ["a", "b"]

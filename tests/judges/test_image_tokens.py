@@ -1,4 +1,6 @@
-"""Token counts of pictures, against the providers' own examples, bills that people published, and the code of the models."""
+"""Token counts of images, against the providers' own examples, bills that people published, and the code of
+the models.
+"""
 
 import ast
 import importlib.util
@@ -13,7 +15,11 @@ from hypothesis import strategies as st
 from src.judges.image_tokens import ImageTokens, MergedPatchTokens, PatchTokens, TileTokens
 
 GPT_4O, GPT_4O_MINI = TileTokens(85, 170), TileTokens(2833, 5667)
-GPT_41_MINI, GPT_41_NANO, O4_MINI = PatchTokens(multiplier=1.62), PatchTokens(multiplier=2.46), PatchTokens(multiplier=1.72)
+GPT_41_MINI, GPT_41_NANO, O4_MINI = (
+    PatchTokens(multiplier=1.62),
+    PatchTokens(multiplier=2.46),
+    PatchTokens(multiplier=1.72),
+)
 QWEN_25, QWEN_3 = MergedPatchTokens(14, 2, 3_136, 12_845_056), MergedPatchTokens(16, 2, 65_536, 16_777_216)
 SIDES = st.integers(1, 6000)
 
@@ -31,7 +37,8 @@ SIDES = st.integers(1, 6000)
         (GPT_4O, 256, 256, "high", 255),
         (GPT_4O, 513, 512, "high", 425),
         (GPT_4O, 720, 1280, "high", 1105),
-        # bills: community.openai.com/t/1262691 (267 for the picture with 12 tokens of text), /t/1281361 (with 8)
+        # bills: community.openai.com/t/1262691 (267 for the image with 12 tokens of text), /t/1281361 (with
+        # 8)
         (GPT_4O, 64, 128, "high", 267 - 12),
         (GPT_4O_MINI, 64, 128, "high", 8512 - 12),
         (GPT_4O_MINI, 64, 128, "low", 2845 - 12),
@@ -44,7 +51,8 @@ SIDES = st.integers(1, 6000)
         (GPT_41_NANO, 1024, 1024, "high", 2520),
         (O4_MINI, 64, 128, "high", 26 - 12),
         (PatchTokens(), 1536, 1024, "high", 1536),
-        # Qwen: pictures of whole units, and the 4 to 16,384 tokens of Qwen2.5-VL's card; two more frame each picture
+        # Qwen: images of whole units, and the 4 to 16,384 tokens of Qwen2.5-VL's card; two more frame each
+        # image
         (QWEN_25, 28, 28, None, 4 + 2),
         (QWEN_25, 252, 252, None, 81 + 2),
         (QWEN_25, 256, 256, None, 81 + 2),
@@ -55,14 +63,16 @@ SIDES = st.integers(1, 6000)
         (QWEN_3, 1024, 768, None, 768 + 2),
     ],
 )
-def test_documented_counts(rule: ImageTokens, height: int, width: int, detail: str | None, tokens: int) -> None:
+def test_documented_counts(
+    rule: ImageTokens, height: int, width: int, detail: str | None, tokens: int
+) -> None:
     assert rule.tokens(height, width, detail) == tokens
 
 
 @given(SIDES, SIDES)
 def test_laws(height: int, width: int) -> None:
     for rule in (GPT_4O, PatchTokens()):
-        # turning a picture changes nothing
+        # turning a image changes nothing
         assert rule.tokens(height, width, "high") == rule.tokens(width, height, "high") > 0
     assert GPT_4O.tokens(height, width, "high") <= 85 + 170 * 8
     assert PatchTokens().tokens(height, width, None) <= 1536
@@ -84,7 +94,9 @@ def smart_resize() -> Callable[[int, int, int, int, int], tuple[int, int]]:
     """The function of transformers, taken out of its file, which only opens where torchvision is installed."""
     (folder,) = importlib.util.find_spec("transformers").submodule_search_locations
     tree = ast.parse((Path(folder) / "models/qwen2_vl/image_processing_qwen2_vl.py").read_text())
-    tree.body = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "smart_resize"]
+    tree.body = [
+        node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "smart_resize"
+    ]
     names = {"math": math}
     exec(compile(tree, "smart_resize", "exec"), names)
     return names["smart_resize"]
@@ -93,7 +105,7 @@ def smart_resize() -> Callable[[int, int, int, int, int], tuple[int, int]]:
 SMART_RESIZE = smart_resize()
 
 
-def test_larger_pictures_never_need_fewer_tiles_up_to_the_limit() -> None:
+def test_larger_images_never_need_fewer_tiles_up_to_the_limit() -> None:
     counts = [GPT_4O.tokens(side, side, "high") for side in range(16, 2049, 16)]
     assert counts == sorted(counts)
     assert (counts[0], counts[-1]) == (255, 765)

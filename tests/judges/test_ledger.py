@@ -12,13 +12,19 @@ import pytest
 from src.judges.ledger import Ledger
 from src.judges.question import Encoded, Form, Question, Reply
 
-QUESTION = Question("t1", "following", "was the dog removed?", (Encoded(b"one", "image/png", 4, 4), Encoded(b"two", "image/png", 4, 4)), Form())
+QUESTION = Question(
+    "t1",
+    "following",
+    "was the dog removed?",
+    (Encoded(b"one", "image/png", 4, 4), Encoded(b"two", "image/png", 4, 4)),
+    Form(),
+)
 REPLY = Reply('{"feedback": "None", "score": 5}', "stop", 100, 10, 0.5, ((("5", 0.9), ("4", 0.1)),), "{}")
 
 CHANGED = {
-    "a picture's bytes": replace(QUESTION, pictures=(Encoded(b"other", "image/png", 4, 4), QUESTION.pictures[1])),
-    "the order of pictures": replace(QUESTION, pictures=QUESTION.pictures[::-1]),
-    "a picture less": replace(QUESTION, pictures=QUESTION.pictures[:1]),
+    "a picture's bytes": replace(QUESTION, images=(Encoded(b"other", "image/png", 4, 4), QUESTION.images[1])),
+    "the order of pictures": replace(QUESTION, images=QUESTION.images[::-1]),
+    "a picture less": replace(QUESTION, images=QUESTION.images[:1]),
     "the text": replace(QUESTION, prompt="was the cat removed?"),
     "the form": replace(QUESTION, form=Form(max_score=10)),
     "the repeat": replace(QUESTION, repeat=1),
@@ -63,7 +69,9 @@ def write_many(path: str, name: str, count: int) -> None:
     ledger = Ledger(path)
     for number in range(count):
         question = replace(QUESTION, prompt=f"{name} {number}")
-        ledger.record_reply(question.key("m"), question, "gpt", "m", replace(REPLY, text=f"{name} {number}"), 0.001)
+        ledger.record_reply(
+            question.key("m"), question, "gpt", "m", replace(REPLY, text=f"{name} {number}"), 0.001
+        )
 
 
 def test_two_processes_write_at_once(tmp_path: Path) -> None:

@@ -1,4 +1,6 @@
-"""The local judge on tiny random models of both families: batches, place holders, adapters, probabilities, seeds, and that garbage is no number."""
+"""The local judge on tiny random models of both families: batches, place holders, adapters, probabilities,
+seeds, and that garbage is no number.
+"""
 
 import asyncio
 import io
@@ -38,19 +40,25 @@ def adapter(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     return write_adapter(tmp_path_factory.mktemp("adapter"), models["qwen2_5_vl"])
 
 
-def picture(height: int, width: int, seed: int = 0) -> Encoded:
+def image(height: int, width: int, seed: int = 0) -> Encoded:
     content = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(content, format="PNG")
     return Encoded(content.getvalue(), "image/png", height, width)
 
 
-def question(prompt: str, *sizes: tuple[int, int], form: Form | None = None, repeat: int = 0, again: int = 0) -> Question:
-    pictures = tuple(picture(*size, seed) for seed, size in enumerate(sizes))
-    return Question("id", "following", prompt, pictures, form or Form(), repeat, again)
+def question(
+    prompt: str, *sizes: tuple[int, int], form: Form | None = None, repeat: int = 0, again: int = 0
+) -> Question:
+    images = tuple(image(*size, seed) for seed, size in enumerate(sizes))
+    return Question("id", "following", prompt, images, form or Form(), repeat, again)
 
 
-QUESTIONS = [question("short", SIZES[0]), question("a longer question about two", SIZES[1], SIZES[2]), question("third", SIZES[2], SIZES[0])]
+QUESTIONS = [
+    question("short", SIZES[0]),
+    question("a longer question about two", SIZES[1], SIZES[2]),
+    question("third", SIZES[2], SIZES[0]),
+]
 
 
 def ask(respondent: Respondent, *questions: Question) -> list[Reply]:
@@ -68,7 +76,9 @@ def small(model: Path, **settings: object) -> LocalVLM:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_place_holders_are_as_many_as_features_and_tokens_are_counted_exactly(models: dict[str, Path], family: str) -> None:
+def test_place_holders_are_as_many_as_features_and_tokens_are_counted_exactly(
+    models: dict[str, Path], family: str
+) -> None:
     respondent = small(models[family])
     assert isinstance(respondent, Respondent)
     respondent.load()
@@ -80,10 +90,10 @@ def test_place_holders_are_as_many_as_features_and_tokens_are_counted_exactly(mo
         kinds = respondent.padded([inputs])["mm_token_type_ids"]
         assert set(kinds.unique().tolist()) == {0, 1}
         assert int(kinds.sum()) == places
-        side = respondent.pictures.patch_size * 2
-        budget = respondent.pictures.size
-        for grid, sent in zip(inputs.grids, each.pictures, strict=True):
-            area = int(grid.prod()) * respondent.pictures.patch_size**2
+        side = respondent.images.patch_size * 2
+        budget = respondent.images.size
+        for grid, sent in zip(inputs.grids, each.images, strict=True):
+            area = int(grid.prod()) * respondent.images.patch_size**2
             assert budget["shortest_edge"] - side**2 <= area <= budget["longest_edge"]
             assert int(grid[1]) / int(grid[2]) == pytest.approx(sent.height / sent.width, rel=0.6)
         (reply,) = ask(respondent, each)
@@ -100,12 +110,15 @@ def test_inputs_are_those_of_the_librarys_processor(models: dict[str, Path], fam
 
     class Parts:
         image_token = "<|image_pad|>"
-        image_processor = respondent.pictures
+        image_processor = respondent.images
 
     each = QUESTIONS[1]
     inputs = respondent.inputs(each)
     expanded = "".join(
-        "<|vision_start|>" + kind.replace_image_token(Parts(), {"image_grid_thw": inputs.grids}, index) + "<|vision_end|>" for index in range(2)
+        "<|vision_start|>"
+        + kind.replace_image_token(Parts(), {"image_grid_thw": inputs.grids}, index)
+        + "<|vision_end|>"
+        for index in range(2)
     )
     text = f"<|im_start|>user\n{expanded}{each.prompt}<|im_end|>\n<|im_start|>assistant\n"
     assert inputs.ids.tolist() == respondent.words(text)["input_ids"]
@@ -118,15 +131,23 @@ def test_a_batch_answers_as_each_question_alone(models: dict[str, Path], family:
     for each, reply in zip(QUESTIONS, together, strict=True):
         (alone,) = ask(respondent, each)
         assert alone.text == reply.text
-        assert (alone.input_tokens, alone.output_tokens, alone.finish) == (reply.input_tokens, reply.output_tokens, reply.finish)
+        assert (alone.input_tokens, alone.output_tokens, alone.finish) == (
+            reply.input_tokens,
+            reply.output_tokens,
+            reply.finish,
+        )
         for one, other in zip(alone.alternatives, reply.alternatives, strict=True):
             assert [token for token, _ in one] == [token for token, _ in other]
             assert [share for _, share in one] == pytest.approx([share for _, share in other], rel=1e-3)
-    assert len({reply.text for reply in together}) > 1, "answers that don't depend on the question test nothing"
+    assert len({reply.text for reply in together}) > 1, (
+        "answers that don't depend on the question test nothing"
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_logits_of_a_padded_batch_are_those_of_the_questions_alone(models: dict[str, Path], family: str) -> None:
+def test_logits_of_a_padded_batch_are_those_of_the_questions_alone(
+    models: dict[str, Path], family: str
+) -> None:
     respondent = small(models[family])
     respondent.load()
     inputs = [respondent.inputs(each) for each in QUESTIONS]
@@ -139,7 +160,9 @@ def test_logits_of_a_padded_batch_are_those_of_the_questions_alone(models: dict[
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_written_step_by_step_is_what_reading_the_whole_says(models: dict[str, Path], family: str) -> None:
-    """Caches, padding and three-dimensional positions: each token of a batch's answers is the most probable one after all that precedes it."""
+    """Caches, padding and three-dimensional positions: each token of a batch's answers is the most probable
+    one after all that precedes it.
+    """
     respondent = small(models[family], batch_size=3)
     for each, reply in zip(QUESTIONS, ask(respondent, *QUESTIONS), strict=True):
         written = json.loads(reply.raw)["tokens"]
@@ -147,7 +170,11 @@ def test_written_step_by_step_is_what_reading_the_whole_says(models: dict[str, P
         inputs = respondent.inputs(each)
         whole = Inputs(torch.cat([inputs.ids, torch.tensor(written)]), inputs.pixels, inputs.grids)
         with torch.inference_mode():
-            said = respondent._network(**respondent.padded([whole])).logits[0, len(inputs.ids) - 1 : -1].argmax(-1)
+            said = (
+                respondent._network(**respondent.padded([whole]))
+                .logits[0, len(inputs.ids) - 1 : -1]
+                .argmax(-1)
+            )
         assert said.tolist() == written
 
 
@@ -168,7 +195,9 @@ def test_probabilities_are_the_networks_own_with_the_written_token_first(models:
 def test_what_is_drawn_depends_on_seed_and_repeat_and_not_on_the_batch(models: dict[str, Path]) -> None:
     drawn = {"temperature": 1.5, "max_new_tokens": 6, "probabilities": 1}
     respondent = small(models["qwen2_5_vl"], **drawn, batch_size=4)
-    asked = [question("draw", SIZES[0], repeat=repeat, again=again) for repeat, again in ((0, 0), (1, 0), (0, 1))]
+    asked = [
+        question("draw", SIZES[0], repeat=repeat, again=again) for repeat, again in ((0, 0), (1, 0), (0, 1))
+    ]
     replies = ask(respondent, *asked, QUESTIONS[1])[:3]
     assert len({reply.text for reply in replies}) == 3
     assert [ask(respondent, each)[0].text for each in asked] == [reply.text for reply in replies]
@@ -198,7 +227,9 @@ def test_draws_follow_the_probabilities_and_the_limits() -> None:
     ids = torch.zeros(2000, 1, dtype=torch.long)
 
     def shares(temperature: float = 1.0, **limits: float) -> list[float]:
-        choice = Choice(list(range(2000)), [temperature] * 2000, **{"top_p": 1.0, "top_k": 0, "count": 0, **limits})
+        choice = Choice(
+            list(range(2000)), [temperature] * 2000, **{"top_p": 1.0, "top_k": 0, "count": 0, **limits}
+        )
         chosen = choice(ids, scores.clone()).argmax(-1)
         return (torch.bincount(chosen, minlength=4) / 2000).tolist()
 
@@ -215,14 +246,20 @@ def test_an_adapter_changes_answers_as_peft_does(models: dict[str, Path], adapte
     plain.load()
     adapted.load()
     batch = adapted.padded([adapted.inputs(QUESTIONS[1])])
-    theirs = PeftModel.from_pretrained(AutoModelForImageTextToText.from_pretrained(models["qwen2_5_vl"]), str(adapter)).eval()
+    theirs = PeftModel.from_pretrained(
+        AutoModelForImageTextToText.from_pretrained(models["qwen2_5_vl"]), str(adapter)
+    ).eval()
     with torch.inference_mode():
-        ours, unadapted, expected = (network(**batch).logits[0, -1] for network in (adapted._network, plain._network, theirs))
+        ours, unadapted, expected = (
+            network(**batch).logits[0, -1] for network in (adapted._network, plain._network, theirs)
+        )
     torch.testing.assert_close(ours, expected, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(ours, unadapted, atol=0.1)
 
 
-def test_an_adapter_of_another_model_is_refused(models: dict[str, Path], adapter: Path, tmp_path: Path) -> None:
+def test_an_adapter_of_another_model_is_refused(
+    models: dict[str, Path], adapter: Path, tmp_path: Path
+) -> None:
     import shutil
 
     with pytest.raises(ValueError, match=r"made for Qwen2_5_VL.*this is Qwen3VL"):
@@ -238,13 +275,17 @@ def test_an_adapter_of_another_model_is_refused(models: dict[str, Path], adapter
     (other / "adapter_config.json").write_text(json.dumps(settings | {"target_modules": ["nothing_like_it"]}))
     with pytest.raises(ValueError, match=r"doesn't fit"):
         small(models["qwen2_5_vl"], adapter=str(other)).load()
-    (other / "adapter_config.json").write_text(json.dumps(settings | {"target_modules": ["q_proj", "v_proj", "k_proj"]}))
+    (other / "adapter_config.json").write_text(
+        json.dumps(settings | {"target_modules": ["q_proj", "v_proj", "k_proj"]})
+    )
     with pytest.raises(ValueError, match=r"4 weights are missing"):
         small(models["qwen2_5_vl"], adapter=str(other)).load()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_shares_of_numbers_are_those_of_reading_each_number_in_full(models: dict[str, Path], family: str) -> None:
+def test_shares_of_numbers_are_those_of_reading_each_number_in_full(
+    models: dict[str, Path], family: str
+) -> None:
     respondent = small(models[family])
     respondent.load()
     inputs = respondent.inputs(QUESTIONS[1])
@@ -264,8 +305,12 @@ def test_shares_of_numbers_are_those_of_reading_each_number_in_full(models: dict
     assert shares == pytest.approx([share / sum(plain) for share in plain], rel=2e-3)
 
 
-def test_an_exact_score_stands_in_the_answer_as_one_token(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """The random network never writes an answer, so it is made to: its next tokens are those of a text, the probabilities stay its own."""
+def test_an_exact_score_stands_in_the_answer_as_one_token(
+    models: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The random network never writes an answer, so it is made to: its next tokens are those of a text, the
+    probabilities stay its own.
+    """
     respondent = small(models["qwen3_vl"], max_new_tokens=60, exact_scores=True)
     answer = respondent.words('{"reasoning": "score 3", "score": [18, 7]}<|im_end|>')["input_ids"]
     chosen = Choice.__call__
@@ -327,17 +372,26 @@ def test_a_random_network_gives_reasons_and_never_a_number(models: dict[str, Pat
 
 
 @pytest.mark.parametrize(
-    "rubric", [PerspectiveRubric(max_pixels=4096), EditScoreRubric(max_pixels=4096, repeats=2)], ids=["perspectives", "editscore"]
+    "rubric",
+    [PerspectiveRubric(max_pixels=4096), EditScoreRubric(max_pixels=4096, repeats=2)],
+    ids=["perspectives", "editscore"],
 )
 def test_as_a_judge_with_a_ledger(models: dict[str, Path], tmp_path: Path, rubric: Rubric) -> None:
-    """Two attempts at each question, no number out of garbage; a second run in another event loop asks nothing, a third triplet is asked about."""
+    """Two attempts at each question, no number out of garbage; a second run in another event loop asks
+    nothing, a third triplet is asked about.
+    """
     respondent = small(models["qwen3_vl"], batch_size=4, max_new_tokens=4)
-    judge = VLMJudge("tiny", rubric, respondent, tmp_path / "ledger.sqlite", Limits(concurrency=8, attempts=2))
+    judge = VLMJudge(
+        "tiny", rubric, respondent, tmp_path / "ledger.sqlite", Limits(concurrency=8, attempts=2)
+    )
     pixels = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
-    triplets = [Triplet(Case(str(index), pixels[index], "remove the dog", "remove", "p"), pixels[index + 1]) for index in range(3)]
+    triplets = [
+        Triplet(Case(str(index), pixels[index], "remove the dog", "remove", "p"), pixels[index + 1])
+        for index in range(3)
+    ]
     for reward in judge.judge(triplets[:2]):
         assert all((verdict.score, verdict.status) == (None, "failed") for verdict in reward.verdicts)
-    # the second triplet's original is the first one's edited picture, but no question is the same
+    # the second triplet's original is the first one's edited image, but no question is the same
     calls = judge.ledger.total().calls
     assert calls == 2 * 2 * rubric.calls
     assert [reward.failed for reward in judge.judge(triplets[:2])] == [True, True]
@@ -347,9 +401,18 @@ def test_as_a_judge_with_a_ledger(models: dict[str, Path], tmp_path: Path, rubri
 
 
 def test_an_instruction_with_a_special_token_fails_alone(models: dict[str, Path]) -> None:
-    judge = VLMJudge("tiny", EditScoreRubric(max_pixels=4096), small(models["qwen2_5_vl"], max_new_tokens=2), None, Limits(attempts=2))
+    judge = VLMJudge(
+        "tiny",
+        EditScoreRubric(max_pixels=4096),
+        small(models["qwen2_5_vl"], max_new_tokens=2),
+        None,
+        Limits(attempts=2),
+    )
     pixels = np.zeros((32, 32, 3), dtype=np.uint8)
-    asked = [Triplet(Case(str(index), pixels, text, "add", "p"), pixels + 9) for index, text in enumerate(("plain", "<|image_pad|> <|im_end|>"))]
+    asked = [
+        Triplet(Case(str(index), pixels, text, "add", "p"), pixels + 9)
+        for index, text in enumerate(("plain", "<|image_pad|> <|im_end|>"))
+    ]
     plain, tricked = judge.judge(asked)
     assert "no text to" in tricked.following.feedback
     assert "no text to" not in plain.following.feedback
@@ -390,7 +453,9 @@ def test_out_of_memory_halves_the_batch(models: dict[str, Path], monkeypatch: py
     assert caught.value.kind == "fatal"
 
 
-def test_names_and_parameters_that_are_wrong(models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_and_parameters_that_are_wrong(
+    models: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     for name in (str(tmp_path / "nowhere"), str(tmp_path)):
         with pytest.raises((FileNotFoundError, ValueError), match=str(tmp_path)) as caught:
@@ -405,13 +470,16 @@ def test_names_and_parameters_that_are_wrong(models: dict[str, Path], tmp_path: 
 
 
 def test_fingerprints_follow_weights_and_parameters(models: dict[str, Path], tmp_path: Path) -> None:
-    same, drawn = small(models["qwen3_vl"]).fingerprint, small(models["qwen3_vl"], temperature=0.7).fingerprint
+    same, drawn = (
+        small(models["qwen3_vl"]).fingerprint,
+        small(models["qwen3_vl"], temperature=0.7).fingerprint,
+    )
     assert small(models["qwen3_vl"]).fingerprint == same != drawn
     other = write_vlm(tmp_path / "other", "qwen3_vl", seed=5)
     assert small(other).fingerprint.split("@")[1] != same.split("@")[1]
 
 
-def test_the_pictures_processor_and_tokenizer_are_the_saved_ones(models: dict[str, Path]) -> None:
+def test_the_images_processor_and_tokenizer_are_the_saved_ones(models: dict[str, Path]) -> None:
     respondent = small(models["qwen3_vl"])
-    assert type(respondent.pictures) is type(AutoImageProcessor.from_pretrained(models["qwen3_vl"]))
+    assert type(respondent.images) is type(AutoImageProcessor.from_pretrained(models["qwen3_vl"]))
     assert len(respondent.words) == len(AutoTokenizer.from_pretrained(models["qwen3_vl"]))

@@ -1,4 +1,6 @@
-"""Errors of the size that was asked for, the same whenever they are asked for, and failures that stay failures."""
+"""Errors of the size that was asked for, the same whenever they are asked for, and failures that stay
+failures.
+"""
 
 import numpy as np
 import pytest
@@ -24,14 +26,19 @@ def scores(rewards: list[Reward]) -> np.ndarray:
 
 
 def test_without_deviation_it_is_the_oracle(world: World, triplets: list[Triplet]) -> None:
-    exact, noisy = OracleJudge(world).judge(triplets[:20]), NoisyOracleJudge(world, deviation=0.0).judge(triplets[:20])
+    exact, noisy = (
+        OracleJudge(world).judge(triplets[:20]),
+        NoisyOracleJudge(world, deviation=0.0).judge(triplets[:20]),
+    )
     assert (scores(exact) == scores(noisy)).all()
     assert [reward.following.feedback for reward in exact] == [reward.following.feedback for reward in noisy]
     assert {reward.judge for reward in noisy} == {"noisy_oracle"}
     assert {verdict.success for reward in noisy for verdict in reward.verdicts} == {None}
 
 
-def test_errors_have_the_deviation_asked_for_and_the_scale_is_kept(world: World, triplets: list[Triplet]) -> None:
+def test_errors_have_the_deviation_asked_for_and_the_scale_is_kept(
+    world: World, triplets: list[Triplet]
+) -> None:
     exact = scores(OracleJudge(world).judge(triplets))
     errors = scores(NoisyOracleJudge(world, deviation=0.05).judge(triplets)) - exact
     inside = (exact > 0.2) & (exact < 4.8)
@@ -61,13 +68,18 @@ def test_whole_points(world: World, triplets: list[Triplet]) -> None:
 
 
 def test_everything_that_decides_an_answer_is_in_the_fingerprint(world: World) -> None:
-    judges = [NoisyOracleJudge(world, **settings) for settings in ({}, {"deviation": 1.0}, {"whole_points": True}, {"seed": 1})]
+    judges = [
+        NoisyOracleJudge(world, **settings)
+        for settings in ({}, {"deviation": 1.0}, {"whole_points": True}, {"seed": 1})
+    ]
     assert len({judge.fingerprint for judge in [*judges, OracleJudge(world)]}) == 5
     assert NoisyOracleJudge(world, name="other").fingerprint == judges[0].fingerprint
 
 
 def test_what_the_oracle_cannot_judge_fails(world: World) -> None:
-    (reward,) = NoisyOracleJudge(world).judge([Triplet(world.case("benchmark", 0, 0), np.zeros((64, 64, 3), dtype=np.uint8))])
+    (reward,) = NoisyOracleJudge(world).judge(
+        [Triplet(world.case("benchmark", 0, 0), np.zeros((64, 64, 3), dtype=np.uint8))]
+    )
     assert [(verdict.score, verdict.status) for verdict in reward.verdicts] == [(None, "failed")] * 3
 
 

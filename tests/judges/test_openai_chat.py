@@ -1,4 +1,6 @@
-"""The OpenAI respondent against a real server in its own process: every status and every kind of reply, what is sent, and what never is."""
+"""The OpenAI respondent against a real server in its own process: every status and every kind of reply, what
+is sent, and what never is.
+"""
 
 import asyncio
 import base64
@@ -27,7 +29,12 @@ RUBRIC = PerspectiveRubric()
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory) -> Iterator[Running]:
-    with running_server(tmp_path_factory.mktemp("server") / "requests.jsonl", f"--key={KEY}", "--retry-after=0.25", "--latency=0.01") as running:
+    with running_server(
+        tmp_path_factory.mktemp("server") / "requests.jsonl",
+        f"--key={KEY}",
+        "--retry-after=0.25",
+        "--latency=0.01",
+    ) as running:
         yield running
 
 
@@ -72,16 +79,31 @@ def test_a_question_is_answered(server: Running) -> None:
     assert 0.01 <= reply.seconds < 10
     assert json.loads(reply.raw)["choices"][0]["message"]["content"] == reply.text
     (row,) = [row for row in server.requests() if row["model"] == MODEL][-1:]
-    assert (row["status"], row["input_tokens"], row["output_tokens"]) == (200, reply.input_tokens, reply.output_tokens)
+    assert (row["status"], row["input_tokens"], row["output_tokens"]) == (
+        200,
+        reply.input_tokens,
+        reply.output_tokens,
+    )
 
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", None])
 @pytest.mark.parametrize(
-    "form", [RUBRIC.form, Form(text="reason", success="success", nothing=None), Form(text="reasoning", count=2, max_score=25.0, nothing=None)]
+    "form",
+    [
+        RUBRIC.form,
+        Form(text="reason", success="success", nothing=None),
+        Form(text="reasoning", count=2, max_score=25.0, nothing=None),
+    ],
 )
 def test_every_form_is_taken(server: Running, structured: str | None, form: Form) -> None:
-    prompt = json.dumps({form.text: "why", **({form.success: "yes"} if form.success else {}), form.score: [1, 2] if form.count == 2 else 3})
-    question = Question("a", "following", f"Answer like this: {prompt}", QUESTION.pictures, form)
+    prompt = json.dumps(
+        {
+            form.text: "why",
+            **({form.success: "yes"} if form.success else {}),
+            form.score: [1, 2] if form.count == 2 else 3,
+        }
+    )
+    question = Question("a", "following", f"Answer like this: {prompt}", QUESTION.images, form)
     answer = parse(asked(server, question=question, structured=structured), form)
     assert len(answer.scores) == form.count
     assert (answer.success is None) == (form.success is None)
@@ -251,27 +273,40 @@ def test_the_key_is_nowhere(server: Running, caplog, capfd) -> None:
         except Unanswered as error:
             errors += [repr(error), str(error), repr(error.__cause__), repr(error.__context__)]
     assert any("***" in error for error in errors)  # a server that repeats it
-    said = [reply.raw, repr(reply), repr(chat), repr(vars(chat)), chat.fingerprint, caplog.text, *capfd.readouterr(), *errors]
+    said = [
+        reply.raw,
+        repr(reply),
+        repr(chat),
+        repr(vars(chat)),
+        chat.fingerprint,
+        caplog.text,
+        *capfd.readouterr(),
+        *errors,
+    ]
     assert not [text for text in said if KEY in text or KEY[3:] in text]
     assert KEY not in server.log.read_text()
 
 
-def test_pictures_come_in_order_before_the_text() -> None:
+def test_images_come_in_order_before_the_text() -> None:
     content = content_of(QUESTION, "high")
     assert [part["type"] for part in content] == ["text", "image_url", "text", "image_url", "text"]
-    assert [content[index]["text"] for index in (0, 2, 4)] == ["First picture:", "Second picture:", QUESTION.prompt]
-    for part, picture in zip((content[1], content[3]), QUESTION.pictures, strict=True):
+    assert [content[index]["text"] for index in (0, 2, 4)] == [
+        "First picture:",
+        "Second picture:",
+        QUESTION.prompt,
+    ]
+    for part, image in zip((content[1], content[3]), QUESTION.images, strict=True):
         head, data = part["image_url"]["url"].split(",")
         assert head == "data:image/png;base64"
-        assert base64.b64decode(data) == picture.content
+        assert base64.b64decode(data) == image.content
         assert part["image_url"]["detail"] == "high"
     quality = RUBRIC.questions(triplet())[2]
     assert [part["type"] for part in content_of(quality, None)] == ["image_url", "text"]
     assert "detail" not in content_of(quality, None)[0]["image_url"]
 
 
-def test_the_order_of_the_pictures_arrives(server: Running) -> None:
-    swapped = Question("0", "following", QUESTION.prompt, QUESTION.pictures[::-1], QUESTION.form)
+def test_the_order_of_the_images_arrives(server: Running) -> None:
+    swapped = Question("0", "following", QUESTION.prompt, QUESTION.images[::-1], QUESTION.form)
     asked(server)
     asked(server, question=swapped)
     one, other = server.requests()[-2:]
@@ -283,15 +318,22 @@ def test_probabilities(server: Running) -> None:
     assert "".join(place[0][0] for place in reply.alternatives) == reply.text
     score = parse(reply, QUESTION.form).scores[0]
     beside = [(step, share) for step, share in ((-1, 0.2), (1, 0.1)) if 0 <= score + step <= 5]
-    expected = (score * 0.7 + sum((score + step) * share for step, share in beside)) / (0.7 + sum(share for _, share in beside))
+    expected = (score * 0.7 + sum((score + step) * share for step, share in beside)) / (
+        0.7 + sum(share for _, share in beside)
+    )
     assert expected_score(reply, QUESTION.form) == pytest.approx(expected)
     assert asked(server).alternatives == ()
 
 
 def test_seeds_and_temperature() -> None:
     def sent(again: int = 0, repeat: int = 0, **settings) -> dict:
-        request = OpenAIChat(MODEL, TileTokens(), **settings)._request(Question("a", "following", "?", (), RUBRIC.form, repeat, again))
-        return {name: request.get(name) for name in ("seed", "temperature", "max_tokens", "max_completion_tokens", "response_format")}
+        request = OpenAIChat(MODEL, TileTokens(), **settings)._request(
+            Question("a", "following", "?", (), RUBRIC.form, repeat, again)
+        )
+        return {
+            name: request.get(name)
+            for name in ("seed", "temperature", "max_tokens", "max_completion_tokens", "response_format")
+        }
 
     first = sent()
     assert first == sent()
@@ -300,7 +342,13 @@ def test_seeds_and_temperature() -> None:
     assert 0 <= first["seed"] < 2**31
     assert sent(again=1)["temperature"] == 0.7
     nothing = sent(again=1, temperature=None, seed=None, structured=None, max_tokens_name="max_tokens")
-    assert nothing == {"seed": None, "temperature": None, "max_tokens": 300, "max_completion_tokens": None, "response_format": None}
+    assert nothing == {
+        "seed": None,
+        "temperature": None,
+        "max_tokens": 300,
+        "max_completion_tokens": None,
+        "response_format": None,
+    }
 
 
 def test_the_fingerprint_names_what_an_answer_depends_on() -> None:
@@ -332,7 +380,9 @@ def test_one_respondent_lives_through_several_event_loops(server: Running) -> No
     chat = OpenAIChat(MODEL, TileTokens(), server.base_url)
 
     async def many() -> list[Reply]:
-        return await asyncio.gather(*(chat.ask(question) for number in range(4) for question in RUBRIC.questions(triplet(number))))
+        return await asyncio.gather(
+            *(chat.ask(question) for number in range(4) for question in RUBRIC.questions(triplet(number)))
+        )
 
     async def then_close() -> list[Reply]:
         replies = await many()
@@ -347,7 +397,9 @@ def test_one_respondent_lives_through_several_event_loops(server: Running) -> No
 @pytest.mark.parametrize("side", [32, 600])
 @pytest.mark.parametrize("structured", ["json_schema", None])
 @pytest.mark.parametrize("detail", ["high", "low", None])
-def test_the_estimate_is_near_what_the_server_counts(server: Running, side: int, structured: str | None, detail: str | None) -> None:
+def test_the_estimate_is_near_what_the_server_counts(
+    server: Running, side: int, structured: str | None, detail: str | None
+) -> None:
     chat = OpenAIChat(MODEL, TileTokens(), server.base_url, structured=structured, detail=detail)
     for question in RUBRIC.questions(triplet(side, side)):
         counted = asked(server, question=question, structured=structured, detail=detail).input_tokens
@@ -359,7 +411,9 @@ def test_the_configs_name_every_setting_and_no_secret(name: str) -> None:
     import inspect
 
     cfg = config(f"judge={name}", name="evaluate").judge
-    assert set(cfg.respondent) - {"_target_"} == set(inspect.signature(OpenAIChat.__init__).parameters) - {"self"}
+    assert set(cfg.respondent) - {"_target_"} == set(inspect.signature(OpenAIChat.__init__).parameters) - {
+        "self"
+    }
     text = OmegaConf.to_yaml(cfg)
     assert KEY not in text
     assert (CONF / "judge" / f"{name}.yaml").read_text().startswith("# ")

@@ -18,7 +18,10 @@ def world() -> World:
 def test_exact_and_copy(world: World) -> None:
     judge = OracleJudge(world)
     cases = world.benchmark_cases(originals=2)
-    rewards = judge.judge([Triplet(case, world.exact(case.id)) for case in cases] + [Triplet(case, case.original) for case in cases])
+    rewards = judge.judge(
+        [Triplet(case, world.exact(case.id)) for case in cases]
+        + [Triplet(case, case.original) for case in cases]
+    )
     assert [reward.id for reward in rewards] == [case.id for case in cases] * 2
     for reward in rewards[: len(cases)]:
         assert reward.judge == "oracle"
@@ -30,7 +33,9 @@ def test_exact_and_copy(world: World) -> None:
         assert reward.following.feedback != "None"
 
 
-@pytest.mark.parametrize("foreign", ["w1-benchmark-0-0-32", "w2-benchmark-0-0-64", "some/other", "w2-other-0-0-32"])
+@pytest.mark.parametrize(
+    "foreign", ["w1-benchmark-0-0-32", "w2-benchmark-0-0-64", "some/other", "w2-other-0-0-32"]
+)
 def test_a_foreign_id_is_a_failed_verdict(world: World, foreign: str) -> None:
     case = replace(world.case("benchmark", 0, 0), id=foreign)
     (reward,) = OracleJudge(world).judge([Triplet(case, case.original)])
@@ -39,12 +44,14 @@ def test_a_foreign_id_is_a_failed_verdict(world: World, foreign: str) -> None:
     assert foreign in reward.following.feedback
 
 
-def test_a_picture_of_another_size_is_a_failed_verdict(world: World) -> None:
-    (reward,) = OracleJudge(world).judge([Triplet(world.case("benchmark", 0, 0), np.zeros((64, 64, 3), dtype=np.uint8))])
+def test_a_image_of_another_size_is_a_failed_verdict(world: World) -> None:
+    (reward,) = OracleJudge(world).judge(
+        [Triplet(world.case("benchmark", 0, 0), np.zeros((64, 64, 3), dtype=np.uint8))]
+    )
     assert [verdict.status for verdict in reward.verdicts] == ["failed"] * 3
 
 
-def test_the_key_tells_pictures_and_worlds_apart(world: World) -> None:
+def test_the_key_tells_images_and_worlds_apart(world: World) -> None:
     case = world.case("benchmark", 0, 0)
     judge = OracleJudge(world)
     copy, exact = judge.judge([Triplet(case, case.original), Triplet(case, world.exact(case.id))])

@@ -1,4 +1,6 @@
-"""Replies as models really send them, and what is read in them: the answer, or that there is none. No reply gives a score that it doesn't hold."""
+"""Replies as models really send them, and what is read in them: the answer, or that there is none. No reply
+gives a score that it doesn't hold.
+"""
 
 import json
 
@@ -237,7 +239,17 @@ def test_two_scores_at_once(text: str, scores: tuple[float, ...] | None) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "score"), [("4", 4), (" 4.5\n", 4.5), ("4/5", 4), ('"4"', 4), ("[4]", 4), ("8/10", None), ("true", None), ("four", None)]
+    ("text", "score"),
+    [
+        ("4", 4),
+        (" 4.5\n", 4.5),
+        ("4/5", 4),
+        ('"4"', 4),
+        ("[4]", 4),
+        ("8/10", None),
+        ("true", None),
+        ("four", None),
+    ],
 )
 def test_a_score_alone_will_do_where_no_words_are_needed(text: str, score: float | None) -> None:
     if score is None:
@@ -255,13 +267,26 @@ def good_replies(draw: st.DrawFn) -> tuple[str, Form]:
     """Replies that hold an answer, in every dress."""
     form = draw(st.sampled_from([ANNOTATION, EVALUATION, EDITSCORE]))
     score = st.integers(0, int(form.max_score))
-    fields: dict[str, object] = {form.text: draw(WORDS), form.score: draw(score) if form.count == 1 else draw(st.tuples(score, score).map(list))}
+    fields: dict[str, object] = {
+        form.text: draw(WORDS),
+        form.score: draw(score) if form.count == 1 else draw(st.tuples(score, score).map(list)),
+    }
     if form.success:
         fields[form.success] = draw(st.sampled_from(["yes", "no"]))
     fields = dict(draw(st.permutations(list(fields.items()))))
-    text = draw(st.sampled_from([json.dumps, lambda value: json.dumps(value, indent=2, ensure_ascii=False), repr]))(fields)
+    text = draw(
+        st.sampled_from([json.dumps, lambda value: json.dumps(value, indent=2, ensure_ascii=False), repr])
+    )(fields)
     before, after = draw(
-        st.sampled_from([("", ""), ("```json\n", "\n```"), ("Here you are:\n", "\nDone."), ("<think>hm {x}</think>", ""), ("[", "]")])
+        st.sampled_from(
+            [
+                ("", ""),
+                ("```json\n", "\n```"),
+                ("Here you are:\n", "\nDone."),
+                ("<think>hm {x}</think>", ""),
+                ("[", "]"),
+            ]
+        )
     )
     return before + text + after, form
 
@@ -291,7 +316,11 @@ def test_a_reply_cut_off_anywhere_gives_its_scores_or_none(reply: tuple[str, For
 def test_what_is_read_is_what_was_written(reply: tuple[str, Form]) -> None:
     text, form = reply
     start, end = text.index("{", max(0, text.find("</think>"))), text.rindex("}") + 1
-    fields = json.loads(text[start:end]) if '": ' in text and text[start + 1 : start + 20].lstrip().startswith('"') else eval(text[start:end])
+    fields = (
+        json.loads(text[start:end])
+        if '": ' in text and text[start + 1 : start + 20].lstrip().startswith('"')
+        else eval(text[start:end])
+    )
     try:
         answer = read(text, form)
     except UnusableReply:
@@ -317,11 +346,23 @@ def test_anything_is_an_answer_or_unusable(text: str) -> None:
 def told(text: str, *at_the_score: tuple[str, float]) -> Reply:
     """A reply with probabilities, a character a token; alternatives at the last digit."""
     place = max(index for index, letter in enumerate(text) if letter.isdigit())
-    return Reply(text, alternatives=tuple(at_the_score if index == place else ((letter, 1.0),) for index, letter in enumerate(text)))
+    return Reply(
+        text,
+        alternatives=tuple(
+            at_the_score if index == place else ((letter, 1.0),) for index, letter in enumerate(text)
+        ),
+    )
 
 
 def test_the_expected_score_is_the_mean_under_the_probabilities_of_the_digits() -> None:
-    reply = told('{"feedback": "5 of 3 dogs, score 1", "score": 4}', ("4", 0.6), ("5", 0.2), (" 3", 0.1), ("9", 0.05), ("four", 0.05))
+    reply = told(
+        '{"feedback": "5 of 3 dogs, score 1", "score": 4}',
+        ("4", 0.6),
+        ("5", 0.2),
+        (" 3", 0.1),
+        ("9", 0.05),
+        ("four", 0.05),
+    )
     assert expected_score(reply, ANNOTATION) == pytest.approx((4 * 0.6 + 5 * 0.2 + 3 * 0.1) / 0.9)
     certain = told('{"feedback": "None", "score": 5}', ("5", 0.9))
     assert expected_score(certain, ANNOTATION) == 5

@@ -34,7 +34,10 @@ def test_a_submission_runs_all_steps_and_is_followed_by_a_sweep_that_comes_back(
     start = submitting(tmp_path, "local", {"timeout_min": 2})
     job = Job(0, [], [], {}, "", "")
     outcomes = ended(start(job, steps(tmp_path), Share()))
-    assert [(outcome.kind, outcome.error) for outcome in outcomes] == [("train", None), ("evaluate", "not this one")]
+    assert [(outcome.kind, outcome.error) for outcome in outcomes] == [
+        ("train", None),
+        ("evaluate", "not this one"),
+    ]
     assert job.submission is not None
     assert json.dumps(job.submission)
     again = ended(submitting(tmp_path, "local", {"timeout_min": 2})(job, steps(tmp_path), Share()))

@@ -1,4 +1,6 @@
-"""A command's jobs are recognised in a sweep's folder by what their results depend on, and refused where that changed."""
+"""A command's jobs are recognised in a sweep's folder by what their results depend on, and refused where that
+changed.
+"""
 
 from pathlib import Path
 
@@ -30,13 +32,18 @@ def sweep_of(*cells: Cell, folder: Path) -> Sweep:
 def test_settings_are_equal_however_they_are_spelt() -> None:
     assert fingerprint({"a": 5, "b": 0.01}) == fingerprint({"b": 1e-2, "a": 5.0})
     assert fingerprint({"a": 1}) != fingerprint({"a": True}) != fingerprint({"a": "True"})
-    assert differences({"steps": 100, "same": 1.0}, {"steps": 200, "same": 1, "new": "x"}) == ["new was absent and is x", "steps was 100 and is 200"]
+    assert differences({"steps": 100, "same": 1.0}, {"steps": 200, "same": 1, "new": "x"}) == [
+        "new was absent and is x",
+        "steps was 100 and is 200",
+    ]
     assert common([{"a": 1, "b": 2}, {"a": 1.0, "b": 3}]) == {"a": 1}
 
 
 def test_the_same_command_finds_its_jobs_and_more_values_get_new_numbers(tmp_path: Path) -> None:
     sweep = sweep_of(cell("seed=0", seed=0), cell("seed=1", seed=1), folder=tmp_path)
-    again = matched(sweep, [cell("seed=2", seed=2), cell("seed=1", seed=1), cell("seed=0", seed=0)], tmp_path, "same")
+    again = matched(
+        sweep, [cell("seed=2", seed=2), cell("seed=1", seed=1), cell("seed=0", seed=0)], tmp_path, "same"
+    )
     assert [(job.number, job.status) for job in again] == [(2, "waiting"), (1, "finished"), (0, "finished")]
     assert [job.number for job in sweep.jobs] == [0, 1, 2]
 
@@ -44,14 +51,23 @@ def test_the_same_command_finds_its_jobs_and_more_values_get_new_numbers(tmp_pat
 def test_a_job_is_found_by_its_settings_when_its_axes_are_others(tmp_path: Path) -> None:
     sweep = sweep_of(cell("integration=both", seed=0, model="both"), folder=tmp_path)
     zero, one = matched(
-        sweep, [cell("integration=both seed=0", seed=0, model="both"), cell("integration=both seed=1", seed=1, model="both")], tmp_path, "same"
+        sweep,
+        [
+            cell("integration=both seed=0", seed=0, model="both"),
+            cell("integration=both seed=1", seed=1, model="both"),
+        ],
+        tmp_path,
+        "same",
     )
     assert (zero.number, zero.status, zero.axes) == (0, "finished", ["integration=both", "seed=0"])
     assert (one.number, one.status) == (1, "waiting")
 
 
 def test_two_cells_that_are_the_same_are_two_jobs(tmp_path: Path) -> None:
-    cells = [cell("encoder=none integration=both", model=None), cell("encoder=none integration=none", model=None)]
+    cells = [
+        cell("encoder=none integration=both", model=None),
+        cell("encoder=none integration=none", model=None),
+    ]
     sweep = sweep_of(*cells, folder=tmp_path)
     assert len({job.hash for job in sweep.jobs}) == 1
     assert [job.number for job in matched(sweep, cells, tmp_path, "same")] == [0, 1]
@@ -59,7 +75,9 @@ def test_two_cells_that_are_the_same_are_two_jobs(tmp_path: Path) -> None:
 
 def test_changed_settings_are_named_and_refused_unless_nothing_was_begun(tmp_path: Path) -> None:
     sweep = sweep_of(cell("seed=0", seed=0, steps=100), folder=tmp_path)
-    with pytest.raises(ValueError, match=r"job 0 \(seed=0\) .* was finished with other settings: steps was 100 and is 200"):
+    with pytest.raises(
+        ValueError, match=r"job 0 \(seed=0\) .* was finished with other settings: steps was 100 and is 200"
+    ):
         matched(sweep, [cell("seed=0", seed=0, steps=200)], tmp_path, "same")
     sweep.jobs[0].status = "interrupted"
     with pytest.raises(ValueError, match="was begun with other settings"):
@@ -73,7 +91,10 @@ def test_changed_settings_are_named_and_refused_unless_nothing_was_begun(tmp_pat
 def test_changed_code_is_named_and_refused_or_recorded(tmp_path: Path) -> None:
     sweep = sweep_of(cell("seed=0", seed=0), folder=tmp_path)
     other = cell("seed=0", files={**FILES, "src/editor.py": "c"}, seed=0)
-    with pytest.raises(ValueError, match=r"other code \(commit cccccccccccc\): src/editor.py changed; .*hydra.launcher.code=any"):
+    with pytest.raises(
+        ValueError,
+        match=r"other code \(commit cccccccccccc\): src/editor.py changed; .*hydra.launcher.code=any",
+    ):
         matched(sweep, [other], tmp_path, "same")
     (job,) = matched(sweep, [other], tmp_path, "any")
     assert job.code == code_hash(FILES), "what is finished keeps the code that made it"
@@ -116,6 +137,9 @@ def test_code_is_what_is_imported_and_not_its_layout(tmp_path: Path, monkeypatch
     write("model", "from src.seeds import x\n\n\nclass Model:\n    '''What it is.'''\n    y = x\n")
     first = write("train", "import os\n")
     assert sorted(first) == ["src/model.py", "src/seeds.py", "src/train.py"]
-    assert write("model", "from src.seeds import x  # why\nclass Model:\n    '''Said better.'''\n    y = x\n") == first
+    assert (
+        write("model", "from src.seeds import x  # why\nclass Model:\n    '''Said better.'''\n    y = x\n")
+        == first
+    )
     assert write("unused", "y = 2\n") == first
     assert changed_files(first, write("seeds", "x = 12\n")) == ["src/seeds.py"]

@@ -33,7 +33,9 @@ def test_one_job_gets_the_machine_and_several_get_equal_parts() -> None:
             shares(jobs, cores, gpus, 1)
 
 
-def test_a_step_runs_on_its_cores_without_the_ranks_of_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_runs_on_its_cores_without_the_ranks_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("SLURM_PROCID", "1")
     core = min(os.sched_getaffinity(0))

@@ -1,4 +1,6 @@
-"""What is said of training triplets: scores and texts that err independently, as often as asked, and the same at every call."""
+"""What is said of training triplets: scores and texts that err independently, as often as asked, and the same
+at every call.
+"""
 
 from random import Random
 from typing import NamedTuple
@@ -30,7 +32,9 @@ def annotated(world: World) -> list[Annotated]:
     found = []
     for index in range(SAMPLES):
         triplet, exact = world.rewarded_triplet("train", 5, index, ExactAnnotator())
-        found.append(Annotated(world.rewarded_triplet("train", 5, index)[1], exact, world.corruption(triplet.case.id)))
+        found.append(
+            Annotated(world.rewarded_triplet("train", 5, index)[1], exact, world.corruption(triplet.case.id))
+        )
     return found
 
 
@@ -97,7 +101,9 @@ def test_a_wrong_text_names_another_failure_of_the_same_perspective(world: World
                 continue
             assert verdict.feedback != flaw.feedback
             assert set(verdict.feedback.split()) <= words
-            assert verdict.feedback not in {text for name, texts in language.GENERAL.items() if name != perspective for text in texts}
+            assert verdict.feedback not in {
+                text for name, texts in language.GENERAL.items() if name != perspective for text in texts
+            }
 
 
 def test_score_errors_say_nothing_about_text_errors(many: list[Annotated]) -> None:
@@ -115,7 +121,10 @@ def test_score_errors_say_nothing_about_text_errors(many: list[Annotated]) -> No
 def test_annotation_is_the_same_at_every_call(world: World) -> None:
     other = World(32, never_all_good=world.never_all_good)
     for index in (3, 8, 3):
-        assert world.rewarded_triplet("train", 1, index)[1] == other.rewarded_triplet("train", 1, index, NoisyAnnotator())[1]
+        assert (
+            world.rewarded_triplet("train", 1, index)[1]
+            == other.rewarded_triplet("train", 1, index, NoisyAnnotator())[1]
+        )
 
 
 def test_no_triplet_of_the_variant_is_good_in_all_perspectives() -> None:
@@ -128,11 +137,19 @@ def test_no_triplet_of_the_variant_is_good_in_all_perspectives() -> None:
         corruption = world.corruption(world.case_id("train", 3, index))
         assert corruption.severity >= CLEAR_SEVERITY
         fails.append(
-            [[text != "None" for text in corruption.feedback], [t != "None" for t in usual.corruption(usual.case_id("train", 3, index)).feedback]]
+            [
+                [text != "None" for text in corruption.feedback],
+                [t != "None" for t in usual.corruption(usual.case_id("train", 3, index)).feedback],
+            ]
         )
     rates = np.mean(fails, axis=0)
     np.testing.assert_allclose(rates[0], rates[1], atol=0.04)
-    assert scores_of([world.rewarded_triplet("train", 3, index, ExactAnnotator())[1] for index in range(700)]).min(axis=1).max() < 4.9
+    assert (
+        scores_of([world.rewarded_triplet("train", 3, index, ExactAnnotator())[1] for index in range(700)])
+        .min(axis=1)
+        .max()
+        < 4.9
+    )
 
 
 @pytest.mark.parametrize("score", [0.0, 2.4, 5.0])
@@ -144,7 +161,9 @@ def test_a_noisy_score_is_whole_and_within_bounds(score: float) -> None:
     assert noisy_score(score, 0.0, rng) == np.floor(score + 0.5)
 
 
-@pytest.mark.parametrize("wrong", [{"score_deviation": -0.1}, {"missing": -0.1}, {"missing": 0.5, "general": 0.4, "wrong": 0.2}])
+@pytest.mark.parametrize(
+    "wrong", [{"score_deviation": -0.1}, {"missing": -0.1}, {"missing": 0.5, "general": 0.4, "wrong": 0.2}]
+)
 def test_impossible_annotators_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=r"possible|shares"):
         NoisyAnnotator(**wrong)

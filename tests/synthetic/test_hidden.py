@@ -6,7 +6,7 @@ import pytest
 from src.synthetic.degradations import blur_width, degrade
 from src.synthetic.facts import Facts
 from src.synthetic.hidden import JPEG_QUALITIES, block_transform, compression_steps, hidden_flaw
-from src.synthetic.scene import Picture, to_image, to_picture
+from src.synthetic.scene import FloatImage, to_float, to_uint8
 from src.synthetic.traces import NO_TRACES, Traces
 from src.synthetic.world import World
 
@@ -19,9 +19,11 @@ def facts(request: pytest.FixtureRequest) -> list[Facts]:
     return [world.facts(world.case_id("benchmark", 3, index)) for index in range(COUNT)]
 
 
-def found(case: Facts, picture: Picture, traces: Traces = NO_TRACES, width: float = 0.0) -> tuple[str, float]:
-    everywhere = np.ones(picture.shape[:2], dtype=bool)
-    hidden = hidden_flaw(to_picture(to_image(picture)), [case.exact], traces, width, everywhere)
+def found(
+    case: Facts, image: FloatImage, traces: Traces = NO_TRACES, width: float = 0.0
+) -> tuple[str, float]:
+    everywhere = np.ones(image.shape[:2], dtype=bool)
+    hidden = hidden_flaw(to_float(to_uint8(image)), [case.exact], traces, width, everywhere)
     return ("none", 0.0) if hidden is None else (hidden.kind, hidden.severity)
 
 
@@ -32,10 +34,12 @@ def test_a_first_flaw_is_found_with_its_severity(facts: list[Facts], first: str,
         return
     right = []
     for index, case in enumerate(facts):
-        picture = degrade(case.exact, first, 0.7, 0)
-        picture = picture if last == "nothing" else degrade(picture, last, 0.35, index)
+        image = degrade(case.exact, first, 0.7, 0)
+        image = image if last == "nothing" else degrade(image, last, 0.35, index)
         traces = Traces(**{last: 0.35}) if last in ("jpeg", "banding") else NO_TRACES
-        kind, severity = found(case, picture, traces, blur_width(0.35, picture.shape[0]) if last == "blur" else 0.0)
+        kind, severity = found(
+            case, image, traces, blur_width(0.35, image.shape[0]) if last == "blur" else 0.0
+        )
         right.append(kind == first and abs(severity - 0.7) < 0.05)
     assert np.mean(right) > 0.8  # the bands of a plain scene are another light
 
@@ -46,10 +50,10 @@ def test_where_there_is_no_first_flaw_none_is_found(facts: list[Facts], kind: st
         whole = case.edit.type in ("background", "global", "style")
         if kind == "original" and whole:
             continue  # nothing of it is like the right answer
-        picture = {"nothing": case.exact, "original": case.original}.get(kind)
-        picture = degrade(case.exact, kind, 0.5, index) if picture is None else picture
-        width = blur_width(0.5, picture.shape[0]) if kind == "blur" else 0.0
-        assert found(case, picture, width=width)[0] == "none"
+        image = {"nothing": case.exact, "original": case.original}.get(kind)
+        image = degrade(case.exact, kind, 0.5, index) if image is None else image
+        width = blur_width(0.5, image.shape[0]) if kind == "blur" else 0.0
+        assert found(case, image, width=width)[0] == "none"
 
 
 def test_the_transform_is_orthonormal_and_severities_are_in_order() -> None:

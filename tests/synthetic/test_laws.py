@@ -1,6 +1,7 @@
 """The laws of the measures as properties: drawn cases of every edit type, at 32 and 64 px, all splits.
 
-Laws about flaws hold for all but a share of the pictures: 2 %, or what src/synthetic/coupling.py declares as measured on fresh cases.
+Laws about flaws hold for all but a share of the images: 2 %, or what src/synthetic/coupling.py declares as
+measured on fresh cases.
 """
 
 import io
@@ -35,13 +36,14 @@ from src.synthetic.edits import EDIT_TYPES
 from src.synthetic.facts import Facts
 from src.synthetic.language import FILLS
 from src.synthetic.measure import Measurement, measure
-from src.synthetic.scene import Picture, to_image, to_picture
+from src.synthetic.scene import FloatImage, to_float, to_uint8
 from src.synthetic.world import World
 
 SIZES = (32, 64)
 FRESH = 13
-"""Seed of the cases here; the measures were made with others (3 and 5), their exceptions found on others yet (7 and 11). One thing was mended with
-these: flat backgrounds, which 3,600 cases of seeds 7, 11 and 99 then held, too."""
+"""Seed of the cases here; the measures were made with others (3 and 5), their exceptions found on others yet
+(7 and 11). One thing was mended with these: flat backgrounds, which 3,600 cases of seeds 7, 11 and 99 then
+held, too."""
 
 MILD = (0.15, 0.3, 0.5, 0.7)
 STEPS = (*MILD, 0.85, 1.0)
@@ -68,7 +70,9 @@ def drawn(index: int, size: int, split: str) -> Facts:
     return facts(size, split, index, FRESH)
 
 
-cases = st.builds(drawn, st.integers(0, 400), st.sampled_from(SIZES), st.sampled_from(("train", "validation", "benchmark")))
+cases = st.builds(
+    drawn, st.integers(0, 400), st.sampled_from(SIZES), st.sampled_from(("train", "validation", "benchmark"))
+)
 seeds = st.integers(0, 2**20)
 
 
@@ -91,7 +95,7 @@ def sampled(count: int, seed: int = FRESH) -> tuple[tuple[Facts, int], ...]:
 
 @dataclass(frozen=True)
 class Excess:
-    """By how much one picture breaks a law; nothing above 0 keeps it."""
+    """By how much one image breaks a law; nothing above 0 keeps it."""
 
     law: str
     flaw: str
@@ -100,7 +104,9 @@ class Excess:
 
 
 def check(found: Iterable[Excess]) -> None:
-    """A law holds but for the declared share of the pictures. How far the worst is out is declared as seen, but not held: it is one picture."""
+    """A law holds but for the declared share of the images. How far the worst is out is declared as seen,
+    but not held: it is one image.
+    """
     by_law: dict[tuple[str, str, int], list[Excess]] = {}
     for each in found:
         by_law.setdefault((each.law, each.flaw, each.case.exact.shape[0]), []).append(each)
@@ -108,15 +114,18 @@ def check(found: Iterable[Excess]) -> None:
     for (law, flaw, size), excesses in by_law.items():
         share = float(np.mean([each.value > 0 for each in excesses]))
         declared = exceptions_of(law, flaw, size).share
-        # A sample is small, and pictures of one case are alike: a share may be out by three standard errors by cases.
+        # A sample is small, and images of one case are alike: a share may be out by three standard errors
+        # by cases.
         room = 3 * (declared / len({id(each.case) for each in excesses})) ** 0.5
         if share > declared + room:
-            wrong.append(f"{law}, {flaw}, {size} px: {share:.1%} of {len(excesses)} beyond it (declared {declared:.1%} + {room:.1%})")
+            wrong.append(
+                f"{law}, {flaw}, {size} px: {share:.1%} of {len(excesses)} beyond it (declared {declared:.1%} + {room:.1%})"
+            )
     assert not wrong, "\n".join(wrong)
 
 
-def scores(case: Facts, picture: Picture) -> np.ndarray:
-    return np.array(measure(case, to_image(np.clip(picture, 0, 1))).scores)
+def scores(case: Facts, image: FloatImage) -> np.ndarray:
+    return np.array(measure(case, to_uint8(np.clip(image, 0, 1))).scores)
 
 
 def clean(case: Facts) -> np.ndarray:
@@ -127,15 +136,18 @@ def quantile_law(excess: list[float], slack: float, mean: float, what: str) -> N
     """At most 5 % above the slack, and the mean at most as said."""
     found = np.array(excess)
     assert len(found) > 50, what
-    assert np.quantile(found, 0.95) <= slack, f"{what}: 95 % quantile {np.quantile(found, 0.95):.2f} > {slack}, mean {found.mean():.2f}"
+    assert np.quantile(found, 0.95) <= slack, (
+        f"{what}: 95 % quantile {np.quantile(found, 0.95):.2f} > {slack}, mean {found.mean():.2f}"
+    )
     assert found.mean() <= mean, f"{what}: mean {found.mean():.2f} > {mean}"
 
 
-# --- law 1: reference pictures -----------------------------------------------------------------------------------------------------------
+# --- law 1: reference images
+# -----------------------------------------------------------------------------------------------------------
 
 
 def check_references(case: Facts) -> None:
-    exact, original = measure(case, to_image(case.exact)), measure(case, to_image(case.original))
+    exact, original = measure(case, to_uint8(case.exact)), measure(case, to_uint8(case.original))
     assert min(exact.scores) >= 4.9
     assert exact.success == (True, True, True)
     assert exact.feedback == ("None", "None", "None")
@@ -162,7 +174,12 @@ def test_references_of_many(case: Facts) -> None:
 def half_done(count: int, seed: int = FRESH) -> Iterator[Excess]:
     """Half a blend of original and exact edit follows by at most 3."""
     for case, _ in sampled(count, seed):
-        yield Excess("half an edit does not follow", "half", case, float(scores(case, 0.5 * case.original + 0.5 * case.exact)[0]) - 3)
+        yield Excess(
+            "half an edit does not follow",
+            "half",
+            case,
+            float(scores(case, 0.5 * case.original + 0.5 * case.exact)[0]) - 3,
+        )
 
 
 def test_half_an_edit_does_not_follow() -> None:
@@ -171,7 +188,7 @@ def test_half_an_edit_does_not_follow() -> None:
 
 @FEW
 @given(cases, st.one_of(st.sampled_from(list(FILLS.values())), st.tuples(*[st.integers(0, 255)] * 3)))
-def test_a_blank_picture_is_worth_nothing(case: Facts, colour: tuple[int, int, int]) -> None:
+def test_a_blank_image_is_worth_nothing(case: Facts, colour: tuple[int, int, int]) -> None:
     blank = np.tile(np.array(colour, dtype=np.uint8), (*case.exact.shape[:2], 1))
     measured = measure(case, blank)
     assert max(measured.scores[:2]) <= 0.5
@@ -184,10 +201,11 @@ def test_pure_noise_is_worth_nothing(case: Facts, seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     shape = case.exact.shape
     noise = {"uniform": lambda: rng.random(shape), "normal": lambda: 0.5 + 0.3 * rng.standard_normal(shape)}
-    picture = noise[kind]() if kind in noise else np.repeat(rng.random((*shape[:2], 1)), 3, axis=2)
-    found = scores(case, picture.astype(np.float32))
+    image = noise[kind]() if kind in noise else np.repeat(rng.random((*shape[:2], 1)), 3, axis=2)
+    found = scores(case, image.astype(np.float32))
     assert max(found[:2]) <= 1.0, "about 1 % of noise pictures happen to be more like a scene than 0.5"
-    # Grey noise over nothing that is recognised is not told from another photograph's detail: its quality is left open.
+    # Grey noise over nothing that is recognised is not told from another photograph's detail: its quality is
+    # left open.
     assert kind == "grey" or found[2] <= 0.5
 
 
@@ -196,11 +214,12 @@ def test_pure_noise_is_worth_nothing(case: Facts, seed: int, kind: str) -> None:
 def test_an_unrelated_scene_is_worth_nothing(case: Facts, other: Facts) -> None:
     if case.exact.shape != other.exact.shape or case.scene.things == other.scene.things:
         return
-    for picture in (other.exact, other.original):
-        assert max(scores(case, picture)[:2]) <= 0.8, "per case; 0.5 is reached by 99 %"
+    for image in (other.exact, other.original):
+        assert max(scores(case, image)[:2]) <= 0.8, "per case; 0.5 is reached by 99 %"
 
 
-# --- law 2: each corruption on its own ---------------------------------------------------------------------------------------------------
+# --- law 2: each corruption on its own
+# ---------------------------------------------------------------------------------------------------
 
 
 def spoiled_quality(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
@@ -213,7 +232,12 @@ def spoiled_quality(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess
             last = found
             if step <= 0.7:
                 for column in (0, 1):
-                    yield Excess(f"{PERSPECTIVE[column]} stays", kind, case, abs(float(found[column] - before[column])) - 0.5)
+                    yield Excess(
+                        f"{PERSPECTIVE[column]} stays",
+                        kind,
+                        case,
+                        abs(float(found[column] - before[column])) - 0.5,
+                    )
         yield Excess("quality is lost", kind, case, float(last[2]) - 2.5)
 
 
@@ -234,7 +258,12 @@ def spoiled_rest(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
             last = found
             if step <= 0.7:
                 for column in (0, 2):
-                    yield Excess(f"{PERSPECTIVE[column]} stays", kind, case, abs(float(found[column] - before[column])) - 0.5)
+                    yield Excess(
+                        f"{PERSPECTIVE[column]} stays",
+                        kind,
+                        case,
+                        abs(float(found[column] - before[column])) - 0.5,
+                    )
 
 
 @pytest.mark.parametrize("kind", REST)
@@ -242,11 +271,13 @@ def test_preserving_falls_with_severity_and_alone(kind: str) -> None:
     check(spoiled_rest(kind, 1))
 
 
-def spoil(case: Facts, kind: str, severity: float, seed: int) -> Picture:
+def spoil(case: Facts, kind: str, severity: float, seed: int) -> FloatImage:
     stage = world(case.exact.shape[0]).stage
     if case.edit.type == "background" and len(case.scene.things) == 1:
         severity = min(severity, MAX_LONE_SEVERITY)  # as the world does: a lone thing must stay recognisable
-    flaw: Flaw = replace(sample_preserving(Random(seed), stage, case.scene, case.edit, kind), severity=severity)
+    flaw: Flaw = replace(
+        sample_preserving(Random(seed), stage, case.scene, case.edit, kind), severity=severity
+    )
     if kind == "shifted":
         flaw = replace(flaw, backdrop=shifted(Random(seed), stage, case.scene.backdrop, severity))
     return corrupt(stage, case.edit, Corruption(preserving=flaw))
@@ -270,13 +301,21 @@ def test_following_falls_with_the_share_not_done(case: Facts) -> None:
 
 
 def wrong_edits(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """A wrong edit does not follow, and is no flaw of quality; another object that was touched is not preserved."""
+    """A wrong edit does not follow, and is no flaw of quality; another object that was touched is not
+    preserved.
+    """
     for case, turn in sampled(count, seed):
         if kind in following_kinds(case.scene, case.edit):
             size = case.exact.shape[0]
-            free = next(name for name, place in language.PLACES.items() if not any(each.overlaps(*place, 5 / 32) for each in case.scene.things))
+            free = next(
+                name
+                for name, place in language.PLACES.items()
+                if not any(each.overlaps(*place, 5 / 32) for each in case.scene.things)
+            )
             flaw = sample_following(Random(turn), world(size).stage, case.scene, case.edit, free, kind)
-            measured = measure(case, to_image(corrupt(world(size).stage, case.edit, Corruption(following=flaw))))
+            measured = measure(
+                case, to_uint8(corrupt(world(size).stage, case.edit, Corruption(following=flaw)))
+            )
             yield Excess("a wrong edit does not follow", kind, case, measured.scores[0] - 1)
             yield Excess("a wrong edit does not succeed", kind, case, measured.success[0] - 0.5)
             yield Excess("quality stays", kind, case, 4.5 - measured.scores[2])
@@ -289,11 +328,14 @@ def test_a_wrong_edit_does_not_follow(kind: str) -> None:
     check(wrong_edits(kind, 2))
 
 
-# --- law 3: two defects ------------------------------------------------------------------------------------------------------------------
+# --- law 3: two defects
+# ------------------------------------------------------------------------------------------------------------------
 
 
 def two_flaws(first: str, second: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """Two flaws, one after the other, score no better than the worse of them alone; 0.25 is how well a flaw is measured at best."""
+    """Two flaws, one after the other, score no better than the worse of them alone; 0.25 is how well a flaw
+    is measured at best.
+    """
     for turn, (case, index) in enumerate(sampled(count, seed)):
         one, other = ((0.3, 0.8), (0.8, 0.3), (0.6, 0.6), (0.5, 0.25))[turn % 4]
         spoiled = degrade(case.exact, first, one, index)
@@ -307,14 +349,20 @@ def test_two_flaws_are_no_better_than_the_worse_one(first: str) -> None:
     check(excess for second in QUALITY_FLAWS if second != first for excess in two_flaws(first, second, 1))
 
 
-# --- law 4: quality says nothing of the edit ---------------------------------------------------------------------------------------------
+# --- law 4: quality says nothing of the edit
+# ---------------------------------------------------------------------------------------------
 
 
 def other_looks(count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """Whatever look the picture got, that is no flaw of its quality."""
+    """Whatever look the image got, that is no flaw of its quality."""
     for case, _ in sampled(count, seed):
         for look in filters.FILTERS:
-            yield Excess("quality stays", "another look", case, 4.5 - float(scores(case, filters.apply(look, case.original))[2]))
+            yield Excess(
+                "quality stays",
+                "another look",
+                case,
+                4.5 - float(scores(case, filters.apply(look, case.original))[2]),
+            )
 
 
 def test_another_look_is_no_flaw_of_quality() -> None:
@@ -326,7 +374,12 @@ def test_another_look_is_no_flaw_of_quality() -> None:
 def test_laws_on_many_cases(seed: int) -> None:
     for kind in QUALITY_FLAWS:
         check(spoiled_quality(kind, 3, seed))
-        check(excess for second in QUALITY_FLAWS if second != kind for excess in two_flaws(kind, second, 3, seed))
+        check(
+            excess
+            for second in QUALITY_FLAWS
+            if second != kind
+            for excess in two_flaws(kind, second, 3, seed)
+        )
     for kind in REST:
         check(spoiled_rest(kind, 3, seed))
     for kind in ("wrong object", "wrong result"):
@@ -336,7 +389,8 @@ def test_laws_on_many_cases(seed: int) -> None:
     check(half_done(6, seed))
 
 
-# --- laws 7 and 8: encodings, ranges -----------------------------------------------------------------------------------------------------
+# --- laws 7 and 8: encodings, ranges
+# -----------------------------------------------------------------------------------------------------
 
 
 def encoded(image: Image, kind: str, **options: int) -> Image:
@@ -348,17 +402,21 @@ def encoded(image: Image, kind: str, **options: int) -> Image:
 def stored(count: int, seed: int = FRESH) -> Iterator[Excess]:
     """A PNG round trip changes nothing, JPEG 95 nothing by more than 0.3."""
     for case, turn in sampled(count, seed):
-        pictures = {
+        images = {
             "exact": case.exact,
             "half": 0.5 * case.exact + 0.5 * case.original,
             "noise": degrade(case.exact, "noise", 0.4, turn),
             "blur": degrade(case.exact, "blur", 0.4, turn),
         }
-        for kind, picture in pictures.items():
-            image = to_image(picture)
+        for kind, pixels in images.items():
+            image = to_uint8(pixels)
             found = measure(case, image)
             assert measure(case, encoded(image, "PNG")) == found
-            moved = np.abs(np.subtract(measure(case, encoded(image, "JPEG", quality=95, subsampling=0)).scores, found.scores))
+            moved = np.abs(
+                np.subtract(
+                    measure(case, encoded(image, "JPEG", quality=95, subsampling=0)).scores, found.scores
+                )
+            )
             yield Excess("JPEG 95 moves nothing", kind, case, float(moved.max()) - 0.3)
 
 
@@ -370,24 +428,25 @@ def test_encodings_change_nothing() -> None:
 @given(cases, seeds, st.floats(0, 8), st.floats(0, 4))
 def test_scores_are_numbers_in_range(case: Facts, seed: int, width: float, contrast: float) -> None:
     rough = np.random.default_rng(seed).standard_normal(case.exact.shape).astype(np.float32)
-    picture = 0.5 + contrast * (filters.blur(rough, width) if width > 0.2 else rough)
-    image = to_image(np.clip(picture, 0, 1))
+    pixels = 0.5 + contrast * (filters.blur(rough, width) if width > 0.2 else rough)
+    image = to_uint8(np.clip(pixels, 0, 1))
     found = measure(case, image)
     assert all(0 <= score <= 5 for score in found.scores)
     assert measure(case, image) == found
 
 
-# --- law 6: success follows from attributes ----------------------------------------------------------------------------------------------
+# --- law 6: success follows from attributes
+# ----------------------------------------------------------------------------------------------
 
 
 def test_success_agrees_with_clear_scores() -> None:
     found: list[Measurement] = []
     for case, seed in sampled(1):
         for share in (0.0, 0.1, 0.9, 1.0):
-            found.append(measure(case, to_image((1 - share) * case.exact + share * case.original)))
-        found.append(measure(case, to_image(degrade(case.exact, "noise", 0.9, seed))))
+            found.append(measure(case, to_uint8((1 - share) * case.exact + share * case.original)))
+        found.append(measure(case, to_uint8(degrade(case.exact, "noise", 0.9, seed))))
         for kind in preserving_kinds(case.scene, case.edit)[:2]:
-            found.append(measure(case, to_image(spoil(case, kind, 1.0, seed))))
+            found.append(measure(case, to_uint8(spoil(case, kind, 1.0, seed))))
     for column, name in enumerate(PERSPECTIVE):
         low = [each.success[column] for each in found if each.scores[column] <= 1]
         high = [each.success[column] for each in found if each.scores[column] >= 4.5]
@@ -395,22 +454,28 @@ def test_success_agrees_with_clear_scores() -> None:
         assert not low or np.mean(low) < 0.05, name
 
 
-# --- law 9: half-trained editors ---------------------------------------------------------------------------------------------------------
+# --- law 9: half-trained editors
+# ---------------------------------------------------------------------------------------------------------
 
 
 def half_trained() -> list[tuple[Facts, Image]]:
     with np.load(HALF_TRAINED) as stored:
         names = zip(stored["splits"], stored["seeds"], stored["indices"], stored["edits"], strict=True)
-        return [(world(32).facts(world(32).case_id(str(split), int(seed), int(index))), edit) for split, seed, index, edit in names]
+        return [
+            (world(32).facts(world(32).case_id(str(split), int(seed), int(index))), edit)
+            for split, seed, index, edit in names
+        ]
 
 
 def spoiled_half_trained(kind: str) -> Iterator[Excess]:
-    """A flaw never makes an editor's own picture better, but for 0.25."""
+    """A flaw never makes an editor's own pixels better, but for 0.25."""
     for turn, (case, image) in enumerate(half_trained()):
         before = measure(case, image).scores[2]
         for step in (0.3, 0.6, 1.0):
-            spoiled = scores(case, degrade(to_picture(image), kind, step, turn))[2]
-            yield Excess("quality of a half-trained edit never rises", kind, case, float(spoiled) - before - 0.25)
+            spoiled = scores(case, degrade(to_float(image), kind, step, turn))[2]
+            yield Excess(
+                "quality of a half-trained edit never rises", kind, case, float(spoiled) - before - 0.25
+            )
 
 
 @pytest.mark.parametrize("kind", QUALITY_FLAWS)
@@ -421,11 +486,11 @@ def test_quality_of_half_trained_edits_never_rises(kind: str) -> None:
 def test_half_trained_edits_blend() -> None:
     rises, falls = [], []
     for case, image in half_trained():
-        picture = to_picture(image)
+        pixels = to_float(image)
         for end, kept, sign in ((case.exact, rises, -1), (case.original, falls, 1)):
-            last = scores(case, picture)[0]
+            last = scores(case, pixels)[0]
             for share in (0.25, 0.5, 0.75, 1.0):
-                found = scores(case, (1 - share) * picture + share * end)[0]
+                found = scores(case, (1 - share) * pixels + share * end)[0]
                 kept.append(float(sign * (found - last)))
                 last = found
     quantile_law(rises, 0.25, -0.1, "towards the exact edit")
@@ -438,7 +503,9 @@ def stored_half_trained() -> Iterator[Excess]:
         found = measure(case, image)
         assert all(0 <= score <= 5 for score in found.scores)
         assert measure(case, encoded(image, "PNG")) == found
-        moved = np.abs(np.subtract(measure(case, encoded(image, "JPEG", quality=95, subsampling=0)).scores, found.scores))
+        moved = np.abs(
+            np.subtract(measure(case, encoded(image, "JPEG", quality=95, subsampling=0)).scores, found.scores)
+        )
         yield Excess("JPEG 95 moves nothing", "half-trained", case, float(moved.max()) - 0.3)
 
 

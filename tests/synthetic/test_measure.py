@@ -1,4 +1,6 @@
-"""What the laws (test_laws.py) don't say of the measures: their scale, their words, and that training's scores are theirs."""
+"""What the laws (test_laws.py) don't say of the measures: their scale, their words, and that training's
+scores are theirs.
+"""
 
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from src.synthetic.degradations import degrade
 from src.synthetic.edits import EDIT_TYPES
 from src.synthetic.facts import Facts
 from src.synthetic.measure import measure
-from src.synthetic.scene import to_image
+from src.synthetic.scene import to_uint8
 from src.synthetic.world import World
 
 ORIGINALS = 5
@@ -27,8 +29,8 @@ def facts(world: World) -> list[Facts]:
 
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.8])
 def test_following_falls_with_the_share_not_done(facts: list[Facts], share: float) -> None:
-    pictures = [(1 - share) * each.exact + share * each.original for each in facts]
-    found = [measure(each, to_image(picture)).scores[0] for each, picture in zip(facts, pictures, strict=True)]
+    images = [(1 - share) * each.exact + share * each.original for each in facts]
+    found = [measure(each, to_uint8(image)).scores[0] for each, image in zip(facts, images, strict=True)]
     assert np.abs(np.array(found) - 5 * (1 - share)).mean() < 0.4
 
 
@@ -36,26 +38,26 @@ def test_following_falls_with_the_share_not_done(facts: list[Facts], share: floa
 def test_quality_says_how_severe_a_flaw_is(facts: list[Facts], kind: str) -> None:
     """On average a score says the severity: the scale is the same for all four flaws."""
     for step in (0.3, 0.7):
-        found = [measure(each, to_image(degrade(each.exact, kind, step, 1))).scores[2] for each in facts]
+        found = [measure(each, to_uint8(degrade(each.exact, kind, step, 1))).scores[2] for each in facts]
         assert np.mean(found) == pytest.approx(5 * (1 - step), abs=0.7)
 
 
 def test_feedback_names_the_flaw(world: World, facts: list[Facts]) -> None:
     named = {"noise": "noisy", "blur": "blurred"}
     for kind, word in named.items():
-        texts = [measure(each, to_image(degrade(each.exact, kind, 0.7, 1))).feedback[2] for each in facts]
+        texts = [measure(each, to_uint8(degrade(each.exact, kind, 0.7, 1))).feedback[2] for each in facts]
         assert np.mean([word in text for text in texts]) > 0.85
     for each in facts:
-        text = measure(each, to_image(each.original)).feedback[0]
+        text = measure(each, to_uint8(each.original)).feedback[0]
         assert each.edit.subject in text
         kept = each.edit.kept(each.scene)
         if kept and each.edit.type == "add":
             flaw = Flaw("removed", 1.0, "", thing=kept[0])
-            lost = measure(each, to_image(world.stage.render(flaw.spoil(each.edit.after)))).feedback[1]
+            lost = measure(each, to_uint8(world.stage.render(flaw.spoil(each.edit.after)))).feedback[1]
             assert f"the {kept[0].colour} {kept[0].shape}" in lost or "scene" in lost
 
 
-def test_a_picture_of_another_size_is_refused(facts: list[Facts]) -> None:
+def test_a_image_of_another_size_is_refused(facts: list[Facts]) -> None:
     with pytest.raises(ValueError, match="size"):
         measure(facts[0], np.zeros((16, 16, 3), dtype=np.uint8))
 

@@ -1,4 +1,6 @@
-"""Held-out wordings and held-out colour-shape pairs: known words and colours, in combinations that training never shows."""
+"""Held-out wordings and held-out colour-shape pairs: known words and colours, in combinations that training
+never shows.
+"""
 
 import re
 
@@ -43,7 +45,11 @@ def test_held_out_wordings_use_words_of_the_training_wordings_only() -> None:
 def test_no_held_out_instruction_is_ever_said_elsewhere(world: World) -> None:
     held_out = {case.instruction for case in world.benchmark_cases(split="wordings")}
     usual = {world.edit(world.case_id("train", 0, index)).instruction for index in range(4000)}
-    usual |= {world.edit(world.case_id(split, 0, index)).instruction for split in ("validation", "benchmark", "pairs") for index in range(560)}
+    usual |= {
+        world.edit(world.case_id(split, 0, index)).instruction
+        for split in ("validation", "benchmark", "pairs")
+        for index in range(560)
+    }
     assert not held_out & usual
 
 
@@ -93,7 +99,12 @@ def test_every_case_of_the_pairs_split_is_about_a_held_out_pair(world: World) ->
 
 
 def test_held_out_pairs_leave_every_shape_and_colour_in_training(world: World) -> None:
-    assert len({colour for _, colour in HELD_OUT_PAIRS}) == len({shape for shape, _ in HELD_OUT_PAIRS}) == len(HELD_OUT_PAIRS) == 4
+    assert (
+        len({colour for _, colour in HELD_OUT_PAIRS})
+        == len({shape for shape, _ in HELD_OUT_PAIRS})
+        == len(HELD_OUT_PAIRS)
+        == 4
+    )
     pairs = pairs_of(*(world.scene(world.case_id("train", 0, index)) for index in range(600)))
     assert len(pairs) == 28
 

@@ -41,12 +41,18 @@ def many(world: World) -> list[Sample]:
 def test_same_arguments_same_triplet_in_any_order(world: World) -> None:
     other = World(32)
     for index in (7, 3, 3, 7):
-        (first, reward), (second, again) = world.rewarded_triplet("train", 1, index), other.rewarded_triplet("train", 1, index)
+        (first, reward), (second, again) = (
+            world.rewarded_triplet("train", 1, index),
+            other.rewarded_triplet("train", 1, index),
+        )
         assert reward == again
         assert first.case.instruction == second.case.instruction
         np.testing.assert_array_equal(first.case.original, second.case.original)
         np.testing.assert_array_equal(first.edited, second.edited)
-    assert not np.array_equal(world.rewarded_triplet("train", 1, 3)[0].case.original, world.rewarded_triplet("train", 2, 3)[0].case.original)
+    assert not np.array_equal(
+        world.rewarded_triplet("train", 1, 3)[0].case.original,
+        world.rewarded_triplet("train", 2, 3)[0].case.original,
+    )
 
 
 def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
@@ -59,7 +65,18 @@ def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
     np.testing.assert_array_equal(other.exact(case.id), world.exact(case.id))
 
 
-@pytest.mark.parametrize("case_id", ["w1-train-0-0-32", "w2-train-0-0-64", "w2-test-0-0-32", "prompt/12", "w2-train-0-32", "w2-train--1-0-32", ""])
+@pytest.mark.parametrize(
+    "case_id",
+    [
+        "w1-train-0-0-32",
+        "w2-train-0-0-64",
+        "w2-test-0-0-32",
+        "prompt/12",
+        "w2-train-0-32",
+        "w2-train--1-0-32",
+        "",
+    ],
+)
 def test_foreign_ids_are_refused(world: World, case_id: str) -> None:
     with pytest.raises(ValueError, match=r"version|id"):
         world.exact(case_id)
@@ -143,7 +160,10 @@ def test_every_description_fits_exactly_one_thing(many: list[Sample]) -> None:
 
 def test_colour_alone_or_shape_alone_is_often_not_enough(many: list[Sample]) -> None:
     scenes = [sample.situation.scene.things for sample in many]
-    shared = [len({t.colour for t in things}) < len(things) or len({t.shape for t in things}) < len(things) for things in scenes]
+    shared = [
+        len({t.colour for t in things}) < len(things) or len({t.shape for t in things}) < len(things)
+        for things in scenes
+    ]
     assert np.mean(shared) > 0.4
     things = [thing for scene in scenes for thing in scene]
     assert len({(t.shape, t.colour, t.texture) for t in things}) == (4 * 8 - len(language.HELD_OUT_PAIRS)) * 4
@@ -165,13 +185,20 @@ def test_the_language_is_closed(many: list[Sample]) -> None:
             assert text == "None" or re.fullmatch(r"[a-z ]+", text), text
         assert sum(len(verdict.feedback.split()) for verdict in reward.verdicts) <= 28
     said = {
-        word for triplet, reward, _ in many for text in (triplet.case.instruction, *(v.feedback for v in reward.verdicts)) for word in text.split()
+        word
+        for triplet, reward, _ in many
+        for text in (triplet.case.instruction, *(v.feedback for v in reward.verdicts))
+        for word in text.split()
     }
     assert len(words - said) < 12, f"the vocabulary holds words that nobody says: {words - said}"
 
 
 def test_at_least_three_wordings_of_everything() -> None:
-    for wordings in (*language.INSTRUCTIONS.values(), *language.FEEDBACK.values(), *language.GENERAL.values()):
+    for wordings in (
+        *language.INSTRUCTIONS.values(),
+        *language.FEEDBACK.values(),
+        *language.GENERAL.values(),
+    ):
         assert len(set(wordings)) >= 3
 
 
@@ -191,7 +218,9 @@ def test_impossible_sizes_are_refused(size: int) -> None:
 def photo_folder(folder: Path, count: int) -> Path:
     rng = np.random.default_rng(0)
     for number in range(count):
-        Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(folder / f"photo{number}.png")
+        Image.fromarray(rng.integers(0, 256, (80, 120, 3), dtype=np.uint8)).save(
+            folder / f"photo{number}.png"
+        )
     return folder
 
 

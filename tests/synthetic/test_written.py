@@ -1,4 +1,4 @@
-"""Both written forms of the dataset load with `datasets`; the contact sheet is a picture."""
+"""Both written forms of the dataset load with `datasets`; the contact sheet is a image."""
 
 import random
 from pathlib import Path
@@ -25,13 +25,19 @@ def config(name: str, *overrides: str) -> DictConfig:
 @pytest.mark.parametrize("form", ["parquet", "imagefolder"])
 def test_a_written_dataset_loads_with_every_column(tmp_path: Path, form: str) -> None:
     target = tmp_path / "data"
-    write_dataset.main(config("write_dataset", f"format={form}", f"target={target}", "count=5", "start=3", "world.size=32"))
+    write_dataset.main(
+        config("write_dataset", f"format={form}", f"target={target}", "count=5", "start=3", "world.size=32")
+    )
     cache = str(tmp_path / "cache")
     if form == "parquet":
         loaded = load_dataset("parquet", data_files=str(target / "*.parquet"), split="train", cache_dir=cache)
     else:
         loaded = load_dataset("imagefolder", data_dir=str(target), split="train", cache_dir=cache)
-    assert set(loaded.column_names) == {*write_dataset.IMAGE_COLUMNS, *write_dataset.TEXT_COLUMNS, *write_dataset.SCORE_COLUMNS}
+    assert set(loaded.column_names) == {
+        *write_dataset.IMAGE_COLUMNS,
+        *write_dataset.TEXT_COLUMNS,
+        *write_dataset.SCORE_COLUMNS,
+    }
     rows = {row["id"]: row for row in loaded}
     assert len(rows) == 5
     world = World(32)
@@ -41,7 +47,9 @@ def test_a_written_dataset_loads_with_every_column(tmp_path: Path, form: str) ->
         np.testing.assert_array_equal(np.asarray(row["original_image"]), triplet.case.original)
         np.testing.assert_array_equal(np.asarray(row["edited_image"]), triplet.edited)
         assert row["edit_prompt"] == triplet.case.instruction
-        assert [row[column] for column in write_dataset.SCORE_COLUMNS] == [verdict.score for verdict in reward.verdicts]
+        assert [row[column] for column in write_dataset.SCORE_COLUMNS] == [
+            verdict.score for verdict in reward.verdicts
+        ]
         assert row["feedback_quality"] == reward.quality.feedback
 
 
@@ -60,7 +68,7 @@ def test_a_target_in_use_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
-def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
+def test_the_contact_sheet_is_a_image(tmp_path: Path) -> None:
     target = tmp_path / "sheet.png"
     contact_sheet.main(config("contact_sheet", f"target={target}", "size=32", "columns=2"))
     with Image.open(target) as sheet:
@@ -69,14 +77,16 @@ def test_the_contact_sheet_is_a_picture(tmp_path: Path) -> None:
         contact_sheet.main(config("contact_sheet", f"target={target}", "columns=99"))
 
 
-def test_the_sheet_of_edits_is_a_picture(tmp_path: Path) -> None:
+def test_the_sheet_of_edits_is_a_image(tmp_path: Path) -> None:
     edits, target = tmp_path / "edits.npz", tmp_path / "sheet.png"
-    pictures = np.zeros((3, 32, 32, 3), dtype=np.uint8)
-    np.savez(edits, ids=np.array([World(32).case_id("validation", 0, index) for index in range(3)]), edits=pictures)
+    images = np.zeros((3, 32, 32, 3), dtype=np.uint8)
+    np.savez(
+        edits, ids=np.array([World(32).case_id("validation", 0, index) for index in range(3)]), edits=images
+    )
     contact_sheet.main(config("contact_sheet", f"target={target}", f"edits={edits}"))
     with Image.open(target) as sheet:
         assert min(sheet.size) > 600
-    np.savez(edits, pictures=pictures)
+    np.savez(edits, images=images)
     with pytest.raises(ValueError, match="ids"):
         contact_sheet.main(config("contact_sheet", f"target={target}", f"edits={edits}"))
 
@@ -93,18 +103,31 @@ def test_killed_and_repeated_it_ends_with_the_same_files(tmp_path: Path, form: s
     moments = {
         "parquet": (lambda: len(list(target.glob("*.parquet"))) >= 2, being_written(target, "train-*")),
         "pix2pix_tree": (lambda: (target / "0000012").exists(), lambda: (target / "0000040").exists()),
-        "imagefolder": (lines_in(target / "train/.metadata.jsonl.unfinished", 10), being_written(target / "train/original_image")),
+        "imagefolder": (
+            lines_in(target / "train/.metadata.jsonl.unfinished", 10),
+            being_written(target / "train/original_image"),
+        ),
     }
     for moment in moments[form]:
         assert Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(moment)
-    before = {name: (target / name).stat().st_mtime_ns for name in files_of(target) if name.endswith((".parquet", ".png"))}
+    before = {
+        name: (target / name).stat().st_mtime_ns
+        for name in files_of(target)
+        if name.endswith((".parquet", ".png"))
+    }
     if form == "imagefolder":
         with (target / "train/.metadata.jsonl.unfinished").open("a") as torn:
             torn.write('{"edit_prompt": "remo')
     finished("src.write_dataset", *request, f"target={target}", log=log)
     assert files_of(target) == files_of(whole)
-    kept = [name for name, time in before.items() if (target / name).exists() and (target / name).stat().st_mtime_ns == time]
-    assert len(kept) >= {"parquet": 2, "imagefolder": 18, "pix2pix_tree": 0}[form]  # a tree begins again at the last hundred
+    kept = [
+        name
+        for name, time in before.items()
+        if (target / name).exists() and (target / name).stat().st_mtime_ns == time
+    ]
+    assert (
+        len(kept) >= {"parquet": 2, "imagefolder": 18, "pix2pix_tree": 0}[form]
+    )  # a tree begins again at the last hundred
     text = log.read_text()
     assert "write " in text
     assert "triplets/s" in text
@@ -116,7 +139,10 @@ def test_another_request_is_refused_by_name_and_the_same_changes_nothing(tmp_pat
     before = files_of(target)
     assert before.keys() == {"request.json", "train-00000-of-00001.parquet"}
     write_dataset.main(config("write_dataset", f"target={target}", "count=3"))
-    with pytest.raises(ValueError, match=r"another command \(count: 3 there, 4 asked for; world.size: 32 there, 48 asked for\)"):
+    with pytest.raises(
+        ValueError,
+        match=r"another command \(count: 3 there, 4 asked for; world.size: 32 there, 48 asked for\)",
+    ):
         write_dataset.main(config("write_dataset", f"target={target}", "count=4", "world.size=48"))
     assert files_of(target) == before
 
@@ -129,7 +155,9 @@ def test_killed_at_random_moments(tmp_path: Path, form: str) -> None:
     finished("src.write_dataset", *request, f"target={whole}", log=log)
     hits = 0
     for _ in range(15):
-        hits += Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(after(chance.uniform(0.2, 1.5)))
+        hits += Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(
+            after(chance.uniform(0.2, 1.5))
+        )
     finished("src.write_dataset", *request, f"target={target}", log=log)
     assert hits >= 3
     assert files_of(target) == files_of(whole)

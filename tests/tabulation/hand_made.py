@@ -16,23 +16,41 @@ ENCODER = {"_target_": "src.conditioning.reward_encoder.RewardEncoder", "_partia
 ATTENTION = {"_target_": "src.conditioning.attention.Attention", "_partial_": True, "heads": 8}
 ADDITION = {"_target_": "src.conditioning.addition.Addition", "_partial_": True, "where": "blocks"}
 TIME_EMBEDDING = {**ADDITION, "where": "time_embedding"}
-BOTH = {"_target_": "src.conditioning.both.Both", "_partial_": True, "parts": {"addition": ADDITION, "attention": ATTENTION}}
+BOTH = {
+    "_target_": "src.conditioning.both.Both",
+    "_partial_": True,
+    "parts": {"addition": ADDITION, "attention": ATTENTION},
+}
 
 
 def judged(
-    following: Scores, preserving: Scores, quality: Scores, per_photograph: int = 2, types: Sequence[str] = ("local", "style")
+    following: Scores,
+    preserving: Scores,
+    quality: Scores,
+    per_photograph: int = 2,
+    types: Sequence[str] = ("local", "style"),
 ) -> list[Judged]:
-    """Cases c0, c1 ... on photographs p0, p0, p1, p1 ...; a score from 4 up is a success, None a failed verdict."""
+    """Cases c0, c1 ... on photographs p0, p0, p1, p1 ...; a score from 4 up is a success, None a failed
+    verdict.
+    """
     cases = []
     for index, scores in enumerate(zip(following, preserving, quality, strict=True)):
-        verdicts = [Verdict(None, status="failed") if score is None else Verdict(float(score), score >= 4) for score in scores]
+        verdicts = [
+            Verdict(None, status="failed") if score is None else Verdict(float(score), score >= 4)
+            for score in scores
+        ]
         reward = Reward(f"c{index}", "hand", "key", *verdicts)
-        cases.append(Judged(f"c{index}", ("local", "style")[index % 2], f"p{index // per_photograph}", reward))
+        cases.append(
+            Judged(f"c{index}", ("local", "style")[index % 2], f"p{index // per_photograph}", reward)
+        )
     return cases
 
 
 def config(
-    signals: Sequence[str] = ("score", "text"), integration: Mapping[str, object] | None = BOTH, seed: int = 0, **more: object
+    signals: Sequence[str] = ("score", "text"),
+    integration: Mapping[str, object] | None = BOTH,
+    seed: int = 0,
+    **more: object,
 ) -> dict[str, object]:
     """What .hydra/config.yaml says of a run, as far as tables read it."""
     backbone = {"_target_": "src.backbones.tiny.TinyBackbone"}
@@ -42,7 +60,14 @@ def config(
         "reward_encoder": {**ENCODER, "signals": list(signals)},
         "integration": integration,
     }
-    return {"model": model, "seed": seed, "name": "reward_synthetic", "start": "runs/stage1/editor", "trainer": {"max_steps": 100}, **more}
+    return {
+        "model": model,
+        "seed": seed,
+        "name": "reward_synthetic",
+        "start": "runs/stage1/editor",
+        "trainer": {"max_steps": 100},
+        **more,
+    }
 
 
 def write_run(
@@ -65,7 +90,10 @@ def write_run(
     made_by = {"checkpoint": str(run), "weights": "ema", "seed": noise_seed, "sampler": {"steps": 2}}
     folder = run / "evaluation" / benchmark / judge
     report = Report(
-        benchmark, judge, fingerprint, tuple(row_of(name, cases, {} if name == "copy input" else made_by) for name, cases in rows.items())
+        benchmark,
+        judge,
+        fingerprint,
+        tuple(row_of(name, cases, {} if name == "copy input" else made_by) for name, cases in rows.items()),
     )
     write_report(folder, report)
     if images is not None:

@@ -1,7 +1,9 @@
-"""Six hand-made cases on three photographs make the paper's Table 4 in every format; each number below was worked out on paper.
+"""Six hand-made cases on three photographs make the paper's Table 4 in every format; each number below was
+worked out on paper.
 
-Of two cases on each of three photographs, with mean m and sums r of (score - m) per photograph: error = sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the
-interval is m ± 4.3027 error (Student's t, 6^2 / (3 x 2^2) - 1 = 2 degrees of freedom), cut off at 0 and 5.
+Of two cases on each of three photographs, with mean m and sums r of (score - m) per photograph: error =
+sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the interval is m ± 4.3027 error (Student's t, 6^2 / (3 x 2^2) - 1 =
+2 degrees of freedom), cut off at 0 and 5.
 
     none   F 1 1 2 2 3 3  mean 12 / 6 = 2     r = -2, 0, 2   error = sqrt(1.5 x 8) / 6 = 0.57735   reach 2.4841   [0, 4.48]   none of 6 >= 4
            P 4 x 6        mean 4              r = 0          [4, 4]                                                           6 of 6
@@ -32,18 +34,30 @@ from src.tabulation.table import Column, Line, Table, Value
 
 FOUR, TWO_AND_FIVE = [4.0] * 6, [2.0, 2.0, 2.0, 2.0, 5.0, 5.0]
 NONE = ["0.0 %", "2.00 [0.00, 4.48]", "100.0 %", "4.00 [4.00, 4.00]", "33.3 %", "3.00 [0.00, 5.00]"]
-SCORE = ["**50.0 %** ± 70.7", "**3.50** ± 0.71 [3.50, 3.50]", "100.0 % ± 0.0", "4.00 ± 0.00 [4.00, 4.00]", "**100.0 %** ± 0.0"]
+SCORE = [
+    "**50.0 %** ± 70.7",
+    "**3.50** ± 0.71 [3.50, 3.50]",
+    "100.0 % ± 0.0",
+    "4.00 ± 0.00 [4.00, 4.00]",
+    "**100.0 %** ± 0.0",
+]
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     write_run(
-        folder / "0", {"5/5/5": judged([1, 1, 2, 2, 3, 3], FOUR, TWO_AND_FIVE), "copy input": judged(FOUR, FOUR, FOUR)}, config(integration=None)
+        folder / "0",
+        {"5/5/5": judged([1, 1, 2, 2, 3, 3], FOUR, TWO_AND_FIVE), "copy input": judged(FOUR, FOUR, FOUR)},
+        config(integration=None),
     )
     write_run(folder / "1", {"5/5/5": judged([3.0] * 6, FOUR, [5.0] * 6)}, config(["score"], seed=0))
     write_run(folder / "2", {"5/5/5": judged([4.0] * 6, FOUR, [5.0] * 6)}, config(["score"], seed=1))
-    write_run(folder / "3", {"5/5/5": judged([0, 2, 2, 2, 3, 3], FOUR, TWO_AND_FIVE), "0/0/0": judged(FOUR, FOUR, FOUR)}, config(["text"]))
+    write_run(
+        folder / "3",
+        {"5/5/5": judged([0, 2, 2, 2, 3, 3], FOUR, TWO_AND_FIVE), "0/0/0": judged(FOUR, FOUR, FOUR)},
+        config(["text"]),
+    )
     return folder
 
 
@@ -61,8 +75,22 @@ def table_of(runs: Path, name: str = "table4_reward_signal", against: str | None
 
 
 def test_markdown(written: dict[str, str]) -> None:
-    lines = [[cell.strip() for cell in line.strip("|").split("|")] for line in written["md"].splitlines() if line.startswith("|")]
-    assert lines[0] == ["Score", "Text", "numbers", "F acc", "F score", "P acc", "P score", "Q acc", "Q score"]
+    lines = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in written["md"].splitlines()
+        if line.startswith("|")
+    ]
+    assert lines[0] == [
+        "Score",
+        "Text",
+        "numbers",
+        "F acc",
+        "F score",
+        "P acc",
+        "P score",
+        "Q acc",
+        "Q score",
+    ]
     ours = [line for line in lines[2:] if line[2].startswith("ours")]
     assert ours[0] == ["", "", "ours", *NONE]
     assert ours[1] == ["✓", "", "ours, 2 seeds", *SCORE, "**5.00** ± 0.00 [5.00, 5.00]"]
@@ -70,35 +98,69 @@ def test_markdown(written: dict[str, str]) -> None:
     # each of our lines has the paper's below it, and the fourth of the paper comes last
     paper = "*paper, Table 4*"
     assert [line[2] for line in lines[2:]] == ["ours", paper, "ours, 2 seeds", paper, "ours", paper, paper]
-    assert lines[-1] == ["*✓*", "*✓*", "*paper, Table 4*", "*63 %*", "*3.39*", "*58 %*", "*3.43*", "*54 %*", "*3.80*"]
+    assert lines[-1] == [
+        "*✓*",
+        "*✓*",
+        "*paper, Table 4*",
+        "*63 %*",
+        "*3.39*",
+        "*58 %*",
+        "*3.43*",
+        "*54 %*",
+        "*3.80*",
+    ]
 
 
 def test_notes_say_what_the_numbers_are(written: dict[str, str]) -> None:
     assert "Ours: six, judged by hand (hand-1), 6 cases on 3 photographs." in written["md"]
-    assert "†: the score differs from that of none at the 5 % level (two-sided, sign flips of whole photographs on the same cases" in written["md"]
+    assert (
+        "†: the score differs from that of none at the 5 % level (two-sided, sign flips of whole photographs on the same cases"
+        in written["md"]
+    )
     assert "Holm's correction over the 6 comparisons of this table)" in written["md"]
     # 6 x 2 / 2^3 = 1.5
-    assert "With 3 photographs the smallest p of 6 comparisons is 1: no difference, however clear, can be marked." in written["md"]
+    assert (
+        "With 3 photographs the smallest p of 6 comparisons is 1: no difference, however clear, can be marked."
+        in written["md"]
+    )
     assert "judged by GPT-4o; ours are on six, judged by hand" in written["md"]
 
 
 def test_csv(written: dict[str, str]) -> None:
     rows = list(csv.DictReader(StringIO(written["csv"])))
     none, paper, score = rows[0], rows[1], rows[2]
-    assert (none["benchmark"], none["judge"], none["numbers"], none["line"]) == ("six", "hand", "ours", "none")
-    assert [float(none[key]) for key in ("following_acc", "following_score", "quality_acc", "quality_score")] == [0.0, 2.0, pytest.approx(1 / 3), 3.0]
+    assert (none["benchmark"], none["judge"], none["numbers"], none["line"]) == (
+        "six",
+        "hand",
+        "ours",
+        "none",
+    )
+    assert [
+        float(none[key]) for key in ("following_acc", "following_score", "quality_acc", "quality_score")
+    ] == [0.0, 2.0, pytest.approx(1 / 3), 3.0]
     assert float(none["following_score_high"]) == pytest.approx(2 + 2.4841, abs=1e-4)
     assert none["following_score_p_holm"] == ""
-    assert (float(score["following_score"]), float(score["following_score_spread"])) == (3.5, pytest.approx(0.7071, abs=1e-4))
+    assert (float(score["following_score"]), float(score["following_score_spread"])) == (
+        3.5,
+        pytest.approx(0.7071, abs=1e-4),
+    )
     assert float(score["following_score_p_holm"]) == 1.0
-    assert (paper["numbers"], paper["benchmark"], float(paper["following_acc"]), float(paper["quality_score"])) == ("paper, Table 4", "", 0.49, 3.15)
+    assert (
+        paper["numbers"],
+        paper["benchmark"],
+        float(paper["following_acc"]),
+        float(paper["quality_score"]),
+    ) == ("paper, Table 4", "", 0.49, 3.15)
 
 
 def test_latex(written: dict[str, str]) -> None:
     text = written["tex"]
     check_latex(text)
     assert r" &  & ours & 0.0 & 2.00 {\scriptsize [0.00, 4.48]} & 100.0 &" in text
-    assert r"\checkmark{} &  & ours, 2 seeds & \textbf{50.0} {\scriptsize $\pm$ 70.7} & \textbf{3.50} {\scriptsize $\pm$ 0.71 [3.50, 3.50]}" in text
+    assert (
+        r"\checkmark{} &  & ours, 2 seeds & \textbf{50.0} {\scriptsize $\pm$ 70.7} & \textbf{3.50} {\scriptsize $\pm$ 0.71 [3.50, 3.50]}"
+        in text
+    )
     assert r"\textit{63} & \textit{3.39}" in text
     assert r"\multicolumn{2}{c}{Following}" in text
     assert r"95 \% interval" in text
@@ -106,7 +168,20 @@ def test_latex(written: dict[str, str]) -> None:
 
 COMMANDS = {
     "": (
-        *("begin", "end", "centering", "caption", "label", "multicolumn", "textbf", "textit", "scriptsize", "pm", "dagger", "ldots"),
+        *(
+            "begin",
+            "end",
+            "centering",
+            "caption",
+            "label",
+            "multicolumn",
+            "textbf",
+            "textit",
+            "scriptsize",
+            "pm",
+            "dagger",
+            "ldots",
+        ),
         *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
     ),
     "booktabs": ("toprule", "midrule", "bottomrule", "cmidrule"),
@@ -121,20 +196,36 @@ def check_latex(text: str) -> None:
     packages = re.findall(r"^% \\usepackage\{([\w, ]+)\}$", text, re.MULTILINE)[0].split(", ")
     code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
     used = set(re.findall(r"\\([a-zA-Z]+)", code))
-    known = {command for package, commands in COMMANDS.items() if package in ("", *packages) for command in commands}
+    known = {
+        command
+        for package, commands in COMMANDS.items()
+        if package in ("", *packages)
+        for command in commands
+    }
     assert used <= known, used - known
     # single letters behind a backslash are escaped characters or the end of a line
     assert set(re.findall(r"\\([^a-zA-Z])", code)) <= set("&%$#_{}\\")
     maths = re.split(r"(?<!\\)\$", code)
     assert len(maths) % 2 == 1, "a formula is not closed"
-    assert not any(re.search(r"[\^~<>|]", re.sub(r"\\text\w+\{\}", "", words)) for words in maths[::2]), "prints as something else"
+    assert not any(re.search(r"[\^~<>|]", re.sub(r"\\text\w+\{\}", "", words)) for words in maths[::2]), (
+        "prints as something else"
+    )
     for tabular in re.findall(r"\\begin\{tabular\}\{([lrc]+)\}\n(.*?)\\end\{tabular\}", code, re.DOTALL):
         lines = tabular[1].splitlines()
         rules = [line for line in lines if line in (r"\toprule", r"\midrule", r"\bottomrule")]
-        assert (rules[0], rules[-1], lines[0], lines[-1]) == (r"\toprule", r"\bottomrule", r"\toprule", r"\bottomrule")
+        assert (rules[0], rules[-1], lines[0], lines[-1]) == (
+            r"\toprule",
+            r"\bottomrule",
+            r"\toprule",
+            r"\bottomrule",
+        )
         assert set(rules[1:-1]) == {r"\midrule"}
         for line in lines:
-            assert line in rules or line.endswith(r" \\") or re.fullmatch(r"(\\cmidrule\(lr\)\{\d+-\d+\} ?)+", line), line
+            assert (
+                line in rules
+                or line.endswith(r" \\")
+                or re.fullmatch(r"(\\cmidrule\(lr\)\{\d+-\d+\} ?)+", line)
+            ), line
             assert not line.startswith(("[", "*")), "taken for an argument of the line end before it"
             for first, last in re.findall(r"\\cmidrule\(lr\)\{(\d+)-(\d+)\}", line):
                 assert 1 <= int(first) <= int(last) <= len(tabular[0])
@@ -163,8 +254,14 @@ def check_structure(text: str) -> None:
 
 def test_latex_of_names_that_mean_something_to_latex() -> None:
     labels = ("[5/5/5]", "*best*", r"a_b & 50% #1 {x} $y$ \z", 'x^2 ~ <y> | "q"', "")
-    columns = (Column("f", "Following & more", "Score_%", "F"), Column("g", "", "[p]", "p", scale=100.0, unit="%"))
-    lines = tuple(Line(label, (label, "b"), (Value(0.5, Interval(0.1, 0.9), spread=0.1, p=0.01, best=True), None)) for label in labels)
+    columns = (
+        Column("f", "Following & more", "Score_%", "F"),
+        Column("g", "", "[p]", "p", scale=100.0, unit="%"),
+    )
+    lines = tuple(
+        Line(label, (label, "b"), (Value(0.5, Interval(0.1, 0.9), spread=0.1, p=0.01, best=True), None))
+        for label in labels
+    )
     text = latex([Table("a_b", "100 % & more", ("[row]", "x_y"), columns, lines, ("± 5 % †",), {})])
     check_latex(text)
     assert "\n{}[5/5/5] & b & " in text
@@ -184,18 +281,33 @@ def test_html(written: dict[str, str]) -> None:
 
 def test_another_reference_line(runs: Path) -> None:
     table = table_of(runs, against="score")
-    assert [[value.p for value in line.values if value is not None][:2] for line in table.lines if not line.published][1] == [None, None]
+    assert [
+        [value.p for value in line.values if value is not None][:2]
+        for line in table.lines
+        if not line.published
+    ][1] == [None, None]
     assert any("differs from that of score" in note for note in table.notes)
-    with pytest.raises(ValueError, match="against=best: the table has no such line; there are none; score; text"):
+    with pytest.raises(
+        ValueError, match="against=best: the table has no such line; there are none; score; text"
+    ):
         table_of(runs, against="best")
 
 
 def test_a_difference_on_enough_photographs_is_marked(tmp_path: Path) -> None:
-    # 8 photographs with a case each: F + 1 everywhere, p = 2 / 2^8; P the same, p = 1; Q +1 on half, -1 on half: p = 1; Holm: 3 x 2 / 256 = 0.0234
+    # 8 photographs with a case each: F + 1 everywhere, p = 2 / 2^8; P the same, p = 1; Q +1 on half, -1 on
+    # half: p = 1; Holm: 3 x 2 / 256 = 0.0234
     eight, mixed = [2.0] * 8, [3.0, 1.0] * 4
-    write_run(tmp_path / "none", {"5/5/5": judged(eight, eight, eight, per_photograph=1)}, config(integration=None))
-    write_run(tmp_path / "both", {"5/5/5": judged([3.0] * 8, eight, mixed, per_photograph=1)}, config(integration=BOTH))
-    line = next(line for line in table_of(tmp_path).lines if line.name == "score + text" and not line.published)
+    write_run(
+        tmp_path / "none", {"5/5/5": judged(eight, eight, eight, per_photograph=1)}, config(integration=None)
+    )
+    write_run(
+        tmp_path / "both",
+        {"5/5/5": judged([3.0] * 8, eight, mixed, per_photograph=1)},
+        config(integration=BOTH),
+    )
+    line = next(
+        line for line in table_of(tmp_path).lines if line.name == "score + text" and not line.published
+    )
     following, preserving, quality = [value for value in line.values if value is not None][1::2]
     assert (following.p, following.differs) == (pytest.approx(3 * 2 / 256), True)
     assert [(each.p, each.differs) for each in (preserving, quality)] == [(1.0, False)] * 2

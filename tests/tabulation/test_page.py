@@ -1,4 +1,6 @@
-"""What the report page holds: cases kept by the evaluation, edits with their feedback, pictures of a bounded size; what is refused."""
+"""What the report page holds: cases kept by the evaluation, edits with their feedback, images of a bounded
+size; what is refused.
+"""
 
 import json
 import re
@@ -11,7 +13,7 @@ from tabulation.page_runs import Greys, following, reward, write_generation, wri
 
 from src.evaluation.case_list import keep_cases, kept_cases
 from src.files import NotWrittenError
-from src.pictures import decode_image
+from src.images import decode_image
 from src.tabulation.page import write_page
 from src.tabulation.page_data import all_cases, edit_columns, page_data, small_enough
 from src.tabulation.runs import FoundReport, found_reports
@@ -23,7 +25,7 @@ def reports(tmp_path: Path) -> list[FoundReport]:
     return found_reports(list(write_page_runs(tmp_path, 14)))
 
 
-def test_cases_are_kept_with_their_pictures_and_earlier_ones_stay(tmp_path: Path) -> None:
+def test_cases_are_kept_with_their_images_and_earlier_ones_stay(tmp_path: Path) -> None:
     benchmark = Greys(14)
     cases = benchmark.cases()
     keep_cases(tmp_path, benchmark, cases[:8])
@@ -33,7 +35,12 @@ def test_cases_are_kept_with_their_pictures_and_earlier_ones_stay(tmp_path: Path
     assert [case.id for case in kept_cases(tmp_path)] == ["g10", "g11", *(f"g{index}" for index in range(8))]
     assert {path: path.stat().st_mtime_ns for path in first} == first
     kept = kept_cases(tmp_path)[2]
-    assert (kept.id, kept.edit_type, kept.photograph, kept.instruction) == ("g0", "local", "photo0", cases[0].instruction)
+    assert (kept.id, kept.edit_type, kept.photograph, kept.instruction) == (
+        "g0",
+        "local",
+        "photo0",
+        cases[0].instruction,
+    )
     from io import BytesIO
 
     read = decode_image(BytesIO((tmp_path / "cases" / kept.original).read_bytes()), "here")
@@ -43,7 +50,8 @@ def test_cases_are_kept_with_their_pictures_and_earlier_ones_stay(tmp_path: Path
 
 def test_a_broken_list_of_cases_is_named(tmp_path: Path) -> None:
     with pytest.raises(
-        FileNotFoundError, match=r"no .*cases\.jsonl, which the page takes instructions and originals from; run python -m src\.evaluate"
+        FileNotFoundError,
+        match=r"no .*cases\.jsonl, which the page takes instructions and originals from; run python -m src\.evaluate",
     ):
         kept_cases(tmp_path)
     (tmp_path / "cases").mkdir()
@@ -55,17 +63,21 @@ def test_a_broken_list_of_cases_is_named(tmp_path: Path) -> None:
 def test_the_page_holds_every_edit_with_its_feedback(reports: list[FoundReport]) -> None:
     columns = edit_columns(reports, None)
     assert [column.name for column in columns] == ["a · 5/5/5", "a · 0/0/0", "b · 5/5/5"]
-    data, pictures = page_data(all_cases(reports), columns, 10.0)
+    data, images = page_data(all_cases(reports), columns, 10.0)
     assert len(data["cases"]) == 14
     for index, case in enumerate(data["cases"]):
-        assert case["edits"][0]["scores"] == [following("a", "5/5/5", index), 4.0, None if index == 7 else 5.0]
+        assert case["edits"][0]["scores"] == [
+            following("a", "5/5/5", index),
+            4.0,
+            None if index == 7 else 5.0,
+        ]
         assert case["edits"][2]["scores"][0] == following("b", "5/5/5", index)
         assert case["edits"][0]["failed"] == (index == 7)
         assert (case["target"] is None) == (index % 2 == 1)
     assert data["cases"][4]["edits"][0]["feedback"] == ["only 2 of the sky is dark", "one tree is gone", ""]
     assert data["cases"][7]["edits"][0]["success"] == [False, True, None]
     # two photographs, 14 different edits of either (the same in every row), one right answer: each once
-    assert len(pictures) == 2 + 14 + 1
+    assert len(images) == 2 + 14 + 1
 
 
 def test_feedback_is_that_of_the_reward_in_the_report(tmp_path: Path) -> None:
@@ -86,17 +98,26 @@ def test_feedback_is_that_of_the_reward_in_the_report(tmp_path: Path) -> None:
 def test_an_edit_that_is_gone_is_said_to_be(reports: list[FoundReport]) -> None:
     (reports[0].folder.parent / "5-5-5" / "edits" / "g2.png").unlink()
     data, _ = page_data(all_cases(reports), edit_columns(reports, None), 10.0)
-    assert [data["cases"][2]["edits"][column]["picture"] is None for column in range(3)] == [True, False, False]
+    assert [data["cases"][2]["edits"][column]["picture"] is None for column in range(3)] == [
+        True,
+        False,
+        False,
+    ]
 
 
 def test_rows_can_be_chosen(reports: list[FoundReport]) -> None:
-    assert [column.name for column in edit_columns(reports, ["b · 5/5/5", "0/0/0"])] == ["b · 5/5/5", "a · 0/0/0"]
-    with pytest.raises(ValueError, match="no row '9/9/9' with edits; there are a · 5/5/5, a · 0/0/0, b · 5/5/5"):
+    assert [column.name for column in edit_columns(reports, ["b · 5/5/5", "0/0/0"])] == [
+        "b · 5/5/5",
+        "a · 0/0/0",
+    ]
+    with pytest.raises(
+        ValueError, match="no row '9/9/9' with edits; there are a · 5/5/5, a · 0/0/0, b · 5/5/5"
+    ):
         edit_columns(reports, ["9/9/9"])
 
 
 @pytest.mark.parametrize("most", [60_000, 12_000, 3_000])
-def test_pictures_are_made_small_enough(most: int) -> None:
+def test_images_are_made_small_enough(most: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     assert len(small_enough(noise, most)) <= most
     flat = np.full((64, 64, 3), 7, np.uint8)
@@ -104,7 +125,9 @@ def test_pictures_are_made_small_enough(most: int) -> None:
 
 
 def test_the_page_is_no_larger_than_asked_for(tmp_path: Path) -> None:
-    run = write_run(tmp_path / "a", {"5/5/5": judged([3.0] * 6, [4.0] * 6, [5.0] * 6)}, config(), benchmark="greys")
+    run = write_run(
+        tmp_path / "a", {"5/5/5": judged([3.0] * 6, [4.0] * 6, [5.0] * 6)}, config(), benchmark="greys"
+    )
     benchmark = Greys(6)
     where = run / "evaluation" / "greys"
     report = where / "hand" / "report.json"
@@ -113,8 +136,8 @@ def test_the_page_is_no_larger_than_asked_for(tmp_path: Path) -> None:
     keep_cases(where, benchmark, benchmark.cases())
     noise = np.random.default_rng(0).integers(0, 256, (6, 256, 256, 3), dtype=np.uint8)
     cases = [
-        type(case)(case.id, picture, case.instruction, case.edit_type, case.photograph)
-        for case, picture in zip(benchmark.cases(), noise, strict=True)
+        type(case)(case.id, image, case.instruction, case.edit_type, case.photograph)
+        for case, image in zip(benchmark.cases(), noise, strict=True)
     ]
     write_generation(where / "5-5-5", "5/5/5", [], cases)
     sizes = []

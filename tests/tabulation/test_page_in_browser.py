@@ -1,4 +1,6 @@
-"""The report page of 560 cases in a real browser: filters, orders, two rows side by side, keyboard and pointer, light and dark; nothing leaves it."""
+"""The report page of 560 cases in a real browser: filters, orders, two rows side by side, keyboard and
+pointer, light and dark; nothing leaves it.
+"""
 
 import os
 import re
@@ -14,9 +16,7 @@ from src.tabulation.page import write_page
 from src.tabulation.runs import found_reports
 
 SHOWN = "[...document.querySelectorAll('.card:not([hidden])')].map(card => card.dataset.id)"
-CHOOSE = (
-    "(() => {{ const f = document.querySelector('[name={name}]'); f.value = '{value}'; f.dispatchEvent(new Event('input', {{bubbles: true}})) }})()"
-)
+CHOOSE = "(() => {{ const f = document.querySelector('[name={name}]'); f.value = '{value}'; f.dispatchEvent(new Event('input', {{bubbles: true}})) }})()"
 CONTRAST = """(selector => {
   const numbers = color => { const c = document.createElement("canvas").getContext("2d"); c.fillStyle = color; c.fillRect(0, 0, 1, 1);
     return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3) };
@@ -62,7 +62,9 @@ def test_all_cases_are_shown_soon_and_nothing_is_asked_for(page: Path, browser: 
         assert milliseconds < 10_000, "generous: two seconds on a machine with nothing else to do"
     assert shown(browser) == [f"g{index}" for index in range(560)]
     assert browser.value("document.getElementById('count').textContent") == "560 of 560"
-    assert browser.value("document.images.length") < 200, "pictures far below the window are not in the page yet"
+    assert browser.value("document.images.length") < 200, (
+        "pictures far below the window are not in the page yet"
+    )
     assert browser.value("[...document.images].every(image => image.naturalWidth === 16)")
     assert browser.messages == []
     assert browser.requests == []
@@ -74,13 +76,15 @@ def test_no_text_becomes_code(page: Path, browser: Chromium) -> None:
     assert browser.value("document.querySelector('.card h3').firstChild.textContent") == HOSTILE
     browser.hover('.card[data-id="g0"] figure[data-column="0"]')
     assert HOSTILE in browser.value("document.getElementById('tip').textContent")
-    assert browser.value("[...document.querySelectorAll('main img')].every(image => image.src.startsWith('data:'))")
+    assert browser.value(
+        "[...document.querySelectorAll('main img')].every(image => image.src.startsWith('data:'))"
+    )
     assert browser.value("document.querySelectorAll('main script').length") == 0
     assert browser.requests == []
 
 
 def test_the_instruments_of_these_tests_work(tmp_path: Path, browser: Chromium) -> None:
-    """A page that does ask for a picture, and does complain, is noticed."""
+    """A page that does ask for a image, and does complain, is noticed."""
     bad = tmp_path / "bad.html"
     code = 'console.error("complaint"); setTimeout(() => { document.documentElement.dataset.shownAfter = "1" }, 300)'
     bad.write_text(f'<img src="http://127.0.0.1:9/asked"><script>{code}</script>')
@@ -107,7 +111,9 @@ def test_filters_by_type_score_and_words(page: Path, browser: Chromium) -> None:
     browser.write("night 17")
     assert shown(browser) == ["g17", *(f"g{index}" for index in range(170, 180))]
     choose(browser, words="only 4.5 of the sky")
-    assert shown(browser) == [f"g{index}" for index in range(560) if index % 11 in (1, 9)], "feedback of any row"
+    assert shown(browser) == [f"g{index}" for index in range(560) if index % 11 in (1, 9)], (
+        "feedback of any row"
+    )
     choose(browser, words="nobody says this")
     assert browser.value("document.getElementById('nothing').hidden") is False
 
@@ -139,7 +145,9 @@ def test_the_table_sorts_by_a_click(page: Path, browser: Chromium) -> None:
 def test_worst_cases_of_a_row(page: Path, browser: Chromium) -> None:
     browser.open(page)
     browser.click('.worst[data-row="2"]')
-    browser.wait("document.querySelector('[name=sort]').value === 'worst' && document.querySelector('[name=row]').value === '2'")
+    browser.wait(
+        "document.querySelector('[name=sort]').value === 'worst' && document.querySelector('[name=row]').value === '2'"
+    )
     assert [int(each[1:]) % 11 for each in shown(browser)[:50]] == [10] * 50
 
 
@@ -148,8 +156,15 @@ def test_two_runs_side_by_side(page: Path, browser: Chromium) -> None:
     first = '.card:not([hidden])[data-id="g10"]'
     assert shown(browser)[0] == "g10", "5 in a, 0 in b"
     browser.wait(f"document.querySelector('{first} img') !== null")
-    captions = browser.value(f"[...document.querySelectorAll('{first} figcaption')].map(each => each.textContent)")
-    assert captions == ["original", "a · 5/5/5F5.0P4.0Q5.0", "b · 5/5/5F0.0 \u22125.0P4.0Q5.0", "right answer"]
+    captions = browser.value(
+        f"[...document.querySelectorAll('{first} figcaption')].map(each => each.textContent)"
+    )
+    assert captions == [
+        "original",
+        "a · 5/5/5F5.0P4.0Q5.0",
+        "b · 5/5/5F0.0 \u22125.0P4.0Q5.0",
+        "right answer",
+    ]
     choose(browser, sort="loss")
     assert shown(browser)[0] == "g0"
 
@@ -161,13 +176,17 @@ def test_feedback_by_pointer_and_by_keyboard(page: Path, browser: Chromium) -> N
     assert browser.value(tip) == ""
     browser.hover('.card[data-id="g25"] figure[data-column="0"]')
     # 25 % 11 = 3: 1.5 points
-    assert browser.value(tip).startswith("a · 5/5/5following 1.50, no success: only 1.5 of the sky is darkpreserving 4.00, success: one tree is gone")
+    assert browser.value(tip).startswith(
+        "a · 5/5/5following 1.50, no success: only 1.5 of the sky is darkpreserving 4.00, success: one tree is gone"
+    )
     browser.hover("h1")
     assert browser.value(tip) == ""
     browser.value("document.querySelector('button[type=reset]').focus()")
     browser.press("Tab", 9)
     assert "a · 5/5/5" in browser.value(tip)
-    assert browser.value("document.activeElement.getAttribute('aria-label')").startswith("a · 5/5/5. following 1.50, no success: only 1.5")
+    assert browser.value("document.activeElement.getAttribute('aria-label')").startswith(
+        "a · 5/5/5. following 1.50, no success: only 1.5"
+    )
     browser.press("Tab", 9)
     assert "a · 0/0/0" in browser.value(tip)
     browser.press("Escape", 27)
@@ -177,20 +196,38 @@ def test_feedback_by_pointer_and_by_keyboard(page: Path, browser: Chromium) -> N
 def test_everything_has_a_name(page: Path, browser: Chromium) -> None:
     browser.open(page)
     assert browser.value("[...document.images].every(image => image.alt.length > 10)")
-    assert browser.value("[...document.querySelectorAll('select, input')].every(each => each.closest('label') !== null)")
-    assert browser.value("[...document.querySelectorAll('button')].every(each => each.textContent.trim() !== '')")
-    assert browser.value("[...document.querySelectorAll('svg[role=img]')].every(each => each.ariaLabel.length > 10)")
+    assert browser.value(
+        "[...document.querySelectorAll('select, input')].every(each => each.closest('label') !== null)"
+    )
+    assert browser.value(
+        "[...document.querySelectorAll('button')].every(each => each.textContent.trim() !== '')"
+    )
+    assert browser.value(
+        "[...document.querySelectorAll('svg[role=img]')].every(each => each.ariaLabel.length > 10)"
+    )
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_can_be_read_in_light_and_dark(page: Path, browser: Chromium, tmp_path: Path, scheme: str) -> None:
     browser.open(page)
     browser.appearance(scheme)
-    background = [int(number) for number in re.findall(r"\d+", browser.value("getComputedStyle(document.body).backgroundColor"))[:3]]
+    background = [
+        int(number)
+        for number in re.findall(r"\d+", browser.value("getComputedStyle(document.body).backgroundColor"))[:3]
+    ]
     assert (min(background) > 200) == (scheme == "light")
-    for selector in ("body", ".note", "b.following", "b.preserving", "b.quality", "#rows small", ".card figcaption", ".card h3 span"):
+    for selector in (
+        "body",
+        ".note",
+        "b.following",
+        "b.preserving",
+        "b.quality",
+        "#rows small",
+        ".card figcaption",
+        ".card h3 span",
+    ):
         assert browser.value(f"{CONTRAST}({selector!r})") >= 4.5, selector
-    browser.picture(tmp_path / "page.png")
+    browser.image(tmp_path / "page.png")
     assert (tmp_path / "page.png").stat().st_size > 10_000
 
 

@@ -28,18 +28,37 @@ def means(line: Line) -> list[float | None]:
 
 
 def test_table_5_names_every_place_of_integration(tmp_path: Path) -> None:
-    places = [("both", BOTH), ("time", TIME_EMBEDDING), ("addition", ADDITION), ("attention", ATTENTION), ("none", None)]
+    places = [
+        ("both", BOTH),
+        ("time", TIME_EMBEDDING),
+        ("addition", ADDITION),
+        ("attention", ATTENTION),
+        ("none", None),
+    ]
     for name, integration in places:
         write_run(tmp_path / name, {"5/5/5": THREE}, config(integration=integration))
     made = table(tmp_path, "table5_integration")
     expected = [("", ""), ("✓", ""), ("", "✓"), ("", "into the time embedding"), ("✓", "✓")]
     assert [line.labels[:2] for line in made.lines] == expected
-    assert [line.name for line in made.lines] == ["none", "attention", "addition", "time embedding", "attention + addition"]
+    assert [line.name for line in made.lines] == [
+        "none",
+        "attention",
+        "addition",
+        "time embedding",
+        "attention + addition",
+    ]
     assert not any("runs differ" in note for note in made.notes)
 
 
 def test_table_6_is_about_rows(tmp_path: Path) -> None:
-    rows = {"5/5/5": FOUR, "3/3/3": THREE, "0/0/0": THREE, "0/0/0+text": THREE, "copy input": FOUR, "best": FOUR}
+    rows = {
+        "5/5/5": FOUR,
+        "3/3/3": THREE,
+        "0/0/0": THREE,
+        "0/0/0+text": THREE,
+        "copy input": FOUR,
+        "best": FOUR,
+    }
     write_run(tmp_path / "a", rows, config())
     made = table(tmp_path, "table6_inference_score", published=True)
     ours = [line for line in made.lines if not line.published]
@@ -54,7 +73,11 @@ def test_table_6_of_two_runs_compares_each_with_its_own(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": FOUR, "0/0/0": THREE}, config(integration=BOTH))
     write_run(tmp_path / "b", {"5/5/5": THREE, "0/0/0": THREE}, config(integration=ADDITION))
     made = table(tmp_path, "table6_inference_score")
-    found = [(line.labels[0], line.labels[4], line.values[1].p) for line in made.lines if line.values[1] is not None]
+    found = [
+        (line.labels[0], line.labels[4], line.values[1].p)
+        for line in made.lines
+        if line.values[1] is not None
+    ]
     # two photographs, both 1 lower: 2 of 4 flips; nothing differs in b; six comparisons: all 1 after Holm
     assert found == [
         ("0", "through attention and addition", 1.0),
@@ -65,12 +88,21 @@ def test_table_6_of_two_runs_compares_each_with_its_own(tmp_path: Path) -> None:
 
 
 def test_table_1_names_runs_by_what_differs_and_edits_by_their_name(tmp_path: Path) -> None:
-    write_run(tmp_path / "a", {"5/5/5": THREE, "5/5/5 best of 8 by clip": FOUR, "0/0/0": THREE}, config(integration=None))
+    write_run(
+        tmp_path / "a",
+        {"5/5/5": THREE, "5/5/5 best of 8 by clip": FOUR, "0/0/0": THREE},
+        config(integration=None),
+    )
     write_run(tmp_path / "b", {"5/5/5": FOUR}, config())
     write_run(tmp_path / "c", {"InsPix2Pix": THREE}, None)
     made = table(tmp_path, "table1", published=True)
     ours = [line for line in made.lines if not line.published]
-    assert [line.labels[0] for line in ours] == ["no reward", "no reward, best of 8 by clip", "reward by score and text", "InsPix2Pix"]
+    assert [line.labels[0] for line in ours] == [
+        "no reward",
+        "no reward, best of 8 by clip",
+        "reward by score and text",
+        "InsPix2Pix",
+    ]
     assert made.lines[4].labels[:2] == ("InsPix2Pix", "0.3M")
     assert [line.name for line in made.lines[5:]][:2] == ["KOSMOS-G", "MagicBrush"]
     assert len(made.lines) == 4 + 10
@@ -90,19 +122,31 @@ def test_table_2_has_the_metrics_that_are_there(tmp_path: Path) -> None:
             "magicbrush/l1": {"mean": 0.0625, "ci95": [0.06, 0.07], "n": 4},
         }
     }
-    better = {"5/5/5": {key: {**value, "mean": value["mean"] - 0.01} for key, value in numbers["5/5/5"].items()}}
+    better = {
+        "5/5/5": {key: {**value, "mean": value["mean"] - 0.01} for key, value in numbers["5/5/5"].items()}
+    }
     write_run(tmp_path / "a", {"5/5/5": THREE}, config(), images=numbers)
     write_run(tmp_path / "b", {"5/5/5": THREE}, config(integration=None), images=better)
     made = table(tmp_path, "table2", published=True)
-    assert [column.short for column in made.columns] == ["multi_reward CLIP-I (%)", "multi_reward CLIP-T (%)", "magicbrush L1"]
+    assert [column.short for column in made.columns] == [
+        "multi_reward CLIP-I (%)",
+        "multi_reward CLIP-T (%)",
+        "magicbrush L1",
+    ]
     assert means(made.lines[0]) == [0.885, 0.3, 0.0625]
     # similarities are better when higher, distances when lower
     assert [value.best for value in made.lines[0].values if value] == [True, True, False]
     assert [value.best for value in made.lines[1].values if value] == [False, False, True]
     assert made.lines[2].name == "MagicBrush"
-    assert [None if value is None else value.words for value in made.lines[2].values] == ["90.7", "30.6", None]
+    assert [None if value is None else value.words for value in made.lines[2].values] == [
+        "90.7",
+        "30.6",
+        None,
+    ]
     write_run(tmp_path / "c", {"5/5/5": THREE}, config())
-    with pytest.raises(ValueError, match="none of the runs has a row at the target reward with image metrics"):
+    with pytest.raises(
+        ValueError, match="none of the runs has a row at the target reward with image metrics"
+    ):
         table(tmp_path / "c", "table2")
 
 
@@ -117,7 +161,12 @@ def test_columns_are_titled_as_their_metrics_are_defined() -> None:
         assert ("(%)" in column.short) == (column.scale == 100)
     assert len({column.short for column in image_columns(list(METRICS))}) == len(METRICS)
     (unknown,) = image_columns(["their/fid"])
-    assert (unknown.group, unknown.title, unknown.scale, unknown.higher_is_better) == ("their", "fid", 1.0, None)
+    assert (unknown.group, unknown.title, unknown.scale, unknown.higher_is_better) == (
+        "their",
+        "fid",
+        1.0,
+        None,
+    )
 
 
 def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
@@ -127,11 +176,23 @@ def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
     clip = {"clip": "openai/clip-vit-base-patch32"}
     write_run(tmp_path / "a", {"5/5/5": THREE}, config(), images=numbers(3), networks=clip)
     notes = " ".join(table(tmp_path / "a", "table2").notes)
-    assert "Measured by clip: openai/clip-vit-base-patch32. Numbers of cases, where not all have what a metric needs: multi_reward/clip_t 3." in notes
-    write_run(tmp_path / "b", {"5/5/5": THREE}, config(seed=1), images=numbers(3), networks={"clip": "clip-vit-large"})
+    assert (
+        "Measured by clip: openai/clip-vit-base-patch32. Numbers of cases, where not all have what a metric needs: multi_reward/clip_t 3."
+        in notes
+    )
+    write_run(
+        tmp_path / "b",
+        {"5/5/5": THREE},
+        config(seed=1),
+        images=numbers(3),
+        networks={"clip": "clip-vit-large"},
+    )
     write_run(tmp_path / "c", {"5/5/5": THREE}, config(seed=2), images=numbers(4), networks=clip)
     for other, message in [
-        ("b", "were measured by clip: openai/clip-vit-base-patch32 and those of .*b by clip: clip-vit-large, which do not compare"),
+        (
+            "b",
+            "were measured by clip: openai/clip-vit-base-patch32 and those of .*b by clip: clip-vit-large, which do not compare",
+        ),
         ("c", "multi_reward/clip_t is over 3 cases in .*a and 4 in .*c, which do not compare"),
     ]:
         with pytest.raises(ValueError, match=message):
@@ -140,7 +201,11 @@ def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
 
 def test_repeated_seeds_are_one_line_and_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
     for seed in range(3):
-        write_run(tmp_path / f"{seed}", {"5/5/5": judged([float(seed + 1)] * 4, [4.0] * 4, [5.0] * 4)}, config(seed=seed))
+        write_run(
+            tmp_path / f"{seed}",
+            {"5/5/5": judged([float(seed + 1)] * 4, [4.0] * 4, [5.0] * 4)},
+            config(seed=seed),
+        )
     made = table(tmp_path, "table4_reward_signal")
     assert [line.source for line in made.lines] == ["ours, 3 seeds"]
     following = made.lines[0].values[1]
@@ -155,7 +220,9 @@ def test_repeated_seeds_are_one_line_and_the_same_seed_twice_is_refused(tmp_path
 def test_runs_that_differ_elsewhere_are_not_averaged_and_said_so(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": THREE}, config(seed=0, trainer={"max_steps": 100, "devices": 1}))
     write_run(tmp_path / "b", {"5/5/5": FOUR}, config(seed=1, trainer={"max_steps": 200, "devices": 2}))
-    write_run(tmp_path / "c", {"5/5/5": THREE}, config(integration=None, trainer={"max_steps": 100, "devices": 1}))
+    write_run(
+        tmp_path / "c", {"5/5/5": THREE}, config(integration=None, trainer={"max_steps": 100, "devices": 1})
+    )
     made = table(tmp_path, "table4_reward_signal")
     assert [(line.name, line.labels[2]) for line in made.lines] == [
         ("none", "trainer.max_steps=100"),
@@ -171,7 +238,10 @@ def test_what_an_ablation_does_not_say_is_noted(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": THREE}, config(integration=None, data=data))
     write_run(tmp_path / "b", {"5/5/5": FOUR}, config(data=permuted))
     (note,) = [note for note in table(tmp_path, "table4_reward_signal").notes if "the runs differ" in note]
-    assert note == "Beside what the lines say, the runs differ in data.dataset (none: SyntheticTriplets; score + text: PermutedRewards)."
+    assert (
+        note
+        == "Beside what the lines say, the runs differ in data.dataset (none: SyntheticTriplets; score + text: PermutedRewards)."
+    )
 
 
 def test_a_checkpoints_own_config_will_do(tmp_path: Path) -> None:
@@ -191,7 +261,9 @@ def test_edits_judged_elsewhere_belong_to_the_run_that_made_them(tmp_path: Path)
     (made / "generation.json").write_text('{"name": "5/5/5", "seed": 0}')
     folder = write_run(tmp_path / "b", {"text only": THREE}, None) / "evaluation" / "six" / "hand"
     path = folder / "report.json"
-    path.write_text(path.read_text().replace(f'"checkpoint": "{tmp_path / "b"}"', f'"edits": "{made / "edits"}"'))
+    path.write_text(
+        path.read_text().replace(f'"checkpoint": "{tmp_path / "b"}"', f'"edits": "{made / "edits"}"')
+    )
     assert [line.name for line in table(tmp_path / "b", "table4_reward_signal").lines] == ["text"]
 
 
@@ -199,7 +271,10 @@ def test_failures_are_said_with_what_they_allow(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": judged([3, 3, None, 3], [4.0] * 4, [5.0] * 4)}, config())
     notes = " ".join(table(tmp_path, "table4_reward_signal").notes)
     # 3 of 4 scored 3: 9 / 4 to (9 + 5) / 4
-    assert "score + text (a): 25.0 % of the cases have no complete reward; F, P, Q with all of them: 2.25 to 3.50, 4.00 to 4.00" in notes
+    assert (
+        "score + text (a): 25.0 % of the cases have no complete reward; F, P, Q with all of them: 2.25 to 3.50, 4.00 to 4.00"
+        in notes
+    )
 
 
 def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
@@ -215,10 +290,15 @@ def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
         ("e", "is over 4 cases and row '5/5/5' of .*e over 2, which do not compare"),
     ]:
         with pytest.raises(ValueError, match=message):
-            paper_table(found_reports([tmp_path / "a", tmp_path / other]), "table4_reward_signal", "5/5/5", None, True)
+            paper_table(
+                found_reports([tmp_path / "a", tmp_path / other]), "table4_reward_signal", "5/5/5", None, True
+            )
     everything = found_reports([tmp_path / name for name in "abc"])
     assert len(chosen(everything, "seven", None)) == 1
-    with pytest.raises(ValueError, match="no report on benchmark_name=eight by judge_name=None; there are seven by hand, six by foot, six by hand"):
+    with pytest.raises(
+        ValueError,
+        match="no report on benchmark_name=eight by judge_name=None; there are seven by hand, six by foot, six by hand",
+    ):
         chosen(everything, "eight", None)
 
 
@@ -226,7 +306,10 @@ def test_tables_and_rows_that_are_not_there(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": THREE}, None)
     with pytest.raises(ValueError, match="table=table3: choose from table1, table2, table4_reward_signal"):
         table(tmp_path, "table3")
-    with pytest.raises(ValueError, match=r"none of the runs has a row at the target reward in a run folder with \.hydra/config\.yaml"):
+    with pytest.raises(
+        ValueError,
+        match=r"none of the runs has a row at the target reward in a run folder with \.hydra/config\.yaml",
+    ):
         table(tmp_path, "table4_reward_signal")
     with pytest.raises(ValueError, match="target=1/1/1"):
         table(tmp_path, "table1", target="1/1/1")

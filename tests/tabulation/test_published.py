@@ -7,7 +7,10 @@ from src.tabulation.published import published_table
 
 def acc(table: int, row: str) -> list[int]:
     numbers = {each.name: each.numbers for each in published_table(table).rows}[row]
-    return [round(100 * numbers[f"{perspective}_acc"].value) for perspective in ("following", "preserving", "quality")]
+    return [
+        round(100 * numbers[f"{perspective}_acc"].value)
+        for perspective in ("following", "preserving", "quality")
+    ]
 
 
 def score(table: int, row: str, metric: str) -> float:
@@ -29,15 +32,25 @@ def test_table_1_as_section_6_2_tells_it() -> None:
 
 def test_table_2_as_section_6_2_tells_it() -> None:
     for name, gain_i, gain_t in (("InsPix2Pix", 3.5, 0.6), ("SmartEdit", 0.9, 0.2)):
-        assert 100 * (score(2, f"Reward-{name}", "multi_reward/clip_i") - score(2, name, "multi_reward/clip_i")) == pytest.approx(gain_i)
-        assert 100 * (score(2, f"Reward-{name}", "multi_reward/clip_t") - score(2, name, "multi_reward/clip_t")) == pytest.approx(gain_t)
+        assert 100 * (
+            score(2, f"Reward-{name}", "multi_reward/clip_i") - score(2, name, "multi_reward/clip_i")
+        ) == pytest.approx(gain_i)
+        assert 100 * (
+            score(2, f"Reward-{name}", "multi_reward/clip_t") - score(2, name, "multi_reward/clip_t")
+        ) == pytest.approx(gain_t)
 
 
 def test_ablations_as_section_6_4_tells_them() -> None:
     assert acc(4, "none") == [49, 38, 32]
     assert gains(4, "score", "none") == [12, 17, 21]
     assert gains(4, "text", "none") == [11, 14, 19]
-    assert acc(4, "score + text") == [63, 58, 54] == acc(5, "attention + addition") == acc(6, "5/5/5") == acc(1, "Reward-InsPix2Pix")
+    assert (
+        acc(4, "score + text")
+        == [63, 58, 54]
+        == acc(5, "attention + addition")
+        == acc(6, "5/5/5")
+        == acc(1, "Reward-InsPix2Pix")
+    )
     assert gains(5, "attention", "none") == [11, 8, 16]
     assert gains(5, "addition", "none") == [8, 18, 20]
     # the text says 9, 28 and 19, which for following is the accuracies' 63 - 54
@@ -48,6 +61,11 @@ def test_ablations_as_section_6_4_tells_them() -> None:
 def test_every_number_has_its_source(number: int) -> None:
     for row in published_table(number).rows:
         for metric, each in row.numbers.items():
-            assert (each.table, each.row, each.metric, each.benchmark != "") == (number, row.name, metric, True)
+            assert (each.table, each.row, each.metric, each.benchmark != "") == (
+                number,
+                row.name,
+                metric,
+                True,
+            )
             assert (each.judge == "GPT-4o") == (number != 2)
             assert float(each.text) == pytest.approx(each.value * (1 if metric.endswith("_score") else 100))

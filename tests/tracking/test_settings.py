@@ -4,13 +4,31 @@ from omegaconf import OmegaConf
 
 from src.tracking.settings import HIDDEN, settings_told
 
-JUDGE = {"api_key": "given", "key_variable": "OPENAI_API_KEY", "max_tokens": 300, "url": "https://a.b/?k=topsecretvalue", "names": ["topsecretvalue"]}
-CFG = OmegaConf.create({"seed": 3, "judge": JUDGE, "copy": "${seed}", "logger": {"save_dir": "${hydra:runtime.output_dir}"}})
+JUDGE = {
+    "api_key": "given",
+    "key_variable": "OPENAI_API_KEY",
+    "max_tokens": 300,
+    "url": "https://a.b/?k=topsecretvalue",
+    "names": ["topsecretvalue"],
+}
+CFG = OmegaConf.create(
+    {"seed": 3, "judge": JUDGE, "copy": "${seed}", "logger": {"save_dir": "${hydra:runtime.output_dir}"}}
+)
 
 
 def test_names_and_values_of_secrets_are_hidden_and_the_rest_is_as_it_was() -> None:
-    told = settings_told(CFG, {"OPENAI_API_KEY": "topsecretvalue", "HF_TOKEN": "short", "PATH": "https"}, {"axes": {"seed": "topsecretvalue"}})
-    judge = {"api_key": HIDDEN, "key_variable": "OPENAI_API_KEY", "max_tokens": 300, "url": f"https://a.b/?k={HIDDEN}", "names": [HIDDEN]}
+    told = settings_told(
+        CFG,
+        {"OPENAI_API_KEY": "topsecretvalue", "HF_TOKEN": "short", "PATH": "https"},
+        {"axes": {"seed": "topsecretvalue"}},
+    )
+    judge = {
+        "api_key": HIDDEN,
+        "key_variable": "OPENAI_API_KEY",
+        "max_tokens": 300,
+        "url": f"https://a.b/?k={HIDDEN}",
+        "names": [HIDDEN],
+    }
     assert told == {"seed": 3, "judge": judge, "copy": 3, "axes": {"seed": HIDDEN}}
 
 

@@ -1,4 +1,6 @@
-"""Artifacts of an offline run, read back from its file: the same content is the same artifact, wherever it lies."""
+"""Artifacts of an offline run, read back from its file: the same content is the same artifact, wherever it
+lies.
+"""
 
 from pathlib import Path
 
@@ -18,13 +20,28 @@ from src.tracking.wandb_run import WandbRun, editor_artifact, rewards_artifact
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> WandbFile:
-    """A training that began with an editor and read a reward file, and left the same editor elsewhere; its files uploaded."""
+    """A training that began with an editor and read a reward file, and left the same editor elsewhere; its
+    files uploaded.
+    """
     folder = tmp_path_factory.mktemp("run")
     for place in ("start", "run/editor"):
-        checkpoint.export(folder / place, OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), small_editor().state_dict())
-    append_rewards(folder / "mine.jsonl", [Reward("a", "oracle", "k", Verdict(1.0), Verdict(2.0), Verdict(3.0))])
+        checkpoint.export(
+            folder / place,
+            OmegaConf.to_yaml(config(*SMALL).model, resolve=True),
+            (32, 32),
+            small_editor().state_dict(),
+        )
+    append_rewards(
+        folder / "mine.jsonl", [Reward("a", "oracle", "k", Verdict(1.0), Verdict(2.0), Verdict(3.0))]
+    )
     run = WandbRun(artifacts="upload", save_dir=str(folder), offline=True, project="test")
-    trainer = Trainer(logger=[CSVLogger(folder), run], accelerator="cpu", devices=1, enable_checkpointing=False, enable_model_summary=False)
+    trainer = Trainer(
+        logger=[CSVLogger(folder), run],
+        accelerator="cpu",
+        devices=1,
+        enable_checkpointing=False,
+        enable_model_summary=False,
+    )
     provenance = Provenance(folder / "run", {"seed": 7}, folder / "start", folder / "mine.jsonl")
     provenance.on_fit_start(trainer, LightningModule())
     provenance.on_fit_end(trainer, LightningModule())

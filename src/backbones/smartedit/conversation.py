@@ -1,10 +1,12 @@
-"""What is said around a picture and an instruction, and its tokens: Vicuna's form, a fixed answer, the image tokens at its end.
+"""What is said around a image and an instruction, and its tokens: Vicuna's form, a fixed answer, the image
+tokens at its end.
 
-    [start] before <im_start> (picture) <im_end> between INSTRUCTION after answer <img_0> ... <img_31>
+    [start] before <im_start> (image) <im_end> between INSTRUCTION after answer <img_0> ... <img_31>
 
-Every piece of text is tokenised by itself, as a tokenizer does it between special tokens. SmartEdit's release draws the wording of question and
-answer from a list, lets the model write the answer and hopes that it ends in the image tokens; here the answer is given, so that one forward pass
-reads it, and the same picture and instruction always make the same edit.
+Every piece of text is tokenised by itself, as a tokenizer does it between special tokens. SmartEdit's release
+draws the wording of question and answer from a list, lets the model write the answer and hopes that it ends
+in the image tokens; here the answer is given, so that one forward pass reads it, and the same image and
+instruction always make the same edit.
 """
 
 import warnings
@@ -33,11 +35,12 @@ class Conversation:
     """The words of a conversation; the text may mention the image tokens as <img>.
 
     Attributes:
-        before: what is said before the picture; ends in the user's name.
-        between: between picture and instruction.
+        before: what is said before the image; ends in the user's name.
+        between: between image and instruction.
         after: the assistant's name.
         answer: what the assistant says before the image tokens.
-        max_length: the most tokens that all of this may have, with instruction and image tokens and without the picture's; the release has 256.
+        max_length: the most tokens that all of this may have, with instruction and image tokens and without
+            the image's; the release has 256.
 
     Raises:
         ValueError: a line break, which Vicuna's form has none of.
@@ -55,7 +58,9 @@ class Conversation:
     def __post_init__(self) -> None:
         for name in ("before", "between", "after", "answer"):
             if len(getattr(self, name).splitlines()) > 1 or getattr(self, name).endswith("\n"):
-                raise ValueError(f"conversation.{name} has a line break; write it in one line: {getattr(self, name)!r}")
+                raise ValueError(
+                    f"conversation.{name} has a line break; write it in one line: {getattr(self, name)!r}"
+                )
 
     def words(self) -> tuple[str, ...]:
         """Its words and punctuation marks, as a WordTokenizer tells them apart."""
@@ -65,7 +70,8 @@ class Conversation:
 
 @final
 class Script:
-    """A conversation in token ids. The new tokens stand behind the language model's rows: <img>, <im_start>, <im_end>, <img_0>, <img_1> ...
+    """A conversation in token ids. The new tokens stand behind the language model's rows: <img>, <im_start>,
+    <im_end>, <img_0>, <img_1> ...
 
     Args:
         conversation: the words.
@@ -82,7 +88,9 @@ class Script:
         ValueError: a tokenizer of another model, or a conversation that leaves no room for an instruction.
     """
 
-    def __init__(self, conversation: Conversation, tokenizer: Tokenizer, rows: int, image_tokens: int) -> None:
+    def __init__(
+        self, conversation: Conversation, tokenizer: Tokenizer, rows: int, image_tokens: int
+    ) -> None:
         if len(tokenizer) > rows:
             raise ValueError(
                 f"wrong vocabulary size: the tokenizer has {len(tokenizer)} tokens and the language model has rows for {rows}; take both from the "
@@ -95,7 +103,9 @@ class Script:
         self.answer = (*self._ids(conversation.answer), *images)
         self.turn = self._ids(conversation.after)
         self.end = end_ids(tokenizer)
-        self.room = conversation.max_length - len(self.head) - len(self.behind) - len(self.turn) - len(self.answer)
+        self.room = (
+            conversation.max_length - len(self.head) - len(self.behind) - len(self.turn) - len(self.answer)
+        )
         if self.room < 1:
             raise ValueError(
                 f"the conversation leaves no room for an instruction: it has {conversation.max_length - self.room} tokens, image tokens included, "
@@ -103,7 +113,8 @@ class Script:
             )
 
     def tail(self, instruction: str) -> list[int]:
-        """Ids from <im_end> to the last image token. Line breaks and repeated spaces count as one space; what doesn't fit is cut, with a warning.
+        """Ids from <im_end> to the last image token. Line breaks and repeated spaces count as one space; what
+        doesn't fit is cut, with a warning.
 
         Raises:
             ValueError: a word that a WordTokenizer doesn't know.
@@ -114,7 +125,8 @@ class Script:
         return [*self.behind, *ids[: self.room], *self.turn, *self.answer]
 
     def told(self, question: str, answer: str) -> tuple[list[int], int]:
-        """Ids from <im_end> to the end of somebody's own answer, which image tokens don't follow, and how many of them are the answer's.
+        """Ids from <im_end> to the end of somebody's own answer, which image tokens don't follow, and how
+        many of them are the answer's.
 
         Spaces and what doesn't fit are treated as in `tail`; the question has no more than half of the room.
 
@@ -125,7 +137,10 @@ class Script:
         asked, said = (token_ids(self.tokenizer, " ".join(text.split())) for text in (question, answer))
         said = [*said, *self.end]
         if len(asked) > room // 2 or len(asked) + len(said) > room:
-            warnings.warn(f"question and answer of {len(asked)} and {len(said)} tokens are cut to {room}: {question!r}", stacklevel=2)
+            warnings.warn(
+                f"question and answer of {len(asked)} and {len(said)} tokens are cut to {room}: {question!r}",
+                stacklevel=2,
+            )
         asked = asked[: room // 2]
         said = said[: room - len(asked)]
         return [*self.behind, *asked, *self.turn, *said], len(said)
@@ -140,7 +155,9 @@ class Script:
             ids += [self._marker(IMAGE)] if index else []
             written = token_ids(self.tokenizer, piece.strip())
             unknown = not isinstance(self.tokenizer, WordTokenizer) and self.tokenizer.unk_token_id in written
-            if unknown or (piece.strip() and not written):  # transformers makes an empty tokenizer where it finds none
+            if unknown or (
+                piece.strip() and not written
+            ):  # transformers makes an empty tokenizer where it finds none
                 raise ValueError(
                     f"the tokenizer of {len(self.tokenizer)} tokens can't write {piece.strip()!r}; take tokenizer and model from the same place"
                 )
@@ -163,7 +180,11 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 def start_id(tokenizer: Tokenizer) -> int:
     """The id that begins a sequence. Raises ValueError if the tokenizer has none."""
-    start = tokenizer.special_ids["bos_token_id"] if isinstance(tokenizer, WordTokenizer) else tokenizer.bos_token_id
+    start = (
+        tokenizer.special_ids["bos_token_id"]
+        if isinstance(tokenizer, WordTokenizer)
+        else tokenizer.bos_token_id
+    )
     if not isinstance(start, int):
         raise ValueError("the tokenizer has no token that begins a sequence (bos_token); take one of a LLaMA")
     return start
@@ -171,7 +192,11 @@ def start_id(tokenizer: Tokenizer) -> int:
 
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The id that ends a sequence; none if the tokenizer has none."""
-    end = tokenizer.special_ids["eos_token_id"] if isinstance(tokenizer, WordTokenizer) else tokenizer.eos_token_id
+    end = (
+        tokenizer.special_ids["eos_token_id"]
+        if isinstance(tokenizer, WordTokenizer)
+        else tokenizer.eos_token_id
+    )
     return (end,) if isinstance(end, int) else ()
 
 

@@ -1,7 +1,9 @@
-"""SmartEdit's bidirectional interaction module: instruction and picture read each other before they reach the denoiser (Huang et al. 2024, 3.3).
+"""SmartEdit's bidirectional interaction module: instruction and image read each other before they reach the
+denoiser (Huang et al. 2024, 3.3).
 
-The two-way transformer of Segment Anything (Kirillov et al. 2023, appendix A) between the Q-Former's tokens and the vision tower's features. The
-tokens leave as c_T, the features as a bias behind the U-Net's first convolution. Both outputs start at zero: at first the denoiser sees neither.
+The two-way transformer of Segment Anything (Kirillov et al. 2023, appendix A) between the Q-Former's tokens
+and the vision tower's features. The tokens leave as c_T, the features as a bias behind the U-Net's first
+convolution. Both outputs start at zero: at first the denoiser sees neither.
 """
 
 import math
@@ -16,14 +18,19 @@ TEXT_STEP = 0.5
 """How much of the text side's result is added to the Q-Former's tokens, in the release."""
 
 
-def grid_encoding(height: int, width: int, frequencies: Float[Tensor, "2 half"]) -> Float[Tensor, "cells 2*half"]:
-    """Random Fourier features of a grid's places (Tancik et al. 2020): sine and cosine of 2 pi (x, y) B, row by row.
+def grid_encoding(
+    height: int, width: int, frequencies: Float[Tensor, "2 half"]
+) -> Float[Tensor, "cells 2*half"]:
+    """Random Fourier features of a grid's places (Tancik et al. 2020): sine and cosine of 2 pi (x, y) B, row
+    by row.
 
     Args:
         height, width: of the grid; x and y are those of its cells' centres, from -1 to 1 along each side.
         frequencies: the matrix B, drawn once from N(0, 1) and kept with the weights.
     """
-    down, right = ((torch.arange(size, device=frequencies.device) + 0.5) / size * 2.0 - 1.0 for size in (height, width))
+    down, right = (
+        (torch.arange(size, device=frequencies.device) + 0.5) / size * 2.0 - 1.0 for size in (height, width)
+    )
     y, x = torch.meshgrid(down, right, indexing="ij")
     angles = 2.0 * math.pi * torch.stack([x, y], -1).flatten(0, 1) @ frequencies.float()
     return torch.cat([angles.sin(), angles.cos()], -1)
@@ -46,27 +53,36 @@ class NarrowAttention(nn.Module):
         super().__init__()
         inner = width // downsample
         if inner * downsample != width or inner % heads:
-            raise ValueError(f"{heads} heads and a downsampling of {downsample} don't divide the interaction module's width of {width}")
+            raise ValueError(
+                f"{heads} heads and a downsampling of {downsample} don't divide the interaction module's width of {width}"
+            )
         self.heads = heads
         self.query, self.key, self.value = (nn.Linear(width, inner) for _ in range(3))
         self.out = nn.Linear(inner, width)
 
-    def forward(self, query: Float[Tensor, "b n d"], key: Float[Tensor, "b m d"], value: Float[Tensor, "b m d"]) -> Float[Tensor, "b n d"]:
+    def forward(
+        self, query: Float[Tensor, "b n d"], key: Float[Tensor, "b m d"], value: Float[Tensor, "b m d"]
+    ) -> Float[Tensor, "b n d"]:
         """What each query gathers of the values."""
-        split = (x.unflatten(-1, (self.heads, -1)).transpose(1, 2) for x in (self.query(query), self.key(key), self.value(value)))
+        split = (
+            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+            for x in (self.query(query), self.key(key), self.value(value))
+        )
         return self.out(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
 
 
 @final
 class TwoWayBlock(nn.Module):
-    """Text attends to itself, then to the picture, then goes through a feed-forward; the picture attends to the text. Normalised after each sum.
+    """Text attends to itself, then to the image, then goes through a feed-forward; the image attends to
+    the text. Normalised after each sum.
 
     Args:
-        width: of text and picture.
+        width: of text and image.
         heads: of each attention.
         feedforward: hidden width, on the text's side only.
-        downsample: of the attention between text and picture.
-        first: the first block's self-attention replaces the text, with neither residual sum nor places, as in Segment Anything.
+        downsample: of the attention between text and image.
+        first: the first block's self-attention replaces the text, with neither residual sum nor places, as in
+            Segment Anything.
     """
 
     def __init__(self, width: int, heads: int, feedforward: int, downsample: int, first: bool) -> None:
@@ -75,18 +91,25 @@ class TwoWayBlock(nn.Module):
         self.self_attention = NarrowAttention(width, heads)
         self.text_to_image = NarrowAttention(width, heads, downsample)
         self.image_to_text = NarrowAttention(width, heads, downsample)
-        self.feedforward_in, self.feedforward_out = nn.Linear(width, feedforward), nn.Linear(feedforward, width)
+        self.feedforward_in, self.feedforward_out = (
+            nn.Linear(width, feedforward),
+            nn.Linear(feedforward, width),
+        )
         self.norm1, self.norm2, self.norm3, self.norm4 = (nn.LayerNorm(width) for _ in range(4))
 
     def forward(
-        self, text: Float[Tensor, "b n d"], image: Float[Tensor, "b m d"], start: Float[Tensor, "b n d"], places: Float[Tensor, "m d"]
+        self,
+        text: Float[Tensor, "b n d"],
+        image: Float[Tensor, "b m d"],
+        start: Float[Tensor, "b n d"],
+        places: Float[Tensor, "m d"],
     ) -> tuple[Float[Tensor, "b n d"], Float[Tensor, "b m d"]]:
-        """Text and picture after this block.
+        """Text and image after this block.
 
         Args:
             text, image: after the block before.
             start: the text as it entered the first block, which is added to queries and keys of the text.
-            places: the same for the picture.
+            places: the same for the image.
         """
         if self.first:
             text = self.norm1(self.self_attention(text, text, text))
@@ -100,7 +123,7 @@ class TwoWayBlock(nn.Module):
 
 @final
 class InteractionModule(nn.Module):
-    """Tokens and picture features in, c_T and the bias of the U-Net's stem out.
+    """Tokens and image features in, c_T and the bias of the U-Net's stem out.
 
     Args:
         text_width: of the Q-Former's tokens, and of c_T.
@@ -109,7 +132,7 @@ class InteractionModule(nn.Module):
         depth: two-way blocks.
         heads: of each attention.
         feedforward: hidden width of each block.
-        downsample: of the attention between text and picture.
+        downsample: of the attention between text and image.
 
     Attributes:
         sizes: the arguments that its weights don't tell.
@@ -132,11 +155,15 @@ class InteractionModule(nn.Module):
     ) -> None:
         super().__init__()
         if image_width % 2:
-            raise ValueError(f"the interaction module's width of {image_width} is odd: half of a place's encoding is sines, half cosines")
+            raise ValueError(
+                f"the interaction module's width of {image_width} is odd: half of a place's encoding is sines, half cosines"
+            )
         self.sizes = {"depth": depth, "heads": heads, "feedforward": feedforward, "downsample": downsample}
         self.text_in = nn.Linear(text_width, image_width)
         self.register_buffer("frequencies", torch.randn(2, image_width // 2))
-        self.layers = nn.ModuleList([TwoWayBlock(image_width, heads, feedforward, downsample, index == 0) for index in range(depth)])
+        self.layers = nn.ModuleList(
+            [TwoWayBlock(image_width, heads, feedforward, downsample, index == 0) for index in range(depth)]
+        )
         self.final_attention = NarrowAttention(image_width, heads, downsample)
         self.final_norm = nn.LayerNorm(image_width)
         self.text_out = nn.Linear(image_width, text_width)
@@ -147,7 +174,8 @@ class InteractionModule(nn.Module):
     def forward(
         self, text: Float[Tensor, "b n text_width"], image: Float[Tensor, "b image_width height width"]
     ) -> tuple[Float[Tensor, "b n text_width"], Float[Tensor, "b stem_width height width"]]:
-        """c_T, and the stem's bias on the picture's own grid: resizing it to the latent later gives the same, as a 1x1 convolution commutes with it.
+        """c_T, and the stem's bias on the image's own grid: resizing it to the latent later gives the same,
+        as a 1x1 convolution commutes with it.
 
         Args:
             text: the Q-Former's tokens.
@@ -159,4 +187,6 @@ class InteractionModule(nn.Module):
         for layer in self.layers:
             queries, keys = layer(queries, keys, start, places)
         queries = self.final_norm(queries + self.final_attention(queries + start, keys + places, keys))
-        return text + TEXT_STEP * self.text_out(queries), self.image_out(keys.transpose(1, 2).unflatten(-1, image.shape[-2:]))
+        return text + TEXT_STEP * self.text_out(queries), self.image_out(
+            keys.transpose(1, 2).unflatten(-1, image.shape[-2:])
+        )

@@ -1,7 +1,9 @@
-"""The multimodal language model of SmartEdit (Huang et al. 2024): LLaVA reads picture and instruction, then 32 image tokens that ask it for the edit.
+"""The multimodal language model of SmartEdit (Huang et al. 2024): LLaVA reads image and instruction, then
+32 image tokens that ask it for the edit.
 
-What it makes of the image tokens (their last hidden states) goes to the query transformer, what its vision tower makes of the picture to the
-interaction module. One forward pass over the whole conversation, of any batch: nothing is sampled, nothing generated.
+What it makes of the image tokens (their last hidden states) goes to the query transformer, what its vision
+tower makes of the image to the interaction module. One forward pass over the whole conversation, of any
+batch: nothing is sampled, nothing generated.
 """
 
 from collections.abc import Sequence
@@ -24,12 +26,13 @@ Trained = Literal["none", "alignment", "all"]
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """What the language model makes of pictures and instructions, in fp32.
+    """What the language model makes of images and instructions, in fp32.
 
     Attributes:
         hidden: (b, n, D), the last hidden states at the image tokens, after the final normalisation.
         features: (b, w, g, g), what the vision tower makes of each patch, before the projection to D.
-        error: (b,), mean cross-entropy of the answer (text and image tokens), natural logarithm; None where the new tokens aren't being trained.
+        error: (b,), mean cross-entropy of the answer (text and image tokens), natural logarithm; None where
+            the new tokens aren't being trained.
     """
 
     hidden: Float[Tensor, "b n D"]
@@ -41,28 +44,29 @@ class Answer:
 class LanguageModel(nn.Module):
     """A LLaVA with image tokens.
 
-    The tokens' embeddings and their rows of the output layer are modules of their own beside the pretrained ones, which therefore never change in
-    size and needn't be put back after each step. They start as the mean of the old rows, as in SmartEdit. Nothing is trained until `train_parts`
-    says so.
+    The tokens' embeddings and their rows of the output layer are modules of their own beside the pretrained
+    ones, which therefore never change in size and needn't be put back after each step. They start as the mean
+    of the old rows, as in SmartEdit. Nothing is trained until `train_parts` says so.
 
     Args:
         llava: vision tower (CLIP), projector and language model.
         tokenizer: that of the language model.
-        conversation: the words around picture and instruction.
+        conversation: the words around image and instruction.
         image_tokens: how many ask for the edit.
         lora: layers beside the language model's (not the vision tower's), kept in fp32; None for none.
-        gradient_checkpointing: compute the language model's activations again in the backward pass: less memory, a third more time.
+        gradient_checkpointing: compute the language model's activations again in the backward pass: less
+            memory, a third more time.
 
     Attributes:
         width: D, of the language model.
         image_width: w, of the vision tower, times the number of its layers that are read.
-        grid: g, patches along a side of the picture.
+        grid: g, patches along a side of the image.
         new_tokens: embeddings of <img>, <im_start>, <im_end>, <img_0>, <img_1> ...
         new_head: their rows of the output layer.
 
     Raises:
-        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; an output layer that is quantised; a conversation that is too
-            long.
+        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; an output layer that is
+            quantised; a conversation that is too long.
     """
 
     def __init__(
@@ -78,7 +82,9 @@ class LanguageModel(nn.Module):
         config: Any = llava.config
         vision, text = config.vision_config, config.text_config
         if vision.model_type != "clip_vision_model":
-            raise ValueError(f"the vision tower is a {vision.model_type}; pictures are prepared as CLIP's towers want them: take a LLaVA with CLIP")
+            raise ValueError(
+                f"the vision tower is a {vision.model_type}; pictures are prepared as CLIP's towers want them: take a LLaVA with CLIP"
+            )
         self.llava = llava
         self.width: int = text.hidden_size
         layer = config.vision_feature_layer
@@ -131,19 +137,25 @@ class LanguageModel(nn.Module):
         """Say which parameters are trained; all others are frozen.
 
         Args:
-            which: "alignment": the new tokens and their head (stage 1). "all": besides them LoRA, or without LoRA the whole language model with its
-                embedding, projector and head. "none": nothing.
-            train_vision: with "all" also the vision tower, as far as it is read; for small ones that weren't pretrained.
+            which: "alignment": the new tokens and their head (stage 1). "all": besides them LoRA, or without
+                LoRA the whole language model with its embedding, projector and head. "none": nothing.
+            train_vision: with "all" also the vision tower, as far as it is read; for small ones that weren't
+                pretrained.
 
         Raises:
-            ValueError: another word, a vision tower to be trained by itself, or all of a model whose weights are quantised.
+            ValueError: another word, a vision tower to be trained by itself, or all of a model whose weights
+                are quantised.
         """
         if which not in ("none", "alignment", "all"):
             raise ValueError(f"which parts are trained is none, alignment or all, not {which!r}")
         if train_vision and which != "all":
-            raise ValueError(f"train_vision=true goes with which=all, not {which}: a vision tower isn't trained by itself")
+            raise ValueError(
+                f"train_vision=true goes with which=all, not {which}: a vision tower isn't trained by itself"
+            )
         if which == "all" and self.lora is None and getattr(self.llava, "is_quantized", False):
-            raise ValueError("the language model's weights are quantised and can't be trained: give lora, or load it without quantization")
+            raise ValueError(
+                "the language model's weights are quantised and can't be trained: give lora, or load it without quantization"
+            )
         self.requires_grad_(False)
         if which == "none":
             return
@@ -170,53 +182,80 @@ class LanguageModel(nn.Module):
         self.lora = None
 
     def _vision_parts(self) -> list[nn.Module]:
-        """What of the vision tower the features depend on: not the layers behind them, whose parameters would never get a gradient."""
+        """What of the vision tower the features depend on: not the layers behind them, whose parameters would
+        never get a gradient.
+        """
         tower: Any = self.llava.model.vision_tower
         depth = len(tower.encoder.layers)
         last = max(layer % (depth + 1) for layer in self.vision_layers)
         return [tower.embeddings, tower.pre_layrnorm, *tower.encoder.layers[:last]]
 
-    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Answer:
-        """What it makes of each picture, in [-1, 1] and of any size, and its instruction; a sample's result doesn't depend on the others'.
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+    ) -> Answer:
+        """What it makes of each image, in [-1, 1] and of any size, and its instruction; a sample's result
+        doesn't depend on the others'.
 
         Args:
-            pictures, instructions: as said.
-            answers: of samples that are conversations, whose instruction is a question; None for those that are to be edited, and as a whole if all
-                are. A conversation has no image tokens: its error is that of its own answer, its hidden states mean nothing.
+            images, instructions: as said.
+            answers: of samples that are conversations, whose instruction is a question; None for those that
+                are to be edited, and as a whole if all are. A conversation has no image tokens: its error is
+                that of its own answer, its hidden states mean nothing.
 
         Raises:
-            ValueError: a word that the tokenizer doesn't know, or another number of instructions than of pictures.
+            ValueError: a word that the tokenizer doesn't know, or another number of instructions than of
+                images.
         """
-        if len(pictures) != len(instructions):
-            raise ValueError(f"{len(instructions)} instructions for {len(pictures)} pictures")
+        if len(images) != len(instructions):
+            raise ValueError(f"{len(instructions)} instructions for {len(images)} pictures")
         device = self._old_tokens.weight.device
-        features, seen = self._seen(pictures.to(device))
-        head = self._embedded(torch.tensor([self.script.head], device=device)).expand(len(pictures), -1, -1)
-        said = [self._said(text, answer) for text, answer in zip(instructions, answers or [None] * len(instructions), strict=True)]
+        features, seen = self._seen(images.to(device))
+        head = self._embedded(torch.tensor([self.script.head], device=device)).expand(len(images), -1, -1)
+        said = [
+            self._said(text, answer)
+            for text, answer in zip(instructions, answers or [None] * len(instructions), strict=True)
+        ]
         ids, mask = padded([tail for tail, _ in said])
         embedded = torch.cat([head, seen.to(head.dtype), self._embedded(ids.to(device))], 1)
         mask = F.pad(mask.to(device), (embedded.shape[1] - mask.shape[1], 0), value=True)
-        read = self._language_model(inputs_embeds=embedded, attention_mask=mask.long(), use_cache=False).last_hidden_state
-        ends = mask.sum(1, keepdim=True)  # the answer is what every sequence ends in, whatever its length, and image tokens are what it ends in
+        read = self._language_model(
+            inputs_embeds=embedded, attention_mask=mask.long(), use_cache=False
+        ).last_hidden_state
+        ends = mask.sum(
+            1, keepdim=True
+        )  # the answer is what every sequence ends in, whatever its length, and image tokens are what it ends in
         hidden = states_at(read, ends + torch.arange(-self.image_tokens, 0, device=device))
         if not (self.training and torch.is_grad_enabled() and self.new_head.weight.requires_grad):
             return Answer(hidden, features, None)
         wanted, there = (part.to(device) for part in padded([tail[-length:] for tail, length in said]))
         # the position before the answer predicts its first token
-        before = states_at(read, ends - there.sum(1, keepdim=True) - 1 + torch.arange(wanted.shape[1], device=device))
+        before = states_at(
+            read, ends - there.sum(1, keepdim=True) - 1 + torch.arange(wanted.shape[1], device=device)
+        )
         return Answer(hidden, features, self._error(before, wanted, there))
 
     def _said(self, instruction: str, answer: str | None) -> tuple[list[int], int]:
-        """Ids behind the picture, and how many of them are to be learnt."""
-        return (self.script.tail(instruction), len(self.script.answer)) if answer is None else self.script.told(instruction, answer)
+        """Ids behind the image, and how many of them are to be learnt."""
+        return (
+            (self.script.tail(instruction), len(self.script.answer))
+            if answer is None
+            else self.script.told(instruction, answer)
+        )
 
-    def _seen(self, pictures: Float[Tensor, "b 3 H W"]) -> tuple[Float[Tensor, "b w g g"], Float[Tensor, "b v D"]]:
+    def _seen(
+        self, images: Float[Tensor, "b 3 H W"]
+    ) -> tuple[Float[Tensor, "b w g g"], Float[Tensor, "b v D"]]:
         """The vision tower's features on their grid, and the same as the language model reads them."""
         tower: Any = self.llava.model.vision_tower
-        states = tower(as_clip_sees(pictures, self.side), output_hidden_states=True).hidden_states
+        states = tower(as_clip_sees(images, self.side), output_hidden_states=True).hidden_states
         selected = torch.cat([states[layer] for layer in self.vision_layers], -1)
         patches = selected[:, selected.shape[1] - self.grid**2 :]  # without the class token
-        projected = self.llava.model.multi_modal_projector(patches if self.llava.config.vision_feature_select_strategy == "default" else selected)
+        projected = self.llava.model.multi_modal_projector(
+            patches if self.llava.config.vision_feature_select_strategy == "default" else selected
+        )
         return patches.transpose(1, 2).unflatten(2, (self.grid, self.grid)).float(), projected
 
     def _embedded(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l D"]:
@@ -225,11 +264,21 @@ class LanguageModel(nn.Module):
         new = self.new_tokens((ids - self.script.rows).clamp_min(0))
         return torch.where((ids >= self.script.rows).unsqueeze(-1), new.to(old.dtype), old)
 
-    def _error(self, hidden: Float[Tensor, "b a D"], answer: Int[Tensor, "b a"], there: Bool[Tensor, "b a"]) -> Float[Tensor, " b"]:
+    def _error(
+        self, hidden: Float[Tensor, "b a D"], answer: Int[Tensor, "b a"], there: Bool[Tensor, "b a"]
+    ) -> Float[Tensor, " b"]:
         """How badly each state predicts the answer's next token, mean over what is there of each answer."""
         with torch.autocast(hidden.device.type, enabled=False):  # a softmax over 32,000 words needs fp32
-            logits = torch.cat([F.linear(hidden, weight.float()) for weight in (self._old_head.weight, self.new_head.weight)], -1)
-            return F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").masked_fill(~there, 0.0).sum(1) / there.sum(1)
+            logits = torch.cat(
+                [
+                    F.linear(hidden, weight.float())
+                    for weight in (self._old_head.weight, self.new_head.weight)
+                ],
+                -1,
+            )
+            return F.cross_entropy(logits.transpose(1, 2), answer, reduction="none").masked_fill(
+                ~there, 0.0
+            ).sum(1) / there.sum(1)
 
 
 def states_at(read: Float[Tensor, "b l D"], at: Int[Tensor, "b n"]) -> Float[Tensor, "b n D"]:
@@ -237,10 +286,13 @@ def states_at(read: Float[Tensor, "b l D"], at: Int[Tensor, "b n"]) -> Float[Ten
     return read.gather(1, at.clamp(0, read.shape[1] - 1).unsqueeze(-1).expand(-1, -1, read.shape[2])).float()
 
 
-def as_clip_sees(pictures: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
-    """Pictures in [-1, 1] as squares, resized whatever their aspect ratio and normalised as CLIP was trained."""
-    square = F.interpolate(pictures.float(), (side, side), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
-    mean, std = (torch.tensor(values, device=square.device).view(1, 3, 1, 1) for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD))
+def as_clip_sees(images: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
+    """Images in [-1, 1] as squares, resized whatever their aspect ratio and normalised as CLIP was trained."""
+    square = F.interpolate(images.float(), (side, side), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
+    mean, std = (
+        torch.tensor(values, device=square.device).view(1, 3, 1, 1)
+        for values in (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD)
+    )
     return ((square + 1) / 2 - mean) / std
 
 
@@ -252,5 +304,7 @@ def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool
 
 
 def mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
-    """So many rows, each the mean of those that the tokenizer knows (models may have more, which were never trained)."""
+    """So many rows, each the mean of those that the tokenizer knows (models may have more, which were never
+    trained).
+    """
     return weight.detach()[:known].float().mean(0).repeat(count, 1)

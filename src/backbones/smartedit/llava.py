@@ -1,7 +1,8 @@
-"""Where a LLaVA comes from: a folder, the hub, or for laptops and tests a small one with random weights; and the tokenizer beside it.
+"""Where a LLaVA comes from: a folder, the hub, or for laptops and tests a small one with random weights; and
+the tokenizer beside it.
 
-FOLDER/language_model/ and FOLDER/language_tokenizer/ are what src.convert and src.export write; `part=llava` takes a LLaVA that lies in a folder or
-hub id by itself, such as llava-hf/llava-1.5-7b-hf.
+FOLDER/language_model/ and FOLDER/language_tokenizer/ are what src.convert and src.export write; `part=llava`
+takes a LLaVA that lies in a folder or hub id by itself, such as llava-hf/llava-1.5-7b-hf.
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,14 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from transformers import AutoTokenizer, CLIPVisionConfig, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration, PreTrainedTokenizerBase
+from transformers import (
+    AutoTokenizer,
+    CLIPVisionConfig,
+    LlamaConfig,
+    LlavaConfig,
+    LlavaForConditionalGeneration,
+    PreTrainedTokenizerBase,
+)
 
 from src.backbones.pretrained import loaded, place, weights
 from src.backbones.smartedit.conversation import Tokenizer
@@ -17,7 +25,9 @@ from src.backbones.smartedit.conversation import Tokenizer
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 SMALLEST_NORM = 0.05
-"""Mean size of a normalisation's weights below which they are a difference: those of LLaMA models reach 1 and more, their differences some 0.001."""
+"""Mean size of a normalisation's weights below which they are a difference: those of LLaMA models reach 1 and
+more, their differences some 0.001.
+"""
 
 
 def pretrained_llava(
@@ -36,8 +46,8 @@ def pretrained_llava(
 
     Raises:
         FileNotFoundError: as `pretrained.loaded`.
-        ValueError: as `pretrained.weights`; a language model without vision tower; delta weights; an unknown dtype;
-            a package for the quantization that isn't installed.
+        ValueError: as `pretrained.weights`; a language model without vision tower; delta weights; an unknown
+            dtype; a package for the quantization that isn't installed.
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype of the language model is {', '.join(DTYPES)}, not {dtype!r}")
@@ -51,22 +61,37 @@ def pretrained_llava(
         )
     options = {} if quantization is None else {"quantization_config": quantization}
     try:  # shapes that differ are named by us
-        llava = weights(LlavaForConditionalGeneration, path, part, dtype=DTYPES[dtype], ignore_mismatched_sizes=True, **options)
+        llava = weights(
+            LlavaForConditionalGeneration,
+            path,
+            part,
+            dtype=DTYPES[dtype],
+            ignore_mismatched_sizes=True,
+            **options,
+        )
     except ImportError as error:
-        raise ValueError(f"quantization can't be had: {' '.join(str(error).split())}; install it, or give quantization=null") from error
+        raise ValueError(
+            f"quantization can't be had: {' '.join(str(error).split())}; install it, or give quantization=null"
+        ) from error
     language: nn.Module = llava.model.language_model
     check_no_delta(dict(language.named_parameters()), str(place(path, part)))
     return llava
 
 
 def check_no_delta(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise ValueError if a language model's weights are only the difference from LLaMA's, as Vicuna-1.1 and LLaVA-1.1 were published.
+    """Raise ValueError if a language model's weights are only the difference from LLaMA's, as Vicuna-1.1 and
+    LLaVA-1.1 were published.
 
     Args:
-        tensors: by name; normalisations are recognised by "norm.weight" at its end, and no others are looked at.
+        tensors: by name; normalisations are recognised by "norm.weight" at its end, and no others are looked
+            at.
         source: where they are from, for the message.
     """
-    sizes = [float(value.detach().float().abs().mean()) for name, value in tensors.items() if name.endswith("norm.weight")]
+    sizes = [
+        float(value.detach().float().abs().mean())
+        for name, value in tensors.items()
+        if name.endswith("norm.weight")
+    ]
     if sizes and max(sizes) < SMALLEST_NORM:
         raise ValueError(
             f"{source} holds delta weights: its normalisation layers are {max(sizes):.2g} at most, and no language model's are; they are the "
@@ -75,7 +100,9 @@ def check_no_delta(tensors: Mapping[str, Tensor], source: str) -> None:
         )
 
 
-def pretrained_tokenizer(path: str, part: Literal["language_tokenizer", "llava_tokenizer"] = "language_tokenizer") -> PreTrainedTokenizerBase:
+def pretrained_tokenizer(
+    path: str, part: Literal["language_tokenizer", "llava_tokenizer"] = "language_tokenizer"
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a language model.
 
     Args:
@@ -100,19 +127,23 @@ def small_llava(
     image_layers: int = 2,
     image_heads: int = 2,
 ) -> LlavaForConditionalGeneration:
-    """A LLaVA with random weights, of LLaVA-1.1's form: its projector is a single linear layer, followed by an identity.
+    """A LLaVA with random weights, of LLaVA-1.1's form: its projector is a single linear layer, followed by
+    an identity.
 
     Args:
         tokenizer: its number of tokens is the number of the model's rows.
-        width, layers, heads, positions: of the language model; the feed-forward layers are three times as wide.
+        width, layers, heads, positions: of the language model; the feed-forward layers are three times as
+            wide.
         image_size, patch_size: in pixels; the first is a multiple of the second.
         image_width, image_layers, image_heads: of the vision tower, whose last but one layer is read.
 
     Raises:
-        ValueError: patches that don't fill the picture.
+        ValueError: patches that don't fill the image.
     """
     if image_size % patch_size:
-        raise ValueError(f"the vision tower's pictures of {image_size} pixels can't be cut into patches of {patch_size}: give a multiple")
+        raise ValueError(
+            f"the vision tower's pictures of {image_size} pixels can't be cut into patches of {patch_size}: give a multiple"
+        )
     vision = CLIPVisionConfig(
         hidden_size=image_width,
         intermediate_size=4 * image_width,
@@ -130,7 +161,12 @@ def small_llava(
         max_position_embeddings=positions,
     )
     llava = LlavaForConditionalGeneration(
-        LlavaConfig(vision_config=vision, text_config=text, projector_hidden_act="linear", image_token_index=len(tokenizer))  # pyright: ignore[reportArgumentType]
+        LlavaConfig(
+            vision_config=vision,
+            text_config=text,
+            projector_hidden_act="linear",
+            image_token_index=len(tokenizer),
+        )  # pyright: ignore[reportArgumentType]
     )
     identity = llava.model.multi_modal_projector.linear_2
     nn.init.eye_(identity.weight)

@@ -1,7 +1,9 @@
-"""SmartEdit's Q-Former: what the language model says about an edit, in the words of Stable Diffusion's text encoder (Huang et al. 2024, section 3.2).
+"""SmartEdit's Q-Former: what the language model says about an edit, in the words of Stable Diffusion's text
+encoder (Huang et al. 2024, section 3.2).
 
-A BLIP-2 Q-Former (Li et al. 2023) of six layers: 77 learnt queries read the language model's hidden states at its image tokens, every second layer,
-and leave as what the denoiser's cross-attention reads in place of the text encoder's 77 tokens.
+A BLIP-2 Q-Former (Li et al. 2023) of six layers: 77 learnt queries read the language model's hidden states at
+its image tokens, every second layer, and leave as what the denoiser's cross-attention reads in place of the
+text encoder's 77 tokens.
 """
 
 from typing import Any, final
@@ -14,7 +16,8 @@ from transformers import Blip2QFormerConfig, Blip2QFormerModel
 
 @final
 class QueryTransformer(nn.Module):
-    """Hidden states of a language model to tokens of a text encoder's width. The layers are those of transformers' `Blip2QFormerModel`.
+    """Hidden states of a language model to tokens of a text encoder's width. The layers are those of
+    transformers' `Blip2QFormerModel`.
 
     Args:
         encoder_width: D, of the language model's hidden states.
@@ -48,7 +51,9 @@ class QueryTransformer(nn.Module):
         if width % heads:
             raise ValueError(f"{heads} heads don't divide the query transformer's width of {width}")
         if layers < 1 or cross_attention_every < 1:
-            raise ValueError(f"layers={layers} and cross_attention_every={cross_attention_every}: both are at least 1, or nothing reads the picture")
+            raise ValueError(
+                f"layers={layers} and cross_attention_every={cross_attention_every}: both are at least 1, or nothing reads the picture"
+            )
         self.sizes = {
             "queries": queries,
             "layers": layers,
@@ -74,7 +79,8 @@ class QueryTransformer(nn.Module):
         """Tokens for the denoiser, before the interaction module.
 
         Args:
-            hidden: the language model's last hidden states at its image tokens; all of them are read, none is padding.
+            hidden: the language model's last hidden states at its image tokens; all of them are read, none is
+                padding.
         """
         queries = self.queries.expand(hidden.shape[0], -1, -1)
         output: Any = self.qformer(query_embeds=queries, encoder_hidden_states=hidden)

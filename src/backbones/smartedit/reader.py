@@ -1,10 +1,11 @@
-"""What SmartEdit reads with: language model -> query transformer -> interaction module, and the folder that holds them.
+"""What SmartEdit reads with: language model -> query transformer -> interaction module, and the folder that
+holds them.
 
     FOLDER/language_model/, language_tokenizer/       as transformers writes them
     FOLDER/reader/config.json, model.safetensors      what SmartEdit adds: image tokens, LoRA if kept apart, query transformer, interaction module
 
-Shapes at 7B, for b pictures: language model (b, 32, 4096) -> query transformer (b, 77, 768) -> interaction with the vision tower's (b, 1024, 16, 16)
--> c_T (b, 77, 768) and the stem bias (b, 320, 16, 16).
+Shapes at 7B, for b images: language model (b, 32, 4096) -> query transformer (b, 77, 768) -> interaction
+with the vision tower's (b, 1024, 16, 16) -> c_T (b, 77, 768) and the stem bias (b, 320, 16, 16).
 """
 
 import hashlib
@@ -57,7 +58,7 @@ class Aligned(NamedTuple):
 
 @final
 class Reader(nn.Module):
-    """Picture and instruction as a U-Net can be told of them.
+    """Image and instruction as a U-Net can be told of them.
 
     Args:
         language: the multimodal language model.
@@ -66,7 +67,11 @@ class Reader(nn.Module):
     """
 
     def __init__(
-        self, language: LanguageModel, query_transformer: QueryTransformer, interaction: InteractionModule, train_vision: bool = False
+        self,
+        language: LanguageModel,
+        query_transformer: QueryTransformer,
+        interaction: InteractionModule,
+        train_vision: bool = False,
     ) -> None:
         super().__init__()
         self.train_vision = train_vision
@@ -74,19 +79,34 @@ class Reader(nn.Module):
         self.query_transformer = query_transformer
         self.interaction = interaction
 
-    def forward(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Reading:
-        """c_T and stem bias of pictures in [-1, 1] and their instructions; the language model's error where it is trained.
+    def forward(
+        self,
+        images: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+    ) -> Reading:
+        """c_T and stem bias of images in [-1, 1] and their instructions; the language model's error where
+        it is trained.
 
-        `answers` are those of samples that are conversations (LanguageModel), of which nothing but the error means anything.
+        `answers` are those of samples that are conversations (LanguageModel), of which nothing but the error
+        means anything.
         """
-        answer = self.language(pictures, instructions, answers)
-        dtype = self.query_transformer.queries.dtype  # short where pictures are edited in short numbers (execution.py)
-        tokens, bias = self.interaction(self.query_transformer(answer.hidden.to(dtype)), answer.features.to(dtype))
-        return Reading(TextTokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)), bias, answer.error)
+        answer = self.language(images, instructions, answers)
+        dtype = (
+            self.query_transformer.queries.dtype
+        )  # short where images are edited in short numbers (execution.py)
+        tokens, bias = self.interaction(
+            self.query_transformer(answer.hidden.to(dtype)), answer.features.to(dtype)
+        )
+        return Reading(
+            TextTokens(tokens, torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)),
+            bias,
+            answer.error,
+        )
 
-    def align(self, pictures: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:
+    def align(self, images: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:
         """What is compared with the text encoder in stage 1."""
-        answer = self.language(pictures, instructions)
+        answer = self.language(images, instructions)
         assert answer.error is not None
         return Aligned(self.query_transformer(answer.hidden), answer.error)
 
@@ -97,14 +117,24 @@ class Reader(nn.Module):
         self.interaction.requires_grad_(which == "all")
 
     def fill(self, found: Mapping[str, Tensor], where: str) -> None:
-        """Copy weights, strictly; the interaction module alone may be missing as a whole: stage 1 doesn't train it."""
+        """Copy weights, strictly; the interaction module alone may be missing as a whole: stage 1 doesn't
+        train it.
+        """
         own = self.state_dict()
-        wanted = {name for name in own if not name.startswith(BASE) or ("lora_" in name and any("lora_" in other for other in found))}
+        wanted = {
+            name
+            for name in own
+            if not name.startswith(BASE) or ("lora_" in name and any("lora_" in other for other in found))
+        }
         interaction = {f"interaction.{name}" for name, _ in self.interaction.named_parameters()}
         if not interaction & found.keys():
             wanted -= interaction
             print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
-        wrong = differing(found, {name: value.shape for name, value in own.items() if name in wanted or name in found}, "this reader")
+        wrong = differing(
+            found,
+            {name: value.shape for name, value in own.items() if name in wanted or name in found},
+            "this reader",
+        )
         if wrong:
             raise ValueError(
                 f"the reader's weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
@@ -127,11 +157,14 @@ class ReaderSource(ABC):
     @property
     @abstractmethod
     def trained(self) -> bool:
-        """Whether its weights come from a training, rather than being random ones that are others in every process."""
+        """Whether its weights come from a training, rather than being random ones that are others in every
+        process.
+        """
 
     @abstractmethod
     def saved(self) -> Mapping[str, Tensor]:
-        """Its tensors by their names in Reader, as they lie in its files, without building it; of the language model only what SmartEdit adds.
+        """Its tensors by their names in Reader, as they lie in its files, without building it; of the
+        language model only what SmartEdit adds.
 
         Raises:
             FileNotFoundError, ValueError: as `build`.
@@ -139,7 +172,8 @@ class ReaderSource(ABC):
 
     @abstractmethod
     def digests(self) -> Mapping[str, str | None]:
-        """What its results depend on besides picture and instruction, part -> sha256, without building it; None for weights not on this machine.
+        """What its results depend on besides image and instruction, part -> sha256, without building it;
+        None for weights not on this machine.
 
         Raises:
             FileNotFoundError, ValueError: as `build`.
@@ -154,7 +188,8 @@ class FromParts(ReaderSource):
         language: the multimodal language model.
         query_transformer, interaction: builders, completed here with sizes asked of the other parts.
         weights: a SmartEdit folder, or the editor/ of a training, with what SmartEdit adds; None starts anew.
-        train_vision: let a reader that is trained as a whole train its vision tower, too; for small ones that nobody pretrained.
+        train_vision: let a reader that is trained as a whole train its vision tower, too; for small ones that
+            nobody pretrained.
     """
 
     def __init__(
@@ -191,7 +226,10 @@ class FromParts(ReaderSource):
         return {} if self.weights is None else weights_in(Path(self.weights))
 
     def digests(self) -> Mapping[str, str | None]:
-        tensors = {**self.language.state_dict(), **({} if self.weights is None else weights_in(Path(self.weights)))}
+        tensors = {
+            **self.language.state_dict(),
+            **({} if self.weights is None else weights_in(Path(self.weights))),
+        }
         digest = hashlib.sha256(repr(self.language.script.conversation).encode())
         for name, value in sorted(tensors.items()):
             digest.update(name.encode())
@@ -204,11 +242,13 @@ class FromFolder(ReaderSource):
     """The reader of a SmartEdit folder.
 
     Args:
-        folder: what src.convert or src.export wrote, or a hub id; None for trainings on precomputed conditions, which never build it.
+        folder: what src.convert or src.export wrote, or a hub id; None for trainings on precomputed
+            conditions, which never build it.
         dtype: of the language model's weights, while they are not trained.
         quantization: a `transformers.BitsAndBytesConfig` or another of its kind; None for none.
         lora: layers to be trained beside the language model's (stage 2), where the folder has none yet.
-        gradient_checkpointing: compute the language model's activations again in the backward pass: less memory, a third more time.
+        gradient_checkpointing: compute the language model's activations again in the backward pass: less
+            memory, a third more time.
     """
 
     def __init__(
@@ -230,10 +270,14 @@ class FromFolder(ReaderSource):
         file = loaded(part_file, folder, PART, name=CONFIG)
         described = described_in(file)
         if self.lora is not None and described.get("lora") is not None:
-            raise ValueError(f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora")
+            raise ValueError(
+                f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora"
+            )
         llava = pretrained_llava(folder, self.dtype, self.quantization)
         tokenizer = pretrained_tokenizer(folder)
-        reader = assembled(described, llava, tokenizer, text_width, stem_width, self.lora, self.gradient_checkpointing)
+        reader = assembled(
+            described, llava, tokenizer, text_width, stem_width, self.lora, self.gradient_checkpointing
+        )
         reader.fill(read_weights(loaded(part_file, folder, PART, name=WEIGHTS)), folder)
         return reader
 
@@ -246,11 +290,15 @@ class FromFolder(ReaderSource):
 
     def digests(self) -> Mapping[str, str | None]:
         folder, parts = self._folder(), (PART, "language_model", "language_tokenizer")
-        return {f"{part}.{name}": digest for part in parts for name, digest in file_digests(folder, part).items()}
+        return {
+            f"{part}.{name}": digest for part in parts for name, digest in file_digests(folder, part).items()
+        }
 
     def _folder(self) -> str:
         if self.folder is None:
-            raise ValueError("the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit folder")
+            raise ValueError(
+                "the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit folder"
+            )
         return self.folder
 
 
@@ -283,7 +331,12 @@ def assembled(
     return Reader(
         language,
         QueryTransformer(encoder_width=language.width, width=text_width, **described["query_transformer"]),
-        InteractionModule(text_width=text_width, image_width=language.image_width, stem_width=stem_width, **described["interaction"]),
+        InteractionModule(
+            text_width=text_width,
+            image_width=language.image_width,
+            stem_width=stem_width,
+            **described["interaction"],
+        ),
     )
 
 
@@ -298,15 +351,21 @@ def described_in(file: Path) -> dict[str, Any]:
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}); copy it again, or convert or export it anew") from error
+        raise ValueError(
+            f"{file} is not JSON ({error}); copy it again, or convert or export it anew"
+        ) from error
     missing = [name for name in ("image_tokens", "query_transformer", "interaction") if name not in described]
     if missing:
-        raise ValueError(f"{file} doesn't describe a reader, it lacks {', '.join(missing)}; convert or export it anew")
+        raise ValueError(
+            f"{file} doesn't describe a reader, it lacks {', '.join(missing)}; convert or export it anew"
+        )
     return described
 
 
 def file_digests(source: str, part: str) -> dict[str, str | None]:
-    """sha256 of every file of a part that decides what it computes; {"files": None} where they are not on this machine."""
+    """sha256 of every file of a part that decides what it computes; {"files": None} where they are not on
+    this machine.
+    """
     folder = Path(source).expanduser() / part
     if not folder.is_dir():
         cached = try_to_load_from_cache(source, f"{part}/{CONFIG}")
@@ -328,10 +387,14 @@ def weights_in(path: Path) -> dict[str, Tensor]:
     if file.is_file():
         return read_weights(file)
     if not editor.is_file():
-        raise FileNotFoundError(f"no reader's weights in {path}: neither {PART}/{WEIGHTS} of a SmartEdit folder nor {WEIGHTS} of an editor/")
+        raise FileNotFoundError(
+            f"no reader's weights in {path}: neither {PART}/{WEIGHTS} of a SmartEdit folder nor {WEIGHTS} of an editor/"
+        )
     found = read_weights(editor, "backbone.reader.")
     if not found:
-        raise ValueError(f"{editor} is of an editor without a trained reader: give the one of smartedit_stage2, or a SmartEdit folder")
+        raise ValueError(
+            f"{editor} is of an editor without a trained reader: give the one of smartedit_stage2, or a SmartEdit folder"
+        )
     return found
 
 
@@ -339,13 +402,20 @@ def read_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
     """Tensors whose names begin like this, without it. Raises ValueError."""
     try:
         with safe_open(file, framework="pt") as opened:
-            return {name.removeprefix(prefix): opened.get_tensor(name) for name in opened.keys() if name.startswith(prefix)}  # noqa: SIM118
+            return {
+                name.removeprefix(prefix): opened.get_tensor(name)
+                for name in opened.keys()  # noqa: SIM118  # no dict
+                if name.startswith(prefix)
+            }
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{file} can't be read, it may be truncated ({error}); copy it again, or convert or export it anew") from error
+        raise ValueError(
+            f"{file} can't be read, it may be truncated ({error}); copy it again, or convert or export it anew"
+        ) from error
 
 
 def save_reader(reader: Reader, folder: Path) -> None:
-    """Write a reader as FOLDER/language_model/, language_tokenizer/ and reader/; LoRA is merged into the language model.
+    """Write a reader as FOLDER/language_model/, language_tokenizer/ and reader/; LoRA is merged into the
+    language model.
 
     Raises:
         ValueError: a tokenizer that is no transformers tokenizer, as in the synthetic world.
@@ -354,7 +424,9 @@ def save_reader(reader: Reader, folder: Path) -> None:
     language = reader.language
     tokenizer = language.script.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
-        raise ValueError(f"a reader with a {type(tokenizer).__name__} can't be exported: take its editor/ instead")
+        raise ValueError(
+            f"a reader with a {type(tokenizer).__name__} can't be exported: take its editor/ instead"
+        )
     language.merge_lora()
     described = {
         "image_tokens": language.image_tokens,
@@ -364,7 +436,11 @@ def save_reader(reader: Reader, folder: Path) -> None:
         "query_transformer": reader.query_transformer.sizes,
         "interaction": reader.interaction.sizes,
     }
-    added = {name: value.detach().cpu().contiguous() for name, value in reader.state_dict().items() if not name.startswith(BASE)}
+    added = {
+        name: value.detach().cpu().contiguous()
+        for name, value in reader.state_dict().items()
+        if not name.startswith(BASE)
+    }
     (folder / PART).mkdir(parents=True)
     try:
         language.llava.save_pretrained(folder / "language_model")

@@ -1,11 +1,14 @@
-"""SmartEdit (Huang et al. 2024): a multimodal language model reads picture and instruction, a diffusion backbone draws.
+"""SmartEdit (Huang et al. 2024): a multimodal language model reads image and instruction, a diffusion
+backbone draws.
 
-model/backbone=smartedit model.backbone.base.pretrained=FOLDER      (a folder that src.convert or src.export wrote)
+model/backbone=smartedit model.backbone.base.pretrained=FOLDER      (a folder that src.convert or src.export
+wrote)
 
     original, instruction -> Reader -> c_T, in place of the text encoder's tokens, and a bias that is added after conv_in -> U-Net
 
-The release draws the language model's answer at random, token by token, and needs 27 GB for it; here one forward pass over a fixed answer is enough,
-and as long as the reader is not trained its results can be computed before the training (src/precompute.py).
+The release draws the language model's answer at random, token by token, and needs 27 GB for it; here one
+forward pass over a fixed answer is enough, and as long as the reader is not trained its results can be
+computed before the training (src/precompute.py).
 """
 
 import functools
@@ -28,29 +31,40 @@ from src.diffusion.process import Latent
 
 @final
 class SmartEdit(FrozenEncoders):
-    """A backbone that is told what a language model made of picture and instruction.
+    """A backbone that is told what a language model made of image and instruction.
 
-    Pictures, latents, sites and feedback texts are the base's business. The null instruction of classifier-free guidance is the base's text encoding
-    of the empty text; the stem bias is never dropped. Both as released.
+    Images, latents, sites and feedback texts are the base's business. The null instruction of
+    classifier-free guidance is the base's text encoding of the empty text; the stem bias is never dropped.
+    Both as released.
 
     Args:
         base: a backbone around a stock `UNet2DConditionModel`; its own config says what is trained of it.
         reader: where the `Reader` comes from; its sizes are asked of the base.
-        trained: of the reader. "none" keeps it frozen, outside the module tree, and builds it when it is first needed; "alignment" trains the image
-            tokens' rows and the query transformer (stage 1); "all" the interaction module and the language model's LoRA, too (stage 2).
-        offload: move a frozen reader back to the CPU after each use, so that it never shares a GPU with the U-Net's work.
+        trained: of the reader. "none" keeps it frozen, outside the module tree, and builds it when it is
+            first needed; "alignment" trains the image tokens' rows and the query transformer (stage 1); "all"
+            the interaction module and the language model's LoRA, too (stage 2).
+        offload: move a frozen reader back to the CPU after each use, so that it never shares a GPU with the
+            U-Net's work.
 
     Raises:
         ValueError: a base without a stock U-Net.
     """
 
-    def __init__(self, base: Backbone, reader: ReaderSource, trained: Literal["none", "alignment", "all"] = "none", offload: bool = False) -> None:
+    def __init__(
+        self,
+        base: Backbone,
+        reader: ReaderSource,
+        trained: Literal["none", "alignment", "all"] = "none",
+        offload: bool = False,
+    ) -> None:
         super().__init__()
         if trained not in ("none", "alignment", "all"):
             raise ValueError(f"trained is none, alignment or all, not {trained!r}")
         unet = getattr(base, "unet", None)
         if not isinstance(unet, UNet2DConditionModel):
-            raise ValueError(f"SmartEdit adds a bias inside a stock U-Net, and {type(base).__name__} has none: take inspix2pix or tiny as its base")
+            raise ValueError(
+                f"SmartEdit adds a bias inside a stock U-Net, and {type(base).__name__} has none: take inspix2pix or tiny as its base"
+            )
         self.base = base
         self.trained = trained
         self.offload = offload
@@ -83,7 +97,9 @@ class SmartEdit(FrozenEncoders):
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
         return self.base.encode_image(original)
 
-    def encode_target(self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent) -> Latent:
+    def encode_target(
+        self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
+    ) -> Latent:
         return self.base.encode_target(edited, original_latent, noise)
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
@@ -94,12 +110,21 @@ class SmartEdit(FrozenEncoders):
         """Whether its language model learns answers, and so can learn from conversations."""
         return self.trained != "none"
 
-    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str], answers: Sequence[str | None] | None = None) -> Reading | None:
-        """As every backbone's; `answers` are those of samples that are conversations (LanguageModel), for a reader that is trained."""
+    def read(
+        self,
+        original: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+    ) -> Reading | None:
+        """As every backbone's; `answers` are those of samples that are conversations (LanguageModel), for a
+        reader that is trained.
+        """
         if isinstance(self.reader, Reader):
             return self.reader(original, instructions, answers)
         if answers is not None:
-            raise ValueError("a frozen reader learns nothing from conversations: leave them out of the data, or say model.backbone.trained=all")
+            raise ValueError(
+                "a frozen reader learns nothing from conversations: leave them out of the data, or say model.backbone.trained=all"
+            )
         if not self.source.trained:
             raise ValueError(
                 "the reader would be frozen with random weights, others in every process: give model.backbone.reader.weights=STAGE_2/editor, or a "
@@ -116,7 +141,8 @@ class SmartEdit(FrozenEncoders):
         return self.reader if isinstance(self.reader, Reader) else self.reader.on(torch.device("cpu"))
 
     def align(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:
-        """The query transformer's tokens before the interaction module, and the language model's error (stage 1).
+        """The query transformer's tokens before the interaction module, and the language model's error (stage
+        1).
 
         Raises:
             ValueError: the reader is frozen.
@@ -127,15 +153,17 @@ class SmartEdit(FrozenEncoders):
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         if condition.stem_bias is None:
-            raise ValueError("SmartEdit needs what its reader made of picture and instruction, and the condition has no stem bias")
+            raise ValueError(
+                "SmartEdit needs what its reader made of picture and instruction, and the condition has no stem bias"
+            )
         with self.stem.adding(condition.stem_bias):
             return self.base.denoise(x_t, network_time, condition)
 
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
         return self.base.decode(latent, original_latent)
 
-    def encode_moments(self, pictures: Float[Tensor, "b 3 H W"]) -> Moments:
-        return self._frozen_base().encode_moments(pictures)
+    def encode_moments(self, images: Float[Tensor, "b 3 H W"]) -> Moments:
+        return self._frozen_base().encode_moments(images)
 
     def drawn(self, edited: Moments, noise: Latent) -> Latent:
         return self._frozen_base().drawn(edited, noise)

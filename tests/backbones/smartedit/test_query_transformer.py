@@ -6,7 +6,15 @@ import torch.nn.functional as F
 
 from src.backbones.smartedit.query_transformer import QueryTransformer
 
-SIZES = {"encoder_width": 20, "width": 24, "queries": 7, "layers": 4, "heads": 3, "feedforward": 40, "cross_attention_every": 2}
+SIZES = {
+    "encoder_width": 20,
+    "width": 24,
+    "queries": 7,
+    "layers": 4,
+    "heads": 3,
+    "feedforward": 40,
+    "cross_attention_every": 2,
+}
 
 
 def small(**changes) -> QueryTransformer:
@@ -17,7 +25,9 @@ def small(**changes) -> QueryTransformer:
     return network
 
 
-def by_formula(weights: dict[str, torch.Tensor], hidden: torch.Tensor, layers: int, heads: int, every: int) -> torch.Tensor:
+def by_formula(
+    weights: dict[str, torch.Tensor], hidden: torch.Tensor, layers: int, heads: int, every: int
+) -> torch.Tensor:
     """The Q-Former in plain matrix products, from its weights alone."""
 
     def linear(x: torch.Tensor, name: str) -> torch.Tensor:
@@ -25,10 +35,15 @@ def by_formula(weights: dict[str, torch.Tensor], hidden: torch.Tensor, layers: i
 
     def norm(x: torch.Tensor, name: str) -> torch.Tensor:
         centred = x - x.mean(-1, keepdim=True)
-        return centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt() * weights[f"{name}.weight"] + weights[f"{name}.bias"]
+        return (
+            centred / (centred.square().mean(-1, keepdim=True) + 1e-12).sqrt() * weights[f"{name}.weight"]
+            + weights[f"{name}.bias"]
+        )
 
     def attention(x: torch.Tensor, y: torch.Tensor, name: str) -> torch.Tensor:
-        query, key, value = (linear(z, f"{name}.attention.{part}") for part, z in (("query", x), ("key", y), ("value", y)))
+        query, key, value = (
+            linear(z, f"{name}.attention.{part}") for part, z in (("query", x), ("key", y), ("value", y))
+        )
         size = query.shape[-1] // heads
         mixed = []
         for head in range(heads):
@@ -62,7 +77,9 @@ def test_it_has_the_published_size(width: int, millions: float) -> None:
         network = QueryTransformer(width)
     assert round(sum(parameter.numel() for parameter in network.qformer.parameters()) / 1e6, 2) == millions
     assert network.queries.shape == (77, 768)
-    assert len(network.state_dict()) == 129  # of the release's 129 one is a constant, and the queries are an entry of their own
+    assert (
+        len(network.state_dict()) == 129
+    )  # of the release's 129 one is a constant, and the queries are an entry of their own
 
 
 def test_samples_do_not_see_each_other_and_every_hidden_state_counts() -> None:
@@ -90,7 +107,10 @@ def test_every_weight_gets_a_gradient() -> None:
     assert all(parameter.grad is not None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize(("wrong", "message"), [({"heads": 5}, "5 heads don't divide"), ({"cross_attention_every": 0}, "at least 1")])
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [({"heads": 5}, "5 heads don't divide"), ({"cross_attention_every": 0}, "at least 1")],
+)
 def test_impossible_sizes_are_named(wrong: dict[str, int], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         small(**wrong)

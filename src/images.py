@@ -1,6 +1,6 @@
-"""Pictures for people: PNG files that say how they were made, and contact sheets with titles and captions.
+"""Images for people: PNG files that say how they were made, and contact sheets with titles and captions.
 
-Every picture is an `Image` (RGB, uint8, rows from the top); nothing here knows models or judges.
+Every image is an `Image` (RGB, uint8, rows from the top); nothing here knows models or judges.
 """
 
 import math
@@ -31,14 +31,26 @@ QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations in which height and width change places."""
 
 HUGE = 40_000_000
-"""JPEGs of more pixels are decoded at a half, a quarter or an eighth of their size, at least twice the size asked for: else 100 million pixels take
-half a gigabyte."""
+"""JPEGs of more pixels are decoded at a half, a quarter or an eighth of their size, at least twice the size
+asked for: else 100 million pixels take half a gigabyte."""
 
 BROKEN = (
-    *(OSError, SyntaxError, ValueError, TypeError, LookupError, RuntimeError, EOFError, struct.error, zlib.error),
+    *(
+        OSError,
+        SyntaxError,
+        ValueError,
+        TypeError,
+        LookupError,
+        RuntimeError,
+        EOFError,
+        struct.error,
+        zlib.error,
+    ),
     PIL.Image.DecompressionBombError,
 )
-"""What Pillow was seen to raise for bytes changed at random: OSError for a cut-off file, SyntaxError for a PNG, RuntimeError for an AVIF ..."""
+"""What Pillow was seen to raise for bytes changed at random: OSError for a cut-off file, SyntaxError for a
+PNG, RuntimeError for an AVIF ...
+"""
 
 # Pillow warns of 90 million pixels, which are today's photographs, and refuses 180 million
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
@@ -52,11 +64,11 @@ AnyImage = UInt8[np.ndarray, "_ _ 3"]
 
 @dataclass(frozen=True)
 class Frame:
-    """How a picture is brought to another size.
+    """How a image is brought to another size.
 
     Attributes:
         size: height and width of the result.
-        part: left, top, right and bottom of what is kept of the picture, in its pixels.
+        part: left, top, right and bottom of what is kept of the image, in its pixels.
     """
 
     size: tuple[int, int]
@@ -64,11 +76,11 @@ class Frame:
 
 
 Framing = Callable[[int, int], Frame]
-"""Height and width of a picture -> its frame."""
+"""Height and width of a image -> its frame."""
 
 
 def native(height: int, width: int) -> Frame:
-    """The picture as it is."""
+    """The image as it is."""
     return Frame((height, width), (0, 0, width, height))
 
 
@@ -85,50 +97,63 @@ def by_short_side(height: int, width: int, pixels: int) -> Frame:
 
 
 def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
-    """As the releases of InsPix2Pix and of the multi-reward paper size pictures: the long side about `pixels`, both sides multiples of 64.
+    """As the releases of InsPix2Pix and of the multi-reward paper size images: the long side about
+    `pixels`, both sides multiples of 64.
 
-    The short side is rounded up, so the long one may exceed what was asked for; then the middle is kept, a sliver less.
+    The short side is rounded up, so the long one may exceed what was asked for; then the middle is kept, a
+    sliver less.
     """
     scale = pixels / max(height, width)
     scale = math.ceil(min(height, width) * scale / 64) * 64 / min(height, width)
-    # 49 * (64 / 49) is less than 64: the releases make nothing of such a picture
+    # 49 * (64 / 49) is less than 64: the releases make nothing of such a image
     new_height, new_width = (max(64, int(side * scale) // 64 * 64) for side in (height, width))
-    kept_height, kept_width = min(height, width * new_height / new_width), min(width, height * new_width / new_height)
+    kept_height, kept_width = (
+        min(height, width * new_height / new_width),
+        min(width, height * new_width / new_height),
+    )
     left, top = (width - kept_width) / 2, (height - kept_height) / 2
     return Frame((new_height, new_width), (left, top, left + kept_width, top + kept_height))
 
 
 def square(height: int, width: int, pixels: int) -> Frame:
-    """All of the picture, squeezed to a square of so many pixels, as the release of SmartEdit does it."""
+    """All of the image, squeezed to a square of so many pixels, as the release of SmartEdit does it."""
     return Frame((pixels, pixels), (0, 0, width, height))
 
 
 def framing_for(resize: str | int, trained: int) -> Framing:
-    """What brings a picture to the size that `resize` asks for.
+    """What brings a image to the size that `resize` asks for.
 
     Raises:
-        ValueError: neither "trained", "keep", a number of pixels, "long_side_64:<pixels>", nor "square:<pixels>".
+        ValueError: neither "trained", "keep", a number of pixels, "long_side_64:<pixels>", nor
+            "square:<pixels>".
     """
     if resize == "keep":
         return native
     if resize == "trained":
         return partial(by_short_side, pixels=trained)
     name, _, pixels = str(resize).rpartition(":")
-    framings: Mapping[str, Callable[..., Frame]] = {"": by_short_side, "long_side_64": by_long_side_64, "square": square}
+    framings: Mapping[str, Callable[..., Frame]] = {
+        "": by_short_side,
+        "long_side_64": by_long_side_64,
+        "square": square,
+    }
     if pixels.isdecimal() and int(pixels) >= 1 and name in framings:
         return partial(framings[name], pixels=int(pixels))
-    raise ValueError(f"resize={resize}: say trained, keep, the short side in pixels, long_side_64:512, or square:256")
+    raise ValueError(
+        f"resize={resize}: say trained, keep, the short side in pixels, long_side_64:512, or square:256"
+    )
 
 
 def png_of(image: Image) -> bytes:
-    """A picture as the content of a PNG file."""
+    """A image as the content of a PNG file."""
     content = BytesIO()
     PIL.Image.fromarray(image).save(content, format="PNG")
     return content.getvalue()
 
 
 def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a PNG with text metadata; a reader never sees half a file, and a kill or a full disk leaves the old one.
+    """Write a PNG with text metadata; a reader never sees half a file, and a kill or a full disk leaves the
+    old one.
 
     Raises:
         NotWrittenError: the file cannot be written.
@@ -136,26 +161,29 @@ def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None
     text = PngInfo()
     for name, value in (metadata or {}).items():
         text.add_itxt(name, value)
-    # there are thousands of pictures, each of which can be made again; see `missing_edits` for a loss of power
+    # there are thousands of images, each of which can be made again; see `missing_edits` for a loss of
+    # power
     with replacing(path, durable=False) as partial:
         PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
 
 
 def load_image(path: Path, framing: Framing = native) -> Image:
-    """A picture as RGB, turned upright as its EXIF orientation says, at the size that `framing` makes of its own.
+    """A image as RGB, turned upright as its EXIF orientation says, at the size that `framing` makes of its
+    own.
 
-    Transparency is laid on white, 16 bits become 8; of an animation or a file of several pages it is the first picture.
+    Transparency is laid on white, 16 bits become 8; of an animation or a file of several pages it is the
+    first image.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no picture, a broken one, one of more pixels than Pillow opens (180 million), or one whose values have no known
-            white (32-bit grey).
+        ValueError: the file is no image, a broken one, one of more pixels than Pillow opens (180 million),
+            or one whose values have no known white (32-bit grey).
     """
     return decode_image(existing(path), str(path), framing)
 
 
 def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) -> Image:
-    """The same for a picture in memory; `where` names it in errors. Raises ValueError as `load_image` does."""
+    """The same for a image in memory; `where` names it in errors. Raises ValueError as `load_image` does."""
     with opened_image(source, where) as opened:
         frame = framing(*_upright_size(opened))
         if opened.width * opened.height > HUGE:
@@ -164,45 +192,50 @@ def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) 
     return _flat(_framed(_resizable(opened, where), frame))
 
 
-def _framed(picture: PIL.Image.Image, frame: Frame) -> PIL.Image.Image:
+def _framed(image: PIL.Image.Image, frame: Frame) -> PIL.Image.Image:
     """The part that is kept, at its new size. Pillow weighs colours by their opacity."""
     height, width = frame.size
     left, top, right, bottom = frame.part
-    if picture.size == (width, height) == (right - left, bottom - top):
-        return picture
-    # where the middle is kept, as much goes on the left as on the right: left + right is the width that `frame` was made for, before any draft
-    across, down = picture.width / (left + right), picture.height / (top + bottom)
+    if image.size == (width, height) == (right - left, bottom - top):
+        return image
+    # where the middle is kept, as much goes on the left as on the right: left + right is the width that
+    # `frame` was made for, before any draft
+    across, down = image.width / (left + right), image.height / (top + bottom)
     part = left * across, top * down, right * across, bottom * down
-    return picture.resize((width, height), PIL.Image.Resampling.LANCZOS, box=part)
+    return image.resize((width, height), PIL.Image.Resampling.LANCZOS, box=part)
 
 
-def _resizable(picture: PIL.Image.Image, where: str) -> PIL.Image.Image:
-    """The picture in a mode whose values can be averaged, at little cost in memory: palettes, single bits and transparent colours can't.
+def _resizable(image: PIL.Image.Image, where: str) -> PIL.Image.Image:
+    """The image in a mode whose values can be averaged, at little cost in memory: palettes, single bits and
+    transparent colours can't.
 
     Raises:
         ValueError: 32-bit grey.
     """
-    if picture.mode in ("I", "F"):
-        raise ValueError(f"{where} has 32-bit grey values (mode {picture.mode!r}), of which nobody knows which is white; save it with 8 or 16 bits")
-    if picture.mode in ("P", "PA") or (picture.mode in ("L", "RGB") and picture.has_transparency_data):
-        return picture.convert("RGBA" if picture.has_transparency_data else "RGB")
-    return picture.convert("L") if picture.mode == "1" else picture
+    if image.mode in ("I", "F"):
+        raise ValueError(
+            f"{where} has 32-bit grey values (mode {image.mode!r}), of which nobody knows which is white; save it with 8 or 16 bits"
+        )
+    if image.mode in ("P", "PA") or (image.mode in ("L", "RGB") and image.has_transparency_data):
+        return image.convert("RGBA" if image.has_transparency_data else "RGB")
+    return image.convert("L") if image.mode == "1" else image
 
 
-def _flat(picture: PIL.Image.Image) -> Image:
+def _flat(image: PIL.Image.Image) -> Image:
     """RGB, transparency laid on white, 16 bits as 8."""
-    if picture.mode.startswith("I;16"):
-        # Pillow would cut 16 bits off at 255, which leaves a white picture
-        grey = np.rint(np.asarray(picture).astype(np.float64) / 257).astype(np.uint8)
+    if image.mode.startswith("I;16"):
+        # Pillow would cut 16 bits off at 255, which leaves a white image
+        grey = np.rint(np.asarray(image).astype(np.float64) / 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if picture.has_transparency_data:
-        white = PIL.Image.new("RGBA", picture.size, (255, 255, 255, 255))
-        picture = PIL.Image.alpha_composite(white, picture.convert("RGBA"))
-    return np.array(picture.convert("RGB"))
+    if image.has_transparency_data:
+        white = PIL.Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = PIL.Image.alpha_composite(white, image.convert("RGBA"))
+    return np.array(image.convert("RGB"))
 
 
 def size_of(source: Path | BytesIO, where: str) -> tuple[int, int]:
-    """Height and width of a picture turned upright, from its header alone. Raises ValueError as `load_image` does.
+    """Height and width of a image turned upright, from its header alone. Raises ValueError as `load_image`
+    does.
 
     The orientation of a PNG is seen only if it stands before the pixels, where all programs we know put it.
     """
@@ -216,7 +249,11 @@ def _upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
     if opened.format == "TIFF" or (opened.format == "PNG" and "exif" not in opened.info):
         # a TIFF opens with the sides already changed; a PNG would be decoded in search of its orientation
         return height, width
-    return (width, height) if opened.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS else (height, width)
+    return (
+        (width, height)
+        if opened.getexif().get(ExifTags.Base.Orientation, 1) in QUARTER_TURNS
+        else (height, width)
+    )
 
 
 def text_of(path: Path) -> dict[str, str]:
@@ -234,27 +271,33 @@ def existing(path: Path) -> Path:
 
 @contextmanager
 def opened_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
-    """A picture opened by Pillow; whatever Pillow says of a broken one is a ValueError in one line."""
+    """A image opened by Pillow; whatever Pillow says of a broken one is a ValueError in one line."""
     try:
         with PIL.Image.open(source) as opened:
             yield opened
     except BROKEN as error:
-        # a picture in memory has no name but ours
-        reason = "not a picture in a known format" if isinstance(error, UnidentifiedImageError) else str(error).rstrip(".")
-        raise ValueError(f"{where} is not a readable picture ({reason}); replace it or leave it out") from error
+        # a image in memory has no name but ours
+        reason = (
+            "not a picture in a known format"
+            if isinstance(error, UnidentifiedImageError)
+            else str(error).rstrip(".")
+        )
+        raise ValueError(
+            f"{where} is not a readable picture ({reason}); replace it or leave it out"
+        ) from error
 
 
 def resize_short_side(image: Image, short_side: int) -> NewImage:
-    """A picture in memory with its shorter side at `short_side` pixels. Raises ValueError as `by_short_side`."""
+    """A image in memory with its shorter side at `short_side` pixels. Raises ValueError as `by_short_side`."""
     height, width = image.shape[:2]
     return np.array(_framed(PIL.Image.fromarray(image), by_short_side(height, width, short_side)))
 
 
 def centre_crop(image: Image, height: int, width: int) -> NewImage:
-    """The middle of the picture.
+    """The middle of the image.
 
     Raises:
-        ValueError: the crop is larger than the picture.
+        ValueError: the crop is larger than the image.
     """
     full_height, full_width = image.shape[:2]
     if height > full_height or width > full_width:
@@ -270,17 +313,18 @@ def contact_sheet(
     captions: Sequence[Sequence[str]] | None = None,
     cell: int = 128,
 ) -> NewImage:
-    """A table of pictures, each scaled to fit a square cell, with titles above, at the left and small captions below.
+    """A table of images, each scaled to fit a square cell, with titles above, at the left and small
+    captions below.
 
     Args:
-        rows: pictures row by row; None leaves a cell empty.
+        rows: images row by row; None leaves a cell empty.
         column_titles: one per column, wrapped at the width of its cell.
         row_titles: one per row, wrapped; a first line followed by a line break is set in bold.
-        captions: one per picture, a single short line; None for no captions at all.
+        captions: one per image, a single short line; None for no captions at all.
         cell: side of a cell in pixels.
 
     Raises:
-        ValueError: no rows, or numbers of titles or captions that do not fit the pictures.
+        ValueError: no rows, or numbers of titles or captions that do not fit the images.
     """
     _check_table(rows, column_titles, row_titles, captions)
     title_width = TITLE_WIDTH if any(row_titles) else 0
@@ -295,26 +339,42 @@ def contact_sheet(
     for column, lines in enumerate(headings):
         centre = MARGIN + title_width + column * (cell + GAP) + cell / 2
         for above, line in enumerate(reversed(lines)):
-            draw.text((centre, MARGIN + heading - 12 - 17 * above), line, font=_font(13, bold=True), fill=INK, anchor="ms")
-    for row, pictures in enumerate(rows):
+            draw.text(
+                (centre, MARGIN + heading - 12 - 17 * above),
+                line,
+                font=_font(13, bold=True),
+                fill=INK,
+                anchor="ms",
+            )
+    for row, images in enumerate(rows):
         top = MARGIN + heading + row * (cell + caption_height + GAP)
         _draw_row_title(draw, row_titles[row], MARGIN, top, title_width - MARGIN, cell + caption_height)
-        for column, picture in enumerate(pictures):
+        for column, image in enumerate(images):
             left = MARGIN + title_width + column * (cell + GAP)
-            if picture is None:
+            if image is None:
                 draw.rectangle((left, top, left + cell - 1, top + cell - 1), outline=FRAME)
             else:
-                scaled = fit(picture, cell)
-                sheet.paste(PIL.Image.fromarray(scaled), (left + (cell - scaled.shape[1]) // 2, top + (cell - scaled.shape[0]) // 2))
+                scaled = fit(image, cell)
+                sheet.paste(
+                    PIL.Image.fromarray(scaled),
+                    (left + (cell - scaled.shape[1]) // 2, top + (cell - scaled.shape[0]) // 2),
+                )
             if captions is not None:
-                draw.text((left + cell / 2, top + cell + 14), captions[row][column], font=_font(11), fill=PALE, anchor="ms")
+                draw.text(
+                    (left + cell / 2, top + cell + 14),
+                    captions[row][column],
+                    font=_font(11),
+                    fill=PALE,
+                    anchor="ms",
+                )
     return np.array(sheet)
 
 
 def fit(image: Image, side: int) -> NewImage:
-    """The picture scaled so that its longer side is `side` pixels.
+    """The image scaled so that its longer side is `side` pixels.
 
-    Enlarging by a whole number repeats pixels, so that what is seen is exactly what a model made; everything else is resampled smoothly.
+    Enlarging by a whole number repeats pixels, so that what is seen is exactly what a model made; everything
+    else is resampled smoothly.
     """
     height, width = image.shape[:2]
     longest = max(height, width)
@@ -325,33 +385,54 @@ def fit(image: Image, side: int) -> NewImage:
 
 
 def _check_table(
-    rows: Sequence[Sequence[AnyImage | None]], column_titles: Sequence[str], row_titles: Sequence[str], captions: Sequence[Sequence[str]] | None
+    rows: Sequence[Sequence[AnyImage | None]],
+    column_titles: Sequence[str],
+    row_titles: Sequence[str],
+    captions: Sequence[Sequence[str]] | None,
 ) -> None:
     if not rows or not column_titles:
         raise ValueError("a contact sheet needs at least one row and one column")
     if len(row_titles) != len(rows):
-        raise ValueError(f"a contact sheet of {len(rows)} rows needs as many row titles, got {len(row_titles)}")
-    for row, pictures in enumerate(rows):
-        if len(pictures) != len(column_titles):
-            raise ValueError(f"row {row} of a contact sheet has {len(pictures)} pictures for {len(column_titles)} column titles")
+        raise ValueError(
+            f"a contact sheet of {len(rows)} rows needs as many row titles, got {len(row_titles)}"
+        )
+    for row, images in enumerate(rows):
+        if len(images) != len(column_titles):
+            raise ValueError(
+                f"row {row} of a contact sheet has {len(images)} pictures for {len(column_titles)} column titles"
+            )
     if captions is not None and [len(row) for row in captions] != [len(row) for row in rows]:
         raise ValueError("a contact sheet needs one caption per picture")
 
 
-def _draw_row_title(draw: ImageDraw.ImageDraw, title: str, left: int, top: int, width: int, height: int) -> None:
-    """Draw a bold first line and wrapped text, centred vertically on the row; text beyond the row's height ends in an ellipsis."""
+def _draw_row_title(
+    draw: ImageDraw.ImageDraw, title: str, left: int, top: int, width: int, height: int
+) -> None:
+    """Draw a bold first line and wrapped text, centred vertically on the row; text beyond the row's height
+    ends in an ellipsis.
+    """
     head, _, body = title.rpartition("\n")
-    lines = [(line, True) for line in _wrapped(head, _font(13, bold=True), width)] + [(line, False) for line in _wrapped(body, _font(12), width)]
+    lines = [(line, True) for line in _wrapped(head, _font(13, bold=True), width)] + [
+        (line, False) for line in _wrapped(body, _font(12), width)
+    ]
     room = max(1, height // 17)
     if len(lines) > room:
         lines = [*lines[: room - 1], ("…", False)]
     start = top + (height - 17 * len(lines)) / 2
     for index, (line, bold) in enumerate(lines):
-        draw.text((left, start + 17 * index + 12), line, font=_font(13 if bold else 12, bold=bold), fill=INK, anchor="ls")
+        draw.text(
+            (left, start + 17 * index + 12),
+            line,
+            font=_font(13 if bold else 12, bold=bold),
+            fill=INK,
+            anchor="ls",
+        )
 
 
 def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
-    """The text in lines no wider than `width` pixels, broken between words; a single longer word keeps its line."""
+    """The text in lines no wider than `width` pixels, broken between words; a single longer word keeps its
+    line.
+    """
     lines: list[str] = []
     for word in text.split():
         longer = f"{lines[-1]} {word}" if lines else word
