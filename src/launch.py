@@ -39,6 +39,7 @@ from pytorch_lightning import seed_everything
 from src.callbacks.run_record import commit
 from src.checkpoint import flat
 from src.files import LOCK, NotWrittenError
+from src.renamed_keys import check_renamed
 from src.sweeps.code import code_hash, code_of
 from src.sweeps.conduct import Request, conduct
 from src.sweeps.matching import Cell
@@ -259,6 +260,7 @@ def entry_point(task: Task, config_name: str, sweeps: Swept | None = None) -> No
             errors.append(error)
 
     try:
+        check_renamed(config_name, sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(run)()
         if errors:
             raise errors[0]
@@ -410,6 +412,7 @@ def composed(config_name: str, *overrides: str) -> DictConfig:
     """The config that the entry point `config_name` would get with these overrides, for an entry point that
     needs a node of another one's.
     """
+    check_renamed(config_name, overrides)
     if GlobalHydra.instance().is_initialized():
         return compose(config_name, overrides=list(overrides))
     with initialize_config_dir(str(CONF), version_base="1.3"):

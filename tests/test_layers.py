@@ -5,7 +5,7 @@ from pathlib import Path
 
 SRC = Path(__file__).resolve().parent.parent / "src"
 LAYERS = [
-    {"records", "seeds", "files", "memory"},
+    {"records", "seeds", "files", "memory", "renamed_keys"},
     {"batch"},
     {"synthetic", "diffusion", "conditioning", "images", "reward_file", "tracking"},
     {"data", "backbones", "judges", "pages"},

@@ -1,0 +1,33 @@
+"""Command-line keys that were renamed. An old one is refused with the new name, before anything else is looked at.
+
+error: target= was renamed: give output=
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+
+EVERY = "*"
+"""Stands for all commands."""
+
+RENAMED: dict[str, Mapping[str, str]] = {
+    EVERY: {},
+}
+"""Old key -> new key, by command ("train" is `python -m src.train`). A key may be dotted, and then stands for
+all keys below it, too; or a choice in a config group ("control=mended").
+"""
+
+
+def check_renamed(command: str, arguments: Sequence[str]) -> None:
+    """Raise ValueError if an argument of a command has an old name, saying the new one."""
+    renamed = {**RENAMED[EVERY], **RENAMED.get(command, {})}
+    for argument in arguments:
+        name, _, value = argument.lstrip("+~").partition("=")
+        for old, new in renamed.items():
+            old_name, _, choice = old.partition("=")
+            is_named = name == old_name or (not choice and name.startswith(f"{old_name}."))
+            if is_named and (not choice or choice in re.findall(r"[^\[\],\s'\"]+", value)):
+                raise ValueError(
+                    f"{old} was renamed: give {new}"
+                    if choice
+                    else f"{name}= was renamed: give {new}{name.removeprefix(old_name)}="
+                )
