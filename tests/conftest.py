@@ -2,24 +2,21 @@
 editor.
 """
 
+import importlib
 import os
+import sys
 
 import pytest
 import torch
+from commands import SMALL, only_error
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
+from src import launch
 from src.batch import EditBatch
 from src.editor import Editor
 from src.launch import CONF
-
-SMALL = (
-    "model.backbone.unet.block_out_channels=[16,16]",
-    "model.backbone.text_encoder.hidden_size=16",
-    "model.backbone.text_encoder.num_hidden_layers=1",
-)
-"""Overrides that make the tiny backbone small enough for a test."""
 
 torch.set_num_threads(1)
 os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
@@ -58,3 +55,18 @@ def triplets() -> EditBatch:
 @pytest.fixture
 def batch() -> EditBatch:
     return triplets()
+
+
+@pytest.fixture
+def quickly_refused(capfd, monkeypatch):
+    """The same in this process: what a command prints does not depend on it, and its imports need not be
+    repeated.
+    """
+
+    def command(*arguments: str, module: str = "src.train") -> str:
+        monkeypatch.setattr(sys, "argv", [module, *arguments])
+        with pytest.raises(SystemExit) as stopped:
+            launch.entry_point(importlib.import_module(module).main, module.removeprefix("src."))
+        return only_error(capfd.readouterr().err, stopped.value.code)
+
+    return command

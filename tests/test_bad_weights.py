@@ -12,29 +12,19 @@ import datasets
 import huggingface_hub
 import pytest
 import torch
-from backbones.pipelines import write_pipeline
+from backbones.pipelines import release_tensors, write_pipeline
+from commands import only_error
 from data.written import pixels, reward, write_image, write_tree
 from diffusers import AutoencoderKL
 from killing import Command, finished
+from malicious import Payload, write_malicious
 from safetensors.torch import load_file, save_file
-from test_convert import release_tensors
-from test_errors import only_error, quickly_refused  # noqa: F401  # a fixture
 
 from src.reward_file import append_rewards
 
 UNET = "unet/diffusion_pytorch_model.safetensors"
 VAE = "vae/diffusion_pytorch_model.safetensors"
 TEXT_ENCODER = "text_encoder/model.safetensors"
-
-
-class Payload:
-    """What a malicious pickle holds: being unpickled, it makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self) -> tuple:
-        return open, (self.path, "w")
 
 
 def test_the_payload_is_a_real_one(tmp_path: Path) -> None:
@@ -218,22 +208,6 @@ def test_malicious_pickles_in_a_pipeline_are_never_run(
     code = Command("src.train", *training(folder, tmp_path / "run", tmp_path / "pipeline"), log=log).ended()
     assert f"{pickled} is refused: it is a pickle of more than tensors" in only_error(log.read_text(), code)
     assert not (tmp_path / "owned").exists()
-
-
-def write_malicious(file: Path, owned: Path, bare: bool) -> None:
-    if bare:
-        file.write_bytes(pickle.dumps(Payload(owned)))
-    else:
-        torch.save(
-            {
-                "conv_in.weight": Payload(owned),
-                "editor_config": "",
-                "picture_size": [1, 1],
-                "ema": {},
-                "state_dict": {},
-            },
-            file,
-        )
 
 
 def test_honest_pickles_are_read_as_weights_only(folder: Path, tmp_path: Path) -> None:

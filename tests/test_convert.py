@@ -9,48 +9,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones.pipelines import WIDTH, write_pipeline
+from backbones.pipelines import release_tensors, write_pipeline, write_release
 from safetensors.torch import load_file, save_file
 
 from src import checkpoint
 
-STEM, TIME = 16, 64
-
-
-def release_tensors() -> dict[str, torch.Tensor]:
-    """The 34 tensors that the release adds, with the small pipeline's sizes."""
-    generator = torch.Generator().manual_seed(5)
-    linear = {
-        "add_embedding.linear_1": (TIME, WIDTH),
-        "add_embedding.linear_2": (TIME, TIME),
-        "add_embedding2.linear_1": (STEM, WIDTH),
-        "add_embedding2.linear_2": (STEM, STEM),
-        "text_linear": (STEM, WIDTH),
-        "text_linear2": (TIME, WIDTH),
-        "proj_deal.norm": (STEM,),
-        "proj_deal.proj_in": (STEM, STEM, 1, 1),
-        "proj_deal.proj_out": (STEM, STEM, 1, 1),
-        "ca.attention.self.query": (STEM, STEM),
-        "ca.attention.self.key": (STEM, STEM),
-        "ca.attention.self.value": (STEM, STEM),
-        "ca.attention.output.dense": (STEM, STEM),
-        "ca.attention.output.LayerNorm": (STEM,),
-        "ca.hidden_intermediate.dense": (STEM, STEM),
-        "ca.output.dense": (STEM, STEM),
-        "ca.output.LayerNorm": (STEM,),
-    }
-    tensors = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in linear.items()}
-    return tensors | {
-        f"{name}.bias": torch.randn(shape[0], generator=generator) for name, shape in linear.items()
-    }
-
 
 @pytest.fixture(scope="module")
 def release(tmp_path_factory) -> Path:
-    folder = write_pipeline(tmp_path_factory.mktemp("release") / "stage2")
-    file = folder / "unet/diffusion_pytorch_model.safetensors"
-    save_file(load_file(file) | release_tensors(), file, metadata={"format": "pt"})
-    return folder
+    return write_release(tmp_path_factory.mktemp("release") / "stage2")
 
 
 def convert(*arguments: str) -> subprocess.CompletedProcess:

@@ -39,10 +39,10 @@ from formats.smartedit import (
 )
 from hydra.utils import instantiate
 from killing import Command, finished
+from malicious import Payload
 from PIL import Image
 from safetensors.torch import load_file, save_file
-from test_errors import quickly_refused  # noqa: F401  # a fixture
-from test_pipeline import edits, elsewhere
+from standalone import edits, elsewhere
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from src import checkpoint
@@ -353,16 +353,6 @@ def test_of_several_steps_one_must_be_chosen(world: Path, tmp_path: Path, quickl
 
 # --- what is wrong
 # ---------------------------------------------------------------------------------------------------------------------------------
-
-
-class Payload:
-    """Being unpickled, it makes a file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = str(path)
-
-    def __reduce__(self) -> tuple:
-        return open, (self.path, "w")
 
 
 def copied(world: Path, folder: Path) -> Path:

@@ -1,46 +1,13 @@
 """Bad input ends in exactly one stderr line beginning `error: ` and exit code 1."""
 
-import importlib
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import LEAN, refused
 from PIL import Image
-from test_train import LEAN, run
 
-from src import launch
 from src.files import alone_in
-
-
-def only_error(stderr: str, code: int) -> str:
-    """The last line, after checking that it is the only one beginning `error: ` and that no stack is shown."""
-    lines = stderr.strip().splitlines()
-    assert code == 1, stderr[-2000:]
-    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], stderr[-2000:]
-    assert "Traceback" not in stderr
-    return lines[-1]
-
-
-def refused(*arguments: str, module: str = "src.train") -> str:
-    """The error line of a command, run in a process of its own."""
-    done = run(*arguments, module=module)
-    return only_error(done.stderr, done.returncode)
-
-
-@pytest.fixture
-def quickly_refused(capfd, monkeypatch):
-    """The same in this process: what a command prints does not depend on it, and its imports need not be
-    repeated.
-    """
-
-    def command(*arguments: str, module: str = "src.train") -> str:
-        monkeypatch.setattr(sys, "argv", [module, *arguments])
-        with pytest.raises(SystemExit) as stopped:
-            launch.entry_point(importlib.import_module(module).main, module.removeprefix("src."))
-        return only_error(capfd.readouterr().err, stopped.value.code)
-
-    return command
 
 
 @pytest.fixture

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from backbones.pipelines import write_pipeline
+from backbones.pipelines import write_release
+from commands import TRAINING
 from conftest import SMALL, config, small_editor
 from data.written import write_tree
 from killing import Command, finished
 from omegaconf import OmegaConf
-from safetensors.torch import load_file, save_file
-from test_convert import release_tensors
-from test_resume import TRAINING
+from run_folders import contents
+from safetensors.torch import save_file
 
 from src import checkpoint
 from src.files import NotWrittenError, append_lines, discard, remove_leftovers, replacing, write_atomically
@@ -28,10 +28,6 @@ def refused(log: Path, module: str, *arguments: str, room: int) -> str:
     assert len(errors) == 1, log.read_text()
     assert "Traceback" not in log.read_text()
     return errors[0]
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +96,7 @@ def test_a_dataset_goes_on_when_there_is_room(tmp_path: Path, form: str) -> None
 def release(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small release of the paper's layout, and a tree."""
     folder = tmp_path_factory.mktemp("release")
-    unet = write_pipeline(folder / "release") / "unet/diffusion_pytorch_model.safetensors"
-    save_file(load_file(unet) | release_tensors(), unet, metadata={"format": "pt"})
+    write_release(folder / "release")
     write_tree(folder / "tree", prompts=4)
     return folder
 

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from conftest import config
 from data.written import reward, write_list, write_tree
 from PIL import Image
-from test_errors import quickly_refused  # noqa: F401  # a fixture
-from test_train import run
 from wandb_file import wandb_records
 
 from src import inspect_rewards

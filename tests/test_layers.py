@@ -3,7 +3,8 @@
 import ast
 from pathlib import Path
 
-SRC = Path(__file__).resolve().parent.parent / "src"
+TESTS = Path(__file__).resolve().parent
+SRC = TESTS.parent / "src"
 LAYERS = [
     {"records", "seeds", "files", "memory", "renamed_keys"},
     {"batch"},
@@ -68,4 +69,19 @@ def test_only_entry_points_and_checkpoint_instantiate() -> None:
         and layer(file.relative_to(SRC).parts[0].removesuffix(".py")) != ENTRY_POINT
         and file.stem != "checkpoint"
     ]
+    assert not wrong
+
+
+def test_no_test_file_imports_another() -> None:
+    """What several tests need is in a file of its own, or a fixture in conftest.py."""
+    wrong = []
+    for file in [*TESTS.rglob("*.py"), *SRC.rglob("*.py")]:
+        for node in ast.walk(ast.parse(file.read_text())):
+            modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            wrong += [
+                f"{file.relative_to(TESTS.parent)} imports {module}"
+                for module in modules
+                if module.split(".")[-1].startswith("test_")
+            ]
     assert not wrong

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from commands import LEAN, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from test_train import LEAN, run
 from wandb_file import WandbFile, wandb_records
 
 from src import checkpoint

@@ -4,7 +4,6 @@ a stock pipeline and an editor.
 
 import builtins
 import dis
-import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -19,6 +18,7 @@ from conftest import config
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from standalone import edits, elsewhere
 
 from src import checkpoint
 from src.diffusion import samplers
@@ -26,7 +26,6 @@ from src.diffusion.samplers import noise_of
 from src.editor import Editor
 from src.launch import CONF
 from src.pipeline import standalone_smartedit_source, standalone_source, write_pipeline
-from src.records import TargetReward
 
 INTEGRATIONS = sorted(
     path.stem
@@ -34,32 +33,6 @@ INTEGRATIONS = sorted(
     if path.stem not in ("none", "both_random")
 )
 """both_random is both with other start values, which the editors here replace anyway."""
-FEEDBACK = ("the circle is still there", "None", "None")
-
-ELSEWHERE = """
-import os, sys, torch, numpy as np
-import diffusers
-from diffusers import DiffusionPipeline
-from PIL import Image
-
-assert not any(name == "src" or name.startswith("src.") for name in sys.modules)
-folder, arrays, out, scheduler, steps = sys.argv[1:]
-data = np.load(arrays)
-pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder + "/pipeline.py", trust_remote_code=True)
-pipeline.set_progress_bar_config(disable=True)
-pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
-pipeline.scheduler.set_timesteps(int(steps))
-scale = float(pipeline.scheduler.init_noise_sigma)
-latents = torch.from_numpy(data["noise"]) * (1 + scale**2) ** 0.5 / scale
-images = [Image.fromarray(picture) for picture in data["pictures"]]
-text = ("the circle is still there", "None", "None")
-rewarded = os.path.isdir(folder + "/reward_adapter")
-noise = {"latents": latents, "generator": [torch.Generator().manual_seed(seed) for seed in (7, 8)]}
-asked = {"reward_scores": [(5, 2, 3), (0, 1, 4)], "reward_text": text} if rewarded else {}
-edits = pipeline(["make it night", "remove it"], images, int(steps), **asked, **noise, output_type="np")
-np.save(out, edits.images)
-assert not any(name == "src" or name.startswith("src.") for name in sys.modules)
-"""
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +57,6 @@ def woken(*overrides: str) -> tuple[Editor, str]:
     return model.eval(), OmegaConf.to_yaml(cfg.model, resolve=True)
 
 
-def edits(model: Editor, images: np.ndarray, steps: int = 4, eta: float = 0.0) -> torch.Tensor:
-    sampler = instantiate(config("sampler=paper", name="edit").sampler, steps=steps, eta=eta)
-    originals = torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
-    targets = [TargetReward((5, 2, 3), FEEDBACK), TargetReward((0, 1, 4), FEEDBACK)]
-    return model.edit(originals, ["make it night", "remove it"], targets, [7, 8], sampler)
-
-
 @pytest.mark.parametrize(
     ("integration", "encoder"),
     [(name, "released" if name == "released" else "score_text") for name in INTEGRATIONS],
@@ -103,27 +69,6 @@ def test_edits_elsewhere_as_here(stock: Path, tmp_path: Path, integration: str, 
     torch.testing.assert_close(
         (here + 1) / 2, elsewhere(tmp_path, images, "EulerDiscreteScheduler", 4), atol=5e-4, rtol=1e-3
     )
-
-
-def elsewhere(folder: Path, images: np.ndarray, scheduler: str, steps: int) -> torch.Tensor:
-    """What `folder/editor` makes of images (b, h, w, 3) in a process without this repository: (b, 3, h, w)
-    in [0, 1].
-    """
-    noise = noise_of([7, 8], (4, images.shape[1] // 4, images.shape[2] // 4), 0).numpy()
-    np.savez(folder / "in.npz", images=images, noise=noise)
-    command = [
-        sys.executable,
-        "-c",
-        ELSEWHERE,
-        str(folder / "editor"),
-        str(folder / "in.npz"),
-        str(folder / "out.npy"),
-        scheduler,
-        str(steps),
-    ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    return torch.from_numpy(np.load(folder / "out.npy")).permute(0, 3, 1, 2)
 
 
 @pytest.mark.parametrize("size", [(40, 56), (64, 64)])

@@ -2,7 +2,6 @@
 else is refused.
 """
 
-import csv
 import json
 import shutil
 from itertools import islice
@@ -11,13 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from backbones.pipelines import write_pipeline
+from commands import only_error
 from conftest import SMALL, config
 from data.written import reward, write_tree
 from hydra.utils import instantiate
 from killing import Command, finished
 from pytorch_lightning import Trainer
+from run_folders import contents, losses
 from safetensors.torch import load_file, save_file
-from test_errors import only_error
 
 from src.backbones.inspix2pix import InsPix2Pix
 from src.callbacks.encoders_freed import EncodersFreed
@@ -84,15 +84,6 @@ def training(folder: Path, run: Path, *overrides: str, **places: str) -> list[st
         f"hydra.run.dir={run}",
         *overrides,
     ]
-
-
-def losses(run: Path) -> list[float]:
-    with (run / "metrics.csv").open() as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
-
-
-def files(cache: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in cache.iterdir()}
 
 
 def refused(folder: Path, tmp_path: Path, *overrides: str, **places: str) -> str:
@@ -166,13 +157,13 @@ def test_every_pass_takes_the_next_crop(folder: Path) -> None:
 def test_killed_and_started_again_it_writes_the_same_files(folder: Path, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert precomputing(folder, cache).killed_when(lambda: len(list(cache.glob("latents-*"))) >= 2)
-    assert set(files(folder / "cache")) - set(files(cache))
+    assert set(contents(folder / "cache")) - set(contents(cache))
     kept = {path: path.stat().st_mtime_ns for path in cache.glob("latents-*")}
     data = instantiate(config(*settings(folder), f"data.precomputed={cache}").data)
     with pytest.raises(FileNotFoundError, match=r"not finished, latents-.* is missing"):
         data.check(tmp_path / "listed.jsonl")
     precompute(folder, cache)
-    assert files(cache) == files(folder / "cache")
+    assert contents(cache) == contents(folder / "cache")
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
 
 
@@ -182,7 +173,7 @@ def test_two_ranks_write_the_files_of_one(folder: Path, tmp_path: Path) -> None:
     ]
     ranks = [precomputing(folder, tmp_path / "cache", **variables) for variables in place]
     assert [rank.ended() for rank in ranks] == [0, 0], (folder / "log.txt").read_text()[-3000:]
-    assert files(tmp_path / "cache") == files(folder / "cache")
+    assert contents(tmp_path / "cache") == contents(folder / "cache")
 
 
 @pytest.mark.parametrize(
@@ -285,7 +276,7 @@ def test_somebody_elses_folder_is_left_alone(folder: Path, tmp_path: Path) -> No
     command = precomputing(folder, tmp_path / "cache")
     assert command.ended() == 1
     assert "holds something already" in command.log.read_text().splitlines()[-1]
-    assert list(files(tmp_path / "cache")) == ["thesis.txt"]
+    assert list(contents(tmp_path / "cache")) == ["thesis.txt"]
 
 
 def test_previews_borrow_the_encoders_and_give_them_back(folder: Path, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from backbones.pipelines import write_pipeline
 from conftest import config
 from killing import lines_in
-from test_resume import assert_same
+from run_folders import assert_same
 
 from src import write_dataset
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from backbones.pipelines import write_pipeline
 from killing import Command, finished
-from test_precompute import files, losses
+from run_folders import contents, losses
 
 from src.data.check import check
 from src.data.json_list import JsonList
@@ -63,7 +63,7 @@ def test_they_precompute_and_train_live_as_from_the_cache(tmp_path: Path) -> Non
     finished("src.precompute", *writing, f"target={cache}", log=log)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     finished("src.precompute", *writing, f"target={tmp_path / 'whole'}", log=log)
-    assert files(cache) == files(tmp_path / "whole")
+    assert contents(cache) == contents(tmp_path / "whole")
 
     steps = [
         "trainer=cpu",

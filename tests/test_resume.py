@@ -12,28 +12,12 @@ import time
 from pathlib import Path
 
 import pytest
-import torch
-from conftest import SMALL
+from commands import TRAINING
 from killing import Command, after, being_written, finished, lines_in
+from run_folders import assert_same
 
 from src import checkpoint
 from src.callbacks.metrics_file import read_rows
-
-TRAINING = (
-    "+experiment=reward_synthetic",
-    *SMALL,
-    "~callbacks.previews",
-    "~callbacks.scores",
-    "data.dataset.length=64",
-    "data.dataset.cache=null",
-    "data.batch_size=2",
-    "data.num_workers=0",
-    "trainer.log_every_n_steps=1",
-    "trainer.precision=32-true",
-    "trainer.max_steps=12",
-    "callbacks.checkpoint.every_n_train_steps=3",
-)
-STATE = ("state_dict", "ema", "ema_updates", "optimizer_states", "lr_schedulers", "global_step")
 
 
 def training(folder: Path, *overrides: str) -> Command:
@@ -45,34 +29,6 @@ def training(folder: Path, *overrides: str) -> Command:
 def trained(folder: Path, *overrides: str) -> Path:
     finished("src.train", *TRAINING, *overrides, f"hydra.run.dir={folder}", log=folder.with_suffix(".log"))
     return folder
-
-
-def differences(one: object, other: object, where: str = "") -> list[str]:
-    """Where two nested states differ, tensors bit for bit."""
-    if isinstance(one, torch.Tensor) and isinstance(other, torch.Tensor):
-        return [] if torch.equal(one, other) else [where]
-    if isinstance(one, dict) and isinstance(other, dict) and one.keys() == other.keys():
-        return [found for key in one for found in differences(one[key], other[key], f"{where}.{key}")]
-    if isinstance(one, list | tuple) and isinstance(other, list | tuple) and len(one) == len(other):
-        return [
-            found
-            for index, pair in enumerate(zip(one, other, strict=True))
-            for found in differences(*pair, f"{where}.{index}")
-        ]
-    return [] if one == other else [where]
-
-
-def assert_same(one: Path, other: Path) -> None:
-    """Two run folders hold the same training."""
-    first, second = (
-        checkpoint.read(one / "checkpoints/last.ckpt"),
-        checkpoint.read(other / "checkpoints/last.ckpt"),
-    )
-    assert differences({key: first[key] for key in STATE}, {key: second[key] for key in STATE}) == []
-    for name in ("metrics.csv", "editor/model.safetensors", "editor/config.yaml"):
-        assert (one / name).read_bytes() == (other / name).read_bytes(), name
-    assert not list(other.rglob("*.partial"))
-    assert [path.name for path in (other / "checkpoints").iterdir()] == ["last.ckpt"]
 
 
 def killed_again_and_again(folder: Path, seed: int, *overrides: str, kills: int = 6, steps: int = 12) -> int:

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_train import LEAN, run
+from commands import LEAN, run
 
 from src import checkpoint
 

@@ -14,13 +14,12 @@ import pytest
 import torch
 from backbones.pipelines import write_pipeline
 from backbones.smartedit.folders import write_llava
+from commands import only_error
 from data.written import pixels, reward, write_image, write_tree
 from killing import Command, finished, lines_in
 from PIL import Image
+from run_folders import assert_same, losses
 from safetensors.torch import load_file
-from test_errors import only_error
-from test_precompute import losses
-from test_resume import assert_same
 
 from src.reward_file import append_rewards
 

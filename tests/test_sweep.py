@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import LEAN, run
 from killing import Command, finished
-from test_train import LEAN, run
 
 from src import checkpoint, launch
 from src.sweeps.record import read_sweep

@@ -15,11 +15,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 from backbones.pipelines import write_pipeline
+from commands import only_error
 from conftest import config
 from killing import Command
 from omegaconf import OmegaConf
 from PIL import Image
-from test_errors import only_error
 from torch import nn
 
 from src.benchmarking.clock import Clock, marked, matrix_rate, operation_counter

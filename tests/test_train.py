@@ -1,45 +1,21 @@
 """Training through the command that users type: real processes, real files."""
 
-import csv
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL
+from commands import LEAN, run
+from run_folders import losses
 
 from src import checkpoint
 from src.algorithms.denoising import draw
-
-LEAN = (
-    "+experiment=reward_synthetic",
-    *SMALL,
-    "~callbacks.previews",
-    "~callbacks.scores",
-    "data.dataset.length=64",
-    "data.dataset.cache=null",
-    "data.num_workers=0",
-    "trainer.log_every_n_steps=1",
-)
-
-
-def run(*arguments: str, module: str = "src.train") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500
-    )
 
 
 def train(folder: Path, *overrides: str) -> Path:
     done = run(*LEAN, f"hydra.run.dir={folder}", *overrides)
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
-
-
-def losses(folder: Path) -> list[float]:
-    with (folder / "metrics.csv").open() as file:
-        return [float(row["train/loss"]) for row in csv.DictReader(file) if row["train/loss"]]
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from conftest import config
-from test_errors import quickly_refused  # noqa: F401  # a fixture
 
 from src import workspace
 from src.records import PERSPECTIVES

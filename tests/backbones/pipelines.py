@@ -9,11 +9,12 @@ from diffusers import (
     StableDiffusionInstructPix2PixPipeline,
     UNet2DConditionModel,
 )
+from safetensors.torch import load_file, save_file
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from src.backbones.stable_diffusion import byte_tokenizer
 
-WIDTH = 24
+WIDTH, STEM, TIME = 24, 16, 64
 
 
 def write_pipeline(folder: Path, in_channels: int = 8, **unet) -> Path:
@@ -62,4 +63,39 @@ def write_pipeline(folder: Path, in_channels: int = 8, **unet) -> Path:
         requires_safety_checker=False,
     )
     pipeline.save_pretrained(folder)
+    return folder
+
+
+def release_tensors() -> dict[str, torch.Tensor]:
+    """The 34 tensors that the release adds, with the small pipeline's sizes."""
+    generator = torch.Generator().manual_seed(5)
+    linear = {
+        "add_embedding.linear_1": (TIME, WIDTH),
+        "add_embedding.linear_2": (TIME, TIME),
+        "add_embedding2.linear_1": (STEM, WIDTH),
+        "add_embedding2.linear_2": (STEM, STEM),
+        "text_linear": (STEM, WIDTH),
+        "text_linear2": (TIME, WIDTH),
+        "proj_deal.norm": (STEM,),
+        "proj_deal.proj_in": (STEM, STEM, 1, 1),
+        "proj_deal.proj_out": (STEM, STEM, 1, 1),
+        "ca.attention.self.query": (STEM, STEM),
+        "ca.attention.self.key": (STEM, STEM),
+        "ca.attention.self.value": (STEM, STEM),
+        "ca.attention.output.dense": (STEM, STEM),
+        "ca.attention.output.LayerNorm": (STEM,),
+        "ca.hidden_intermediate.dense": (STEM, STEM),
+        "ca.output.dense": (STEM, STEM),
+        "ca.output.LayerNorm": (STEM,),
+    }
+    tensors = {f"{name}.weight": torch.randn(shape, generator=generator) for name, shape in linear.items()}
+    return tensors | {
+        f"{name}.bias": torch.randn(shape[0], generator=generator) for name, shape in linear.items()
+    }
+
+
+def write_release(folder: Path) -> Path:
+    """A pipeline of the layout of the paper's published weights."""
+    file = write_pipeline(folder) / "unet/diffusion_pytorch_model.safetensors"
+    save_file(load_file(file) | release_tensors(), file, metadata={"format": "pt"})
     return folder

@@ -8,6 +8,7 @@ import sys
 
 import pytest
 import torch
+from conditioning.editors import editor, wake
 from conftest import small_editor
 from torch.nn.parallel import DistributedDataParallel
 
@@ -19,22 +20,6 @@ from src.launch import CONF
 INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml"))
 ENCODERS = sorted(path.stem for path in (CONF / "model/reward_encoder").glob("*.yaml"))
 WITH_REWARD = [(i, e) for i in INTEGRATIONS for e in ENCODERS if "none" not in (i, e)]
-
-
-def editor(integration: str, encoder: str = "score_text", *overrides: str) -> Editor:
-    return small_editor(f"model/integration={integration}", f"model/reward_encoder={encoder}", *overrides)
-
-
-def wake(model: Editor) -> Editor:
-    """Replace zero-initialised output layers of the reward modules, and the zero output layer of the tiny
-    U-Net, by random weights.
-    """
-    generator = torch.Generator().manual_seed(2)
-    modules = [model.integration, model.backbone.unet.conv_out]
-    for parameter in (p for module in modules if module is not None for p in module.parameters()):
-        if not parameter.any():
-            parameter.data = torch.randn(parameter.shape, generator=generator) * 0.1
-    return model
 
 
 def output(model: Editor, batch: EditBatch, scores: torch.Tensor | None = None) -> torch.Tensor:
@@ -171,9 +156,9 @@ def test_ddp_without_unused_parameters(integration: str, batch: EditBatch, one_p
 
 COMPILE = """
 import sys, torch
-sys.path.insert(0, "tests/conditioning"), sys.path.insert(0, "tests")
+sys.path.insert(0, "tests")
 from conftest import triplets
-from test_integrations import editor, wake
+from conditioning.editors import editor, wake
 
 BATCH = triplets()
 for name in sys.argv[1:]:

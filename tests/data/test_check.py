@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 from conftest import config
+from data.written import pixels, reward, write_image, write_list, write_tree
 from PIL import Image
-from written import pixels, reward, write_image, write_list, write_tree
 
 from src import check_data, launch
 from src.data.check import Problem, append_problem, check, chosen_rows, read_problems, write_problems

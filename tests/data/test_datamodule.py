@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, config
+from data.written import write_list, write_tree
 from hydra.utils import instantiate
 from killing import Command, finished, lines_in
 from pytorch_lightning import Callback, Trainer, seed_everything
-from test_resume import assert_same
-from written import write_list, write_tree
+from run_folders import assert_same
 
 from src import checkpoint, write_dataset
 from src.batch import EditBatch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written import pixels, write_list
+from data.written import pixels, write_list
 
 from src.data.columns import FEEDBACK, SCORES
 from src.data.json_list import JsonList

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from data.written import pixels, write_list
 from datasets import Dataset, Features, Value
 from datasets import Image as ImageColumn
 from PIL import Image
-from written import pixels, write_list
 
 from src.data.all_rows import Shard, all_rows
 from src.data.check import Problem, check

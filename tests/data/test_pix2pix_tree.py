@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from written import pixels, write_tree
+from data.written import pixels, write_tree
 
 from src.data.pix2pix_tree import Pix2PixTree
 

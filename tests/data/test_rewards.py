@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import config
-from test_errors import quickly_refused  # noqa: F401  # a fixture
-from written import reward, write_list, write_tree
+from data.written import reward, write_list, write_tree
 
 from src import check_data
 from src.data.columns import FEEDBACK, SCORES

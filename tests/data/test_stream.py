@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from conftest import SMALL, config
+from data.written import reward
 from killing import Command, finished, lines_in
 from pytorch_lightning import Trainer
-from test_resume import assert_same
-from written import reward
+from run_folders import assert_same
 
 from src import write_dataset
 from src.batch import EditBatch

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import config
+from data.written import pixels
 from datasets import Dataset, DatasetDict, Features, Value
 from datasets import Image as ImageColumn
 from PIL import Image
-from written import pixels
 
 from src import write_dataset
 from src.data.check import check

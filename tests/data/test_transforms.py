@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
+from data.written import pixels, reward
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
-from written import pixels, reward
 
 from src.data.transforms import CentreCrop, RandomCrop, check_pair, scaled_size
 from src.records import Case, Image, Triplet

@@ -12,10 +12,10 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import pytest
+from commands import only_error
 from conftest import SMALL, config, small_editor
 from killing import Command, after, finished
 from omegaconf import OmegaConf
-from test_errors import only_error
 
 from src import checkpoint, edit
 from src.images import load_image, text_of

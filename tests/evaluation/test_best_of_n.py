@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SMALL, config, small_editor
+from evaluation.squares import Ruler, Squares
 from hydra.utils import instantiate
 from killing import Command, finished, lines_in
 from omegaconf import OmegaConf
-from squares import Ruler, Squares
 
 from src import checkpoint, evaluate
 from src.evaluation.benchmark import Benchmark

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import SMALL, config, small_editor
-from folders import write_magicbrush, write_real_edit
+from evaluation.folders import write_magicbrush, write_real_edit
 from judges.openai_server import Running, running_server
 from killing import Command, finished
 from omegaconf import OmegaConf

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 from conftest import config, small_editor
+from evaluation.squares import Ruler, Squares
 from hydra.utils import instantiate
-from squares import Ruler, Squares
 
 from src.diffusion.samplers import Sampler
 from src.editor import Editor

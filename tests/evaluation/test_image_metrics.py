@@ -11,59 +11,22 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from evaluation.drawn import Drawn, random_image
 from evaluation.squares import Squares
-from evaluation.test_pixels import random_image
 from evaluation.tiny_encoders import Counted, write_clip, write_dino
 from scipy.spatial.distance import cosine as cosine_distance
 from transformers import CLIPModel, CLIPTokenizer, ViTModel
 
-from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.benchmark import Benchmark
 from src.evaluation.encoders import ClipEncoder, DinoEncoder
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.measuring import in_order, measure_row, read_values
 from src.evaluation.metrics import METRICS, CaseMetrics, metric_cell, metric_means
 from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from src.judges.local_vlm import version_of
-from src.records import Case, Feedback, Image, Triplet
+from src.records import Case, Image, Triplet
 
 CPU = torch.device("cpu")
-
-
-class Drawn(Benchmark):
-    """Six cases of three photographs; the target of the last is not known, nor the local captions of the
-    first two, nor one region.
-    """
-
-    name = "drawn"
-
-    def cases(self) -> Sequence[Case]:
-        return [
-            Case(f"c{index}", random_image(48, 40 + index, index), "paint", "local", f"photo{index // 2}")
-            for index in range(6)
-        ]
-
-    def exact_target(self, case: Case) -> Image | None:
-        return None if case.id == "c5" else random_image(48, 40 + int(case.id[1]), 10 + int(case.id[1]))
-
-    def captions(self, case: Case) -> Mapping[str, str]:
-        texts = {"local": f"a red hat {case.id}", "global": "a man who wears a red hat"}
-        return {"global": texts["global"]} if case.id in ("c0", "c1") else texts
-
-    def edit_region(self, case: Case) -> np.ndarray | None:
-        if case.id == "c4":
-            return None
-        region = np.zeros(case.original.shape[:2], dtype=bool)
-        region[:20, :20] = True
-        return region
-
-    def failed_feedback(self, case: Case) -> Feedback | None:
-        return None
-
-    def mask(self, case: Case) -> None:
-        return None
-
-    def references(self) -> Sequence[Reference]:
-        return ()
 
 
 @pytest.fixture(scope="module")

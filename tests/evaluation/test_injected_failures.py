@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from squares import Ruler, Squares
+from evaluation.squares import Ruler, Squares
 
 from src.evaluation.judging import judge_row
 from src.evaluation.report import Report, row_of, write_report

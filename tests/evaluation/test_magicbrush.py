@@ -11,7 +11,7 @@ import pytest
 from data.written import pixels
 from datasets import Dataset, Features, Value
 from datasets import Image as Stored
-from folders import write_captions, write_magicbrush
+from evaluation.folders import write_captions, write_magicbrush
 
 from src.evaluation.magicbrush import MagicBrush, unpacked
 from src.records import Turn

@@ -6,6 +6,7 @@ import numpy as np
 import PIL.Image
 import pytest
 import torch
+from evaluation.drawn import random_image
 from skimage.metrics import structural_similarity
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
@@ -29,12 +30,6 @@ from src.evaluation.pixels import (
 
 SIZES = [(64, 64), (300, 224), (225, 500), (500, 227), (40, 31), (1024, 701)]
 CLIP, DINO = Preparation(224, 224, CLIP_MEAN, CLIP_STD), Preparation(256, 224, IMAGENET_MEAN, IMAGENET_STD)
-
-
-def random_image(height: int, width: int, seed: int = 0) -> np.ndarray:
-    """Smooth enough that a crop that is one pixel off is seen, and not only noise."""
-    noise = np.random.default_rng(seed).integers(0, 256, (height // 4 + 2, width // 4 + 2, 3), dtype=np.uint8)
-    return np.array(PIL.Image.fromarray(noise).resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
 def test_l1_and_l2_by_hand() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from data.written import pixels, write_image
-from folders import LINES, write_real_edit
+from evaluation.folders import LINES, write_real_edit
 
 from src.evaluation.real_edit import RealEdit
 

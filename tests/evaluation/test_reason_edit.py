@@ -12,8 +12,8 @@ import pytest
 import torch
 from conftest import SMALL, config, small_editor
 from data.written import pixels, write_image
+from evaluation.folders import SCENES, write_reason_edit
 from evaluation.tiny_encoders import write_clip
-from folders import SCENES, write_reason_edit
 from omegaconf import OmegaConf
 from PIL import Image
 from torchmetrics.functional.image import peak_signal_noise_ratio, structural_similarity_index_measure

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from conftest import config
 from data.written import pixels, write_image
+from evaluation.drawn import Drawn
 from PIL import Image
 
 from src import evaluate
@@ -136,8 +137,6 @@ def test_the_command_measures_what_the_editor_saw(
 
 def test_metrics_of_a_part_have_keys_of_their_own(photograph: Path) -> None:
     """So nothing that was measured against the whole is taken for it, and what is not cut keeps its values."""
-    from evaluation.test_image_metrics import Drawn
-
     benchmark, metrics = Drawn(), ImageMetrics()
     triplet = Triplet(benchmark.cases()[0], pixels(3, 44, 44))
     whole, part = (

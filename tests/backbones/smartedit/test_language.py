@@ -29,9 +29,9 @@ from backbones.smartedit.models import (
     words,
     write_language_model,
 )
+from malicious import write_malicious
 from peft import LoraConfig
 from safetensors.torch import load_file, save_file
-from test_bad_weights import write_malicious
 from torch import Tensor
 from transformers import BitsAndBytesConfig, CLIPTextConfig, LlamaConfig
 

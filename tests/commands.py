@@ -1,0 +1,58 @@
+"""Commands as users type them, and small trainings for them."""
+
+import subprocess
+import sys
+
+SMALL = (
+    "model.backbone.unet.block_out_channels=[16,16]",
+    "model.backbone.text_encoder.hidden_size=16",
+    "model.backbone.text_encoder.num_hidden_layers=1",
+)
+"""Overrides that make the tiny backbone small enough for a test."""
+
+LEAN = (
+    "+experiment=reward_synthetic",
+    *SMALL,
+    "~callbacks.previews",
+    "~callbacks.scores",
+    "data.dataset.length=64",
+    "data.dataset.cache=null",
+    "data.num_workers=0",
+    "trainer.log_every_n_steps=1",
+)
+
+TRAINING = (
+    "+experiment=reward_synthetic",
+    *SMALL,
+    "~callbacks.previews",
+    "~callbacks.scores",
+    "data.dataset.length=64",
+    "data.dataset.cache=null",
+    "data.batch_size=2",
+    "data.num_workers=0",
+    "trainer.log_every_n_steps=1",
+    "trainer.precision=32-true",
+    "trainer.max_steps=12",
+    "callbacks.checkpoint.every_n_train_steps=3",
+)
+
+
+def run(*arguments: str, module: str = "src.train") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500
+    )
+
+
+def only_error(stderr: str, code: int) -> str:
+    """The last line, after checking that it is the only one beginning `error: ` and that no stack is shown."""
+    lines = stderr.strip().splitlines()
+    assert code == 1, stderr[-2000:]
+    assert [line for line in lines if line.startswith("error: ")] == lines[-1:], stderr[-2000:]
+    assert "Traceback" not in stderr
+    return lines[-1]
+
+
+def refused(*arguments: str, module: str = "src.train") -> str:
+    """The error line of a command, run in a process of its own."""
+    done = run(*arguments, module=module)
+    return only_error(done.stderr, done.returncode)
