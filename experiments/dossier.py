@@ -38,8 +38,8 @@ from src.files import write_atomically
 from src.launch import script
 from src.records import PERSPECTIVES
 from src.tabulation.cells import judged_columns, judged_values, with_best
-from src.tabulation.markdown import markdown
-from src.tabulation.paper_tables import beside, notes_on, published_lines, published_note
+from src.tabulation.markdown import markdown_tables
+from src.tabulation.paper_tables import interleave_published, notes_on, published_lines, published_note
 from src.tabulation.table import LEVEL, Line, Table, Value
 
 PERSPECTIVE_NAMES = tuple(perspective.value for perspective in PERSPECTIVES)
@@ -60,7 +60,7 @@ def table_of(evidence: Evidence) -> Table:
             Line(line.name, (line.name,), line.values, line.source, published=True)
             for line in published_lines(question.layout, columns)
         ]
-        lines = beside(lines, theirs)
+        lines = interleave_published(lines, theirs)
         notes.append(published_note(question.layout, report))
     lines += [_line(entry, judged_values(entry.group)) for entry in evidence.entries if entry.control]
     if any(entry.name == LAST_ROWS[1] for entry in evidence.entries):
@@ -292,7 +292,7 @@ def dossier(
         *facts_part(evidence, groups, arguments),
         *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
         *claims_part(evidence),
-        markdown([table_of(evidence)]),
+        markdown_tables([table_of(evidence)]),
         *shares_part(evidence),
         *differences_part(evidence),
     ]

@@ -23,19 +23,19 @@ import numpy as np
 from src.evaluation.comparison import CaseScores, Comparison, compare
 from src.evaluation.report import FIRST_ROWS, LAST_ROWS
 from src.records import PERSPECTIVES
-from src.tabulation.cells import Group, averaged_cases, spread
+from src.tabulation.cells import SeedGroup, averaged_cases, seed_deviation
 from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
-from src.tabulation.naming import names_of, signals_of
+from src.tabulation.naming import row_names, signals_of
 from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
 from src.tabulation.published import published_table
 from src.tabulation.runs import (
-    Evaluated,
-    FoundReport,
+    RunReport,
+    RunRow,
     Settings,
-    check_one_size,
-    chosen,
-    evaluated_rows,
-    found_reports,
+    check_same_cases,
+    find_reports,
+    run_rows,
+    select_reports,
 )
 from src.tabulation.table import LEVEL
 
@@ -201,7 +201,7 @@ class Entry:
     """
 
     name: str
-    group: Group
+    group: SeedGroup
     control: bool
     cases: tuple[CaseScores, ...]
 
@@ -236,7 +236,7 @@ class Evidence:
     question: Question
     lines: tuple[OurLine, ...]
     entries: tuple[Entry, ...]
-    reports: tuple[FoundReport, ...]
+    reports: tuple[RunReport, ...]
     missing: tuple[Path, ...]
 
     def entry(self, name: str) -> Entry | None:
@@ -339,7 +339,7 @@ def gather(
     known = {each.folder.resolve() for each in own}
     others = [each for each in others if each.folder.resolve() not in known]
 
-    rows = [row for row in evaluated_rows(own) if control_of(row.settings) is None]
+    rows = [row for row in run_rows(own) if control_of(row.settings) is None]
     rows, plain = _of_table(question, rows)
     placed = [(row, place) for row in rows if (place := _place(question, row, target)) is not None]
     if not placed:
@@ -357,8 +357,8 @@ def gather(
         )
     entries = [Entry(line.name, line.group, False, averaged_cases(line.group)) for line in lines]
 
-    found: dict[str, list[Evaluated]] = {}
-    for row in evaluated_rows([*own, *others]):
+    found: dict[str, list[RunRow]] = {}
+    for row in run_rows([*own, *others]):
         control = control_of(row.settings)
         if control is not None and row.row.name == target:
             found.setdefault(control, []).append(row)
@@ -371,7 +371,7 @@ def gather(
     last = [entry for entry in entries if entry.control]
     last.sort(key=lambda entry: next(index for index, name in enumerate(ORDER) if name in entry.name))
     _check_judge([*own, *others, *([] if begun is None else [begun.found])])
-    check_one_size([row for entry in entries if entry.name not in LAST_ROWS for row in entry.group.rows])
+    check_same_cases([row for entry in entries if entry.name not in LAST_ROWS for row in entry.group.rows])
     used = {run for entry in entries for run in entry.runs}
     reports = [each for each in [*own, *others] if each.run.resolve() in used]
     return Evidence(
@@ -385,7 +385,7 @@ def gather(
 
 def reports_below(
     folders: Sequence[Path], benchmark: str, judge: str | None = None
-) -> tuple[list[FoundReport], list[Path]]:
+) -> tuple[list[RunReport], list[Path]]:
     """The reports in run and sweep folders, each once, and the runs that have none. Run by run, as
     `found_reports` does not look behind links.
 
@@ -394,11 +394,11 @@ def reports_below(
         ValueError: no report on the benchmark by the judge.
     """
     done, missing = run_folders(folders)
-    found = {each.folder.resolve(): each for run in done for each in found_reports([run])}
-    return chosen(list(found.values()), benchmark, judge), missing
+    found = {each.folder.resolve(): each for run in done for each in find_reports([run])}
+    return select_reports(list(found.values()), benchmark, judge), missing
 
 
-def _check_judge(reports: Sequence[FoundReport]) -> None:
+def _check_judge(reports: Sequence[RunReport]) -> None:
     """Raise ValueError unless one judge judged them all."""
     for other in reports[1:]:
         if other.report.fingerprint != reports[0].report.fingerprint:
@@ -408,7 +408,7 @@ def _check_judge(reports: Sequence[FoundReport]) -> None:
             )
 
 
-def _of_table(question: Question, rows: Sequence[Evaluated]) -> tuple[list[Evaluated], list[Evaluated]]:
+def _of_table(question: Question, rows: Sequence[RunRow]) -> tuple[list[RunRow], list[RunRow]]:
     """The rows that the table is about, and those of editors without reward, which in Table 6 are a control."""
     if question.layout.number != 6:
         return list(rows), []
@@ -424,31 +424,31 @@ def _of_table(question: Question, rows: Sequence[Evaluated]) -> tuple[list[Evalu
     return several, [row for row in plain if row.row.name == FIRST_ROWS[0]]
 
 
-def _place(question: Question, row: Evaluated, target: str) -> Place | None:
+def _place(question: Question, row: RunRow, target: str) -> Place | None:
     if question.layout.number != 6 and row.row.name != target:
         return None
     return question.layout.place(row, target)
 
 
-def entry_of(name: str, rows: Sequence[Evaluated]) -> Entry:
+def entry_of(name: str, rows: Sequence[RunRow]) -> Entry:
     """A control or reference."""
-    group = Group(tuple(rows))
+    group = SeedGroup(tuple(rows))
     check_seeds(group)
     return Entry(name, group, True, averaged_cases(group))
 
 
-def _named(control: str, rows: Sequence[Evaluated]) -> list[Entry]:
+def _named(control: str, rows: Sequence[RunRow]) -> list[Entry]:
     """The entries of one control: one, unless its runs differ in more than their seeds."""
-    by_name: dict[str, list[Evaluated]] = {}
-    for row, rest in zip(rows, names_of(rows, [control] * len(rows)), strict=True):
+    by_name: dict[str, list[RunRow]] = {}
+    for row, rest in zip(rows, row_names(rows, [control] * len(rows)), strict=True):
         by_name.setdefault(f"{control}, {rest}" if rest else control, []).append(row)
     return [entry_of(name, members) for name, members in by_name.items()]
 
 
-def _references(found: FoundReport) -> list[Entry]:
+def _references(found: RunReport) -> list[Entry]:
     """The rows that no model made, but for the exact target, which is 5/5/5 by definition."""
     return [
-        entry_of(row.name, [Evaluated(found, row, None)])
+        entry_of(row.name, [RunRow(found, row, None)])
         for row in found.report.rows
         if row.name in LAST_ROWS[:2]
     ]
@@ -456,7 +456,7 @@ def _references(found: FoundReport) -> list[Entry]:
 
 def start_row(
     lines: Sequence[OurLine], given: Path | None, target: str, benchmark: str, judge: str | None
-) -> Evaluated | None:
+) -> RunRow | None:
     """The row of the weights that all runs started from; None if they were not evaluated, or the runs did not
     start from the same ones.
     """
@@ -468,8 +468,8 @@ def start_row(
         given = path.parent if path.suffix != ".ckpt" else path.parent.parent
         if not any(given.glob("evaluation/*/*/report.json")):
             return None
-    reports = chosen(found_reports([given]), benchmark, judge)
-    return next((row for row in evaluated_rows(reports) if row.row.name == target), None)
+    reports = select_reports(find_reports([given]), benchmark, judge)
+    return next((row for row in run_rows(reports) if row.row.name == target), None)
 
 
 def paired_seeds(
@@ -637,7 +637,8 @@ def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...],
     for entry in evidence.entries:
         if entry.name != reference.name and entry.cases:
             deviations = [
-                spread([each for each in seeds if each is not None]) for seeds in by_seed(entry, reference)
+                seed_deviation([each for each in seeds if each is not None])
+                for seeds in by_seed(entry, reference)
             ]
             found.append(
                 (entry, compare(entry.name, entry.cases, reference.name, reference.cases), deviations)

@@ -38,8 +38,8 @@ from src.evaluation.generation import leaves
 from src.evaluation.report import markdown_table
 from src.files import write_atomically
 from src.launch import script
-from src.tabulation.naming import differing, in_short, signals_of, worded
-from src.tabulation.runs import Evaluated, Settings, evaluated_rows
+from src.tabulation.naming import differing_settings, setting_name, setting_text, signals_of
+from src.tabulation.runs import RunRow, Settings, run_rows
 from src.tabulation.table import LEVEL
 
 
@@ -81,23 +81,23 @@ def numbers(values: Sequence[str]) -> dict[str, float]:
         return {value: float(place) for place, value in enumerate(sorted(set(values)))}
 
 
-def grouped(key: str, rows: Sequence[Evaluated], default: str | None) -> dict[str, Entry]:
+def grouped(key: str, rows: Sequence[RunRow], default: str | None) -> dict[str, Entry]:
     """The runs at each value of the setting; those whose config has none stand at the default or, without
     one, are left out.
 
     Raises:
         ValueError: runs at one value that differ in more than their seeds.
     """
-    found: dict[str, list[Evaluated]] = {}
+    found: dict[str, list[RunRow]] = {}
     for row in rows:
         value = value_of(row.settings or {}, key) or default
         if value is not None:
             found.setdefault(shown(value), []).append(row)
     for name, members in found.items():
-        other = differing([row.settings for row in members if row.settings is not None])
+        other = differing_settings([row.settings for row in members if row.settings is not None])
         if other:
             told = "; ".join(
-                f"{in_short(name)}: {', '.join(dict.fromkeys(map(worded, values)))}"
+                f"{setting_name(name)}: {', '.join(dict.fromkeys(map(setting_text, values)))}"
                 for name, values in other.items()
             )
             raise ValueError(
@@ -336,7 +336,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
     rows = [
         row
-        for row in evaluated_rows(reports_below(given.folders, given.benchmark)[0])
+        for row in run_rows(reports_below(given.folders, given.benchmark)[0])
         if row.row.name == given.target
     ]
     rewarded = [
@@ -347,7 +347,7 @@ def main(arguments: Sequence[str]) -> None:
     ]
     unrewarded = [
         row
-        for row in evaluated_rows(reports_below(given.none, given.benchmark)[0])
+        for row in run_rows(reports_below(given.none, given.benchmark)[0])
         if not signals_of(row.settings or {})
     ]
     plain = [row for row in unrewarded if row.row.name == given.target and is_plain(row, mended=given.each)]
@@ -376,7 +376,7 @@ def main(arguments: Sequence[str]) -> None:
     print(given.output)
 
 
-def is_plain(row: Evaluated, mended: bool) -> bool:
+def is_plain(row: RunRow, mended: bool) -> bool:
     """Whether a run without reward is the ordinary one, no control; with `mended`, that of triplets some of
     which were mended is as good.
     """

@@ -24,9 +24,9 @@ import PIL.Image
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from src.data.fingerprints import fingerprint
-from src.data.lint import KINDS, Entry, Finding, Known, lint, look_at_pair
-from src.data.stances import Stance, stance
+from src.data.feedback_sentiment import Polarity, polarity_of
+from src.data.lint import KINDS, Finding, KnownImage, LintEntry, hash_pair, lint
+from src.data.perceptual_hash import perceptual_hash
 from src.evaluation.progress import counted
 from src.files import write_atomically
 from src.records import NO_FAILURE, PERSPECTIVES, Image, Reward, Scores, Verdict
@@ -84,7 +84,7 @@ class Data:
     """
 
     world: World
-    entries: list[Entry]
+    entries: list[LintEntry]
     truth: list[Scores]
 
 
@@ -97,19 +97,19 @@ def made(world: World, count: int) -> Data:
         for index in portion:
             triplet, reward = world.rewarded_triplet("train", 0, index)
             entries.append(
-                Entry(
+                LintEntry(
                     index,
                     triplet.case.id,
                     triplet.case.instruction,
                     reward,
-                    look=look_at_pair(triplet.case.original, triplet.edited),
+                    look=hash_pair(triplet.case.original, triplet.edited),
                 )
             )
             truth.append(measure(world.facts(triplet.case.id), triplet.edited).scores)
     return Data(world, entries, truth)
 
 
-def with_verdict(entry: Entry, index: int, verdict: Verdict) -> Entry:
+def with_verdict(entry: LintEntry, index: int, verdict: Verdict) -> LintEntry:
     """The entry with another verdict in one perspective."""
     assert entry.reward is not None
     return replace(entry, reward=replace(entry.reward, **{PERSPECTIVES[index].value: verdict}))
@@ -146,7 +146,7 @@ DISTURBANCES: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], list[Known]]:
+def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int]], list[KnownImage]]:
     """The triplets with faults, the rows of each fault, and a benchmark's images that some of them are made
     of.
     """
@@ -155,7 +155,9 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
     free = list(range(len(entries)))
     rng.shuffle(free)
 
-    def take(kind: str, fits: Callable[[Entry], bool] = lambda entry: True, many: int = each) -> list[int]:
+    def take(
+        kind: str, fits: Callable[[LintEntry], bool] = lambda entry: True, many: int = each
+    ) -> list[int]:
         chosen = [row for row in free if fits(entries[row])][:many]
         free[:] = [row for row in free if row not in set(chosen)]
         rows[kind] = set(chosen)
@@ -167,10 +169,10 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
         )
     for index, perspective in enumerate(PERSPECTIVES):
 
-        def failing(entry: Entry, index: int = index) -> bool:
+        def failing(entry: LintEntry, index: int = index) -> bool:
             verdict = entry.reward.verdicts[index] if entry.reward else Verdict(5.0)
             return (
-                stance(verdict.feedback) is Stance.FAILURE
+                polarity_of(verdict.feedback) is Polarity.FAILURE
                 and verdict.score is not None
                 and verdict.score <= 3
             )
@@ -198,7 +200,7 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
         for row in take(f"unedited{name}", many=each // 2):
             original = data.world.triplet("train", 0, row).case.original
             high = with_verdict(entries[row], 0, Verdict(float(rng.randrange(4, 6)), None, NO_FAILURE))
-            entries[row] = replace(high, look=look_at_pair(original, disturb(original)))
+            entries[row] = replace(high, look=hash_pair(original, disturb(original)))
 
     def earlier(row: int) -> int:
         """An earlier row that stays as it is, so that the later one is the repeat; of the first row, any."""
@@ -218,7 +220,7 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
         for row in take(f"near_duplicate, {name}", many=each // 3):
             twin = earlier(row)
             triplet = data.world.triplet("train", 0, twin)
-            look = look_at_pair(disturb(triplet.case.original), disturb(triplet.edited))
+            look = hash_pair(disturb(triplet.case.original), disturb(triplet.edited))
             entries[row] = replace(entries[row], look=look, instruction=triplet.case.instruction)
     for row in take("judged_twice"):
         index = rng.randrange(3)
@@ -238,8 +240,8 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
             (case.id, case.original),
             (f"{case.id} (right answer)", data.world.exact(case.id)),
         ):
-            print_ = fingerprint(image)
-            known.setdefault(print_.digest, Known(name, "the benchmark", print_))
+            print_ = perceptual_hash(image)
+            known.setdefault(print_.digest, KnownImage(name, "the benchmark", print_))
     for name, disturb in {
         "": lambda image: image,
         **{f", {name}": each for name, each in DISTURBANCES.items()},
@@ -250,7 +252,7 @@ def planted(data: Data, rng: Random) -> tuple[list[Entry], dict[str, set[int]], 
             image = disturb(case.original if rng.random() < 0.5 else data.world.exact(case.id))
             edited = data.world.triplet("train", 0, row).edited
             pair = (image, edited) if rng.random() < 0.5 else (edited, image)
-            entries[row] = replace(entries[row], look=look_at_pair(*pair))
+            entries[row] = replace(entries[row], look=hash_pair(*pair))
     return entries, rows, list(known.values())
 
 
@@ -306,7 +308,7 @@ def habit_lines(data: Data, part: int = 1000) -> list[Line]:
         data.entries[start : start + part] for start in range(0, len(data.entries) - part + 1, part)
     ] or [data.entries]
 
-    def each(change: Callable[[Reward, int], Reward]) -> list[list[Entry]]:
+    def each(change: Callable[[Reward, int], Reward]) -> list[list[LintEntry]]:
         return [
             [
                 replace(entry, reward=change(entry.reward, place))

@@ -23,10 +23,10 @@ from pytorch_lightning.loggers import Logger
 
 from src import launch
 from src.annotation import RECORD, REWARDS, Annotation, claim, claim_judge
-from src.data.all_rows import Shard, all_rows, number_of_rows, parse_shard, with_files
+from src.data.all_rows import Shard, all_rows, decode_with_files, number_of_rows, parse_shard
 from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
-from src.data.rows import Row
+from src.data.rows import DatasetRow
 from src.data.stream import StreamedRows
 from src.files import alone_in, write_atomically
 from src.judges.asking import VLMJudge
@@ -135,13 +135,15 @@ def estimate(
     if not isinstance(judge, VLMJudge):
         raise ValueError(f"judge={judge.name} makes no calls, so there is nothing to estimate")
     total = number_of_rows(dataset, shard, limit)
-    rows = [row for row in spread(all_rows(dataset, shard, limit), total, sample) if isinstance(row, Row)]
+    rows = [
+        row for row in spread(all_rows(dataset, shard, limit), total, sample) if isinstance(row, DatasetRow)
+    ]
     if not rows:
         raise ValueError("there is no row to estimate from")
     calls = answered = given = taken = 0
     mean = judge.ledger.mean_output_tokens()
     for row in rows:
-        for question in judge.rubric.questions(with_files(row)):
+        for question in judge.rubric.questions(decode_with_files(row)):
             calls += 1
             answered += judge.ledger.reply(question.key(judge.respondent.fingerprint)) is not None
             expected = judge.respondent.tokens(question)
@@ -173,7 +175,9 @@ def estimate(
     )
 
 
-def spread(rows: Iterator[Row | Problem], total: int | None, sample: int) -> list[Row | Problem]:
+def spread(
+    rows: Iterator[DatasetRow | Problem], total: int | None, sample: int
+) -> list[DatasetRow | Problem]:
     """So many rows, spread evenly; the first ones of a stream."""
     step = 1 if total is None else max(1, total // sample)
     chosen = []

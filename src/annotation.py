@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from src.data.all_rows import with_files
+from src.data.all_rows import decode_with_files
 from src.data.check import Problem
-from src.data.rows import Row
+from src.data.rows import DatasetRow
 from src.evaluation.generation import differences
 from src.evaluation.judging import batches_of
 from src.evaluation.progress import counted
@@ -123,7 +123,7 @@ class Annotation:
         """The reward file."""
         return self.folder / REWARDS
 
-    def run(self, rows: Iterator[Row | Problem], total: int | None) -> None:
+    def run(self, rows: Iterator[DatasetRow | Problem], total: int | None) -> None:
         """Have every row judged that isn't yet, and write the rewards.
 
         Raises:
@@ -147,7 +147,7 @@ class Annotation:
         finally:
             self._write(unwritten)
 
-    def _judged(self, rows: Iterator[Row | Problem]) -> Iterator[list[Judgement | None]]:
+    def _judged(self, rows: Iterator[DatasetRow | Problem]) -> Iterator[list[Judgement | None]]:
         """Judgements as they come, with a None for each row that nobody was asked about."""
         passed = 0
         triplets = self._open_triplets(rows)
@@ -156,7 +156,7 @@ class Annotation:
             passed = self.counts.passed
         yield [None] * (self.counts.passed - passed)
 
-    def _open_triplets(self, rows: Iterator[Row | Problem]) -> Iterator[Triplet]:
+    def _open_triplets(self, rows: Iterator[DatasetRow | Problem]) -> Iterator[Triplet]:
         """The triplets that have to be judged. Read in a thread of its own by judges that ask many at once."""
         ledger = self.judge.ledger if isinstance(self.judge, VLMJudge) else None
         for row in rows:
@@ -169,7 +169,7 @@ class Annotation:
                 if key is not None and self._finished(row.id, key):
                     self.counts.passed += 1
                     continue
-                triplet = with_files(row)
+                triplet = decode_with_files(row)
             except (ValueError, FileNotFoundError) as error:
                 self._fail(row.id, str(error))
                 continue
@@ -250,7 +250,7 @@ def judgements_of(judge: Judge, triplets: Iterator[Triplet]) -> Iterator[Judgeme
         yield from (Judgement(reward, {}) for reward in judge.judge(batch))
 
 
-def digest_of(row: Row, fingerprint: str) -> str:
+def digest_of(row: DatasetRow, fingerprint: str) -> str:
     """sha256 over a row's files, instruction and judge: known without decoding. Raises FileNotFoundError."""
     return hashlib.sha256(
         "\0".join((row.original.digest(), row.edited.digest(), row.instruction, fingerprint)).encode()

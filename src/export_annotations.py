@@ -21,7 +21,7 @@ from src.annotation import LEDGER, RECORD, REWARDS
 from src.data.all_rows import Shard, all_rows, number_of_rows
 from src.data.dataset import RewardedTriplets
 from src.data.rewards import from_reward_file
-from src.data.rows import Row
+from src.data.rows import DatasetRow
 from src.data.stream import StreamedRows
 from src.evaluation.progress import counted
 from src.formats.reward_dataset import write_reward_dataset
@@ -70,7 +70,7 @@ def main(cfg: DictConfig) -> None:
 
 def rated(
     dataset: RewardedTriplets | StreamedRows, rewards: Mapping[str, Reward]
-) -> Iterator[tuple[Row, Reward]]:
+) -> Iterator[tuple[DatasetRow, Reward]]:
     """The rows that have a reward that didn't fail.
 
     Raises:
@@ -83,7 +83,7 @@ def rated(
         first = first or row.id
         reward = rewards.get(row.id)
         fitting += reward is not None
-        if isinstance(row, Row) and reward is not None and not reward.failed:
+        if isinstance(row, DatasetRow) and reward is not None and not reward.failed:
             yield row, reward
     if not fitting:
         raise ValueError(

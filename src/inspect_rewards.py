@@ -30,30 +30,30 @@ from rich.table import Table
 
 from src import launch
 from src.data.dataset import RewardedTriplets
-from src.data.lint import KINDS, Entry, Finding, Known, lint, verdicts_of
-from src.data.rewards import Rated
+from src.data.lint import KINDS, Finding, KnownImage, LintEntry, lint, verdicts_of
+from src.data.rewards import WithRewards
 from src.data.stream import StreamedEditData
 from src.data.synthetic import SyntheticTriplets
 from src.evaluation.progress import counted
 from src.files import write_atomically
 from src.images import load_image
-from src.inspection.beliefs import TITLES, belief_rows
-from src.inspection.clouds import letters_of, words_of
+from src.inspection.clouds import count_words, drawable_letters
 from src.inspection.figures import draw_clouds, draw_correlations, draw_examples, draw_histograms
-from src.inspection.known import image_files, known_cases, known_files
-from src.inspection.page import Card, card_of, write_page
-from src.inspection.source import (
-    FirstOnes,
-    MadeTriplets,
+from src.inspection.known_images import hash_cases, hash_files, image_files
+from src.inspection.label_precision import TITLES, precision_rows
+from src.inspection.page import TripletCard, triplet_card, write_inspection_page
+from src.inspection.summary import SCORES, RewardSummary, choose_examples, findings_by_row, summarise
+from src.inspection.triplet_source import (
+    FirstTriplets,
+    GeneratedTriplets,
     RewardFile,
-    RewardsAlone,
-    Source,
+    RewardsOnly,
     StoredTriplets,
+    TripletSource,
     check_ids,
-    joined,
     read_reward_file,
+    with_file_rewards,
 )
-from src.inspection.summary import SCORES, Summary, by_entry, chosen_examples, summarise
 from src.pages import thumbnail
 from src.records import PERSPECTIVES, Image, Reward, Scores, Triplet
 from src.synthetic.annotation import Unrated
@@ -65,7 +65,7 @@ EMPTY = RewardFile("", "", {}, {}, ())
 
 
 @final
-class Measured:
+class OracleScored:
     """Triplets of the synthetic world, and the oracle's scores of those that were asked for.
 
     Args:
@@ -109,7 +109,7 @@ def main(cfg: DictConfig) -> None:
         for entry in portion
     ]
     if cfg.rewards_file is not None:
-        entries = joined(entries, rewards)
+        entries = with_file_rewards(entries, rewards)
     if not rewards.judge and all(entry.reward is None for entry in entries) and cfg.rewards_file is None:
         raise ValueError(
             f"{name} has no rewards to inspect: give rewards_file=FILE, or a dataset with reward columns"
@@ -126,12 +126,12 @@ def main(cfg: DictConfig) -> None:
             if entry.reward is not None and not entry.reward.failed
         ]
         beliefs = (
-            belief_rows([reward for reward, _ in rated], [truth for _, truth in rated], cfg.clean)
+            precision_rows([reward for reward, _ in rated], [truth for _, truth in rated], cfg.clean)
             if rated
             else []
         )
     target = Path(cfg.target)
-    cards = write_folder(target, cfg, source, entries, findings, summary, beliefs)
+    cards = write_inspection(target, cfg, source, entries, findings, summary, beliefs)
     print_tables(summary, beliefs, cfg.clean)
     print(target / "index.html")
     logger: Logger | None = instantiate(cfg.logger)
@@ -165,17 +165,17 @@ def check_request(cfg: DictConfig) -> None:
             f"judge_name={cfg.judge_name} chooses among the judges of rewards_file=FILE, which is not given"
         )
     if cfg.font is not None:
-        letters_of(Path(cfg.font))
+        drawable_letters(Path(cfg.font))
 
 
-def source_of(cfg: DictConfig, rewards: RewardFile) -> tuple[Source, Measured | None, str]:
+def source_of(cfg: DictConfig, rewards: RewardFile) -> tuple[TripletSource, OracleScored | None, str]:
     """Where the triplets come from, the synthetic ones among them with their truth, and what to call them.
 
     Raises:
         ValueError: data that can't be inspected, or an annotator that rates nothing.
     """
     if cfg.data is None and cfg.rewards_file is not None:
-        return first_ones(RewardsAlone(rewards.chosen), cfg.count), None, Path(cfg.rewards_file).name
+        return first_ones(RewardsOnly(rewards.chosen), cfg.count), None, Path(cfg.rewards_file).name
     if cfg.data is None:
         dataset: Any = SyntheticTriplets(
             instantiate(cfg.world),
@@ -191,76 +191,76 @@ def source_of(cfg: DictConfig, rewards: RewardFile) -> tuple[Source, Measured | 
                 "data=stream can't be inspected, as no row of it can be asked for again: open the same files with data=table"
             )
         dataset = data.dataset
-    if isinstance(dataset, Rated):
+    if isinstance(dataset, WithRewards):
         return (
             first_ones(StoredTriplets(dataset.rows, dataset.rewards, cfg.look), cfg.count),
             None,
-            place_of(cfg.data),
+            dataset_location(cfg.data),
         )
     if isinstance(dataset, SyntheticTriplets):
         name = f"synthetic world {dataset.world.version}, {dataset.world.size} px"
         if cfg.rewards_file is not None:
             unrated = SyntheticTriplets(dataset.world, Unrated(), dataset.length, dataset.split, dataset.seed)
-            return first_ones(MadeTriplets(unrated, cfg.look), cfg.count), None, name
+            return first_ones(GeneratedTriplets(unrated, cfg.look), cfg.count), None, name
         if isinstance(dataset.annotator, Unrated):
             raise ValueError(
                 "annotator=unrated gives no rewards to inspect: say annotator=noisy or annotator=exact"
             )
-        measured = Measured(dataset)
-        return first_ones(MadeTriplets(measured, cfg.look), cfg.count), measured, name
+        measured = OracleScored(dataset)
+        return first_ones(GeneratedTriplets(measured, cfg.look), cfg.count), measured, name
     assert isinstance(dataset, RewardedTriplets)
-    return first_ones(MadeTriplets(dataset, cfg.look), cfg.count), None, type(dataset).__name__
+    return first_ones(GeneratedTriplets(dataset, cfg.look), cfg.count), None, type(dataset).__name__
 
 
-def first_ones(source: Source, count: int | None) -> Source:
+def first_ones(source: TripletSource, count: int | None) -> TripletSource:
     """A source, cut off if so many are not wanted."""
-    return source if count is None else FirstOnes(source, count)
+    return source if count is None else FirstTriplets(source, count)
 
 
-def place_of(data: Any) -> str:
+def dataset_location(data: Any) -> str:
     """Where a dataset on disk lies, as its config says."""
     dataset = data.dataset
     named = [dataset.get("file"), dataset.get("folder"), OmegaConf.select(dataset, "table.path")]
     return next((str(each) for each in named if each is not None), type(dataset).__name__)
 
 
-def known_images(cfg: DictConfig) -> list[Known]:
+def known_images(cfg: DictConfig) -> list[KnownImage]:
     """The images of everything that `cfg.leakage` names. Raises FileNotFoundError or ValueError as known.py
     does.
     """
-    found: list[Known] = []
+    found: list[KnownImage] = []
     for each in cfg.leakage:
         if (launch.CONF / "benchmark" / f"{each}.yaml").is_file():
             evaluation = launch.composed("evaluate", f"benchmark={each}")
             evaluation.world = cfg.world
-            found += known_cases(instantiate(evaluation.benchmark))
+            found += hash_cases(instantiate(evaluation.benchmark))
         else:
             files = image_files(Path(each))
-            portions = counted(known_files(files, Path(each)), len(files), f"reading {each}", "pictures")
+            portions = counted(hash_files(files, Path(each)), len(files), f"reading {each}", "pictures")
             found += [known for portion in portions for known in portion]
     return found
 
 
-def write_folder(
+def write_inspection(
     target: Path,
     cfg: DictConfig,
-    source: Source,
-    entries: Sequence[Entry],
+    source: TripletSource,
+    entries: Sequence[LintEntry],
     findings: Sequence[Finding],
-    summary: Summary,
+    summary: RewardSummary,
     beliefs: Sequence[tuple[str, Sequence[str]]],
-) -> list[Card]:
+) -> list[TripletCard]:
     """Everything that lies in the target folder; the page comes last. Returns the triplets shown.
 
     Raises:
         NotWrittenError: the folder can't be written to.
     """
-    shown = [entries[place] for place in chosen_examples(entries, findings, cfg.per_score, cfg.per_kind)]
+    shown = [entries[place] for place in choose_examples(entries, findings, cfg.per_score, cfg.per_kind)]
     images = {entry.row: images_of(source, entry) for entry in shown}
-    about = by_entry(findings)
-    cards = [card_of(entry, images[entry.row], about.get(entry.row, ())) for entry in shown]
+    about = findings_by_row(findings)
+    cards = [triplet_card(entry, images[entry.row], about.get(entry.row, ())) for entry in shown]
     font = None if cfg.font is None else Path(cfg.font)
-    words = [words_of(texts_of(entries, index), font) for index in range(len(PERSPECTIVES))]
+    words = [count_words(feedback_of_perspective(entries, index), font) for index in range(len(PERSPECTIVES))]
     draw_histograms(summary, target / "histograms.png")
     clouds = draw_clouds(words, target / "word_clouds.png", font)
     draw_correlations(summary, target / "correlations.png")
@@ -280,16 +280,16 @@ def write_folder(
         else {}
     )
     write_atomically(target / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
-    write_page(target / "index.html", summary, cards, findings, words, clouds, beliefs)
+    write_inspection_page(target / "index.html", summary, cards, findings, words, clouds, beliefs)
     return cards
 
 
-def texts_of(entries: Sequence[Entry], index: int) -> list[str]:
+def feedback_of_perspective(entries: Sequence[LintEntry], index: int) -> list[str]:
     """The feedback of one perspective; what a failed verdict says is no feedback."""
     return [verdict.feedback for _, verdict in verdicts_of(entries, index) if verdict.status != "failed"]
 
 
-def images_of(source: Source, entry: Entry) -> tuple[Image, Image] | None:
+def images_of(source: TripletSource, entry: LintEntry) -> tuple[Image, Image] | None:
     """Original and edited, no larger than they are shown; None where there are none, or none that can be
     read.
     """
@@ -302,13 +302,13 @@ def images_of(source: Source, entry: Entry) -> tuple[Image, Image] | None:
     return None if pair is None else (thumbnail(pair[0]), thumbnail(pair[1]))
 
 
-def print_tables(summary: Summary, beliefs: Sequence[tuple[str, Sequence[str]]], clean: float) -> None:
+def print_tables(summary: RewardSummary, beliefs: Sequence[tuple[str, Sequence[str]]], clean: float) -> None:
     """Scores, beliefs and findings, for a terminal."""
     console = Console(width=120)
     console.print(counts_table(summary))
     if beliefs:
         console.print(
-            table(
+            rich_table(
                 f"How many are clean (oracle at least {clean:g}) of those said to be good",
                 ["perspective", *TITLES],
                 beliefs,
@@ -319,12 +319,12 @@ def print_tables(summary: Summary, beliefs: Sequence[tuple[str, Sequence[str]]],
             (kind, [KINDS[kind].level, str(number), KINDS[kind].title])
             for kind, number in summary.findings.items()
         ]
-        console.print(table("Findings", ["kind", "level", "number", "what"], rows, left=(0, 1, 3)))
+        console.print(rich_table("Findings", ["kind", "level", "number", "what"], rows, left=(0, 1, 3)))
     else:
         console.print("no findings")
 
 
-def counts_table(summary: Summary) -> Table:
+def counts_table(summary: RewardSummary) -> Table:
     """Per perspective: how often each score was given, the mean, how many are below 5, how many texts say
     that nothing failed, how many failed.
     """
@@ -341,14 +341,14 @@ def counts_table(summary: Summary) -> Table:
         for perspective, part in zip(PERSPECTIVES, summary.perspectives, strict=True)
     ]
     titles = ["perspective", *map(str, SCORES), "mean", "below 5", '"None"', "failed"]
-    return table(
+    return rich_table(
         f"{summary.rated} complete rewards of {summary.triplets} triplets, by {summary.judge or 'nobody'}",
         titles,
         rows,
     )
 
 
-def table(
+def rich_table(
     title: str, titles: Sequence[str], rows: Sequence[tuple[str, Sequence[str]]], left: Sequence[int] = (0,)
 ) -> Table:
     """A table whose first column holds names; numbers stand at the right."""
@@ -360,7 +360,7 @@ def table(
     return made
 
 
-def log(logger: Logger, target: Path, summary: Summary, cards: Sequence[Card]) -> None:
+def log(logger: Logger, target: Path, summary: RewardSummary, cards: Sequence[TripletCard]) -> None:
     """Numbers to any logger, figures to those that show them, and the examples as a table to wandb."""
     numbers: dict[str, float] = {
         "triplets": summary.triplets,
@@ -385,11 +385,11 @@ def log(logger: Logger, target: Path, summary: Summary, cards: Sequence[Card]) -
             *(f"{perspective} {what}" for perspective in PERSPECTIVES for what in ("score", "feedback")),
             "findings",
         ]
-        logger.log_table("rewards/examples", titles, [table_row(card) for card in cards], step=0)
+        logger.log_table("rewards/examples", titles, [example_row(card) for card in cards], step=0)
     logger.finalize("success")
 
 
-def table_row(card: Card) -> list[str]:
+def example_row(card: TripletCard) -> list[str]:
     """An example as a row of a table; scores are texts, as one may have failed."""
     said = [text for verdict in card.verdicts for text in (verdict.score, verdict.feedback)] or [""] * (
         2 * len(PERSPECTIVES)

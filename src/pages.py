@@ -19,7 +19,7 @@ SMALL = 128
 """Up to here, pixels are enlarged as squares, and so kept without loss."""
 
 
-def environment(folder: Path) -> Environment:
+def template_environment(folder: Path) -> Environment:
     """Renders the templates of a folder: what is filled in is escaped, and a missing value is an error."""
     return Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
@@ -31,7 +31,7 @@ def thumbnail(image: Image, side: int = THUMBNAIL) -> NewImage:
     return image if max(image.shape[:2]) <= side else fit(image, side)
 
 
-def webp(image: Image, quality: int = 80, exact: bool | None = None) -> bytes:
+def encode_webp(image: Image, quality: int = 80, exact: bool | None = None) -> bytes:
     """A image as a WebP file; without loss if `exact`, or if that is None and it is so small that each of
     its pixels is seen.
     """
@@ -47,6 +47,6 @@ def webp(image: Image, quality: int = 80, exact: bool | None = None) -> bytes:
     return content.getvalue()
 
 
-def data_uri(image: Image) -> str:
+def webp_data_uri(image: Image) -> str:
     """A image inside a page."""
-    return "data:image/webp;base64," + base64.b64encode(webp(image)).decode()
+    return "data:image/webp;base64," + base64.b64encode(encode_webp(image)).decode()

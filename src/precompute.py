@@ -25,38 +25,38 @@ from torch.utils.data import DataLoader
 from src import launch
 from src.backbones.frozen import FrozenEncoders
 from src.conditioning.reward_encoder import Windows
-from src.data.datamodule import EditData, leave_interrupts_to_the_training
+from src.data.datamodule import EditData, ignore_interrupts
 from src.data.dataset import collate
-from src.data.order import Visit
+from src.data.order import SampleIndex
 from src.data.precomputed import (
-    AGAIN,
     FORMAT,
     LATENTS,
     REQUEST,
+    RERUN,
     ROWS,
     TEXTS,
-    Fingerprint,
+    FileIdentity,
     checksum,
-    described,
-    differences,
+    describe_transform,
     entry_names,
-    feedback_of,
-    fingerprint,
-    lines_of,
-    opened_shard,
-    read_fingerprints,
+    feedback_texts,
+    file_identity,
+    identity_lines,
+    open_shard,
+    read_identities,
     read_request,
     read_texts,
+    request_differences,
     request_digest,
     row_difference,
     rows_digest,
     shard_name,
-    texts_of,
+    texts_to_encode,
     write_shard,
 )
-from src.data.rewards import Rated
+from src.data.rewards import WithRewards
 from src.data.rows import RowSource
-from src.data.served import Served
+from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Size
 from src.evaluation.progress import counted
 from src.files import remove_leftovers, write_atomically
@@ -81,7 +81,7 @@ def main(cfg: DictConfig) -> None:
         )
     rank, world_size = place_among_ranks()
     data = instantiate(cfg.data)
-    if not isinstance(data, EditData) or not isinstance(data.dataset, Rated):
+    if not isinstance(data, EditData) or not isinstance(data.dataset, WithRewards):
         raise ValueError("only datasets on disk can be precomputed: data=pix2pix_tree, table or json_list")
     if data.precomputed is not None or data.augmentations is None or data.on_error != "fail":
         raise ValueError(
@@ -93,13 +93,13 @@ def main(cfg: DictConfig) -> None:
             f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once"
         )
     backbone = backbone.eval().to(chosen_device(cfg.device))
-    old = {each.id: each for each in read_fingerprints(target / ROWS)} if (target / ROWS).is_file() else {}
+    old = {each.id: each for each in read_identities(target / ROWS)} if (target / ROWS).is_file() else {}
     prints, texts = looked_through(data.dataset, old, cfg.windows)
     request = {
         "format": FORMAT,
         "rows": {"count": len(prints), "sha256": rows_digest(prints)},
         "augmentations": data.augmentations,
-        "transform": described(data.transform),
+        "transform": describe_transform(data.transform),
         "encoders": loaded_encoders(backbone, data.image_size),
         "windows": list(cfg.windows),
         "dtype": dtype,
@@ -122,11 +122,11 @@ def main(cfg: DictConfig) -> None:
         os.environ.get("LOCAL_WORLD_SIZE", "1")
     ):  # else another machine's living processes would be taken for dead
         remove_leftovers(target)
-    write_once(target / ROWS, "".join(lines_of(prints)))
+    write_once(target / ROWS, "".join(identity_lines(prints)))
     write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
     if read_texts(target / TEXTS) != texts:
         raise ValueError(
-            f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {AGAIN}"
+            f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {RERUN}"
         )
     write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
     write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
@@ -135,8 +135,8 @@ def main(cfg: DictConfig) -> None:
 
 
 def looked_through(
-    rows: RowSource, known: Mapping[str, Fingerprint], windows: Sequence[Windows]
-) -> tuple[list[Fingerprint], list[str]]:
+    rows: RowSource, known: Mapping[str, FileIdentity], windows: Sequence[Windows]
+) -> tuple[list[FileIdentity], list[str]]:
     """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row
     that can't be used.
     """
@@ -148,9 +148,9 @@ def looked_through(
                 raise ValueError(
                     f"row {row.id!r} is a conversation, of which nothing can be precomputed: leave conversations out of this dataset"
                 )
-            prints.append(fingerprint(row, known.get(row.id)))
-            said.append((row.instruction, feedback_of(row.reward)))
-    return prints, texts_of(said, windows)
+            prints.append(file_identity(row, known.get(row.id)))
+            said.append((row.instruction, feedback_texts(row.reward)))
+    return prints, texts_to_encode(said, windows)
 
 
 def loaded_encoders(backbone: FrozenEncoders, image_size: Size) -> dict[str, str | None]:
@@ -204,7 +204,7 @@ def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> N
         if strangers and not path.exists():  # another rank may just have been faster
             raise ValueError(f"target={target} holds something already: give a new or an empty folder")
         write_atomically(path, json.dumps(request, indent=2) + "\n")
-    different = differences(read_request(path), json.loads(json.dumps(request)))
+    different = request_differences(read_request(path), json.loads(json.dumps(request)))
     if different:
         what = [row_change] if row_change is not None else []
         what += [each for each in different if row_change is None or not each.startswith("rows.")]
@@ -236,7 +236,7 @@ def open_shards(
     mine = {target / shard_name(kind, number): range(part[0], part[-1] + 1) for number, part in of_rank}
     for path in mine:
         if path.exists():
-            opened_shard(path, request_digest(request))
+            open_shard(path, request_digest(request))
     return {path: part for path, part in mine.items() if not path.exists()}
 
 
@@ -260,17 +260,17 @@ def write_latents(
         next(backbone.parameters()).device,
     )
     turns = {
-        path: [Visit(index, turn) for index in part for turn in range(augmentations)]
+        path: [SampleIndex(index, turn) for index in part for turn in range(augmentations)]
         for path, part in missing.items()
     }
     visits = {path: [list(batch) for batch in parts(each, batch_size)] for path, each in turns.items()}
     batches = iter(
         DataLoader(
-            Served(data.dataset, data.transform, data.seed, frozenset(), None, augmentations),  # pyright: ignore[reportArgumentType]
+            TransformedDataset(data.dataset, data.transform, data.seed, frozenset(), None, augmentations),  # pyright: ignore[reportArgumentType]
             batch_sampler=[batch for each in visits.values() for batch in each],
             collate_fn=collate,
             num_workers=data.num_workers,
-            worker_init_fn=leave_interrupts_to_the_training,
+            worker_init_fn=ignore_interrupts,
         )
     )
     for path in counted_shards(missing, "encode pictures", "rows"):

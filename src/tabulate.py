@@ -20,21 +20,21 @@ from omegaconf import DictConfig, ListConfig
 
 from src import launch
 from src.files import write_atomically
-from src.tabulation.comma_separated import comma_separated
+from src.tabulation.csv import csv_tables
 from src.tabulation.general import comparison_tables, general_tables
-from src.tabulation.hypertext import hypertext
-from src.tabulation.latex import latex
-from src.tabulation.markdown import markdown
-from src.tabulation.page import write_page
+from src.tabulation.html import html_tables
+from src.tabulation.latex import latex_tables
+from src.tabulation.markdown import markdown_tables
+from src.tabulation.page import write_report_page
 from src.tabulation.paper_tables import paper_table
-from src.tabulation.runs import chosen, found_reports
+from src.tabulation.runs import find_reports, select_reports
 from src.tabulation.table import Table
 
 FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
-    ".md": markdown,
-    ".tex": latex,
-    ".html": hypertext,
-    ".csv": comma_separated,
+    ".md": markdown_tables,
+    ".tex": latex_tables,
+    ".html": html_tables,
+    ".csv": csv_tables,
 }
 
 
@@ -45,17 +45,19 @@ def main(cfg: DictConfig) -> None:
     outputs = output_files(cfg.output)
     if cfg.page is not None and Path(cfg.page).suffix != ".html":
         raise ValueError(f"page={cfg.page}: the page is HTML, give a name that ends in .html")
-    reports = chosen(found_reports([Path(run) for run in cfg.runs]), cfg.benchmark_name, cfg.judge_name)
+    reports = select_reports(
+        find_reports([Path(run) for run in cfg.runs]), cfg.benchmark_name, cfg.judge_name
+    )
     against = None if cfg.against is None else str(cfg.against)
     if cfg.table is not None:
         tables = [paper_table(reports, cfg.table, str(cfg.target), against, cfg.published)]
     else:
         tables = general_tables(reports) + ([] if against is None else comparison_tables(reports, against))
-    print(markdown(tables), end="")
+    print(markdown_tables(tables), end="")
     for path in outputs:
         write_atomically(path, FORMATS[path.suffix](tables))
     if cfg.page is not None:
-        print(f"\n{write_page(Path(cfg.page), reports, cfg.gallery, float(cfg.page_megabytes))}")
+        print(f"\n{write_report_page(Path(cfg.page), reports, cfg.gallery, float(cfg.page_megabytes))}")
 
 
 def output_files(output: str | ListConfig | None) -> list[Path]:

@@ -42,7 +42,7 @@ from src.benchmarking.training import DISTINCT_BATCHES, TimedSteps, batches_of, 
 from src.callbacks.run_record import PACKAGES, commit, hardware
 from src.data.datamodule import EditData
 from src.data.dataset import to_tensor
-from src.data.rewards import Rated
+from src.data.rewards import WithRewards
 from src.files import write_atomically
 
 PARTS = (
@@ -186,7 +186,7 @@ def write_files(cfg: DictConfig, folder: Path) -> None:
     OmegaConf.update(cfg, "data.rewards", rewards, force_add=True)
     cfg.data.precomputed = None
     data: EditData = instantiate(cfg.data)
-    assert isinstance(data.dataset, Rated)
+    assert isinstance(data.dataset, WithRewards)
     conditions = write_conditions(folder / "conditions", data.dataset, data.transform, shapes_of(cfg, data))
     cfg.conditions = str(conditions)
 

@@ -36,8 +36,8 @@ from src.callbacks.provenance import Provenance
 from src.callbacks.run_record import RunRecord
 from src.data.check import BROKEN_ROWS
 from src.data.datamodule import EditData
-from src.data.precomputed import Precomputed
-from src.data.rows import CONVERSATIONS
+from src.data.precomputed import PrecomputedConditions
+from src.data.rows import CHAT_SAMPLES
 from src.editor import Editor
 from src.files import alone_in, remove_leftovers
 from src.tracking.settings import settings_told
@@ -88,7 +88,7 @@ def train(cfg: DictConfig, folder: str) -> None:
     if precomputed is not None:
         check_encoders(editor, precomputed)
     algorithm = instantiate(cfg.algorithm)(editor=editor)
-    if report is not None and report.counts.get(CONVERSATIONS) and not algorithm.converses:
+    if report is not None and report.counts.get(CHAT_SAMPLES) and not algorithm.converses:
         raise ValueError(NO_CONVERSATIONS)
 
     ema = instantiate(cfg.callbacks.ema)
@@ -129,7 +129,7 @@ def train(cfg: DictConfig, folder: str) -> None:
         print(folder)
 
 
-def check_encoders(editor: Editor, precomputed: Precomputed) -> None:
+def check_encoders(editor: Editor, precomputed: PrecomputedConditions) -> None:
     """Raise ValueError naming what differs unless this editor's encoders made the conditions; weights that
     are not on this machine are warned of.
     """

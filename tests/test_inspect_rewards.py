@@ -14,10 +14,10 @@ from PIL import Image
 from wandb_file import wandb_records
 
 from src import inspect_rewards
-from src.data.lint import Entry
-from src.inspection.beliefs import Belief, beliefs
-from src.inspection.clouds import cloud, words_of
-from src.inspection.summary import chosen_examples, levelled, summarise
+from src.data.lint import LintEntry
+from src.inspection.clouds import count_words, draw_cloud
+from src.inspection.label_precision import LabelPrecision, label_precisions
+from src.inspection.summary import choose_examples, normalise_reason, summarise
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Reward, Verdict
 from src.reward_file import append_rewards
 from src.synthetic.annotation import NoisyAnnotator
@@ -37,11 +37,11 @@ def test_beliefs_by_hand() -> None:
     best = np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 0]], dtype=bool)
     nothing = np.array([[1, 1, 1], [0, 1, 1], [1, 1, 1], [0, 0, 0]], dtype=bool)
     clean = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=bool)
-    found = beliefs(best, nothing, clean)
-    assert found["following"] == (Belief(3, 2), Belief(2, 2), Belief(1, 1))
-    assert found["all three"] == (Belief(2, 1), Belief(2, 2), Belief(1, 1))
-    assert str(Belief(4, 3)) == "0.75 (3 of 4)"
-    assert str(Belief(0, 0)) == "- (0 of 0)"
+    found = label_precisions(best, nothing, clean)
+    assert found["following"] == (LabelPrecision(3, 2), LabelPrecision(2, 2), LabelPrecision(1, 1))
+    assert found["all three"] == (LabelPrecision(2, 1), LabelPrecision(2, 2), LabelPrecision(1, 1))
+    assert str(LabelPrecision(4, 3)) == "0.75 (3 of 4)"
+    assert str(LabelPrecision(0, 0)) == "- (0 of 0)"
 
 
 def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
@@ -54,7 +54,8 @@ def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
     best = np.array([[verdict.score == MAX_SCORE for verdict in given.verdicts] for _, given in pairs])
     nothing = np.array([[verdict.feedback == NO_FAILURE for verdict in given.verdicts] for _, given in pairs])
     shares = {
-        name: [each.clean / each.said for each in row] for name, row in beliefs(best, nothing, clean).items()
+        name: [each.clean / each.said for each in row]
+        for name, row in label_precisions(best, nothing, clean).items()
     }
     for score, text, both in shares.values():
         assert both >= max(score, text)
@@ -62,7 +63,7 @@ def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
     assert max(shares["all three"][:2]) < 0.95, "neither signal alone says it all"
 
 
-def entries() -> list[Entry]:
+def entries() -> list[LintEntry]:
     """Following 0, 2.5, 4.6 and failed; preserving 5 throughout; quality 1, 2, 3, 4."""
     given = [
         Verdict(0.0, feedback="no hat"),
@@ -71,7 +72,7 @@ def entries() -> list[Entry]:
         Verdict(None, feedback="HTTP 500", status="failed"),
     ]
     return [
-        Entry(row, f"t{row}", reward=Reward(f"t{row}", "j", "k", each, Verdict(5.0), Verdict(row + 1.0)))
+        LintEntry(row, f"t{row}", reward=Reward(f"t{row}", "j", "k", each, Verdict(5.0), Verdict(row + 1.0)))
         for row, each in enumerate(given)
     ]
 
@@ -93,23 +94,23 @@ def test_numbers_by_hand() -> None:
     assert summary.correlations[0][2] == pytest.approx(1.0)
     assert summary.correlations[0][1] is None, "one score throughout correlates with nothing"
     assert (summary.usage, summary.used) == ({"tokens": (30.0, 2)}, {"model": {"m": 2}})
-    assert levelled("row 'abc' of 12 can't be read") == levelled("row 'x' of 7 can't be read")
+    assert normalise_reason("row 'abc' of 12 can't be read") == normalise_reason("row 'x' of 7 can't be read")
 
 
 def test_examples_cover_every_score_and_are_always_the_same() -> None:
-    many = [Entry(row, f"t{row}", reward=reward(f"t{row}", float(row % 6))) for row in range(600)]
-    chosen = chosen_examples(many, [], 3, 3)
-    assert chosen == chosen_examples(many, [], 3, 3)
+    many = [LintEntry(row, f"t{row}", reward=reward(f"t{row}", float(row % 6))) for row in range(600)]
+    chosen = choose_examples(many, [], 3, 3)
+    assert chosen == choose_examples(many, [], 3, 3)
     assert {row % 6 for row in chosen} == set(range(6))
     assert len(chosen) <= 3 * 6 * 3
 
 
 def test_clouds_leave_out_what_says_nothing_and_what_the_font_lacks() -> None:
-    words = words_of(["None", "The hat is missing", "the HAT is red", "图像模糊", "😀"])
+    words = count_words(["None", "The hat is missing", "the HAT is red", "图像模糊", "😀"])
     assert dict(words.counts) == {"hat": 2, "missing": 1, "red": 1}
     assert dict(words.undrawable) == {"图像模糊": 1}
-    assert cloud({}, "#2f6db3") is None
-    drawn = [cloud(words.counts, "#2f6db3") for _ in range(2)]
+    assert draw_cloud({}, "#2f6db3") is None
+    drawn = [draw_cloud(words.counts, "#2f6db3") for _ in range(2)]
     assert drawn[0] is not None
     assert np.array_equal(drawn[0], drawn[1])
 

@@ -21,7 +21,7 @@ from safetensors.torch import load_file, save_file
 
 from src.backbones.inspix2pix import InsPix2Pix
 from src.callbacks.encoders_freed import EncodersFreed
-from src.data.precomputed import Precomputed
+from src.data.precomputed import PrecomputedConditions
 from src.reward_file import append_rewards
 
 
@@ -247,23 +247,23 @@ def test_a_corrupt_shard_is_named(folder: Path, tmp_path: Path, kind: str) -> No
     place = header + places["mean" if kind == "latents" else "tokens"]
     shard.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
 
-    def read(cache: Precomputed) -> None:
+    def read(cache: PrecomputedConditions) -> None:
         cache.latents(0, 0) if kind == "latents" else cache.tokens([""])
 
     with pytest.raises(ValueError, match=rf"{kind}-00000\.safetensors is corrupt"):
-        read(Precomputed(tmp_path / "cache"))
+        read(PrecomputedConditions(tmp_path / "cache"))
     shard.write_bytes(whole[:-5])
     with pytest.raises(ValueError, match=rf"{kind}-00000\.safetensors can't be read, it may be truncated"):
-        read(Precomputed(tmp_path / "cache"))
+        read(PrecomputedConditions(tmp_path / "cache"))
 
 
 def test_a_text_that_was_not_encoded_is_named(folder: Path) -> None:
     with pytest.raises(ValueError, match="'make it day' is not among the"):
-        Precomputed(folder / "cache").tokens(["make it day"])
+        PrecomputedConditions(folder / "cache").tokens(["make it day"])
 
 
 def test_a_layout_that_was_not_encoded_is_refused(folder: Path) -> None:
-    cache = Precomputed(folder / "cache")
+    cache = PrecomputedConditions(folder / "cache")
     cache.check_windows("per_perspective")
     cache.request["windows"] = ["joined"]
     with pytest.raises(ValueError, match="laid out joined in the cache and per_perspective here"):

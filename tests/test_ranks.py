@@ -81,8 +81,11 @@ def model(folder: Path) -> list[str]:
 
 
 def training(folder: Path, run: Path, form: str = "table") -> list[str]:
-    (run / "visited").mkdir(parents=True, exist_ok=True)
-    seen = ["+callbacks.visited._target_=visited.Visited", f"+callbacks.visited.folder={run / 'visited'}"]
+    (run / "samples").mkdir(parents=True, exist_ok=True)
+    seen = [
+        "+callbacks.samples._target_=sample_log.SampleLog",
+        f"+callbacks.samples.folder={run / 'samples'}",
+    ]
     steps = [
         f"trainer.max_steps={STEPS}",
         "trainer.log_every_n_steps=1",
@@ -99,13 +102,13 @@ def ended(command: list[str], environment: Mapping[str, str] = ENVIRONMENT) -> s
     return done.stderr
 
 
-def visits(run: Path) -> list[dict[int, list[str]]]:
+def sample_ids(run: Path) -> list[dict[int, list[str]]]:
     """For each rank, step -> ids; a step that was repeated after a kill must have seen the same again."""
     ranks = []
     for rank in (0, 1):
         steps: dict[int, list[str]] = {}
         for world_size, step, *ids in (
-            line.split() for line in (run / f"visited/{rank}.txt").read_text().splitlines()
+            line.split() for line in (run / f"samples/{rank}.txt").read_text().splitlines()
         ):
             assert world_size == "2"
             assert steps.setdefault(int(step), ids) == ids
@@ -141,7 +144,7 @@ def test_no_triplet_twice_and_the_same_after_a_kill(
     if form != "table":
         whole = tmp_path / "whole"
         ended([*PYTHON, *training(folder, whole, form)])
-    seen = visits(whole)
+    seen = sample_ids(whole)
     first_pass = [id for rank in seen for step in range(PASS) for id in rank[step]]
     assert len(set(first_pass)) == len(first_pass) == COUNT
     record = json.loads((whole / "run.json").read_text())
@@ -162,7 +165,7 @@ def test_no_triplet_twice_and_the_same_after_a_kill(
     process.wait()
     assert "continuing" in ended([*PYTHON, *training(folder, run, form)])
     assert_same(whole, run)
-    assert visits(run) == seen
+    assert sample_ids(run) == seen
 
 
 @pytest.mark.slow
@@ -179,7 +182,7 @@ def test_torchrun_trains_as_lightnings_own_launcher(folder: Path, tmp_path: Path
         ]
     )
     assert_same(whole, tmp_path / "run")
-    assert visits(tmp_path / "run") == visits(whole)
+    assert sample_ids(tmp_path / "run") == sample_ids(whole)
 
 
 @pytest.mark.slow
@@ -209,7 +212,7 @@ def test_two_machines_train_as_one(folder: Path, tmp_path: Path, whole: Path) ->
     assert [node.returncode for node in nodes] == [0, 0], said[0][-3000:] + said[1][-3000:]
     first, second = (path / "editor/model.safetensors" for path in (whole, tmp_path / "run"))
     assert first.read_bytes() == second.read_bytes()
-    assert visits(tmp_path / "run") == visits(whole)
+    assert sample_ids(tmp_path / "run") == sample_ids(whole)
     assert json.loads((tmp_path / "run/run.json").read_text())["ranks_equal"]
 
 

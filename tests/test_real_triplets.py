@@ -13,7 +13,7 @@ from backbones.pipelines import write_pipeline
 from killing import Command, finished
 from run_folders import contents, losses
 
-from src.data.check import check
+from src.data.check import check_rows
 from src.data.json_list import JsonList
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -34,7 +34,7 @@ pytestmark = [
 
 def test_all_of_them_are_whole() -> None:
     rows = JsonList(BENCH / "test.json")
-    report = check(rows, "all")
+    report = check_rows(rows, "all")
     assert (len(rows), list(report.problems)) == (86, [])
     assert report.counts["pairs of two sizes"] == 8  # 500 pixels before, 1024 after; of one aspect ratio
     assert Counter(rows.row(index).edit_type for index in range(86)) == {

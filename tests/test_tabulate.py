@@ -11,8 +11,8 @@ from src.files import NotWrittenError
 from src.records import Reward, Verdict
 from src.tabulate import main, with_positional_runs
 from src.tabulation.general import comparison_tables, general_tables
-from src.tabulation.markdown import markdown
-from src.tabulation.runs import found_reports
+from src.tabulation.markdown import markdown_tables
+from src.tabulation.runs import find_reports
 
 
 def judged(judge: str, score: float) -> list[Judged]:
@@ -30,7 +30,7 @@ def write_run(run: Path, judge: str = "hand", score: float = 3.0) -> None:
 def test_two_runs_make_one_table(tmp_path: Path) -> None:
     write_run(tmp_path / "a" / "0", score=3.0)
     write_run(tmp_path / "a" / "1", score=4.0)
-    text = markdown(general_tables(found_reports([tmp_path / "a", tmp_path / "a" / "1"])))
+    text = markdown_tables(general_tables(find_reports([tmp_path / "a", tmp_path / "a" / "1"])))
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + 4
     assert lines[2].startswith(
@@ -44,14 +44,14 @@ def test_two_runs_make_one_table(tmp_path: Path) -> None:
 def test_judges_are_kept_apart(tmp_path: Path) -> None:
     write_run(tmp_path, judge="hand")
     write_run(tmp_path, judge="foot")
-    assert markdown(general_tables(found_reports([tmp_path]))).count("## six, judged by") == 2
+    assert markdown_tables(general_tables(find_reports([tmp_path]))).count("## six, judged by") == 2
 
 
 def test_unknown_and_empty_folders_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no run folder"):
-        found_reports([tmp_path / "gone"])
+        find_reports([tmp_path / "gone"])
     with pytest.raises(FileNotFoundError, match="below"):
-        found_reports([tmp_path])
+        find_reports([tmp_path])
 
 
 def test_positional_paths_become_an_override() -> None:
@@ -75,10 +75,10 @@ def test_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
 def test_runs_are_compared_case_by_case(tmp_path: Path) -> None:
     write_run(tmp_path / "a", score=3.0)
     write_run(tmp_path / "b", score=4.5)
-    reports = found_reports([tmp_path / "a", tmp_path / "b"])
+    reports = find_reports([tmp_path / "a", tmp_path / "b"])
     lines = [
         line
-        for line in markdown(comparison_tables(reports, str(tmp_path / "a"))).splitlines()
+        for line in markdown_tables(comparison_tables(reports, str(tmp_path / "a"))).splitlines()
         if line.startswith("|")
     ]
     # two photographs that both rise by 1.5: two of four flips are as far from zero; three perspectives
@@ -86,7 +86,7 @@ def test_runs_are_compared_case_by_case(tmp_path: Path) -> None:
     assert lines[2:] == [f"| {tmp_path / 'b'} | 5/5/5 | 5/5/5 | 2 | 2 | {cell} | {cell} | {cell} |"]
     lines = [
         line
-        for line in markdown(comparison_tables(reports, "copy input")).splitlines()
+        for line in markdown_tables(comparison_tables(reports, "copy input")).splitlines()
         if line.startswith("|")
     ]
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [["5/5/5", "copy input"]] * 2
@@ -117,7 +117,7 @@ def test_versions_of_a_judge_are_not_mixed(tmp_path: Path) -> None:
     path = tmp_path / "b" / "evaluation" / "six" / "hand" / "report.json"
     path.write_text(path.read_text().replace('"fingerprint": "1"', '"fingerprint": "2"'))
     with pytest.raises(ValueError, match=r"different versions of hand \(1 and 2\)"):
-        general_tables(found_reports([tmp_path]))
+        general_tables(find_reports([tmp_path]))
 
 
 def test_every_format_holds_all_rows(tmp_path: Path) -> None:

@@ -23,13 +23,13 @@ from src.data.precomputed import (
     ROWS,
     TEXTS,
     checksum,
-    described,
-    feedback_of,
-    fingerprint,
-    lines_of,
+    describe_transform,
+    feedback_texts,
+    file_identity,
+    identity_lines,
     rows_digest,
     shard_name,
-    texts_of,
+    texts_to_encode,
     write_shard,
 )
 from src.data.rows import RowSource
@@ -94,16 +94,16 @@ def write_tree(folder: Path, rows: int, side: int) -> Path:
 def write_conditions(folder: Path, rows: RowSource, transform: Transform | None, shapes: Shapes) -> Path:
     """What src.precompute would write of these rows, one crop of each, in fp32."""
     known = [rows.row(index) for index in range(len(rows))]
-    prints = [fingerprint(row) for row in known]
+    prints = [file_identity(row) for row in known]
     windows = ["joined", "per_perspective"]
-    texts = texts_of(
-        [(row.instruction, feedback_of(row.reward)) for row in known], ["joined", "per_perspective"]
+    texts = texts_to_encode(
+        [(row.instruction, feedback_texts(row.reward)) for row in known], ["joined", "per_perspective"]
     )
     request = {
         "format": FORMAT,
         "rows": {"count": len(prints), "sha256": rows_digest(prints)},
         "augmentations": 1,
-        "transform": described(transform),
+        "transform": describe_transform(transform),
         "encoders": {},
         "windows": windows,
         "dtype": "float32",
@@ -111,7 +111,7 @@ def write_conditions(folder: Path, rows: RowSource, transform: Transform | None,
     }
     folder.mkdir()
     (folder / REQUEST).write_text(json.dumps(request))
-    (folder / ROWS).write_text("".join(lines_of(prints)))
+    (folder / ROWS).write_text("".join(identity_lines(prints)))
     (folder / TEXTS).write_text(json.dumps(texts))
     random = torch.Generator().manual_seed(0)
     for number, first in enumerate(range(0, len(known), ROWS_PER_SHARD)):

@@ -10,7 +10,7 @@ from typing import final
 
 from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
-from src.data.rows import Row, RowSource, StoredImage, decoded
+from src.data.rows import DatasetRow, RowSource, StoredImage, decode_row
 from src.data.stream import StreamedRows
 from src.images import png_of
 from src.records import Triplet
@@ -60,7 +60,7 @@ def number_of_rows(dataset: RewardedTriplets | StreamedRows, shard: Shard, limit
 
 def all_rows(
     dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int | None = None
-) -> Iterator[Row | Problem]:
+) -> Iterator[DatasetRow | Problem]:
     """The rows of a shard in their order, or why one can't be used; no image is decoded.
 
     Args:
@@ -75,24 +75,24 @@ def all_rows(
             if limit is not None and index >= limit:
                 return
             if index % shard.count == shard.number - 1:
-                yield with_edit(found, index)
+                yield refuse_chat(found, index)
         return
     total = len(dataset) if limit is None else min(limit, len(dataset))
     for index in range(shard.number - 1, total, shard.count):
         yield row_at(dataset, index)
 
 
-def row_at(dataset: RewardedTriplets, index: int) -> Row | Problem:
+def row_at(dataset: RewardedTriplets, index: int) -> DatasetRow | Problem:
     """One row, or why it can't be used."""
     if not isinstance(dataset, RowSource):
-        return row_of(dataset[index][0])
+        return row_in_memory(dataset[index][0])
     try:
-        return with_edit(dataset.row(index), index)
+        return refuse_chat(dataset.row(index), index)
     except (ValueError, FileNotFoundError) as error:
         return Problem(index, f"row {index}", "row", str(error))
 
 
-def with_edit(found: Row | Problem, index: int) -> Row | Problem:
+def refuse_chat(found: DatasetRow | Problem, index: int) -> DatasetRow | Problem:
     """The row, unless it is a conversation, in which there is nothing to judge."""
     if isinstance(found, Problem) or found.answer is None:
         return found
@@ -101,19 +101,19 @@ def with_edit(found: Row | Problem, index: int) -> Row | Problem:
     )
 
 
-def row_of(triplet: Triplet) -> Row:
+def row_in_memory(triplet: Triplet) -> DatasetRow:
     """A triplet that was made on the fly, as a row with its images as PNG files in memory."""
     case = triplet.case
     original, edited = (
         StoredImage(f"{case.id}, {name}", png_of(image))
         for name, image in (("original", case.original), ("edited", triplet.edited))
     )
-    return Row(case.id, original, edited, case.instruction, None, case.edit_type, case.photograph)
+    return DatasetRow(case.id, original, edited, case.instruction, None, case.edit_type, case.photograph)
 
 
-def with_files(row: Row) -> Triplet:
+def decode_with_files(row: DatasetRow) -> Triplet:
     """The triplet of a row, decoded, with its files. Raises FileNotFoundError or ValueError for a image
     that can't be read.
     """
-    triplet = decoded(row)
+    triplet = decode_row(row)
     return Triplet(triplet.case, triplet.edited, (row.original.read(), row.edited.read()))

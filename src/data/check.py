@@ -19,9 +19,9 @@ from typing import Literal, TypeVar
 
 from rich.progress import track
 
-from src.data.rewards import Rated
+from src.data.rewards import WithRewards
 from src.data.rows import RowSource
-from src.data.transforms import Size, check_pair
+from src.data.transforms import Size, check_aspect_ratios
 from src.files import write_atomically
 
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Problem:
 
 
 @dataclass(frozen=True)
-class Look:
+class RowCheck:
     """What was seen of one row.
 
     Attributes:
@@ -74,7 +74,7 @@ class Look:
 
 
 @dataclass(frozen=True)
-class Report:
+class DataCheckReport:
     """The result of a check.
 
     Attributes:
@@ -99,33 +99,38 @@ class Report:
         )
 
 
-def check(rows: RowSource, how: Thoroughness) -> Report:
+def check_rows(rows: RowSource, how: Thoroughness) -> DataCheckReport:
     """Look at rows; `how` says how closely.
 
     Raises:
         ValueError: an unknown `how`.
     """
-    chosen = chosen_rows(len(rows), how)
+    chosen = rows_to_decode(len(rows), how)
     decode = how != "headers"
-    wrong = rows.wrong if isinstance(rows, Rated) else {}
+    wrong = rows.wrong if isinstance(rows, WithRewards) else {}
     problems = [Problem(None, id, "reward", reason) for id, reason in wrong.items()]
     missing = [
         problem
-        for problem in spread("looking for files", range(len(rows)), lambda index: missing_file(rows, index))
+        for problem in map_in_threads(
+            "looking for files", range(len(rows)), lambda index: find_missing_file(rows, index)
+        )
         if problem is not None
     ]
     gone = {problem.index for problem in missing}
     there = [index for index in chosen if index not in gone]
-    looks = spread("looking at pictures", there, lambda index: look_at(rows, index, decode))
+    looks = map_in_threads("looking at pictures", there, lambda index: check_row(rows, index, decode))
     broken = [look.problem for look in looks if look.problem is not None]
     problems += sorted([*missing, *broken], key=lambda problem: problem.index or 0)
     what = f"pictures of {'all' if len(chosen) == len(rows) else len(chosen)} rows {'decoded' if decode else 'measured by their headers'}"
-    return Report(
-        len(rows), f"files of all rows looked for, {what}", problems, {**rows.counts(), **counts_of(looks)}
+    return DataCheckReport(
+        len(rows),
+        f"files of all rows looked for, {what}",
+        problems,
+        {**rows.counts(), **repeat_counts(looks)},
     )
 
 
-def chosen_rows(length: int, how: Thoroughness) -> Sequence[int]:
+def rows_to_decode(length: int, how: Thoroughness) -> Sequence[int]:
     """Indices of the rows whose images are opened. Raises ValueError for an unknown `how`."""
     if how in ("headers", "all"):
         return range(length)
@@ -135,7 +140,7 @@ def chosen_rows(length: int, how: Thoroughness) -> Sequence[int]:
     return [place * length // count for place in range(count)]
 
 
-def missing_file(rows: RowSource, index: int) -> Problem | None:
+def find_missing_file(rows: RowSource, index: int) -> Problem | None:
     """A row that lacks a file."""
     try:
         missing = [path for path in rows.files(index) if not path.is_file()]
@@ -144,28 +149,28 @@ def missing_file(rows: RowSource, index: int) -> Problem | None:
     return Problem(index, _id(rows, index), "missing", f"no file {missing[0]}") if missing else None
 
 
-def look_at(rows: RowSource, index: int, decode: bool) -> Look:
+def check_row(rows: RowSource, index: int, decode: bool) -> RowCheck:
     """Open the images of a row, whole or their headers."""
     try:
         row = rows.row(index)
     except (ValueError, FileNotFoundError) as error:
-        return Look(_problem(index, _id(rows, index), "row", error))
+        return RowCheck(_problem(index, _id(rows, index), "row", error))
     try:
         images = row.original, row.edited
         first, second = (image.decode().shape[:2] if decode else image.size() for image in images)
     except (ValueError, FileNotFoundError) as error:
-        return Look(_problem(index, row.id, "unreadable", error))
+        return RowCheck(_problem(index, row.id, "unreadable", error))
     try:
-        check_pair(first, second, row.id)
+        check_aspect_ratios(first, second, row.id)
     except ValueError as error:
-        return Look(_problem(index, row.id, "sizes", error), (first, second))
+        return RowCheck(_problem(index, row.id, "sizes", error), (first, second))
     if not decode or row.answer is not None:
-        return Look(None, (first, second))
+        return RowCheck(None, (first, second))
     original, edited = row.original.digest(), row.edited.digest()
-    return Look(None, (first, second), (original, edited, f"{original} {edited} {row.instruction}"))
+    return RowCheck(None, (first, second), (original, edited, f"{original} {edited} {row.instruction}"))
 
 
-def counts_of(looks: Sequence[Look]) -> dict[str, int]:
+def repeat_counts(looks: Sequence[RowCheck]) -> dict[str, int]:
     """What is odd but no reason to leave a row out: repeats, and what sizes there are."""
     counts = {}
     digests = [look.digests for look in looks if look.digests is not None]
@@ -232,7 +237,7 @@ def _id(rows: RowSource, index: int) -> str:
         return f"row {index}"
 
 
-def spread(what: str, indices: Sequence[int], look: Callable[[int], T]) -> list[T]:
+def map_in_threads(what: str, indices: Sequence[int], look: Callable[[int], T]) -> list[T]:
     """`look` at each index, on all cores: Pillow decodes without holding Python up."""
     parts = [indices[first : first + PORTION] for first in range(0, len(indices), PORTION)]
 

@@ -22,7 +22,7 @@ SPELLINGS = {
     "edit_type": ("edit_type", "task"),
     "answer": ("answer",),
 }
-NEEDED = ("original", "instruction", "edited")
+REQUIRED = ("original", "instruction", "edited")
 SCORES = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
 FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
 JUDGE = "columns of the dataset"
@@ -47,7 +47,7 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
         raise ValueError(f"{where}: columns has no entry {unknown[0]!r}: {', '.join(SPELLINGS)}")
     found = {}
     answers = [given.get("answer") or SPELLINGS["answer"][0]] if given.get("answer") is not False else []
-    needed = [what for what in NEEDED if what != "edited" or not any(name in names for name in answers)]
+    needed = [what for what in REQUIRED if what != "edited" or not any(name in names for name in answers)]
     for what, spellings in SPELLINGS.items():
         wanted = given.get(what)
         if wanted is False and what not in needed:
@@ -91,13 +91,13 @@ def reward_of_columns(value: Callable[[str], object], id: str) -> Reward | None:
     if all(score is None for score in scores):
         return None
     verdicts = [
-        verdict_of(score, text, f"row {id!r}, {name}")
+        parse_verdict(score, text, f"row {id!r}, {name}")
         for score, text, name in zip(scores, texts, SCORES, strict=True)
     ]
     return Reward(id, JUDGE, id, *verdicts)
 
 
-def verdict_of(score: object, feedback: object, where: str) -> Verdict:
+def parse_verdict(score: object, feedback: object, where: str) -> Verdict:
     """One perspective from a number and a text of somebody's file.
 
     Raises:

@@ -10,13 +10,13 @@ from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader
 
 from src.batch import EditBatch, EncodedBatch
-from src.data.check import Report, Thoroughness, check, write_problems
+from src.data.check import DataCheckReport, Thoroughness, check_rows, write_problems
 from src.data.dataset import RewardedTriplets, collate
-from src.data.order import GlobalBatchOrder, VisitOrder
-from src.data.precomputed import Precomputed, PrecomputedRows, collate_encoded
-from src.data.rewards import MissingReward, Rated, Rewards
+from src.data.order import GlobalBatchOrder, SampleIndexSampler
+from src.data.precomputed import PrecomputedConditions, PrecomputedRows, collate_encoded
+from src.data.rewards import MissingReward, Rewards, WithRewards
 from src.data.rows import RowSource
-from src.data.served import Served
+from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Transform
 
 
@@ -79,7 +79,7 @@ class EditData(LightningDataModule):
                 f"a control can't be made of {type(dataset).__name__}, only of triplets that are rendered: say data=synthetic"
             )
         if isinstance(dataset, RowSource):
-            self.dataset = Rated(dataset, rewards, missing_reward)
+            self.dataset = WithRewards(dataset, rewards, missing_reward)
         else:
             self.dataset = dataset if control is None else control(dataset)
         self.batch_size = batch_size
@@ -89,7 +89,7 @@ class EditData(LightningDataModule):
         self.on_error = on_error
         self.thoroughness: Thoroughness = check
         self.augmentations = augmentations
-        self.precomputed = None if precomputed is None else Precomputed(precomputed)
+        self.precomputed = None if precomputed is None else PrecomputedConditions(precomputed)
         self.broken: frozenset[int] = frozenset()
         self.listed: Path | None = None
 
@@ -101,7 +101,7 @@ class EditData(LightningDataModule):
         height, width, _ = self.dataset[0][0].case.original.shape
         return height, width
 
-    def check(self, listed: Path) -> Report | None:
+    def check(self, listed: Path) -> DataCheckReport | None:
         """Look at a dataset on disk; one that is made on the fly has nothing to look at.
 
         Args:
@@ -111,14 +111,14 @@ class EditData(LightningDataModule):
             ValueError: rows that can't be used, unless they are to be skipped; or no row is left. What is
                 precomputed and of something else.
         """
-        if not isinstance(self.dataset, Rated):
+        if not isinstance(self.dataset, WithRewards):
             return None
         if self.precomputed is not None:
             # every image was decoded when it was encoded
             self.precomputed.check(self.dataset, self.transform, self.augmentations)
             what = f"digests are those of {self.precomputed.folder}, with {self.precomputed.augmentations} augmentations of each"
-            return Report(len(self.dataset), what, [], self.dataset.counts())
-        report = check(self.dataset, self.thoroughness)
+            return DataCheckReport(len(self.dataset), what, [], self.dataset.counts())
+        report = check_rows(self.dataset, self.thoroughness)
         write_problems(listed, report.problems)
         if report.problems and self.on_error == "fail":
             raise ValueError(
@@ -146,19 +146,19 @@ class EditData(LightningDataModule):
             start=trainer.global_step * trainer.accumulate_grad_batches,
         )
         if self.precomputed is None:
-            served = Served(
+            served = TransformedDataset(
                 self.dataset, self.transform, self.seed, self.broken, self.listed, self.augmentations
             )
         else:
-            assert isinstance(self.dataset, Rated)  # so the constructor has it
+            assert isinstance(self.dataset, WithRewards)  # so the constructor has it
             served = PrecomputedRows(self.dataset, self.precomputed)
         return DataLoader(
             served,  # pyright: ignore[reportArgumentType]  # torch asks for a nominal Dataset, any sequence will do
-            batch_sampler=VisitOrder(order),
+            batch_sampler=SampleIndexSampler(order),
             collate_fn=collate if self.precomputed is None else collate_encoded,
             num_workers=self.num_workers,
             persistent_workers=self.num_workers > 0,
-            worker_init_fn=leave_interrupts_to_the_training,
+            worker_init_fn=ignore_interrupts,
         )
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
@@ -166,7 +166,7 @@ class EditData(LightningDataModule):
         return batch if self.precomputed is None else replace(batch, recall=self.precomputed.tokens)
 
 
-def leave_interrupts_to_the_training(worker: int) -> None:
+def ignore_interrupts(worker: int) -> None:
     """Ctrl-C, and SIGTERM from a scheduler, reach every process of a group; workers must live on until the
     training has finished its step. They end with it: each looks every few seconds whether its parent is still
     there.

@@ -47,8 +47,8 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
     Raises:
         ValueError: images of several sizes, or what `stacked_rewards` raises.
     """
-    check_one_size([triplet for triplet, _ in rows])
-    scores, feedback = stacked_rewards([(triplet.case.id, reward) for triplet, reward in rows])
+    check_equal_sizes([triplet for triplet, _ in rows])
+    scores, feedback = stack_rewards([(triplet.case.id, reward) for triplet, reward in rows])
     return EditBatch(
         ids=[triplet.case.id for triplet, _ in rows],
         original=to_tensor([triplet.case.original for triplet, _ in rows]),
@@ -62,7 +62,7 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
     )
 
 
-def stacked_rewards(
+def stack_rewards(
     rewards: Sequence[tuple[str, Reward | None]],
 ) -> tuple[Float[Tensor, "b 3"] | None, Sequence[Feedback] | None]:
     """Scores and feedback of triplets, given with their ids; None and None if nobody rated any of them.
@@ -90,19 +90,19 @@ def stacked_rewards(
     return (torch.tensor(scores, dtype=torch.float32), feedback) if rated else (None, None)
 
 
-def check_one_size(triplets: Sequence[Triplet]) -> None:
+def check_equal_sizes(triplets: Sequence[Triplet]) -> None:
     """Raise ValueError naming two triplets, or one, with images of different sizes."""
     first = triplets[0].case
     for triplet in triplets:
         for image in (triplet.case.original, triplet.edited):
             if image.shape != first.original.shape:
                 raise ValueError(
-                    f"pictures of a batch have one size, but {first.id!r} has {in_words(first.original)} and {triplet.case.id!r} {in_words(image)} "
+                    f"pictures of a batch have one size, but {first.id!r} has {size_text(first.original)} and {triplet.case.id!r} {size_text(image)} "
                     "pixels: give the data a transform"
                 )
 
 
-def in_words(image: Image) -> str:
+def size_text(image: Image) -> str:
     """The size as "width x height"."""
     return f"{image.shape[1]}x{image.shape[0]}"
 

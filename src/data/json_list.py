@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from src.data.columns import NEEDED, find_columns, has_rewards, reward_of_columns
+from src.data.columns import REQUIRED, find_columns, has_rewards, reward_of_columns
 from src.data.rows import (
-    CONVERSATIONS,
-    Row,
+    CHAT_SAMPLES,
+    DatasetRow,
     RowSource,
     StoredImage,
     check_index,
@@ -60,11 +60,11 @@ class JsonList(RowSource):
     def __len__(self) -> int:
         return len(self.entries)
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         original, edited = self._images(index)
         edit_type = self.entries[index].get(self.columns.get("edit_type", ""), "")
-        return Row(
+        return DatasetRow(
             self.id_of(index),
             original,
             edited,
@@ -97,7 +97,7 @@ class JsonList(RowSource):
             if "answer" in self.columns
             else 0
         )
-        return {CONVERSATIONS: conversations} if conversations else {}
+        return {CHAT_SAMPLES: conversations} if conversations else {}
 
     def _answer(self, index: int) -> Any:
         """A conversation's; None for a row with an edited image."""
@@ -118,7 +118,7 @@ class JsonList(RowSource):
         if self.entries[index].get(name) is None:
             raise ValueError(
                 f"{self.file}: row {index} has no {name!r}"
-                + (f", which is the {what}" if what in NEEDED else "")
+                + (f", which is the {what}" if what in REQUIRED else "")
             )
         return self.entries[index][name]
 
@@ -135,12 +135,12 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".jsonl":
         entries = [
-            parsed(line, f"{path}:{number}")
+            parse_json(line, f"{path}:{number}")
             for number, line in enumerate(text.splitlines(), start=1)
             if line.strip()
         ]
     else:
-        entries = parsed(text, str(path))
+        entries = parse_json(text, str(path))
     if not isinstance(entries, list) or not entries:
         raise ValueError(f"{path} holds no array of rows: {text[:60]!r}")
     wrong = next((number for number, entry in enumerate(entries) if not isinstance(entry, dict)), None)
@@ -151,7 +151,7 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     return entries
 
 
-def parsed(text: str, where: str) -> Any:
+def parse_json(text: str, where: str) -> Any:
     """JSON text as an object, or ValueError naming the place."""
     try:
         return json.loads(text)

@@ -22,8 +22,15 @@ from typing import Literal
 
 import numpy as np
 
-from src.data.fingerprints import Fingerprint, candidates, fingerprint, hashes, largest_change, unlikeness
-from src.data.stances import Stance, stance
+from src.data.feedback_sentiment import Polarity, polarity_of
+from src.data.perceptual_hash import (
+    PerceptualHash,
+    block_difference,
+    candidate_pairs,
+    hash_array,
+    largest_change,
+    perceptual_hash,
+)
 from src.images import NewImage
 from src.records import MAX_SCORE, PERSPECTIVES, Image, Perspective, Reward, Verdict
 
@@ -31,7 +38,7 @@ Level = Literal["fault", "hint"]
 
 
 @dataclass(frozen=True)
-class Kind:
+class FindingKind:
     """A kind of finding.
 
     Attributes:
@@ -45,59 +52,63 @@ class Kind:
     why: str
 
 
-KINDS: Mapping[str, Kind] = {
-    "silent_low": Kind(
+KINDS: Mapping[str, FindingKind] = {
+    "silent_low": FindingKind(
         "fault",
         '"None" at a score of 0 or 1',
         "the text says that nothing failed, the score that nearly everything did",
     ),
-    "failure_at_5": Kind(
+    "failure_at_5": FindingKind(
         "fault",
         "a failure named at a score of 5",
         "5 means that nothing failed; an editor asked for 5 learns the failure",
     ),
-    "mild_at_5": Kind(
+    "mild_at_5": FindingKind(
         "hint",
         "a failure named at 5, as this judge often does",
         "its 5 means good enough; the texts may be right or too strict",
     ),
-    "praise_low": Kind(
+    "praise_low": FindingKind(
         "fault",
         "praise at a score of 0 or 1",
         "score and text were mixed up, or the scale was read upside down",
     ),
-    "success_contradicts": Kind("fault", "success against its score", "yes at 0 or 1, or no at 5"),
-    "unedited": Kind(
+    "success_contradicts": FindingKind("fault", "success against its score", "yes at 0 or 1, or no at 5"),
+    "unedited": FindingKind(
         "fault",
         "nothing edited, yet following scored high",
         "original and edited are the same picture, or look the same to an eye",
     ),
-    "duplicate": Kind(
+    "duplicate": FindingKind(
         "fault", "the same pair of pictures twice", "counts twice in training, and leaks between splits"
     ),
-    "near_duplicate": Kind(
+    "near_duplicate": FindingKind(
         "hint", "nearly the same pair of pictures", "the same triplet in another size or file"
     ),
-    "judged_twice": Kind(
+    "judged_twice": FindingKind(
         "fault", "judged twice, far apart", "the judge does not repeat itself, or two judges disagree"
     ),
-    "leak": Kind(
+    "leak": FindingKind(
         "fault", "a picture of a benchmark", "an editor trained on it has seen the answer, or the question"
     ),
-    "unreadable": Kind("fault", "a picture that can't be read", "the triplet can't be trained on"),
-    "constant": Kind("fault", "always the same score", "a judge that does not look"),
-    "copied": Kind("hint", "the same score in all perspectives", "one verdict written down three times"),
-    "failed": Kind("fault", "many failed verdicts", "what is left may not be a fair sample"),
-    "repeated_text": Kind(
+    "unreadable": FindingKind("fault", "a picture that can't be read", "the triplet can't be trained on"),
+    "constant": FindingKind("fault", "always the same score", "a judge that does not look"),
+    "copied": FindingKind(
+        "hint", "the same score in all perspectives", "one verdict written down three times"
+    ),
+    "failed": FindingKind("fault", "many failed verdicts", "what is left may not be a fair sample"),
+    "repeated_text": FindingKind(
         "fault", "the same text in most rows", "a judge, or a parser, that answers with a phrase"
     ),
-    "swapped": Kind("hint", "texts of two perspectives swapped", "each talks of what the other should"),
+    "swapped": FindingKind(
+        "hint", "texts of two perspectives swapped", "each talks of what the other should"
+    ),
 }
 """Every kind of finding, in the order shown."""
 
 
 @dataclass(frozen=True)
-class Limits:
+class LintLimits:
     """Where normal ends.
 
     Attributes:
@@ -130,7 +141,7 @@ class Limits:
 
 
 @dataclass(frozen=True, eq=False)
-class Look:
+class PairHashes:
     """What is kept of a triplet's images.
 
     Attributes:
@@ -138,13 +149,13 @@ class Look:
         change: the largest difference of their blocks, 0..255.
     """
 
-    original: Fingerprint
-    edited: Fingerprint
+    original: PerceptualHash
+    edited: PerceptualHash
     change: float
 
 
 @dataclass(frozen=True, eq=False)
-class Entry:
+class LintEntry:
     """A triplet as the linter sees it.
 
     Attributes:
@@ -163,7 +174,7 @@ class Entry:
     instruction: str = ""
     reward: Reward | None = None
     others: tuple[Reward, ...] = ()
-    look: Look | None = None
+    look: PairHashes | None = None
     problem: str | None = None
     edit_type: str = ""
 
@@ -194,7 +205,7 @@ class Finding:
 
 
 @dataclass(frozen=True, eq=False)
-class Known:
+class KnownImage:
     """A image that should not be in training data.
 
     Attributes:
@@ -205,27 +216,27 @@ class Known:
 
     name: str
     where: str
-    print: Fingerprint
+    print: PerceptualHash
 
 
-def look_at_pair(original: Image, edited: NewImage) -> Look:
+def hash_pair(original: Image, edited: NewImage) -> PairHashes:
     """What is kept of a triplet's images."""
-    return Look(fingerprint(original), fingerprint(edited), largest_change(original, edited))
+    return PairHashes(perceptual_hash(original), perceptual_hash(edited), largest_change(original, edited))
 
 
 def lint(
-    entries: Sequence[Entry], known: Sequence[Known] = (), limits: Limits | None = None
+    entries: Sequence[LintEntry], known: Sequence[KnownImage] = (), limits: LintLimits | None = None
 ) -> list[Finding]:
     """Everything that is suspicious, by kind in the order of KINDS, then by row."""
-    limits = Limits() if limits is None else limits
+    limits = LintLimits() if limits is None else limits
     found = [
-        *contradictions(entries, limits),
-        *unedited(entries, limits),
-        *repeats(entries, limits),
-        *disagreements(entries, limits),
-        *leaks(entries, known, limits),
-        *unreadable(entries),
-        *habits(entries, limits),
+        *find_contradictions(entries, limits),
+        *find_unedited(entries, limits),
+        *find_duplicates(entries, limits),
+        *find_disagreements(entries, limits),
+        *find_leaks(entries, known, limits),
+        *find_unreadable(entries),
+        *find_habits(entries, limits),
     ]
     order = list(KINDS)
     return sorted(
@@ -233,12 +244,12 @@ def lint(
     )
 
 
-def verdicts_of(entries: Sequence[Entry], index: int) -> list[tuple[Entry, Verdict]]:
+def verdicts_of(entries: Sequence[LintEntry], index: int) -> list[tuple[LintEntry, Verdict]]:
     """The verdicts of one perspective, failed ones included, with their triplets."""
     return [(entry, entry.reward.verdicts[index]) for entry in entries if entry.reward is not None]
 
 
-def contradictions(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
+def find_contradictions(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
     """Texts, and answers on success, that don't fit their score."""
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
@@ -246,7 +257,7 @@ def contradictions(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         seen = [
             (entry, kind, what)
             for entry, verdict in verdicts
-            for kind, what in contradictions_of(verdict, limits)
+            for kind, what in contradictions_in(verdict, limits)
         ]
         best = sum(verdict.score is not None and verdict.score >= MAX_SCORE for _, verdict in verdicts)
         often = (
@@ -265,27 +276,27 @@ def contradictions(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     return found
 
 
-def contradictions_of(verdict: Verdict, limits: Limits) -> list[tuple[str, str]]:
+def contradictions_in(verdict: Verdict, limits: LintLimits) -> list[tuple[str, str]]:
     """Kind and sentence of what contradicts itself in one verdict."""
     if verdict.score is None:
         return []
     said, low, best = (
-        stance(verdict.feedback),
+        polarity_of(verdict.feedback),
         verdict.score < limits.silent_below,
         verdict.score >= MAX_SCORE,
     )
     found = []
-    if said is Stance.NOTHING and low:
+    if said is Polarity.NOTHING and low:
         found.append(("silent_low", f"score {verdict.score:g}, but the text says {verdict.feedback!r}"))
-    if said is Stance.PRAISE and low:
+    if said is Polarity.PRAISE and low:
         found.append(
-            ("praise_low", f"score {verdict.score:g}, but the text praises: {shortened(verdict.feedback)!r}")
+            ("praise_low", f"score {verdict.score:g}, but the text praises: {shorten(verdict.feedback)!r}")
         )
-    if said is Stance.FAILURE and best:
+    if said is Polarity.FAILURE and best:
         found.append(
             (
                 "failure_at_5",
-                f"score {verdict.score:g}, but the text names a failure: {shortened(verdict.feedback)!r}",
+                f"score {verdict.score:g}, but the text names a failure: {shorten(verdict.feedback)!r}",
             )
         )
     if (verdict.success is True and low) or (verdict.success is False and best):
@@ -298,7 +309,7 @@ def contradictions_of(verdict: Verdict, limits: Limits) -> list[tuple[str, str]]
     return found
 
 
-def unedited(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
+def find_unedited(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
     """Pairs without a visible change whose following is scored high."""
     found = []
     for entry in entries:
@@ -324,17 +335,17 @@ def unedited(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     return found
 
 
-def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
+def find_duplicates(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
     """The same pair of images again, bit for bit or nearly; other edits of the same original are fine. The
     first of several is not listed.
     """
     found = []
-    first: dict[tuple[bytes, bytes], Entry] = {}
-    for entry, look in looked_at(entries):
+    first: dict[tuple[bytes, bytes], LintEntry] = {}
+    for entry, look in hashed_entries(entries):
         before = first.setdefault((look.original.digest, look.edited.digest), entry)
         if before is not entry:
-            same = same_words(before.instruction, entry.instruction)
-            words = "the same instruction" if same else f"the instruction {shortened(before.instruction)!r}"
+            same = is_same_instruction(before.instruction, entry.instruction)
+            words = "the same instruction" if same else f"the instruction {shorten(before.instruction)!r}"
             found.append(
                 Finding(
                     "duplicate",
@@ -345,14 +356,17 @@ def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
                     before.id,
                 )
             )
-    different = [(entry, look) for (entry, look) in looked_at(first.values())]
-    prints = hashes([look.original for _, look in different]), hashes([look.edited for _, look in different])
+    different = [(entry, look) for (entry, look) in hashed_entries(first.values())]
+    prints = (
+        hash_array([look.original for _, look in different]),
+        hash_array([look.edited for _, look in different]),
+    )
     listed: set[int] = set()
-    for later, earlier in candidates(prints, prints, limits.near_bits, earlier_only=True):
+    for later, earlier in candidate_pairs(prints, prints, limits.near_bits, earlier_only=True):
         (entry, look), (before, like) = different[later], different[earlier]
         apart = max(
-            unlikeness(look.original.thumbnail, like.original.thumbnail),
-            unlikeness(look.edited.thumbnail, like.edited.thumbnail),
+            block_difference(look.original.thumbnail, like.original.thumbnail),
+            block_difference(look.edited.thumbnail, like.edited.thumbnail),
         )
         if later not in listed and apart <= limits.near_blocks:
             listed.add(later)
@@ -361,12 +375,12 @@ def repeats(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     return found
 
 
-def disagreements(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
+def find_disagreements(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
     """Scores of one triplet that lie far apart: by two judges, by one judge twice, or of the same images
     and instruction under two ids.
     """
     found = []
-    first: dict[tuple[bytes, bytes, str], Entry] = {}
+    first: dict[tuple[bytes, bytes, str], LintEntry] = {}
     for entry in entries:
         rivals = [
             (
@@ -407,26 +421,28 @@ def disagreements(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     return found
 
 
-def leaks(entries: Sequence[Entry], known: Sequence[Known], limits: Limits) -> list[Finding]:
+def find_leaks(
+    entries: Sequence[LintEntry], known: Sequence[KnownImage], limits: LintLimits
+) -> list[Finding]:
     """Images that are, or look like, one that should not be there; each image of the data is compared
     once, in the row where it stands first.
     """
     if not known:
         return []
-    places: dict[bytes, tuple[Entry, str, Fingerprint]] = {}
-    for entry, look in looked_at(entries):
+    places: dict[bytes, tuple[LintEntry, str, PerceptualHash]] = {}
+    for entry, look in hashed_entries(entries):
         for name, each in (("original", look.original), ("edited picture", look.edited)):
             places.setdefault(each.digest, (entry, name, each))
     images = list(places.values())
     found: dict[int, Finding] = {}
-    for place, number in candidates(
-        (hashes([each for _, _, each in images]),),
-        (hashes([each.print for each in known]),),
+    for place, number in candidate_pairs(
+        (hash_array([each for _, _, each in images]),),
+        (hash_array([each.print for each in known]),),
         limits.near_bits,
     ):
         entry, name, each = images[place]
         other = known[number]
-        apart = unlikeness(each.thumbnail, other.print.thumbnail)
+        apart = block_difference(each.thumbnail, other.print.thumbnail)
         if place not in found and apart <= limits.near_blocks:
             like = "is" if each.digest == other.print.digest else "looks like"
             found[place] = Finding(
@@ -440,7 +456,7 @@ def leaks(entries: Sequence[Entry], known: Sequence[Known], limits: Limits) -> l
     return list(found.values())
 
 
-def unreadable(entries: Sequence[Entry]) -> list[Finding]:
+def find_unreadable(entries: Sequence[LintEntry]) -> list[Finding]:
     """Triplets whose images can't be read."""
     return [
         Finding("unreadable", entry.row, entry.id, None, entry.problem)
@@ -449,7 +465,7 @@ def unreadable(entries: Sequence[Entry]) -> list[Finding]:
     ]
 
 
-def habits(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
+def find_habits(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
     """What is suspicious about the judge as a whole. Nothing is said of a handful of verdicts."""
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
@@ -457,7 +473,7 @@ def habits(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         if len(verdicts) >= limits.fewest:
             found += [
                 Finding(kind, None, None, perspective.value, what)
-                for kind, what in habits_of(verdicts, limits)
+                for kind, what in habits_in(verdicts, limits)
             ]
     complete = [entry.reward for entry in entries if entry.reward is not None and not entry.reward.failed]
     equal = sum(len({verdict.score for verdict in reward.verdicts}) == 1 for reward in complete)
@@ -465,10 +481,10 @@ def habits(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
         found.append(
             Finding("copied", None, None, None, f"{equal} of {len(complete)} rewards have three equal scores")
         )
-    return found + swaps(entries, limits)
+    return found + find_swapped_texts(entries, limits)
 
 
-def habits_of(verdicts: Sequence[Verdict], limits: Limits) -> list[tuple[str, str]]:
+def habits_in(verdicts: Sequence[Verdict], limits: LintLimits) -> list[tuple[str, str]]:
     """Kind and sentence of what is suspicious about the verdicts of one perspective."""
     found = []
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
@@ -485,11 +501,11 @@ def habits_of(verdicts: Sequence[Verdict], limits: Limits) -> list[tuple[str, st
     texts = Counter(
         verdict.feedback
         for verdict in verdicts
-        if verdict.score is not None and stance(verdict.feedback) is not Stance.NOTHING
+        if verdict.score is not None and polarity_of(verdict.feedback) is not Polarity.NOTHING
     )
     text, times = texts.most_common(1)[0] if texts else ("", 0)
     if times > limits.repeated * len(scores):
-        found.append(("repeated_text", f"{times} of {len(scores)} texts are {shortened(text)!r}"))
+        found.append(("repeated_text", f"{times} of {len(scores)} texts are {shorten(text)!r}"))
     return found
 
 
@@ -510,13 +526,13 @@ TOPICS: Mapping[Perspective, re.Pattern[str]] = {
 """Words that belong to one perspective, in English."""
 
 
-def swaps(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
+def find_swapped_texts(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
     """Perspectives whose texts talk of each other's subject. Only a swap of most rows shows."""
     texts = [
         [
             verdict.feedback.lower()
             for _, verdict in verdicts_of(entries, index)
-            if stance(verdict.feedback) is Stance.FAILURE
+            if polarity_of(verdict.feedback) is Polarity.FAILURE
         ]
         for index in range(3)
     ]
@@ -535,16 +551,16 @@ def swaps(entries: Sequence[Entry], limits: Limits) -> list[Finding]:
     return found
 
 
-def looked_at(entries: Iterable[Entry]) -> list[tuple[Entry, Look]]:
+def hashed_entries(entries: Iterable[LintEntry]) -> list[tuple[LintEntry, PairHashes]]:
     """The triplets whose images were looked at."""
     return [(entry, entry.look) for entry in entries if entry.look is not None]
 
 
-def same_words(first: str, second: str) -> bool:
+def is_same_instruction(first: str, second: str) -> bool:
     """Whether two instructions differ in nothing but capitals and spaces."""
     return first.lower().split() == second.lower().split()
 
 
-def shortened(text: str, length: int = 90) -> str:
+def shorten(text: str, length: int = 90) -> str:
     """The text, or its beginning."""
     return text if len(text) <= length else text[: length - 1] + "…"

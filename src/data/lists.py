@@ -17,7 +17,7 @@ Fields = Mapping[str, object]
 
 
 @dataclass(frozen=True)
-class Columns:
+class ListColumns:
     """What a list may hold.
 
     Attributes:
@@ -40,7 +40,7 @@ class Columns:
                 )
 
 
-def listed(path: Path, columns: Columns) -> list[tuple[str, Fields]]:
+def read_list_file(path: Path, columns: ListColumns) -> list[tuple[str, Fields]]:
     """The rows of a list, each with what an error about it begins with: "edits.csv:3: ".
 
     Raises:
@@ -70,7 +70,7 @@ def listed(path: Path, columns: Columns) -> list[tuple[str, Fields]]:
     return rows
 
 
-def csv_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fields]]:
+def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int, Fields]]:
     """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the
     line.
     """
@@ -91,7 +91,7 @@ def csv_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fie
         raise ValueError(f"{path}:{line}: not CSV ({error})") from error
 
 
-def json_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fields]]:
+def json_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int, Fields]]:
     """Rows of JSON lines with their line numbers; empty lines are no rows. Raises ValueError naming the line."""
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
@@ -108,7 +108,7 @@ def json_rows(text: str, path: Path, columns: Columns) -> Iterator[tuple[int, Fi
         yield line, fields
 
 
-def given_ones(fields: Fields) -> dict[str, object]:
+def nonempty_fields(fields: Fields) -> dict[str, object]:
     """What a row doesn't leave empty."""
     return {
         name: value
@@ -117,7 +117,7 @@ def given_ones(fields: Fields) -> dict[str, object]:
     }
 
 
-def text_in(given: Fields, name: str, default: str | None = None) -> str:
+def text_field(given: Fields, name: str, default: str | None = None) -> str:
     """A text of a row. Raises ValueError where there is none, or something else."""
     value = given.get(name, default)
     if value is None:

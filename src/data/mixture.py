@@ -21,7 +21,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import final
 
-from src.data.rows import Row, RowSource, check_index
+from src.data.rows import DatasetRow, RowSource, check_index
 from src.records import Reward
 
 
@@ -59,10 +59,10 @@ class Mixture(RowSource):
     def __len__(self) -> int:
         return self.ends[-1]
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> DatasetRow:
         name, part, own = self._place(index)
         row = part.row(own)
-        return replace(row, id=f"{name}/{row.id}", reward=named(name, row.reward))
+        return replace(row, id=f"{name}/{row.id}", reward=prefix_reward_id(name, row.reward))
 
     def id_of(self, index: int) -> str:
         name, part, own = self._place(index)
@@ -70,7 +70,7 @@ class Mixture(RowSource):
 
     def reward_of(self, index: int) -> Reward | None:
         name, part, own = self._place(index)
-        return named(name, part.reward_of(own))
+        return prefix_reward_id(name, part.reward_of(own))
 
     def files(self, index: int) -> Sequence[Path]:
         _, part, own = self._place(index)
@@ -92,6 +92,6 @@ class Mixture(RowSource):
         return name, part, (index - self.ends[number]) % len(part)
 
 
-def named(name: str, reward: Reward | None) -> Reward | None:
+def prefix_reward_id(name: str, reward: Reward | None) -> Reward | None:
     """The reward of a row whose id has its part's name before it."""
     return None if reward is None else replace(reward, id=f"{name}/{reward.id}")

@@ -11,7 +11,7 @@ from torch.utils.data import Sampler
 from src.seeds import fold_seed
 
 
-class Visit(NamedTuple):
+class SampleIndex(NamedTuple):
     """One use of a triplet: its index, and the pass over all triplets in which it is used."""
 
     index: int
@@ -45,10 +45,10 @@ class GlobalBatchOrder(Sampler[list[int]]):
         self.start = start
 
     def __iter__(self) -> Iterator[list[int]]:
-        for batch in self.visits():
+        for batch in self.batches():
             yield [visit.index for visit in batch]
 
-    def visits(self) -> Iterator[list[Visit]]:
+    def batches(self) -> Iterator[list[SampleIndex]]:
         """The same batches, with the pass that each index belongs to."""
         step, epoch, shuffle = self.start, -1, np.empty(0, dtype=np.int64)
         while True:
@@ -60,13 +60,13 @@ class GlobalBatchOrder(Sampler[list[int]]):
                     shuffle = np.random.default_rng(fold_seed("order", self.seed, epoch)).permutation(
                         self.length
                     )
-                batch.append(Visit(int(shuffle[position % self.length]), epoch))
+                batch.append(SampleIndex(int(shuffle[position % self.length]), epoch))
             yield batch
             step += 1
 
 
 @final
-class VisitOrder(Sampler[list[Visit]]):
+class SampleIndexSampler(Sampler[list[SampleIndex]]):
     """An order as a DataLoader takes it, for datasets that are asked for visits.
 
     Args:
@@ -76,5 +76,5 @@ class VisitOrder(Sampler[list[Visit]]):
     def __init__(self, order: GlobalBatchOrder) -> None:
         self.order = order
 
-    def __iter__(self) -> Iterator[list[Visit]]:
-        return self.order.visits()
+    def __iter__(self) -> Iterator[list[SampleIndex]]:
+        return self.order.batches()

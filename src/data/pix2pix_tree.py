@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from src.data.rows import Row, RowSource, StoredImage, check_index
+from src.data.rows import DatasetRow, RowSource, StoredImage, check_index
 from src.records import Reward
 
 TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
@@ -52,12 +52,12 @@ class Pix2PixTree(RowSource):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         original, edited, description = (str(path) for path in self.files(index))
         id = self.id_of(index)
         instruction = read_instruction(Path(description))
-        return Row(id, StoredImage(original), StoredImage(edited), instruction, photograph=id)
+        return DatasetRow(id, StoredImage(original), StoredImage(edited), instruction, photograph=id)
 
     def id_of(self, index: int) -> str:
         prompt, seed = self.pairs[index]
@@ -91,7 +91,7 @@ def read_seeds(path: Path) -> list[tuple[str, list[str]]]:
             f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, ...]]"
         )
     prompts: dict[str, list[str]] = {}
-    for number, entry in enumerate(read_json(path, list)):
+    for number, entry in enumerate(read_json_as(path, list)):
         match entry:
             case [str() as prompt, list() as seeds] if prompt not in prompts and len(
                 set(map(str, seeds))
@@ -113,13 +113,13 @@ def read_instruction(path: Path) -> str:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; it must hold the instruction under 'edit'")
-    edit = read_json(path, dict).get("edit")
+    edit = read_json_as(path, dict).get("edit")
     if not isinstance(edit, str):
         raise ValueError(f'{path} holds {str(edit)[:80]!r} under "edit": one text is needed')
     return edit
 
 
-def read_json(path: Path, kind: type) -> Any:
+def read_json_as(path: Path, kind: type) -> Any:
     """The content of a JSON file of the kind that is needed. Raises ValueError for any other."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))

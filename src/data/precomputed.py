@@ -28,9 +28,9 @@ from torch import Tensor
 
 from src.batch import EncodedBatch, Moments, Reading, TextTokens
 from src.conditioning.reward_encoder import Windows, laid_out
-from src.data.dataset import stacked_rewards
-from src.data.order import Visit
-from src.data.rows import Row, RowSource
+from src.data.dataset import stack_rewards
+from src.data.order import SampleIndex
+from src.data.rows import DatasetRow, RowSource
 from src.data.transforms import Transform
 from src.files import not_written, replacing
 from src.records import PERSPECTIVES, Case, Feedback, Reward, Triplet, three
@@ -40,10 +40,10 @@ FORMAT = 1
 LATENTS = ("original", "mean", "std")
 READING = ("tokens", "stem_bias")
 """What backbones add that read image and instruction together; such a cache says so in its request."""
-AGAIN = "delete it and give the same src.precompute command again"
+RERUN = "delete it and give the same src.precompute command again"
 
 
-class Fingerprint(NamedTuple):
+class FileIdentity(NamedTuple):
     """What a row's entries depend on.
 
     Attributes:
@@ -62,7 +62,7 @@ class Fingerprint(NamedTuple):
     stamps: tuple[int, ...]
 
 
-def fingerprint(row: Row, known: Fingerprint | None = None) -> Fingerprint:
+def file_identity(row: DatasetRow, known: FileIdentity | None = None) -> FileIdentity:
     """A row's fingerprint; digests are taken from `known` if its files have not been touched since. Raises
     FileNotFoundError.
     """
@@ -72,10 +72,10 @@ def fingerprint(row: Row, known: Fingerprint | None = None) -> Fingerprint:
         if image.content is None
         for number in _stamp(Path(image.where))
     )
-    texts = hashlib.sha256(json.dumps([row.instruction, feedback_of(row.reward)]).encode()).hexdigest()
+    texts = hashlib.sha256(json.dumps([row.instruction, feedback_texts(row.reward)]).encode()).hexdigest()
     if known is not None and stamps and (known.id, known.stamps) == (row.id, stamps):
         return known._replace(texts=texts)
-    return Fingerprint(row.id, row.original.digest(), row.edited.digest(), texts, stamps)
+    return FileIdentity(row.id, row.original.digest(), row.edited.digest(), texts, stamps)
 
 
 def _stamp(path: Path) -> tuple[int, int]:
@@ -85,12 +85,12 @@ def _stamp(path: Path) -> tuple[int, int]:
     return stat.st_size, stat.st_mtime_ns
 
 
-def feedback_of(reward: Reward | None) -> Feedback | None:
+def feedback_texts(reward: Reward | None) -> Feedback | None:
     """The three texts of a reward."""
     return None if reward is None else three([verdict.feedback for verdict in reward.verdicts], "feedback")
 
 
-def rows_digest(fingerprints: Iterable[Fingerprint]) -> str:
+def rows_digest(fingerprints: Iterable[FileIdentity]) -> str:
     """sha256 over fingerprints in order, wherever and whenever the files were written."""
     digest = hashlib.sha256()
     for each in fingerprints:
@@ -98,7 +98,7 @@ def rows_digest(fingerprints: Iterable[Fingerprint]) -> str:
     return digest.hexdigest()
 
 
-def row_difference(cached: Sequence[Fingerprint], here: Sequence[Fingerprint]) -> str | None:
+def row_difference(cached: Sequence[FileIdentity], here: Sequence[FileIdentity]) -> str | None:
     """How the rows of a cache differ from those of the data, or None."""
     old, new = {each.id: each for each in cached}, {each.id: each for each in here}
     added, gone = [id for id in new if id not in old], [id for id in old if id not in new]
@@ -115,7 +115,7 @@ def row_difference(cached: Sequence[Fingerprint], here: Sequence[Fingerprint]) -
     return None
 
 
-def texts_of(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Windows]) -> list[str]:
+def texts_to_encode(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Windows]) -> list[str]:
     """Every distinct text that a training may ask for: the null instruction, "None" in each layout,
     instructions, feedback in each layout.
 
@@ -132,7 +132,7 @@ def texts_of(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Wind
     return list(texts)
 
 
-def described(transform: Transform | None) -> dict[str, Any]:
+def describe_transform(transform: Transform | None) -> dict[str, Any]:
     """A transform's settings, and sha256 of what it makes of a fixed pair with some seeds: its code may have
     changed as well.
     """
@@ -153,13 +153,13 @@ def described(transform: Transform | None) -> dict[str, Any]:
     return {"name": type(transform).__name__, **settings, "result": digest.hexdigest()}
 
 
-def differences(cached: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
+def request_differences(cached: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
     """Settings in which two requests differ, as "transform.size is 16 in the cache and 24 here"."""
     found = []
     for name in [*cached, *(name for name in here if name not in cached)]:
         old, new = cached.get(name, "absent"), here.get(name, "absent")
         if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += differences(old, new, f"{prefix}{name}.")
+            found += request_differences(old, new, f"{prefix}{name}.")
         elif old != new:
             found.append(f"{prefix}{name} is {_short(old)} in the cache and {_short(new)} here")
     return found
@@ -206,7 +206,7 @@ class EncodedRow(NamedTuple):
     and stem bias (s, g, g).
     """
 
-    row: Row
+    row: DatasetRow
     original: Float[Tensor, "c h w"]
     mean: Float[Tensor, "c h w"]
     std: Float[Tensor, "c h w"]
@@ -220,7 +220,7 @@ def entry_names(request: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 @final
-class Precomputed:
+class PrecomputedConditions:
     """A finished cache. Shards are mapped into memory when they are first asked for, in each process by
     itself.
 
@@ -262,13 +262,13 @@ class Precomputed:
         """
         asked = {
             "augmentations": self.augmentations if augmentations is None else augmentations,
-            "transform": described(transform),
+            "transform": describe_transform(transform),
         }
-        self._refuse(differences({name: self.request[name] for name in asked}, asked))
-        cached = read_fingerprints(self.folder / ROWS)
+        self._refuse(request_differences({name: self.request[name] for name in asked}, asked))
+        cached = read_identities(self.folder / ROWS)
         known = {each.id: each for each in cached}
         here = [
-            fingerprint(row, known.get(row.id)) for row in (rows.row(index) for index in range(len(rows)))
+            file_identity(row, known.get(row.id)) for row in (rows.row(index) for index in range(len(rows)))
         ]
         difference = row_difference(cached, here)
         self._refuse([] if difference is None else [difference])
@@ -286,7 +286,7 @@ class Precomputed:
         there = {name: digest for name, digest in encoders.items() if digest is not None}
         absent = [name for name in self.request["encoders"] if name not in there]
         self._refuse(
-            differences(
+            request_differences(
                 {name: digest for name, digest in self.request["encoders"].items() if name in there},
                 there,
                 "encoders.",
@@ -363,19 +363,19 @@ class Precomputed:
         found = checksum(*parts)
         if found != expected.item():
             raise ValueError(
-                f"{self.folder / shard_name(kind, number)} is corrupt, an entry has the checksum {found}, not {int(expected.item())}: {AGAIN}"
+                f"{self.folder / shard_name(kind, number)} is corrupt, an entry has the checksum {found}, not {int(expected.item())}: {RERUN}"
             )
 
     def _shard(self, kind: str, number: int) -> dict[str, Any]:
         """Its tensors, to be cut out of the file."""
         name = shard_name(kind, number)
         if name not in self._opened:
-            shard = opened_shard(self.folder / name, self._digest)
+            shard = open_shard(self.folder / name, self._digest)
             self._opened[name] = {tensor: shard.get_slice(tensor) for tensor in shard.keys()}  # noqa: SIM118  # it is no dict
         return self._opened[name]
 
 
-def opened_shard(path: Path, digest: str) -> Any:
+def open_shard(path: Path, digest: str) -> Any:
     """A shard, mapped into memory.
 
     Raises:
@@ -389,11 +389,11 @@ def opened_shard(path: Path, digest: str) -> Any:
     try:
         shard = safe_open(path, framework="pt").__enter__()
     except (SafetensorError, OSError) as error:
-        raise ValueError(f"{path} can't be read, it may be truncated ({error}): {AGAIN}") from error
+        raise ValueError(f"{path} can't be read, it may be truncated ({error}): {RERUN}") from error
     written_for = (shard.metadata() or {}).get("request")
     if written_for != digest:
         raise ValueError(
-            f"{path} was written for another request ({_short(written_for)}, not {_short(digest)}): {AGAIN}"
+            f"{path} was written for another request ({_short(written_for)}, not {_short(digest)}): {RERUN}"
         )
     return shard
 
@@ -422,10 +422,10 @@ def read_texts(path: Path) -> list[str]:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ValueError(f"{path} is broken ({error}): {AGAIN}") from error
+        raise ValueError(f"{path} is broken ({error}): {RERUN}") from error
 
 
-def read_fingerprints(path: Path) -> list[Fingerprint]:
+def read_identities(path: Path) -> list[FileIdentity]:
     """What `lines_of` made. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
         raise FileNotFoundError(
@@ -434,14 +434,14 @@ def read_fingerprints(path: Path) -> list[Fingerprint]:
     try:
         with path.open(encoding="utf-8") as file:
             return [
-                Fingerprint(id, original, edited, texts, tuple(stamps))
+                FileIdentity(id, original, edited, texts, tuple(stamps))
                 for id, original, edited, texts, stamps in map(json.loads, file)
             ]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{path} is broken ({error}): {AGAIN}") from error
+        raise ValueError(f"{path} is broken ({error}): {RERUN}") from error
 
 
-def lines_of(fingerprints: Iterable[Fingerprint]) -> Iterator[str]:
+def identity_lines(fingerprints: Iterable[FileIdentity]) -> Iterator[str]:
     """Fingerprints as lines of JSON."""
     return (json.dumps(each) + "\n" for each in fingerprints)
 
@@ -455,14 +455,14 @@ class PrecomputedRows:
         precomputed: their latents. A visit in pass e takes crop e modulo the number of augmentations.
     """
 
-    def __init__(self, rows: RowSource, precomputed: Precomputed) -> None:
+    def __init__(self, rows: RowSource, precomputed: PrecomputedConditions) -> None:
         self.rows = rows
         self.precomputed = precomputed
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, visit: Visit) -> EncodedRow:
+    def __getitem__(self, visit: SampleIndex) -> EncodedRow:
         """The row of a visit. Raises as `RowSource.row` and `Precomputed.latents`."""
         return EncodedRow(
             self.rows.row(visit.index),
@@ -472,7 +472,7 @@ class PrecomputedRows:
 
 def collate_encoded(rows: Sequence[EncodedRow]) -> EncodedBatch:
     """Stack encoded rows. Raises ValueError as `stacked_rewards`."""
-    scores, feedback = stacked_rewards([(each.row.id, each.row.reward) for each in rows])
+    scores, feedback = stack_rewards([(each.row.id, each.row.reward) for each in rows])
     tokens, biases = (
         [each.tokens for each in rows if each.tokens is not None],
         [each.stem_bias for each in rows if each.stem_bias is not None],

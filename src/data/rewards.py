@@ -11,8 +11,8 @@ from typing import Literal, final
 
 from rich.progress import track
 
-from src.data.columns import verdict_of
-from src.data.rows import Row, RowSource, check_index
+from src.data.columns import parse_verdict
+from src.data.rows import DatasetRow, RowSource, check_index
 from src.records import PERSPECTIVES, Reward
 from src.reward_file import read_rewards
 
@@ -70,7 +70,7 @@ def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
     return Rewards(str(path), by_id, {})
 
 
-def same(key: str) -> str:
+def key_as_id(key: str) -> str:
     """Resolver: the key is the id."""
     return key
 
@@ -87,12 +87,12 @@ def last_parts(key: str, count: int = 2) -> str:
     )
 
 
-def examples(ids: Sequence[str]) -> str:
+def first_ids(ids: Sequence[str]) -> str:
     """A few ids, to be compared with others by eye."""
     return ", ".join(map(repr, ids[:3])) + (", ..." if len(ids) > 3 else "") if ids else "missing"
 
 
-def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) -> Rewards:
+def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = key_as_id) -> Rewards:
     """RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order
     following, preserving, quality.
 
@@ -121,7 +121,7 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) ->
     wrong: dict[str, str] = {}
     key_of: dict[str, str] = {}
     for key, entry in entries.items():
-        id = resolved(key, resolver, f"{path}, key {key!r}")
+        id = resolve_id(key, resolver, f"{path}, key {key!r}")
         if id in key_of:
             raise ValueError(
                 f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: another resolver is needed"
@@ -134,7 +134,7 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = same) ->
     return Rewards(str(path), by_id, wrong)
 
 
-def resolved(key: str, resolver: Callable[[str], str], where: str) -> str:
+def resolve_id(key: str, resolver: Callable[[str], str], where: str) -> str:
     """The id that a key means. Raises ValueError naming the key of which a resolver makes none."""
     try:
         id = resolver(key)
@@ -158,14 +158,14 @@ def parse_entry(entry: object, id: str, where: str) -> Reward:
             f"{where} holds {str(entry)[:80]!r}: three verdicts are needed, each with Score and Negative Prompt"
         )
     verdicts = [
-        verdict_of(each.get("Score"), each.get("Negative Prompt"), f"{where}, {name}")
+        parse_verdict(each.get("Score"), each.get("Negative Prompt"), f"{where}, {name}")
         for each, name in zip(entry, PERSPECTIVES, strict=True)
     ]
     return Reward(id, "RewardEdit-20K", id, *verdicts)
 
 
 @final
-class Rated(RowSource):
+class WithRewards(RowSource):
     """Another source's rows that have a usable reward; without any reward anywhere, all of its rows, unrated.
 
     Args:
@@ -203,9 +203,9 @@ class Rated(RowSource):
         unmatched = (rewards.by_id.keys() | rewards.wrong.keys()) - set(ids)
         if len(unmatched) == len(rewards.by_id) + len(rewards.wrong):
             raise ValueError(
-                f"none of {len(unmatched)} rewards of {rewards.source} fits any of {len(ids)} rows: the rows' ids are {examples(ids)}, "
+                f"none of {len(unmatched)} rewards of {rewards.source} fits any of {len(ids)} rows: the rows' ids are {first_ids(ids)}, "
                 f"those of the rewards "
-                f"{examples([*rewards.by_id, *rewards.wrong])}; give the rewards of these rows, or another resolver (conf/rewards)"
+                f"{first_ids([*rewards.by_id, *rewards.wrong])}; give the rewards of these rows, or another resolver (conf/rewards)"
             )
         self._choose([rewards.wrong.get(id) or rewards.by_id.get(id) for id in ids], missing_reward)
         self.numbers["rewards of other triplets"] = len(unmatched)
@@ -213,7 +213,7 @@ class Rated(RowSource):
     def __len__(self) -> int:
         return len(self.indices)
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         row = self.rows.row(self.indices[index])
         return row if self.rewards is None else replace(row, reward=self.rewards.by_id[row.id])

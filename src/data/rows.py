@@ -53,7 +53,7 @@ class StoredImage:
 
 
 @dataclass(frozen=True)
-class Row:
+class DatasetRow:
     """A triplet whose images have not been decoded, and its reward if somebody rated it.
 
     Attributes:
@@ -87,7 +87,7 @@ class Row:
                 raise ValueError(f"row {self.id!r} has the {what} {text!r}: one text, not empty, is needed")
 
 
-CONVERSATIONS = "conversations, without an edit"
+CHAT_SAMPLES = "conversations, without an edit"
 """What `RowSource.counts` calls them."""
 
 
@@ -99,7 +99,7 @@ class RowSource(ABC):
         """Number of rows."""
 
     @abstractmethod
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> DatasetRow:
         """One row; no image is decoded.
 
         Raises:
@@ -125,10 +125,10 @@ class RowSource(ABC):
     def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
         """One triplet, decoded, with its reward. Raises as `row`."""
         row = self.row(index)
-        return decoded(row), row.reward
+        return decode_row(row), row.reward
 
 
-def decoded(row: Row) -> Triplet:
+def decode_row(row: DatasetRow) -> Triplet:
     """The triplet of a row, at native size. Raises FileNotFoundError or ValueError for a image that can't
     be read.
     """

@@ -23,14 +23,21 @@ from torch.utils.data import DataLoader, get_worker_info
 from torch.utils.data import IterableDataset as TorchIterable
 
 from src.batch import EditBatch
-from src.data.check import Problem, Report, append_problem, write_problems
+from src.data.check import DataCheckReport, Problem, append_problem, write_problems
 from src.data.columns import find_columns, has_rewards, reward_of_columns
-from src.data.datamodule import leave_interrupts_to_the_training
+from src.data.datamodule import ignore_interrupts
 from src.data.dataset import collate
+from src.data.huggingface_table import (
+    hub_dataset_missing,
+    loader_arguments,
+    needed_columns,
+    row_of_columns,
+    with_reward,
+    without_decoding,
+)
 from src.data.rewards import MissingReward, Rewards
-from src.data.rows import Row, decoded
-from src.data.table import kind_of, needed_columns, not_on_the_hub, row_of_columns, undecoded, with_reward
-from src.data.transforms import Transform, check_pair
+from src.data.rows import DatasetRow, decode_row
+from src.data.transforms import Transform, check_aspect_ratios
 from src.records import Reward, Triplet
 from src.seeds import fold_seed
 
@@ -44,7 +51,7 @@ MOST_BROKEN = 100
 class Placed(NamedTuple):
     """A row of a lane, and the pass over the whole stream in which it is served."""
 
-    row: Row
+    row: DatasetRow
     epoch: int
 
 
@@ -55,13 +62,13 @@ def open_stream(path: str, split: str = "train", name: str | None = None) -> Ite
         FileNotFoundError: a path, or a hub id, without anything there.
         ValueError: a `save_to_disk` folder, which needs no streaming, or whatever `datasets` says.
     """
-    kind, arguments = kind_of(path)
+    kind, arguments = loader_arguments(path)
     if kind == "saved":
         raise ValueError(f"{path} was written by save_to_disk and is read in place: say data=table")
     try:
         stream = datasets.load_dataset(kind, name, **arguments, split=split, streaming=True)
     except (ConnectionError, DatasetNotFoundError) as error:
-        raise not_on_the_hub(path) from error
+        raise hub_dataset_missing(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
         raise ValueError(
             f"{path} can't be streamed, split {split!r}: {str(error).splitlines()[0][:300]}"
@@ -102,11 +109,13 @@ class StreamedRows:
             )
         self.columns = find_columns(names, columns or {}, "the stream")
         self.rated = own_rewards and rewards is None and has_rewards(names, "the stream")
-        self.stream = undecoded(stream.select_columns(needed_columns(self.columns, self.rated)), self.columns)
+        self.stream = without_decoding(
+            stream.select_columns(needed_columns(self.columns, self.rated)), self.columns
+        )
         self.rewards = rewards
         self.missing_reward = missing_reward
 
-    def lane(self, lane: int, lanes: int, seed: int, epoch: int) -> Iterator[Row | Problem]:
+    def lane(self, lane: int, lanes: int, seed: int, epoch: int) -> Iterator[DatasetRow | Problem]:
         """What one of several lanes serves in a pass: every row that is rated, or why it can't be used.
 
         Raises:
@@ -121,7 +130,7 @@ class StreamedRows:
         # doesn't
         yield from self._rows_of(part, f"lane {lane} of {lanes}")
 
-    def in_order(self) -> Iterator[Row | Problem]:
+    def in_order(self) -> Iterator[DatasetRow | Problem]:
         """Every row that is rated, in the order of the files, or why it can't be used.
 
         Raises:
@@ -129,7 +138,7 @@ class StreamedRows:
         """
         return self._rows_of(self.stream, "the stream")
 
-    def _rows_of(self, stream: IterableDataset, where: str) -> Iterator[Row | Problem]:
+    def _rows_of(self, stream: IterableDataset, where: str) -> Iterator[DatasetRow | Problem]:
         number = 0
         for batch in stream.iter(READ_AHEAD):
             for place in range(len(batch[self.columns["instruction"]])):
@@ -140,7 +149,7 @@ class StreamedRows:
                 if found is not None:
                     yield found
 
-    def endless(self, lane: int, lanes: int, seed: int) -> Iterator[tuple[Row | Problem, int]]:
+    def endless(self, lane: int, lanes: int, seed: int) -> Iterator[tuple[DatasetRow | Problem, int]]:
         """Pass after pass of a lane, with the number of the pass.
 
         Raises:
@@ -158,7 +167,7 @@ class StreamedRows:
                 )
             epoch += 1
 
-    def _row(self, values: Mapping[str, Any], where: str) -> Row | Problem | None:
+    def _row(self, values: Mapping[str, Any], where: str) -> DatasetRow | Problem | None:
         """A row, what is wrong with it, or None for one that is left out as it has no reward."""
         id = str(values[self.columns["id"]]) if "id" in self.columns else None
         try:
@@ -227,14 +236,16 @@ class LaneBatches(TorchIterable):
 
     def __iter__(self) -> Iterator[EditBatch]:
         worker = get_worker_info()
-        reader, before = turn(self.start, self.readers, 0 if worker is None else worker.id)
+        reader, before = reader_turn(self.start, self.readers, 0 if worker is None else worker.id)
         lane = self.rank * self.readers + reader
         placed = self.rows.endless(lane, self.world_size * self.readers, self.seed)
         usable = self._usable(islice(placed, before * self.batch_size, None))
         while True:
             yield collate(list(islice(usable, self.batch_size)))
 
-    def _usable(self, placed: Iterator[tuple[Row | Problem, int]]) -> Iterator[tuple[Triplet, Reward | None]]:
+    def _usable(
+        self, placed: Iterator[tuple[DatasetRow | Problem, int]]
+    ) -> Iterator[tuple[Triplet, Reward | None]]:
         """One triplet for every place in the lane, so that places can be counted without decoding: in place
         of a row that can't be used stands the next that can, cropped otherwise.
         """
@@ -242,16 +253,16 @@ class LaneBatches(TorchIterable):
         for found, epoch in placed:
             problem = found if isinstance(found, Problem) else None
             triplets: list[Triplet] = []
-            if isinstance(found, Row):
+            if isinstance(found, DatasetRow):
                 try:
-                    triplet = decoded(found)
+                    triplet = decode_row(found)
                     triplets = [
                         self._transformed(triplet, found.reward, epoch, distance)
                         for distance in range(vacant, -1, -1)
                     ]
                 except (ValueError, FileNotFoundError) as error:
                     problem = Problem(None, found.id, "unreadable", str(error), found="while")
-            if problem is None and isinstance(found, Row):
+            if problem is None and isinstance(found, DatasetRow):
                 yield from ((triplet, found.reward) for triplet in triplets)
                 vacant = 0
                 continue
@@ -270,7 +281,7 @@ class LaneBatches(TorchIterable):
         )
 
 
-def turn(start: int, readers: int, worker: int) -> tuple[int, int]:
+def reader_turn(start: int, readers: int, worker: int) -> tuple[int, int]:
     """Which lane of its rank a worker of a resumed DataLoader serves, and how many batches that lane has
     served before.
 
@@ -335,10 +346,10 @@ class StreamedEditData(LightningDataModule):
         """
         if self.transform is not None:
             return self.transform.image_size
-        first = next(found for found in self.rows.lane(0, 1, self.seed, 0) if isinstance(found, Row))
+        first = next(found for found in self.rows.lane(0, 1, self.seed, 0) if isinstance(found, DatasetRow))
         return first.original.size()
 
-    def check(self, listed: Path) -> Report:
+    def check(self, listed: Path) -> DataCheckReport:
         """Look at the first rows.
 
         Args:
@@ -348,7 +359,7 @@ class StreamedEditData(LightningDataModule):
             ValueError: rows that can't be used, unless they are to be skipped; or no row at all.
         """
         seen = list(islice(self.rows.lane(0, 1, self.seed, 0), self.first_rows))
-        problems = [problem for problem in map(problem_of, seen) if problem is not None]
+        problems = [problem for problem in map(check_streamed_row, seen) if problem is not None]
         write_problems(listed, problems)
         if problems and self.on_error == "fail":
             raise ValueError(
@@ -360,7 +371,7 @@ class StreamedEditData(LightningDataModule):
                 f"the first {len(seen)} rows with a reward can't be used, or there are none, see {listed}"
             )
         self.listed = listed if self.on_error == "skip" else None
-        return Report(
+        return DataCheckReport(
             len(seen),
             f"the first ones of a stream of {self.rows.stream.num_shards} shards, their pictures decoded",
             problems,
@@ -390,17 +401,17 @@ class StreamedEditData(LightningDataModule):
             batch_size=None,
             num_workers=self.readers,
             persistent_workers=self.readers > 0,
-            worker_init_fn=leave_interrupts_to_the_training,
+            worker_init_fn=ignore_interrupts,
         )
 
 
-def problem_of(found: Row | Problem) -> Problem | None:
+def check_streamed_row(found: DatasetRow | Problem) -> Problem | None:
     """What is wrong with a row, its images decoded."""
     if isinstance(found, Problem):
         return found
     try:
-        triplet = decoded(found)
-        check_pair(triplet.case.original.shape[:2], triplet.edited.shape[:2], found.id)
+        triplet = decode_row(found)
+        check_aspect_ratios(triplet.case.original.shape[:2], triplet.edited.shape[:2], found.id)
     except (ValueError, FileNotFoundError) as error:
         return Problem(None, found.id, "unreadable", str(error))
     return None

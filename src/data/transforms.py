@@ -79,8 +79,8 @@ class RandomCrop:
         vertical, horizontal, mirror = chance.random(), chance.random(), chance.random() < self.flip
         feedback = [] if reward is None else [verdict.feedback for verdict in reward.verdicts]
         answer = [] if triplet.answer is None else [triplet.answer]
-        flipped = mirror and not handed([triplet.case.instruction, *feedback, *answer])
-        return cropped(triplet, self.size, vertical, horizontal, flipped)
+        flipped = mirror and not mentions_handedness([triplet.case.instruction, *feedback, *answer])
+        return crop_pair(triplet, self.size, vertical, horizontal, flipped)
 
 
 @final
@@ -102,15 +102,15 @@ class CentreCrop:
         return self.size, self.size
 
     def __call__(self, triplet: Triplet, reward: Reward | None, seed: int) -> Triplet:
-        return cropped(triplet, self.size, 0.5, 0.5, flipped=False)
+        return crop_pair(triplet, self.size, 0.5, 0.5, flipped=False)
 
 
-def handed(texts: Sequence[str]) -> bool:
+def mentions_handedness(texts: Sequence[str]) -> bool:
     """Whether any text would be wrong of the mirrored images."""
     return any(HANDED.search(text) for text in texts)
 
 
-def cropped(triplet: Triplet, size: int, vertical: float, horizontal: float, flipped: bool) -> Triplet:
+def crop_pair(triplet: Triplet, size: int, vertical: float, horizontal: float, flipped: bool) -> Triplet:
     """Both images resized alike, short side to `size`, and cut to the same square, `vertical` and
     `horizontal` of the way to its last place.
 
@@ -118,16 +118,16 @@ def cropped(triplet: Triplet, size: int, vertical: float, horizontal: float, fli
         ValueError: images of different aspect ratios.
     """
     original = triplet.case.original
-    check_pair(original.shape[:2], triplet.edited.shape[:2], triplet.case.id)
+    check_aspect_ratios(original.shape[:2], triplet.edited.shape[:2], triplet.case.id)
     scaled = scaled_size(original.shape[:2], size)
     place = int(vertical * (scaled[0] - size) + 0.5), int(horizontal * (scaled[1] - size) + 0.5)
     first, second = (
-        cut(resized(image, scaled), place, size, flipped) for image in (original, triplet.edited)
+        crop_square(resize_to(image, scaled), place, size, flipped) for image in (original, triplet.edited)
     )
     return replace(triplet, case=replace(triplet.case, image=first), edited=second, files=None)
 
 
-def check_pair(original: Size, edited: Size, id: str) -> None:
+def check_aspect_ratios(original: Size, edited: Size, id: str) -> None:
     """Raise ValueError, with both sizes, unless the aspect ratios agree: a pair that differs in more than
     scale shows the scene at two places.
     """
@@ -145,14 +145,14 @@ def scaled_size(size: Size, short_side: int) -> Size:
     return max(short_side, round(size[0] * scale)), max(short_side, round(size[1] * scale))
 
 
-def resized(image: Image, size: Size) -> NewImage:
+def resize_to(image: Image, size: Size) -> NewImage:
     """The image at this size; one that has it already is handed back as it is, bit for bit."""
     if image.shape[:2] == size:
         return image
     return np.array(PIL.Image.fromarray(image).resize((size[1], size[0]), PIL.Image.Resampling.LANCZOS))
 
 
-def cut(image: Image, place: tuple[int, int], size: int, flipped: bool) -> NewImage:
+def crop_square(image: Image, place: tuple[int, int], size: int, flipped: bool) -> NewImage:
     """A square out of a image, mirrored or not."""
     top, left = place
     square = image[top : top + size, left : left + size]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from src.data.check import spread
+from src.data.check import map_in_threads
 from src.editing.requests import Request
 from src.images import Framing, existing, load_image, size_of
 from src.records import Image
@@ -75,7 +75,7 @@ def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) ->
             Broken(request, f"{request.where}{size}") if isinstance(size, str) else Photograph(request, size)
         )
 
-    return spread("looking at photographs", range(len(requests)), measure)
+    return map_in_threads("looking at photographs", range(len(requests)), measure)
 
 
 def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
@@ -84,7 +84,9 @@ def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
     return dict(
         zip(
             distinct,
-            spread("comparing photographs", range(len(distinct)), lambda index: digest_of(distinct[index])),
+            map_in_threads(
+                "comparing photographs", range(len(distinct)), lambda index: digest_of(distinct[index])
+            ),
             strict=True,
         )
     )

@@ -13,14 +13,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from src.data.lists import Columns, Fields, given_ones, listed, text_in
+from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
 from src.records import PERSPECTIVES, TargetReward, three
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 SCORES = tuple(perspective.value for perspective in PERSPECTIVES)
 FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
-COLUMNS = Columns(needed=("image", "instruction"), optional=("output", "seed", *SCORES, *FEEDBACK))
+COLUMNS = ListColumns(needed=("image", "instruction"), optional=("output", "seed", *SCORES, *FEEDBACK))
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
         ValueError: another kind of file, a list without rows, or a row that can't be used, with its line.
     """
     requests = []
-    for where, fields in listed(path, COLUMNS):
+    for where, fields in read_list_file(path, COLUMNS):
         try:
             requests.append(request_of(fields, path.parent, Request("", path, "", seed, target, where)))
         except ValueError as error:
@@ -102,16 +102,16 @@ def request_of(fields: Fields, folder: Path, default: Request) -> Request:
     """The request of one row; what it leaves empty is the default's. Raises ValueError or what TargetReward
     raises.
     """
-    given = given_ones(fields)
-    source = folder / text_in(given, "image")
+    given = nonempty_fields(fields)
+    source = folder / text_field(given, "image")
     target = default.target
     scores = [number_in(given, name, score) for name, score in zip(SCORES, target.scores, strict=True)]
-    feedback = [text_in(given, name, text) for name, text in zip(FEEDBACK, target.feedback, strict=True)]
+    feedback = [text_field(given, name, text) for name, text in zip(FEEDBACK, target.feedback, strict=True)]
     return replace(
         default,
         id=id_in(given, source.stem),
         source=source,
-        instruction=text_in(given, "instruction"),
+        instruction=text_field(given, "instruction"),
         seed=seed_in(given, default.seed),
         target=TargetReward(three(scores, "scores"), three(feedback, "feedback")),
     )
@@ -143,7 +143,7 @@ def seed_in(given: Fields, default: int) -> int:
 
 def id_in(given: Fields, default: str) -> str:
     """The name of the edit, without .png. Raises ValueError if it leads out of the folder of the edits."""
-    name = text_in(given, "output", default).removesuffix(".png")
+    name = text_field(given, "output", default).removesuffix(".png")
     parts = PurePosixPath(name).parts
     if (
         not parts

@@ -16,7 +16,7 @@ from src.evaluation.benchmark import Benchmark
 from src.evaluation.judging import batches_of
 from src.evaluation.progress import counted
 from src.files import remove_leftovers, replacing, write_atomically
-from src.pages import thumbnail, webp
+from src.pages import encode_webp, thumbnail
 from src.records import Case, Image
 
 FOLDER = "cases"
@@ -99,5 +99,5 @@ def _image(where: Path, image: Image) -> str:
     path = where / name
     if not path.exists():
         with replacing(path, durable=False) as partial:
-            partial.write_bytes(webp(thumbnail(image)))
+            partial.write_bytes(encode_webp(thumbnail(image)))
     return name

@@ -27,7 +27,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool
 
-from src.data.lists import Columns, Fields, given_ones, listed, text_in
+from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
 from src.data.rows import StoredImage, first_duplicate
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.photographs import in_short, read_region
@@ -146,7 +146,7 @@ def read_rows(path: Path) -> list[Known]:
     image = "file_name" if names_files(path) else "image"
     seen: Counter[str] = Counter()
     known, places = [], []
-    for where, fields in listed(path, Columns((image, "instruction"), OPTIONAL)):
+    for where, fields in read_list_file(path, ListColumns((image, "instruction"), OPTIONAL)):
         try:
             known.append(known_of(fields, image, path.parent, seen))
         except ValueError as error:
@@ -190,24 +190,26 @@ def known_of(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> Kn
     Raises:
         ValueError: something that is no text, or an id that leads out of the folder of the edits.
     """
-    given = given_ones(fields)
-    original = text_in(given, image)
+    given = nonempty_fields(fields)
+    original = text_field(given, image)
     stem = Path(original).stem
     seen[stem] += 1
-    id = text_in(given, "id", f"{stem}-{seen[stem]}")
+    id = text_field(given, "id", f"{stem}-{seen[stem]}")
     parts = PurePosixPath(id).parts
     if not parts or PurePosixPath(id).is_absolute() or ".." in parts or parts[-1].startswith("."):
         raise ValueError(f"id is {id!r}: the name of a picture in the folder of the edits is needed")
-    target, mask = (folder / text_in(given, name) if name in given else None for name in ("target", "mask"))
+    target, mask = (
+        folder / text_field(given, name) if name in given else None for name in ("target", "mask")
+    )
     captions = {
-        kind: text_in(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given
+        kind: text_field(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given
     } | captions_in(given)
     case = Case(
         id,
         StoredImage(str(folder / original)),
-        text_in(given, "instruction"),
-        text_in(given, "type", "all"),
-        text_in(given, "photograph", original),
+        text_field(given, "instruction"),
+        text_field(given, "type", "all"),
+        text_field(given, "photograph", original),
     )
     return Known(case, target, mask, captions)
 

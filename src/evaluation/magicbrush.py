@@ -37,9 +37,9 @@ from datasets.config import HF_DATASETS_CACHE
 from jaxtyping import Bool
 from rich.progress import track
 
-from src.data.json_list import parsed, read_entries
+from src.data.huggingface_table import open_table, stored_image
+from src.data.json_list import parse_json, read_entries
 from src.data.rows import StoredImage
-from src.data.table import open_table, stored
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.photographs import in_short, read_region
 from src.evaluation.references import copy_of_input
@@ -299,7 +299,9 @@ def unpacked(table: str, split: str, folder: Path) -> Path:
         for column, name in names.items():
             if column != "source_img" or turn == 1:  # a later turn starts from the output before it
                 with replacing(folder / "images" / session / name, durable=False) as partial:
-                    partial.write_bytes(stored(values[column], f"row {number} of {table}, {column}").read())
+                    partial.write_bytes(
+                        stored_image(values[column], f"row {number} of {table}, {column}").read()
+                    )
         files = {"input": names["source_img"], "mask": names["mask_img"], "output": names["target_img"]}
         sessions.setdefault(session, []).append({**files, "instruction": values["instruction"]})
     write_atomically(folder / SESSIONS, json.dumps(sessions))
@@ -395,4 +397,4 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[Step]]) -> dict[st
 
 def read_json(path: Path) -> Any:
     """The content of a JSON file. Raises ValueError naming it."""
-    return parsed(path.read_text(encoding="utf-8"), str(path))
+    return parse_json(path.read_text(encoding="utf-8"), str(path))

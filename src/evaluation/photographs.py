@@ -20,7 +20,7 @@ import PIL.Image
 from jaxtyping import Bool
 
 from src.data.rows import StoredImage
-from src.data.transforms import Size, resized
+from src.data.transforms import Size, resize_to
 from src.evaluation.benchmark import Reference
 from src.evaluation.pixels import WHOLE, Part
 from src.images import Frame, Framing, centre_crop, existing, native, opened_image
@@ -68,7 +68,7 @@ def reference_triplets(reference: Reference, cases: Sequence[Case], height: int 
     framing = native if height is None else partial(of_height, pixels=height)
     for triplet in reference.triplets([framed(case, framing) for case in cases]):
         case = in_memory(triplet.case)
-        yield replace(triplet, case=case, edited=resized(triplet.edited, case.size))
+        yield replace(triplet, case=case, edited=resize_to(triplet.edited, case.size))
 
 
 def as_judged(triplet: Triplet, height: int | None, framing: Framing | None) -> Triplet:
@@ -96,8 +96,8 @@ def as_judged(triplet: Triplet, height: int | None, framing: Framing | None) -> 
     if framing is None:
         original = case.image.decode(lambda high, wide: Frame(size, (0, 0, wide, high)))
     else:
-        original = resized(centre_crop(case.image.decode(framing), edited.shape[0], edited.shape[1]), size)
-    return Triplet(replace(case, image=original), resized(edited, size))
+        original = resize_to(centre_crop(case.image.decode(framing), edited.shape[0], edited.shape[1]), size)
+    return Triplet(replace(case, image=original), resize_to(edited, size))
 
 
 def turns_of(case: Case) -> tuple[Turn, ...]:

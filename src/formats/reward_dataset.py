@@ -15,7 +15,7 @@ import pyarrow.parquet
 from datasets import Features, Value
 from datasets import Image as ImageColumn
 
-from src.data.rows import Row
+from src.data.rows import DatasetRow
 from src.files import replacing, write_atomically
 from src.records import MAX_SCORE, PERSPECTIVES, Reward
 
@@ -35,7 +35,7 @@ FEATURES = Features(
 
 
 def write_reward_dataset(
-    rows: Iterator[tuple[Row, Reward]], target: Path, total: int, about: Mapping[str, Any]
+    rows: Iterator[tuple[DatasetRow, Reward]], target: Path, total: int, about: Mapping[str, Any]
 ) -> int:
     """Write rows to `target/data/train-*.parquet` and `target/README.md`; their number. Images are passed
     on as they are stored.
@@ -56,7 +56,7 @@ def write_reward_dataset(
     part: list[dict[str, Any]] = []
     count = written = 0
     for row, reward in rows:
-        part.append(columns_of(row, reward))
+        part.append(parquet_row(row, reward))
         for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
             histogram[perspective.value][round(verdict.score or 0.0)] += 1
         count += 1
@@ -67,7 +67,7 @@ def write_reward_dataset(
         write_part(part, target, written, files)
     if not count:
         raise ValueError("no row has a reward that didn't fail, so there is no dataset to write")
-    write_atomically(target / "README.md", card(target.name, count, histogram, about))
+    write_atomically(target / "README.md", dataset_card(target.name, count, histogram, about))
     return count
 
 
@@ -79,7 +79,7 @@ def write_part(part: Sequence[dict[str, Any]], target: Path, number: int, files:
         )
 
 
-def columns_of(row: Row, reward: Reward) -> dict[str, Any]:
+def parquet_row(row: DatasetRow, reward: Reward) -> dict[str, Any]:
     """A row of the table. Raises FileNotFoundError."""
     columns: dict[str, Any] = {"edit_prompt": row.instruction, "id": row.id, "judge": reward.judge}
     columns |= {
@@ -91,7 +91,9 @@ def columns_of(row: Row, reward: Reward) -> dict[str, Any]:
     return columns
 
 
-def card(name: str, count: int, histogram: Mapping[str, Sequence[int]], about: Mapping[str, Any]) -> str:
+def dataset_card(
+    name: str, count: int, histogram: Mapping[str, Sequence[int]], about: Mapping[str, Any]
+) -> str:
     """The dataset card: front matter that the hub reads, counts, how it was made."""
     size = next(
         (

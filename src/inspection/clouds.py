@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgb
 from matplotlib.ft2font import FT2Font
 from wordcloud import STOPWORDS, WordCloud
 
-from src.data.stances import Stance, stance
+from src.data.feedback_sentiment import Polarity, polarity_of
 from src.records import Image
 
 WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
@@ -24,7 +24,7 @@ MOST_WORDS = 80
 
 
 @dataclass(frozen=True)
-class Words:
+class WordCounts:
     """What is said, word by word.
 
     Attributes:
@@ -43,7 +43,7 @@ def default_font() -> Path:
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
-def words_of(texts: Iterable[str], font: Path | None = None) -> Words:
+def count_words(texts: Iterable[str], font: Path | None = None) -> WordCounts:
     """The words of texts; those that say that nothing failed are left out.
 
     Args:
@@ -53,20 +53,20 @@ def words_of(texts: Iterable[str], font: Path | None = None) -> Words:
     Raises:
         FileNotFoundError: no such font.
     """
-    letters = letters_of(default_font() if font is None else font)
+    letters = drawable_letters(default_font() if font is None else font)
     counts: Counter[str] = Counter()
     for text, times in Counter(texts).items():
-        if stance(text) is not Stance.NOTHING:
+        if polarity_of(text) is not Polarity.NOTHING:
             for word in sorted({word.lower() for word in WORD.findall(text)} - STOPWORDS):
                 counts[word] += times
     drawable = {word: all(ord(letter) in letters for letter in word) for word in counts}
-    return Words(
+    return WordCounts(
         {word: number for word, number in counts.items() if drawable[word]},
         {word: number for word, number in counts.items() if not drawable[word]},
     )
 
 
-def cloud(counts: Mapping[str, int], colour: str, font: Path | None = None) -> Image | None:
+def draw_cloud(counts: Mapping[str, int], colour: str, font: Path | None = None) -> Image | None:
     """A word cloud in shades of one colour, or None if there is no word; the same at every call."""
     if not counts:
         return None
@@ -96,7 +96,7 @@ def cloud(counts: Mapping[str, int], colour: str, font: Path | None = None) -> I
 
 
 @cache
-def letters_of(font: Path) -> frozenset[int]:
+def drawable_letters(font: Path) -> frozenset[int]:
     """Code points that a font can draw.
 
     Raises:

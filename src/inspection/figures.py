@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
 
-from src.data.lint import Entry, shortened
+from src.data.lint import LintEntry, shorten
 from src.files import replacing
 from src.images import contact_sheet, save_png
-from src.inspection.clouds import Words, cloud
-from src.inspection.summary import SCORES, Summary, nearest
+from src.inspection.clouds import WordCounts, draw_cloud
+from src.inspection.summary import SCORES, RewardSummary, nearest_score
 from src.records import PERSPECTIVES, Image, Perspective
 
 COLOURS: Mapping[Perspective, str] = {
@@ -33,7 +33,7 @@ def save_figure(figure: Figure, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_histograms(summary: Summary, path: Path) -> None:
+def draw_histograms(summary: RewardSummary, path: Path) -> None:
     """One panel per perspective: share of triplets at each score."""
     figure, axes = plt.subplots(1, len(PERSPECTIVES), figsize=(10, 3.2), sharey=True, layout="constrained")
     for axis, perspective, numbers in zip(axes, PERSPECTIVES, summary.perspectives, strict=True):
@@ -49,7 +49,7 @@ def draw_histograms(summary: Summary, path: Path) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("% of triplets")
     figure.suptitle(
-        shortened(
+        shorten(
             f"{summary.triplets} triplets of {summary.name}, rewarded by {summary.judge or 'nobody'}", 110
         ),
         fontsize=11,
@@ -57,10 +57,10 @@ def draw_histograms(summary: Summary, path: Path) -> None:
     save_figure(figure, path)
 
 
-def draw_clouds(words: Sequence[Words], path: Path, font: Path | None = None) -> list[Image | None]:
+def draw_clouds(words: Sequence[WordCounts], path: Path, font: Path | None = None) -> list[Image | None]:
     """One panel per perspective; the clouds are handed back, None where nothing was said."""
     clouds = [
-        cloud(each.counts, COLOURS[perspective], font)
+        draw_cloud(each.counts, COLOURS[perspective], font)
         for each, perspective in zip(words, PERSPECTIVES, strict=True)
     ]
     figure, axes = plt.subplots(1, len(PERSPECTIVES), figsize=(12, 2.6), layout="constrained")
@@ -77,7 +77,7 @@ def draw_clouds(words: Sequence[Words], path: Path, font: Path | None = None) ->
     return clouds
 
 
-def draw_correlations(summary: Summary, path: Path) -> None:
+def draw_correlations(summary: RewardSummary, path: Path) -> None:
     """Spearman's correlation of each pair of perspectives."""
     values = np.array([[np.nan if value is None else value for value in row] for row in summary.correlations])
     figure, axis = plt.subplots(figsize=(3.6, 3.2), layout="constrained")
@@ -101,7 +101,7 @@ def draw_correlations(summary: Summary, path: Path) -> None:
 
 
 def draw_examples(
-    entries: Sequence[Entry],
+    entries: Sequence[LintEntry],
     index: int,
     images_of: Callable[[int], tuple[Image, Image] | None],
     path: Path,
@@ -131,14 +131,14 @@ def draw_examples(
             if (
                 given is None
                 or given.score is None
-                or nearest(given.score) != score
+                or nearest_score(given.score) != score
                 or len(images) >= 2 * EXAMPLES_PER_SCORE
             ):
                 continue
             pair = images_of(entry.row)
             if pair is not None:
                 images += pair
-                texts += [shortened(entry.instruction, cell // 6), shortened(given.feedback, cell // 6)]
+                texts += [shorten(entry.instruction, cell // 6), shorten(given.feedback, cell // 6)]
         if images:
             missing = 2 * EXAMPLES_PER_SCORE - len(images)
             rows.append(images + [None] * missing)

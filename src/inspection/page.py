@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.data.lint import KINDS, Entry, Finding
-from src.data.stances import Stance, stance
+from src.data.feedback_sentiment import Polarity, polarity_of
+from src.data.lint import KINDS, Finding, LintEntry
 from src.files import write_atomically
-from src.inspection.clouds import Words
+from src.inspection.clouds import WordCounts
 from src.inspection.figures import COLOURS
-from src.inspection.summary import SCORES, Summary
-from src.pages import SMALL, data_uri, environment
+from src.inspection.summary import SCORES, RewardSummary
+from src.pages import SMALL, template_environment, webp_data_uri
 from src.records import NO_FAILURE, PERSPECTIVES, Image
 
 TEMPLATE = "page.html"
@@ -26,7 +26,7 @@ MOST_FINDINGS = 200
 
 
 @dataclass(frozen=True)
-class ShownVerdict:
+class CardVerdict:
     """One perspective of a card.
 
     Attributes:
@@ -47,7 +47,7 @@ class ShownVerdict:
 
 
 @dataclass(frozen=True)
-class Card:
+class TripletCard:
     """One triplet on the page.
 
     Attributes:
@@ -58,9 +58,9 @@ class Card:
         small: whether its images have so few pixels that they are to be seen one by one.
     """
 
-    entry: Entry
+    entry: LintEntry
     images: tuple[str, str] | None
-    verdicts: Sequence[ShownVerdict]
+    verdicts: Sequence[CardVerdict]
     findings: Sequence[Finding]
     small: bool = False
 
@@ -71,13 +71,15 @@ class Card:
         return next((status for status in ("failed", "repaired", "ok") if status in statuses), "unrated")
 
 
-def card_of(entry: Entry, images: tuple[Image, Image] | None, findings: Sequence[Finding]) -> Card:
+def triplet_card(
+    entry: LintEntry, images: tuple[Image, Image] | None, findings: Sequence[Finding]
+) -> TripletCard:
     """A triplet with its thumbnails."""
     verdicts = (
         []
         if entry.reward is None
         else [
-            ShownVerdict(
+            CardVerdict(
                 perspective.value,
                 "-" if verdict.score is None else f"{verdict.score:g}",
                 "failed" if verdict.score is None else str(int(verdict.score + 0.5)),
@@ -85,22 +87,24 @@ def card_of(entry: Entry, images: tuple[Image, Image] | None, findings: Sequence
                 "no reason given"
                 if verdict.status == "failed" and verdict.feedback == NO_FAILURE
                 else verdict.feedback,
-                verdict.status != "failed" and stance(verdict.feedback) is Stance.NOTHING,
+                verdict.status != "failed" and polarity_of(verdict.feedback) is Polarity.NOTHING,
                 {True: "yes", False: "no", None: ""}[verdict.success],
             )
             for perspective, verdict in zip(PERSPECTIVES, entry.reward.verdicts, strict=True)
         ]
     )
-    shown = None if images is None else (data_uri(images[0]), data_uri(images[1]))
-    return Card(entry, shown, verdicts, findings, images is not None and max(images[0].shape[:2]) <= SMALL)
+    shown = None if images is None else (webp_data_uri(images[0]), webp_data_uri(images[1]))
+    return TripletCard(
+        entry, shown, verdicts, findings, images is not None and max(images[0].shape[:2]) <= SMALL
+    )
 
 
-def write_page(
+def write_inspection_page(
     path: Path,
-    summary: Summary,
-    cards: Sequence[Card],
+    summary: RewardSummary,
+    cards: Sequence[TripletCard],
     findings: Sequence[Finding],
-    words: Sequence[Words],
+    words: Sequence[WordCounts],
     clouds: Sequence[Image | None],
     beliefs: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> None:
@@ -118,8 +122,13 @@ def write_page(
     Raises:
         NotWrittenError: the file can't be written.
     """
-    templates = environment(Path(__file__).parent)
-    templates.filters |= {"percent": percent, "number": number, "amount": amount, "brief": brief}
+    templates = template_environment(Path(__file__).parent)
+    templates.filters |= {
+        "percent": format_percent,
+        "number": format_mean,
+        "amount": format_amount,
+        "brief": shorten_id,
+    }
     listed: dict[str, list[Finding]] = {}
     for finding in findings:
         listed.setdefault(finding.kind, []).append(finding)
@@ -130,21 +139,21 @@ def write_page(
         ),
         colours={perspective.value: colour for perspective, colour in COLOURS.items()},
         scores=SCORES,
-        stances=[claim.value for claim in Stance],
-        nothing=Stance.NOTHING.value,
-        failure=Stance.FAILURE.value,
+        stances=[claim.value for claim in Polarity],
+        nothing=Polarity.NOTHING.value,
+        failure=Polarity.FAILURE.value,
         kinds=KINDS,
         findings={kind: found[:MOST_FINDINGS] for kind, found in listed.items()},
         cards=cards,
         shown={card.entry.row for card in cards},
-        clouds=[None if image is None else data_uri(image) for image in clouds],
-        words=[undrawable(each.undrawable) for each in words],
+        clouds=[None if image is None else webp_data_uri(image) for image in clouds],
+        words=[undrawable_note(each.undrawable) for each in words],
         beliefs=beliefs,
     )
     write_atomically(path, text)
 
 
-def undrawable(counts: Mapping[str, int]) -> str:
+def undrawable_note(counts: Mapping[str, int]) -> str:
     """A sentence on the words that the font has no letters for; "" if there are none."""
     if not counts:
         return ""
@@ -153,23 +162,23 @@ def undrawable(counts: Mapping[str, int]) -> str:
     return f"{subject} letters that the font lacks, not drawn ({', '.join(often)}{', …' if len(counts) > 5 else ''}): font=PATH"
 
 
-def percent(share: float | None) -> str:
+def format_percent(share: float | None) -> str:
     """As in "63.3 %"; "-" for nothing."""
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
-def number(value: float | None) -> str:
+def format_mean(value: float | None) -> str:
     """As in "4.50"; "-" for nothing."""
     return "-" if value is None else f"{value:.2f}"
 
 
-def amount(value: float) -> str:
+def format_amount(value: float) -> str:
     """As in "132,655", "163.4", "0.0061"."""
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
-def brief(id: str) -> str:
+def shorten_id(id: str) -> str:
     """An id short enough for a line: of a content hash the beginning."""
     return id if len(id) <= LONGEST_ID else f"{id[:12]}…{id[-6:]}"

@@ -10,8 +10,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import spearmanr
 
-from src.data.lint import KINDS, Entry, Finding, shortened
-from src.data.stances import Stance, stance
+from src.data.feedback_sentiment import Polarity, polarity_of
+from src.data.lint import KINDS, Finding, LintEntry, shorten
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES
 from src.reward_file import Usage
 from src.seeds import fold_seed
@@ -49,7 +49,7 @@ class PerspectiveSummary:
 
 
 @dataclass(frozen=True)
-class Summary:
+class RewardSummary:
     """All triplets.
 
     Attributes:
@@ -100,11 +100,11 @@ class Summary:
 def summarise(
     name: str,
     judge: str,
-    entries: Sequence[Entry],
+    entries: Sequence[LintEntry],
     findings: Sequence[Finding],
     usages: Sequence[Usage] = (),
     unused: int = 0,
-) -> Summary:
+) -> RewardSummary:
     """All numbers. Nothing in them is random.
 
     Args:
@@ -122,7 +122,7 @@ def summarise(
     following, preserving, quality = (
         perspective_summary(entries, index) for index in range(len(PERSPECTIVES))
     )
-    return Summary(
+    return RewardSummary(
         name,
         judge,
         len(entries),
@@ -134,29 +134,29 @@ def summarise(
         following,
         preserving,
         quality,
-        correlations(scores_of(entries)),
+        correlations(complete_scores(entries)),
         dict(Counter(verdict.status for verdict in verdicts)),
-        Counter(levelled(verdict.feedback) for verdict in verdicts if verdict.status == "failed").most_common(
-            MOST_LISTED
-        ),
-        sums(usages),
-        words(usages),
-        by_type(entries),
+        Counter(
+            normalise_reason(verdict.feedback) for verdict in verdicts if verdict.status == "failed"
+        ).most_common(MOST_LISTED),
+        usage_sums(usages),
+        usage_texts(usages),
+        type_means(entries),
         {kind: counted[kind] for kind in KINDS if counted[kind]},
     )
 
 
-def perspective_summary(entries: Sequence[Entry], index: int) -> PerspectiveSummary:
+def perspective_summary(entries: Sequence[LintEntry], index: int) -> PerspectiveSummary:
     """The numbers of one perspective."""
     verdicts = [entry.reward.verdicts[index] for entry in entries if entry.reward is not None]
     answered = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
     scores = np.array([score for score, _ in answered])
-    said = [(nearest(score), stance(verdict.feedback)) for score, verdict in answered]
+    said = [(nearest_score(score), polarity_of(verdict.feedback)) for score, verdict in answered]
     stances = Counter(said)
     texts = Counter(
         verdict.feedback
         for (_, verdict), (_, claim) in zip(answered, said, strict=True)
-        if claim is not Stance.NOTHING
+        if claim is not Polarity.NOTHING
     )
     successes = [verdict.success for _, verdict in answered if verdict.success is not None]
     return PerspectiveSummary(
@@ -165,19 +165,19 @@ def perspective_summary(entries: Sequence[Entry], index: int) -> PerspectiveSumm
         float(scores.mean()) if answered else None,
         [sum(score == place for score, _ in said) for place in SCORES],
         float(np.mean(scores < MAX_SCORE)) if answered else None,
-        sum(claim is Stance.NOTHING for _, claim in said) / len(said) if said else None,
-        [{claim.value: stances[score, claim] for claim in Stance} for score in SCORES],
+        sum(claim is Polarity.NOTHING for _, claim in said) / len(said) if said else None,
+        [{claim.value: stances[score, claim] for claim in Polarity} for score in SCORES],
         texts.most_common(MOST_LISTED),
         float(np.mean(successes)) if successes else None,
     )
 
 
-def nearest(score: float) -> int:
+def nearest_score(score: float) -> int:
     """The whole score that a score is nearest to; halves count as the higher one."""
     return int(np.floor(score + 0.5))
 
 
-def scores_of(entries: Sequence[Entry]) -> Float[np.ndarray, "n 3"]:
+def complete_scores(entries: Sequence[LintEntry]) -> Float[np.ndarray, "n 3"]:
     """The scores of complete rewards."""
     complete = [entry.reward for entry in entries if entry.reward is not None and not entry.reward.failed]
     return np.array(
@@ -199,14 +199,14 @@ def correlations(scores: Float[np.ndarray, "n 3"]) -> list[list[float | None]]:
     ]
 
 
-def levelled(reason: str) -> str:
+def normalise_reason(reason: str) -> str:
     """A reason without what differs from row to row: quoted parts and numbers."""
     if reason == NO_FAILURE:
         return "no reason given"
-    return shortened(re.sub(r"\d+(\.\d+)?", "#", QUOTED.sub("…", reason)), 160)
+    return shorten(re.sub(r"\d+(\.\d+)?", "#", QUOTED.sub("…", reason)), 160)
 
 
-def sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
+def usage_sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
     """The sum of each number in the usages, and how many have it."""
     found: dict[str, tuple[float, int]] = {}
     for usage in usages:
@@ -217,7 +217,7 @@ def sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
     return found
 
 
-def words(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
+def usage_texts(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
     """How often each text stands in the usages; fields with a text of its own for nearly every triplet (an
     answer's id) are left out.
     """
@@ -228,11 +228,11 @@ def words(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
     }
 
 
-def by_type(entries: Sequence[Entry]) -> dict[str, tuple[int, list[float | None]]]:
+def type_means(entries: Sequence[LintEntry]) -> dict[str, tuple[int, list[float | None]]]:
     """Number of triplets and mean scores of each edit type; nothing where the dataset has none, or as many as
     it has triplets.
     """
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[LintEntry]] = {}
     for entry in entries:
         if entry.edit_type:
             groups.setdefault(entry.edit_type, []).append(entry)
@@ -240,7 +240,7 @@ def by_type(entries: Sequence[Entry]) -> dict[str, tuple[int, list[float | None]
         return {}
     found = {}
     for name in sorted(groups):
-        scores = scores_of(groups[name])
+        scores = complete_scores(groups[name])
         found[name] = (
             len(groups[name]),
             [float(mean) for mean in scores.mean(axis=0)] if len(scores) else [None] * len(PERSPECTIVES),
@@ -248,8 +248,8 @@ def by_type(entries: Sequence[Entry]) -> dict[str, tuple[int, list[float | None]
     return found
 
 
-def chosen_examples(
-    entries: Sequence[Entry], findings: Sequence[Finding], per_score: int, per_kind: int
+def choose_examples(
+    entries: Sequence[LintEntry], findings: Sequence[Finding], per_score: int, per_kind: int
 ) -> list[int]:
     """Places of the entries that the page shows, in order; the same at every call.
 
@@ -289,7 +289,7 @@ def chosen_examples(
         ]
         for score in SCORES:
             draw(
-                [place for place, given in scored if given is not None and nearest(given) == score],
+                [place for place, given in scored if given is not None and nearest_score(given) == score],
                 per_score,
                 perspective.value,
                 score,
@@ -300,7 +300,7 @@ def chosen_examples(
     return sorted(chosen)
 
 
-def by_entry(findings: Sequence[Finding]) -> Mapping[int, list[Finding]]:
+def findings_by_row(findings: Sequence[Finding]) -> Mapping[int, list[Finding]]:
     """The findings about each row."""
     found: dict[int, list[Finding]] = {}
     for finding in findings:

@@ -7,9 +7,9 @@ from src.files import write_atomically
 from src.sweeps.record import Sweep
 from src.tabulation.general import general_tables
 from src.tabulation.layouts import LAYOUTS
-from src.tabulation.markdown import markdown
+from src.tabulation.markdown import markdown_tables
 from src.tabulation.paper_tables import paper_table
-from src.tabulation.runs import found_reports
+from src.tabulation.runs import find_reports
 
 TABLE = "table.md"
 TARGET = "5/5/5"
@@ -22,7 +22,7 @@ def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
     table = f" table={sweep.name}" if sweep.name in LAYOUTS else ""
     command = f"python -m src.tabulate {' '.join(map(str, runs))}{table}"
     try:
-        reports = found_reports(runs)
+        reports = find_reports(runs)
         tables = (
             [paper_table(reports, sweep.name, TARGET, None, with_published=True)]
             if table
@@ -30,7 +30,7 @@ def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
         )
     except (ValueError, FileNotFoundError) as error:
         return f"no table yet ({error}); later: {command}"
-    text = markdown(tables)
+    text = markdown_tables(tables)
     write_atomically(folder / TABLE, text)
     sweep.table = TABLE
     return f"{text}\n{folder / TABLE}  (other formats, page of edits: {command} output=table.tex page=report.html)"

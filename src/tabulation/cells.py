@@ -11,21 +11,21 @@ from src.evaluation.comparison import CaseScores, compare
 from src.evaluation.metrics import METRICS
 from src.evaluation.statistics import Interval, clustered_interval, holm
 from src.records import MAX_SCORE, PERSPECTIVES
-from src.tabulation.runs import Evaluated
+from src.tabulation.runs import RunRow
 from src.tabulation.table import Column, Value
 
 LETTERS = {perspective: perspective.value[0].upper() for perspective in PERSPECTIVES}
 
 
 @dataclass(frozen=True)
-class Group:
+class SeedGroup:
     """Rows that belong on one line.
 
     Attributes:
         rows: the same settings with different seeds, one or more.
     """
 
-    rows: tuple[Evaluated, ...]
+    rows: tuple[RunRow, ...]
 
 
 def judged_columns() -> tuple[Column, ...]:
@@ -78,7 +78,7 @@ def image_columns(keys: Sequence[str]) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def averaged_cases(group: Group) -> tuple[CaseScores, ...]:
+def averaged_cases(group: SeedGroup) -> tuple[CaseScores, ...]:
     """The cases of a line, each scored by the mean over the seeds in which it was judged; () where any row's
     cases are not known.
     """
@@ -100,7 +100,7 @@ def _mean_scores(cases: Sequence[CaseScores]) -> tuple[float | None, float | Non
     return following, preserving, quality
 
 
-def judged_values(group: Group) -> list[Value]:
+def judged_values(group: SeedGroup) -> list[Value]:
     """Below `judged_columns`: Acc, averaged over seeds; Score over cases, with interval and spread over
     seeds.
     """
@@ -109,7 +109,9 @@ def judged_values(group: Group) -> list[Value]:
         summaries = [row.row.means.summaries[index] for row in group.rows]
         accs = [summary.acc for summary in summaries if summary.acc is not None]
         values.append(
-            Value(float(np.mean(accs)), spread=spread(accs)) if len(accs) == len(summaries) else Value()
+            Value(float(np.mean(accs)), spread=seed_deviation(accs))
+            if len(accs) == len(summaries)
+            else Value()
         )
         means = [summary.score for summary in summaries if summary.score is not None]
         if len(means) < len(summaries):
@@ -127,10 +129,10 @@ def _over_seeds(cases: Sequence[CaseScores], index: int, means: Sequence[float])
     interval = clustered_interval(scores, [photograph for _, photograph in answered]) if answered else None
     if interval is not None:
         interval = Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
-    return Value(float(np.mean(scores) if answered else np.mean(means)), interval, spread(means))
+    return Value(float(np.mean(scores) if answered else np.mean(means)), interval, seed_deviation(means))
 
 
-def image_values(group: Group, columns: Sequence[Column]) -> list[Value]:
+def image_values(group: SeedGroup, columns: Sequence[Column]) -> list[Value]:
     """Below `image_columns`: means over seeds; an interval only where there is one seed, as values of single
     cases are not kept.
     """
@@ -141,22 +143,24 @@ def image_values(group: Group, columns: Sequence[Column]) -> list[Value]:
             values.append(Value())
             continue
         means = [each.mean for each in found]
-        values.append(Value(float(np.mean(means)), found[0].ci95 if len(found) == 1 else None, spread(means)))
+        values.append(
+            Value(float(np.mean(means)), found[0].ci95 if len(found) == 1 else None, seed_deviation(means))
+        )
     return values
 
 
-def spread(means: Sequence[float]) -> float | None:
+def seed_deviation(means: Sequence[float]) -> float | None:
     """Standard deviation over seeds (of the sample); None with fewer than two."""
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
-def corrected(lines: Sequence[Sequence[float | None]]) -> list[list[float | None]]:
+def holm_corrected(lines: Sequence[Sequence[float | None]]) -> list[list[float | None]]:
     """P values of a whole table after Holm's correction over all of them, in the same places."""
     known = iter(holm([p for line in lines for p in line if p is not None]))
     return [[None if p is None else next(known) for p in line] for line in lines]
 
 
-def differences(group: Group, reference: Group, name: str, against: str) -> list[float | None]:
+def p_values(group: SeedGroup, reference: SeedGroup, name: str, against: str) -> list[float | None]:
     """P of no difference in each perspective's score; None where it can't be said."""
     cases, others = averaged_cases(group), averaged_cases(reference)
     if not cases or not others:

@@ -86,7 +86,7 @@ def x_of(score: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * score / MAX_SCORE
 
 
-def chart(rows: Sequence[tuple[str, Row]]) -> Chart:
+def build_chart(rows: Sequence[tuple[str, Row]]) -> Chart:
     """The chart of named rows."""
     types = ["all types", *dict.fromkeys(edit_type for _, row in rows for edit_type in row.types)]
     height = len(rows) * PITCH

@@ -9,7 +9,7 @@ from src.evaluation.comparison import COMPARISON_NOTES, Comparison, compare
 from src.evaluation.report import NOTES, Row
 from src.records import PERSPECTIVES
 from src.tabulation.cells import LETTERS, image_columns, judged_columns
-from src.tabulation.runs import FoundReport, check_one_judge, found_reports
+from src.tabulation.runs import RunReport, check_same_judge, find_reports
 from src.tabulation.table import Column, Line, Table, Value
 
 COUNTS = (
@@ -19,24 +19,24 @@ COUNTS = (
 )
 
 
-def grouped(reports: Sequence[FoundReport]) -> dict[tuple[str, str], list[FoundReport]]:
+def group_reports(reports: Sequence[RunReport]) -> dict[tuple[str, str], list[RunReport]]:
     """The reports by benchmark and judge, as numbers by different judges do not compare.
 
     Raises:
         ValueError: two judges of one name that differ.
     """
-    groups: dict[tuple[str, str], list[FoundReport]] = {}
+    groups: dict[tuple[str, str], list[RunReport]] = {}
     for each in reports:
         members = groups.setdefault((each.report.benchmark, each.report.judge), [])
         members.append(each)
-        check_one_judge(members[0], each)
+        check_same_judge(members[0], each)
     return groups
 
 
-def general_tables(reports: Sequence[FoundReport]) -> list[Table]:
+def general_tables(reports: Sequence[RunReport]) -> list[Table]:
     """One table per benchmark and judge."""
     found = []
-    for (benchmark, judge), members in grouped(reports).items():
+    for (benchmark, judge), members in group_reports(reports).items():
         rows = [(each, row) for each in members for row in each.report.rows]
         keys = list(dict.fromkeys(key for each, row in rows for key in each.images.get(row.name, {})))
         lines = [Line(row.name, (str(each.run), row.name), _values(each, row, keys)) for each, row in rows]
@@ -48,7 +48,7 @@ def general_tables(reports: Sequence[FoundReport]) -> list[Table]:
     return found
 
 
-def _values(found: FoundReport, row: Row, keys: Sequence[str]) -> tuple[Value, ...]:
+def _values(found: RunReport, row: Row, keys: Sequence[str]) -> tuple[Value, ...]:
     values = [Value(float(row.means.n)), Value(float(row.means.clusters)), Value(row.means.coverage)]
     for summary in row.means.summaries:
         values += [Value(summary.acc), Value(summary.score, summary.ci95)]
@@ -59,7 +59,7 @@ def _values(found: FoundReport, row: Row, keys: Sequence[str]) -> tuple[Value, .
     )
 
 
-def comparison_tables(reports: Sequence[FoundReport], against: str) -> list[Table]:
+def comparison_tables(reports: Sequence[RunReport], against: str) -> list[Table]:
     """Rows compared case by case, one table per benchmark and judge.
 
     Args:
@@ -115,7 +115,7 @@ def _difference_columns() -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _line(found: FoundReport, comparisons: Sequence[Comparison]) -> Line:
+def _line(found: RunReport, comparisons: Sequence[Comparison]) -> Line:
     first = comparisons[0]
     sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
@@ -129,10 +129,10 @@ def _line(found: FoundReport, comparisons: Sequence[Comparison]) -> Line:
     return Line(first.row, (str(found.run), first.row, against, *counts), tuple(values))
 
 
-def _against_run(reports: Sequence[FoundReport], folder: Path) -> list[tuple[FoundReport, Row, str, Row]]:
+def _against_run(reports: Sequence[RunReport], folder: Path) -> list[tuple[RunReport, Row, str, Row]]:
     """Every row of other runs with the row of the same name, benchmark and judge in this run."""
     theirs: dict[tuple[str, str, str], Row] = {}
-    runs = found_reports([folder])
+    runs = find_reports([folder])
     if len({found.run for found in runs}) > 1:
         raise ValueError(
             f"against={folder} holds {len({found.run for found in runs})} runs: name one of them"
@@ -151,7 +151,7 @@ def _against_run(reports: Sequence[FoundReport], folder: Path) -> list[tuple[Fou
     return pairs
 
 
-def _against_row(reports: Sequence[FoundReport], name: str) -> list[tuple[FoundReport, Row, str, Row]]:
+def _against_row(reports: Sequence[RunReport], name: str) -> list[tuple[RunReport, Row, str, Row]]:
     """Every row with the named row of the same report."""
     pairs = []
     for found in reports:

@@ -7,7 +7,17 @@ A wide table fits with \usepackage{graphicx} and \resizebox, or in a table* of a
 from collections.abc import Sequence
 from itertools import groupby
 
-from src.tabulation.table import MARK, Column, Line, Table, Value, beginnings, has_source, shown, used_labels
+from src.tabulation.table import (
+    MARK,
+    Column,
+    Line,
+    Table,
+    Value,
+    cell_text,
+    has_source,
+    leading_cells,
+    used_labels,
+)
 
 SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -30,7 +40,7 @@ SPECIAL = {
 }
 
 
-def latex(tables: Sequence[Table]) -> str:
+def latex_tables(tables: Sequence[Table]) -> str:
     """All tables, each a float of its own."""
     return "% \\usepackage{booktabs, amssymb}\n\n" + "\n".join(_one(table) for table in tables)
 
@@ -114,7 +124,7 @@ def _cells(table: Table, line: Line) -> list[str]:
     values = [
         _cell(value, column, line.published) for value, column in zip(line.values, table.columns, strict=True)
     ]
-    labels = [escaped(label) for label in beginnings(table, line)]
+    labels = [escaped(label) for label in leading_cells(table, line)]
     return [
         *([rf"\textit{{{label}}}" if label else "" for label in labels] if line.published else labels),
         *values,
@@ -122,7 +132,7 @@ def _cells(table: Table, line: Line) -> list[str]:
 
 
 def _cell(value: Value | None, column: Column, published: bool) -> str:
-    parts = shown(value, column)
+    parts = cell_text(value, column)
     # the unit stands in the title
     number = escaped(parts.number.removesuffix(f" {column.unit}") if column.unit else parts.number)
     if value is not None and value.best:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from src.tabulation.naming import integrations_of, signals_of
-from src.tabulation.runs import Evaluated
+from src.tabulation.runs import RunRow
 
 TARGET = re.compile(r"(\d(?:\.\d+)?)/(\d(?:\.\d+)?)/(\d(?:\.\d+)?)(\+text)?")
 """A row that is named after the reward asked for."""
@@ -47,41 +47,41 @@ class Layout:
     number: int
     title: str
     label_columns: tuple[str, ...]
-    place: Callable[[Evaluated, str], Place | None]
+    place: Callable[[RunRow, str], Place | None]
     told: tuple[str, ...]
     reference: str | None
     images: bool
     needs: str
 
 
-def asked_for(row: Evaluated, target: str) -> bool:
+def is_at_target(row: RunRow, target: str) -> bool:
     """Whether a row's edits were made for the target reward; rows that have a name of their own (edits made
     elsewhere) count as such.
     """
     return row.row.name == target or not TARGET.match(row.row.name)
 
 
-def by_method(row: Evaluated, target: str) -> Place | None:
+def by_method(row: RunRow, target: str) -> Place | None:
     """Table 1 and 2: rows that go by a name of their own, and runs, which are named by what differs."""
     name = row.row.name
     best_of_n = re.match(rf"{re.escape(target)} (?=best of )", name)
-    if not asked_for(row, target) and not best_of_n:
+    if not is_at_target(row, target) and not best_of_n:
         return None
     return Place("", (name.removeprefix(target).strip() if best_of_n else "" if name == target else name, ""))
 
 
-def by_signal(row: Evaluated, target: str) -> Place | None:
+def by_signal(row: RunRow, target: str) -> Place | None:
     """Table 4: what the reward says."""
-    if row.settings is None or "model" not in row.settings or not asked_for(row, target):
+    if row.settings is None or "model" not in row.settings or not is_at_target(row, target):
         return None
     signals = signals_of(row.settings)
     marks = tuple(YES if name in signals else "" for name in ("score", "text"))
     return Place(" + ".join(signals) or "none", marks, tuple(float(bool(mark)) for mark in reversed(marks)))
 
 
-def by_integration(row: Evaluated, target: str) -> Place | None:
+def by_integration(row: RunRow, target: str) -> Place | None:
     """Table 5: where the reward enters."""
-    if row.settings is None or "model" not in row.settings or not asked_for(row, target):
+    if row.settings is None or "model" not in row.settings or not is_at_target(row, target):
         return None
     parts = integrations_of(row.settings)
     if "released" in parts:
@@ -95,7 +95,7 @@ def by_integration(row: Evaluated, target: str) -> Place | None:
     )
 
 
-def by_target(row: Evaluated, target: str) -> Place | None:
+def by_target(row: RunRow, target: str) -> Place | None:
     """Table 6: the reward asked for; `target` makes no difference."""
     asked = TARGET.fullmatch(row.row.name)
     if asked is None:

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from src.evaluation.report import markdown_table
-from src.tabulation.table import Line, Table, Value, beginnings, headings, shown
+from src.tabulation.table import Line, Table, Value, cell_text, headings, leading_cells
 
 
-def markdown(tables: Sequence[Table]) -> str:
+def markdown_tables(tables: Sequence[Table]) -> str:
     """All tables, each below its title, with its notes."""
     return "\n".join(_one(table) for table in tables)
 
@@ -19,12 +19,12 @@ def _one(table: Table) -> str:
 
 def _cells(table: Table, line: Line) -> list[str]:
     values = [_cell(table, line, index, value) for index, value in enumerate(line.values)]
-    beginning = beginnings(table, line)
+    beginning = leading_cells(table, line)
     return [*([f"*{cell}*" if cell else "" for cell in beginning] if line.published else beginning), *values]
 
 
 def _cell(table: Table, line: Line, index: int, value: Value | None) -> str:
-    parts = shown(value, table.columns[index])
+    parts = cell_text(value, table.columns[index])
     number = parts.number
     if value is not None and value.best:
         number = f"**{number}**"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
 from src.evaluation.generation import leaves
-from src.tabulation.runs import Evaluated, Settings
+from src.tabulation.runs import RunRow, Settings
 
 IGNORED = re.compile(
     r"(evaluation\.)?seed|name|keep_memory|resume|target_reward\..*|logger(\..*)?|sampler\..*|ledger|judge_mode"
@@ -68,7 +68,7 @@ def facets(settings: Settings) -> dict[str, str]:
     }
 
 
-def entries(settings: Settings) -> dict[str, Hashable]:
+def learning_settings(settings: Settings) -> dict[str, Hashable]:
     """What a run learns by: a config as dotted names, without what says nothing about it."""
     found = {name: _hashable(value) for name, value in leaves(settings) if not IGNORED.fullmatch(name)}
     if not signals_of(settings):
@@ -87,7 +87,9 @@ def _hashable(value: object) -> Hashable:
     )
 
 
-def differing(all_settings: Sequence[Settings], without: Sequence[str] = ()) -> dict[str, list[Hashable]]:
+def differing_settings(
+    all_settings: Sequence[Settings], without: Sequence[str] = ()
+) -> dict[str, list[Hashable]]:
     """The entries in which runs differ, with the value of each run.
 
     Of parts of other classes only the class is named, as their settings differ by themselves.
@@ -96,7 +98,7 @@ def differing(all_settings: Sequence[Settings], without: Sequence[str] = ()) -> 
         all_settings: of the runs.
         without: parts of the config that are left out.
     """
-    flat = [entries(settings) for settings in all_settings]
+    flat = [learning_settings(settings) for settings in all_settings]
     rewarded = [bool(signals_of(settings)) for settings in all_settings]
     found: dict[str, list[Hashable]] = {}
     for name in dict.fromkeys(name for each in flat for name in each):
@@ -118,7 +120,7 @@ def _below(name: str, parts: Sequence[str]) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
-def names_of(rows: Sequence[Evaluated], known: Sequence[Hashable]) -> list[str]:
+def row_names(rows: Sequence[RunRow], known: Sequence[Hashable]) -> list[str]:
     """A name for each row that tells apart what `known` does not: choices in words first, then single entries
     as key=value.
 
@@ -150,10 +152,13 @@ def names_of(rows: Sequence[Evaluated], known: Sequence[Hashable]) -> list[str]:
     in_words = [facets(row.settings or {}) for row in rows]
     for facet in ("backbone", "reward", "integration"):
         tell([each[facet] for each in in_words], lambda index, facet=facet: in_words[index][facet])
-    flat = [{} if row.settings is None else entries(row.settings) for row in rows]
+    flat = [{} if row.settings is None else learning_settings(row.settings) for row in rows]
     for name in sorted(dict.fromkeys(name for each in flat for name in each), key=_rank):
         values = [each.get(name, ABSENT) for each in flat]
-        tell(values, lambda index, name=name, values=values: f"{in_short(name)}={worded(values[index])}")
+        tell(
+            values,
+            lambda index, name=name, values=values: f"{setting_name(name)}={setting_text(values[index])}",
+        )
     return [", ".join(each) for each in words]
 
 
@@ -163,14 +168,14 @@ def _rank(name: str) -> tuple[int, bool]:
     return FIRST.index(part) if part in FIRST else len(FIRST), not name.endswith(CLASS)
 
 
-def in_short(name: str) -> str:
+def setting_name(name: str) -> str:
     """An entry's name, for people: "data.dataset" for that of its class."""
     return name.removeprefix("model.").removesuffix(CLASS)
 
 
-def worded(value: Hashable) -> str:
+def setting_text(value: Hashable) -> str:
     """A value of a config, for people: of a class its last name."""
     if isinstance(value, tuple):
-        return "[" + ",".join(worded(each) for each in value) + "]"
+        return "[" + ",".join(setting_text(each) for each in value) + "]"
     text = "null" if value is None else str(value)
     return text.rpartition(".")[2] if text.startswith("src.") else text

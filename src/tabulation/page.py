@@ -12,19 +12,19 @@ from pathlib import Path
 
 from src.evaluation.report import NOTES, Row, notes
 from src.files import write_atomically
-from src.pages import environment
+from src.pages import template_environment
 from src.records import PERSPECTIVES
-from src.tabulation.chart import chart
+from src.tabulation.chart import build_chart
 from src.tabulation.general import general_tables
 from src.tabulation.page_data import all_cases, edit_columns, full_name, page_data, run_names
-from src.tabulation.runs import FoundReport, check_one_kind, short
-from src.tabulation.table import Table, shown
+from src.tabulation.runs import RunReport, check_comparable, shorten_fingerprint
+from src.tabulation.table import Table, cell_text
 
 TEMPLATE = "page.html"
 
 
-def write_page(
-    path: Path, reports: Sequence[FoundReport], names: Sequence[str] | None, megabytes: float
+def write_report_page(
+    path: Path, reports: Sequence[RunReport], names: Sequence[str] | None, megabytes: float
 ) -> str:
     """Write the page.
 
@@ -42,7 +42,7 @@ def write_page(
         FileNotFoundError: a run folder without the benchmark's cases.
         NotWrittenError: the file can't be written.
     """
-    check_one_kind(reports)
+    check_comparable(reports)
     columns = edit_columns(reports, names)
     if not columns:
         raise ValueError(
@@ -53,12 +53,12 @@ def write_page(
     rows = page_rows(reports)
     report = reports[0].report
     text = (
-        environment(Path(__file__).parent)
+        template_environment(Path(__file__).parent)
         .get_template(TEMPLATE)
         .render(
             benchmark=report.benchmark,
             judge=report.judge,
-            fingerprint=short(report.fingerprint),
+            fingerprint=shorten_fingerprint(report.fingerprint),
             runs=[str(each.run) for each in reports],
             cases=len(cases),
             photographs=len({case.photograph for case, _ in cases}),
@@ -66,7 +66,7 @@ def write_page(
             types=list(dict.fromkeys(case.edit_type for case, _ in cases)),
             perspectives=[perspective.value for perspective in PERSPECTIVES],
             table=_table(general_tables(reports)[0], reports),
-            chart=chart(rows),
+            chart=build_chart(rows),
             notes=[NOTES, *dict.fromkeys(note for each in reports for note in notes(each.report))],
             data=data,
             images=images,
@@ -76,7 +76,7 @@ def write_page(
     return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(images)} pictures)"
 
 
-def page_rows(reports: Sequence[FoundReport]) -> list[tuple[str, Row]]:
+def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, Row]]:
     """The rows of the page with their names; those that need no model only once, as they are the same in
     every run.
     """
@@ -92,13 +92,13 @@ def page_rows(reports: Sequence[FoundReport]) -> list[tuple[str, Row]]:
     return list(found.items())
 
 
-def _table(table: Table, reports: Sequence[FoundReport]) -> dict[str, object]:
+def _table(table: Table, reports: Sequence[RunReport]) -> dict[str, object]:
     """The general table as the page's template wants it: rows named as in `page_rows`, in its order."""
     named = {str(each.run): run for each, run in zip(reports, run_names(reports), strict=True)}
     lines: dict[str, list[dict[str, object]]] = {}
     for line in table.lines:
         cells = [
-            {"shown": shown(value, column), "value": None if value is None else value.mean}
+            {"shown": cell_text(value, column), "value": None if value is None else value.mean}
             for value, column in zip(line.values, table.columns, strict=True)
         ]
         lines[full_name(named[line.labels[0]], line.labels[1])] = cells

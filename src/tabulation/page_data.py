@@ -19,10 +19,10 @@ from src.evaluation.judging import batches_of
 from src.evaluation.progress import counted
 from src.evaluation.report import row_order
 from src.images import load_image
-from src.pages import thumbnail, webp
+from src.pages import encode_webp, thumbnail
 from src.records import NO_FAILURE, Image, Reward
 from src.reward_file import read_rewards
-from src.tabulation.runs import FoundReport
+from src.tabulation.runs import RunReport
 
 SIZES = ((256, 80), (192, 75), (160, 70), (128, 65), (96, 60), (64, 50))
 """Longer side and quality of a thumbnail, tried in this order until it is small enough."""
@@ -49,7 +49,7 @@ class EditColumn:
 
 
 @dataclass
-class Images:
+class ThumbnailStore:
     """The images of a page, each once.
 
     Attributes:
@@ -66,21 +66,21 @@ class Images:
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if digest not in self.places:
             self.places[digest] = len(self.contents)
-            self.contents.append(b64encode(small_enough(image, self.most)).decode())
+            self.contents.append(b64encode(fit_webp(image, self.most)).decode())
         return self.places[digest]
 
 
-def small_enough(image: Image, most: int) -> bytes:
+def fit_webp(image: Image, most: int) -> bytes:
     """A image as WebP in at most so many bytes, or the smallest that SIZES make of it."""
-    content = webp(thumbnail(image))
+    content = encode_webp(thumbnail(image))
     for side, quality in SIZES:
         if len(content) <= most:
             break
-        content = webp(thumbnail(image, side), quality, exact=False)
+        content = encode_webp(thumbnail(image, side), quality, exact=False)
     return content
 
 
-def run_names(reports: Sequence[FoundReport]) -> list[str]:
+def run_names(reports: Sequence[RunReport]) -> list[str]:
     """What each report's run is called on the page: its path below the folder that all have in common; "" for
     a single one.
     """
@@ -98,7 +98,7 @@ def full_name(run: str, row: str) -> str:
     return f"{run} · {row}" if run else row
 
 
-def edit_columns(reports: Sequence[FoundReport], names: Sequence[str] | None) -> list[EditColumn]:
+def edit_columns(reports: Sequence[RunReport], names: Sequence[str] | None) -> list[EditColumn]:
     """The generations with edits, run by run.
 
     Args:
@@ -144,7 +144,7 @@ def _rewards(folder: Path, judge: str) -> dict[str, list[Reward]]:
     return found
 
 
-def all_cases(reports: Sequence[FoundReport]) -> list[tuple[KeptCase, Path]]:
+def all_cases(reports: Sequence[RunReport]) -> list[tuple[KeptCase, Path]]:
     """The cases of all runs, each once, with the folder that its images lie in; only those that some row of
     a model was scored on.
     """
@@ -176,14 +176,16 @@ def page_data(
             f"page_megabytes={megabytes:g}: a page with pictures needs some room, 40 for instance"
         )
     number = len(cases) * (2 + len(columns))
-    images = Images(int(INSIDE * megabytes * 2**20 / max(1, number)))
+    images = ThumbnailStore(int(INSIDE * megabytes * 2**20 / max(1, number)))
     listed: list[dict[str, Any]] = []
     for batch in counted(batches_of(cases, 16), len(cases), "page", "cases"):
         listed += [_case(case, folder, columns, images) for case, folder in batch]
     return {"columns": [column.name for column in columns], "cases": listed}, images.contents
 
 
-def _case(case: KeptCase, folder: Path, columns: Sequence[EditColumn], images: Images) -> dict[str, Any]:
+def _case(
+    case: KeptCase, folder: Path, columns: Sequence[EditColumn], images: ThumbnailStore
+) -> dict[str, Any]:
     return {
         "id": case.id,
         "type": case.edit_type,
@@ -195,7 +197,7 @@ def _case(case: KeptCase, folder: Path, columns: Sequence[EditColumn], images: I
     }
 
 
-def _edit(case: KeptCase, column: EditColumn, images: Images) -> dict[str, Any]:
+def _edit(case: KeptCase, column: EditColumn, images: ThumbnailStore) -> dict[str, Any]:
     """One edit: its image (null where the file is gone), and per perspective score, success and feedback."""
     path = column.generation.edits / f"{case.id}.png"
     scores = column.scores[case.id].scores if case.id in column.scores else (None, None, None)

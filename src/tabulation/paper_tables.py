@@ -8,26 +8,26 @@ from dataclasses import dataclass, replace
 from src.evaluation.statistics import MAX_ENUMERATED
 from src.records import PERSPECTIVES
 from src.tabulation.cells import (
-    Group,
-    corrected,
-    differences,
+    SeedGroup,
+    holm_corrected,
     image_columns,
     image_values,
     judged_columns,
     judged_values,
+    p_values,
     with_best,
 )
 from src.tabulation.layouts import Layout, Place, layout_named
-from src.tabulation.naming import REWARD_PARTS, differing, in_short, names_of, worded
+from src.tabulation.naming import REWARD_PARTS, differing_settings, row_names, setting_name, setting_text
 from src.tabulation.published import PublishedRow, published_table
 from src.tabulation.runs import (
-    Evaluated,
-    FoundReport,
-    check_one_kind,
-    check_one_measure,
-    check_one_size,
-    evaluated_rows,
-    short,
+    RunReport,
+    RunRow,
+    check_comparable,
+    check_same_cases,
+    check_same_networks,
+    run_rows,
+    shorten_fingerprint,
 )
 from src.tabulation.table import LEVEL, MARK, Column, Line, Table, Value
 
@@ -46,11 +46,11 @@ class OurLine:
     place: Place
     name: str
     run: str
-    group: Group
+    group: SeedGroup
 
 
 def paper_table(
-    reports: Sequence[FoundReport], name: str, target: str, against: str | None, with_published: bool
+    reports: Sequence[RunReport], name: str, target: str, against: str | None, with_published: bool
 ) -> Table:
     """One of the paper's tables.
 
@@ -65,19 +65,19 @@ def paper_table(
         ValueError: an unknown table, reports that do not compare, no row for it, or no line called `against`.
     """
     layout = layout_named(name)
-    check_one_kind(reports)
+    check_comparable(reports)
     rows = [
         (row, place)
-        for row in evaluated_rows(reports)
+        for row in run_rows(reports)
         if (place := layout.place(row, target)) and (row.images or not layout.images)
     ]
     if not rows:
         raise ValueError(
             f"table={name}: none of the runs has {layout.needs}; the target reward is target={target}"
         )
-    check_one_size([row for row, _ in rows])
+    check_same_cases([row for row, _ in rows])
     if layout.images:
-        check_one_measure([row for row, _ in rows])
+        check_same_networks([row for row, _ in rows])
     ours = our_lines(layout, rows)
     columns = (
         image_columns(list(dict.fromkeys(key for row, _ in rows for key in row.images)))
@@ -91,7 +91,7 @@ def paper_table(
     notes = notes_on(layout, ours, reports[0])
     if not layout.images:
         reference = reference_name(ours, layout, against)
-        tested = tested_values(ours, reference)
+        tested = p_values_of_lines(ours, reference)
         values = [_with_p(line, ps) for line, ps in zip(values, tested, strict=True)]
         notes += _mark_notes(reference, tested, ours[0].group.rows[0].row.means.clusters)
     lines = [
@@ -99,26 +99,26 @@ def paper_table(
         for each, line in zip(ours, values, strict=True)
     ]
     if with_published:
-        lines = beside(lines, published_lines(layout, columns))
+        lines = interleave_published(lines, published_lines(layout, columns))
         notes.append(published_note(layout, reports[0]))
     facts = {"benchmark": reports[0].report.benchmark, "judge": reports[0].report.judge}
     title = f"{layout.title} (Table {layout.number} of the paper)"
     return Table(name, title, (*layout.label_columns, "Run"), columns, tuple(lines), tuple(notes), facts)
 
 
-def our_lines(layout: Layout, rows: Sequence[tuple[Evaluated, Place]]) -> list[OurLine]:
+def our_lines(layout: Layout, rows: Sequence[tuple[RunRow, Place]]) -> list[OurLine]:
     """The rows grouped into lines, in the table's order.
 
     Raises:
         ValueError: two rows of the same settings and seed, which would count twice.
     """
-    names = names_of([row for row, _ in rows], [place.labels for _, place in rows])
-    groups: dict[tuple[tuple[str, ...], str], list[tuple[Evaluated, Place]]] = {}
+    names = row_names([row for row, _ in rows], [place.labels for _, place in rows])
+    groups: dict[tuple[tuple[str, ...], str], list[tuple[RunRow, Place]]] = {}
     for (row, place), run in zip(rows, names, strict=True):
         groups.setdefault((place.labels, run), []).append((row, place))
     lines = []
     for (_, run), members in groups.items():
-        group, place = Group(tuple(row for row, _ in members)), members[0][1]
+        group, place = SeedGroup(tuple(row for row, _ in members)), members[0][1]
         check_seeds(group)
         lines.append(
             OurLine(
@@ -128,9 +128,9 @@ def our_lines(layout: Layout, rows: Sequence[tuple[Evaluated, Place]]) -> list[O
     return sorted(lines, key=lambda line: line.place.order)
 
 
-def check_seeds(group: Group) -> None:
+def check_seeds(group: SeedGroup) -> None:
     """Raise ValueError if two rows of a line have the same seeds."""
-    by_seeds: dict[tuple[object, object], Evaluated] = {}
+    by_seeds: dict[tuple[object, object], RunRow] = {}
     for row in group.rows:
         if row.seeds in by_seeds:
             other = by_seeds[row.seeds]
@@ -141,7 +141,7 @@ def check_seeds(group: Group) -> None:
         by_seeds[row.seeds] = row
 
 
-def _method(place: Place, run: str, row: Evaluated) -> str:
+def _method(place: Place, run: str, row: RunRow) -> str:
     """A row's name in Tables 1 and 2: its own, what differs, or else the name of the experiment."""
     own = place.labels[0]
     if own and not own.startswith("best of"):
@@ -171,7 +171,7 @@ def reference_name(lines: Sequence[OurLine], layout: Layout, against: str | None
     return against or (layout.reference if layout.reference in names else names[0])
 
 
-def tested_values(lines: Sequence[OurLine], reference: str) -> list[list[float | None]]:
+def p_values_of_lines(lines: Sequence[OurLine], reference: str) -> list[list[float | None]]:
     """P of each perspective's score against the reference line of the same run, or the first one of that
     name; corrected over the whole table.
     """
@@ -182,8 +182,8 @@ def tested_values(lines: Sequence[OurLine], reference: str) -> list[list[float |
             found.append([None] * len(PERSPECTIVES))
             continue
         other = next((each for each in references if each.run == line.run), references[0])
-        found.append(differences(line.group, other.group, line.name, reference))
-    return corrected(found)
+        found.append(p_values(line.group, other.group, line.name, reference))
+    return holm_corrected(found)
 
 
 def _with_p(line: Sequence[Value], ps: Sequence[float | None]) -> list[Value]:
@@ -217,7 +217,7 @@ def _published_values(row: PublishedRow, columns: Sequence[Column]) -> tuple[Val
     return tuple(None if number is None else Value(number.value, words=number.text) for number in numbers)
 
 
-def beside(ours: Sequence[Line], published: Sequence[Line]) -> list[Line]:
+def interleave_published(ours: Sequence[Line], published: Sequence[Line]) -> list[Line]:
     """Our lines, each place followed by the paper's line of the same name; those that have none of ours come
     last.
     """
@@ -235,13 +235,15 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def notes_on(layout: Layout, lines: Sequence[OurLine], found: FoundReport) -> list[str]:
+def notes_on(layout: Layout, lines: Sequence[OurLine], found: RunReport) -> list[str]:
     """What a reader must know of our lines: cases, judge, intervals, failures, and what else the runs differ
     in.
     """
     report, means = found.report, lines[0].group.rows[0].row.means
     seeds = any(len(line.group.rows) > 1 for line in lines)
-    judged = "" if layout.images else f", judged by {report.judge} ({short(report.fingerprint)})"
+    judged = (
+        "" if layout.images else f", judged by {report.judge} ({shorten_fingerprint(report.fingerprint)})"
+    )
     notes = [f"Ours: {report.benchmark}{judged}, {means.n} cases on {means.clusters} photographs."]
     if layout.images:
         first = lines[0].group.rows[0]
@@ -290,17 +292,17 @@ def _failure_notes(lines: Sequence[OurLine]) -> list[str]:
 def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
     """What else differs between the runs, which the table does not say; "" for nothing."""
     known = [(line, row.settings) for line in lines for row in line.group.rows if row.settings is not None]
-    found = differing([settings for _, settings in known], layout.told or REWARD_PARTS)
+    found = differing_settings([settings for _, settings in known], layout.told or REWARD_PARTS)
     said = " ".join(f"{line.name} {line.run}" for line in lines)
-    other = {name: values for name, values in found.items() if f"{in_short(name)}=" not in said}
+    other = {name: values for name, values in found.items() if f"{setting_name(name)}=" not in said}
     if not other:
         return ""
     listed = []
     for name, values in list(other.items())[:most]:
         each: Mapping[str, None] = dict.fromkeys(
-            f"{line.name}: {worded(value)}" for (line, _), value in zip(known, values, strict=True)
+            f"{line.name}: {setting_text(value)}" for (line, _), value in zip(known, values, strict=True)
         )
-        listed.append(f"{in_short(name)} ({'; '.join(each)})")
+        listed.append(f"{setting_name(name)} ({'; '.join(each)})")
     more = f" and {len(other) - most} more" if len(other) > most else ""
     return f"Beside what the lines say, the runs differ in {', '.join(listed)}{more}."
 
@@ -324,7 +326,7 @@ def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], cluste
     return notes
 
 
-def published_note(layout: Layout, found: FoundReport) -> str:
+def published_note(layout: Layout, found: RunReport) -> str:
     """What the paper's lines hold for."""
     table = published_table(layout.number)
     theirs = f"on {table.benchmark}" + (f", judged by {table.judge}" if table.judge else "")

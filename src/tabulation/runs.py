@@ -41,7 +41,7 @@ class ImageMean:
 
 
 @dataclass(frozen=True)
-class FoundReport:
+class RunReport:
     """A report and where it lies.
 
     Attributes:
@@ -60,7 +60,7 @@ class FoundReport:
 
 
 @dataclass(frozen=True)
-class Evaluated:
+class RunRow:
     """A row of a report that a model made.
 
     Attributes:
@@ -70,7 +70,7 @@ class Evaluated:
             where nobody knows it.
     """
 
-    found: FoundReport
+    found: RunReport
     row: Row
     settings: Settings | None
 
@@ -91,14 +91,14 @@ class Evaluated:
         return self.found.images.get(self.row.name, {})
 
 
-def found_reports(folders: Sequence[Path]) -> list[FoundReport]:
+def find_reports(folders: Sequence[Path]) -> list[RunReport]:
     """Every report below the folders, in the order given, each once.
 
     Raises:
         FileNotFoundError: an unknown folder, or one without a report.
         ValueError: a broken report.
     """
-    found: dict[Path, FoundReport] = {}
+    found: dict[Path, RunReport] = {}
     for folder in folders:
         if not folder.is_dir():
             raise FileNotFoundError(f"no run folder {folder}")
@@ -109,8 +109,8 @@ def found_reports(folders: Sequence[Path]) -> list[FoundReport]:
             )
         for path in paths:
             if path.resolve() not in found:
-                found[path.resolve()] = FoundReport(
-                    path.parents[3], path.parent, read_report(path), *read_images(path)
+                found[path.resolve()] = RunReport(
+                    path.parents[3], path.parent, read_report(path), *read_image_metrics(path)
                 )
     return list(found.values())
 
@@ -128,7 +128,7 @@ def report_files(folder: Path) -> Iterator[Path]:
             yield Path(name, "report.json")
 
 
-def chosen(reports: Sequence[FoundReport], benchmark: str | None, judge: str | None) -> list[FoundReport]:
+def select_reports(reports: Sequence[RunReport], benchmark: str | None, judge: str | None) -> list[RunReport]:
     """The reports on a benchmark and by a judge.
 
     Raises:
@@ -147,7 +147,7 @@ def chosen(reports: Sequence[FoundReport], benchmark: str | None, judge: str | N
     return kept
 
 
-def check_one_kind(reports: Sequence[FoundReport]) -> None:
+def check_comparable(reports: Sequence[RunReport]) -> None:
     """Raise ValueError unless all reports are on one benchmark by one judge: other numbers do not compare."""
     first = reports[0]
     for other in reports[1:]:
@@ -161,20 +161,20 @@ def check_one_kind(reports: Sequence[FoundReport]) -> None:
                 f"{first.run} was judged by {first.report.judge} and {other.run} by {other.report.judge}, which do not compare: "
                 "say judge_name=NAME to choose one"
             )
-        check_one_judge(first, other)
+        check_same_judge(first, other)
 
 
-def check_one_judge(first: FoundReport, other: FoundReport) -> None:
+def check_same_judge(first: RunReport, other: RunReport) -> None:
     """Raise ValueError if two judges of one name differ."""
     one, two = first.report.fingerprint, other.report.fingerprint
     if one != two:
         raise ValueError(
-            f"{first.run} and {other.run} were judged by different versions of {first.report.judge} ({short(one)} and {short(two)}), "
+            f"{first.run} and {other.run} were judged by different versions of {first.report.judge} ({shorten_fingerprint(one)} and {shorten_fingerprint(two)}), "
             "which do not compare: judge one of them again with python -m src.evaluate edits=..."
         )
 
 
-def check_one_size(rows: Sequence[Evaluated]) -> None:
+def check_same_cases(rows: Sequence[RunRow]) -> None:
     """Raise ValueError unless all rows are over as many cases and photographs: means over others do not
     compare.
     """
@@ -187,7 +187,7 @@ def check_one_size(rows: Sequence[Evaluated]) -> None:
         )
 
 
-def check_one_measure(rows: Sequence[Evaluated]) -> None:
+def check_same_networks(rows: Sequence[RunRow]) -> None:
     """Raise ValueError unless the image metrics of all rows come from the same networks and are over as many
     cases.
     """
@@ -211,22 +211,22 @@ def check_one_measure(rows: Sequence[Evaluated]) -> None:
             )
 
 
-def short(fingerprint: str, most: int = 60) -> str:
+def shorten_fingerprint(fingerprint: str, most: int = 60) -> str:
     """A fingerprint's beginning and end."""
     return fingerprint if len(fingerprint) <= most else f"{fingerprint[: most - 9]}…{fingerprint[-8:]}"
 
 
-def evaluated_rows(reports: Sequence[FoundReport]) -> list[Evaluated]:
+def run_rows(reports: Sequence[RunReport]) -> list[RunRow]:
     """The rows that a model made, report by report."""
     return [
-        Evaluated(each, row, settings_of(each, row))
+        RunRow(each, row, row_settings(each, row))
         for each in reports
         for row in each.report.rows
         if row.made_by
     ]
 
 
-def read_images(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, dict[str, str]]]:
+def read_image_metrics(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, dict[str, str]]]:
     """The image metrics in a report.json and the networks that they come from, by row.
 
     Raises:
@@ -253,7 +253,7 @@ def read_images(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, 
     return found, networks
 
 
-def settings_of(found: FoundReport, row: Row) -> Settings | None:
+def row_settings(found: RunReport, row: Row) -> Settings | None:
     """The config that a row's edits come from: of the run folder, or of the one that its edits lie in when
     they were judged elsewhere.
     """
@@ -263,12 +263,12 @@ def settings_of(found: FoundReport, row: Row) -> Settings | None:
         if not record.exists():
             return None
         run, made_by = record.parents[3], dict(read_settings(record))
-    config = config_of(run)
+    config = run_config(run)
     how = {name: made_by[name] for name in ("weights", "seed", "sampler") if name in made_by}
     return None if config is None else {**config, "evaluation": how}
 
 
-def config_of(run: Path) -> Settings | None:
+def run_config(run: Path) -> Settings | None:
     """The config of a run folder: .hydra/config.yaml, else the model config of its export or checkpoint; None
     where there is neither.
 

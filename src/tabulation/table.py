@@ -109,7 +109,7 @@ class Table:
 
 
 @dataclass(frozen=True)
-class Shown:
+class CellText:
     """A value in words, part by part, so that every format can lay it out.
 
     Attributes:
@@ -130,18 +130,18 @@ class Shown:
         return " ".join(part for part in (self.spread, self.interval) if part)
 
 
-def shown(value: Value | None, column: Column) -> Shown:
+def cell_text(value: Value | None, column: Column) -> CellText:
     """How a value is written below a column."""
     if value is None or (value.mean is None and value.words is None):
-        return Shown("-")
+        return CellText("-")
     unit = f" {column.unit}" if column.unit else ""
     if value.words is not None:
-        return Shown(value.words + unit)
+        return CellText(value.words + unit)
 
     def number(given: float, sign: bool = column.signed) -> str:
         return f"{column.scale * given:{'+' if sign else ''}.{column.digits}f}"
 
-    return Shown(
+    return CellText(
         number(value.mean or 0.0) + unit,
         "" if value.spread is None else f"± {number(value.spread, sign=False)}",
         "" if value.ci95 is None else f"[{number(value.ci95.low)}, {number(value.ci95.high)}]",
@@ -174,7 +174,7 @@ def has_source(table: Table) -> bool:
     return any(line.source for line in table.lines)
 
 
-def beginnings(table: Table, line: Line) -> list[str]:
+def leading_cells(table: Table, line: Line) -> list[str]:
     """A line's cells before its numbers."""
     return [
         *(line.labels[index] for index in used_labels(table)),

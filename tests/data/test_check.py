@@ -10,11 +10,11 @@ from data.written import pixels, reward, write_image, write_list, write_tree
 from PIL import Image
 
 from src import check_data, launch
-from src.data.check import Problem, append_problem, check, chosen_rows, read_problems, write_problems
+from src.data.check import Problem, append_problem, check_rows, read_problems, rows_to_decode, write_problems
 from src.data.columns import FEEDBACK, SCORES
 from src.data.json_list import JsonList
 from src.data.pix2pix_tree import Pix2PixTree
-from src.data.rewards import Rated
+from src.data.rewards import WithRewards
 from src.reward_file import append_rewards
 
 
@@ -46,7 +46,7 @@ def broken(tmp_path: Path) -> Path:
     ],
 )
 def test_everything_within_reach_is_found(broken: Path, how: int | str, found: dict[int, str]) -> None:
-    report = check(Rated(Pix2PixTree(broken, split="all", extension="png")), how)  # type: ignore[arg-type]
+    report = check_rows(WithRewards(Pix2PixTree(broken, split="all", extension="png")), how)  # type: ignore[arg-type]
     assert kinds(report) == found
     text = str(report)
     assert text.startswith("40 rows; files of all rows looked for, pictures of ")
@@ -62,7 +62,7 @@ def test_everything_within_reach_is_found(broken: Path, how: int | str, found: d
 def test_reasons_name_the_place(broken: Path) -> None:
     reasons = {
         problem.index: problem.reason
-        for problem in check(Pix2PixTree(broken, split="all", extension="png"), "all").problems
+        for problem in check_rows(Pix2PixTree(broken, split="all", extension="png"), "all").problems
     }
     assert reasons[0].endswith("0000000/7_1.png")
     assert "31_0.png is not a readable picture" in reasons[5]
@@ -80,7 +80,7 @@ def test_repeats_are_counted(tmp_path: Path) -> None:
     entries = json.loads(file.read_text())
     entries[5]["instruction"] = entries[4]["instruction"]
     file.write_text(json.dumps(entries))
-    counts = check(JsonList(file), "all").counts
+    counts = check_rows(JsonList(file), "all").counts
     assert counts["the same triplet again"] == 1
     assert counts["edited picture is the original"] == 1
     assert counts["different originals"] == 4
@@ -90,12 +90,12 @@ def test_repeats_are_counted(tmp_path: Path) -> None:
 
 
 def test_rows_are_spread_evenly() -> None:
-    assert list(chosen_rows(10, 5)) == [0, 2, 4, 6, 8]
-    assert list(chosen_rows(3, 1000)) == [0, 1, 2]
-    assert len(set(chosen_rows(1001, 1000))) == 1000
+    assert list(rows_to_decode(10, 5)) == [0, 2, 4, 6, 8]
+    assert list(rows_to_decode(3, 1000)) == [0, 1, 2]
+    assert len(set(rows_to_decode(1001, 1000))) == 1000
     for wrong in ("some", -1, True):
         with pytest.raises(ValueError, match="all, headers, or how many"):
-            chosen_rows(10, wrong)  # type: ignore[arg-type]
+            rows_to_decode(10, wrong)  # type: ignore[arg-type]
 
 
 def test_the_file_of_broken_rows_keeps_what_training_found(tmp_path: Path) -> None:

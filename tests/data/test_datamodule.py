@@ -20,9 +20,9 @@ from src.data.datamodule import EditData
 from src.data.dataset import collate
 from src.data.examples import first_rows
 from src.data.json_list import JsonList
-from src.data.order import GlobalBatchOrder, Visit
+from src.data.order import GlobalBatchOrder, SampleIndex
 from src.data.pix2pix_tree import Pix2PixTree
-from src.data.served import Served
+from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import CentreCrop, RandomCrop
 from src.launch import CONF
 
@@ -65,11 +65,11 @@ def test_workers_and_batch_sizes_change_nothing(folder: Path) -> None:
 
 
 def test_each_pass_crops_anew_and_other_seeds_otherwise(folder: Path) -> None:
-    served = Served(tree(folder).dataset, RandomCrop(16, 0.0), 0, frozenset(), None)
-    crops = [served[Visit(5, epoch)][0].edited.tobytes() for epoch in range(20)]
+    served = TransformedDataset(tree(folder).dataset, RandomCrop(16, 0.0), 0, frozenset(), None)
+    crops = [served[SampleIndex(5, epoch)][0].edited.tobytes() for epoch in range(20)]
     assert len(set(crops)) > 3
-    other = Served(served.dataset, RandomCrop(16, 0.0), 1, frozenset(), None)
-    assert [other[Visit(5, epoch)][0].edited.tobytes() for epoch in range(20)] != crops
+    other = TransformedDataset(served.dataset, RandomCrop(16, 0.0), 1, frozenset(), None)
+    assert [other[SampleIndex(5, epoch)][0].edited.tobytes() for epoch in range(20)] != crops
 
 
 def test_another_whole_row_stands_for_a_broken_one(folder: Path, tmp_path: Path) -> None:

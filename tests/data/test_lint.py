@@ -10,8 +10,17 @@ from hypothesis import strategies as st
 from PIL import Image as Pillow
 from skimage import data as photographs
 
-from src.data.fingerprints import candidates, fingerprint, largest_change, unlikeness
-from src.data.lint import KINDS, Entry, Finding, Known, Limits, contradictions_of, lint, look_at_pair
+from src.data.lint import (
+    KINDS,
+    Finding,
+    KnownImage,
+    LintEntry,
+    LintLimits,
+    contradictions_in,
+    hash_pair,
+    lint,
+)
+from src.data.perceptual_hash import block_difference, candidate_pairs, largest_change, perceptual_hash
 from src.records import Image, Reward, Verdict
 
 PHOTO = np.ascontiguousarray(photographs.astronaut()[:384])
@@ -30,14 +39,16 @@ def reward(
     return Reward(id, judge, key, following, preserving, quality)
 
 
-def entry(row: int, given: Reward | None = None, pair: tuple[Image, Image] | None = None, **more) -> Entry:
+def entry(
+    row: int, given: Reward | None = None, pair: tuple[Image, Image] | None = None, **more
+) -> LintEntry:
     given = reward(f"t{row}") if given is None else given
-    return Entry(
+    return LintEntry(
         row,
         f"t{row}",
         more.pop("instruction", f"edit {row}"),
         given,
-        look=None if pair is None else look_at_pair(*pair),
+        look=None if pair is None else hash_pair(*pair),
         **more,
     )
 
@@ -84,12 +95,14 @@ def painted(
     ],
 )
 def test_what_contradicts_a_score(verdict: Verdict, expected: list[str]) -> None:
-    assert [kind for kind, _ in contradictions_of(verdict, Limits())] == expected
+    assert [kind for kind, _ in contradictions_in(verdict, LintLimits())] == expected
 
 
 def test_a_stricter_limit_finds_what_an_overlooking_annotator_may_do() -> None:
-    assert contradictions_of(Verdict(3.0), Limits()) == []
-    assert [kind for kind, _ in contradictions_of(Verdict(3.0), Limits(silent_below=5.0))] == ["silent_low"]
+    assert contradictions_in(Verdict(3.0), LintLimits()) == []
+    assert [kind for kind, _ in contradictions_in(Verdict(3.0), LintLimits(silent_below=5.0))] == [
+        "silent_low"
+    ]
 
 
 def test_a_failure_at_5_is_a_slip_or_a_habit() -> None:
@@ -170,7 +183,7 @@ def test_judged_twice_far_apart() -> None:
 
 
 def test_a_image_of_a_benchmark() -> None:
-    known = [Known("cup.png", "bench", fingerprint(OTHER))]
+    known = [KnownImage("cup.png", "bench", perceptual_hash(OTHER))]
     for leaked in (OTHER, jpeg(OTHER, 60), resized(OTHER, 200, 256)):
         (finding,) = lint([entry(0, pair=(leaked, painted(leaked, side=40)))], known)[:1]
         assert (finding.kind, finding.other) == ("leak", "cup.png")
@@ -186,7 +199,7 @@ def test_plain_images_have_one_hash_and_are_told_apart() -> None:
     assert lint([entry(row, pair=(each, OTHER)) for row, each in enumerate(plain)]) == []
 
 
-def many(change) -> list[Entry]:
+def many(change) -> list[LintEntry]:
     """Forty varied rewards, each changed."""
     verdicts = [
         (
@@ -236,13 +249,13 @@ def test_every_kind_has_its_rule_and_the_reverse() -> None:
 
 def test_nothing_at_all() -> None:
     assert lint([]) == []
-    assert lint([Entry(0, "a")], [Known("x", "y", fingerprint(PHOTO))]) == []
+    assert lint([LintEntry(0, "a")], [KnownImage("x", "y", perceptual_hash(PHOTO))]) == []
 
 
 def test_unlikeness_is_zero_for_the_same_and_symmetric() -> None:
-    first, second = fingerprint(PHOTO).thumbnail, fingerprint(OTHER).thumbnail
-    assert unlikeness(first, first) == 0
-    assert unlikeness(first, second) == unlikeness(second, first) > 50
+    first, second = perceptual_hash(PHOTO).thumbnail, perceptual_hash(OTHER).thumbnail
+    assert block_difference(first, first) == 0
+    assert block_difference(first, second) == block_difference(second, first) > 50
     assert largest_change(PHOTO, PHOTO) == 0 < largest_change(PHOTO, OTHER)
 
 
@@ -259,11 +272,14 @@ def test_candidates_are_all_pairs_within_reach(first: list[int], second: list[in
         for j, other in enumerate(second)
         if (one ^ other).bit_count() <= bits
     }
-    assert set(candidates((arrays[0],), (arrays[1],), bits)) == expected
+    assert set(candidate_pairs((arrays[0],), (arrays[1],), bits)) == expected
     earlier = {
         (i, j)
         for i, one in enumerate(first)
         for j, other in enumerate(first)
         if j < i and (one ^ other).bit_count() <= bits
     }
-    assert set(candidates((arrays[0], arrays[0]), (arrays[0], arrays[0]), bits, earlier_only=True)) == earlier
+    assert (
+        set(candidate_pairs((arrays[0], arrays[0]), (arrays[0], arrays[0]), bits, earlier_only=True))
+        == earlier
+    )

@@ -13,14 +13,14 @@ from datasets import Image as ImageColumn
 from PIL import Image
 
 from src.data.all_rows import Shard, all_rows
-from src.data.check import Problem, check
+from src.data.check import Problem, check_rows
 from src.data.dataset import collate
 from src.data.examples import first_rows
+from src.data.huggingface_table import HuggingFaceTable
 from src.data.json_list import JsonList
 from src.data.mixture import Mixture
-from src.data.rewards import Rated
-from src.data.rows import CONVERSATIONS
-from src.data.table import Table
+from src.data.rewards import WithRewards
+from src.data.rows import CHAT_SAMPLES
 from src.data.transforms import RandomCrop
 
 
@@ -49,7 +49,7 @@ def test_a_conversation_is_a_row_with_an_answer(folder: Path) -> None:
     rows = chat(folder)
     assert len({rows.id_of(index) for index in range(3)}) == 3
     assert rows.files(1) == [folder / "images/1.png"]
-    assert rows.counts() == {CONVERSATIONS: 3}
+    assert rows.counts() == {CHAT_SAMPLES: 3}
     triplet, reward = rows[1]
     assert (triplet.case.instruction, triplet.answer, reward) == ("what is it 1", "the left field 1", None)
     np.testing.assert_array_equal(triplet.edited, pixels(1))
@@ -59,7 +59,7 @@ def test_a_conversation_is_a_row_with_an_answer(folder: Path) -> None:
             flipping(triplet, None, seed).edited, RandomCrop(16)(triplet, None, seed).edited
         )
     assert flipping(triplet, None, 0).answer == triplet.answer
-    assert check(Rated(rows), "all").problems == []
+    assert check_rows(WithRewards(rows), "all").problems == []
     with pytest.raises(ValueError, match="none of 3 rows can be shown"):
         first_rows(rows, None)
     assert all(
@@ -98,8 +98,8 @@ def test_edits_and_conversations_in_one_list_or_table(folder: Path) -> None:
     table = Dataset.from_dict(
         columns | {"answer": [each["answer"] for each in listed]}, features=Features(kinds)
     )
-    for rows in (JsonList(folder / "both.json"), Table(table)):
-        assert rows.counts() == {CONVERSATIONS: 1}
+    for rows in (JsonList(folder / "both.json"), HuggingFaceTable(table)):
+        assert rows.counts() == {CHAT_SAMPLES: 1}
         edit, conversation = (rows[index][0] for index in range(2))
         assert (edit.answer, conversation.answer) == (None, "a field")
         np.testing.assert_array_equal(edit.edited, pixels(500))
@@ -128,7 +128,7 @@ def test_a_mixture_has_its_shares_and_all_rows(folder: Path) -> None:
     assert mixed.counts() == {
         "rows of edits, of which there are 6": 9,
         "rows of chat, of which there are 3": 3,
-        CONVERSATIONS: 3,
+        CHAT_SAMPLES: 3,
     }
     with pytest.raises(IndexError):
         mixed.row(12)

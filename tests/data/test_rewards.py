@@ -11,7 +11,7 @@ from src import check_data
 from src.data.columns import FEEDBACK, SCORES
 from src.data.json_list import JsonList
 from src.data.pix2pix_tree import Pix2PixTree
-from src.data.rewards import Rated, Rewards, from_reward_edit, from_reward_file, last_parts, same
+from src.data.rewards import Rewards, WithRewards, from_reward_edit, from_reward_file, key_as_id, last_parts
 from src.reward_file import append_rewards
 
 
@@ -27,7 +27,7 @@ def written(path: Path, *rewards) -> Path:
 
 def test_rewards_of_a_file_are_joined_by_id_whatever_their_order(rows: JsonList, tmp_path: Path) -> None:
     file = written(tmp_path / "r.jsonl", reward("z"), reward("e", None), reward("d", 1.0), reward("b", 2.0))
-    rated = Rated(rows, from_reward_file(file))
+    rated = WithRewards(rows, from_reward_file(file))
     assert [rated.id_of(index) for index in range(len(rated))] == ["b", "d"]
     for index, score in enumerate((2.0, 1.0)):
         triplet, joined = rated[index]
@@ -48,12 +48,12 @@ def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Pa
         ValueError,
         match=r"1 of 6 rows have no reward and 0 a failed one, the first is 'f'.*data.missing_reward=drop",
     ):
-        Rated(rows, from_reward_file(file), "fail")
+        WithRewards(rows, from_reward_file(file), "fail")
     append_rewards(file, [reward("f", None)])
     with pytest.raises(ValueError, match="0 of 6 rows have no reward and 1 a failed one"):
-        Rated(rows, from_reward_file(file), "fail")
+        WithRewards(rows, from_reward_file(file), "fail")
     append_rewards(file, [reward("f", 0.0)])  # a retry that was answered
-    assert len(Rated(rows, from_reward_file(file), "fail")) == 6
+    assert len(WithRewards(rows, from_reward_file(file), "fail")) == 6
 
 
 def test_rewards_that_fit_nothing_are_refused_with_an_id_of_each_side(rows: JsonList, tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_rewards_that_fit_nothing_are_refused_with_an_id_of_each_side(rows: Json
         ValueError,
         match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; give",
     ):
-        Rated(rows, from_reward_file(written(tmp_path / "r.jsonl", reward("train/a"))))
+        WithRewards(rows, from_reward_file(written(tmp_path / "r.jsonl", reward("train/a"))))
 
 
 def test_one_judge_is_chosen_and_keys_are_not_mixed(tmp_path: Path) -> None:
@@ -81,14 +81,14 @@ def test_one_judge_is_chosen_and_keys_are_not_mixed(tmp_path: Path) -> None:
 def test_rewards_of_columns_are_dropped_where_there_are_none(tmp_path: Path) -> None:
     scores: list[float | None] = [1.0, None, 3.0, 9.0, 5.0, 0.0]
     columns: dict[str, list] = {name: scores for name in SCORES} | {name: ["None"] * 6 for name in FEEDBACK}
-    rated = Rated(JsonList(write_list(tmp_path, id=list("abcdef"), **columns)))
+    rated = WithRewards(JsonList(write_list(tmp_path, id=list("abcdef"), **columns)))
     assert [rated.id_of(index) for index in range(len(rated))] == list("acef")
     assert rated.wrong.keys() == {"d"}
     assert "got 9.0" in rated.wrong["d"]
 
 
 def test_without_any_reward_all_rows_stay(rows: JsonList) -> None:
-    rated = Rated(rows)
+    rated = WithRewards(rows)
     assert len(rated) == 6
     assert rated[5][1] is None
     assert rated.counts() == {"unrated": 6}
@@ -110,7 +110,7 @@ def test_the_releases_file_joins_a_tree(tmp_path: Path) -> None:
             }
         )
     )
-    rated = Rated(tree, from_reward_edit(file, last_parts))
+    rated = WithRewards(tree, from_reward_edit(file, last_parts))
     assert len(rated) == 1
     triplet, joined = rated[0]
     assert joined is not None
@@ -122,7 +122,7 @@ def test_the_releases_file_joins_a_tree(tmp_path: Path) -> None:
 
 
 def test_resolvers() -> None:
-    assert same("a/b") == "a/b"
+    assert key_as_id("a/b") == "a/b"
     assert last_parts("train/0000123/456") == last_parts("0000123/456.json") == "0000123/456"
     assert last_parts("a/b.c/d", count=1) == "d"
 

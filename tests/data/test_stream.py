@@ -16,8 +16,8 @@ from src import write_dataset
 from src.batch import EditBatch
 from src.data.check import read_problems
 from src.data.rewards import Rewards
-from src.data.rows import Row
-from src.data.stream import LaneBatches, StreamedEditData, StreamedRows, open_stream, turn
+from src.data.rows import DatasetRow
+from src.data.stream import LaneBatches, StreamedEditData, StreamedRows, open_stream, reader_turn
 from src.data.transforms import RandomCrop
 from src.reward_file import append_rewards
 from src.synthetic.world import World
@@ -48,7 +48,7 @@ def rows(folder: Path) -> StreamedRows:
 
 
 def ids(rows: StreamedRows, lane: int = 0, lanes: int = 1, seed: int = 0, epoch: int = 0) -> list[str]:
-    return [row.id for row in rows.lane(lane, lanes, seed, epoch) if isinstance(row, Row)]
+    return [row.id for row in rows.lane(lane, lanes, seed, epoch) if isinstance(row, DatasetRow)]
 
 
 @pytest.mark.parametrize("lanes", [1, 2, 3, 4, 6, 7])
@@ -73,7 +73,7 @@ def test_rows_carry_their_own_images_and_rewards(rows: StreamedRows) -> None:
         for triplet, given in (world.rewarded_triplet("train", 0, index) for index in range(COUNT))
     }
     for row in rows.lane(0, 1, 0, 0):
-        assert isinstance(row, Row)
+        assert isinstance(row, DatasetRow)
         triplet, given = exact[row.id]
         assert row.reward is not None
         assert row.reward.verdicts == given.verdicts
@@ -85,7 +85,7 @@ def test_a_resumed_loader_begins_with_the_lane_whose_turn_it_is() -> None:
     for readers in (1, 2, 3):
         for start in range(10):
             served = [sum(k % readers == lane for k in range(start)) for lane in range(readers)]
-            turns = [turn(start, readers, worker) for worker in range(readers)]
+            turns = [reader_turn(start, readers, worker) for worker in range(readers)]
             assert [lane for lane, _ in turns] == [(start + worker) % readers for worker in range(readers)]
             assert all(before == served[lane] for lane, before in turns)
 
@@ -129,7 +129,7 @@ def test_rewards_are_joined_and_rows_without_one_left_out(folder: Path) -> None:
     assert all(
         row.reward.following.score == 2.0
         for row in joined.lane(0, 1, 0, 0)
-        if isinstance(row, Row) and row.reward
+        if isinstance(row, DatasetRow) and row.reward
     )
     strict = StreamedRows(open_stream(str(folder)), rewards=rewards, missing_reward="fail")
     with pytest.raises(ValueError, match=r"has no reward.*data.missing_reward=drop"):
@@ -140,7 +140,7 @@ def test_rewards_are_joined_and_rows_without_one_left_out(folder: Path) -> None:
     assert all(
         row.reward is None
         for row in StreamedRows(open_stream(str(folder)), own_rewards=False).lane(0, 1, 0, 0)
-        if isinstance(row, Row)
+        if isinstance(row, DatasetRow)
     )
 
 
@@ -196,7 +196,7 @@ def test_the_first_rows_are_looked_at_before_training(broken: Path, tmp_path: Pa
 
 
 def test_a_saved_folder_needs_no_stream(folder: Path, tmp_path: Path) -> None:
-    from src.data.table import open_table
+    from src.data.huggingface_table import open_table
 
     open_table(str(folder), cache=str(tmp_path / "cache")).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="say data=table"):

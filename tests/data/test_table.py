@@ -13,10 +13,10 @@ from datasets import Image as ImageColumn
 from PIL import Image
 
 from src import write_dataset
-from src.data.check import check
+from src.data.check import check_rows
 from src.data.columns import FEEDBACK, SCORES, SPELLINGS, find_columns
-from src.data.rewards import Rated
-from src.data.table import Table, open_table
+from src.data.huggingface_table import HuggingFaceTable, open_table
+from src.data.rewards import WithRewards
 from src.synthetic.world import World
 
 COUNT = 12
@@ -54,7 +54,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_every_form_holds_the_same_rows_in_the_same_order(path: str, world: World, tmp_path: Path) -> None:
-    table = Table(open_table(path, cache=str(tmp_path)))
+    table = HuggingFaceTable(open_table(path, cache=str(tmp_path)))
     assert len(table) == COUNT
     for index in range(COUNT):
         (triplet, reward), (exact, given) = table[index], world.rewarded_triplet("train", 0, index)
@@ -64,7 +64,7 @@ def test_every_form_holds_the_same_rows_in_the_same_order(path: str, world: Worl
         assert reward.verdicts == given.verdicts
         np.testing.assert_array_equal(triplet.case.original, exact.case.original)
         np.testing.assert_array_equal(triplet.edited, exact.edited)
-    assert Table(open_table(path, cache=str(tmp_path)), rewards=False)[0][1] is None
+    assert HuggingFaceTable(open_table(path, cache=str(tmp_path)), rewards=False)[0][1] is None
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -103,7 +103,7 @@ def table_of(
     ],
 )
 def test_known_spellings_are_found(names: tuple[str, str, str]) -> None:
-    triplet, reward = Table(table_of(*names))[1]
+    triplet, reward = HuggingFaceTable(table_of(*names))[1]
     assert reward is None
     assert triplet.case.instruction == "add a cat"
     np.testing.assert_array_equal(triplet.case.original, pixels(1))
@@ -112,16 +112,16 @@ def test_known_spellings_are_found(names: tuple[str, str, str]) -> None:
 
 
 def test_ids_of_a_column_are_used_and_checked() -> None:
-    assert Table(table_of(id=[3, 4, 5])).id_of(1) == "4"
+    assert HuggingFaceTable(table_of(id=[3, 4, 5])).id_of(1) == "4"
     with pytest.raises(ValueError, match="rows 0 and 2 of the table have the same id '3'"):
-        Table(table_of(id=[3, 4, 3]))
-    assert len(Table(table_of(id=[3, 4, 3]), columns={"id": False}).id_of(2)) == 64
+        HuggingFaceTable(table_of(id=[3, 4, 3]))
+    assert len(HuggingFaceTable(table_of(id=[3, 4, 3]), columns={"id": False}).id_of(2)) == 64
 
 
 def test_the_hash_is_that_of_the_same_rows_in_json(tmp_path: Path) -> None:
     from src.data.rows import StoredImage, content_id
 
-    row = Table(table_of()).row(2)
+    row = HuggingFaceTable(table_of()).row(2)
     (tmp_path / "a.png").write_bytes(encoded(pixels(2)))
     (tmp_path / "b.png").write_bytes(encoded(pixels(52)))
     assert row.id == content_id(
@@ -133,12 +133,12 @@ def test_images_as_plain_bytes_are_read() -> None:
     table = Dataset.from_dict(
         {"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "instruction": ["make it night"]}
     )
-    np.testing.assert_array_equal(Table(table)[0][0].edited, pixels(2))
+    np.testing.assert_array_equal(HuggingFaceTable(table)[0][0].edited, pixels(2))
 
 
 def test_anything_else_in_a_image_column_is_refused() -> None:
     with pytest.raises(ValueError, match=r"column 'input' holds .* no pictures"):
-        Table(Dataset.from_dict({"input": [1], "output": [2], "instruction": ["x"]}))
+        HuggingFaceTable(Dataset.from_dict({"input": [1], "output": [2], "instruction": ["x"]}))
 
 
 def test_a_list_of_instructions_is_refused_where_it_stands() -> None:
@@ -146,14 +146,14 @@ def test_a_list_of_instructions_is_refused_where_it_stands() -> None:
         {"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "edit": [["a", "b"]]}
     )
     with pytest.raises(ValueError, match=r"row 0, column 'edit' holds \"\['a', 'b'\]\""):
-        Table(table).row(0)
+        HuggingFaceTable(table).row(0)
 
 
 def test_rewards_in_columns_are_checked_row_by_row() -> None:
     values: dict[str, list] = {name: [0.0, 7.0, None] for name in SCORES} | {
         name: ["None"] * 3 for name in FEEDBACK
     }
-    table = Table(table_of(**values))
+    table = HuggingFaceTable(table_of(**values))
     assert table.reward_of(0) is not None
     assert table.reward_of(2) is None
     with pytest.raises(ValueError, match=r"reward_following: a score must lie in \[0, 5\], got 7.0"):
@@ -201,8 +201,8 @@ def test_files_beside_a_table_are_looked_for_in_all_rows(tmp_path: Path) -> None
         config("format=imagefolder", f"target={folder}", "count=6", "world.size=32", name="write_dataset")
     )
     (folder / "train/edited_image/00000003.png").unlink()  # datasets itself doesn't mind
-    table = Table(open_table(str(folder), cache=str(tmp_path / "cache")))
+    table = HuggingFaceTable(open_table(str(folder), cache=str(tmp_path / "cache")))
     assert [path.name for path in table.files(3)] == ["00000003.png"] * 2
-    (problem,) = check(Rated(table), 0).problems
+    (problem,) = check_rows(WithRewards(table), 0).problems
     assert (problem.index, problem.kind) == (3, "missing")
-    assert Table(table_of()).files(0) == []
+    assert HuggingFaceTable(table_of()).files(0) == []

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
-from src.data.transforms import CentreCrop, RandomCrop, check_pair, scaled_size
+from src.data.transforms import CentreCrop, RandomCrop, check_aspect_ratios, scaled_size
 from src.records import Case, Image, Triplet
 
 
@@ -101,10 +101,10 @@ def test_an_edited_image_of_another_scale_is_brought_to_the_originals() -> None:
 
 
 def test_other_aspect_ratios_are_refused_with_both_sizes() -> None:
-    check_pair((512, 512), (512, 520), "x")
-    check_pair((333, 500), (512, 768), "x")
+    check_aspect_ratios((512, 512), (512, 520), "x")
+    check_aspect_ratios((333, 500), (512, 768), "x")
     with pytest.raises(ValueError, match=r"the original is 512x512, the edited one 640x512"):
-        check_pair((512, 512), (512, 640), "x")
+        check_aspect_ratios((512, 512), (512, 640), "x")
     with pytest.raises(ValueError, match="don't fit"):
         RandomCrop(8)(pair(pixels(1, 20, 30), pixels(1, 30, 20)), None, 0)
 

@@ -10,7 +10,7 @@ from experiments.made_up import BOTH, data, write_job
 from experiments.evidence import entry_of, reports_below
 from experiments.gain_curve import curve, grouped, main, value_of, where_it_vanishes
 from src.images import load_image
-from src.tabulation.runs import evaluated_rows
+from src.tabulation.runs import run_rows
 
 DEVIATIONS = {0.0: 2.5, 1.5: 2.0, 3.0: 1.05, 6.0: 1.0}
 """Following at each deviation of the annotator's scores; 1 without reward."""
@@ -92,15 +92,15 @@ def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> N
 
 def test_points_are_seeds_of_one_setting(runs: Path) -> None:
     key = "annotator.score_deviation"
-    none = entry_of("none", evaluated_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
-    rows = evaluated_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
+    none = entry_of("none", run_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
+    rows = run_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
     points = curve(key, grouped(key, rows, None), none)
     assert [(point.x, len(point.entry.group.rows), len(point.by_seed[0])) for point in points] == [
         (x, 2, 2) for x in DEVIATIONS
     ]
     assert where_it_vanishes(points[:2], 0) == "a gain everywhere, up to 1.5"
     assert where_it_vanishes([points[2], points[1]], 0) == "a gain at 1.5"
-    (text,) = evaluated_rows(reports_below([runs / "text"], "synthetic_edit")[0])
+    (text,) = run_rows(reports_below([runs / "text"], "synthetic_edit")[0])
     # a run whose config has no such number is left out, or stands at the default, where it must be of the
     # same setting
     assert len(grouped(key, [*rows, text], None)) == 4

@@ -27,9 +27,9 @@ from tabulation.hand_made import BOTH, config, judged, write_run
 
 from src.evaluation.statistics import Interval
 from src.tabulate import main, with_positional_runs
-from src.tabulation.latex import latex
+from src.tabulation.latex import latex_tables
 from src.tabulation.paper_tables import paper_table
-from src.tabulation.runs import found_reports
+from src.tabulation.runs import find_reports
 from src.tabulation.table import Column, Line, Table, Value
 
 FOUR, TWO_AND_FIVE = [4.0] * 6, [2.0, 2.0, 2.0, 2.0, 5.0, 5.0]
@@ -71,7 +71,7 @@ def written(runs: Path) -> dict[str, str]:
 
 
 def table_of(runs: Path, name: str = "table4_reward_signal", against: str | None = None) -> Table:
-    return paper_table(found_reports([runs]), name, "5/5/5", against, True)
+    return paper_table(find_reports([runs]), name, "5/5/5", against, True)
 
 
 def test_markdown(written: dict[str, str]) -> None:
@@ -262,7 +262,7 @@ def test_latex_of_names_that_mean_something_to_latex() -> None:
         Line(label, (label, "b"), (Value(0.5, Interval(0.1, 0.9), spread=0.1, p=0.01, best=True), None))
         for label in labels
     )
-    text = latex([Table("a_b", "100 % & more", ("[row]", "x_y"), columns, lines, ("± 5 % †",), {})])
+    text = latex_tables([Table("a_b", "100 % & more", ("[row]", "x_y"), columns, lines, ("± 5 % †",), {})])
     check_latex(text)
     assert "\n{}[5/5/5] & b & " in text
     assert "\n{}[row] & x\\_y & Score\\_\\% & [p] (\\%) \\\\\n" in text

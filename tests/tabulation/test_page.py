@@ -14,15 +14,15 @@ from tabulation.page_runs import Greys, following, reward, write_generation, wri
 from src.evaluation.case_list import keep_cases, kept_cases
 from src.files import NotWrittenError
 from src.images import decode_image
-from src.tabulation.page import write_page
-from src.tabulation.page_data import all_cases, edit_columns, page_data, small_enough
-from src.tabulation.runs import FoundReport, found_reports
+from src.tabulation.page import write_report_page
+from src.tabulation.page_data import all_cases, edit_columns, fit_webp, page_data
+from src.tabulation.runs import RunReport, find_reports
 
 
 @pytest.fixture
-def reports(tmp_path: Path) -> list[FoundReport]:
+def reports(tmp_path: Path) -> list[RunReport]:
     """14 cases."""
-    return found_reports(list(write_page_runs(tmp_path, 14)))
+    return find_reports(list(write_page_runs(tmp_path, 14)))
 
 
 def test_cases_are_kept_with_their_images_and_earlier_ones_stay(tmp_path: Path) -> None:
@@ -60,7 +60,7 @@ def test_a_broken_list_of_cases_is_named(tmp_path: Path) -> None:
         kept_cases(tmp_path)
 
 
-def test_the_page_holds_every_edit_with_its_feedback(reports: list[FoundReport]) -> None:
+def test_the_page_holds_every_edit_with_its_feedback(reports: list[RunReport]) -> None:
     columns = edit_columns(reports, None)
     assert [column.name for column in columns] == ["a · 5/5/5", "a · 0/0/0", "b · 5/5/5"]
     data, images = page_data(all_cases(reports), columns, 10.0)
@@ -90,12 +90,12 @@ def test_feedback_is_that_of_the_reward_in_the_report(tmp_path: Path) -> None:
 
     later = replace(reward("a", "5/5/5", 3), key="other", following=Verdict(0.5, False, "of another edit"))
     append_rewards(run / "evaluation" / "greys" / "5-5-5" / "hand" / "rewards.jsonl", [later])
-    reports = found_reports([run])
+    reports = find_reports([run])
     data, _ = page_data(all_cases(reports), edit_columns(reports, ["5/5/5"]), 10.0)
     assert data["cases"][3]["edits"][0]["feedback"][0] == "only 1.5 of the sky is dark"
 
 
-def test_an_edit_that_is_gone_is_said_to_be(reports: list[FoundReport]) -> None:
+def test_an_edit_that_is_gone_is_said_to_be(reports: list[RunReport]) -> None:
     (reports[0].folder.parent / "5-5-5" / "edits" / "g2.png").unlink()
     data, _ = page_data(all_cases(reports), edit_columns(reports, None), 10.0)
     assert [data["cases"][2]["edits"][column]["picture"] is None for column in range(3)] == [
@@ -105,7 +105,7 @@ def test_an_edit_that_is_gone_is_said_to_be(reports: list[FoundReport]) -> None:
     ]
 
 
-def test_rows_can_be_chosen(reports: list[FoundReport]) -> None:
+def test_rows_can_be_chosen(reports: list[RunReport]) -> None:
     assert [column.name for column in edit_columns(reports, ["b · 5/5/5", "0/0/0"])] == [
         "b · 5/5/5",
         "a · 0/0/0",
@@ -119,9 +119,9 @@ def test_rows_can_be_chosen(reports: list[FoundReport]) -> None:
 @pytest.mark.parametrize("most", [60_000, 12_000, 3_000])
 def test_images_are_made_small_enough(most: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
-    assert len(small_enough(noise, most)) <= most
+    assert len(fit_webp(noise, most)) <= most
     flat = np.full((64, 64, 3), 7, np.uint8)
-    assert len(small_enough(flat, most)) < 200
+    assert len(fit_webp(flat, most)) < 200
 
 
 def test_the_page_is_no_larger_than_asked_for(tmp_path: Path) -> None:
@@ -142,28 +142,28 @@ def test_the_page_is_no_larger_than_asked_for(tmp_path: Path) -> None:
     write_generation(where / "5-5-5", "5/5/5", [], cases)
     sizes = []
     for megabytes in (0.5, 0.15):
-        said = write_page(tmp_path / "page.html", found_reports([run]), None, megabytes)
+        said = write_report_page(tmp_path / "page.html", find_reports([run]), None, megabytes)
         sizes.append((tmp_path / "page.html").stat().st_size / 2**20)
         assert sizes[-1] <= megabytes + 0.06, "a little is the page itself"
         assert re.search(r"page\.html \(\d\.\d MB: 6 cases, 1 rows with edits, 8 pictures\)", said)
     assert sizes[1] < sizes[0]
     with pytest.raises(ValueError, match="page_megabytes=0: a page with pictures needs some room"):
-        write_page(tmp_path / "page.html", found_reports([run]), None, 0.0)
+        write_report_page(tmp_path / "page.html", find_reports([run]), None, 0.0)
 
 
-def test_what_cannot_be_a_page_is_refused(tmp_path: Path, reports: list[FoundReport]) -> None:
+def test_what_cannot_be_a_page_is_refused(tmp_path: Path, reports: list[RunReport]) -> None:
     other = write_run(tmp_path / "c", {"5/5/5": judged([3.0], [4.0], [5.0])}, config())
     with pytest.raises(ValueError, match=r"is about greys and .*c about six, which do not compare"):
-        write_page(tmp_path / "page.html", [*reports, *found_reports([other])], None, 10.0)
+        write_report_page(tmp_path / "page.html", [*reports, *find_reports([other])], None, 10.0)
     with pytest.raises(ValueError, match="no edits to show on a page"):
-        write_page(tmp_path / "page.html", found_reports([other]), None, 10.0)
+        write_report_page(tmp_path / "page.html", find_reports([other]), None, 10.0)
     (tmp_path / "file").write_text("")
     with pytest.raises(NotWrittenError, match=r"file/page\.html could not be written"):
-        write_page(tmp_path / "file" / "page.html", reports, None, 10.0)
+        write_report_page(tmp_path / "file" / "page.html", reports, None, 10.0)
 
 
-def test_no_text_of_the_data_is_markup(tmp_path: Path, reports: list[FoundReport]) -> None:
-    write_page(tmp_path / "page.html", reports, None, 10.0)
+def test_no_text_of_the_data_is_markup(tmp_path: Path, reports: list[RunReport]) -> None:
+    write_report_page(tmp_path / "page.html", reports, None, 10.0)
     text = (tmp_path / "page.html").read_text()
     assert "<script>document.title" not in text
     data = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)[0]

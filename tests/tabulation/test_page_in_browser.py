@@ -12,8 +12,8 @@ import pytest
 from chromium import Chromium
 from tabulation.page_runs import HOSTILE, TYPES, following, write_page_runs
 
-from src.tabulation.page import write_page
-from src.tabulation.runs import found_reports
+from src.tabulation.page import write_report_page
+from src.tabulation.runs import find_reports
 
 SHOWN = "[...document.querySelectorAll('.card:not([hidden])')].map(card => card.dataset.id)"
 CHOOSE = "(() => {{ const f = document.querySelector('[name={name}]'); f.value = '{value}'; f.dispatchEvent(new Event('input', {{bubbles: true}})) }})()"
@@ -30,7 +30,7 @@ CONTRAST = """(selector => {
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("page")
-    write_page(folder / "report.html", found_reports(list(write_page_runs(folder))), None, 20.0)
+    write_report_page(folder / "report.html", find_reports(list(write_page_runs(folder))), None, 20.0)
     return folder / "report.html"
 
 

@@ -8,7 +8,7 @@ from tabulation.hand_made import ADDITION, ATTENTION, BOTH, TIME_EMBEDDING, conf
 from src.evaluation.metrics import METRICS
 from src.tabulation.cells import image_columns
 from src.tabulation.paper_tables import paper_table
-from src.tabulation.runs import chosen, found_reports
+from src.tabulation.runs import find_reports, select_reports
 from src.tabulation.table import Line, Table
 
 THREE = judged([3.0] * 4, [4.0] * 4, [5.0] * 4)
@@ -16,7 +16,7 @@ FOUR = judged([4.0] * 4, [4.0] * 4, [5.0] * 4)
 
 
 def table(folder: Path, name: str, target: str = "5/5/5", published: bool = False) -> Table:
-    return paper_table(found_reports([folder]), name, target, None, published)
+    return paper_table(find_reports([folder]), name, target, None, published)
 
 
 def labels(table: Table) -> list[tuple[str, ...]]:
@@ -196,7 +196,7 @@ def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
         ("c", "multi_reward/clip_t is over 3 cases in .*a and 4 in .*c, which do not compare"),
     ]:
         with pytest.raises(ValueError, match=message):
-            paper_table(found_reports([tmp_path / "a", tmp_path / other]), "table2", "5/5/5", None, False)
+            paper_table(find_reports([tmp_path / "a", tmp_path / other]), "table2", "5/5/5", None, False)
 
 
 def test_repeated_seeds_are_one_line_and_the_same_seed_twice_is_refused(tmp_path: Path) -> None:
@@ -291,15 +291,15 @@ def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             paper_table(
-                found_reports([tmp_path / "a", tmp_path / other]), "table4_reward_signal", "5/5/5", None, True
+                find_reports([tmp_path / "a", tmp_path / other]), "table4_reward_signal", "5/5/5", None, True
             )
-    everything = found_reports([tmp_path / name for name in "abc"])
-    assert len(chosen(everything, "seven", None)) == 1
+    everything = find_reports([tmp_path / name for name in "abc"])
+    assert len(select_reports(everything, "seven", None)) == 1
     with pytest.raises(
         ValueError,
         match="no report on benchmark_name=eight by judge_name=None; there are seven by hand, six by foot, six by hand",
     ):
-        chosen(everything, "eight", None)
+        select_reports(everything, "eight", None)
 
 
 def test_tables_and_rows_that_are_not_there(tmp_path: Path) -> None:

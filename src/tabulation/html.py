@@ -4,16 +4,16 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from src.pages import environment
-from src.tabulation.table import Table, beginnings, has_source, headings, shown, used_labels
+from src.pages import template_environment
+from src.tabulation.table import Table, cell_text, has_source, headings, leading_cells, used_labels
 
 TEMPLATE = "tables.html"
 
 
-def hypertext(tables: Sequence[Table]) -> str:
+def html_tables(tables: Sequence[Table]) -> str:
     """A page of all tables."""
     return (
-        environment(Path(__file__).parent)
+        template_environment(Path(__file__).parent)
         .get_template(TEMPLATE)
         .render(tables=[_described(table) for table in tables])
     )
@@ -29,10 +29,10 @@ def _described(table: Table) -> dict[str, object]:
     lines = []
     for line in table.lines:
         cells = [
-            (shown(value, column), value is not None and value.best)
+            (cell_text(value, column), value is not None and value.best)
             for value, column in zip(line.values, table.columns, strict=True)
         ]
-        lines.append({"beginnings": beginnings(table, line), "cells": cells, "published": line.published})
+        lines.append({"beginnings": leading_cells(table, line), "cells": cells, "published": line.published})
     titles = [
         *headings(table)[:first],
         *(column.title if column.group else column.short for column in table.columns),

@@ -11,7 +11,7 @@ from enum import StrEnum
 from functools import lru_cache
 
 
-class Stance(StrEnum):
+class Polarity(StrEnum):
     """What a text claims of its perspective."""
 
     NOTHING = "nothing failed"
@@ -55,14 +55,14 @@ READABLE = 0.5
 
 
 @lru_cache(maxsize=65536)
-def stance(text: str) -> Stance:
+def polarity_of(text: str) -> Polarity:
     """What a feedback text claims."""
     letters = [letter for letter in text if letter.isalpha()]
     if letters and sum(letter < "\u0250" for letter in letters) < READABLE * len(letters):
-        return Stance.UNREAD
+        return Polarity.UNREAD
     plain = " ".join(text.lower().replace("\u2019", "'").split()).strip(" .!\"'`()[]*;:")
     if NOTHING.fullmatch(plain):
-        return Stance.NOTHING
+        return Polarity.NOTHING
     rest, absences = ABSENT.subn(" ", plain)
     praised = absences > 0 or PRAISES.search(rest) is not None
-    return Stance.PRAISE if praised and TAKES_BACK.search(rest) is None else Stance.FAILURE
+    return Polarity.PRAISE if praised and TAKES_BACK.search(rest) is None else Polarity.FAILURE

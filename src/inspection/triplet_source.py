@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import final
 
 from src.data.dataset import RewardedTriplets
-from src.data.lint import Entry, look_at_pair
+from src.data.lint import LintEntry, hash_pair
 from src.data.rewards import Rewards
-from src.data.rows import RowSource, decoded
+from src.data.rows import RowSource, decode_row
 from src.records import Image, Reward, Triplet
 from src.reward_file import Usage, each_reward
 
@@ -77,7 +77,7 @@ def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
     return RewardFile(str(path), name, chosen, {id: tuple(rewards) for id, rewards in others.items()}, usages)
 
 
-class Source(ABC):
+class TripletSource(ABC):
     """Triplets in a fixed order."""
 
     @abstractmethod
@@ -89,7 +89,7 @@ class Source(ABC):
         """The id alone, as cheaply as can be; "row <index>" where it can't be told."""
 
     @abstractmethod
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> LintEntry:
         """What the linter needs of one triplet, and the reward that the dataset itself has; images are read
         and let go.
         """
@@ -100,14 +100,14 @@ class Source(ABC):
         that can't be read.
         """
 
-    def entries(self) -> Iterator[Sequence[Entry]]:
+    def entries(self) -> Iterator[Sequence[LintEntry]]:
         """All entries, a portion at a time."""
         for start in range(0, len(self), PORTION):
             yield [self.entry(index) for index in range(start, min(start + PORTION, len(self)))]
 
 
 @final
-class StoredTriplets(Source):
+class StoredTriplets(TripletSource):
     """A dataset on disk; all cores decode.
 
     Args:
@@ -130,31 +130,31 @@ class StoredTriplets(Source):
         except (ValueError, FileNotFoundError):
             return f"row {index}"
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> LintEntry:
         try:
             row = self.rows.row(index)
         except (ValueError, FileNotFoundError) as error:
-            return Entry(index, f"row {index}", problem=str(error))
+            return LintEntry(index, f"row {index}", problem=str(error))
         reward = row.reward if self.rewards is None else self.rewards.by_id.get(row.id)
-        entry = Entry(index, row.id, row.instruction, reward, edit_type=row.edit_type)
+        entry = LintEntry(index, row.id, row.instruction, reward, edit_type=row.edit_type)
         if not self.look:
             return entry
         try:
-            return replace(entry, look=look_at_pair(row.original.decode(), row.edited.decode()))
+            return replace(entry, look=hash_pair(row.original.decode(), row.edited.decode()))
         except (ValueError, FileNotFoundError) as error:
             return replace(entry, problem=str(error))
 
     def images(self, index: int) -> tuple[Image, Image]:
-        triplet = decoded(self.rows.row(index))
+        triplet = decode_row(self.rows.row(index))
         return triplet.case.original, triplet.edited
 
-    def entries(self) -> Iterator[Sequence[Entry]]:
+    def entries(self) -> Iterator[Sequence[LintEntry]]:
         """Pillow decodes without holding Python up; a few portions are under way at a time, so nothing piles
         up.
         """
         starts = iter(range(0, len(self), PORTION))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
-            waiting: list[Future[list[Entry]]] = [
+            waiting: list[Future[list[LintEntry]]] = [
                 pool.submit(self._portion, start) for start in islice(starts, 16)
             ]
             try:
@@ -166,12 +166,12 @@ class StoredTriplets(Source):
                 for future in waiting:
                     future.cancel()
 
-    def _portion(self, start: int) -> list[Entry]:
+    def _portion(self, start: int) -> list[LintEntry]:
         return [self.entry(index) for index in range(start, min(start + PORTION, len(self)))]
 
 
 @final
-class MadeTriplets(Source):
+class GeneratedTriplets(TripletSource):
     """A dataset that is made on the fly, as that of the synthetic world.
 
     Args:
@@ -189,7 +189,7 @@ class MadeTriplets(Source):
     def id_of(self, index: int) -> str:
         return self.dataset[index][0].case.id
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> LintEntry:
         triplet, reward = self.dataset[index]
         return entry_of(index, triplet, reward, self.look)
 
@@ -199,7 +199,7 @@ class MadeTriplets(Source):
 
 
 @final
-class RewardsAlone(Source):
+class RewardsOnly(TripletSource):
     """Rewards whose triplets are not at hand: no images, no instructions."""
 
     def __init__(self, rewards: Mapping[str, Reward]) -> None:
@@ -211,18 +211,18 @@ class RewardsAlone(Source):
     def id_of(self, index: int) -> str:
         return self.rewards[index].id
 
-    def entry(self, index: int) -> Entry:
-        return Entry(index, self.rewards[index].id, reward=self.rewards[index])
+    def entry(self, index: int) -> LintEntry:
+        return LintEntry(index, self.rewards[index].id, reward=self.rewards[index])
 
     def images(self, index: int) -> None:
         return None
 
 
 @final
-class FirstOnes(Source):
+class FirstTriplets(TripletSource):
     """The first triplets of another source."""
 
-    def __init__(self, source: Source, count: int) -> None:
+    def __init__(self, source: TripletSource, count: int) -> None:
         self.source = source
         self.count = min(count, len(source))
 
@@ -232,13 +232,13 @@ class FirstOnes(Source):
     def id_of(self, index: int) -> str:
         return self.source.id_of(index)
 
-    def entry(self, index: int) -> Entry:
+    def entry(self, index: int) -> LintEntry:
         return self.source.entry(index)
 
     def images(self, index: int) -> tuple[Image, Image] | None:
         return self.source.images(index)
 
-    def entries(self) -> Iterator[Sequence[Entry]]:
+    def entries(self) -> Iterator[Sequence[LintEntry]]:
         left = self.count
         for portion in self.source.entries():
             yield portion[:left]
@@ -247,15 +247,15 @@ class FirstOnes(Source):
                 return
 
 
-def entry_of(index: int, triplet: Triplet, reward: Reward | None, look: bool = True) -> Entry:
+def entry_of(index: int, triplet: Triplet, reward: Reward | None, look: bool = True) -> LintEntry:
     """An entry from a triplet in memory."""
-    seen = look_at_pair(triplet.case.original, triplet.edited) if look else None
-    return Entry(
+    seen = hash_pair(triplet.case.original, triplet.edited) if look else None
+    return LintEntry(
         index, triplet.case.id, triplet.case.instruction, reward, look=seen, edit_type=triplet.case.edit_type
     )
 
 
-def check_ids(source: Source, rewards: RewardFile) -> None:
+def check_ids(source: TripletSource, rewards: RewardFile) -> None:
     """Raise ValueError, with ids of both, if no reward of a file is for any of the triplets; before images
     are looked at.
     """
@@ -275,7 +275,7 @@ def check_ids(source: Source, rewards: RewardFile) -> None:
     )
 
 
-def joined(entries: Iterable[Entry], rewards: RewardFile) -> list[Entry]:
+def with_file_rewards(entries: Iterable[LintEntry], rewards: RewardFile) -> list[LintEntry]:
     """The same triplets with the rewards of a file, by id."""
     return [
         replace(entry, reward=rewards.chosen.get(entry.id), others=rewards.others.get(entry.id, ()))

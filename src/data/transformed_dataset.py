@@ -7,7 +7,7 @@ from typing import final
 
 from src.data.check import Problem, append_problem
 from src.data.dataset import RewardedTriplets
-from src.data.order import Visit
+from src.data.order import SampleIndex
 from src.data.transforms import Transform
 from src.records import Reward, Triplet
 from src.seeds import fold_seed
@@ -16,7 +16,7 @@ MOST_ATTEMPTS = 100
 
 
 @final
-class Served:
+class TransformedDataset:
     """Visits of a dataset. What is served depends on the visit, the seed and the files alone: not on workers,
     ranks or what was served before.
 
@@ -49,7 +49,7 @@ class Served:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, visit: Visit) -> tuple[Triplet, Reward | None]:
+    def __getitem__(self, visit: SampleIndex) -> tuple[Triplet, Reward | None]:
         """The triplet of a visit, whole.
 
         In place of a row that can't be used stands one drawn from all others, which is as if it had never

@@ -9,7 +9,7 @@ from io import StringIO
 from src.tabulation.table import Line, Table, Value
 
 
-def comma_separated(tables: Sequence[Table]) -> str:
+def csv_tables(tables: Sequence[Table]) -> str:
     """All tables; a line leaves empty what its table does not have."""
     rows = [row for table in tables for row in _rows(table)]
     fields = list(dict.fromkeys(name for row in rows for name in row))

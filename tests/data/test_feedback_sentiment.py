@@ -2,7 +2,7 @@
 
 import pytest
 
-from src.data.stances import Stance, stance
+from src.data.feedback_sentiment import Polarity, polarity_of
 from src.synthetic.language import FEEDBACK, GENERAL, fill
 
 NOTHING = [
@@ -42,10 +42,11 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(
-    ("texts", "expected"), [(NOTHING, Stance.NOTHING), (PRAISE, Stance.PRAISE), (FAILURES, Stance.FAILURE)]
+    ("texts", "expected"),
+    [(NOTHING, Polarity.NOTHING), (PRAISE, Polarity.PRAISE), (FAILURES, Polarity.FAILURE)],
 )
-def test_phrases(texts: list[str], expected: Stance) -> None:
-    assert {text: stance(text) for text in texts} == dict.fromkeys(texts, expected)
+def test_phrases(texts: list[str], expected: Polarity) -> None:
+    assert {text: polarity_of(text) for text in texts} == dict.fromkeys(texts, expected)
 
 
 def test_every_failure_of_the_synthetic_world_is_one() -> None:
@@ -61,13 +62,13 @@ def test_every_failure_of_the_synthetic_world_is_one() -> None:
         for wordings in (*FEEDBACK.values(), *GENERAL.values())
         for template in wordings
     ]
-    assert {text: stance(text) for text in texts} == dict.fromkeys(texts, Stance.FAILURE)
+    assert {text: polarity_of(text) for text in texts} == dict.fromkeys(texts, Polarity.FAILURE)
 
 
 @pytest.mark.parametrize("text", ["图像模糊", "الصورة ضبابية", "Изображение размыто"])
 def test_other_scripts_are_not_read(text: str) -> None:
-    assert stance(text) is Stance.UNREAD
+    assert polarity_of(text) is Polarity.UNREAD
 
 
 def test_other_latin_languages_and_emoji_count_as_said() -> None:
-    assert stance("Das Bild ist unscharf") is stance("😀 bad") is Stance.FAILURE
+    assert polarity_of("Das Bild ist unscharf") is polarity_of("😀 bad") is Polarity.FAILURE

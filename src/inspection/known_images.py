@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from src.data.fingerprints import fingerprint
-from src.data.lint import Known
+from src.data.lint import KnownImage
+from src.data.perceptual_hash import perceptual_hash
 from src.evaluation.benchmark import Benchmark
 from src.images import load_image
 
@@ -31,22 +31,22 @@ def image_files(folder: Path) -> list[Path]:
     return files
 
 
-def known_files(files: Sequence[Path], folder: Path) -> Iterator[list[Known]]:
+def hash_files(files: Sequence[Path], folder: Path) -> Iterator[list[KnownImage]]:
     """The images of a folder, a portion at a time. Raises ValueError for a broken one."""
     for start in range(0, len(files), PORTION):
         yield [
-            Known(str(path.relative_to(folder)), str(folder), fingerprint(load_image(path)))
+            KnownImage(str(path.relative_to(folder)), str(folder), perceptual_hash(load_image(path)))
             for path in files[start : start + PORTION]
         ]
 
 
-def known_cases(benchmark: Benchmark) -> list[Known]:
+def hash_cases(benchmark: Benchmark) -> list[KnownImage]:
     """The originals of a benchmark, each once, and its right answers where they are known."""
-    found: dict[bytes, Known] = {}
+    found: dict[bytes, KnownImage] = {}
     for case in benchmark.cases():
-        original, answer = fingerprint(case.original), benchmark.exact_target(case)
-        found.setdefault(original.digest, Known(case.id, benchmark.name, original))
+        original, answer = perceptual_hash(case.original), benchmark.exact_target(case)
+        found.setdefault(original.digest, KnownImage(case.id, benchmark.name, original))
         if answer is not None:
-            exact = fingerprint(answer)
-            found.setdefault(exact.digest, Known(f"{case.id} (right answer)", benchmark.name, exact))
+            exact = perceptual_hash(answer)
+            found.setdefault(exact.digest, KnownImage(f"{case.id} (right answer)", benchmark.name, exact))
     return list(found.values())

@@ -1,6 +1,6 @@
 """A callback that writes down, rank by rank, which triplets a training saw.
 
-+callbacks.visited._target_=visited.Visited +callbacks.visited.folder=DIR, with tests/ on the path
++callbacks.samples._target_=sample_log.SampleLog +callbacks.samples.folder=DIR, with tests/ on the path
 """
 
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 
-class Visited(Callback):
+class SampleLog(Callback):
     """Appends the ids of every batch to `<folder>/<rank>.txt`, a batch a line."""
 
     def __init__(self, folder: str) -> None:

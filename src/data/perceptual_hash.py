@@ -40,7 +40,7 @@ Blocks = UInt8[np.ndarray, "side side 3"]
 
 
 @dataclass(frozen=True, eq=False)
-class Fingerprint:
+class PerceptualHash:
     """What is kept of a image.
 
     Attributes:
@@ -54,7 +54,7 @@ class Fingerprint:
     thumbnail: Thumbnail
 
 
-def fingerprint(image: Image) -> Fingerprint:
+def perceptual_hash(image: Image) -> PerceptualHash:
     """What is kept of a opened."""
     digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()[:16]
     # a large image is halved a few times first, which leaves the hash as it is and takes a fifth of the
@@ -63,14 +63,14 @@ def fingerprint(image: Image) -> Fingerprint:
     factor = max(1, min(image.shape[:2]) // 128)
     small = opened.reduce(factor) if factor > 1 else opened
     bits = np.packbits(imagehash.phash(small).hash.ravel())
-    return Fingerprint(
+    return PerceptualHash(
         digest,
         int.from_bytes(bits.tobytes(), "big"),
         np.asarray(small.resize((SIDE, SIDE), PIL.Image.Resampling.BOX)),
     )
 
 
-def unlikeness(first: Blocks, second: Blocks) -> float:
+def block_difference(first: Blocks, second: Blocks) -> float:
     """The largest difference between two images, given as block means, 0..255: of brightness in any block,
     of a colour in any of 8 x 8.
 
@@ -91,20 +91,20 @@ def largest_change(original: Image, edited: NewImage) -> float:
     """
     if original.shape == edited.shape and np.array_equal(original, edited):
         return 0.0
-    return unlikeness(blocks(original), blocks(edited))
+    return block_difference(block_means(original), block_means(edited))
 
 
-def blocks(image: Image) -> UInt8[np.ndarray, "32 32 3"]:
+def block_means(image: Image) -> UInt8[np.ndarray, "32 32 3"]:
     """Means of 32 x 32 blocks."""
     return np.asarray(PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX))
 
 
-def hashes(prints: list[Fingerprint]) -> UInt64[np.ndarray, " n"]:
+def hash_array(prints: list[PerceptualHash]) -> UInt64[np.ndarray, " n"]:
     """Their perceptual hashes."""
     return np.array([each.hash for each in prints], dtype=np.uint64)
 
 
-def candidates(
+def candidate_pairs(
     first: tuple[UInt64[np.ndarray, " n"], ...],
     second: tuple[UInt64[np.ndarray, " m"], ...],
     bits: int,

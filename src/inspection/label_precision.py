@@ -18,7 +18,7 @@ TITLES = ("clean at all", "P(clean | score 5)", 'P(clean | text "None")', "P(cle
 
 
 @dataclass(frozen=True)
-class Belief:
+class LabelPrecision:
     """How many triplets are said to be good, and how many of them are.
 
     Attributes:
@@ -34,9 +34,9 @@ class Belief:
         return f"{self.clean / self.said:.2f} ({self.clean} of {self.said})" if self.said else "- (0 of 0)"
 
 
-def beliefs(
+def label_precisions(
     best: Bool[np.ndarray, "n 3"], nothing: Bool[np.ndarray, "n 3"], clean: Bool[np.ndarray, "n 3"]
-) -> dict[str, tuple[Belief, Belief, Belief]]:
+) -> dict[str, tuple[LabelPrecision, LabelPrecision, LabelPrecision]]:
     """P(clean | score 5), P(clean | text "None"), P(clean | both), for each perspective alone and for all
     three at once.
 
@@ -48,9 +48,9 @@ def beliefs(
 
     def three_of(
         score: Bool[np.ndarray, " n"], text: Bool[np.ndarray, " n"], true: Bool[np.ndarray, " n"]
-    ) -> tuple[Belief, Belief, Belief]:
+    ) -> tuple[LabelPrecision, LabelPrecision, LabelPrecision]:
         first, second, third = (
-            Belief(int(said.sum()), int((said & true).sum())) for said in (score, text, score & text)
+            LabelPrecision(int(said.sum()), int((said & true).sum())) for said in (score, text, score & text)
         )
         return first, second, third
 
@@ -61,7 +61,7 @@ def beliefs(
     return {**found, "all three": three_of(*(np.asarray(each.all(1)) for each in (best, nothing, clean)))}
 
 
-def belief_rows(
+def precision_rows(
     rewards: Sequence[Reward], truth: Sequence[Scores], least: float
 ) -> list[tuple[str, list[str]]]:
     """A row per perspective, and one for all three: how many are clean at all, and the beliefs.
@@ -77,7 +77,7 @@ def belief_rows(
     )
     clean = np.array(truth) >= least
     rows = []
-    for name, believed in beliefs(best, nothing, clean).items():
+    for name, believed in label_precisions(best, nothing, clean).items():
         true = (
             clean.all(1)
             if name == "all three"

@@ -16,8 +16,8 @@ from datasets.exceptions import DatasetNotFoundError, DatasetsError
 
 from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward_of_columns
 from src.data.rows import (
-    CONVERSATIONS,
-    Row,
+    CHAT_SAMPLES,
+    DatasetRow,
     RowSource,
     StoredImage,
     check_index,
@@ -28,7 +28,7 @@ from src.records import Reward
 
 
 @final
-class Table(RowSource):
+class HuggingFaceTable(RowSource):
     """Rows of a loaded table. Their ids are those of an id column, or else content hashes.
 
     Args:
@@ -47,7 +47,9 @@ class Table(RowSource):
         where = "the table"
         self.columns = find_columns(table.column_names, columns or {}, where)
         self.rated = rewards and has_rewards(table.column_names, where)
-        self.table = undecoded(table.select_columns(needed_columns(self.columns, self.rated)), self.columns)
+        self.table = without_decoding(
+            table.select_columns(needed_columns(self.columns, self.rated)), self.columns
+        )
         # what is asked for without the images is kept outside the table, a row of which is read whole
         self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
         self.values: dict[str, list[Any]] = (
@@ -64,7 +66,7 @@ class Table(RowSource):
     def __len__(self) -> int:
         return len(self.table)
 
-    def row(self, index: int) -> Row:
+    def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         id = None if self.ids is None else self.ids[index]
         row = row_of_columns(self.table[index], self.columns, id, f"row {index}")
@@ -80,8 +82,8 @@ class Table(RowSource):
         return [Path(path) for paths in self.paths if (path := paths[index]) is not None]
 
     def counts(self) -> Mapping[str, int]:
-        conversations = number_of_conversations(self.table, self.columns)
-        return {CONVERSATIONS: conversations} if conversations else {}
+        conversations = count_chat_samples(self.table, self.columns)
+        return {CHAT_SAMPLES: conversations} if conversations else {}
 
     def _reward(self, index: int, id: str) -> Reward | None:
         return reward_of_columns(lambda name: self.values[name][index], id)
@@ -101,14 +103,14 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
         FileNotFoundError: a path, or a hub id, without anything there.
         ValueError: a folder of none of these kinds, or whatever `datasets` says.
     """
-    kind, arguments = kind_of(path)
+    kind, arguments = loader_arguments(path)
     try:
         if kind == "saved":
             saved = datasets.load_from_disk(path)
             return saved[split] if isinstance(saved, DatasetDict) else saved
         table = datasets.load_dataset(kind, name, **arguments, split=split, cache_dir=cache)
     except (ConnectionError, DatasetNotFoundError) as error:
-        raise not_on_the_hub(path) from error
+        raise hub_dataset_missing(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
         raise ValueError(
             f"{path} can't be loaded, split {split!r}: {str(error).splitlines()[0][:300]}"
@@ -117,7 +119,7 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
     return table
 
 
-def not_on_the_hub(name: str) -> FileNotFoundError:
+def hub_dataset_missing(name: str) -> FileNotFoundError:
     """The error for a hub id that gives no data."""
     return FileNotFoundError(
         f"no dataset {name}: no such folder here, and on the hub there is none, or it is private, or the hub gave no answer as there is no network; "
@@ -125,7 +127,7 @@ def not_on_the_hub(name: str) -> FileNotFoundError:
     )
 
 
-def kind_of(path: str) -> tuple[str, dict[str, Any]]:
+def loader_arguments(path: str) -> tuple[str, dict[str, Any]]:
     """What to call `load_dataset` with: "saved", or a builder or hub id and where its files are. Raises as
     `open_table`.
     """
@@ -154,7 +156,7 @@ def needed_columns(columns: Mapping[str, str], rated: bool) -> list[str]:
     return [*dict.fromkeys(columns.values()), *((*SCORES, *FEEDBACK) if rated else ())]
 
 
-def undecoded(table: Any, columns: Mapping[str, str]) -> Any:
+def without_decoding(table: Any, columns: Mapping[str, str]) -> Any:
     """A table, or a stream of one, whose images stay as they are stored.
 
     Raises:
@@ -191,17 +193,22 @@ def paths_of(table: Dataset, column: str) -> list[str | None] | None:
     ]
 
 
-def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str) -> Row:
+def row_of_columns(
+    values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str
+) -> DatasetRow:
     """A row of a table, without its reward; with no id, that of its content.
 
     Raises:
         ValueError: an instruction that is no text, or a image that is null.
         FileNotFoundError: a image that lies beside the table is missing.
     """
-    original = stored(values[columns["original"]], f"{where}, column {columns['original']!r}")
+    original = stored_image(values[columns["original"]], f"{where}, column {columns['original']!r}")
     answer = values.get(columns.get("answer", ""))
-    if "edited" in columns and (answer is None or not empty(values[columns["edited"]])):
-        edited, answer = stored(values[columns["edited"]], f"{where}, column {columns['edited']!r}"), None
+    if "edited" in columns and (answer is None or not is_empty(values[columns["edited"]])):
+        edited, answer = (
+            stored_image(values[columns["edited"]], f"{where}, column {columns['edited']!r}"),
+            None,
+        )
     elif answer is None:
         raise ValueError(f"{where} has no {columns['answer']!r}, and the table has no edited pictures")
     else:
@@ -217,17 +224,17 @@ def row_of_columns(values: Mapping[str, Any], columns: Mapping[str, str], id: st
         else id
     )
     edit_type = str(values[columns["edit_type"]]) if "edit_type" in columns else ""
-    return Row(id, original, edited, instruction, None, edit_type, original.digest()[:16], answer)
+    return DatasetRow(id, original, edited, instruction, None, edit_type, original.digest()[:16], answer)
 
 
-def empty(cell: Any) -> bool:
+def is_empty(cell: Any) -> bool:
     """Whether a cell of a image column holds none."""
     return cell is None or (
         isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None
     )
 
 
-def number_of_conversations(table: Dataset, columns: Mapping[str, str]) -> int:
+def count_chat_samples(table: Dataset, columns: Mapping[str, str]) -> int:
     """Rows with an answer and without an edited image, told without reading any."""
     if "answer" not in columns:
         return 0
@@ -240,7 +247,7 @@ def number_of_conversations(table: Dataset, columns: Mapping[str, str]) -> int:
     )
 
 
-def stored(value: Any, where: str) -> StoredImage:
+def stored_image(value: Any, where: str) -> StoredImage:
     """What a cell of a image column holds."""
     if isinstance(value, bytes):
         return StoredImage(where, value)
@@ -251,6 +258,6 @@ def stored(value: Any, where: str) -> StoredImage:
     raise ValueError(f"{where} holds no picture")
 
 
-def with_reward(row: Row, reward: Reward | None) -> Row:
+def with_reward(row: DatasetRow, reward: Reward | None) -> DatasetRow:
     """The same row, rated."""
     return replace(row, reward=reward)
