@@ -33,8 +33,8 @@ from matplotlib.figure import Figure
 from experiments.dossier import PERSPECTIVE_NAMES, difference_cell, p_cell, read_json
 from experiments.evidence import MENDED, Entry, by_seed, control_of, entry_of, reports_below
 from experiments.evidence_figures import COLOURS, save
+from src.differences import leaves
 from src.evaluation.comparison import Comparison, compare
-from src.evaluation.generation import leaves
 from src.evaluation.report import markdown_table
 from src.files import write_atomically
 from src.launch import script

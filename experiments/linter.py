@@ -27,8 +27,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, KnownImage, LintEntry, hash_pair, lint
 from src.data.perceptual_hash import perceptual_hash
-from src.evaluation.progress import counted
 from src.files import write_atomically
+from src.progress import counted
 from src.records import NO_FAILURE, PERSPECTIVES, Image, Reward, Scores, Verdict
 from src.synthetic.annotation import FORGIVABLE
 from src.synthetic.measure import measure

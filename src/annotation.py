@@ -15,15 +15,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src import files
+from src.batching import batches_of
 from src.data.all_rows import decode_with_files
 from src.data.check import Problem
 from src.data.rows import DatasetRow
-from src.evaluation.generation import differences
-from src.evaluation.judging import batches_of
-from src.evaluation.progress import counted
+from src.differences import unlike_request
 from src.files import remove_leftovers, write_atomically
 from src.judges.asking import Judgement, StreamingJudge, VLMJudge
 from src.judges.judge import Judge
+from src.progress import counted
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 from src.reward_file import append_rewards, each_reward
 
@@ -41,16 +42,12 @@ def claim(folder: Path, request: dict[str, Any]) -> None:
     Raises:
         ValueError: another request; the message names what differs.
     """
-    path = folder / REQUEST
-    if path.exists():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        different = differences({name: before.get(name) for name in request}, request)
-        if different:
-            raise ValueError(
-                f"{folder} holds the annotation of other rows ({'; '.join(different)}); give another output=, or the same command"
-            )
-    else:
-        write_atomically(path, json.dumps(request, indent=2) + "\n")
+    before = files.claim(folder / REQUEST, request, in_new_folder=False)
+    different = unlike_request({name: before.get(name) for name in request}, request)
+    if different:
+        raise ValueError(
+            f"{folder} holds the annotation of other rows ({'; '.join(different)}); give another output=, or the same command"
+        )
     remove_leftovers(folder)
 
 
@@ -64,7 +61,7 @@ def claim_judge(folder: Path, judge: Judge) -> None:
     request = json.loads(path.read_text(encoding="utf-8"))
     asked = {"judge": judge.name, "fingerprint": judge.fingerprint}
     if "judge" in request:
-        different = differences({name: request[name] for name in asked}, asked)
+        different = unlike_request({name: request[name] for name in asked}, asked)
         if different:
             raise ValueError(
                 f"{folder} holds the answers of another judge ({'; '.join(different)}); give another output=, or the same judge"

@@ -10,6 +10,7 @@ import hashlib
 import pickle
 import sys
 from collections.abc import Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from src.backbones.pretrained import differing
 from src.backbones.smartedit.smartedit import SmartEdit
+from src.differences import differing_leaves
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
 
@@ -298,30 +300,13 @@ def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path)
 
 def config_differences(saved: str, present: str) -> list[str]:
     """Entries in which two model configs differ, as "key: saved value, present value"."""
-    one, other = (
-        flat(OmegaConf.to_container(OmegaConf.create(saved))),
-        flat(OmegaConf.to_container(OmegaConf.create(present))),
-    )
+    one, other = (OmegaConf.to_container(OmegaConf.create(config)) for config in (saved, present))
+    assert isinstance(one, dict)
+    assert isinstance(other, dict)
     return [
-        f"{key} is {one.get(key, 'absent')} in the checkpoint and {other.get(key, 'absent')} here"
-        for key in sorted(one.keys() | other.keys())
-        if one.get(key, "absent") != other.get(key, "absent")
+        f"{key} is {old} in the checkpoint and {new} here"
+        for key, old, new in sorted(differing_leaves(one, other, into_lists=True), key=itemgetter(0))
     ]
-
-
-def flat(node: Any, prefix: str = "") -> dict[str, Any]:
-    """A config tree as dotted keys."""
-    if isinstance(node, dict):
-        items = [(str(key), value) for key, value in node.items()]
-    elif isinstance(node, list):
-        items = [(str(index), value) for index, value in enumerate(node)]
-    else:
-        return {prefix: node}
-    return {
-        name: value
-        for key, child in items
-        for name, value in flat(child, f"{prefix}.{key}" if prefix else key).items()
-    }
 
 
 def write(path: Path, saved: Mapping[str, Any]) -> None:

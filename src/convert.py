@@ -21,7 +21,6 @@ from torch import Tensor
 from src import checkpoint, launch
 from src.backbones.smartedit.conversation import Conversation
 from src.checkpoint import ADAPTER, HERE, SETTINGS, UNET_WEIGHTS
-from src.evaluation.progress import counted
 from src.files import not_written, remove_leftovers, replacing
 from src.formats import multi_reward_release
 from src.formats.smartedit_checkpoint import Untold, read_release, write_release
@@ -29,6 +28,7 @@ from src.formats.smartedit_elsewhere import Elsewhere
 from src.formats.smartedit_folder import folder_of, release_of, write_folder
 from src.formats.weights import tensors_in
 from src.pipeline import CODE, standalone_smartedit_source, write_pipeline
+from src.progress import counted
 
 Conversion = Callable[[DictConfig, Path, Path], Sequence[str]]
 """Writes a folder from another one, and says in lines what it did."""

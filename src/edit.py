@@ -32,10 +32,9 @@ from src.editing.edits import (
 from src.editing.photographs import Broken, Photograph, decoded, measured
 from src.editing.requests import check_files, read_list, requests_for
 from src.editor import Editor
-from src.evaluation.generation import is_there
-from src.evaluation.ranks import device_of, join_ranks, leave_ranks
-from src.files import NotWrittenError, remove_leftovers
+from src.files import NotWrittenError, is_written, remove_leftovers
 from src.images import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
+from src.ranks import device_of, join_ranks, leave_ranks
 
 SHEET = "contact_sheet.png"
 SHEET_ROWS = 12
@@ -154,7 +153,9 @@ def check_writable(folder: Path) -> None:
 def report(plan: Plan) -> None:
     """Say what became of the photographs; one alone gets a strip, a list its contact sheet."""
     there = [
-        photograph for photograph in plan.photographs if is_there(edit_path(plan.output, photograph.request))
+        photograph
+        for photograph in plan.photographs
+        if is_written(edit_path(plan.output, photograph.request))
     ]
     skipped = (
         len(plan.skipped.read_text(encoding="utf-8").splitlines())

@@ -26,6 +26,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from src import checkpoint, launch, memory
+from src.batching import batches_of
 from src.data.transforms import Size
 from src.diffusion.samplers import Sampler
 from src.evaluation import best_of_n, dial
@@ -37,11 +38,10 @@ from src.evaluation.dial import Dial
 from src.evaluation.gallery import column_of, write_gallery
 from src.evaluation.generation import Generation
 from src.evaluation.image_metrics import ImageMetrics
-from src.evaluation.judging import Judged, batches_of, judge_row
+from src.evaluation.judging import Judged, judge_row
 from src.evaluation.measuring import FILE, in_order, measure_row
 from src.evaluation.metrics import CaseMetrics
 from src.evaluation.photographs import framed, reference_triplets, turns_of
-from src.evaluation.ranks import Ranks, device_of, join_ranks, leave_ranks
 from src.evaluation.report import (
     Report,
     Row,
@@ -59,6 +59,7 @@ from src.evaluation.tracking import track
 from src.files import one_at_a_time, remove_leftovers
 from src.images import Framing, framing_for
 from src.judges.judge import Judge
+from src.ranks import Ranks, device_of, join_ranks, leave_ranks
 from src.records import Case, Triplet
 from src.reward_file import repair_torn_line
 from src.tracking.settings import settings_told

@@ -23,10 +23,10 @@ from src.data.dataset import RewardedTriplets
 from src.data.rewards import from_reward_file
 from src.data.rows import DatasetRow
 from src.data.stream import StreamedRows
-from src.evaluation.progress import counted
 from src.formats.reward_dataset import write_reward_dataset
 from src.formats.reward_edit_20k import write_reward_edit
 from src.judges.ledger import Ledger
+from src.progress import counted
 from src.records import Reward
 
 FORMATS = ("dataset", "reward_edit_20k", "ledger")

@@ -5,12 +5,15 @@ A kill at any moment leaves the old file, or none; a full disk as well, and no h
 
 import errno
 import fcntl
+import hashlib
+import json
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 SUFFIX = ".partial"
 LOCK = ".lock"
@@ -103,6 +106,57 @@ def append_lines(path: Path, lines: str) -> None:
                 raise
     except OSError as error:
         raise not_written(path, error) from error
+
+
+def digest(path: Path) -> str:
+    """sha256 of a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def is_written(path: Path) -> bool:
+    """Whether a file is there and not empty, which is what a loss of power can leave of a renamed one."""
+    return path.exists() and path.stat().st_size > 0
+
+
+def claim(path: Path, request: Mapping[str, Any], in_new_folder: bool = True) -> dict[str, Any]:
+    """Record what a folder is made for, unless that was done before.
+
+    Several processes may claim a folder at once, all with the same request.
+
+    Args:
+        path: the JSON file in the folder that holds the request.
+        request: JSON-able, everything that the folder's content depends on.
+        in_new_folder: refuse a folder that holds other files but no request.
+
+    Returns:
+        The request that the file holds, for the caller to compare with its own.
+
+    Raises:
+        ValueError: other files, or a file that is not JSON.
+        NotWrittenError: the folder can't be written to.
+    """
+    if not path.exists():
+        if in_new_folder and _holds_others(path) and not path.exists():  # another may just have been faster
+            raise ValueError(f"{path.parent} holds something already: give a new or an empty folder")
+        write_atomically(path, json.dumps(request, indent=2) + "\n")
+    try:
+        recorded = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is broken ({error}): give another folder") from error
+    if not isinstance(recorded, dict):
+        raise ValueError(f"{path} is broken, it holds {str(recorded)[:60]}: give another folder")
+    return recorded
+
+
+def _holds_others(path: Path) -> bool:
+    """Whether anything but a half-written file of this name lies in its folder, or in the folder's place."""
+    folder = path.parent
+    if not folder.exists():
+        return False
+    return not folder.is_dir() or any(
+        not other.match(f".{path.name}.*{SUFFIX}") for other in folder.iterdir()
+    )
 
 
 @contextmanager

@@ -34,7 +34,6 @@ from src.data.lint import KINDS, Finding, KnownImage, LintEntry, lint, verdicts_
 from src.data.rewards import WithRewards
 from src.data.stream import StreamedEditData
 from src.data.synthetic import SyntheticTriplets
-from src.evaluation.progress import counted
 from src.files import write_atomically
 from src.images import load_image
 from src.inspection.clouds import count_words, drawable_letters
@@ -55,6 +54,7 @@ from src.inspection.triplet_source import (
     with_file_rewards,
 )
 from src.pages import thumbnail
+from src.progress import counted
 from src.records import PERSPECTIVES, Image, Reward, Scores, Triplet
 from src.synthetic.annotation import Unrated
 from src.synthetic.measure import measure

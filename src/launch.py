@@ -37,7 +37,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import seed_everything
 
 from src.callbacks.run_record import commit
-from src.checkpoint import flat
+from src.differences import leaves
 from src.files import LOCK, NotWrittenError
 from src.renamed_keys import check_renamed
 from src.sweeps.code import code_hash, code_of
@@ -382,7 +382,7 @@ class JobLauncher(Launcher):
         HydraConfig.instance().set_config(cfg)  # interpolations ask it
         try:
             task = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
-            settings = flat(self.swept.depends_on(task))
+            settings = dict(leaves(self.swept.depends_on(task), into_lists=True))
             results = None if self.swept.results is None else self.swept.results(task)
         finally:
             HydraConfig.instance().cfg = earlier

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from src import launch
 from src.annotation import LEDGER, RECORD, REQUEST, REWARDS, short
-from src.evaluation.generation import differences
+from src.differences import unlike_request
 from src.files import replacing, write_atomically
 from src.judges.ledger import Ledger
 from src.reward_file import each_reward
@@ -96,7 +96,7 @@ def check_kinship(shards: Sequence[Path]) -> None:
     first = requests[shards[0]]
     for shard, request in requests.items():
         common = {name: value for name, value in request.items() if name != "shard"}
-        different = differences({name: value for name, value in first.items() if name != "shard"}, common)
+        different = unlike_request({name: value for name, value in first.items() if name != "shard"}, common)
         if different:
             raise ValueError(
                 f"{shards[0]} and {shard} are no shards of one annotation ({'; '.join(different)})"

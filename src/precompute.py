@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from src import launch
+from src import files, launch
 from src.backbones.frozen import FrozenEncoders
 from src.conditioning.reward_encoder import Windows
 from src.data.datamodule import EditData, ignore_interrupts
@@ -44,7 +44,6 @@ from src.data.precomputed import (
     identity_lines,
     open_shard,
     read_identities,
-    read_request,
     read_texts,
     request_differences,
     request_digest,
@@ -58,8 +57,9 @@ from src.data.rewards import WithRewards
 from src.data.rows import RowSource
 from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Size
-from src.evaluation.progress import counted
 from src.files import remove_leftovers, write_atomically
+from src.progress import counted
+from src.ranks import device_of, this_rank
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
 
@@ -79,7 +79,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(
             f"batch_size={cfg.batch_size} and rows_per_shard={cfg.rows_per_shard} must be at least 1"
         )
-    rank, world_size = place_among_ranks()
+    rank, world_size = this_rank()
     data = instantiate(cfg.data)
     if not isinstance(data, EditData) or not isinstance(data.dataset, WithRewards):
         raise ValueError("only datasets on disk can be precomputed: data=pix2pix_tree, table or json_list")
@@ -92,7 +92,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(
             f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once"
         )
-    backbone = backbone.eval().to(chosen_device(cfg.device))
+    backbone = backbone.eval().to(device_of(cfg.device))
     old = {each.id: each for each in read_identities(target / ROWS)} if (target / ROWS).is_file() else {}
     prints, texts = looked_through(data.dataset, old, cfg.windows)
     request = {
@@ -170,24 +170,6 @@ def loaded_encoders(backbone: FrozenEncoders, image_size: Size) -> dict[str, str
     return encoders
 
 
-def place_among_ranks() -> tuple[int, int]:
-    """Rank and world size, from the variables of torchrun; one process where there is no torchrun."""
-    if "WORLD_SIZE" not in os.environ:
-        return 0, 1
-    return int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
-
-
-def chosen_device(name: str) -> torch.device:
-    """A device by name; "auto" takes this process's accelerator if there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return (
-        torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        if torch.cuda.is_available()
-        else torch.device("cpu")
-    )
-
-
 def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> None:
     """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks
     may do this at once: all write the same.
@@ -195,16 +177,7 @@ def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> N
     Raises:
         ValueError: somebody else's files, or another request; the message names what differs.
     """
-    path = target / REQUEST
-    if not path.exists():
-        strangers = target.exists() and (
-            not target.is_dir()
-            or any(not found.name.startswith(f".{REQUEST}.") for found in target.iterdir())
-        )
-        if strangers and not path.exists():  # another rank may just have been faster
-            raise ValueError(f"target={target} holds something already: give a new or an empty folder")
-        write_atomically(path, json.dumps(request, indent=2) + "\n")
-    different = request_differences(read_request(path), json.loads(json.dumps(request)))
+    different = request_differences(files.claim(target / REQUEST, request), json.loads(json.dumps(request)))
     if different:
         what = [row_change] if row_change is not None else []
         what += [each for each in different if row_change is None or not each.startswith("rows.")]

@@ -44,6 +44,7 @@ from src.data.datamodule import EditData
 from src.data.dataset import to_tensor
 from src.data.rewards import WithRewards
 from src.files import write_atomically
+from src.ranks import device_of
 
 PARTS = (
     "model",
@@ -246,7 +247,7 @@ def measure(name: str, settings: Mapping[str, Any]) -> Any:
 
 def matrices(cfg: DictConfig) -> float:
     """Operations per second in products of large matrices."""
-    return matrix_rate(device_of(cfg), getattr(torch, cfg.dtype), cfg.matrix_side)
+    return matrix_rate(device_of(cfg.device), getattr(torch, cfg.dtype), cfg.matrix_side)
 
 
 def training(cfg: DictConfig) -> Measurement:
@@ -255,7 +256,7 @@ def training(cfg: DictConfig) -> Measurement:
     algorithm = instantiate(cfg.algorithm)(editor=instantiate(cfg.model))
     # the first step counts operations and is never compiled
     untimed = 1 + (max(cfg.size.warm_up, 1) if algorithm.compiled is not None else cfg.size.warm_up)
-    steps = TimedSteps(Clock(device_of(cfg)), untimed)
+    steps = TimedSteps(Clock(device_of(cfg.device)), untimed)
     trainer = trainer_of(
         cfg,
         callbacks=[instantiate(cfg.released), instantiate(cfg.ema), steps],
@@ -266,7 +267,7 @@ def training(cfg: DictConfig) -> Measurement:
 
 def sampling(cfg: DictConfig) -> Measurement:
     """Edits by the experiment's sampler."""
-    device = device_of(cfg)
+    device = device_of(cfg.device)
     editor = instantiate(cfg.model).to(device)
     count, steps = cfg.size.edits, cfg.sampler.steps
     originals = to_tensor(photographs(cfg.sampling_side, count)).to(device)
@@ -305,11 +306,6 @@ MEASURES: dict[str, Callable[[DictConfig], Any]] = {
 def trainer_of(cfg: DictConfig, **more: Any) -> Trainer:
     """The experiment's trainer, which writes nothing."""
     return instantiate(cfg.trainer, logger=False, enable_checkpointing=False, **more)
-
-
-def device_of(cfg: DictConfig) -> torch.device:
-    """Where the work is done."""
-    return torch.device("cuda" if cfg.device == "gpu" else "cpu")
 
 
 if __name__ == "__main__":

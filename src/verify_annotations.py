@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from src import launch
 from src.annotation import REQUEST, REWARDS
-from src.evaluation.generation import differences
+from src.differences import unlike_request
 from src.judges.asking import VLMJudge
 from src.reward_file import read_rewards
 
@@ -33,7 +33,9 @@ def main(cfg: DictConfig) -> None:
     if not isinstance(judge, VLMJudge):
         raise ValueError(f"judge={judge.name} keeps no ledger, so there is nothing to derive from")
     request = json.loads((folder / REQUEST).read_text(encoding="utf-8"))
-    different = differences({"fingerprint": request.get("fingerprint")}, {"fingerprint": judge.fingerprint})
+    different = unlike_request(
+        {"fingerprint": request.get("fingerprint")}, {"fingerprint": judge.fingerprint}
+    )
     if different:
         raise ValueError(
             f"{folder} was judged by another judge ({'; '.join(different)}); give the same judge= with the same settings"

@@ -25,11 +25,11 @@ from datasets import Image as ImageColumn
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from src import launch
-from src.evaluation.generation import differences
-from src.evaluation.progress import counted
+from src import files, launch
+from src.differences import unlike_request
 from src.files import not_written, remove_leftovers, replacing, write_atomically
 from src.images import png_of, save_png
+from src.progress import counted
 from src.records import PERSPECTIVES, Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 from src.synthetic.world import World
@@ -87,12 +87,7 @@ def claim(target: Path, request: Mapping[str, Any]) -> None:
     """
     if target.exists() and not target.is_dir():
         raise ValueError(f"target={target} is a file: give a new or an empty folder")
-    path = target / REQUEST
-    if not path.exists():
-        if target.exists() and any(not found.match(f".{REQUEST}.*.partial") for found in target.iterdir()):
-            raise ValueError(f"target={target} holds something already: give a new or an empty folder")
-        write_atomically(path, json.dumps(request, indent=2) + "\n")
-    different = differences(json.loads(path.read_text()), request)
+    different = unlike_request(files.claim(target / REQUEST, request), request)
     if different:
         raise ValueError(
             f"target={target} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command"

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from src.files import alone_in
+from src.files import alone_in, claim, digest, is_written
 
 HOLDER = """
 import os, sys, time
 from pathlib import Path
-from src.files import alone_in
+from src.files import alone_in, claim, digest, is_written
 with alone_in(Path(sys.argv[1]), "training"):
     child = os.fork()  # as a training's data workers are
     if child:
@@ -52,3 +52,33 @@ def test_where_files_cannot_be_locked_it_is_said_and_work_goes_on(
     monkeypatch.setattr(fcntl, "lockf", without_locks)
     with alone_in(tmp_path, "training"):
         assert "nothing keeps a second process from training there" in capsys.readouterr().err
+
+
+def test_a_claimed_folder_keeps_the_first_request(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "request.json"
+    assert claim(path, {"count": 1}) == {"count": 1}
+    (path.parent / "data.txt").write_text("made for it")
+    assert claim(path, {"count": 2}) == {"count": 1}
+    path.write_text("{")
+    with pytest.raises(ValueError, match=r"request\.json is broken"):
+        claim(path, {"count": 1})
+
+
+def test_a_folder_with_other_files_is_not_claimed(tmp_path: Path) -> None:
+    (tmp_path / f".request.json.{os.getpid()}.partial").write_text("being written by another process")
+    claim(tmp_path / "request.json", {})
+    (tmp_path / "request.json").unlink()
+    (tmp_path / "mine.txt").write_text("mine")
+    with pytest.raises(ValueError, match="holds something already"):
+        claim(tmp_path / "request.json", {})
+    assert claim(tmp_path / "request.json", {"count": 1}, in_new_folder=False) == {"count": 1}
+
+
+def test_digest_and_presence_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    assert not is_written(path)
+    path.write_bytes(b"")
+    assert not is_written(path)
+    path.write_bytes(b"abc")
+    assert is_written(path)
+    assert digest(path).startswith("ba7816bf8f01cfea")

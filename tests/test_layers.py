@@ -6,15 +6,15 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 SRC = TESTS.parent / "src"
 LAYERS = [
-    {"records", "seeds", "files", "memory", "renamed_keys"},
+    {"records", "seeds", "files", "memory", "progress", "ranks", "differences", "batching", "renamed_keys"},
     {"batch"},
     {"synthetic", "diffusion", "conditioning", "images", "reward_file", "tracking"},
     {"data", "backbones", "judges", "pages"},
     {"editor"},
-    {"checkpoint", "execution"},
+    {"checkpoint", "execution", "editing"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
-    {"callbacks", "annotation", "editing", "inspection", "tabulation"},
+    {"callbacks", "annotation", "inspection", "tabulation"},
     {"benchmarking", "sweeps"},
     {"launch"},
 ]

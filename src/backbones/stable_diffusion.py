@@ -17,6 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from src import files
 from src.backbones.pretrained import WEIGHTS, loaded, weights
 
 LATENT_CHANNELS = 4
@@ -175,14 +176,8 @@ def digests(pretrained: str, part: str) -> dict[str, str | None]:
     weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
     return {
         "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "weights": weights and file_digest(weights),
+        "weights": weights and files.digest(weights),
     }
-
-
-def file_digest(path: Path) -> str:
-    """sha256 of a file's content."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def tokenizer_digest(tokenizer: CLIPTokenizer) -> str:

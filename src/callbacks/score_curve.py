@@ -14,11 +14,11 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from src.algorithms.training import Training
+from src.batching import same_size_batches
 from src.callbacks.ema import EMA
 from src.data.dataset import to_images, to_tensor
 from src.diffusion.samplers import Sampler
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.generation import same_size_batches
 from src.files import replacing
 from src.judges.judge import Judge
 from src.records import PERSPECTIVES, Reward, TargetReward, Triplet

@@ -32,6 +32,7 @@ from src.data.dataset import stack_rewards
 from src.data.order import SampleIndex
 from src.data.rows import DatasetRow, RowSource
 from src.data.transforms import Transform
+from src.differences import differing_leaves
 from src.files import not_written, replacing
 from src.records import PERSPECTIVES, Case, Feedback, Reward, Triplet, three
 
@@ -153,16 +154,12 @@ def describe_transform(transform: Transform | None) -> dict[str, Any]:
     return {"name": type(transform).__name__, **settings, "result": digest.hexdigest()}
 
 
-def request_differences(cached: Mapping[str, Any], here: Mapping[str, Any], prefix: str = "") -> list[str]:
+def request_differences(cached: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Settings in which two requests differ, as "transform.size is 16 in the cache and 24 here"."""
-    found = []
-    for name in [*cached, *(name for name in here if name not in cached)]:
-        old, new = cached.get(name, "absent"), here.get(name, "absent")
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            found += request_differences(old, new, f"{prefix}{name}.")
-        elif old != new:
-            found.append(f"{prefix}{name} is {_short(old)} in the cache and {_short(new)} here")
-    return found
+    return [
+        f"{name} is {_short(old)} in the cache and {_short(new)} here"
+        for name, old, new in differing_leaves(cached, here)
+    ]
 
 
 def _short(value: object) -> str:

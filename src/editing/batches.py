@@ -3,21 +3,21 @@ soon as it is made.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
 import torch
 
-from src.data.dataset import to_images, to_tensor
+from src.batching import same_size_batches
 from src.diffusion.samplers import Sampler
+from src.editing.edit_batch import edit_batch, size_to_edit
 from src.editing.edits import append_entries, append_skipped, edit_path, metadata_of
 from src.editing.photographs import Broken, Decoded, Photograph, Size, read_ahead
 from src.editor import Editor
-from src.evaluation.generation import Settings, same_size_batches, size_to_edit
-from src.evaluation.progress import counted
 from src.images import Framing, centre_crop, save_png
+from src.progress import counted
 from src.records import Image
 from src.seeds import fold_seed
 
@@ -39,7 +39,7 @@ class Plan:
     photographs: Sequence[Photograph]
     made: set[str]
     framing: Framing
-    common: Settings
+    common: Mapping[str, object]
     output: Path
     table: Path | None
     skipped: Path | None
@@ -100,8 +100,15 @@ def make_edits(
         if batch and batch[0].photograph.size in sizes:
             height, width = sizes[batch[0].photograph.size]
             begun = time.monotonic()
-            edited = edited_together(
-                editor, batch, [centre_crop(each.image, height, width) for each in batch], sampler, device
+            requests = [each.photograph.request for each in batch]
+            edited = edit_batch(
+                editor,
+                [centre_crop(each.image, height, width) for each in batch],
+                [request.instruction for request in requests],
+                [request.target for request in requests],
+                [fold_seed("noise", request.source.name, request.seed) for request in requests],
+                sampler,
+                device,
             )
             write_edits(plan, batch, edited, begun)
 
@@ -118,37 +125,6 @@ def sizes_to_edit(
             request = photograph.request
             set_aside(Broken(request, f"{request.where}{request.source}: {error}"))
     return sizes
-
-
-def edited_together(
-    editor: Editor,
-    batch: Sequence[Decoded],
-    originals: Sequence[Image],
-    sampler: Sampler,
-    device: torch.device,
-) -> list[Image]:
-    """The edits of images of one size. Raises ValueError if the GPU has no room for them."""
-    requests = [each.photograph.request for each in batch]
-    seeds = [fold_seed("noise", request.source.name, request.seed) for request in requests]
-    instructions, targets = (
-        [request.instruction for request in requests],
-        [request.target for request in requests],
-    )
-    try:
-        with torch.inference_mode():
-            return to_images(
-                editor.edit(to_tensor(originals).to(device), instructions, targets, seeds, sampler)
-            )
-    except torch.OutOfMemoryError as error:
-        height, width = originals[0].shape[:2]
-        advice = (
-            f"say batch_size={max(1, len(batch) // 2)}"
-            if len(batch) > 1
-            else "say resize=... with fewer pixels"
-        )
-        raise ValueError(
-            f"{device} has no room to edit {len(batch)} pictures of {width}x{height} at once; {advice}"
-        ) from error
 
 
 def write_edits(plan: Plan, batch: Sequence[Decoded], edited: Sequence[Image], begun: float) -> None:

@@ -11,10 +11,10 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from src.differences import leaves, unlike_request
 from src.editing.photographs import Broken, Photograph, digests_of
 from src.editing.requests import Request
-from src.evaluation.generation import Settings, differences, is_there, leaves
-from src.files import append_lines, write_atomically
+from src.files import append_lines, is_written, write_atomically
 from src.images import text_of
 
 TABLE = "edits.jsonl"
@@ -27,7 +27,7 @@ def edit_path(output: Path, request: Request) -> Path:
     return output / f"{request.id}.png"
 
 
-def metadata_of(request: Request, digest: str, common: Settings) -> dict[str, str]:
+def metadata_of(request: Request, digest: str, common: Mapping[str, object]) -> dict[str, str]:
     """All that an edit depends on, as its file says it.
 
     Args:
@@ -52,7 +52,7 @@ def scores_in_words(request: Request) -> str:
 
 
 def made_already(
-    photographs: Sequence[Photograph], output: Path, common: Settings, overwrite: bool
+    photographs: Sequence[Photograph], output: Path, common: Mapping[str, object], overwrite: bool
 ) -> set[str]:
     """The ids of the edits that are there, made as they are asked for.
 
@@ -66,7 +66,7 @@ def made_already(
         ValueError: an edit was made otherwise; the message names what differs.
     """
     there = [
-        photograph.request for photograph in photographs if is_there(edit_path(output, photograph.request))
+        photograph.request for photograph in photographs if is_written(edit_path(output, photograph.request))
     ]
     digests = digests_of([request.source for request in there])
     different = {}
@@ -90,7 +90,7 @@ def otherwise(file: Path, asked: Mapping[str, str]) -> str | None:
         return "is there and is no readable picture"
     if "checkpoint" not in told:
         return "is there and is no edit of src.edit"
-    different = differences({name: told[name] for name in asked if name in told}, asked)
+    different = unlike_request({name: told[name] for name in asked if name in told}, asked)
     rest = f" and {len(different) - 3} more" if len(different) > 3 else ""
     return f"was made otherwise ({'; '.join(different[:3])}{rest})" if different else None
 

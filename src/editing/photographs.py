@@ -2,7 +2,6 @@
 length fits into memory.
 """
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from src.data.check import map_in_threads
 from src.editing.requests import Request
+from src.files import digest
 from src.images import Framing, existing, load_image, size_of
 from src.records import Image
 
@@ -85,17 +85,11 @@ def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
         zip(
             distinct,
             map_in_threads(
-                "comparing photographs", range(len(distinct)), lambda index: digest_of(distinct[index])
+                "comparing photographs", range(len(distinct)), lambda index: digest(distinct[index])
             ),
             strict=True,
         )
     )
-
-
-def digest_of(path: Path) -> str:
-    """sha256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def decoded(photograph: Photograph, framing: Framing) -> Decoded:
@@ -109,7 +103,7 @@ def decoded(photograph: Photograph, framing: Framing) -> Decoded:
     image = load_image(source, framing)
     if image.shape[:2] != photograph.size:
         raise ValueError(f"{source} changed since it was measured, or its header is wrong; start again")
-    return Decoded(photograph, image, digest_of(source))
+    return Decoded(photograph, image, digest(source))
 
 
 def read_ahead(

@@ -28,7 +28,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
-from src.evaluation.generation import Generation, Settings, differences, folder_name, read_settings
+from src.differences import unlike_request
+from src.evaluation.generation import Generation, Settings, folder_name, read_settings
 from src.evaluation.judging import Judged
 from src.evaluation.report import markdown_table
 from src.evaluation.selection import Selection, chosen, dominated, expected_best, ties
@@ -259,7 +260,7 @@ def laid_out(
     }
     record = folder / "generation.json"
     if record.exists():
-        different = differences(read_settings(record), settings)
+        different = unlike_request(read_settings(record), settings)
         if different:
             print(
                 f"note: {name} was chosen otherwise before ({'; '.join(different)[:200]}); it is brought up to date",

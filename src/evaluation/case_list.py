@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from src.batching import batches_of
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.judging import batches_of
-from src.evaluation.progress import counted
 from src.files import remove_leftovers, replacing, write_atomically
 from src.pages import encode_webp, thumbnail
+from src.progress import counted
 from src.records import Case, Image
 
 FOLDER = "cases"

@@ -15,28 +15,26 @@ to.
 """
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
 
 import numpy as np
 import torch
 
-from src.data.dataset import to_images, to_tensor
+from src.batching import same_size_batches
 from src.data.transforms import MOST_DEVIATION, Size
+from src.differences import unlike_request
 from src.diffusion.samplers import Sampler
+from src.editing.edit_batch import edit_batch, noise_seed, size_to_edit
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.photographs import as_judged, framed, in_short, turns_of
-from src.evaluation.progress import counted
 from src.evaluation.targets import Target, reward_asked
-from src.files import discard, remove_leftovers, write_atomically
+from src.files import discard, is_written, remove_leftovers, write_atomically
 from src.images import Framing, centre_crop, existing, framing_for, load_image, native, save_png, size_of
-from src.records import Case, Image, TargetReward, Triplet, Turn
-from src.seeds import fold_seed
-
-T = TypeVar("T")
+from src.progress import counted
+from src.records import Case, Image, Triplet, Turn
 
 SETTINGS = "generation.json"
 
@@ -116,7 +114,7 @@ def start_generation(generation: Generation, settings: Settings, overwrite: bool
         discard(generation.folder)
     remove_leftovers(generation.folder, below=True)
     if path.exists():
-        different = differences(read_settings(path), settings)
+        different = unlike_request(read_settings(path), settings)
         if different:
             raise ValueError(
                 f"{generation.folder} holds edits made otherwise ({'; '.join(different)}); say overwrite=true to make them anew, or output=DIR"
@@ -155,36 +153,11 @@ def generations_in(folder: Path) -> list[Generation]:
     return found
 
 
-def differences(old: Settings, new: Settings) -> list[str]:
-    """What differs, value by value: "seed: 0 there, 1 asked for"."""
-    before, after = dict(leaves(old)), dict(leaves(json.loads(json.dumps(new))))
-    names = [*before, *(name for name in after if name not in before)]
-    return [
-        f"{name}: {before.get(name, 'nothing')} there, {after.get(name, 'nothing')} asked for"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-
-
-def leaves(settings: Settings, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Settings one by one, nested ones by names with dots: ("sampler.steps", 30)."""
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:
     """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into
     place.
     """
-    return [case for case in cases if not is_there(generation.edit_path(case))]
-
-
-def is_there(edit: Path) -> bool:
-    """Whether an edit was written. An empty file is what a loss of power can leave of a renamed one."""
-    return edit.exists() and edit.stat().st_size > 0
+    return [case for case in cases if not is_written(generation.edit_path(case))]
 
 
 def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = native) -> dict[Size, Size]:
@@ -213,27 +186,6 @@ def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = 
         except ValueError as error:
             raise ValueError(f"case {case.id}, {size[1]}x{size[0]} pixels: {error}") from error
     return held
-
-
-def size_to_edit(editor: Editor, height: int, width: int) -> Size:
-    """The size nearest below (height, width) that the editor's latent can hold: multiples of 1, 2, 4, ... 64
-    are tried.
-
-    Raises:
-        ValueError: there is none.
-    """
-    for multiple in (1, 2, 4, 8, 16, 32, 64):
-        size = (height // multiple * multiple, width // multiple * multiple)
-        if min(size) == 0:
-            break
-        try:
-            editor.check_resolution(*size)
-        except ValueError:
-            continue
-        return size
-    raise ValueError(
-        f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side"
-    )
 
 
 def open_batches(
@@ -289,12 +241,19 @@ def make_edits(
         for step in range(max(len(turns_of(case)) for case in batch)):
             acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > step]
             turns = [turns_of(batch[index])[step] for index in acting]
-            lacking = [turn for turn in turns if not is_there(generation.edit_path(turn))]
+            lacking = [turn for turn in turns if not is_written(generation.edit_path(turn))]
             if lacking:
                 rewards = [reward_asked(target, batch[index], benchmark) for index in acting]
-                seeds = [noise_seed(turn, seed, candidate) for turn in turns]
-                made = edited_together(
-                    editor, [images[index] for index in acting], turns, rewards, sampler, seeds, device
+                seeds = [noise_seed(turn.id, seed, candidate) for turn in turns]
+                made = edit_batch(
+                    editor,
+                    [images[index] for index in acting],
+                    [turn.instruction for turn in turns],
+                    rewards,
+                    seeds,
+                    sampler,
+                    device,
+                    "sampler.resize",
                 )
             else:
                 made = [load_image(generation.edit_path(turn)) for turn in turns]
@@ -323,60 +282,6 @@ def originals_of(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Si
         small = framed(case, framing)
         read[id(case.image)] = centre_crop(small.original, *held[small.size])
     return [read[id(case.image)] for case in batch]
-
-
-def edited_together(
-    editor: Editor,
-    images: Sequence[Image],
-    turns: Sequence[Turn],
-    rewards: Sequence[TargetReward],
-    sampler: Sampler,
-    seeds: Sequence[int],
-    device: torch.device,
-) -> list[Image]:
-    """The edits of images of one size. Raises ValueError if the GPU has no room for them."""
-    try:
-        with torch.inference_mode():
-            return to_images(
-                editor.edit(
-                    to_tensor(images).to(device),
-                    [turn.instruction for turn in turns],
-                    rewards,
-                    seeds,
-                    sampler,
-                )
-            )
-    except torch.OutOfMemoryError as error:
-        height, width = images[0].shape[:2]
-        raise ValueError(
-            f"{device} has no room to edit {len(images)} pictures of {width}x{height} at once; "
-            f"say batch_size={max(1, len(images) // 2)}, or a smaller sampler.resize"
-        ) from error
-
-
-def noise_seed(turn: Turn, seed: int, candidate: int = 0) -> int:
-    """The seed of an edit's noise: each candidate has its own, however many are asked for; number 0 is the
-    ordinary edit.
-    """
-    return fold_seed("noise", turn.id, seed, candidate) if candidate else fold_seed("noise", turn.id, seed)
-
-
-def same_size_batches(things: Sequence[T], size: Callable[[T], object], batch_size: int) -> list[list[T]]:
-    """Batches of things of one size, each size in the order of the things.
-
-    Raises:
-        ValueError: batch_size below 1.
-    """
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
-    by_size: dict[object, list[T]] = {}
-    for thing in things:
-        by_size.setdefault(size(thing), []).append(thing)
-    return [
-        group[start : start + batch_size]
-        for group in by_size.values()
-        for start in range(0, len(group), batch_size)
-    ]
 
 
 def of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:

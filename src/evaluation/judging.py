@@ -5,18 +5,15 @@ What has been judged is known by key (the images, the instruction and the judge'
 is judged twice and an edit that was made anew is judged anew.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
-from src.evaluation.progress import counted
+from src.batching import batches_of
 from src.judges.judge import Judge, reward_key
+from src.progress import counted
 from src.records import Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -93,16 +90,3 @@ def _ask(judge: Judge, triplets: Sequence[Triplet], names: Sequence[tuple[str, s
             f"judge {judge.name!r} was asked about {len(triplets)} triplets and answered {len(rewards)} rewards with other ids or keys"
         )
     return rewards
-
-
-def batches_of(things: Iterable[T], size: int) -> Iterator[list[T]]:
-    """The things in lists of `size`, the last one shorter.
-
-    Raises:
-        ValueError: size below 1.
-    """
-    if size < 1:
-        raise ValueError(f"a batch holds at least one thing, got size {size}")
-    rest = iter(things)
-    while batch := list(islice(rest, size)):
-        yield batch

@@ -23,9 +23,9 @@ from src.evaluation.benchmark import Benchmark
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.metrics import CaseMetrics
 from src.evaluation.photographs import shown_part
-from src.evaluation.progress import counted
 from src.files import append_lines
 from src.images import Framing
+from src.progress import counted
 from src.records import Triplet
 
 T = TypeVar("T")

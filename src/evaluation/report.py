@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from src.differences import leaves
 from src.evaluation.comparison import (
     COMPARISON_HEADER,
     COMPARISON_NOTES,
@@ -28,7 +29,6 @@ from src.evaluation.comparison import (
     comparison_cells,
     detectable_cells,
 )
-from src.evaluation.generation import leaves
 from src.evaluation.judging import Judged
 from src.evaluation.metrics import (
     METRIC_NOTES,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-ABSENT = "absent"
+from src.differences import ABSENT, differing_leaves
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
@@ -19,10 +19,10 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
 
 def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """Settings in which two jobs differ, as "trainer.max_steps was 100 and is 200"."""
+    plain_saved, plain_present = ({name: _plain(tree[name]) for name in tree} for tree in (saved, present))
     return [
         f"{name} was {saved.get(name, ABSENT)} and is {present.get(name, ABSENT)}"
-        for name in sorted(saved.keys() | present.keys())
-        if _plain(saved.get(name, ABSENT)) != _plain(present.get(name, ABSENT))
+        for name in sorted(name for name, _, _ in differing_leaves(plain_saved, plain_present))
     ]
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any
 
-from src.evaluation.generation import leaves
+from src.differences import leaves
 from src.tabulation.runs import RunRow, Settings
 
 IGNORED = re.compile(

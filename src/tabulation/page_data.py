@@ -12,14 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from src.batching import batches_of
 from src.evaluation.case_list import FOLDER, KeptCase, kept_cases
 from src.evaluation.comparison import CaseScores
 from src.evaluation.generation import Generation, generations_in
-from src.evaluation.judging import batches_of
-from src.evaluation.progress import counted
 from src.evaluation.report import row_order
 from src.images import load_image
 from src.pages import encode_webp, thumbnail
+from src.progress import counted
 from src.records import NO_FAILURE, Image, Reward
 from src.reward_file import read_rewards
 from src.tabulation.runs import RunReport

@@ -7,7 +7,6 @@ folder the two found it. No file leaves the machine unless `artifacts=upload` sa
 path, a size and a checksum.
 """
 
-import hashlib
 import os
 import re
 from collections.abc import Mapping
@@ -18,6 +17,8 @@ from typing import Any, Literal, final
 import wandb
 from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities import rank_zero_only
+
+from src.files import digest
 
 HASH_LENGTH = 12
 """Hexadecimal digits of a content hash that an artifact's name carries."""
@@ -63,8 +64,7 @@ def rewards_artifact(path: Path, metadata: Mapping[str, Any] | None = None) -> A
     Raises:
         FileNotFoundError: no such file.
     """
-    with path.open("rb") as file:
-        content_hash = hashlib.file_digest(file, "sha256").hexdigest()
+    content_hash = digest(path)
     name = f"rewards-{content_hash[:HASH_LENGTH]}"
     return Artifact(
         name, "rewards", {f"rewards{path.suffix}": path}, {"content_hash": content_hash, **(metadata or {})}

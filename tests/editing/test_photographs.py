@@ -17,8 +17,9 @@ from omegaconf import OmegaConf
 
 from src import checkpoint, edit
 from src.editing import photographs
-from src.editing.photographs import Broken, Photograph, digest_of, measured, read_ahead
+from src.editing.photographs import Broken, Photograph, measured, read_ahead
 from src.editing.requests import Request
+from src.files import digest
 from src.images import by_long_side_64, by_short_side, decode_image, framing_for, load_image, native
 from src.records import TargetReward
 
@@ -294,7 +295,7 @@ def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pyt
         print,
     ):
         seen += [each.photograph.request.id for each in batch]
-        assert all(each.digest == digest_of(each.photograph.request.source) for each in batch)
+        assert all(each.digest == digest(each.photograph.request.source) for each in batch)
         most = max(most, sum(reference() is not None for reference in alive))
     assert len(seen) == 24
     assert most <= 9  # the batch before, which the loop still holds, this one, and the one ahead

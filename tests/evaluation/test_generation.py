@@ -11,6 +11,7 @@ from conftest import config, small_editor
 from evaluation.squares import Ruler, Squares
 from hydra.utils import instantiate
 
+from src.batching import same_size_batches
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.gallery import column_of, representative_cases, write_gallery
@@ -18,12 +19,10 @@ from src.evaluation.generation import (
     Generation,
     check_foreign_edits,
     check_resolutions,
-    differences,
     folder_name,
     generations_in,
     make_edits,
     open_batches,
-    same_size_batches,
     start_generation,
 )
 from src.evaluation.judging import judge_row
@@ -117,14 +116,6 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     start_generation(generation, settings | {"seed": 1}, overwrite=True)
     assert not (generation.edits / "a.png").exists()
     assert [found.name for found in generations_in(tmp_path)] == ["5/5/5"]
-
-
-def test_differences_know_what_is_missing() -> None:
-    assert differences({"a": 1}, {"b": (1, 2)}) == [
-        "a: 1 there, nothing asked for",
-        "b: nothing there, [1, 2] asked for",
-    ]
-    assert differences({"a": [5.0]}, {"a": (5,)}) == []
 
 
 def test_targets() -> None:

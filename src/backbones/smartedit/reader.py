@@ -32,9 +32,8 @@ from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.language import LanguageModel
 from src.backbones.smartedit.llava import pretrained_llava, pretrained_tokenizer
 from src.backbones.smartedit.query_transformer import QueryTransformer
-from src.backbones.stable_diffusion import file_digest
 from src.batch import Reading, TextTokens
-from src.files import not_written
+from src.files import digest, not_written
 
 PART, CONFIG, WEIGHTS = "reader", "config.json", "model.safetensors"
 LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
@@ -373,7 +372,7 @@ def file_digests(source: str, part: str) -> dict[str, str | None]:
             return {"files": None}
         folder = Path(cached).parent
     files = sorted(file for file in folder.iterdir() if file.suffix in (".safetensors", ".json", ".model"))
-    return {file.name: file_digest(file) for file in files}
+    return {file.name: digest(file) for file in files}
 
 
 def weights_in(path: Path) -> dict[str, Tensor]:

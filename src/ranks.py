@@ -55,9 +55,14 @@ class Ranks(NamedTuple):
         return results[0]
 
 
+def this_rank() -> Ranks:
+    """The place of this process among those that torchrun started, from the environment alone."""
+    return Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+
+
 def join_ranks() -> Ranks:
-    """Meet the processes that torchrun started."""
-    ranks = Ranks(int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1")))
+    """Connect the processes that torchrun started."""
+    ranks = this_rank()
     if ranks.world > 1:
         # gloo, because only a barrier is needed and it works without a GPU
         dist.init_process_group("gloo", timeout=SLOWEST_RANK)
@@ -80,7 +85,7 @@ def device_of(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if gpus else torch.device("cpu")
     try:
-        device = torch.device(name)
+        device = torch.device("cuda" if name == "gpu" else name)
     except RuntimeError as error:
         raise ValueError(f"no device {name!r}; device is auto, cpu or cuda") from error
     if device.type == "cuda" and not gpus:
