@@ -2,6 +2,10 @@
 
 import subprocess
 import sys
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from killing import Command
 
 SMALL = (
     "model.backbone.unet.block_out_channels=[16,16]",
@@ -38,6 +42,18 @@ TRAINING = (
 
 
 def run(*arguments: str, module: str = "src.train") -> subprocess.CompletedProcess[str]:
+    """Run a command to its end in a forked process."""
+    with TemporaryDirectory() as folder:
+        output, errors = Path(folder) / "output", Path(folder) / "errors"
+        code = Command(module, *arguments, log=output, errors=errors).ended(500)
+        texts = (file.read_bytes().decode(errors="replace") for file in (output, errors))
+        return subprocess.CompletedProcess((module, *arguments), code, *texts)
+
+
+def run_interpreter(*arguments: str, module: str = "src.train") -> subprocess.CompletedProcess[str]:
+    """Run a command in a new interpreter, as a shell does: 10 CPU seconds of imports. Training in several
+    processes needs it, as Lightning starts the others by repeating the command line.
+    """
     return subprocess.run(
         [sys.executable, "-m", module, *arguments], capture_output=True, text=True, check=False, timeout=500
     )

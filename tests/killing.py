@@ -1,18 +1,17 @@
-"""Real processes that are killed with SIGKILL, cheaply: they are forked from a server that has imported
-everything, and done in a second or two.
+"""Real processes that start cheaply, to be run, signalled or killed with SIGKILL: they are forked from a server
+that has imported everything, and done in a second or two.
 """
 
-import importlib
 import multiprocessing
 import os
 import resource
+import runpy
 import signal
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-from src import launch
 
 PRELOADED = (
     "train",
@@ -29,41 +28,61 @@ CONTEXT.set_forkserver_preload([*(f"src.{name}" for name in PRELOADED), "torch.o
 
 
 def command(
-    module: str, arguments: Sequence[str], log: str, environment: Mapping[str, str], largest_file: int | None
+    module: str,
+    arguments: Sequence[str],
+    log: str,
+    errors: str,
+    environment: Mapping[str, str],
+    largest_file: int | None,
 ) -> None:
-    """What `python -m <module> <arguments>` does, in a process group of its own, with its output in a file."""
+    """What `python -m <module> <arguments>` does, in a process group of its own, with its output in files."""
     os.setpgrp()
     signal.signal(
         signal.SIGINT, signal.default_int_handler
     )  # a shell ignores it for what it starts in the background, and so do all children
+    os.environ.clear()
     os.environ.update(environment)
     multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
-    with Path(log).open("ab") as sink:
+    with Path(log).open("ab") as sink, Path(errors).open("ab") as errors_sink:
         os.dup2(sink.fileno(), 1)
-        os.dup2(sink.fileno(), 2)
+        os.dup2(errors_sink.fileno(), 2)
     if largest_file is not None:
         # a disk on which there is room for this many bytes in a file; needs no privilege, as a real full disk
         # would
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
     sys.argv = [module, *arguments]
-    loaded = importlib.import_module(module)
-    launch.entry_point(loaded.main, module.removeprefix("src."), getattr(loaded, "SWEPT", None))
+    warnings.filterwarnings(
+        "ignore", f"'{module}' found in sys.modules", RuntimeWarning
+    )  # imported by the server
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 class Command:
-    """A running command. `log` is appended to; files larger than `largest_file` bytes can't be written."""
+    """A running command.
+
+    Args:
+        module: such as src.train.
+        arguments: of the command line.
+        log: file to which its output is appended.
+        errors: file to which its stderr is appended; default: `log`.
+        environment: variables besides those of this process.
+        largest_file: in bytes; larger files can't be written.
+    """
 
     def __init__(
         self,
         module: str,
         *arguments: str,
         log: Path,
+        errors: Path | None = None,
         environment: Mapping[str, str] | None = None,
         largest_file: int | None = None,
     ) -> None:
         self.log = log
+        variables = {**os.environ, **(environment or {})}
         self.process = CONTEXT.Process(
-            target=command, args=(module, arguments, str(log), environment or {}, largest_file)
+            target=command,
+            args=(module, arguments, str(log), str(errors or log), variables, largest_file),
         )
         self.process.start()
 
