@@ -68,11 +68,11 @@ class TextTokens:
         weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
         return (self.tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)
 
-    def padded(self, multiple: int) -> "TextTokens":
+    def padded_to_multiple(self, multiple: int) -> "TextTokens":
         """The same texts with a number of positions that is a multiple of this, the new ones masked."""
-        return self.lengthened(self.mask.shape[1] + -self.mask.shape[1] % multiple)
+        return self.padded_to(self.mask.shape[1] + -self.mask.shape[1] % multiple)
 
-    def lengthened(self, length: int) -> "TextTokens":
+    def padded_to(self, length: int) -> "TextTokens":
         """The same texts with so many positions, the new ones masked."""
         more = length - self.mask.shape[1]
         return TextTokens(F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)))

@@ -23,7 +23,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from src.backbones.pretrained import differing
+from src.backbones.pretrained import tensor_differences
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.differences import differing_leaves
 from src.editor import Editor
@@ -72,8 +72,8 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
             f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw"
         )
     tensors = saved["ema"] if weights == "ema" else _editor_weights(saved["state_dict"])
-    editor = build(without_start(saved["editor_config"]))
-    fill(editor, tensors, str(path))
+    editor = build(without_reader_weights(saved["editor_config"]))
+    load_weights(editor, tensors, str(path))
     return editor.eval()
 
 
@@ -116,7 +116,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
     for file in (config, weights):
         if not file.exists():
             raise FileNotFoundError(
-                f"{folder} is not an exported editor: {file.name} is missing{_meant(folder)}"
+                f"{folder} is not an exported editor: {file.name} is missing{_hint_for_folder(folder)}"
             )
     try:
         with safe_open(weights, framework="pt") as opened:
@@ -132,7 +132,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
             f"warning: {config} is not the config that {weights.name} was saved with, which is used instead",
             file=sys.stderr,
         )
-    described = _described(carried or text, config)
+    described = _parse_description(carried or text, config)
     return {
         "editor_config": described["editor_config"],
         "picture_size": described["picture_size"],
@@ -140,7 +140,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
     }
 
 
-def _meant(folder: Path) -> str:
+def _hint_for_folder(folder: Path) -> str:
     """What somebody probably wanted who gave a folder that is no export."""
     if (folder / "editor").is_dir():
         return f"; it is a run, give {folder / 'editor'} or {folder / 'checkpoints/last.ckpt'}"
@@ -149,7 +149,7 @@ def _meant(folder: Path) -> str:
     return "; give the editor/ or checkpoints/last.ckpt of a run, or what src.export wrote"
 
 
-def _described(text: str, file: Path) -> dict[str, Any]:
+def _parse_description(text: str, file: Path) -> dict[str, Any]:
     """The config and image size in a file's text. Raises ValueError unless it is YAML with both."""
     try:
         described = OmegaConf.to_container(OmegaConf.create(text))
@@ -165,7 +165,7 @@ def _described(text: str, file: Path) -> dict[str, Any]:
 
 
 def _read_pipeline(folder: Path) -> dict[str, Any]:
-    described = _described((folder / SETTINGS).read_text(encoding="utf-8"), folder / SETTINGS)
+    described = _parse_description((folder / SETTINGS).read_text(encoding="utf-8"), folder / SETTINGS)
     tree: Any = OmegaConf.create(described["editor_config"])
     if "base" in tree.backbone:
         tree.backbone.base.pretrained, tree.backbone.reader.folder = str(folder), str(folder)
@@ -203,7 +203,7 @@ def build(config: str) -> Editor:
         ValueError: the config names a class outside the trusted packages.
     """
     tree = OmegaConf.create(config)
-    for target in _targets(OmegaConf.to_container(tree)):
+    for target in _target_paths(OmegaConf.to_container(tree)):
         if not target.startswith(TRUSTED):
             raise ValueError(
                 f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}"
@@ -211,7 +211,7 @@ def build(config: str) -> Editor:
     return instantiate(tree)
 
 
-def without_start(config: str) -> str:
+def without_reader_weights(config: str) -> str:
     """A config without the place where a SmartEdit's reader began, if all of it was trained: its weights are
     in the checkpoint then.
     """
@@ -224,19 +224,19 @@ def without_start(config: str) -> str:
     return OmegaConf.to_yaml(tree)
 
 
-def _targets(node: Any) -> list[str]:
+def _target_paths(node: Any) -> list[str]:
     """Every `_target_` in a config tree."""
     if isinstance(node, list):
-        return [target for child in node for target in _targets(child)]
+        return [target for child in node for target in _target_paths(child)]
     if not isinstance(node, dict):
         return []
     own = [str(node["_target_"])] if "_target_" in node else []
-    return own + [target for child in node.values() for target in _targets(child)]
+    return own + [target for child in node.values() for target in _target_paths(child)]
 
 
-def fill(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
+def load_weights(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
     """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
-    wrong = differing(
+    wrong = tensor_differences(
         tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor"
     )
     if wrong:
@@ -265,7 +265,7 @@ def start_from(editor: Editor, path: Path) -> None:
         found = _for_smartedit(editor.backbone, found, path)
         if not any(name.startswith(READER) for name in found):
             fresh |= {name: value for name, value in own.items() if name.startswith(READER)}
-    fill(editor, fresh | found, str(path))
+    load_weights(editor, fresh | found, str(path))
 
 
 def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
@@ -284,7 +284,9 @@ def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path)
         return dict(found)
     theirs = {name.removeprefix(READER): value for name, value in found.items() if name.startswith(READER)}
     if theirs:
-        own = backbone.source.saved()  # a language model isn't built to be compared: it may never be needed
+        own = (
+            backbone.source.saved_tensors()
+        )  # a language model isn't built to be compared: it may never be needed
         other = [
             name
             for name, value in theirs.items()

@@ -23,10 +23,10 @@ from src.backbones.smartedit.conversation import Conversation
 from src.checkpoint import ADAPTER, HERE, SETTINGS, UNET_WEIGHTS
 from src.files import not_written, remove_leftovers, replacing
 from src.formats import multi_reward_release
-from src.formats.smartedit_checkpoint import Untold, read_release, write_release
-from src.formats.smartedit_elsewhere import Elsewhere
-from src.formats.smartedit_folder import folder_of, release_of, write_folder
-from src.formats.weights import tensors_in
+from src.formats.smartedit_checkpoint import UnstatedSizes, read_release, write_release
+from src.formats.smartedit_companions import CompanionModels
+from src.formats.smartedit_folder import folder_from_release, release_from_folder, write_smartedit_folder
+from src.formats.weights import read_folder_tensors
 from src.pipeline import CODE, standalone_smartedit_source, write_pipeline
 from src.progress import counted
 
@@ -78,19 +78,24 @@ def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[s
     if cfg.lora not in ("merged", "kept"):
         raise ValueError(f"lora is merged or kept, not {cfg.lora!r}")
     release = read_release(source, None if cfg.step is None else str(cfg.step))
-    untold = Untold(cfg.image_tokens, cfg.language_head_width, cfg.query_head_width, cfg.interaction_heads)
-    folder = folder_of(
-        release, untold, Elsewhere(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava), cfg.lora
+    unstated = UnstatedSizes(
+        cfg.image_tokens, cfg.language_head_width, cfg.query_head_width, cfg.interaction_heads
+    )
+    folder = folder_from_release(
+        release,
+        unstated,
+        CompanionModels(cfg.pipeline, cfg.vision, cfg.language_tokenizer, cfg.llava),
+        cfg.lora,
     )
     told = {"conversation": asdict(Conversation(**cfg.conversation)), "dtype": cfg.smartedit.reader.dtype}
     folder = replace(folder, reader={**folder.reader, **told})
-    count = written(
-        write_folder(
+    count = write_counted(
+        write_smartedit_folder(
             folder, target, {SETTINGS: smartedit_settings(cfg), CODE: standalone_smartedit_source()}
         ),
         folder.tensors(),
     )
-    return [*folder.described(), f"{target}: {count} tensors"]
+    return [*folder.report_lines(), f"{target}: {count} tensors"]
 
 
 def smartedit_settings(cfg: DictConfig) -> str:
@@ -108,11 +113,11 @@ def smartedit_settings(cfg: DictConfig) -> str:
 
 def smartedit_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
     """A SmartEdit folder as its release. Raises as `smartedit_to_ours`."""
-    release = release_of(source)
-    return [f"{target}: {written(write_release(release, target), len(release.tensors))} tensors"]
+    release = release_from_folder(source)
+    return [f"{target}: {write_counted(write_release(release, target), len(release.tensors))} tensors"]
 
 
-def written(files: Iterator[Sequence[str]], total: int) -> int:
+def write_counted(files: Iterator[Sequence[str]], total: int) -> int:
     """Let files be written and show how far that is; the number of tensors in them."""
     return sum(len(names) for names in counted(files, total, "writing", "tensors"))
 
@@ -128,9 +133,11 @@ def from_release(source: Path, target: Path, config: str, image_size: tuple[int,
     """Write a multi-reward release's folder as ours; the number of tensors of its U-Net."""
     tensors = unet_tensors(source)
     editor = checkpoint.build(config)
-    multi_reward_release.check(tensors, editor.trained_state(), str(source / "unet"))
-    checkpoint.fill(
-        editor, {multi_reward_release.our_name(name): value for name, value in tensors.items()}, str(source)
+    multi_reward_release.check_multi_reward_tensors(tensors, editor.trained_state(), str(source / "unet"))
+    checkpoint.load_weights(
+        editor,
+        {multi_reward_release.editor_name(name): value for name, value in tensors.items()},
+        str(source),
     )
     card = f"# {target.name}\n\nConverted from the multi-reward release at `{source.name}`, tensor by tensor; nothing was trained.\n"
     write_pipeline(editor, config, image_size, card, target)
@@ -143,10 +150,11 @@ def to_release(source: Path, target: Path) -> int:
     """
     saved = checkpoint.read(source)
     tensors = {
-        multi_reward_release.their_name(name): value.contiguous() for name, value in saved["ema"].items()
+        multi_reward_release.multi_reward_name(name): value.contiguous()
+        for name, value in saved["ema"].items()
     }
     editor = checkpoint.load_editor(source)
-    multi_reward_release.check(tensors, editor.trained_state(), str(source))
+    multi_reward_release.check_multi_reward_tensors(tensors, editor.trained_state(), str(source))
     with replacing(target) as partial:
         write_pipeline(editor, saved["editor_config"], tuple(saved["picture_size"]), "", partial)
         try:
@@ -177,7 +185,7 @@ def unet_tensors(source: Path) -> dict[str, Tensor]:
         raise FileNotFoundError(
             f"no folder source={source}: download the release and give the folder that holds unet/"
         )
-    tensors = tensors_in(source / "unet")
+    tensors = read_folder_tensors(source / "unet")
     if tensors is None:
         raise FileNotFoundError(
             f"no U-Net weights in {source}: {UNET_WEIGHTS} is missing, download the release again"

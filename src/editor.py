@@ -16,7 +16,7 @@ from src.backbones.backbone import Backbone
 from src.batch import Condition, Reading, RewardTokens, TextTokens
 from src.conditioning.integration import Integration
 from src.conditioning.reward_encoder import RewardEncoder
-from src.diffusion.guidance import Branch, Dropped
+from src.diffusion.guidance import Branch, DroppedConditions
 from src.diffusion.process import Latent, Process, Time
 from src.diffusion.samplers import Sampler
 from src.records import Feedback, TargetReward, three
@@ -70,7 +70,7 @@ class Editor(nn.Module):
         instructions: Sequence[str],
         scores: Float[Tensor, "b 3"] | None,
         feedback: Sequence[Feedback] | None,
-        dropped: Dropped | None = None,
+        dropped: DroppedConditions | None = None,
         not_given: Bool[Tensor, "b signals"] | None = None,
         encode_text: Callable[[Sequence[str]], TextTokens] | None = None,
         reading: Reading | None = None,
@@ -106,7 +106,9 @@ class Editor(nn.Module):
             # the null instruction is encoded even if nobody lost theirs: ranks must use the same parameters
             # at every step
             texts = (
-                reading.instruction if dropped is None else _without(reading.instruction, lost, encode_text)
+                reading.instruction
+                if dropped is None
+                else _with_null_instruction(reading.instruction, lost, encode_text)
             )
         reward = self._reward(scores, feedback, not_given, encode_text)
         return Condition(original_latent, texts, None if reading is None else reading.stem_bias, reward)
@@ -175,7 +177,7 @@ class Editor(nn.Module):
             self._branch(branch, sampler, original_latent, instructions, reading, scores, feedback)
             for branch in weights
         ]
-        condition = _stacked(conditions)
+        condition = _concatenate_conditions(conditions)
 
         def denoise(x_t: Latent, t: Time) -> Latent:
             output = (self.network or self)(
@@ -204,7 +206,7 @@ class Editor(nn.Module):
         """
         samples = len(instructions)
         all_of, none_of = torch.ones(samples, dtype=torch.bool), torch.zeros(samples, dtype=torch.bool)
-        dropped = Dropped(
+        dropped = DroppedConditions(
             text=all_of if branch in (Branch.IMAGE_ONLY, Branch.NONE) else none_of,
             image=all_of if branch is Branch.NONE else none_of,
         )
@@ -230,13 +232,13 @@ class Editor(nn.Module):
         )
 
 
-def _stacked(conditions: Sequence[Condition]) -> Condition:
+def _concatenate_conditions(conditions: Sequence[Condition]) -> Condition:
     """Branches one after the other along the batch, texts padded to the longest."""
     rewards = [condition.reward for condition in conditions if condition.reward is not None]
     biases = [condition.stem_bias for condition in conditions if condition.stem_bias is not None]
     return Condition(
         torch.cat([condition.original_latent for condition in conditions]),
-        _stacked_text([condition.instruction for condition in conditions]),
+        _concatenate_texts([condition.instruction for condition in conditions]),
         stem_bias=torch.cat(biases) if biases else None,
         reward=None
         if not rewards
@@ -246,13 +248,13 @@ def _stacked(conditions: Sequence[Condition]) -> Condition:
     )
 
 
-def _without(
+def _with_null_instruction(
     texts: TextTokens, lost: Sequence[bool], encode_text: Callable[[Sequence[str]], TextTokens]
 ) -> TextTokens:
     """The same texts, those that are lost replaced by the null instruction."""
     null = encode_text([NULL_INSTRUCTION])
     longest = max(texts.mask.shape[1], null.mask.shape[1])
-    texts, null = texts.lengthened(longest), null.lengthened(longest)
+    texts, null = texts.padded_to(longest), null.padded_to(longest)
     rows = torch.tensor(lost, device=texts.mask.device).view(-1, 1)
     return TextTokens(
         torch.where(rows.unsqueeze(-1), null.tokens.to(texts.tokens.dtype), texts.tokens),
@@ -260,7 +262,7 @@ def _without(
     )
 
 
-def _stacked_text(texts: Sequence[TextTokens]) -> TextTokens:
+def _concatenate_texts(texts: Sequence[TextTokens]) -> TextTokens:
     longest = max(text.mask.shape[1] for text in texts)
-    texts = [text.lengthened(longest) for text in texts]
+    texts = [text.padded_to(longest) for text in texts]
     return TextTokens(torch.cat([text.tokens for text in texts]), torch.cat([text.mask for text in texts]))

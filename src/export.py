@@ -37,13 +37,13 @@ def main(cfg: DictConfig) -> None:
         editor,
         saved["editor_config"],
         (height, width),
-        model_card(saved, run_folder(path), target.name),
+        model_card(saved, run_folder_of_checkpoint(path), target.name),
         target,
     )
     print(target)
 
 
-def run_folder(path: Path) -> Path:
+def run_folder_of_checkpoint(path: Path) -> Path:
     """The run that an editor/ or checkpoints/last.ckpt lies in."""
     return path.parent if path.is_dir() else path.parent.parent
 

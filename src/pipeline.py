@@ -28,10 +28,10 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from src.backbones import word_tokenizer
 from src.backbones.inspix2pix import InsPix2Pix
-from src.backbones.pretrained import differing
+from src.backbones.pretrained import tensor_differences
 from src.backbones.smartedit import conversation, interaction, language, reader
 from src.backbones.smartedit.query_transformer import QueryTransformer
-from src.backbones.smartedit.reader import Reader, assembled, save_reader
+from src.backbones.smartedit.reader import Reader, build_reader, save_reader
 from src.backbones.smartedit.smartedit import SmartEdit, StemBias
 from src.backbones.unet_hooks import UNetHooks, block_width, site_modules, site_widths
 from src.batch import Reading, RewardTokens, TextTokens
@@ -41,7 +41,7 @@ from src.conditioning.attention import Attention
 from src.conditioning.both import Both
 from src.conditioning.integration import Integration, width_of
 from src.conditioning.released import PostNormStem, Released, signal_layer
-from src.conditioning.reward_encoder import RewardEncoder, laid_out, sinusoidal_encoding
+from src.conditioning.reward_encoder import RewardEncoder, feedback_windows, sinusoidal_encoding
 from src.diffusion.ddpm import DDPM
 from src.editor import Editor
 from src.files import not_written, replacing
@@ -93,7 +93,7 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 """
 
 
-def built(node: dict[str, Any], **sizes: Any) -> Any:
+def build_node(node: dict[str, Any], **sizes: Any) -> Any:
     """The object of a config node: its class is found by the last part of `_target_`, its parts are left to
     be built with the same sizes.
     """
@@ -101,20 +101,20 @@ def built(node: dict[str, Any], **sizes: Any) -> Any:
     arguments = {name: value for name, value in node.items() if not name.startswith("_")}
     if "parts" in arguments:
         arguments["parts"] = {
-            name: functools.partial(built, part) for name, part in arguments["parts"].items()
+            name: functools.partial(build_node, part) for name, part in arguments["parts"].items()
         }
     return kind(**arguments, **sizes)
 
 
-def loaded_reward(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
+def load_reward_modules(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
     """The reward encoder and the integration in a pipeline's folder, and the hooks that let them act in its
     U-Net.
     """
     folder = Path(pipeline.config["_name_or_path"], ADAPTER)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     unet = pipeline.unet
-    encoder = built(config["reward_encoder"], width=pipeline.text_encoder.config.hidden_size)
-    integration = built(
+    encoder = build_node(config["reward_encoder"], width=pipeline.text_encoder.config.hidden_size)
+    integration = build_node(
         config["integration"],
         reward_width=encoder.width,
         signals=encoder.signals,
@@ -160,7 +160,7 @@ def encode_reward(
         return encoder(wanted, text)
 
 
-def guided(
+def for_guidance_branches(
     value: Tensor, num_images_per_prompt: int, guidance_scale: float, image_guidance_scale: float
 ) -> Tensor:
     """Something of each prompt, as the U-Net sees it: for each image that is made of it, in each of the
@@ -199,12 +199,12 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
             reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing
                 failed.
         """
-        self.reward_modules = self.reward_modules or loaded_reward(self)
+        self.reward_modules = self.reward_modules or load_reward_modules(self)
         embeds = others.get("prompt_embeds")
         count = len(embeds) if embeds is not None else 1 if isinstance(prompt, str) else len(prompt)
         reward = encode_reward(self, self.reward_modules, reward_scores, reward_text, count)
         tokens, mask = (
-            guided(value, num_images_per_prompt, guidance_scale, image_guidance_scale)
+            for_guidance_branches(value, num_images_per_prompt, guidance_scale, image_guidance_scale)
             for value in (reward.tokens, reward.mask)
         )
         with self.reward_modules[-1].reward(RewardTokens(tokens, mask, reward.lengths)):
@@ -219,21 +219,21 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
             )
 
 
-def loaded_reader(pipeline: Any, **options: Any) -> Reader:
+def load_reader(pipeline: Any, **options: Any) -> Reader:
     """The reader in a pipeline's folder; `options` go to the language model's `from_pretrained`."""
     folder = Path(pipeline.config["_name_or_path"])
     described = json.loads((folder / "reader/config.json").read_text(encoding="utf-8"))
     options = {"dtype": described.get("dtype", "auto"), **options}
     llava: Any = LlavaForConditionalGeneration.from_pretrained(folder, subfolder="language_model", **options)
     tokenizer = AutoTokenizer.from_pretrained(folder, subfolder="language_tokenizer")
-    reader = assembled(
+    reader = build_reader(
         described,
         llava,
         tokenizer,
         pipeline.text_encoder.config.hidden_size,
         pipeline.unet.conv_in.out_channels,
     )
-    reader.fill(load_file(folder / "reader/model.safetensors"), str(folder))
+    reader.load_weights(load_file(folder / "reader/model.safetensors"), str(folder))
     return reader.eval().requires_grad_(False)
 
 
@@ -258,10 +258,10 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
                 quantization_config=...
         """
         if self.reader is None:
-            self.reader = loaded_reader(self, **language_options)
+            self.reader = load_reader(self, **language_options)
             self.stem = StemBias(self.unet)  # before the reward's hooks, which see the sum
             if Path(self.config["_name_or_path"], ADAPTER).exists():
-                self.reward_modules = loaded_reward(self)
+                self.reward_modules = load_reward_modules(self)
 
     def read(self, images: Tensor, instructions: list[str]) -> Reading:
         """What the language model, and what follows it, make of images in [-1, 1] and instructions; one
@@ -306,14 +306,16 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
         reading = self.read(self.image_processor.preprocess(image), instructions)
         null = encode_windows(self, [""])
         longest = max(null.mask.shape[1], reading.instruction.mask.shape[1])
-        embeds, negative = (texts.lengthened(longest).tokens for texts in (reading.instruction, null))
+        embeds, negative = (texts.padded_to(longest).tokens for texts in (reading.instruction, null))
         scales = (num_images_per_prompt, guidance_scale, image_guidance_scale)
         with contextlib.ExitStack() as told:
-            told.enter_context(self.stem.adding(guided(reading.stem_bias, *scales)))
+            told.enter_context(self.stem.adding(for_guidance_branches(reading.stem_bias, *scales)))
             if self.reward_modules is not None:
                 wanted = (5, 5, 5) if reward_scores is None else reward_scores
                 reward = encode_reward(self, self.reward_modules, wanted, reward_text, len(instructions))
-                tokens, mask = (guided(value, *scales) for value in (reward.tokens, reward.mask))
+                tokens, mask = (
+                    for_guidance_branches(value, *scales) for value in (reward.tokens, reward.mask)
+                )
                 told.enter_context(self.reward_modules[-1].reward(RewardTokens(tokens, mask, reward.lengths)))
             elif reward_scores is not None or reward_text is not None:
                 raise ValueError(
@@ -343,18 +345,18 @@ BUNDLE = (
     signal_layer,
     PostNormStem,
     Released,
-    laid_out,
+    feedback_windows,
     sinusoidal_encoding,
     RewardEncoder,
     site_modules,
     block_width,
     site_widths,
     UNetHooks,
-    built,
-    loaded_reward,
+    build_node,
+    load_reward_modules,
     encode_windows,
     encode_reward,
-    guided,
+    for_guidance_branches,
 )
 """Everything that a pipeline.py is made of besides its pipeline, in the order of use."""
 
@@ -369,27 +371,27 @@ READER_BUNDLE = (
     Reading,
     word_tokenizer.WordTokenizer,
     conversation.Conversation,
-    conversation.Script,
+    conversation.PromptTemplate,
     conversation.token_ids,
     conversation.start_id,
     conversation.end_ids,
-    language.Answer,
+    language.LanguageModelOutput,
     language.LanguageModel,
-    language.states_at,
-    language.as_clip_sees,
-    language.padded,
+    language.hidden_states_at,
+    language.clip_pixels,
+    language.pad_ids,
     language.mean_rows,
     QueryTransformer,
     interaction.grid_encoding,
     interaction.NarrowAttention,
     interaction.TwoWayBlock,
     interaction.InteractionModule,
-    differing,
-    reader.Aligned,
+    tensor_differences,
+    reader.AlignmentOutput,
     reader.Reader,
-    reader.assembled,
+    reader.build_reader,
     StemBias,
-    loaded_reader,
+    load_reader,
 )
 """What a SmartEdit's has besides."""
 

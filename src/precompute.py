@@ -94,19 +94,19 @@ def main(cfg: DictConfig) -> None:
         )
     backbone = backbone.eval().to(device_of(cfg.device))
     old = {each.id: each for each in read_identities(target / ROWS)} if (target / ROWS).is_file() else {}
-    prints, texts = looked_through(data.dataset, old, cfg.windows)
+    prints, texts = identify_rows(data.dataset, old, cfg.windows)
     request = {
         "format": FORMAT,
         "rows": {"count": len(prints), "sha256": rows_digest(prints)},
         "augmentations": data.augmentations,
         "transform": describe_transform(data.transform),
-        "encoders": loaded_encoders(backbone, data.image_size),
+        "encoders": loaded_encoder_digests(backbone, data.image_size),
         "windows": list(cfg.windows),
         "dtype": dtype,
         "rows_per_shard": cfg.rows_per_shard,
     }
     blank = torch.zeros(1, 3, *data.image_size, device=next(backbone.parameters()).device)
-    example = encoded(backbone, blank, blank, [""])
+    example = encode_for_cache(backbone, blank, blank, [""])
     request |= {"reading": True} if len(example) > len(LATENTS) else {}
     if rank == 0:
         numbers = sum(part.numel() for part in example), backbone.encode_text([""]).tokens.numel()
@@ -134,14 +134,14 @@ def main(cfg: DictConfig) -> None:
         print(target)
 
 
-def looked_through(
+def identify_rows(
     rows: RowSource, known: Mapping[str, FileIdentity], windows: Sequence[Windows]
 ) -> tuple[list[FileIdentity], list[str]]:
     """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row
     that can't be used.
     """
     prints, said = [], []
-    for part in counted(list(parts(range(len(rows)), 1000)), len(rows), "read", "rows"):
+    for part in counted(list(chunks(range(len(rows)), 1000)), len(rows), "read", "rows"):
         for index in part:
             row = rows.row(index)  # one at a time, as it may hold its images
             if row.answer is not None:
@@ -153,7 +153,7 @@ def looked_through(
     return prints, texts_to_encode(said, windows)
 
 
-def loaded_encoders(backbone: FrozenEncoders, image_size: Size) -> dict[str, str | None]:
+def loaded_encoder_digests(backbone: FrozenEncoders, image_size: Size) -> dict[str, str | None]:
     """What the encoders are, after they have been used: what comes from a hub is on this machine only then.
 
     Raises:
@@ -161,7 +161,7 @@ def loaded_encoders(backbone: FrozenEncoders, image_size: Size) -> dict[str, str
     """
     backbone.encode_moments(torch.zeros(1, 3, *image_size, device=next(backbone.parameters()).device))
     backbone.encode_text([""])
-    encoders = dict(backbone.encoders())
+    encoders = dict(backbone.encoder_digests())
     unknown = [name for name, digest in encoders.items() if digest is None]
     if unknown:
         raise ValueError(
@@ -192,7 +192,7 @@ def write_once(path: Path, text: str) -> None:
         write_atomically(path, text)
 
 
-def parts(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def chunks(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
     """Slices of this size, the last one maybe smaller."""
     return (things[first : first + size] for first in range(0, len(things), size))
 
@@ -205,7 +205,7 @@ def open_shards(
     Raises:
         ValueError: one is there and can't be read, or is of another request.
     """
-    of_rank = list(enumerate(parts(range(count), request["rows_per_shard"])))[rank::world_size]
+    of_rank = list(enumerate(chunks(range(count), request["rows_per_shard"])))[rank::world_size]
     mine = {target / shard_name(kind, number): range(part[0], part[-1] + 1) for number, part in of_rank}
     for path in mine:
         if path.exists():
@@ -236,7 +236,7 @@ def write_latents(
         path: [SampleIndex(index, turn) for index in part for turn in range(augmentations)]
         for path, part in missing.items()
     }
-    visits = {path: [list(batch) for batch in parts(each, batch_size)] for path, each in turns.items()}
+    visits = {path: [list(batch) for batch in chunks(each, batch_size)] for path, each in turns.items()}
     batches = iter(
         DataLoader(
             TransformedDataset(data.dataset, data.transform, data.seed, frozenset(), None, augmentations),  # pyright: ignore[reportArgumentType]
@@ -246,12 +246,14 @@ def write_latents(
             worker_init_fn=ignore_interrupts,
         )
     )
-    for path in counted_shards(missing, "encode pictures", "rows"):
+    for path in shards_with_progress(missing, "encode pictures", "rows"):
         parts_of: dict[str, list[Tensor]] = {name: [] for name in entry_names(request)}
         for _ in visits[path]:
             batch = next(batches).to(device)
             for name, part in zip(
-                parts_of, encoded(backbone, batch.original, batch.edited, batch.instructions), strict=True
+                parts_of,
+                encode_for_cache(backbone, batch.original, batch.edited, batch.instructions),
+                strict=True,
             ):
                 parts_of[name].append(part.to(dtype).cpu())
         whole = {name: torch.cat(each) for name, each in parts_of.items()}
@@ -264,7 +266,7 @@ def write_latents(
 
 
 @torch.no_grad()
-def encoded(
+def encode_for_cache(
     backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instructions: Sequence[str]
 ) -> tuple[Tensor, ...]:
     """What a cache keeps of images (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
@@ -286,16 +288,16 @@ def write_texts(
 ) -> None:
     """Shards of tokens, each text once."""
     missing = open_shards("texts", len(texts), target, request, rank, world_size)
-    for path in counted_shards(missing, "encode texts", "texts"):
+    for path in shards_with_progress(missing, "encode texts", "texts"):
         part = missing[path]
-        found = [backbone.encode_text(batch) for batch in parts(texts[part.start : part.stop], batch_size)]
+        found = [backbone.encode_text(batch) for batch in chunks(texts[part.start : part.stop], batch_size)]
         tokens = torch.cat([each.tokens.to(DTYPES[request["dtype"]]).cpu() for each in found])
         mask = torch.cat([each.mask.cpu() for each in found])
         check = torch.tensor([checksum(*entry) for entry in zip(tokens, mask, strict=True)])
         write_shard(path, {"tokens": tokens, "mask": mask, "check": check}, request)
 
 
-def counted_shards(missing: Mapping[Path, range], what: str, unit: str) -> Iterator[Path]:
+def shards_with_progress(missing: Mapping[Path, range], what: str, unit: str) -> Iterator[Path]:
     """The shards to write, with progress shown."""
     paths = iter(missing)
     for _ in counted(list(missing.values()), sum(map(len, missing.values())), what, unit):

@@ -27,11 +27,11 @@ from pytorch_lightning import Trainer
 from pytorch_lightning.utilities import rank_zero_only
 
 from src import checkpoint, launch, memory
-from src.algorithms.training import NO_CONVERSATIONS
+from src.algorithms.editor_module import NO_CHAT_SUPPORT
 from src.backbones.frozen import FrozenEncoders
 from src.callbacks.editor_checkpoint import EditorCheckpoint
-from src.callbacks.encoders_freed import EncodersFreed
-from src.callbacks.last_checkpoint import TrainingStopped, WholeCheckpoints
+from src.callbacks.free_encoders import FreeEncoders
+from src.callbacks.last_checkpoint import AtomicCheckpointIO, TrainingStopped
 from src.callbacks.provenance import Provenance
 from src.callbacks.run_record import RunRecord
 from src.data.check import BROKEN_ROWS
@@ -88,8 +88,8 @@ def train(cfg: DictConfig, folder: str) -> None:
     if precomputed is not None:
         check_encoders(editor, precomputed)
     algorithm = instantiate(cfg.algorithm)(editor=editor)
-    if report is not None and report.counts.get(CHAT_SAMPLES) and not algorithm.converses:
-        raise ValueError(NO_CONVERSATIONS)
+    if report is not None and report.counts.get(CHAT_SAMPLES) and not algorithm.supports_chat:
+        raise ValueError(NO_CHAT_SUPPORT)
 
     ema = instantiate(cfg.callbacks.ema)
     told = settings_told(cfg, os.environ, {"axes": launch.sweep_axes(), "folder": folder})
@@ -99,7 +99,7 @@ def train(cfg: DictConfig, folder: str) -> None:
         EditorCheckpoint(folder, model_config, data.image_size, ema, settings),
     ]
     callbacks += [Provenance(folder, told, cfg.start, OmegaConf.select(cfg, "data.rewards.path"))]
-    callbacks += [] if precomputed is None else [EncodersFreed()]
+    callbacks += [] if precomputed is None else [FreeEncoders()]
     callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
     editing = {
         "folder": folder,
@@ -108,7 +108,7 @@ def train(cfg: DictConfig, folder: str) -> None:
         "sampler": instantiate(cfg.sampler),
     }
     callbacks += [instantiate(cfg.callbacks[name], **editing) for name in EDITING if name in cfg.callbacks]
-    extras = {"logger": instantiate(cfg.logger), "callbacks": callbacks, "plugins": [WholeCheckpoints()]}
+    extras = {"logger": instantiate(cfg.logger), "callbacks": callbacks, "plugins": [AtomicCheckpointIO()]}
     trainer: Trainer = instantiate(cfg.trainer, **extras, default_root_dir=folder)
     for part in ("", "checkpoints", "editor", "previews"):
         remove_leftovers(Path(folder, part))
@@ -138,7 +138,7 @@ def check_encoders(editor: Editor, precomputed: PrecomputedConditions) -> None:
             f"{type(editor.backbone).__name__} can't be trained on the conditions in {precomputed.folder}: it trains its text encoder, which then "
             "makes others of the same texts; leave out data.precomputed"
         )
-    absent = precomputed.check_encoders(editor.backbone.encoders())
+    absent = precomputed.check_encoders(editor.backbone.encoder_digests())
     if absent and rank_zero_only.rank == 0:
         print(
             f"warning: {', '.join(absent)} are not on this machine and were not compared with those of {precomputed.folder}",

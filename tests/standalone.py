@@ -9,7 +9,7 @@ import torch
 from conftest import config
 from hydra.utils import instantiate
 
-from src.diffusion.samplers import noise_of
+from src.diffusion.samplers import seeded_noise
 from src.editor import Editor
 from src.records import TargetReward
 
@@ -52,7 +52,7 @@ def elsewhere(folder: Path, images: np.ndarray, scheduler: str, steps: int) -> t
     """What `folder/editor` makes of images (b, h, w, 3) in a process without this repository: (b, 3, h, w)
     in [0, 1].
     """
-    noise = noise_of([7, 8], (4, images.shape[1] // 4, images.shape[2] // 4), 0).numpy()
+    noise = seeded_noise([7, 8], (4, images.shape[1] // 4, images.shape[2] // 4), 0).numpy()
     np.savez(folder / "in.npz", images=images, noise=noise)
     command = [
         sys.executable,

@@ -48,9 +48,9 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from src import checkpoint
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.query_transformer import QueryTransformer
-from src.formats.smartedit_checkpoint import Untold, read_release
-from src.formats.smartedit_elsewhere import Elsewhere
-from src.formats.smartedit_folder import folder_of, lora_merged, write_folder
+from src.formats.smartedit_checkpoint import UnstatedSizes, read_release
+from src.formats.smartedit_companions import CompanionModels
+from src.formats.smartedit_folder import folder_from_release, merge_lora_factors, write_smartedit_folder
 
 Tensors = dict[str, torch.Tensor]
 FEW = 2
@@ -284,7 +284,7 @@ def test_merged_weights_are_w_plus_alpha_over_r_times_b_a(world: Path) -> None:
 
 
 def test_merging_small_numbers() -> None:
-    merged = lora_merged(torch.eye(2), torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [0.0]]), 0.5)
+    merged = merge_lora_factors(torch.eye(2), torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0], [0.0]]), 0.5)
     assert merged.tolist() == [[2.5, 3.0], [0.0, 1.0]]
 
 
@@ -610,11 +610,15 @@ def test_a_smartedit_reads_with_it_alike_whether_the_lora_is_merged_or_kept(
         for name, value in tensors[LLM].items()
     }
     release = read_release(write_release(tmp_path / "release", tensors), None)
-    elsewhere = Elsewhere(f"{world}/pipeline", f"{world}/vision", f"{world}/tokenizer", None)
+    elsewhere = CompanionModels(f"{world}/pipeline", f"{world}/vision", f"{world}/tokenizer", None)
     images, readings = torch.rand(2, 3, 32, 48) * 2 - 1, []
     for kind in ("kept", "merged"):
-        folder = folder_of(release, Untold(query_head_width=8, interaction_heads=2), elsewhere, kind)
-        assert folder.tensors() == sum(len(names) for names in write_folder(folder, tmp_path / kind, {}))
+        folder = folder_from_release(
+            release, UnstatedSizes(query_head_width=8, interaction_heads=2), elsewhere, kind
+        )
+        assert folder.tensors() == sum(
+            len(names) for names in write_smartedit_folder(folder, tmp_path / kind, {})
+        )
         file = tmp_path / kind / "reader/config.json"
         file.write_text(json.dumps(json.loads(file.read_text()) | {"conversation": CONVERSATION}))
         overrides = [

@@ -107,7 +107,7 @@ def test_a_target_decodes_to_itself(batch: EditBatch, relative: bool) -> None:
     backbone = small_editor(f"model.backbone.relative={relative}").backbone
     original = backbone.encode_image(batch.original)
     torch.testing.assert_close(
-        backbone.decode(backbone.encode_target(batch.edited, original, torch.zeros_like(original)), original),
+        backbone.decode(backbone.encode_edited(batch.edited, original, torch.zeros_like(original)), original),
         batch.edited,
     )
 

@@ -22,7 +22,7 @@ from standalone import edits, elsewhere
 
 from src import checkpoint
 from src.diffusion import samplers
-from src.diffusion.samplers import noise_of
+from src.diffusion.samplers import seeded_noise
 from src.editor import Editor
 from src.launch import CONF
 from src.pipeline import standalone_smartedit_source, standalone_source, write_pipeline
@@ -87,12 +87,12 @@ def test_ancestral_edits_of_other_sizes_elsewhere_as_here(
 
     def drawn(seeds: list[int], shape: tuple[int, ...], draw: int) -> torch.Tensor:
         return (
-            noise_of(seeds, shape, 0)
+            seeded_noise(seeds, shape, 0)
             if draw == 0
             else torch.stack([torch.randn(shape, generator=generator) for generator in generators])
         )
 
-    monkeypatch.setattr(samplers, "noise_of", drawn)
+    monkeypatch.setattr(samplers, "seeded_noise", drawn)
     here = (edits(model, images, steps=10, eta=1.0) + 1) / 2
     torch.testing.assert_close(here, there, atol=5e-4, rtol=1e-3)
     assert (here - (edits(model, images, steps=10, eta=0.0) + 1) / 2).abs().max() > 0.05  # the noise matters

@@ -20,7 +20,7 @@ from run_folders import contents, losses
 from safetensors.torch import load_file, save_file
 
 from src.backbones.inspix2pix import InsPix2Pix
-from src.callbacks.encoders_freed import EncodersFreed
+from src.callbacks.free_encoders import FreeEncoders
 from src.data.precomputed import PrecomputedConditions
 from src.reward_file import append_rewards
 
@@ -143,7 +143,8 @@ def test_every_pass_takes_the_next_crop(folder: Path) -> None:
         torch.testing.assert_close(ours.original, backbone.encode_image(theirs.original))
         noise = torch.randn(2, 4, 4, 4)
         torch.testing.assert_close(
-            backbone.drawn(ours.edited, noise), backbone.encode_target(theirs.edited, ours.original, noise)
+            backbone.sample_latent(ours.edited, noise),
+            backbone.encode_edited(theirs.edited, ours.original, noise),
         )
         texts = ["", *ours.instructions, "; ".join(ours.feedback[0]), ours.feedback[1][0]]
         tokens, expected = (
@@ -290,7 +291,7 @@ def test_previews_borrow_the_encoders_and_give_them_back(folder: Path, tmp_path:
     assert isinstance(backbone, InsPix2Pix)
     backbone.encode_text([""])
     backbone.encode_image(torch.zeros(1, 3, 16, 16))
-    EncodersFreed().on_train_batch_start(
+    FreeEncoders().on_train_batch_start(
         Trainer(accelerator="cpu", logger=False, enable_checkpointing=False), algorithm, None, 0
     )
     assert (backbone.vae.network, backbone.text_encoder.network) == (None, None)

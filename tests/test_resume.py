@@ -17,7 +17,7 @@ from killing import Command, after, being_written, finished, lines_in
 from run_folders import assert_same
 
 from src import checkpoint
-from src.callbacks.metrics_file import read_rows
+from src.callbacks.metrics_file import read_metrics
 
 
 def training(folder: Path, *overrides: str) -> Command:
@@ -57,7 +57,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_killed_between_two_checkpoints_and_during_one(tmp_path: Path, whole: Path) -> None:
     folder = tmp_path / "run"
     assert training(folder).killed_when(lines_in(folder / "metrics.csv", 6))
-    assert len(read_rows(folder / "metrics.csv")) >= 5
+    assert len(read_metrics(folder / "metrics.csv")) >= 5
     assert checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"] == 3
     assert training(folder).killed_when(being_written(folder / "checkpoints", "last.ckpt"))
     assert list((folder / "checkpoints").glob(".*.partial"))

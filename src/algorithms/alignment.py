@@ -16,19 +16,19 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from src.algorithms.training import NO_CONVERSATIONS, Training
+from src.algorithms.editor_module import NO_CHAT_SUPPORT, EditorModule
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import EditBatch
 from src.editor import Editor
 
 
 @final
-class Alignment(Training):
+class Alignment(EditorModule):
     """Cross-entropy of the language model's answer, and mean squared error between the query transformer's
     tokens and the text encoder's.
 
     Args:
-        editor, optimizer, scheduler, seed: as in `Training`; the editor's backbone is a SmartEdit that trains
+        editor, optimizer, scheduler, seed: as in `EditorModule`; the editor's backbone is a SmartEdit that trains
             its reader.
         alignment_weight, language_weight: of the two terms; both are 1 in the release.
 
@@ -54,7 +54,7 @@ class Alignment(Training):
         self.language_weight = language_weight
 
     @property
-    def converses(self) -> bool:
+    def supports_chat(self) -> bool:
         return False
 
     def training_step(self, batch: EditBatch, batch_index: int) -> Tensor:
@@ -62,7 +62,7 @@ class Alignment(Training):
         backbone = self.editor.backbone
         assert isinstance(backbone, SmartEdit)
         if batch.answers is not None:
-            raise ValueError(NO_CONVERSATIONS)
+            raise ValueError(NO_CHAT_SUPPORT)
         aligned = backbone.align(batch.original, batch.instructions)
         with torch.no_grad():
             wanted = backbone.encode_text(batch.instructions).tokens

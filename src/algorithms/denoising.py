@@ -16,7 +16,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.algorithms import compiling
-from src.algorithms.training import NO_CONVERSATIONS, Training
+from src.algorithms.editor_module import NO_CHAT_SUPPORT, EditorModule
 from src.algorithms.uncertainty import Uncertainty, weighted_losses
 from src.backbones.frozen import FrozenEncoders
 from src.backbones.smartedit.smartedit import SmartEdit
@@ -102,11 +102,11 @@ def mean_over_edits(
 
 
 @final
-class Denoising(Training):
+class Denoising(EditorModule):
     """MSE between network output and the process's target, under condition dropout.
 
     Args:
-        editor, optimizer, scheduler: as in `Training`.
+        editor, optimizer, scheduler: as in `EditorModule`.
         seed: of noise, times and dropout.
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are
             dropped with p each).
@@ -157,7 +157,7 @@ class Denoising(Training):
             reading=reading,
         )
         output = (self.compiled or self.editor)(x_t, t, condition)
-        errors = (output.float() - process.target(x_0, eps, t).float()).square().flatten(1).mean(1)
+        errors = (output.float() - process.regression_target(x_0, eps, t).float()).square().flatten(1).mean(1)
         weighted = errors
         if self.uncertainty is not None:
             weighted = weighted_losses(
@@ -170,7 +170,7 @@ class Denoising(Training):
         )
         error = mean_over_edits(errors.detach(), edits, int(edits.sum())) if edits.any() else None
         minimised = mean_over_edits(
-            weighted, edits, self.mean_over_ranks(int(edits.sum())) if self.converses else len(errors)
+            weighted, edits, self.mean_over_ranks(int(edits.sum())) if self.supports_chat else len(errors)
         )
         if reading is None or reading.language_error is None:
             return Losses(error, minimised)
@@ -178,8 +178,8 @@ class Denoising(Training):
         return Losses(error, minimised + self.language_weight * language, language.detach())
 
     @property
-    def converses(self) -> bool:
-        return isinstance(self.editor.backbone, SmartEdit) and self.editor.backbone.converses
+    def supports_chat(self) -> bool:
+        return isinstance(self.editor.backbone, SmartEdit) and self.editor.backbone.supports_chat
 
     def _read(self, batch: EditBatch) -> Reading | None:
         """What a backbone that reads image and instruction together makes of a batch."""
@@ -187,7 +187,7 @@ class Denoising(Training):
         if batch.answers is None:
             return backbone.read(batch.original, batch.instructions)
         if not isinstance(backbone, SmartEdit):
-            raise ValueError(NO_CONVERSATIONS)
+            raise ValueError(NO_CHAT_SUPPORT)
         return backbone.read(batch.original, batch.instructions, batch.answers)
 
     def _latents(self, batch: EditBatch | EncodedBatch, noise: Latent) -> tuple[Latent, Latent]:
@@ -197,9 +197,9 @@ class Denoising(Training):
             assert isinstance(
                 backbone, FrozenEncoders
             )  # no other backbone's images are ever encoded beforehand
-            return batch.original, backbone.drawn(batch.edited, noise)
+            return batch.original, backbone.sample_latent(batch.edited, noise)
         original = backbone.encode_image(batch.original)
-        return original, backbone.encode_target(batch.edited, original, noise)
+        return original, backbone.encode_edited(batch.edited, original, noise)
 
     def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
         """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained

@@ -41,7 +41,7 @@ class Backbone(nn.Module, ABC):
         """The original image, in [-1, 1], as the condition c_I."""
 
     @abstractmethod
-    def encode_target(
+    def encode_edited(
         self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
     ) -> Latent:
         """The edited image, in [-1, 1], as the latent x_0 to be noised.
@@ -66,6 +66,6 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        """A latent as a image in [-1, 1]; the inverse of `encode_target`, with the same original and
+        """A latent as a image in [-1, 1]; the inverse of `encode_edited`, with the same original and
         without noise.
         """

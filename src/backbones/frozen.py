@@ -50,11 +50,11 @@ class FrozenEncoders(Backbone, ABC):
         """What the autoencoder makes of images in [-1, 1]. The mean of an original is its condition c_I."""
 
     @abstractmethod
-    def drawn(self, edited: Moments, noise: Latent) -> Latent:
+    def sample_latent(self, edited: Moments, noise: Latent) -> Latent:
         """The latent x_0 to be noised, drawn from an edited image's distribution with `noise`, N(0, I)."""
 
     @abstractmethod
-    def encoders(self) -> Mapping[str, str | None]:
+    def encoder_digests(self) -> Mapping[str, str | None]:
         """What the encoders' results depend on, part -> sha256; None for weights that are not on this machine
         (yet).
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from src.backbones import stable_diffusion
 from src.backbones.frozen import Frozen, FrozenEncoders
-from src.backbones.unet_hooks import UNetHooks, site_widths, told
+from src.backbones.unet_hooks import UNetHooks, conditioned_on, site_widths
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
@@ -61,10 +61,10 @@ class InsPix2Pix(FrozenEncoders):
         self.scaling = float(config.get("scaling_factor", 0.18215))
         self.pixels_per_cell = 2 ** (len(config["block_out_channels"]) - 1)
         self._text_width = stable_diffusion.text_config(pretrained).hidden_size
-        self.tokenizer = stable_diffusion.tokenizer(pretrained)
-        self.vae = Frozen(partial(stable_diffusion.vae, pretrained))
-        self.text_encoder = Frozen(partial(stable_diffusion.text_encoder, pretrained))
-        self.unet = stable_diffusion.unet(pretrained)
+        self.tokenizer = stable_diffusion.load_tokenizer(pretrained)
+        self.vae = Frozen(partial(stable_diffusion.load_vae, pretrained))
+        self.text_encoder = Frozen(partial(stable_diffusion.load_text_encoder, pretrained))
+        self.unet = stable_diffusion.load_unet(pretrained)
         if self.unet.config["cross_attention_dim"] != self._text_width:
             raise ValueError(
                 f"the U-Net of {pretrained} reads text of width {self.unet.config['cross_attention_dim']}, its text encoder writes {self._text_width}"
@@ -113,10 +113,10 @@ class InsPix2Pix(FrozenEncoders):
             (posterior,) = vae.encode(images, return_dict=False)
         return Moments(posterior.mean, posterior.std)
 
-    def drawn(self, edited: Moments, noise: Latent) -> Latent:
+    def sample_latent(self, edited: Moments, noise: Latent) -> Latent:
         return (edited.mean + edited.std * noise.to(edited.mean.device)).float() * self.scaling
 
-    def encoders(self) -> Mapping[str, str | None]:
+    def encoder_digests(self) -> Mapping[str, str | None]:
         if self.pretrained is None:
             raise ValueError(
                 "pretrained=null gives autoencoder and text encoder random weights, others in every process: name a pipeline"
@@ -136,10 +136,10 @@ class InsPix2Pix(FrozenEncoders):
         return self.encode_moments(original).mean.float()
 
     @torch.no_grad()
-    def encode_target(
+    def encode_edited(
         self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
     ) -> Latent:
-        return self.drawn(self.encode_moments(edited), noise)
+        return self.sample_latent(self.encode_moments(edited), noise)
 
     @torch.no_grad()
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
@@ -185,6 +185,6 @@ class InsPix2Pix(FrozenEncoders):
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         inputs = torch.cat([x_t, condition.original_latent.to(x_t.dtype)], 1)
-        with told(self.hooks, condition.reward):
+        with conditioned_on(self.hooks, condition.reward):
             (output,) = self.unet(inputs, network_time, condition.instruction.tokens, return_dict=False)
         return output

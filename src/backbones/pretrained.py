@@ -35,7 +35,7 @@ WEIGHTS = (
 
 
 @dataclass(frozen=True)
-class Whole:
+class ModelKind:
     """What parts belong to.
 
     Attributes:
@@ -49,7 +49,7 @@ class Whole:
 
 
 @dataclass(frozen=True)
-class Part:
+class ModelComponent:
     """What makes a part.
 
     Attributes:
@@ -62,27 +62,27 @@ class Part:
     folder: str
     config: str
     weights: str | None
-    whole: Whole
+    whole: ModelKind
 
 
-STABLE_DIFFUSION = Whole(
+STABLE_DIFFUSION = ModelKind(
     "a Stable Diffusion pipeline", "pipeline", "a folder or a hub id such as timbrooks/instruct-pix2pix"
 )
-SMARTEDIT = Whole(
+SMARTEDIT = ModelKind(
     "a SmartEdit model", "model", "a folder that src.convert or src.export wrote, or the hub id of one"
 )
-LLAVA = Whole("a LLaVA", "model", "a folder or a hub id such as llava-hf/llava-1.5-7b-hf")
+LLAVA = ModelKind("a LLaVA", "model", "a folder or a hub id such as llava-hf/llava-1.5-7b-hf")
 
-PARTS: Mapping[str, Part] = {
-    "unet": Part("unet", "config.json", "diffusion_pytorch_model.safetensors", STABLE_DIFFUSION),
-    "vae": Part("vae", "config.json", "diffusion_pytorch_model.safetensors", STABLE_DIFFUSION),
-    "text_encoder": Part("text_encoder", "config.json", "model.safetensors", STABLE_DIFFUSION),
-    "tokenizer": Part("tokenizer", "tokenizer_config.json", None, STABLE_DIFFUSION),
-    "language_model": Part("language_model", "config.json", "model.safetensors", SMARTEDIT),
-    "language_tokenizer": Part("language_tokenizer", "tokenizer_config.json", None, SMARTEDIT),
-    "reader": Part("reader", "config.json", "model.safetensors", SMARTEDIT),
-    "llava": Part("", "config.json", "model.safetensors", LLAVA),
-    "llava_tokenizer": Part("", "tokenizer_config.json", None, LLAVA),
+PARTS: Mapping[str, ModelComponent] = {
+    "unet": ModelComponent("unet", "config.json", "diffusion_pytorch_model.safetensors", STABLE_DIFFUSION),
+    "vae": ModelComponent("vae", "config.json", "diffusion_pytorch_model.safetensors", STABLE_DIFFUSION),
+    "text_encoder": ModelComponent("text_encoder", "config.json", "model.safetensors", STABLE_DIFFUSION),
+    "tokenizer": ModelComponent("tokenizer", "tokenizer_config.json", None, STABLE_DIFFUSION),
+    "language_model": ModelComponent("language_model", "config.json", "model.safetensors", SMARTEDIT),
+    "language_tokenizer": ModelComponent("language_tokenizer", "tokenizer_config.json", None, SMARTEDIT),
+    "reader": ModelComponent("reader", "config.json", "model.safetensors", SMARTEDIT),
+    "llava": ModelComponent("", "config.json", "model.safetensors", LLAVA),
+    "llava_tokenizer": ModelComponent("", "tokenizer_config.json", None, LLAVA),
 }
 
 VOCABULARIES = ("tokenizer.json", "vocab.json")
@@ -120,7 +120,7 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
     """
     folder = Path(pretrained).expanduser()
     if folder.is_dir():
-        check_files(folder, part)
+        check_component_files(folder, part)
     elif folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2:
         whole = PARTS[part].whole
         raise FileNotFoundError(f"no {whole.short} folder {pretrained}; pretrained= takes {whole.source}")
@@ -132,10 +132,10 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
                 str(folder) if folder.is_dir() else pretrained, subfolder=PARTS[part].folder, **options
             )
     except UNREADABLE as error:
-        raise ValueError(why_not(error, pretrained, part)) from error
+        raise ValueError(explain_load_failure(error, pretrained, part)) from error
 
 
-def place(pretrained: str, part: str) -> Path:
+def component_folder(pretrained: str, part: str) -> Path:
     """A part's folder in a model; of a hub id, its name there."""
     return Path(pretrained).expanduser() / PARTS[part].folder
 
@@ -161,19 +161,21 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
     ]
     if wrong:
         raise ValueError(
-            f"config and weights of {place(pretrained, part)} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
+            f"config and weights of {component_folder(pretrained, part)} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
         )
     surplus = [name for name in sorted(found["unexpected_keys"]) if not name.endswith(PASSED_BY)]
     if surplus:
         print(
-            f"warning: {place(pretrained, part)} holds {len(surplus)} tensors that a stock {kind.__name__} has no place for, such as {surplus[0]}: "
+            f"warning: {component_folder(pretrained, part)} holds {len(surplus)} tensors that a stock {kind.__name__} has no place for, such as {surplus[0]}: "
             "they take no part; weights of the multi-reward release become an editor by src.convert",
             file=sys.stderr,
         )
     return network
 
 
-def differing(found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], whose: str) -> list[str]:
+def tensor_differences(
+    found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], whose: str
+) -> list[str]:
     """Every tensor that is missing, extra or misshapen, in words.
 
     Args:
@@ -191,7 +193,7 @@ def differing(found: Mapping[str, Tensor], wanted: Mapping[str, Sequence[int]], 
     ]
 
 
-def check_files(folder: Path, part: str) -> None:
+def check_component_files(folder: Path, part: str) -> None:
     """Raise FileNotFoundError or ValueError unless a part of a model's folder has a readable config and a
     file for everything else.
     """
@@ -249,9 +251,9 @@ def check_hub(name: str, part: str) -> None:
         ) from error
 
 
-def why_not(error: BaseException, pretrained: str, part: str) -> str:
+def explain_load_failure(error: BaseException, pretrained: str, part: str) -> str:
     """What is wrong with a part that a library could not load, in one sentence."""
-    folder, kind = place(pretrained, part), PARTS[part]
+    folder, kind = component_folder(pretrained, part), PARTS[part]
     shapes = re.search(
         r"because (\S+) expected shape torch.Size\(\[(.*?)\]\), but got torch.Size\(\[(.*?)\]\)", str(error)
     )
@@ -261,14 +263,14 @@ def why_not(error: BaseException, pretrained: str, part: str) -> str:
     file = weights_file(folder)
     if folder.is_dir() and file is None and kind.weights is not None:
         return f"{folder} has no weights: {kind.weights} is missing; copy or download it again"
-    broken = None if file is None else what_is_broken(file)
+    broken = None if file is None else describe_damage(file)
     return (
         broken
         or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
     )
 
 
-def what_is_broken(file: Path) -> str | None:
+def describe_damage(file: Path) -> str | None:
     """Why a file of weights can't be read, or None if it can."""
     try:
         if file.suffix == ".safetensors":

@@ -42,7 +42,7 @@ TEXT_ENCODER: dict[str, Any] = {
 LONGEST_TEXT = 77
 
 
-def unet(pretrained: str | None) -> UNet2DConditionModel:
+def load_unet(pretrained: str | None) -> UNet2DConditionModel:
     """The U-Net of an editor: that of InsPix2Pix as it is, that of Stable Diffusion widened.
 
     Raises:
@@ -86,7 +86,7 @@ def widened(network: UNet2DConditionModel) -> UNet2DConditionModel:
     return network
 
 
-def vae(pretrained: str | None) -> AutoencoderKL:
+def load_vae(pretrained: str | None) -> AutoencoderKL:
     """The autoencoder. Raises as `pretrained.weights`."""
     return AutoencoderKL(**VAE) if pretrained is None else weights(AutoencoderKL, pretrained, "vae")
 
@@ -114,7 +114,7 @@ def vae_config(pretrained: str | None) -> dict[str, Any]:
     return config
 
 
-def text_encoder(pretrained: str | None) -> CLIPTextModel:
+def load_text_encoder(pretrained: str | None) -> CLIPTextModel:
     """The text encoder. Raises as `pretrained.weights`."""
     if pretrained is None:
         return CLIPTextModel(text_config(None))
@@ -130,7 +130,7 @@ def text_config(pretrained: str | None) -> CLIPTextConfig:
     return loaded(CLIPTextConfig.from_pretrained, pretrained, "text_encoder")
 
 
-def tokenizer(pretrained: str | None) -> CLIPTokenizer:
+def load_tokenizer(pretrained: str | None) -> CLIPTokenizer:
     """The tokenizer; without a source, one that knows bytes and no words.
 
     Raises:

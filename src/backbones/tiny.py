@@ -17,7 +17,7 @@ from transformers import BertConfig, BertModel
 
 from src.backbones.backbone import Backbone
 from src.backbones.grounding import Grounding
-from src.backbones.unet_hooks import StemBias, UNetHooks, site_widths, told
+from src.backbones.unet_hooks import StemBias, UNetHooks, conditioned_on, site_widths
 from src.backbones.word_tokenizer import WordTokenizer
 from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
@@ -106,7 +106,7 @@ class TinyBackbone(Backbone):
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
         return F.pixel_unshuffle(original, self.fold)
 
-    def encode_target(
+    def encode_edited(
         self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
     ) -> Latent:
         latent = F.pixel_unshuffle(edited, self.fold)
@@ -126,7 +126,7 @@ class TinyBackbone(Backbone):
         ids, mask = ids.to(device), mask.to(device)
         tokens = self.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
         rows = torch.tensor([row[text] for text in texts], device=device)
-        return TextTokens(tokens[rows], mask[rows]).padded(FEW_LENGTHS)
+        return TextTokens(tokens[rows], mask[rows]).padded_to_multiple(FEW_LENGTHS)
 
     def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
         return None
@@ -136,8 +136,10 @@ class TinyBackbone(Backbone):
             condition.original_latent.contiguous(memory_format=torch.channels_last),
             condition.instruction,
         )
-        inputs = torch.cat([x_t, original, places(x_t)], 1).contiguous(memory_format=torch.channels_last)
-        with told(self.hooks, condition.reward), self.stem.adding(self.grounding(original, text)):
+        inputs = torch.cat([x_t, original, coordinate_channels(x_t)], 1).contiguous(
+            memory_format=torch.channels_last
+        )
+        with conditioned_on(self.hooks, condition.reward), self.stem.adding(self.grounding(original, text)):
             (output,) = self.unet(
                 inputs,
                 network_time,
@@ -149,7 +151,7 @@ class TinyBackbone(Backbone):
         return output
 
 
-def places(latent: Latent) -> Float[Tensor, "b 2 h w"]:
+def coordinate_channels(latent: Latent) -> Float[Tensor, "b 2 h w"]:
     """How far down and how far right each cell is, from -1 to 1."""
     batch, _, height, width = latent.shape
     down = torch.linspace(-1.0, 1.0, height, device=latent.device, dtype=latent.dtype).view(1, 1, height, 1)

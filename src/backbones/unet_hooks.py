@@ -86,7 +86,7 @@ class UNetHooks:
         return (hidden, skips, *output[2:])
 
 
-def told(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContextManager[None]:
+def conditioned_on(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContextManager[None]:
     """What the U-Net computes inside sees this reward, or none if it has no integration.
 
     Raises:

@@ -9,7 +9,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.algorithms.training import Training
+from src.algorithms.editor_module import EditorModule
 from src.editor import Editor
 
 
@@ -90,6 +90,6 @@ class EMA(Callback):
 
 
 def _editor(module: LightningModule) -> Editor:
-    if not isinstance(module, Training):
-        raise TypeError(f"this callback needs a Training, got {type(module).__name__}")
+    if not isinstance(module, EditorModule):
+        raise TypeError(f"this callback needs an EditorModule, got {type(module).__name__}")
     return module.editor

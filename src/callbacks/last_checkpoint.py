@@ -2,7 +2,7 @@
 training.
 
 Everything that a resumed training needs is in it, and it is always one between two optimiser steps. Written
-through `WholeCheckpoints`, so a kill while it is being written leaves the one before.
+through `AtomicCheckpointIO`, so a kill while it is being written leaves the one before.
 """
 
 import signal
@@ -102,7 +102,7 @@ class LastCheckpoint(Checkpoint):
         self.handlers = {}
 
 
-class WholeCheckpoints(CheckpointIO):
+class AtomicCheckpointIO(CheckpointIO):
     """How Lightning writes a checkpoint here: beside its target, forced to the disk, renamed. Its own way
     goes through the system's folder for temporary files, from which, if that is another disk, the checkpoint
     is copied over the last good one.

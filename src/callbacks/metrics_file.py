@@ -61,12 +61,12 @@ class MetricsFile(Logger):
         """Drop the rows of this step and later ones, and a torn last line: training goes on there and writes
         them again.
         """
-        rows = [row for row in read_rows(self.file) if int(row["step"]) < step]
-        self.columns = ordered({name for row in rows for name in row})
+        rows = [row for row in read_metrics(self.file) if int(row["step"]) < step]
+        self.columns = ordered_columns({name for row in rows for name in row})
         self.last_step, self.last_names = -1, set()
         if rows:
             write_atomically(
-                self.file, table([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns)
+                self.file, csv_text([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns)
             )
         else:
             self.file.unlink(missing_ok=True)
@@ -94,16 +94,16 @@ class MetricsFile(Logger):
             self._add_columns(row)
         try:
             with self.file.open("a", newline="", encoding="utf-8") as file:
-                file.write(table([row], self.columns))
+                file.write(csv_text([row], self.columns))
         except OSError as error:
             raise not_written(self.file, error) from error
 
     def _add_columns(self, row: Cells) -> None:
         """Write the file anew with the columns of a row."""
-        rows = read_rows(self.file) if self.columns else []
-        self.columns = ordered({*self.columns, *row})
+        rows = read_metrics(self.file) if self.columns else []
+        self.columns = ordered_columns({*self.columns, *row})
         write_atomically(
-            self.file, table([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns)
+            self.file, csv_text([dict(zip(self.columns, self.columns, strict=True)), *rows], self.columns)
         )
 
     @rank_zero_only
@@ -130,7 +130,7 @@ def write_row_before_checkpoint(trainer: Trainer) -> None:
         file.force_to_disk()
 
 
-def read_rows(file: Path) -> list[Cells]:
+def read_metrics(file: Path) -> list[Cells]:
     """The whole rows of a metrics.csv, empty cells left out; a last line without its line end does not count.
     No file, no rows.
     """
@@ -145,12 +145,12 @@ def read_rows(file: Path) -> list[Cells]:
     ]
 
 
-def ordered(columns: set[str]) -> list[str]:
+def ordered_columns(columns: set[str]) -> list[str]:
     """The step first, the others by name, so that the order does not depend on what was logged first."""
     return sorted(columns, key=lambda name: (name != "step", name))
 
 
-def table(rows: Sequence[Cells], columns: Sequence[str]) -> str:
+def csv_text(rows: Sequence[Cells], columns: Sequence[str]) -> str:
     """Rows as CSV; a row without a column leaves its cell empty."""
     text = io.StringIO()
     csv.DictWriter(text, columns, restval="", lineterminator="\n").writerows(rows)

@@ -10,7 +10,7 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
-from src.algorithms.training import Training
+from src.algorithms.editor_module import EditorModule
 from src.callbacks.ema import EMA
 from src.data.dataset import Example, to_images, to_tensor
 from src.diffusion.samplers import Sampler
@@ -67,7 +67,7 @@ class SampleEdits(Callback):
     def _draw(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.global_step == self.last_step:
             return
-        assert isinstance(pl_module, Training)
+        assert isinstance(pl_module, EditorModule)
         self.last_step = trainer.global_step
         editor = pl_module.editor
         cases = [example.case for example in self.examples]

@@ -13,7 +13,7 @@ import matplotlib.pyplot as plt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.algorithms.training import Training
+from src.algorithms.editor_module import EditorModule
 from src.batching import same_size_batches
 from src.callbacks.ema import EMA
 from src.data.dataset import to_images, to_tensor
@@ -98,7 +98,7 @@ class ScoreCurve(Callback):
             draw_curve(self.curve, partial)
 
     def _rewards(self, trainer: Trainer, pl_module: LightningModule) -> Sequence[Reward]:
-        assert isinstance(pl_module, Training)
+        assert isinstance(pl_module, EditorModule)
         editor, rewards = pl_module.editor, []
         with self.ema.averaged(editor), torch.inference_mode(), trainer.precision_plugin.forward_context():
             editor.eval()

@@ -23,7 +23,7 @@ Signal = Literal["score", "text"]
 Windows = Literal["joined", "per_perspective"]
 
 
-def laid_out(feedback: Feedback, windows: Windows) -> list[str]:
+def feedback_windows(feedback: Feedback, windows: Windows) -> list[str]:
     """The windows that the text encoder reads of a sample's feedback: one joined text, or one per
     perspective.
     """
@@ -127,7 +127,7 @@ class RewardEncoder(nn.Module):
 
     def layout(self, feedback: Sequence[Feedback]) -> list[list[str]]:
         """The windows that the text encoder should read, per sample."""
-        return [laid_out(texts, self.windows) for texts in feedback]
+        return [feedback_windows(texts, self.windows) for texts in feedback]
 
     def forward(
         self,

@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from src.batch import EncodedBatch, Moments, Reading, TextTokens
-from src.conditioning.reward_encoder import Windows, laid_out
+from src.conditioning.reward_encoder import Windows, feedback_windows
 from src.data.dataset import stack_rewards
 from src.data.order import SampleIndex
 from src.data.rows import DatasetRow, RowSource
@@ -125,11 +125,13 @@ def texts_to_encode(said: Iterable[tuple[str, Feedback | None]], windows: Sequen
         windows: the layouts.
     """
     nothing = three(["None"] * len(PERSPECTIVES), "feedback")
-    texts = dict.fromkeys(["", *(text for layout in windows for text in laid_out(nothing, layout))])
+    texts = dict.fromkeys(["", *(text for layout in windows for text in feedback_windows(nothing, layout))])
     for instruction, feedback in said:
         texts[instruction] = None
         if feedback is not None:
-            texts.update(dict.fromkeys(text for layout in windows for text in laid_out(feedback, layout)))
+            texts.update(
+                dict.fromkeys(text for layout in windows for text in feedback_windows(feedback, layout))
+            )
     return list(texts)
 
 

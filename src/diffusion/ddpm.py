@@ -56,7 +56,7 @@ class DDPM(Process):
     def network_input(self, x_t: Latent, t: Time) -> Latent:
         return x_t
 
-    def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
+    def regression_target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         if self.prediction == "epsilon":
             return eps
         if self.prediction == "sample":

@@ -58,14 +58,14 @@ class Guidance:
         return {branch: weight for branch, weight in weights.items() if abs(weight) > 1e-9}
 
 
-class Dropped(NamedTuple):
+class DroppedConditions(NamedTuple):
     """Which samples lose their instruction and which lose their image."""
 
     text: Bool[Tensor, " b"]
     image: Bool[Tensor, " b"]
 
 
-def condition_dropout(u: Float[Tensor, " b"], probability: float) -> Dropped:
+def condition_dropout(u: Float[Tensor, " b"], probability: float) -> DroppedConditions:
     """The InsPix2Pix scheme: text alone, both, or image alone are dropped with `probability` each, by one
     uniform number u in [0, 1).
 
@@ -75,4 +75,4 @@ def condition_dropout(u: Float[Tensor, " b"], probability: float) -> Dropped:
         raise ValueError(
             f"condition dropout must lie in [0, 1/3], as three cases share it, got {probability}"
         )
-    return Dropped(text=u < 2 * probability, image=(u >= probability) & (u < 3 * probability))
+    return DroppedConditions(text=u < 2 * probability, image=(u >= probability) & (u < 3 * probability))

@@ -61,7 +61,7 @@ class Process(ABC):
         """
 
     @abstractmethod
-    def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
+    def regression_target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         """What the network should output at time t."""
 
     @abstractmethod

@@ -77,7 +77,7 @@ class RectifiedFlow(Process):
     def network_input(self, x_t: Latent, t: Time) -> Latent:
         return x_t if self.data_deviation is None else self._linear_guess(x_t, t, self.data_deviation).x_0
 
-    def target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
+    def regression_target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         if self.prediction == "velocity":
             return eps - x_0
         if self.prediction == "sample" or self.data_deviation is None:

@@ -35,7 +35,7 @@ def step(prediction: Prediction, now: Marginal, after: Marginal, eta: float, eps
     return per_sample(after.alpha, x_0) * (x_0 + kept * predicted_eps + fresh * eps)
 
 
-def noise_of(seeds: Sequence[int], shape: Sequence[int], draw: int) -> Float[Tensor, "b c h w"]:
+def seeded_noise(seeds: Sequence[int], shape: Sequence[int], draw: int) -> Float[Tensor, "b c h w"]:
     """N(0, I) noise whose row i is a function of seeds[i], the shape and the draw alone, so batch size and
     order don't matter. On the CPU.
     """
@@ -108,7 +108,7 @@ class Sampler:
             device: where to work.
         """
         times = process.times(self.steps).to(device)
-        x_t = noise_of(seeds, shape, 0).to(device)
+        x_t = seeded_noise(seeds, shape, 0).to(device)
         for index, time in enumerate(times):
             t = time.expand(len(seeds))
             prediction = process.predict(denoise(x_t, t), x_t, t)
@@ -121,6 +121,8 @@ class Sampler:
             if index + 1 == len(times):
                 return x_0
             after = process.marginal(times[index + 1].expand(len(seeds)))
-            fresh = noise_of(seeds, shape, index + 1).to(device) if self.eta > 0 else torch.zeros_like(x_t)
+            fresh = (
+                seeded_noise(seeds, shape, index + 1).to(device) if self.eta > 0 else torch.zeros_like(x_t)
+            )
             x_t = step(prediction, process.marginal(t), after, self.eta, fresh)
         raise AssertionError("unreachable: a sampler takes at least one step")

@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, CLIPModel, ViTModel
 
-from src.backbones.pretrained import UNREADABLE, quiet, weights_file, what_is_broken
+from src.backbones.pretrained import UNREADABLE, describe_damage, quiet, weights_file
 from src.evaluation.pixels import (
     CLIP_MEAN,
     CLIP_STD,
@@ -254,7 +254,7 @@ def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -
             )
     except UNREADABLE as error:
         file = weights_file(Path(model))
-        broken = None if file is None else what_is_broken(file)
+        broken = None if file is None else describe_damage(file)
         raise ValueError(
             broken or f"{model} can't be loaded ({one_sentence(error)}); copy or download it again"
         ) from error

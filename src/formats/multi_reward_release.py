@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from src.backbones.pretrained import differing
+from src.backbones.pretrained import tensor_differences
 
 OURS = {
     "add_embedding.linear_1": "shifts.score.0",
@@ -35,13 +35,13 @@ OURS = {
 THEIRS = {ours: theirs for theirs, ours in OURS.items()}
 
 
-def our_name(theirs: str) -> str:
+def editor_name(theirs: str) -> str:
     """What an editor calls a tensor of the release's U-Net."""
     layer, _, kind = theirs.rpartition(".")
     return f"integration.{OURS[layer]}.{kind}" if layer in OURS else f"backbone.unet.{theirs}"
 
 
-def their_name(ours: str) -> str:
+def multi_reward_name(ours: str) -> str:
     """What the release calls a tensor of an editor.
 
     Raises:
@@ -57,7 +57,9 @@ def their_name(ours: str) -> str:
     return f"{THEIRS[layer]}.{kind}"
 
 
-def check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str) -> None:
+def check_multi_reward_tensors(
+    tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: str
+) -> None:
     """Raise ValueError naming, in the release's words, every tensor that is missing, extra or misshapen.
 
     Args:
@@ -65,8 +67,8 @@ def check(tensors: Mapping[str, Tensor], wanted: Mapping[str, Tensor], where: st
         wanted: an editor's, by ours.
         where: the file they are from.
     """
-    wrong = differing(
-        tensors, {their_name(name): value.shape for name, value in wanted.items()}, "the release"
+    wrong = tensor_differences(
+        tensors, {multi_reward_name(name): value.shape for name, value in wanted.items()}, "the release"
     )
     if wrong:
         raise ValueError(

@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import LlamaConfig, LlamaModel
 
-from src.backbones.pretrained import differing
+from src.backbones.pretrained import tensor_differences
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.files import not_written, replacing
@@ -37,9 +37,9 @@ from src.formats.smartedit_release import (
     family_of,
     is_constant,
     is_lora,
-    their_name,
+    smartedit_release_name,
 )
-from src.formats.weights import tensors_of
+from src.formats.weights import read_tensors
 
 FILES = {
     LANGUAGE: "LLM-{}/adapter_model.bin",
@@ -89,13 +89,13 @@ class Release:
     lora: Mapping[str, Any] | None
     repeated: Sequence[Tensor] = ()
 
-    def place(self, file: str) -> str:
+    def file_name(self, file: str) -> str:
         """Where one of the four files lies."""
         return FILES[file].format(self.step)
 
 
 @dataclass(frozen=True)
-class Untold:
+class UnstatedSizes:
     """What the shapes of tensors don't tell.
 
     Attributes:
@@ -143,7 +143,7 @@ def read_release(source: Path, step: str | None) -> Release:
         raise FileNotFoundError(
             f"no folder source={source}: download the release and give the folder that holds LLM-15000/"
         )
-    steps = {file: step_of(source, file, step) for file in FILES}
+    steps = {file: release_step(source, file, step) for file in FILES}
     if len(set(steps.values())) > 1:
         raise ValueError(
             f"the files in {source} are of different steps ({', '.join(FILES[f].format(s) for f, s in steps.items())}): take one step's"
@@ -153,7 +153,7 @@ def read_release(source: Path, step: str | None) -> Release:
     repeated: list[Tensor] = []
     for file, pattern in FILES.items():
         path = source / pattern.format(found)
-        for name, value in tensors_of(path).items():
+        for name, value in read_tensors(path).items():
             if file == QUERY and name == EMBEDDING:
                 repeated.append(value)
             elif family_or_error(name, path).file != file:
@@ -176,7 +176,7 @@ def family_or_error(name: str, path: Path) -> Family:
         raise ValueError(f"{path} is not one of SmartEdit's files: {error}") from error
 
 
-def step_of(source: Path, file: str, step: str | None) -> str:
+def release_step(source: Path, file: str, step: str | None) -> str:
     """The step that one of the four files is there of. Raises FileNotFoundError if there is none, ValueError
     if there are several.
     """
@@ -236,41 +236,41 @@ def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
     return settings
 
 
-def sizes_of(tensors: Mapping[str, Tensor], untold: Untold) -> Sizes:
+def infer_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) -> Sizes:
     """The architecture of a release.
 
     Raises:
         ValueError: a tensor that would tell is missing, or parts that don't fit each other: a language model
             of 13B with a Q-Former of 7B.
     """
-    width = size(tensors, "model.base_model.model.norm.weight", 0)
-    read = size(tensors, "sd_qformer.encoder.layer.0.crossattention.self.key.weight", 1)
+    width = tensor_side(tensors, "model.base_model.model.norm.weight", 0)
+    read = tensor_side(tensors, "sd_qformer.encoder.layer.0.crossattention.self.key.weight", 1)
     if read != width:
         raise ValueError(
-            f"the language model has width {width}{published(width)} and the Q-Former reads width {read}{published(read)}: "
+            f"the language model has width {width}{published_name(width)} and the Q-Former reads width {read}{published_name(read)}: "
             "take LLM-*/ and embeddings_qformer/ of the same release, SmartEdit-7B or SmartEdit-13B"
         )
-    rows, head_rows = size(tensors, EMBEDDING, 0), size(tensors, HEAD, 0)
-    new = untold.image_tokens + NEW_TOKENS
+    rows, head_rows = tensor_side(tensors, EMBEDDING, 0), tensor_side(tensors, HEAD, 0)
+    new = unstated.image_tokens + NEW_TOKENS
     if rows != head_rows or rows <= new:
         raise ValueError(
             f"the language model's embedding has {rows} rows and its head {head_rows}; both have one per token, {new} of them SmartEdit's "
-            f"({NEW_TOKENS} and image_tokens={untold.image_tokens}): take LLM-*/ and embeddings_qformer/ of the same release"
+            f"({NEW_TOKENS} and image_tokens={unstated.image_tokens}): take LLM-*/ and embeddings_qformer/ of the same release"
         )
     return Sizes(
-        language_config(tensors, width, rows - new, untold),
-        query_sizes(tensors, untold),
-        interaction_sizes(tensors, untold),
-        untold.image_tokens,
+        language_config(tensors, width, rows - new, unstated),
+        query_sizes(tensors, unstated),
+        interaction_sizes(tensors, unstated),
+        unstated.image_tokens,
     )
 
 
-def published(width: int) -> str:
+def published_name(width: int) -> str:
     """Which of the two releases has a language model of this width."""
     return {4096: " (7B)", 5120: " (13B)"}.get(width, "")
 
 
-def size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
+def tensor_side(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     """One side of a tensor. Raises ValueError if it isn't there."""
     if name not in tensors or axis >= tensors[name].ndim:
         raise ValueError(
@@ -279,23 +279,23 @@ def size(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
     return tensors[name].shape[axis]
 
 
-def numbers(tensors: Mapping[str, Tensor], before: str, after: str = "") -> list[int]:
+def layer_numbers(tensors: Mapping[str, Tensor], before: str, after: str = "") -> list[int]:
     """The numbers that stand between these two in names: of layers, for the most part."""
     found = (re.match(rf"{re.escape(before)}(\d+)\.{re.escape(after)}", name) for name in tensors)
     return sorted({int(match[1]) for match in found if match})
 
 
 def language_config(
-    tensors: Mapping[str, Tensor], width: int, vocabulary: int, untold: Untold
+    tensors: Mapping[str, Tensor], width: int, vocabulary: int, unstated: UnstatedSizes
 ) -> LlamaConfig:
     """LLaMA-1's config at the sizes of the tensors. Raises ValueError for heads that don't divide the width,
     or other rotary frequencies.
     """
     frequencies = tensors.get(f"{LAYERS}0.self_attn{FREQUENCIES}")
-    head = untold.language_head_width or (
+    head = unstated.language_head_width or (
         RELEASED_HEAD_WIDTH if frequencies is None else 2 * frequencies.numel()
     )
-    keys = size(tensors, f"{LAYERS}0.self_attn.k_proj.weight", 0)
+    keys = tensor_side(tensors, f"{LAYERS}0.self_attn.k_proj.weight", 0)
     if width % head or keys % head:
         raise ValueError(
             f"attention heads of width {head} don't divide the language model's {width} and {keys}: set language_head_width"
@@ -310,8 +310,8 @@ def language_config(
     return LlamaConfig(
         vocab_size=vocabulary,
         hidden_size=width,
-        intermediate_size=size(tensors, f"{LAYERS}0.mlp.gate_proj.weight", 0),
-        num_hidden_layers=len(numbers(tensors, LAYERS)),
+        intermediate_size=tensor_side(tensors, f"{LAYERS}0.mlp.gate_proj.weight", 0),
+        num_hidden_layers=len(layer_numbers(tensors, LAYERS)),
         num_attention_heads=width // head,
         num_key_value_heads=keys // head,
         rms_norm_eps=1e-6,
@@ -325,42 +325,42 @@ def rotary_frequencies(head_width: int) -> Float[Tensor, " half"]:
     return 1.0 / (ROTARY_BASE ** (torch.arange(0, head_width, 2).float() / head_width))
 
 
-def query_sizes(tensors: Mapping[str, Tensor], untold: Untold) -> dict[str, int]:
-    """Arguments of QueryTransformer. Raises ValueError as `size`, or for heads that don't divide the width."""
+def query_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) -> dict[str, int]:
+    """Arguments of QueryTransformer. Raises ValueError as `tensor_side`, or for heads that don't divide the width."""
     layer = "sd_qformer.encoder.layer."
-    width = size(tensors, QUERIES, 2)
-    if width % untold.query_head_width:
+    width = tensor_side(tensors, QUERIES, 2)
+    if width % unstated.query_head_width:
         raise ValueError(
-            f"attention heads of width {untold.query_head_width} don't divide the Q-Former's {width}: set query_head_width"
+            f"attention heads of width {unstated.query_head_width} don't divide the Q-Former's {width}: set query_head_width"
         )
-    layers, reading = len(numbers(tensors, layer)), numbers(tensors, layer, "crossattention.")
+    layers, reading = len(layer_numbers(tensors, layer)), layer_numbers(tensors, layer, "crossattention.")
     return {
-        "encoder_width": size(tensors, f"{layer}0.crossattention.self.key.weight", 1),
+        "encoder_width": tensor_side(tensors, f"{layer}0.crossattention.self.key.weight", 1),
         "width": width,
-        "queries": size(tensors, QUERIES, 1),
+        "queries": tensor_side(tensors, QUERIES, 1),
         "layers": layers,
-        "heads": width // untold.query_head_width,
-        "feedforward": size(tensors, f"{layer}0.intermediate_query.dense.weight", 0),
+        "heads": width // unstated.query_head_width,
+        "feedforward": tensor_side(tensors, f"{layer}0.intermediate_query.dense.weight", 0),
         "cross_attention_every": reading[1] - reading[0] if len(reading) > 1 else layers,
     }
 
 
-def interaction_sizes(tensors: Mapping[str, Tensor], untold: Untold) -> dict[str, int]:
-    """Arguments of InteractionModule. Raises ValueError as `size`."""
-    width = size(tensors, "modulate_head.weight", 0)
+def interaction_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) -> dict[str, int]:
+    """Arguments of InteractionModule. Raises ValueError as `tensor_side`."""
+    width = tensor_side(tensors, "modulate_head.weight", 0)
     return {
-        "text_width": size(tensors, "modulate_head.weight", 1),
+        "text_width": tensor_side(tensors, "modulate_head.weight", 1),
         "image_width": width,
-        "stem_width": size(tensors, "dimension_reduction_head_zeroconv.weight", 0),
-        "depth": len(numbers(tensors, "modulate_transformer.layers.")),
-        "heads": untold.interaction_heads,
-        "feedforward": size(tensors, "modulate_transformer.layers.0.mlp.lin1.weight", 0),
+        "stem_width": tensor_side(tensors, "dimension_reduction_head_zeroconv.weight", 0),
+        "depth": len(layer_numbers(tensors, "modulate_transformer.layers.")),
+        "heads": unstated.interaction_heads,
+        "feedforward": tensor_side(tensors, "modulate_transformer.layers.0.mlp.lin1.weight", 0),
         "downsample": width
-        // size(tensors, "modulate_transformer.final_attn_token_to_image.q_proj.weight", 0),
+        // tensor_side(tensors, "modulate_transformer.final_attn_token_to_image.q_proj.weight", 0),
     }
 
 
-def shapes_of(sizes: Sizes, lora: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]]:
+def release_shapes(sizes: Sizes, lora: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]]:
     """Every tensor of a release of these sizes, without the U-Net's and without constants."""
     width, new = sizes.language.hidden_size, sizes.image_tokens + NEW_TOKENS
     with torch.device("meta"):
@@ -375,7 +375,7 @@ def shapes_of(sizes: Sizes, lora: Mapping[str, Any] | None) -> dict[str, tuple[i
     }
     ours |= {f"reader/query_transformer.{name}": value.shape for name, value in query.state_dict().items()}
     ours |= {f"reader/interaction.{name}": value.shape for name, value in interaction.state_dict().items()}
-    shapes = {their_name(name): tuple(shape) for name, shape in ours.items()}
+    shapes = {smartedit_release_name(name): tuple(shape) for name, shape in ours.items()}
     shapes |= {name: (sizes.language.vocab_size + new, width) for name in SPLIT}
     shapes |= {
         "mm_projector.weight": (width, sizes.interaction["image_width"]),
@@ -391,7 +391,9 @@ def shapes_of(sizes: Sizes, lora: Mapping[str, Any] | None) -> dict[str, tuple[i
     return shapes
 
 
-def check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], what: str) -> None:
+def check_release_shapes(
+    tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], what: str
+) -> None:
     """Raise ValueError naming every tensor, constants aside, that is missing, extra or misshapen.
 
     Args:
@@ -399,7 +401,7 @@ def check(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], 
         shapes: those that belong there.
         what: what they are.
     """
-    wrong = differing(
+    wrong = tensor_differences(
         {name: value for name, value in tensors.items() if name in shapes or not is_constant(name)},
         shapes,
         "the release",
@@ -420,7 +422,7 @@ def write_release(release: Release, target: Path) -> Iterator[Sequence[str]]:
     with replacing(target) as partial:
         try:
             for file in FILES:
-                path = partial / release.place(file)
+                path = partial / release.file_name(file)
                 path.parent.mkdir(parents=True)
                 part = {
                     name: value for name, value in release.tensors.items() if family_of(name).file == file
@@ -435,7 +437,7 @@ def write_release(release: Release, target: Path) -> Iterator[Sequence[str]]:
                     "inference_mode": True,
                     **release.lora,
                 }
-                for folder in (partial, (partial / release.place(LANGUAGE)).parent):
+                for folder in (partial, (partial / release.file_name(LANGUAGE)).parent):
                     (folder / ADAPTER_CONFIG).write_text(
                         json.dumps(config, indent=2) + "\n", encoding="utf-8"
                     )

@@ -35,19 +35,19 @@ from src.formats.smartedit_checkpoint import (
     LAYERS,
     Release,
     Sizes,
-    Untold,
-    check,
+    UnstatedSizes,
+    check_release_shapes,
+    infer_sizes,
+    release_shapes,
     rotary_frequencies,
-    shapes_of,
-    sizes_of,
 )
-from src.formats.smartedit_elsewhere import (
-    Elsewhere,
-    pipeline_of,
-    tokenizer_of,
-    unet_of,
-    vision_tower,
-    with_words_of_llava,
+from src.formats.smartedit_companions import (
+    CompanionModels,
+    build_release_unet,
+    build_stock_pipeline,
+    load_language_tokenizer,
+    load_vision_tower,
+    with_llava_embeddings,
 )
 from src.formats.smartedit_release import (
     EMBEDDING,
@@ -62,9 +62,9 @@ from src.formats.smartedit_release import (
     is_lora,
     keeps_its_name,
     our_names,
-    their_name,
+    smartedit_release_name,
 )
-from src.formats.weights import tensors_in, tensors_of
+from src.formats.weights import read_folder_tensors, read_tensors
 
 LANGUAGE_MODEL, TOKENIZER, READER = "language_model", "language_tokenizer", "reader"
 REPORT, CONSTANTS = "conversion.json", "conversion.safetensors"
@@ -120,7 +120,7 @@ class SmartEditFolder:
         """How many tensors will be written."""
         return len(self.pipeline.unet.state_dict()) + len(self.language_tensors) + len(self.reader_tensors)
 
-    def described(self) -> list[str]:
+    def report_lines(self) -> list[str]:
         """For the terminal: a line per file of the release with what became of its tensors, then what is
         approximated.
         """
@@ -133,8 +133,8 @@ class SmartEditFolder:
         return lines + [f"approximated: {what}" for what in self.approximations]
 
 
-def folder_of(
-    release: Release, untold: Untold, elsewhere: Elsewhere, lora: Literal["merged", "kept"]
+def folder_from_release(
+    release: Release, unstated: UnstatedSizes, companions: CompanionModels, lora: Literal["merged", "kept"]
 ) -> SmartEditFolder:
     """A release, checked, with what it needs from elsewhere. Tensors are moved and not computed with, except
     where a LoRA is merged.
@@ -142,37 +142,43 @@ def folder_of(
     Raises:
         FileNotFoundError, ValueError: something is missing, or is of another model.
     """
-    sizes = sizes_of(release.tensors, untold)
-    check(without_unet(release.tensors), shapes_of(sizes, release.lora), "what these files hold")
-    tensors, approximations = with_words_of_llava(release.tensors, sizes, elsewhere.llava)
-    unet = unet_of(elsewhere.pipeline, tensors, sizes)
-    ours = {name: value for theirs, whole in tensors.items() for name, value in placed(theirs, whole, sizes)}
+    sizes = infer_sizes(release.tensors, unstated)
+    check_release_shapes(
+        without_unet(release.tensors), release_shapes(sizes, release.lora), "what these files hold"
+    )
+    tensors, approximations = with_llava_embeddings(release.tensors, sizes, companions.llava)
+    unet = build_release_unet(companions.pipeline, tensors, sizes)
+    ours = {
+        name: value
+        for theirs, whole in tensors.items()
+        for name, value in renamed_tensors(theirs, whole, sizes)
+    }
     merged = release.lora if lora == "merged" else None
     if merged is not None:
-        ours = with_lora_merged(ours, merged["lora_alpha"] / merged["r"])
-        approximations += rounding(release.tensors)
-    tower = vision_tower(elsewhere.vision, sizes)
+        ours = merge_all_lora(ours, merged["lora_alpha"] / merged["r"])
+        approximations += rounding_notes(release.tensors)
+    tower = load_vision_tower(companions.vision, sizes)
     language = llava_config(tower, sizes)
     return SmartEditFolder(
-        pipeline=pipeline_of(elsewhere.pipeline, unet),
+        pipeline=build_stock_pipeline(companions.pipeline, unet),
         language=language,
-        language_tensors=llava_tensors(language, tower, part(ours, LANGUAGE_MODEL)),
-        tokenizer=tokenizer_of(elsewhere.language_tokenizer, sizes),
+        language_tensors=llava_tensors(language, tower, tensors_of_part(ours, LANGUAGE_MODEL)),
+        tokenizer=load_language_tokenizer(companions.language_tokenizer, sizes),
         reader={
             "image_tokens": sizes.image_tokens,
             "lora": release.lora if merged is None else None,
-            "query_transformer": without(sizes.query_transformer, "encoder_width", "width"),
-            "interaction": without(sizes.interaction, "text_width", "image_width", "stem_width"),
+            "query_transformer": without_widths(sizes.query_transformer, "encoder_width", "width"),
+            "interaction": without_widths(sizes.interaction, "text_width", "image_width", "stem_width"),
         },
-        reader_tensors=part(ours, READER),
+        reader_tensors=tensors_of_part(ours, READER),
         constants={name: value for name, value in release.tensors.items() if is_constant(name)},
-        fates=fates_of(release, merged is not None),
+        fates=tensor_fates(release, merged is not None),
         approximations=approximations,
         step=release.step,
     )
 
 
-def without(sizes: Mapping[str, int], *widths: str) -> dict[str, int]:
+def without_widths(sizes: Mapping[str, int], *widths: str) -> dict[str, int]:
     """Sizes of a module but for those that its neighbours tell it."""
     return {name: size for name, size in sizes.items() if name not in widths}
 
@@ -182,7 +188,7 @@ def without_unet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: value for name, value in tensors.items() if not name.startswith("unet.")}
 
 
-def part(ours: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
+def tensors_of_part(ours: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
     """The tensors of one part of a SmartEdit folder, without its name."""
     return {
         name.removeprefix(f"{folder}/"): value
@@ -191,7 +197,7 @@ def part(ours: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
     }
 
 
-def placed(theirs: str, value: Tensor, sizes: Sizes) -> list[tuple[str, Tensor]]:
+def renamed_tensors(theirs: str, value: Tensor, sizes: Sizes) -> list[tuple[str, Tensor]]:
     """Where a tensor of the release goes, by our names."""
     names = our_names(theirs)
     if theirs in SPLIT:
@@ -206,26 +212,26 @@ def without_factor(name: str) -> str:
     return re.sub(r"\.lora_[AB]\.\w+", "", name)
 
 
-def with_lora_merged(ours: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
+def merge_all_lora(ours: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     """The same tensors, by our names, with W + scale B A in place of W, A and B."""
     merged = {name: value for name, value in ours.items() if not is_lora(name)}
     for name in ours:
         if ".lora_A." in name:
             weight = without_factor(name).replace("reader/language.llava.", "language_model/")
-            merged[weight] = lora_merged(
+            merged[weight] = merge_lora_factors(
                 merged[weight], ours[name], ours[name.replace(".lora_A.", ".lora_B.")], scale
             )
     return merged
 
 
-def lora_merged(
+def merge_lora_factors(
     weight: Float[Tensor, "out in"], a: Float[Tensor, "r in"], b: Float[Tensor, "out r"], scale: float
 ) -> Float[Tensor, "out in"]:
     """W + scale B A, computed in fp32 and rounded once."""
     return (weight.float() + scale * (b.float() @ a.float())).to(weight.dtype)
 
 
-def rounding(tensors: Mapping[str, Tensor]) -> list[str]:
+def rounding_notes(tensors: Mapping[str, Tensor]) -> list[str]:
     """What merging loses to short numbers."""
     formats = {
         str(tensors[without_factor(name)].dtype).removeprefix("torch.") for name in tensors if is_lora(name)
@@ -272,7 +278,7 @@ def llava_tensors(
     return whole
 
 
-def fates_of(release: Release, merging: bool) -> list[Fate]:
+def tensor_fates(release: Release, merging: bool) -> list[Fate]:
     """What becomes of every tensor of a release."""
     fates = []
     changed = {without_factor(name) for name in release.tensors if is_lora(name)} if merging else set()
@@ -286,14 +292,14 @@ def fates_of(release: Release, merging: bool) -> list[Fate]:
         else:
             fate = "taken" if keeps_its_name(name) else "renamed"
         to = our_names(without_factor(name) if merging else name)
-        fates.append(entry(release.place(family_of(name).file), name, value, fate, to))
+        fates.append(fate_entry(release.file_name(family_of(name).file), name, value, fate, to))
     for value in release.repeated:
         why = "dropped (the language model's file has it as well, which is the one that the release's code reads)"
-        fates.append(entry(release.place(QUERY), EMBEDDING, value, why, ()))
+        fates.append(fate_entry(release.file_name(QUERY), EMBEDDING, value, why, ()))
     return fates
 
 
-def entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]) -> Fate:
+def fate_entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]) -> Fate:
     """One tensor in the report."""
     dtype = str(value.dtype).removeprefix("torch.")
     return {
@@ -306,7 +312,9 @@ def entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]) -> 
     }
 
 
-def write_folder(folder: SmartEditFolder, target: Path, texts: Mapping[str, str]) -> Iterator[Sequence[str]]:
+def write_smartedit_folder(
+    folder: SmartEditFolder, target: Path, texts: Mapping[str, str]
+) -> Iterator[Sequence[str]]:
     """Write it, whole or not at all; the names of the tensors that were written, file by file.
 
     Args:
@@ -326,7 +334,7 @@ def write_folder(folder: SmartEditFolder, target: Path, texts: Mapping[str, str]
                 folder.tokenizer.save_pretrained(partial / TOKENIZER)
             yield list(folder.pipeline.unet.state_dict())
             yield from write_tensors(
-                {in_file(name): value for name, value in folder.language_tensors.items()},
+                {name_in_file(name): value for name, value in folder.language_tensors.items()},
                 partial / LANGUAGE_MODEL,
             )
             (partial / READER).mkdir()
@@ -338,13 +346,13 @@ def write_folder(folder: SmartEditFolder, target: Path, texts: Mapping[str, str]
                     partial / CONSTANTS,
                     metadata={"format": "pt"},
                 )
-            for name, text in {REPORT: report_of(folder), **texts}.items():
+            for name, text in {REPORT: conversion_report(folder), **texts}.items():
                 (partial / name).write_text(text, encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(target, error) from error
 
 
-def report_of(folder: SmartEditFolder) -> str:
+def conversion_report(folder: SmartEditFolder) -> str:
     """conversion.json: a line per tensor."""
     about = {"format": "smartedit_release", "step": folder.step, "approximations": folder.approximations}
     tensors = ",\n".join(f"    {json.dumps(fate)}" for fate in folder.fates)
@@ -371,7 +379,7 @@ def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[Seque
         )
 
 
-def release_of(source: Path) -> Release:
+def release_from_folder(source: Path) -> Release:
     """A SmartEdit folder as the release again: every tensor as it was, if the folder was converted with
     lora=kept and without llava.
 
@@ -380,15 +388,17 @@ def release_of(source: Path) -> Release:
         ValueError: a LoRA that was merged, a projector of two layers, or tensors that the release has no
             place for.
     """
-    reader = read_json(source / READER / "config.json", source)
-    read_json(source / LANGUAGE_MODEL / "config.json", source)  # it is there and is JSON
+    reader = read_folder_json(source / READER / "config.json", source)
+    read_folder_json(source / LANGUAGE_MODEL / "config.json", source)  # it is there and is JSON
     language: Any = LlavaConfig.from_pretrained(source / LANGUAGE_MODEL).text_config
     if (source / ADAPTER).exists():
         raise ValueError(
             f"source={source} is trained with a reward, which SmartEdit's release has no place for: take the SmartEdit it started from"
         )
     about = (
-        read_json(source / REPORT, source) if (source / REPORT).is_file() else {"step": LAST, "tensors": []}
+        read_folder_json(source / REPORT, source)
+        if (source / REPORT).is_file()
+        else {"step": LAST, "tensors": []}
     )
     if any("merged" in tensor["fate"] for tensor in about["tensors"]):
         raise ValueError(
@@ -396,32 +406,32 @@ def release_of(source: Path) -> Release:
         )
     ours: dict[str, Tensor] = {}
     for folder in (LANGUAGE_MODEL, READER, "unet"):
-        tensors = tensors_in(source / folder)
+        tensors = read_folder_tensors(source / folder)
         if tensors is None:
             raise FileNotFoundError(
                 f"source={source} is not a whole SmartEdit: {folder}/ has no weights; copy it again"
             )
         ours |= {
-            f"{folder}/{in_model(name) if folder == LANGUAGE_MODEL else name}": value
+            f"{folder}/{name_in_model(name) if folder == LANGUAGE_MODEL else name}": value
             for name, value in tensors.items()
         }
-    theirs = gathered(ours, source) | constants_of(source, language)
+    theirs = release_tensors(ours, source) | release_constants(source, language)
     order = [tensor["name"] for tensor in about["tensors"] if tensor["name"] in theirs]
     theirs = {name: theirs[name] for name in dict.fromkeys([*order, *theirs])}
     width = theirs[QUERIES].shape[-1] if QUERIES in theirs else 0
-    untold = Untold(
+    unstated = UnstatedSizes(
         reader["image_tokens"],
         None,
         width // reader["query_transformer"]["heads"],
         reader["interaction"]["heads"],
     )
-    sizes = sizes_of(theirs, untold)
-    check(without_unet(theirs), shapes_of(sizes, reader["lora"]), f"what {source} holds")
-    unet_of(str(source), theirs, sizes)
+    sizes = infer_sizes(theirs, unstated)
+    check_release_shapes(without_unet(theirs), release_shapes(sizes, reader["lora"]), f"what {source} holds")
+    build_release_unet(str(source), theirs, sizes)
     return Release(str(about["step"]), theirs, reader["lora"])
 
 
-def read_json(file: Path, source: Path) -> Any:
+def read_folder_json(file: Path, source: Path) -> Any:
     """What a file of a SmartEdit folder says. Raises FileNotFoundError or ValueError."""
     if not file.is_file():
         raise FileNotFoundError(
@@ -433,23 +443,23 @@ def read_json(file: Path, source: Path) -> Any:
         raise ValueError(f"{file} is not JSON ({error}); copy it again") from error
 
 
-def in_model(saved: str) -> str:
+def name_in_model(saved: str) -> str:
     """A tensor's name in LLaVA, from its name in a file."""
-    return with_other_beginning(saved, SAVED_NAMES)
+    return replace_prefix(saved, SAVED_NAMES)
 
 
-def in_file(name: str) -> str:
+def name_in_file(name: str) -> str:
     """A tensor's name in a file, from its name in LLaVA."""
-    return with_other_beginning(name, {ours: saved for saved, ours in SAVED_NAMES.items()})
+    return replace_prefix(name, {ours: saved for saved, ours in SAVED_NAMES.items()})
 
 
-def with_other_beginning(name: str, beginnings: Mapping[str, str]) -> str:
+def replace_prefix(name: str, beginnings: Mapping[str, str]) -> str:
     """A name whose beginning, if it is one of these, is replaced."""
     before = next((before for before in beginnings if name.startswith(before)), "")
     return beginnings.get(before, "") + name.removeprefix(before)
 
 
-def gathered(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
+def release_tensors(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
     """The release's tensors, without constants, from those of a SmartEdit folder.
 
     Raises:
@@ -470,16 +480,16 @@ def gathered(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
         if not name.startswith(
             (f"{LANGUAGE_MODEL}/model.vision_tower.", f"{LANGUAGE_MODEL}/{SECOND_LAYER}.")
         ):
-            pieces.setdefault(their_name(name), []).append(
-                value.unsqueeze(0) if their_name(name) == QUERIES else value
+            pieces.setdefault(smartedit_release_name(name), []).append(
+                value.unsqueeze(0) if smartedit_release_name(name) == QUERIES else value
             )
     return {name: torch.cat(values) if name in SPLIT else values[0] for name, values in pieces.items()}
 
 
-def constants_of(source: Path, language: LlamaConfig) -> dict[str, Tensor]:
+def release_constants(source: Path, language: LlamaConfig) -> dict[str, Tensor]:
     """The release's constants: as they were, or computed for a folder that was trained here."""
     if (source / CONSTANTS).is_file():
-        return tensors_of(source / CONSTANTS)
+        return read_tensors(source / CONSTANTS)
     frequencies = rotary_frequencies(language.hidden_size // language.num_attention_heads)
     constants = {
         f"{LAYERS}{layer}.self_attn{FREQUENCIES}": frequencies for layer in range(language.num_hidden_layers)

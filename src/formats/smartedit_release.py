@@ -138,7 +138,7 @@ def keeps_its_name(theirs: str) -> bool:
     return our_names(theirs) == (family.ours + theirs.removeprefix(family.theirs),)
 
 
-def their_name(ours: str) -> str:
+def smartedit_release_name(ours: str) -> str:
     """What the release calls a tensor of a SmartEdit folder; two of ours that are rows of one tensor of
     theirs have the same.
 

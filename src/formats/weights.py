@@ -12,10 +12,10 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from src.backbones.pretrained import UNREADABLE, weights_file, what_is_broken
+from src.backbones.pretrained import UNREADABLE, describe_damage, weights_file
 
 
-def tensors_in(folder: Path) -> dict[str, Tensor] | None:
+def read_folder_tensors(folder: Path) -> dict[str, Tensor] | None:
     """All tensors of a folder as diffusers and transformers write it, in one file or several; None if no file
     there holds weights.
 
@@ -27,17 +27,17 @@ def tensors_in(folder: Path) -> dict[str, Tensor] | None:
     if file is None:
         return None
     if file.suffix != ".json":
-        return tensors_of(file)
+        return read_tensors(file)
     try:
         files = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} doesn't say which file holds which tensor ({error}): download it again"
         ) from error
-    return {name: value for part in files for name, value in tensors_of(folder / part).items()}
+    return {name: value for part in files for name, value in read_tensors(folder / part).items()}
 
 
-def tensors_of(file: Path) -> dict[str, Tensor]:
+def read_tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file. Raises FileNotFoundError, or ValueError if it is cut off or a pickle of anything
     else, which is never run.
     """
@@ -48,7 +48,7 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
             return load_file(file)
         except (SafetensorError, OSError) as error:
             raise ValueError(
-                what_is_broken(file) or f"{file} can't be read ({error}); download it again"
+                describe_damage(file) or f"{file} can't be read ({error}); download it again"
             ) from error
     tensors = _unpickled(file)
     if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
@@ -59,11 +59,11 @@ def tensors_of(file: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(file: Path) -> object:
-    """What a pickle of tensors holds. Raises ValueError as `tensors_of`."""
+    """What a pickle of tensors holds. Raises ValueError as `read_tensors`."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE as error:
-        broken = what_is_broken(file)
+        broken = describe_damage(file)
         if broken is not None:
             raise ValueError(broken) from error
         return torch.load(

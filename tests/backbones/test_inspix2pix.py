@@ -47,11 +47,11 @@ def test_edits_as_diffusers_does(pipeline: Path) -> None:
     original = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
     ours = model.edit(original, ["make it night"], [TargetReward()], [7], sampler)
 
-    from src.diffusion.samplers import noise_of
+    from src.diffusion.samplers import seeded_noise
 
     stock.scheduler.set_timesteps(4)
     scale = stock.scheduler.init_noise_sigma
-    latents = noise_of([7], (4, 8, 12), 0) * float((1 + scale**2) ** 0.5 / scale)
+    latents = seeded_noise([7], (4, 8, 12), 0) * float((1 + scale**2) ** 0.5 / scale)
     theirs = stock(
         "make it night", Image.fromarray(pixels), 4, 7.5, 1.5, latents=latents, output_type="pt"
     ).images
@@ -65,7 +65,7 @@ def test_the_original_is_an_unscaled_mode_and_the_target_a_scaled_sample(pipelin
     original, noise = backbone.encode_image(image), torch.randn(1, 4, 8, 8)
     torch.testing.assert_close(original, posterior.mode())
     torch.testing.assert_close(
-        backbone.encode_target(image, original, noise), 0.18215 * (posterior.mean + posterior.std * noise)
+        backbone.encode_edited(image, original, noise), 0.18215 * (posterior.mean + posterior.std * noise)
     )
 
 

@@ -24,7 +24,7 @@ def test_target_determines_clean_latent_and_noise(process: Process) -> None:
     x_0, eps = torch.randn(2, 64, 3, 4, 4, dtype=torch.float64)
     t = process.draw_time(torch.linspace(0, 0.999, 64))
     x_t = noised(x_0, eps, process.marginal(t))
-    prediction = process.predict(process.target(x_0, eps, t), x_t, t)
+    prediction = process.predict(process.regression_target(x_0, eps, t), x_t, t)
     # the worst conditioned case divides by sigma = 0.01 or alpha = 0.068, which are float32 tables
     torch.testing.assert_close(prediction.x_0, x_0, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(prediction.eps, eps, atol=1e-4, rtol=1e-4)
@@ -61,7 +61,9 @@ def test_ddpm_is_the_process_of_diffusers(prediction: str) -> None:
     t = torch.tensor([0, 1, 10, 100, 400, 700, 998, 999])
     torch.testing.assert_close(noised(x_0, eps, process.marginal(t)), reference.add_noise(x_0, eps, t))
     if prediction == "v":
-        torch.testing.assert_close(process.target(x_0, eps, t), reference.get_velocity(x_0, eps, t))
+        torch.testing.assert_close(
+            process.regression_target(x_0, eps, t), reference.get_velocity(x_0, eps, t)
+        )
 
 
 def test_a_preconditioned_target_has_size_one_and_nothing_in_common_with_the_input() -> None:
@@ -69,10 +71,10 @@ def test_a_preconditioned_target_has_size_one_and_nothing_in_common_with_the_inp
     x_0, eps = torch.randn(2, 1, 1, 300, 300) * torch.tensor([0.4, 1.0]).view(2, 1, 1, 1, 1)
     for time in (0.05, 0.5, 0.95, 1.0):
         t = torch.tensor([time])
-        target = process.target(x_0, eps, t)
+        target = process.regression_target(x_0, eps, t)
         assert abs(target.std().item() - 1.0) < 0.02
         assert (target * noised(x_0, eps, process.marginal(t))).mean().abs() < 0.01
-    torch.testing.assert_close(process.target(x_0, eps, torch.ones(1)), x_0 / 0.4)
+    torch.testing.assert_close(process.regression_target(x_0, eps, torch.ones(1)), x_0 / 0.4)
     with pytest.raises(ValueError, match="data_deviation"):
         RectifiedFlow("preconditioned")
 
@@ -81,7 +83,7 @@ def test_rectified_flow_is_a_straight_line() -> None:
     process, t = RectifiedFlow(), torch.tensor([0.25])
     x_0, eps = torch.randn(2, 1, 1, 2, 2)
     torch.testing.assert_close(noised(x_0, eps, process.marginal(t)), 0.75 * x_0 + 0.25 * eps)
-    torch.testing.assert_close(process.target(x_0, eps, t), eps - x_0)
+    torch.testing.assert_close(process.regression_target(x_0, eps, t), eps - x_0)
 
 
 def test_scaled_input_is_the_best_linear_guess_of_the_clean_latent() -> None:

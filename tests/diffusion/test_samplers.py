@@ -8,7 +8,7 @@ from src.diffusion.ddpm import DDPM
 from src.diffusion.guidance import Guidance
 from src.diffusion.process import Process, per_sample
 from src.diffusion.rectified_flow import RectifiedFlow
-from src.diffusion.samplers import Sampler, noise_of
+from src.diffusion.samplers import Sampler, seeded_noise
 
 CPU = torch.device("cpu")
 PROCESSES = [DDPM("epsilon"), DDPM("v"), RectifiedFlow("velocity"), RectifiedFlow("sample")]
@@ -20,7 +20,7 @@ def exact_gaussian(process: Process, mean: float, deviation: float):
     def denoise(x_t, t):
         alpha, sigma = (per_sample(value, x_t) for value in process.marginal(t))
         x_0 = mean + deviation**2 * alpha / (alpha**2 * deviation**2 + sigma**2) * (x_t - alpha * mean)
-        return process.target(x_0, (x_t - alpha * x_0) / sigma, t)
+        return process.regression_target(x_0, (x_t - alpha * x_0) / sigma, t)
 
     return denoise
 
@@ -57,11 +57,11 @@ def test_equals_the_schedulers_of_diffusers(eta: float) -> None:
     sigma = ((1 - process.alpha_bar) / process.alpha_bar).sqrt()[process.times(steps)]
     scheduler.sigmas = torch.cat([sigma.float(), torch.zeros(1)])
     draws = iter(range(1, steps + 1))
-    x = noise_of(seeds, shape, 0) * (1 + scheduler.sigmas[0] ** 2).sqrt()
+    x = seeded_noise(seeds, shape, 0) * (1 + scheduler.sigmas[0] ** 2).sqrt()
     for index, time in enumerate(scheduler.timesteps):
         output = network(scheduler.scale_model_input(x, time), time)
         if eta:
-            fresh = noise_of(seeds, shape, next(draws))
+            fresh = seeded_noise(seeds, shape, next(draws))
             now, after = scheduler.sigmas[index], scheduler.sigmas[index + 1]
             up = (after**2 * (now**2 - after**2) / now**2).sqrt()
             generator_free = scheduler.step(
@@ -75,10 +75,10 @@ def test_equals_the_schedulers_of_diffusers(eta: float) -> None:
 
 
 def test_noise_depends_on_the_seed_alone() -> None:
-    together, alone = noise_of([5, 6, 7], (3, 4, 4), 0), noise_of([6], (3, 4, 4), 0)
+    together, alone = seeded_noise([5, 6, 7], (3, 4, 4), 0), seeded_noise([6], (3, 4, 4), 0)
     assert torch.equal(together[1:2], alone)
     assert not torch.equal(together[0], together[1])
-    assert not torch.equal(noise_of([6], (3, 4, 4), 1), alone)
+    assert not torch.equal(seeded_noise([6], (3, 4, 4), 1), alone)
 
 
 def test_clipping_keeps_predictions_in_range() -> None:

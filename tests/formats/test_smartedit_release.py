@@ -4,7 +4,7 @@ import pytest
 import torch
 from formats.smartedit import FILES, HEAD, IMAGE, LANGUAGE, QUERIES, WORDS, release_tensors
 
-from src.formats.smartedit_checkpoint import Untold, check, shapes_of, sizes_of
+from src.formats.smartedit_checkpoint import UnstatedSizes, check_release_shapes, infer_sizes, release_shapes
 from src.formats.smartedit_release import (
     EMBEDDING,
     SPLIT,
@@ -13,10 +13,10 @@ from src.formats.smartedit_release import (
     is_lora,
     keeps_its_name,
     our_names,
-    their_name,
+    smartedit_release_name,
 )
 
-UNTOLD = Untold(query_head_width=HEAD, interaction_heads=2)
+UNTOLD = UnstatedSizes(query_head_width=HEAD, interaction_heads=2)
 FEW_LAYERS = 2
 
 
@@ -46,7 +46,7 @@ def test_every_name_goes_there_and_back(published) -> None:
             assert file.startswith(family_of(name).file)
             names = our_names(name)
             assert len(names) == (0 if is_constant(name) else 2 if name in SPLIT else 1)
-            assert [their_name(one) for one in names] == [name] * len(names)
+            assert [smartedit_release_name(one) for one in names] == [name] * len(names)
             ours += names
     assert (
         len(set(ours)) == len(ours) == sum(FILES.values()) + 2 - 33
@@ -100,11 +100,11 @@ def test_unknown_names_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         our_names(name)
     with pytest.raises(ValueError, match=name):
-        their_name(name)
+        smartedit_release_name(name)
 
 
 def test_sizes_are_those_of_the_tensors(tensors) -> None:
-    sizes = sizes_of(tensors, UNTOLD)
+    sizes = infer_sizes(tensors, UNTOLD)
     assert (sizes.language.vocab_size, sizes.language.hidden_size, sizes.language.num_hidden_layers) == (
         WORDS,
         LANGUAGE,
@@ -126,7 +126,9 @@ def test_sizes_are_those_of_the_tensors(tensors) -> None:
         "feedforward": 20,
         "downsample": 2,
     }
-    check(tensors, shapes_of(sizes, {"r": 2, "target_modules": ["q_proj", "v_proj"]}), "this")
+    check_release_shapes(
+        tensors, release_shapes(sizes, {"r": 2, "target_modules": ["q_proj", "v_proj"]}), "this"
+    )
 
 
 @pytest.mark.parametrize(
@@ -155,24 +157,24 @@ def test_what_is_wrong_is_named_in_the_words_of_the_release(tensors, damage, mes
     damaged = dict(tensors)
     damage(damaged)
     with pytest.raises(ValueError, match=message):
-        check(
+        check_release_shapes(
             damaged,
-            shapes_of(sizes_of(damaged, UNTOLD), {"r": 2, "target_modules": ["q_proj", "v_proj"]}),
+            release_shapes(infer_sizes(damaged, UNTOLD), {"r": 2, "target_modules": ["q_proj", "v_proj"]}),
             "this",
         )
 
 
 @pytest.mark.parametrize(
-    ("untold", "message"),
+    ("unstated", "message"),
     [
-        (Untold(image_tokens=400, query_head_width=HEAD), "403 of them SmartEdit's"),
+        (UnstatedSizes(image_tokens=400, query_head_width=HEAD), "403 of them SmartEdit's"),
         (
-            Untold(language_head_width=4, query_head_width=HEAD),
+            UnstatedSizes(language_head_width=4, query_head_width=HEAD),
             "rotary frequencies are not those of LLaMA-1 with heads of width 4",
         ),
-        (Untold(), "heads of width 64 don't divide the Q-Former's 24: set query_head_width"),
+        (UnstatedSizes(), "heads of width 64 don't divide the Q-Former's 24: set query_head_width"),
     ],
 )
-def test_what_shapes_do_not_tell_must_fit(tensors, untold: Untold, message: str) -> None:
+def test_what_shapes_do_not_tell_must_fit(tensors, unstated: UnstatedSizes, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        sizes_of(tensors, untold)
+        infer_sizes(tensors, unstated)

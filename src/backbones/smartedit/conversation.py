@@ -69,7 +69,7 @@ class Conversation:
 
 
 @final
-class Script:
+class PromptTemplate:
     """A conversation in token ids. The new tokens stand behind the language model's rows: <img>, <im_start>,
     <im_end>, <img_0>, <img_1> ...
 
@@ -112,7 +112,7 @@ class Script:
                 f"of conversation.max_length={conversation.max_length}; shorten its text or raise max_length"
             )
 
-    def tail(self, instruction: str) -> list[int]:
+    def tail_ids(self, instruction: str) -> list[int]:
         """Ids from <im_end> to the last image token. Line breaks and repeated spaces count as one space; what
         doesn't fit is cut, with a warning.
 
@@ -124,11 +124,11 @@ class Script:
             warnings.warn(f"cut after {self.room} of {len(ids)} tokens: {instruction!r}", stacklevel=2)
         return [*self.behind, *ids[: self.room], *self.turn, *self.answer]
 
-    def told(self, question: str, answer: str) -> tuple[list[int], int]:
+    def chat_ids(self, question: str, answer: str) -> tuple[list[int], int]:
         """Ids from <im_end> to the end of somebody's own answer, which image tokens don't follow, and how
         many of them are the answer's.
 
-        Spaces and what doesn't fit are treated as in `tail`; the question has no more than half of the room.
+        Spaces and what doesn't fit are treated as in `tail_ids`; the question has no more than half of the room.
 
         Raises:
             ValueError: a word that a WordTokenizer doesn't know.

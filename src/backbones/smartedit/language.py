@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration
 from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
-from src.backbones.smartedit.conversation import MARKERS, Conversation, Script, Tokenizer
+from src.backbones.smartedit.conversation import MARKERS, Conversation, PromptTemplate, Tokenizer
 
 Trained = Literal["none", "alignment", "all"]
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class LanguageModelOutput:
     """What the language model makes of images and instructions, in fp32.
 
     Attributes:
@@ -98,7 +98,7 @@ class LanguageModel(nn.Module):
             raise ValueError(
                 "the language model's output layer is quantised, and its rows are needed as they are: add lm_head to llm_int8_skip_modules"
             )
-        self.script = Script(conversation, tokenizer, len(old_tokens), image_tokens)
+        self.template = PromptTemplate(conversation, tokenizer, len(old_tokens), image_tokens)
         positions = self.grid**2 + 1 + conversation.max_length
         if positions > text.max_position_embeddings:
             raise ValueError(
@@ -195,7 +195,7 @@ class LanguageModel(nn.Module):
         images: Float[Tensor, "b 3 H W"],
         instructions: Sequence[str],
         answers: Sequence[str | None] | None = None,
-    ) -> Answer:
+    ) -> LanguageModelOutput:
         """What it makes of each image, in [-1, 1] and of any size, and its instruction; a sample's result
         doesn't depend on the others'.
 
@@ -212,14 +212,14 @@ class LanguageModel(nn.Module):
         if len(images) != len(instructions):
             raise ValueError(f"{len(instructions)} instructions for {len(images)} pictures")
         device = self._old_tokens.weight.device
-        features, seen = self._seen(images.to(device))
-        head = self._embedded(torch.tensor([self.script.head], device=device)).expand(len(images), -1, -1)
+        features, seen = self._image_features(images.to(device))
+        head = self._embed(torch.tensor([self.template.head], device=device)).expand(len(images), -1, -1)
         said = [
-            self._said(text, answer)
+            self._tail_and_answer_length(text, answer)
             for text, answer in zip(instructions, answers or [None] * len(instructions), strict=True)
         ]
-        ids, mask = padded([tail for tail, _ in said])
-        embedded = torch.cat([head, seen.to(head.dtype), self._embedded(ids.to(device))], 1)
+        ids, mask = pad_ids([tail for tail, _ in said])
+        embedded = torch.cat([head, seen.to(head.dtype), self._embed(ids.to(device))], 1)
         mask = F.pad(mask.to(device), (embedded.shape[1] - mask.shape[1], 0), value=True)
         read = self._language_model(
             inputs_embeds=embedded, attention_mask=mask.long(), use_cache=False
@@ -227,30 +227,30 @@ class LanguageModel(nn.Module):
         ends = mask.sum(
             1, keepdim=True
         )  # the answer is what every sequence ends in, whatever its length, and image tokens are what it ends in
-        hidden = states_at(read, ends + torch.arange(-self.image_tokens, 0, device=device))
+        hidden = hidden_states_at(read, ends + torch.arange(-self.image_tokens, 0, device=device))
         if not (self.training and torch.is_grad_enabled() and self.new_head.weight.requires_grad):
-            return Answer(hidden, features, None)
-        wanted, there = (part.to(device) for part in padded([tail[-length:] for tail, length in said]))
+            return LanguageModelOutput(hidden, features, None)
+        wanted, there = (part.to(device) for part in pad_ids([tail[-length:] for tail, length in said]))
         # the position before the answer predicts its first token
-        before = states_at(
+        before = hidden_states_at(
             read, ends - there.sum(1, keepdim=True) - 1 + torch.arange(wanted.shape[1], device=device)
         )
-        return Answer(hidden, features, self._error(before, wanted, there))
+        return LanguageModelOutput(hidden, features, self._error(before, wanted, there))
 
-    def _said(self, instruction: str, answer: str | None) -> tuple[list[int], int]:
+    def _tail_and_answer_length(self, instruction: str, answer: str | None) -> tuple[list[int], int]:
         """Ids behind the image, and how many of them are to be learnt."""
         return (
-            (self.script.tail(instruction), len(self.script.answer))
+            (self.template.tail_ids(instruction), len(self.template.answer))
             if answer is None
-            else self.script.told(instruction, answer)
+            else self.template.chat_ids(instruction, answer)
         )
 
-    def _seen(
+    def _image_features(
         self, images: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b w g g"], Float[Tensor, "b v D"]]:
         """The vision tower's features on their grid, and the same as the language model reads them."""
         tower: Any = self.llava.model.vision_tower
-        states = tower(as_clip_sees(images, self.side), output_hidden_states=True).hidden_states
+        states = tower(clip_pixels(images, self.side), output_hidden_states=True).hidden_states
         selected = torch.cat([states[layer] for layer in self.vision_layers], -1)
         patches = selected[:, selected.shape[1] - self.grid**2 :]  # without the class token
         projected = self.llava.model.multi_modal_projector(
@@ -258,11 +258,11 @@ class LanguageModel(nn.Module):
         )
         return patches.transpose(1, 2).unflatten(2, (self.grid, self.grid)).float(), projected
 
-    def _embedded(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l D"]:
+    def _embed(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l D"]:
         """Old and new tokens as vectors, in the language model's number format."""
-        old = self._old_tokens(ids.clamp_max(self.script.rows - 1))
-        new = self.new_tokens((ids - self.script.rows).clamp_min(0))
-        return torch.where((ids >= self.script.rows).unsqueeze(-1), new.to(old.dtype), old)
+        old = self._old_tokens(ids.clamp_max(self.template.rows - 1))
+        new = self.new_tokens((ids - self.template.rows).clamp_min(0))
+        return torch.where((ids >= self.template.rows).unsqueeze(-1), new.to(old.dtype), old)
 
     def _error(
         self, hidden: Float[Tensor, "b a D"], answer: Int[Tensor, "b a"], there: Bool[Tensor, "b a"]
@@ -281,12 +281,12 @@ class LanguageModel(nn.Module):
             ).sum(1) / there.sum(1)
 
 
-def states_at(read: Float[Tensor, "b l D"], at: Int[Tensor, "b n"]) -> Float[Tensor, "b n D"]:
+def hidden_states_at(read: Float[Tensor, "b l D"], at: Int[Tensor, "b n"]) -> Float[Tensor, "b n D"]:
     """The states at some places of each sequence, in fp32; those at its end stand in for places outside it."""
     return read.gather(1, at.clamp(0, read.shape[1] - 1).unsqueeze(-1).expand(-1, -1, read.shape[2])).float()
 
 
-def as_clip_sees(images: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
+def clip_pixels(images: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
     """Images in [-1, 1] as squares, resized whatever their aspect ratio and normalised as CLIP was trained."""
     square = F.interpolate(images.float(), (side, side), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
     mean, std = (
@@ -296,7 +296,7 @@ def as_clip_sees(images: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "
     return ((square + 1) / 2 - mean) / std
 
 
-def padded(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
+def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
     """Ids padded on the right to the longest, and which of them are none of the padding."""
     longest = max(map(len, sequences))
     ids = torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences])

@@ -26,7 +26,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
-from src.backbones.pretrained import differing, loaded
+from src.backbones.pretrained import loaded, tensor_differences
 from src.backbones.smartedit.conversation import Conversation, Tokenizer
 from src.backbones.smartedit.interaction import InteractionModule
 from src.backbones.smartedit.language import LanguageModel
@@ -43,7 +43,7 @@ BASE = "language.llava."
 """Weights under this name are the language model's own, but for LoRA."""
 
 
-class Aligned(NamedTuple):
+class AlignmentOutput(NamedTuple):
     """What stage 1 looks at.
 
     Attributes:
@@ -103,11 +103,11 @@ class Reader(nn.Module):
             answer.error,
         )
 
-    def align(self, images: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:
+    def align(self, images: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> AlignmentOutput:
         """What is compared with the text encoder in stage 1."""
         answer = self.language(images, instructions)
         assert answer.error is not None
-        return Aligned(self.query_transformer(answer.hidden), answer.error)
+        return AlignmentOutput(self.query_transformer(answer.hidden), answer.error)
 
     def train_parts(self, which: Literal["none", "alignment", "all"]) -> None:
         """Let exactly these parts require a gradient; SmartEdit says what they are."""
@@ -115,7 +115,7 @@ class Reader(nn.Module):
         self.query_transformer.requires_grad_(which != "none")
         self.interaction.requires_grad_(which == "all")
 
-    def fill(self, found: Mapping[str, Tensor], where: str) -> None:
+    def load_weights(self, found: Mapping[str, Tensor], where: str) -> None:
         """Copy weights, strictly; the interaction module alone may be missing as a whole: stage 1 doesn't
         train it.
         """
@@ -129,7 +129,7 @@ class Reader(nn.Module):
         if not interaction & found.keys():
             wanted -= interaction
             print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
-        wrong = differing(
+        wrong = tensor_differences(
             found,
             {name: value.shape for name, value in own.items() if name in wanted or name in found},
             "this reader",
@@ -155,13 +155,13 @@ class ReaderSource(ABC):
 
     @property
     @abstractmethod
-    def trained(self) -> bool:
+    def has_trained_weights(self) -> bool:
         """Whether its weights come from a training, rather than being random ones that are others in every
         process.
         """
 
     @abstractmethod
-    def saved(self) -> Mapping[str, Tensor]:
+    def saved_tensors(self) -> Mapping[str, Tensor]:
         """Its tensors by their names in Reader, as they lie in its files, without building it; of the
         language model only what SmartEdit adds.
 
@@ -214,22 +214,22 @@ class FromParts(ReaderSource):
             self.train_vision,
         )
         if self.weights is not None:
-            reader.fill(weights_in(Path(self.weights)), self.weights)
+            reader.load_weights(read_reader_weights(Path(self.weights)), self.weights)
         return reader
 
     @property
-    def trained(self) -> bool:
+    def has_trained_weights(self) -> bool:
         return self.weights is not None
 
-    def saved(self) -> Mapping[str, Tensor]:
-        return {} if self.weights is None else weights_in(Path(self.weights))
+    def saved_tensors(self) -> Mapping[str, Tensor]:
+        return {} if self.weights is None else read_reader_weights(Path(self.weights))
 
     def digests(self) -> Mapping[str, str | None]:
         tensors = {
             **self.language.state_dict(),
-            **({} if self.weights is None else weights_in(Path(self.weights))),
+            **({} if self.weights is None else read_reader_weights(Path(self.weights))),
         }
-        digest = hashlib.sha256(repr(self.language.script.conversation).encode())
+        digest = hashlib.sha256(repr(self.language.template.conversation).encode())
         for name, value in sorted(tensors.items()):
             digest.update(name.encode())
             digest.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().data)
@@ -266,26 +266,26 @@ class FromFolder(ReaderSource):
 
     def build(self, text_width: int, stem_width: int) -> Reader:
         folder = self._folder()
-        file = loaded(part_file, folder, PART, name=CONFIG)
-        described = described_in(file)
+        file = loaded(component_file, folder, PART, name=CONFIG)
+        described = read_reader_config(file)
         if self.lora is not None and described.get("lora") is not None:
             raise ValueError(
                 f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora"
             )
         llava = pretrained_llava(folder, self.dtype, self.quantization)
         tokenizer = pretrained_tokenizer(folder)
-        reader = assembled(
+        reader = build_reader(
             described, llava, tokenizer, text_width, stem_width, self.lora, self.gradient_checkpointing
         )
-        reader.fill(read_weights(loaded(part_file, folder, PART, name=WEIGHTS)), folder)
+        reader.load_weights(read_weights(loaded(component_file, folder, PART, name=WEIGHTS)), folder)
         return reader
 
     @property
-    def trained(self) -> bool:
+    def has_trained_weights(self) -> bool:
         return self.folder is not None
 
-    def saved(self) -> Mapping[str, Tensor]:
-        return read_weights(loaded(part_file, self._folder(), PART, name=WEIGHTS))
+    def saved_tensors(self) -> Mapping[str, Tensor]:
+        return read_weights(loaded(component_file, self._folder(), PART, name=WEIGHTS))
 
     def digests(self) -> Mapping[str, str | None]:
         folder, parts = self._folder(), (PART, "language_model", "language_tokenizer")
@@ -301,7 +301,7 @@ class FromFolder(ReaderSource):
         return self.folder
 
 
-def assembled(
+def build_reader(
     described: Mapping[str, Any],
     llava: LlavaForConditionalGeneration,
     tokenizer: Tokenizer,
@@ -339,13 +339,13 @@ def assembled(
     )
 
 
-def part_file(source: str, subfolder: str, name: str) -> Path:
+def component_file(source: str, subfolder: str, name: str) -> Path:
     """A file of a part that is no model of a library, in a folder or from the hub. Raises OSError."""
     path = Path(source) / subfolder / name
     return path if Path(source).is_dir() else Path(hf_hub_download(source, f"{subfolder}/{name}"))
 
 
-def described_in(file: Path) -> dict[str, Any]:
+def read_reader_config(file: Path) -> dict[str, Any]:
     """The sizes in a reader's config.json. Raises ValueError."""
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
@@ -375,7 +375,7 @@ def file_digests(source: str, part: str) -> dict[str, str | None]:
     return {file.name: digest(file) for file in files}
 
 
-def weights_in(path: Path) -> dict[str, Tensor]:
+def read_reader_weights(path: Path) -> dict[str, Tensor]:
     """The reader's tensors in a SmartEdit folder or in the editor/ of a training.
 
     Raises:
@@ -421,7 +421,7 @@ def save_reader(reader: Reader, folder: Path) -> None:
         NotWrittenError: the disk is full.
     """
     language = reader.language
-    tokenizer = language.script.tokenizer
+    tokenizer = language.template.tokenizer
     if not isinstance(tokenizer, PreTrainedTokenizerBase):
         raise ValueError(
             f"a reader with a {type(tokenizer).__name__} can't be exported: take its editor/ instead"
@@ -431,7 +431,7 @@ def save_reader(reader: Reader, folder: Path) -> None:
         "image_tokens": language.image_tokens,
         "dtype": str(language.llava.dtype).removeprefix("torch."),
         "lora": None,
-        "conversation": asdict(language.script.conversation),
+        "conversation": asdict(language.template.conversation),
         "query_transformer": reader.query_transformer.sizes,
         "interaction": reader.interaction.sizes,
     }

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import Frozen, FrozenEncoders
-from src.backbones.smartedit.reader import Aligned, Reader, ReaderSource
+from src.backbones.smartedit.reader import AlignmentOutput, Reader, ReaderSource
 from src.backbones.unet_hooks import StemBias
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
@@ -97,16 +97,16 @@ class SmartEdit(FrozenEncoders):
     def encode_image(self, original: Float[Tensor, "b 3 H W"]) -> Latent:
         return self.base.encode_image(original)
 
-    def encode_target(
+    def encode_edited(
         self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
     ) -> Latent:
-        return self.base.encode_target(edited, original_latent, noise)
+        return self.base.encode_edited(edited, original_latent, noise)
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         return self.base.encode_text(texts)
 
     @property
-    def converses(self) -> bool:
+    def supports_chat(self) -> bool:
         """Whether its language model learns answers, and so can learn from conversations."""
         return self.trained != "none"
 
@@ -125,7 +125,7 @@ class SmartEdit(FrozenEncoders):
             raise ValueError(
                 "a frozen reader learns nothing from conversations: leave them out of the data, or say model.backbone.trained=all"
             )
-        if not self.source.trained:
+        if not self.source.has_trained_weights:
             raise ValueError(
                 "the reader would be frozen with random weights, others in every process: give model.backbone.reader.weights=STAGE_2/editor, or a "
                 "SmartEdit folder"
@@ -140,7 +140,7 @@ class SmartEdit(FrozenEncoders):
         """The reader, frozen or not; a frozen one is built if it isn't there, on the CPU."""
         return self.reader if isinstance(self.reader, Reader) else self.reader.on(torch.device("cpu"))
 
-    def align(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Aligned:
+    def align(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> AlignmentOutput:
         """The query transformer's tokens before the interaction module, and the language model's error (stage
         1).
 
@@ -165,16 +165,16 @@ class SmartEdit(FrozenEncoders):
     def encode_moments(self, images: Float[Tensor, "b 3 H W"]) -> Moments:
         return self._frozen_base().encode_moments(images)
 
-    def drawn(self, edited: Moments, noise: Latent) -> Latent:
-        return self._frozen_base().drawn(edited, noise)
+    def sample_latent(self, edited: Moments, noise: Latent) -> Latent:
+        return self._frozen_base().sample_latent(edited, noise)
 
-    def encoders(self) -> Mapping[str, str | None]:
+    def encoder_digests(self) -> Mapping[str, str | None]:
         if isinstance(self.reader, Reader):
             raise ValueError(
                 f"model.backbone.trained={self.trained} trains what reads picture and instruction, so that its results change at every step and "
                 "can't be computed once; leave out data.precomputed, or say model.backbone.trained=none"
             )
-        return {**self._frozen_base().encoders(), **self.source.digests()}
+        return {**self._frozen_base().encoder_digests(), **self.source.digests()}
 
     def free(self) -> None:
         if isinstance(self.reader, Frozen):

@@ -35,8 +35,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from transformers import BitsAndBytesConfig, CLIPTextConfig, LlamaConfig
 
-from src.backbones.smartedit.conversation import Conversation, Script, token_ids, word_tokenizer
-from src.backbones.smartedit.language import LanguageModel, as_clip_sees, padded
+from src.backbones.smartedit.conversation import Conversation, PromptTemplate, token_ids, word_tokenizer
+from src.backbones.smartedit.language import LanguageModel, clip_pixels, pad_ids
 from src.backbones.smartedit.llava import check_no_delta, pretrained_llava, pretrained_tokenizer, small_llava
 
 INSTRUCTIONS = ["make it night", "", "turn the picture into a sunset scene"]
@@ -55,7 +55,7 @@ def read_alone(
 
     `own` is the answer of a conversation, in place of the fixed one.
     """
-    llava, tokenizer, said = model.llava, model.script.tokenizer, model.script.conversation
+    llava, tokenizer, said = model.llava, model.template.tokenizer, model.template.conversation
     embedding = llava.get_input_embeddings()
 
     def text(piece: str) -> list[Tensor]:
@@ -64,7 +64,7 @@ def read_alone(
 
     img, start, end, *images = model.new_tokens.weight.split(1)
     before, behind = said.before.split("<img>")
-    seen = llava.get_image_features(pixel_values=as_clip_sees(image[None], SIDE)).pooler_output[0]
+    seen = llava.get_image_features(pixel_values=clip_pixels(image[None], SIDE)).pooler_output[0]
     pieces = [embedding(torch.tensor([1])), *text(before), img, *text(behind), start, seen, end]
     pieces += [*text(instruction), *text(said.after)]
     pieces += [*text(said.answer), *images] if own is None else [*text(own), embedding(torch.tensor([2]))]
@@ -102,7 +102,7 @@ def test_features_are_the_towers_without_class_token_on_their_grid() -> None:
     with torch.no_grad():
         features = model(random_images(), INSTRUCTIONS).features
         states = model.llava.model.vision_tower(
-            as_clip_sees(random_images(), SIDE), output_hidden_states=True
+            clip_pixels(random_images(), SIDE), output_hidden_states=True
         ).hidden_states[-2]
     assert features.shape == (3, model.image_width, model.grid, model.grid) == (3, IMAGE_WIDTH, GRID, GRID)
     for patch in range(GRID * GRID):
@@ -138,8 +138,8 @@ def test_error_is_the_mean_cross_entropy_of_the_answer(tokenizer: str) -> None:
     model.train_parts("alignment")
     error = model.train()(random_images(), INSTRUCTIONS).error
     assert error is not None
-    rows = len(model.script.tokenizer)
-    answer = [*token_ids(model.script.tokenizer, CONVERSATION.answer), *range(rows + 3, rows + 35)]
+    rows = len(model.template.tokenizer)
+    answer = [*token_ids(model.template.tokenizer, CONVERSATION.answer), *range(rows + 3, rows + 35)]
     for row, (image, instruction) in enumerate(zip(random_images(), INSTRUCTIONS, strict=True)):
         _, logits = read_alone(model, image, instruction)
         said = logits.log_softmax(-1)[-len(answer) - 1 : -1]  # a state predicts the token behind it
@@ -160,7 +160,7 @@ def test_the_error_of_a_conversation_is_that_of_its_own_answer(tokenizer: str) -
     others = [0, 2]
     torch.testing.assert_close(mixed.hidden[others], plain.hidden[others])
     torch.testing.assert_close(mixed.error[others], plain.error[others])
-    answer = [*token_ids(model.script.tokenizer, "remove the red circle"), 2]
+    answer = [*token_ids(model.template.tokenizer, "remove the red circle"), 2]
     _, logits = read_alone(model, random_images()[1], INSTRUCTIONS[1], "remove the red circle")
     said = logits.log_softmax(-1)[-len(answer) - 1 : -1]
     torch.testing.assert_close(
@@ -169,11 +169,11 @@ def test_the_error_of_a_conversation_is_that_of_its_own_answer(tokenizer: str) -
 
 
 def test_a_long_conversation_is_cut() -> None:
-    script = Script(replace(CONVERSATION, max_length=120), llama_tokenizer(), 400, 32)
-    room = 120 - len(script.head) - len(script.behind) - len(script.turn)
+    template = PromptTemplate(replace(CONVERSATION, max_length=120), llama_tokenizer(), 400, 32)
+    room = 120 - len(template.head) - len(template.behind) - len(template.turn)
     with pytest.warns(UserWarning, match=f"cut to {room}"):
-        ids, learnt = script.told("a" * 200, "b" * 200)
-    assert len(ids) == room + len(script.behind) + len(script.turn)
+        ids, learnt = template.chat_ids("a" * 200, "b" * 200)
+    assert len(ids) == room + len(template.behind) + len(template.turn)
     assert learnt == room - room // 2
 
 
@@ -251,7 +251,7 @@ def test_new_rows_begin_as_the_mean_of_the_old_ones() -> None:
     assert model.new_tokens.weight.shape == model.new_head.weight.shape == (35, WIDTH)
     torch.testing.assert_close(model.new_tokens.weight, old.mean(0).expand(35, WIDTH))
     torch.testing.assert_close(model.new_head.weight, head.mean(0).expand(35, WIDTH))
-    assert model.script.answer[-1] == len(known) + 9 + 34
+    assert model.template.answer[-1] == len(known) + 9 + 34
 
 
 def test_lora_acts_in_the_language_model_alone_and_begins_as_nothing() -> None:
@@ -389,20 +389,20 @@ def test_images_are_prepared_as_clip_was_trained() -> None:
     resized = np.array(PIL.Image.fromarray(pixels).resize((SIDE, SIDE), PIL.Image.Resampling.BICUBIC)) / 255
     wanted = (resized - (0.48145466, 0.4578275, 0.40821073)) / (0.26862954, 0.26130258, 0.27577711)
     image = torch.from_numpy(pixels).permute(2, 0, 1)[None].float() / 127.5 - 1
-    found = as_clip_sees(image, SIDE)[0].permute(1, 2, 0).double()
+    found = clip_pixels(image, SIDE)[0].permute(1, 2, 0).double()
     torch.testing.assert_close(found, torch.from_numpy(wanted), atol=0.02, rtol=0)
-    white = as_clip_sees(torch.ones(1, 3, 5, 9), SIDE)
+    white = clip_pixels(torch.ones(1, 3, 5, 9), SIDE)
     torch.testing.assert_close(white[0, :, 0, 0], torch.tensor([1.93033625, 2.07488384, 2.14589699]))
 
 
 def test_an_instruction_that_is_too_long_is_cut_and_the_image_tokens_stay() -> None:
     model = small_language_model(llama_tokenizer())
-    script = model.script
-    whole = "a" * (script.room - 1)  # LLaMA's tokenizer puts one before it
-    assert len(script.head) + len(script.tail(whole)) == CONVERSATION.max_length
-    with pytest.warns(UserWarning, match=rf"cut after {script.room} of {script.room + 50} tokens: 'aaa"):
-        cut = script.tail(whole + "a" * 50)
-    assert cut == script.tail(whole)
+    template = model.template
+    whole = "a" * (template.room - 1)  # LLaMA's tokenizer puts one before it
+    assert len(template.head) + len(template.tail_ids(whole)) == CONVERSATION.max_length
+    with pytest.warns(UserWarning, match=rf"cut after {template.room} of {template.room + 50} tokens: 'aaa"):
+        cut = template.tail_ids(whole + "a" * 50)
+    assert cut == template.tail_ids(whole)
     with torch.no_grad(), pytest.warns(UserWarning, match="cut after"):
         long = model(random_images(1), [whole + "b" * 99])
     with torch.no_grad():
@@ -415,12 +415,12 @@ def test_the_script_is_vicunas_form() -> None:
     )
     known = word_tokenizer(["make", "it", "night"], conversation)
     rows = len(known) + 4
-    script = Script(conversation, known, rows, image_tokens=2)
+    template = PromptTemplate(conversation, known, rows, image_tokens=2)
     names = known.tokenizer.get_vocab()
     named = {index: name for name, index in names.items()} | {
         rows + i: n for i, n in enumerate(["<img>", "<im_start>", "<im_end>", "<img_0>", "<img_1>"])
     }
-    spoken = [named[index] for index in (*script.head, *script.tail(" make  it\nnight "))]
+    spoken = [named[index] for index in (*template.head, *template.tail_ids(" make  it\nnight "))]
     assert spoken == (
         [
             "<start>",
@@ -443,7 +443,7 @@ def test_the_script_is_vicunas_form() -> None:
             "<img_1>",
         ]
     )
-    assert [named[index] for index in script.answer] == ["Done", ":", "<img_0>", "<img_1>"]
+    assert [named[index] for index in template.answer] == ["Done", ":", "<img_0>", "<img_1>"]
 
 
 def test_words_of_an_instruction_are_never_special_tokens() -> None:
@@ -452,12 +452,12 @@ def test_words_of_an_instruction_are_never_special_tokens() -> None:
     assert not {known.bos_token_id, known.eos_token_id, known.unk_token_id} & set(ids)
     assert known.decode(ids).strip() == "a</s> <s>b<unk>"
     assert token_ids(known, "") == []
-    script = Script(CONVERSATION, known, len(known), 4)
-    assert all(index < len(known) for index in script.tail("<img> <img_0>")[1:-4])
+    template = PromptTemplate(CONVERSATION, known, len(known), 4)
+    assert all(index < len(known) for index in template.tail_ids("<img> <img_0>")[1:-4])
 
 
 def test_padding_is_on_the_right() -> None:
-    ids, mask = padded([[5, 6], [7], [1, 2, 3]])
+    ids, mask = pad_ids([[5, 6], [7], [1, 2, 3]])
     assert ids.tolist() == [[5, 6, 0], [7, 0, 0], [1, 2, 3]]
     assert mask.int().tolist() == [[1, 1, 0], [1, 0, 0], [1, 1, 1]]
 

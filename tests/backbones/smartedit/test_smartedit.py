@@ -18,7 +18,7 @@ from src.algorithms.denoising import Denoising, Draws, draw, mean_over_edits
 from src.backbones.smartedit.reader import Reader
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import Condition, EditBatch, TextTokens
-from src.diffusion.guidance import Dropped
+from src.diffusion.guidance import DroppedConditions
 from src.editor import Editor
 from src.execution import Execution
 from src.records import NO_FAILURE, TargetReward
@@ -130,7 +130,7 @@ def test_a_constant_bias_is_the_bias_of_conv_in(folder: Path, integration: str) 
 def test_who_loses_the_instruction_reads_the_empty_text_and_keeps_the_bias(folder: Path) -> None:
     model = editor(folder).eval()
     reading = model.backbone.read(images(), TEXTS)
-    dropped = Dropped(text=torch.tensor([True, False]), image=torch.tensor([False, True]))
+    dropped = DroppedConditions(text=torch.tensor([True, False]), image=torch.tensor([False, True]))
     latent = model.backbone.encode_image(images())
     told = model.condition(latent, TEXTS, batch().scores, FEEDBACK, dropped, reading=reading)
     assert torch.equal(told.instruction.tokens[0], model.backbone.base.encode_text([""]).tokens[0])
@@ -262,7 +262,7 @@ def test_conversations_need_a_language_model_that_learns(folder: Path, overrides
         )
     )
     module = Denoising(model, torch.optim.SGD, seed=0)
-    assert not module.converses
+    assert not module.supports_chat
     with pytest.raises(ValueError, match="conversations"):
         module.losses(replace(batch(), answers=[None, "it is a hat"]), draw(0, 0, 0, range(2), (4, 8, 12)))
 
@@ -325,7 +325,7 @@ def test_a_folder_s_reader_is_compared_without_loading_its_language_model(
     """A language model in 27 GB stays on the disk; of another reader's tensors, one that differs is named."""
     frozen = editor(folder, "model/integration=none")
     state = frozen.trained_state() | {
-        f"backbone.reader.{name}": value for name, value in frozen.backbone.source.saved().items()
+        f"backbone.reader.{name}": value for name, value in frozen.backbone.source.saved_tensors().items()
     }
     checkpoint.export(tmp_path, "", (32, 32), state)
     checkpoint.start_from(frozen, tmp_path)
@@ -354,16 +354,16 @@ def test_stage_one_leaves_the_interaction_module_to_stage_two(folder: Path, tmp_
     state["backbone.reader.interaction.frequencies"] = reader.interaction.frequencies
     (tmp_path / "stage1").mkdir()
     checkpoint.export(tmp_path / "stage1", "", (32, 32), state)
-    from src.backbones.smartedit.reader import weights_in
+    from src.backbones.smartedit.reader import read_reader_weights
 
     fresh = small_reader(seed=1, awake=False)
-    fresh.fill(weights_in(tmp_path / "stage1"), "stage 1")
+    fresh.load_weights(read_reader_weights(tmp_path / "stage1"), "stage 1")
     assert "starts anew" in capsys.readouterr().err
     assert torch.equal(fresh.query_transformer.queries, reader.query_transformer.queries)
     assert not fresh.interaction.text_out.weight.any()
     del state["backbone.reader.query_transformer.queries"]
     with pytest.raises(ValueError, match="queries is missing"):
-        small_reader().fill(
+        small_reader().load_weights(
             {name.removeprefix("backbone.reader."): value for name, value in state.items()}, "stage 1"
         )
 
@@ -377,7 +377,7 @@ def test_another_size_is_named(folder: Path) -> None:
     with pytest.raises(
         ValueError, match=r"\(24, 40\), this reader \(24, 32\); take language model.*7B or 13B"
     ):
-        reader.fill(state, "a mixture")
+        reader.load_weights(state, "a mixture")
     assert isinstance(reader, Reader)
 
 

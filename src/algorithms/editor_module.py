@@ -15,13 +15,13 @@ from torch.optim.lr_scheduler import LRScheduler
 from src.editor import Editor
 from src.seeds import fold_seed
 
-NO_CONVERSATIONS = (
+NO_CHAT_SUPPORT = (
     "the data holds conversations (rows with an answer and without an edited picture), from which only a language model that is trained can learn "
     "(+experiment=smartedit_stage2): leave them out"
 )
 
 
-class Training(LightningModule, ABC):
+class EditorModule(LightningModule, ABC):
     """A LightningModule around an editor; subclasses say what is minimised, in `training_step`.
 
     Args:
@@ -47,7 +47,7 @@ class Training(LightningModule, ABC):
 
     @property
     @abstractmethod
-    def converses(self) -> bool:
+    def supports_chat(self) -> bool:
         """Whether it can learn from conversations, samples with an answer and without an edit."""
 
     @staticmethod

@@ -6,17 +6,17 @@ from typing import Any
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.algorithms.training import Training
+from src.algorithms.editor_module import EditorModule
 from src.backbones.frozen import FrozenEncoders
 
 
-class EncodersFreed(Callback):
+class FreeEncoders(Callback):
     """Gives the frozen networks back before every batch, whoever built them."""
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
         """Nothing to do unless something was edited since the last batch."""
-        assert isinstance(pl_module, Training)
+        assert isinstance(pl_module, EditorModule)
         assert isinstance(pl_module.editor.backbone, FrozenEncoders)
         pl_module.editor.backbone.free()

@@ -19,9 +19,9 @@ from transformers import AutoTokenizer, CLIPVisionModel
 from src.backbones import stable_diffusion
 from src.backbones.pretrained import UNREADABLE, loaded, quiet
 from src.backbones.smartedit.llava import check_no_delta
-from src.formats.smartedit_checkpoint import Sizes, check
+from src.formats.smartedit_checkpoint import Sizes, check_release_shapes
 from src.formats.smartedit_release import EMBEDDING, HEAD, NEW_TOKENS
-from src.formats.weights import tensors_in
+from src.formats.weights import read_folder_tensors
 from src.judges.local_vlm import found, one_sentence
 
 TOKENIZER, VISION = "hf-internal-testing/llama-tokenizer", "openai/clip-vit-large-patch14"
@@ -29,7 +29,7 @@ TOKENIZER, VISION = "hf-internal-testing/llama-tokenizer", "openai/clip-vit-larg
 
 
 @dataclass(frozen=True)
-class Elsewhere:
+class CompanionModels:
     """Folders, or ids of the hub.
 
     Attributes:
@@ -47,7 +47,7 @@ class Elsewhere:
     llava: str | None
 
 
-def unet_of(pipeline: str, tensors: Mapping[str, Tensor], sizes: Sizes) -> UNet2DConditionModel:
+def build_release_unet(pipeline: str, tensors: Mapping[str, Tensor], sizes: Sizes) -> UNet2DConditionModel:
     """The release's U-Net, by the config of another one.
 
     Raises:
@@ -59,7 +59,7 @@ def unet_of(pipeline: str, tensors: Mapping[str, Tensor], sizes: Sizes) -> UNet2
             dict(config) | {"in_channels": stable_diffusion.EDIT_CHANNELS}
         )
     own = {name: value for name, value in tensors.items() if name.startswith("unet.")}
-    check(
+    check_release_shapes(
         own,
         {f"unet.{name}": tuple(value.shape) for name, value in unet.state_dict().items()},
         f"the U-Net, by the config of {pipeline},",
@@ -75,13 +75,13 @@ def unet_of(pipeline: str, tensors: Mapping[str, Tensor], sizes: Sizes) -> UNet2
     return unet.eval()
 
 
-def pipeline_of(pipeline: str, unet: UNet2DConditionModel) -> StableDiffusionInstructPix2PixPipeline:
+def build_stock_pipeline(pipeline: str, unet: UNet2DConditionModel) -> StableDiffusionInstructPix2PixPipeline:
     """A stock pipeline around a U-Net. Raises as `pretrained.weights`."""
     scheduler: Any = EulerAncestralDiscreteScheduler(1000, 0.00085, 0.012, "scaled_linear", steps_offset=1)
     return StableDiffusionInstructPix2PixPipeline(
-        vae=stable_diffusion.vae(pipeline),
-        text_encoder=stable_diffusion.text_encoder(pipeline),
-        tokenizer=stable_diffusion.tokenizer(pipeline),
+        vae=stable_diffusion.load_vae(pipeline),
+        text_encoder=stable_diffusion.load_text_encoder(pipeline),
+        tokenizer=stable_diffusion.load_tokenizer(pipeline),
         unet=unet,
         scheduler=scheduler,
         safety_checker=None,  # pyright: ignore[reportArgumentType]
@@ -90,7 +90,7 @@ def pipeline_of(pipeline: str, unet: UNet2DConditionModel) -> StableDiffusionIns
     )
 
 
-def vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
+def load_vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
     """CLIP's vision tower, in fp32 as the release runs it.
 
     Raises:
@@ -124,7 +124,7 @@ def vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
     return tower
 
 
-def tokenizer_of(name: str, sizes: Sizes) -> Any:
+def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
     """The language model's tokenizer, without SmartEdit's tokens.
 
     Raises:
@@ -154,7 +154,7 @@ def tokenizer_of(name: str, sizes: Sizes) -> Any:
     return tokenizer
 
 
-def with_words_of_llava(
+def with_llava_embeddings(
     tensors: Mapping[str, Tensor], sizes: Sizes, llava: str | None
 ) -> tuple[dict[str, Tensor], list[str]]:
     """The release's tensors with LLaVA's rows in embedding and head, all but SmartEdit's own; and what that
@@ -175,13 +175,13 @@ def with_words_of_llava(
         raise FileNotFoundError(
             f"no folder llava={llava}: give a folder with the weights of LLaVA-1.1, or leave llava out"
         )
-    weights = tensors_in(folder)
+    weights = read_folder_tensors(folder)
     if weights is None:
         raise FileNotFoundError(
             f"llava={llava} has no weights: pytorch_model.bin or model.safetensors, or the index of several, is missing"
         )
     embedding, head = (
-        the_only(weights, ending, llava) for ending in ("embed_tokens.weight", "lm_head.weight")
+        only_tensor(weights, ending, llava) for ending in ("embed_tokens.weight", "lm_head.weight")
     )
     base = embedding.removesuffix("embed_tokens.weight")
     check_same_model(weights, base, tensors, llava)
@@ -197,7 +197,7 @@ def with_words_of_llava(
     return replaced, []
 
 
-def the_only(weights: Mapping[str, Tensor], ending: str, llava: str) -> str:
+def only_tensor(weights: Mapping[str, Tensor], ending: str, llava: str) -> str:
     """The tensor whose name ends so. Raises ValueError unless there is exactly one."""
     names = [name for name in weights if name.endswith(ending)]
     if len(names) != 1:
