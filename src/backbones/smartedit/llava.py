@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
-from src.backbones.pretrained import loaded, place, weights
+from src.backbones.pretrained import component_folder, loaded, weights
 from src.backbones.smartedit.conversation import Tokenizer
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -55,7 +55,7 @@ def pretrained_llava(
     missing = [name for name in ("vision_config", "text_config") if name not in config]
     if config.get("model_type") != "llava" or missing:
         raise ValueError(
-            f"{place(path, part)} is no LLaVA as transformers writes it, with vision tower, projector and language model: its config.json is of type "
+            f"{component_folder(path, part)} is no LLaVA as transformers writes it, with vision tower, projector and language model: its config.json is of type "
             f"{config.get('model_type')}{''.join(f', without {name}' for name in missing)}; give one that is, or let src.convert build it: the "
             "original LLaVA-1.1 holds only the language model, its vision tower is CLIP's"
         )
@@ -74,7 +74,7 @@ def pretrained_llava(
             f"quantization can't be had: {' '.join(str(error).split())}; install it, or give quantization=null"
         ) from error
     language: nn.Module = llava.model.language_model
-    check_no_delta(dict(language.named_parameters()), str(place(path, part)))
+    check_no_delta(dict(language.named_parameters()), str(component_folder(path, part)))
     return llava
 
 
