@@ -6,7 +6,18 @@ from pathlib import Path
 TESTS = Path(__file__).resolve().parent
 SRC = TESTS.parent / "src"
 LAYERS = [
-    {"records", "seeds", "files", "memory", "progress", "ranks", "differences", "batching", "renamed_keys"},
+    {
+        "records",
+        "seeds",
+        "files",
+        "memory",
+        "progress",
+        "ranks",
+        "differences",
+        "batching",
+        "renamed_keys",
+        "hub",
+    },
     {"batch"},
     {"synthetic", "diffusion", "conditioning", "images", "reward_file", "tracking"},
     {"data", "backbones", "judges", "pages"},

@@ -6,32 +6,18 @@ folder ends in one line that names the file.
 """
 
 import json
-import pickle
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-import diffusers
-import torch
-import transformers
-from huggingface_hub import hf_hub_download, try_to_load_from_cache
-from huggingface_hub.errors import EntryNotFoundError, LocalEntryNotFoundError, RepositoryNotFoundError
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
-T = TypeVar("T")
+from src.hub import UNREADABLE, check_on_hub, describe_damage, quiet_libraries, weights_file
 
-WEIGHTS = (
-    "diffusion_pytorch_model.safetensors",
-    "model.safetensors",
-    "diffusion_pytorch_model.bin",
-    "pytorch_model.bin",
-)
-"""Names of a part's weights, in the order in which they are looked for."""
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -88,18 +74,6 @@ PARTS: Mapping[str, ModelComponent] = {
 VOCABULARIES = ("tokenizer.json", "vocab.json")
 """Either holds a tokenizer's words."""
 
-UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    SafetensorError,
-    pickle.UnpicklingError,
-    EOFError,
-    KeyError,
-    AttributeError,
-)
-"""What libraries raise for files that are cut off, of another kind, or pickles of more than tensors."""
-
 PASSED_BY = ("position_ids",)
 """Constants that older files hold among their weights."""
 
@@ -125,9 +99,11 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
         whole = PARTS[part].whole
         raise FileNotFoundError(f"no {whole.short} folder {pretrained}; pretrained= takes {whole.source}")
     else:
-        check_hub(pretrained, part)
+        kind = PARTS[part]
+        config = str(Path(kind.folder) / kind.config)
+        check_on_hub(pretrained, config, kind.whole.name, kind.whole.short)
     try:
-        with quiet():
+        with quiet_libraries():
             return load(
                 str(folder) if folder.is_dir() else pretrained, subfolder=PARTS[part].folder, **options
             )
@@ -220,37 +196,6 @@ def check_component_files(folder: Path, part: str) -> None:
         )
 
 
-def weights_file(folder: Path) -> Path | None:
-    """The file of a part's weights, or the index of several; None if there is none."""
-    names = [*WEIGHTS, *(f"{name}.index.json" for name in WEIGHTS)]
-    return next((folder / name for name in names if (folder / name).is_file()), None)
-
-
-def check_hub(name: str, part: str) -> None:
-    """Raise FileNotFoundError unless a part's config can be had from the hub, or lies in this machine's
-    cache.
-    """
-    kind = PARTS[part]
-    file = f"{kind.folder}/{kind.config}" if kind.folder else kind.config
-    if isinstance(try_to_load_from_cache(name, file), str):
-        return
-    try:
-        hf_hub_download(name, file)
-    except RepositoryNotFoundError as error:
-        raise FileNotFoundError(
-            f"the hub has no model {name}, or doesn't show it to you, and there is no such folder: correct pretrained=, or log in (hf auth login)"
-        ) from error
-    except LocalEntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"{name} can't be had: no such folder, nothing in this machine's cache, and no answer from the hub: no network, or no such model; "
-            f"connect, or copy the {kind.whole.short} here and give pretrained=FOLDER"
-        ) from error
-    except EntryNotFoundError as error:
-        raise FileNotFoundError(
-            f"the model {name} of the hub is not {kind.whole.name}: it has no {file}; give another one"
-        ) from error
-
-
 def explain_load_failure(error: BaseException, pretrained: str, part: str) -> str:
     """What is wrong with a part that a library could not load, in one sentence."""
     folder, kind = component_folder(pretrained, part), PARTS[part]
@@ -268,36 +213,3 @@ def explain_load_failure(error: BaseException, pretrained: str, part: str) -> st
         broken
         or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
     )
-
-
-def describe_damage(file: Path) -> str | None:
-    """Why a file of weights can't be read, or None if it can."""
-    try:
-        if file.suffix == ".safetensors":
-            with safe_open(file, framework="pt"):
-                return None
-        if file.suffix == ".bin":
-            torch.load(file, map_location="meta", weights_only=True)
-    except pickle.UnpicklingError:
-        return f"{file} is refused: it is a pickle of more than tensors, or cut off, and nothing of it was run; take the model as safetensors"
-    except UNREADABLE as error:
-        return f"{file} can't be read, it may be truncated ({' '.join(str(error).split())[:100]}); copy or download it again"
-    return None
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """No words and bars of the libraries: parts load in seconds, bars would tear ours, and what is wrong is
-    said above.
-    """
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    loggers = diffusers.utils.logging, transformers.utils.logging
-    before = [logger.get_verbosity() for logger in loggers]
-    try:
-        for logger in loggers:
-            logger.set_verbosity(logger.FATAL)
-        yield
-    finally:
-        for logger, verbosity in zip(loggers, before, strict=True):
-            logger.set_verbosity(verbosity)

@@ -18,7 +18,8 @@ from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from src import files
-from src.backbones.pretrained import WEIGHTS, loaded, weights
+from src.backbones.pretrained import loaded, weights
+from src.hub import WEIGHT_FILES
 
 LATENT_CHANNELS = 4
 EDIT_CHANNELS = 2 * LATENT_CHANNELS
@@ -173,7 +174,7 @@ def digests(pretrained: str, part: str) -> dict[str, str | None]:
         for name, value in config.items()
         if not name.startswith("_") and name != "transformers_version"
     }
-    weights = next((folder / name for name in WEIGHTS if (folder / name).exists()), None)
+    weights = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
     return {
         "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
         "weights": weights and files.digest(weights),

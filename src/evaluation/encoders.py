@@ -20,17 +20,24 @@ from jaxtyping import Float
 from torch import Tensor
 from transformers import AutoConfig, AutoTokenizer, CLIPModel, ViTModel
 
-from src.backbones.pretrained import UNREADABLE, describe_damage, quiet, weights_file
 from src.evaluation.pixels import (
     CLIP_MEAN,
     CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Image,
     Preparation,
+    RGBImage,
     prepared,
 )
-from src.judges.local_vlm import found, one_sentence, version_of
+from src.hub import (
+    UNREADABLE,
+    describe_damage,
+    error_summary,
+    load_by_name,
+    quiet_libraries,
+    version_of,
+    weights_file,
+)
 
 VIT_B_32 = {
     "hidden_size": 768,
@@ -89,7 +96,7 @@ class ImageEncoder(ABC):
     described: str
 
     @abstractmethod
-    def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
+    def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         """One vector per image, on the CPU; at least one image."""
 
 
@@ -135,7 +142,7 @@ class ClipEncoder(TextEncoder):
         self.preparation = Preparation(side, side, CLIP_MEAN, CLIP_STD, middle)
         self._network: Any = None
 
-    def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
+    def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         pixels = torch.stack([prepared(image, self.preparation) for image in images])
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             return self._on(device).get_image_features(pixel_values=pixels.to(device)).pooler_output.cpu()
@@ -184,7 +191,7 @@ class DinoEncoder(ImageEncoder):
         self.preparation = Preparation(round(side * 256 / 224), side, IMAGENET_MEAN, IMAGENET_STD)
         self._network: Any = None
 
-    def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
+    def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         pixels = torch.stack([prepared(image, self.preparation) for image in images])
         if self._network is None:
             # the head behind the class token belongs to classifiers
@@ -205,10 +212,10 @@ def config_of(model: str, revision: str | None, kind: str, example: str) -> Any:
             f"{model} holds no model: config.json is missing; give a folder that a model was saved to, such as {example}"
         )
     try:
-        config = found(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
+        config = load_by_name(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
     except ValueError as error:
         raise ValueError(
-            f"{model} holds no model that transformers knows ({one_sentence(error)}); give one such as {example}"
+            f"{model} holds no model that transformers knows ({error_summary(error)}); give one such as {example}"
         ) from error
     if config.model_type != kind:
         raise ValueError(
@@ -226,12 +233,12 @@ def tokenizer_of(model: str, revision: str | None, size: int) -> Any:
             an empty one.
     """
     try:
-        words = found(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
+        words = load_by_name(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(
-            f"{model} has no tokenizer that can be read ({one_sentence(error)}); copy or download it again"
+            f"{model} has no tokenizer that can be read ({error_summary(error)}); copy or download it again"
         ) from error
     if len(words) != size:
         raise ValueError(
@@ -248,7 +255,7 @@ def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -
         ValueError: weights that can't be read or are incomplete.
     """
     try:
-        with quiet():
+        with quiet_libraries():
             network, loading = kind.from_pretrained(
                 model, revision=revision, dtype=torch.float32, output_loading_info=True, **options
             )
@@ -256,7 +263,7 @@ def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -
         file = weights_file(Path(model))
         broken = None if file is None else describe_damage(file)
         raise ValueError(
-            broken or f"{model} can't be loaded ({one_sentence(error)}); copy or download it again"
+            broken or f"{model} can't be loaded ({error_summary(error)}); copy or download it again"
         ) from error
     wrong = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if wrong:

@@ -17,12 +17,12 @@ from torch import Tensor
 from transformers import AutoTokenizer, CLIPVisionModel
 
 from src.backbones import stable_diffusion
-from src.backbones.pretrained import UNREADABLE, loaded, quiet
+from src.backbones.pretrained import loaded
 from src.backbones.smartedit.llava import check_no_delta
 from src.formats.smartedit_checkpoint import Sizes, check_release_shapes
 from src.formats.smartedit_release import EMBEDDING, HEAD, NEW_TOKENS
 from src.formats.weights import read_folder_tensors
-from src.judges.local_vlm import found, one_sentence
+from src.hub import UNREADABLE, error_summary, load_by_name, quiet_libraries
 
 TOKENIZER, VISION = "hf-internal-testing/llama-tokenizer", "openai/clip-vit-large-patch14"
 """The published ones."""
@@ -97,8 +97,8 @@ def load_vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
         FileNotFoundError, ValueError: no such model, or one of another width.
     """
     try:
-        with quiet():
-            tower, loading = found(
+        with quiet_libraries():
+            tower, loading = load_by_name(
                 lambda: CLIPVisionModel.from_pretrained(
                     vision, dtype=torch.float32, output_loading_info=True
                 ),
@@ -108,7 +108,7 @@ def load_vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
         if isinstance(error, FileNotFoundError):
             raise
         raise ValueError(
-            f"vision={vision} can't be read ({one_sentence(error)}); copy or download it again"
+            f"vision={vision} can't be read ({error_summary(error)}); copy or download it again"
         ) from error
     lacking = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if lacking:
@@ -132,8 +132,8 @@ def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
             model.
     """
     try:
-        with quiet():
-            tokenizer: Any = found(lambda: AutoTokenizer.from_pretrained(name), name)
+        with quiet_libraries():
+            tokenizer: Any = load_by_name(lambda: AutoTokenizer.from_pretrained(name), name)
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
@@ -141,7 +141,7 @@ def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
         reason = (
             "its tokenizer.model needs the package sentencepiece"
             if "tiktoken" in str(error)
-            else one_sentence(error)
+            else error_summary(error)
         )
         raise ValueError(
             f"language_tokenizer={name} can't be read ({reason}); give one with a tokenizer.json, such as {TOKENIZER}"

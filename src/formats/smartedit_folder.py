@@ -28,7 +28,6 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformers import CLIPVisionModel, LlamaConfig, LlavaConfig, LlavaForConditionalGeneration
 
-from src.backbones.pretrained import quiet
 from src.checkpoint import ADAPTER
 from src.files import not_written, replacing
 from src.formats.smartedit_checkpoint import (
@@ -65,6 +64,7 @@ from src.formats.smartedit_release import (
     smartedit_release_name,
 )
 from src.formats.weights import read_folder_tensors, read_tensors
+from src.hub import quiet_libraries
 
 LANGUAGE_MODEL, TOKENIZER, READER = "language_model", "language_tokenizer", "reader"
 REPORT, CONSTANTS = "conversion.json", "conversion.safetensors"
@@ -327,7 +327,7 @@ def write_smartedit_folder(
     """
     with replacing(target) as partial:
         try:
-            with quiet():
+            with quiet_libraries():
                 folder.pipeline.save_pretrained(partial)
                 folder.language.dtype = folder.language_tensors["lm_head.weight"].dtype
                 folder.language.save_pretrained(partial / LANGUAGE_MODEL)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from src.backbones.pretrained import UNREADABLE, describe_damage, weights_file
+from src.hub import UNREADABLE, describe_damage, weights_file
 
 
 def read_folder_tensors(folder: Path) -> dict[str, Tensor] | None:

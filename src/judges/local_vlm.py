@@ -12,20 +12,17 @@ the number of place holders is needed, height x width / merge^2 of the grid of p
 
 import asyncio
 import contextlib
-import hashlib
 import io
 import json
 import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
 import PIL.Image
 import torch
-from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Float, Int
 from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
@@ -41,8 +38,8 @@ from transformers import (
     TopKLogitsWarper,
     TopPLogitsWarper,
 )
-from transformers.utils.hub import cached_file, extract_commit_hash
 
+from src.hub import error_summary, load_by_name, version_of
 from src.judges.question import Encoded, Form, Question, Reply, Unanswered
 from src.seeds import fold_seed
 
@@ -53,9 +50,6 @@ PLACE_HOLDER = "<|image_pad|>"
 
 PATIENCE = 0.005
 """Seconds that a batch that isn't full waits for one more question."""
-
-HASHED = (".safetensors", ".bin", ".json", ".jinja", ".txt")
-"""Files of a folder that a model's answers depend on."""
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 CONTINUES = tuple("0123456789.")
@@ -149,19 +143,21 @@ class LocalVLM:
         self.max_new_tokens, self.top_p, self.top_k, self.seed = max_new_tokens, top_p, top_k, seed
         self.temperatures = (temperature, temperature_again)
         self.batch_size, self.probabilities, self.exact_scores = batch_size, probabilities, exact_scores
-        self.config = found(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
+        self.config = load_by_name(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
         if self.config.model_type not in FAMILIES:
             raise ValueError(
                 f"{model} is a model of type {self.config.model_type}; a local judge is one of {', '.join(FAMILIES)}"
             )
-        self.images: Any = found(lambda: AutoImageProcessor.from_pretrained(model, revision=revision), model)
-        self.words: Any = found(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
+        self.images: Any = load_by_name(
+            lambda: AutoImageProcessor.from_pretrained(model, revision=revision), model
+        )
+        self.words: Any = load_by_name(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
         if self.words.chat_template is None:
             raise ValueError(
                 f"the tokenizer of {model} has no chat template: take an instruction-tuned model"
             )
         if adapter is not None:
-            adapted = found(lambda: PeftConfig.from_pretrained(adapter), adapter)
+            adapted = load_by_name(lambda: PeftConfig.from_pretrained(adapter), adapter)
             if adapted.peft_type != "LORA":
                 raise ValueError(
                     f"{adapter} is an adapter of type {adapted.peft_type}; only LoRA adapters can be merged"
@@ -263,7 +259,7 @@ class LocalVLM:
             if len(asked) > 1:
                 torch.cuda.empty_cache()
                 return [*self._answer(asked[: len(asked) // 2]), *self._answer(asked[len(asked) // 2 :])]
-            reason = f"{self.model} ran out of memory over one question ({one_sentence(error)}); lower the rubric's max_pixels or take a smaller model"
+            reason = f"{self.model} ran out of memory over one question ({error_summary(error)}); lower the rubric's max_pixels or take a smaller model"
             return [Unanswered(reason, "refused" if self._answered else "fatal")]
         self._answered += len(asked)
         return list(replies)
@@ -278,7 +274,7 @@ class LocalVLM:
         if self._network is not None:
             return
         try:
-            network: Any = found(
+            network: Any = load_by_name(
                 lambda: AutoModelForImageTextToText.from_pretrained(
                     self.model, revision=self.revision, dtype=self.dtype, attn_implementation=self.attention
                 ),
@@ -289,7 +285,7 @@ class LocalVLM:
             network = network.to(self.device).eval().requires_grad_(False)
         except torch.OutOfMemoryError as error:
             raise ValueError(
-                f"{self.model} doesn't fit into the memory of {self.device} ({one_sentence(error)}); take a smaller model"
+                f"{self.model} doesn't fit into the memory of {self.device} ({error_summary(error)}); take a smaller model"
             ) from error
         ends = network.generation_config.eos_token_id
         ends = [*(ends if isinstance(ends, list) else [ends]), self.words.eos_token_id]
@@ -578,7 +574,7 @@ def merged(network: Any, adapter: str, model: str) -> Any:
         adapted = PeftModel(network, settings)
         loaded = set_peft_model_state_dict(adapted, load_peft_weights(adapter, device="cpu"))
     except (ValueError, RuntimeError) as error:
-        raise ValueError(reason + one_sentence(error)) from error
+        raise ValueError(reason + error_summary(error)) from error
     lacking = [name for name in loaded.missing_keys if "lora_" in name]
     if lacking or loaded.unexpected_keys:
         raise ValueError(
@@ -605,59 +601,7 @@ def check_parameters(
         )
 
 
-def found(load: Any, name: str) -> Any:
-    """What `load` reads from a folder or the hub.
-
-    Raises:
-        FileNotFoundError: it isn't there.
-    """
-    if name.startswith((".", "/", "~")) and not Path(name).is_dir():
-        raise FileNotFoundError(
-            f"no folder {name}; give a folder with a model or an id of the Hugging Face hub"
-        )
-    try:
-        return load()
-    except (OSError, HfHubHTTPError, HFValidationError) as error:
-        raise FileNotFoundError(
-            f"{name} could not be read as a folder or from the Hugging Face hub ({one_sentence(error)}); check the name, and the network or HF_TOKEN"
-        ) from error
-    except ValueError as error:
-        if "Can't find" not in str(error):
-            raise
-        raise FileNotFoundError(f"{name} holds no adapter ({one_sentence(error)})") from error
-
-
-def version_of(name: str, revision: str | None, file: str) -> str:
-    """The hub's commit, or for a folder sha256 of its files: what the weights are, not what they are called.
-
-    Args:
-        name: a folder or an id of the hub.
-        revision: of the id.
-        file: one that lies there.
-    """
-    folder = Path(name)
-    if not folder.is_dir():
-        commit = extract_commit_hash(cached_file(name, file, revision=revision), None)
-        if commit is None:
-            raise ValueError(
-                f"the hub doesn't say which commit of {name} it gave; download it and give the folder"
-            )
-        return commit[:16]
-    digest = hashlib.sha256()
-    for each in sorted(folder.iterdir()):
-        if each.suffix in HASHED and each.is_file():
-            with each.open("rb") as opened:
-                digest.update(each.name.encode() + b"\0" + hashlib.file_digest(opened, "sha256").digest())
-    return digest.hexdigest()[:16]
-
-
 def decoded(image: Encoded) -> PIL.Image.Image:
     """The image in a file, RGB."""
     with PIL.Image.open(io.BytesIO(image.content)) as opened:
         return opened.convert("RGB")
-
-
-def one_sentence(error: Exception) -> str:
-    """The beginning of an error's message on one line."""
-    line = " ".join(str(error).split())
-    return line if len(line) <= 160 else line[:159] + "…"

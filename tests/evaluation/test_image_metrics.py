@@ -23,7 +23,7 @@ from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.measuring import in_order, measure_row, read_values
 from src.evaluation.metrics import METRICS, CaseMetrics, metric_cell, metric_means
 from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from src.judges.local_vlm import version_of
+from src.hub import version_of
 from src.records import Case, Image, Triplet
 
 CPU = torch.device("cpu")
