@@ -57,6 +57,7 @@ CONTROLS = {
     "ScalarReward": SCALAR,
     "AllGood": ALL_GOOD,
     "BestRated": BEST_RATED,
+    "PartlyClean": MENDED,
     "MendedTriplets": MENDED,
     "ExactTargets": EXACT,
 }
@@ -302,7 +303,7 @@ def control_of(settings: Settings | None) -> str | None:
     for node in (data.get("control"), data.get("dataset")):
         name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, Mapping) else ""
         if name in CONTROLS:
-            share = node.get("share", 1.0) if CONTROLS[name] in (PERMUTED, MENDED) else 1.0
+            share = node.get("clean_share", node.get("share", 1.0)) if CONTROLS[name] in (PERMUTED, MENDED) else 1.0
             return CONTROLS[name] if share == 1.0 else f"{100 * share:g} % {CONTROLS[name]}"
     return None
 

@@ -12,7 +12,7 @@
 #   never_all_good   the same world without good triplets, with its own stage 1
 #   judge_error      scores that err by 0 to 6 points (CURVE_SEEDS)
 #   wrong_rewards    0 to 100 % of the rewards taken from other triplets (CURVE_SEEDS)
-#   bad_triplets     with and without reward where 50 or 90 % of the triplets were corrected (CURVE_SEEDS)
+#   bad_triplets     with and without reward where 50 or 90 % of the triplets are clean (CURVE_SEEDS)
 #   exploratory      feedback windows, initialisation, reward dropout (CURVE_SEEDS)
 #   reward_guidance  the edits of table4's score + text, guided by 1 to 3
 #   dossiers         RESULTS/*.md and figures of what is there (dossier.py, gain_curve.py)
@@ -161,8 +161,8 @@ if asked dossiers; then
       -x "the share of rewards that belong to another triplet" -o "$results/wrong_rewards.md"
   fi
   if is_evaluated bad_triplets; then
-    "$python" -m experiments.gain_curve data.control.share "$folder/bad_triplets" "$folder/table4" \
+    "$python" -m experiments.gain_curve data.control.clean_share "$folder/bad_triplets" "$folder/table4" \
       --encoder score+text --default 0 --none "$folder/bad_triplets" "$folder/table4" --each \
-      -x "the share of triplets that were mended" -o "$results/bad_triplets.md"
+      -x "the share of clean triplets" -o "$results/bad_triplets.md"
   fi
 fi

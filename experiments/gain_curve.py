@@ -8,8 +8,8 @@ dropout, guidance, start values.
 
     python -m experiments.gain_curve model.reward_encoder.windows runs/feedback_windows --none runs/table4 \
         -x "feedback windows" -o experiments/results/feedback_windows.md
-    python -m experiments.gain_curve data.control.share runs/bad_triplets runs/table4 --default 0 --none runs/bad_triplets runs/table4 --each \
-        -x "the share of triplets that were mended" -o experiments/results/bad_triplets.md
+    python -m experiments.gain_curve data.control.clean_share runs/bad_triplets runs/table4 --default 0 --none runs/bad_triplets runs/table4 --each \
+        -x "the share of clean triplets" -o experiments/results/bad_triplets.md
 
 Runs are grouped by the setting (those whose config has none stand at --default, or are left out), averaged
 over seeds, and compared with the no-reward runs (those at the same value of the setting, with --each), and

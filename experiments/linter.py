@@ -105,7 +105,7 @@ def made(world: World, count: int) -> Data:
                     look=hash_pair(triplet.case.original, triplet.edited),
                 )
             )
-            truth.append(measure(world.facts(triplet.case.id), triplet.edited).scores)
+            truth.append(measure(world.ground_truth(triplet.case.id), triplet.edited).scores)
     return Data(world, entries, truth)
 
 
@@ -238,7 +238,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
     for case in cases:
         for name, image in (
             (case.id, case.original),
-            (f"{case.id} (right answer)", data.world.exact(case.id)),
+            (f"{case.id} (right answer)", data.world.exact_edit(case.id)),
         ):
             print_ = perceptual_hash(image)
             known.setdefault(print_.digest, KnownImage(name, "the benchmark", print_))
@@ -249,7 +249,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
     }.items():
         for row in take(f"leak{name}", many=each // 4):
             case = rng.choice(cases)
-            image = disturb(case.original if rng.random() < 0.5 else data.world.exact(case.id))
+            image = disturb(case.original if rng.random() < 0.5 else data.world.exact_edit(case.id))
             edited = data.world.triplet("train", 0, row).edited
             pair = (image, edited) if rng.random() < 0.5 else (edited, image)
             entries[row] = replace(entries[row], look=hash_pair(*pair))

@@ -1,9 +1,9 @@
 """The synthetic world at a glance: per edit type the original, the exact edit and corrupted versions, with
 what the oracle says of each.
 
-    python -m src.contact_sheet size=128 target=contact_sheet.png
+    python -m src.contact_sheet size=128 output=contact_sheet.png
 
-    python -m src.contact_sheet edits=edits.npz target=sheet.png [measured=false]
+    python -m src.contact_sheet edits=edits.npz output=sheet.png [measured=false]
 
 Look at it after any change to the world: one must see what each instruction asks, and what each corruption
 spoiled. With `edits`, an editor's images are shown instead: original, edit and exact edit, with what the
@@ -27,9 +27,9 @@ from src.synthetic.corruptions import (
     corrupt,
     following_kinds,
     preserving_kinds,
-    sample_following,
-    sample_preserving,
-    sample_quality,
+    sample_following_flaw,
+    sample_preserving_flaw,
+    sample_quality_flaw,
 )
 from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import EDIT_TYPES
@@ -57,7 +57,7 @@ CELL = 2.3
 
 
 def main(cfg: DictConfig) -> None:
-    """Write the sheet to `cfg.target`.
+    """Write the sheet to `cfg.output`.
 
     Raises:
         ValueError: a number of columns or a size that is not possible.
@@ -66,16 +66,16 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(
             f"columns={cfg.columns} is not possible: 1 to {len(COLUMNS)} corrupted versions fit a sheet"
         )
-    target = Path(cfg.target)
-    target.parent.mkdir(parents=True, exist_ok=True)
+    output = Path(cfg.output)
+    output.parent.mkdir(parents=True, exist_ok=True)
     if cfg.edits is None:
-        draw_sheet(World(cfg.size, cfg.photos), cfg.seed, COLUMNS[: cfg.columns], target)
+        draw_sheet(World(cfg.size, cfg.photos), cfg.seed, COLUMNS[: cfg.columns], output)
     else:
-        draw_edits(Path(cfg.edits), cfg.photos, cfg.measured, target)
-    print(target)
+        draw_edits(Path(cfg.edits), cfg.photos, cfg.measured, output)
+    print(output)
 
 
-def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) -> None:
+def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) -> None:
     """Up to SHOWN edits of a file, evenly spread over it, as rows of original, edit and exact edit, two cases
     a row.
 
@@ -100,24 +100,24 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, target: Path) ->
     for axis in axes.ravel()[3 * len(chosen) :]:
         axis.set_visible(False)
     for number, place in enumerate(chosen):
-        facts, (row, column) = world.facts(ids[place]), divmod(number, 2)
+        truth, (row, column) = world.ground_truth(ids[place]), divmod(number, 2)
         before, edit, after = axes[row, 3 * column : 3 * column + 3]
-        found = measure(facts, images[place])
+        found = measure(truth, images[place])
         show(
             before,
-            to_uint8(facts.original),
-            f"{number + 1}: {facts.edit.type}",
-            facts.edit.instruction,
+            to_uint8(truth.original),
+            f"{number + 1}: {truth.edit.type}",
+            truth.edit.instruction,
             bold=True,
         )
         show(edit, images[place], "edit", caption(found, found.feedback) if measured else "")
-        show(after, to_uint8(facts.exact), "exact edit", "")
+        show(after, to_uint8(truth.exact), "exact edit", "")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
-    figure.savefig(target, dpi=100)
+    figure.savefig(output, dpi=100)
     plt.close(figure)
 
 
-def draw_sheet(world: World, seed: int, columns: tuple[str, ...], target: Path) -> None:
+def draw_sheet(world: World, seed: int, columns: tuple[str, ...], output: Path) -> None:
     """One row per edit type, each with a scene of its own."""
     width = len(columns) + 2
     figure, axes = plt.subplots(
@@ -126,21 +126,21 @@ def draw_sheet(world: World, seed: int, columns: tuple[str, ...], target: Path) 
     for row, edit_type in enumerate(EDIT_TYPES):
         # A step of eight originals keeps the photograph in turn while the edit type advances.
         case = world.case("benchmark", seed, row * (len(EDIT_TYPES) + 1))
-        facts = world.facts(case.id)
+        truth = world.ground_truth(case.id)
         show(axes[row, 0], case.original, f"{edit_type}: original", case.instruction, bold=True)
-        exact = world.exact(case.id)
-        show(axes[row, 1], exact, "exact edit", caption(measure(facts, exact), ("None", "None", "None")))
+        exact = world.exact_edit(case.id)
+        show(axes[row, 1], exact, "exact edit", caption(measure(truth, exact), ("None", "None", "None")))
         for column, spoiled in enumerate(columns):
             corruption = corruption_of(world, case.id, spoiled, row + columns[:column].count(spoiled))
-            image = to_uint8(corrupt(world.stage, facts.edit, corruption))
+            image = to_uint8(corrupt(world.renderer, truth.edit, corruption))
             show(
                 axes[row, 2 + column],
                 image,
                 f"spoiled: {spoiled}",
-                caption(measure(facts, image), corruption.feedback),
+                caption(measure(truth, image), corruption.feedback),
             )
     figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
-    figure.savefig(target, dpi=100)
+    figure.savefig(output, dpi=100)
     plt.close(figure)
 
 
@@ -148,19 +148,21 @@ def corruption_of(world: World, case_id: str, spoiled: str, turn: int) -> Corrup
     """A corruption of the named perspective or of all three; kinds take turns, so that a sheet shows them
     all.
     """
-    situation = world.situation(case_id)
-    scene, edit, stage = situation.scene, situation.edit, world.stage
+    spec = world.case_spec(case_id)
+    scene, edit, renderer = spec.scene, spec.edit, world.renderer
     rng = Random(fold_seed("contact sheet", case_id, spoiled, turn))
     following = preserving = quality = None
     if spoiled in ("following", "all three"):
         # Not executed looks like the original, which stands at the left already.
         kinds = [kind for kind in following_kinds(scene, edit) if kind != "missing"]
-        following = sample_following(rng, stage, scene, edit, situation.free, kinds[turn % len(kinds)])
+        following = sample_following_flaw(
+            rng, renderer, scene, edit, spec.free_place, kinds[turn % len(kinds)]
+        )
     if spoiled in ("preserving", "all three"):
         kinds = preserving_kinds(scene, edit)
-        preserving = sample_preserving(rng, stage, scene, edit, kinds[turn % len(kinds)])
+        preserving = sample_preserving_flaw(rng, renderer, scene, edit, kinds[turn % len(kinds)])
     if spoiled in ("quality", "all three"):
-        quality = sample_quality(rng, QUALITY_FLAWS[turn % len(QUALITY_FLAWS)])
+        quality = sample_quality_flaw(rng, QUALITY_FLAWS[turn % len(QUALITY_FLAWS)])
     return Corruption(following, preserving, quality, seed=fold_seed("noise", case_id, spoiled, turn))
 
 

@@ -85,7 +85,9 @@ class OracleScored:
     def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
         triplet, reward = self.triplets[index]
         if index not in self.truth:
-            self.truth[index] = measure(self.triplets.world.facts(triplet.case.id), triplet.edited).scores
+            self.truth[index] = measure(
+                self.triplets.world.ground_truth(triplet.case.id), triplet.edited
+            ).scores
         return triplet, reward
 
 

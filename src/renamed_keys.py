@@ -10,7 +10,9 @@ EVERY = "*"
 """Stands for all commands."""
 
 RENAMED: dict[str, Mapping[str, str]] = {
-    EVERY: {},
+    EVERY: {"control=mended": "control=partly_clean"},
+    "contact_sheet": {"target": "output"},
+    "write_dataset": {"target": "output"},
 }
 """Old key -> new key, by command ("train" is `python -m src.train`). A key may be dotted, and then stands for
 all keys below it, too; or a choice in a config group ("control=mended").

@@ -1,6 +1,6 @@
 """Training triplets of the synthetic world written to disk, for other people's training scripts.
 
-    python -m src.write_dataset format=parquet target=DIR count=20000
+    python -m src.write_dataset format=parquet output=DIR count=20000
 
 parquet and imagefolder have the ecosystem's columns (original_image, edit_prompt, edited_image) and the
 reward's, and load with `datasets.load_dataset("parquet", data_files="DIR/*.parquet")` and
@@ -44,13 +44,13 @@ UNFINISHED = ".metadata.jsonl.unfinished"
 
 
 def main(cfg: DictConfig) -> None:
-    """Write `cfg.count` triplets to the folder `cfg.target`, or those that an earlier, killed command left
+    """Write `cfg.count` triplets to the folder `cfg.output`, or those that an earlier, killed command left
     open.
 
     Raises:
-        ValueError: an unknown format, a count below one, or a target that holds something else already.
+        ValueError: an unknown format, a count below one, or a output that holds something else already.
     """
-    target = Path(cfg.target)
+    output = Path(cfg.output)
     if cfg.format not in FORMATS:
         raise ValueError(f"unknown format {cfg.format!r}: one of {', '.join(FORMATS)}")
     if cfg.count < 1 or cfg.start < 0 or cfg.rows_per_file < 1:
@@ -60,18 +60,18 @@ def main(cfg: DictConfig) -> None:
         )
     world: World = instantiate(cfg.world)
     world.case_id(cfg.split, cfg.seed, cfg.start)  # a wrong split is an error before anything is written
-    claim(target, request_of(cfg))
+    claim_folder(output, dataset_request(cfg))
     indices = range(cfg.start, cfg.start + cfg.count)
     if cfg.format == "parquet":
-        write_parquet(world, cfg.split, cfg.seed, indices, cfg.rows_per_file, target)
+        write_parquet(world, cfg.split, cfg.seed, indices, cfg.rows_per_file, output)
     elif cfg.format == "imagefolder":
-        write_imagefolder(world, cfg.split, cfg.seed, indices, target)
+        write_imagefolder(world, cfg.split, cfg.seed, indices, output)
     else:
-        write_tree(world, cfg.split, cfg.seed, indices, target)
-    print(target)
+        write_pix2pix_tree(world, cfg.split, cfg.seed, indices, output)
+    print(output)
 
 
-def request_of(cfg: DictConfig) -> dict[str, Any]:
+def dataset_request(cfg: DictConfig) -> dict[str, Any]:
     """Everything that the files depend on."""
     request = {name: cfg[name] for name in ("format", "count", "split", "seed", "start")}
     if cfg.format == "parquet":
@@ -79,23 +79,23 @@ def request_of(cfg: DictConfig) -> dict[str, Any]:
     return request | {"world": OmegaConf.to_container(cfg.world, resolve=True)}
 
 
-def claim(target: Path, request: Mapping[str, Any]) -> None:
+def claim_folder(output: Path, request: Mapping[str, Any]) -> None:
     """Make a new or empty folder ours, or check that what it holds was written for the same request.
 
     Raises:
         ValueError: somebody else's files, or another request; the message names what differs.
     """
-    if target.exists() and not target.is_dir():
-        raise ValueError(f"target={target} is a file: give a new or an empty folder")
-    different = unlike_request(files.claim(target / REQUEST, request), request)
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"output={output} is a file: give a new or an empty folder")
+    different = unlike_request(files.claim(output / REQUEST, request), request)
     if different:
         raise ValueError(
-            f"target={target} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command"
+            f"output={output} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command"
         )
-    remove_leftovers(target, below=True)
+    remove_leftovers(output, below=True)
 
 
-def columns_of(triplet: Triplet, reward: Reward) -> dict[str, Any]:
+def row_columns(triplet: Triplet, reward: Reward) -> dict[str, Any]:
     """A row without its images."""
     row: dict[str, Any] = {"edit_prompt": triplet.case.instruction, "id": triplet.case.id}
     for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
@@ -105,7 +105,7 @@ def columns_of(triplet: Triplet, reward: Reward) -> dict[str, Any]:
 
 
 def write_parquet(
-    world: World, split: str, seed: int, indices: range, rows_per_file: int, target: Path
+    world: World, split: str, seed: int, indices: range, rows_per_file: int, output: Path
 ) -> None:
     """Files `<split>-00000-of-00020.parquet` with the images inside, as PNG; a file that is there is whole,
     and is kept.
@@ -117,7 +117,7 @@ def write_parquet(
     schema = Features(kinds).arrow_schema
     parts = [indices[first : first + rows_per_file] for first in range(0, len(indices), rows_per_file)]
     files = {
-        part: target / f"{split}-{number:05d}-of-{len(parts):05d}.parquet"
+        part: output / f"{split}-{number:05d}-of-{len(parts):05d}.parquet"
         for number, part in enumerate(parts)
     }
     missing = [part for part in parts if not files[part].exists()]
@@ -128,14 +128,14 @@ def write_parquet(
             triplet, reward = world.rewarded_triplet(split, seed, index)
             images = zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True)
             rows.append(
-                columns_of(triplet, reward)
+                row_columns(triplet, reward)
                 | {column: {"bytes": png_of(image), "path": None} for column, image in images}
             )
         with replacing(files[part]) as partial:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
 
 
-def write_imagefolder(world: World, split: str, seed: int, indices: range, target: Path) -> None:
+def write_imagefolder(world: World, split: str, seed: int, indices: range, output: Path) -> None:
     """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets
     turns into images.
 
@@ -143,7 +143,7 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, targe
     files' own names would hide the metadata. Rows are appended after their images, so the number of whole
     rows says where to go on.
     """
-    folder = target / split
+    folder = output / split
     if (folder / "metadata.jsonl").exists():
         return
     folder.mkdir(exist_ok=True)
@@ -154,7 +154,7 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, targe
             for part in counted(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
                 for index in part:
                     triplet, reward = world.rewarded_triplet(split, seed, index)
-                    row = columns_of(triplet, reward)
+                    row = row_columns(triplet, reward)
                     for column, image in zip(
                         IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True
                     ):
@@ -168,20 +168,20 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, targe
     unfinished.replace(folder / "metadata.jsonl")
 
 
-def write_tree(world: World, split: str, seed: int, indices: range, target: Path) -> None:
+def write_pix2pix_tree(world: World, split: str, seed: int, indices: range, output: Path) -> None:
     """`<index>/{prompt.json,0_0.png,0_1.png}` for each triplet, `rewards.jsonl` with the ids `<index>/0`, and
     at the end `seeds.json`.
 
     Rewards are appended after the images of a hundred triplets, so their number says where to go on. A
     world's triplet lies in no split of the original's .9/.05/.05: read it with split=all.
     """
-    rewards, prompts = target / "rewards.jsonl", [f"{index:07d}" for index in indices]
+    rewards, prompts = output / "rewards.jsonl", [f"{index:07d}" for index in indices]
     open_indices = indices[len(read_rewards(rewards)) :]
     for part in counted(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
         given = []
         for index in part:
             triplet, reward = world.rewarded_triplet(split, seed, index)
-            folder = target / f"{index:07d}"
+            folder = output / f"{index:07d}"
             for number, image in enumerate((triplet.case.original, triplet.edited)):
                 save_png(image, folder / f"0_{number}.png")
             with replacing(folder / "prompt.json", durable=False) as partial:
@@ -190,7 +190,7 @@ def write_tree(world: World, split: str, seed: int, indices: range, target: Path
                 )
             given.append(replace(reward, id=f"{index:07d}/0"))
         append_rewards(rewards, given)
-    write_atomically(target / "seeds.json", json.dumps([[prompt, ["0"]] for prompt in prompts]) + "\n")
+    write_atomically(output / "seeds.json", json.dumps([[prompt, ["0"]] for prompt in prompts]) + "\n")
 
 
 def whole_lines(path: Path) -> int:

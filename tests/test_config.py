@@ -107,7 +107,7 @@ def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
         config(f"+experiment={experiment}", *job)
 
 
-REWARDED = {"rewarded", "permuted", "scalar", "mended"}
+REWARDED = {"rewarded", "permuted", "scalar", "partly_clean"}
 """Controls whose editors are conditioned on a reward."""
 
 

@@ -84,11 +84,11 @@ def test_a_checkpoint_is_the_one_before(tmp_path: Path) -> None:
 @pytest.mark.parametrize("form", ["parquet", "imagefolder"])
 def test_a_dataset_goes_on_when_there_is_room(tmp_path: Path, form: str) -> None:
     arguments = [f"format={form}", "count=12", "rows_per_file=6"]
-    finished("src.write_dataset", *arguments, f"target={tmp_path / 'whole'}", log=tmp_path / "log")
+    finished("src.write_dataset", *arguments, f"output={tmp_path / 'whole'}", log=tmp_path / "log")
     whole = contents(tmp_path / "whole")
     room = max(map(len, whole.values())) - 1
-    refused(tmp_path / "error", "src.write_dataset", *arguments, f"target={tmp_path / 'data'}", room=room)
-    finished("src.write_dataset", *arguments, f"target={tmp_path / 'data'}", log=tmp_path / "log")
+    refused(tmp_path / "error", "src.write_dataset", *arguments, f"output={tmp_path / 'data'}", room=room)
+    finished("src.write_dataset", *arguments, f"output={tmp_path / 'data'}", log=tmp_path / "log")
     assert contents(tmp_path / "data") == whole
 
 

@@ -48,7 +48,9 @@ def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
     world, annotator = World(32), NoisyAnnotator()
     pairs = [world.rewarded_triplet("train", 0, index, annotator) for index in range(1200)]
     clean = (
-        np.array([measure(world.facts(triplet.case.id), triplet.edited).scores for triplet, _ in pairs])
+        np.array(
+            [measure(world.ground_truth(triplet.case.id), triplet.edited).scores for triplet, _ in pairs]
+        )
         >= 4.5
     )
     best = np.array([[verdict.score == MAX_SCORE for verdict in given.verdicts] for _, given in pairs])

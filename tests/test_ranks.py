@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for form in ("parquet", "imagefolder", "pix2pix_tree"):
         written = [
             f"format={form}",
-            f"target={folder / form}",
+            f"output={folder / form}",
             f"count={COUNT}",
             "rows_per_file=6",
             "world.size=32",

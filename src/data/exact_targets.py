@@ -24,4 +24,4 @@ class ExactTargets:
 
     def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
         triplet, _ = self.dataset[index]
-        return Triplet(triplet.case, self.dataset.world.exact(triplet.case.id)), None
+        return Triplet(triplet.case, self.dataset.world.exact_edit(triplet.case.id)), None

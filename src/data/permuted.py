@@ -35,7 +35,7 @@ class PermutedRewards:
         if len(dataset) < 2:
             raise ValueError(f"rewards of {len(dataset)} triplets can't be permuted: at least 2 are needed")
         self.dataset = dataset
-        self.source = part_of_a_cycle(len(dataset), seed, share)
+        self.source = partial_cycle(len(dataset), seed, share)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -50,12 +50,7 @@ class PermutedRewards:
         return triplet, replace(reward, id=triplet.case.id, judge=f"permuted {reward.judge}")
 
 
-def one_cycle(length: int, seed: int) -> Int64[np.ndarray, " n"]:
-    """A permutation of range(length) that is a single random cycle: each element moves."""
-    return part_of_a_cycle(length, seed, 1.0)
-
-
-def part_of_a_cycle(length: int, seed: int, share: float) -> Int64[np.ndarray, " n"]:
+def partial_cycle(length: int, seed: int, share: float) -> Int64[np.ndarray, " n"]:
     """A permutation of range(length) that moves a share of the elements, drawn at random, in a single random
     cycle; one element alone stays.
     """

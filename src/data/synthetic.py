@@ -85,7 +85,7 @@ def kept_rewards(
     return [known[id] for id in ids]
 
 
-def examples(world: World, count: int = 7) -> list[Example]:
+def validation_examples(world: World, count: int = 7) -> list[Example]:
     """Cases of the validation split for previews, one of each edit type for every seven."""
     cases = [world.case("validation", 0, index) for index in range(count)]
-    return [Example(case, world.exact(case.id)) for case in cases]
+    return [Example(case, world.exact_edit(case.id)) for case in cases]

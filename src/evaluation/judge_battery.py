@@ -88,11 +88,11 @@ def probes_of(world: World, index: int) -> list[Probe]:
     case = world.case(SPLIT, 0, index)
     original, kind = divmod(index, len(EDIT_TYPES))
     other = original * len(EDIT_TYPES) + (kind + 1) % len(EDIT_TYPES)
-    exact = world.exact(case.id)
+    exact = world.exact_edit(case.id)
     found = [
         Probe(index, EXACT, 0.0, Triplet(case, exact)),
         Probe(index, UNEDITED, 0.0, Triplet(case, case.original)),
-        Probe(index, SHUFFLED, 0.0, Triplet(case, world.exact(world.case_id(SPLIT, 0, other)))),
+        Probe(index, SHUFFLED, 0.0, Triplet(case, world.exact_edit(world.case_id(SPLIT, 0, other)))),
         Probe(index, SWAPPED, 0.0, Triplet(replace(case, image=exact), case.original)),
     ]
     for flaw in GROWING:

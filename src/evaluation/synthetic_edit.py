@@ -73,7 +73,7 @@ class SyntheticEdit(Benchmark):
 
     def exact_target(self, case: Case) -> Image:
         """The scene drawn again with the edit done."""
-        return self.world.exact(case.id)
+        return self.world.exact_edit(case.id)
 
     def failed_feedback(self, case: Case) -> Feedback:
         """What is said of this case's corrupted edit."""

@@ -32,8 +32,8 @@ class OracleJudge:
     def _judge_one(self, triplet: Triplet) -> Reward:
         key = reward_key(triplet, self.fingerprint)
         try:
-            facts = self.world.facts(triplet.case.id)
-            measured = measure(facts, triplet.edited)
+            truth = self.world.ground_truth(triplet.case.id)
+            measured = measure(truth, triplet.edited)
         except ValueError as error:
             # An id of another world, or a image of another size: there is no scene to measure against, so
             # there is no score.

@@ -32,22 +32,22 @@ from src.synthetic.corruptions import (
     Flaw,
     following_kinds,
     preserving_kinds,
-    sample_following,
-    sample_preserving,
-    sample_quality,
+    sample_following_flaw,
+    sample_preserving_flaw,
+    sample_quality_flaw,
 )
 from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import Edit
-from src.synthetic.facts import facts_of
+from src.synthetic.ground_truth import ground_truth_of
 from src.synthetic.measure import measure
-from src.synthetic.scene import Scene, Stage, pick
+from src.synthetic.scene import Renderer, Scene, pick
 
 FORGIVABLE = 3.0
 """Only a failure that the oracle scores this high or higher is overlooked."""
 
 
 @dataclass(frozen=True, eq=False)
-class Work:
+class AnnotationTask:
     """A training triplet as it comes to an annotator, with the truth about it.
 
     Attributes:
@@ -61,10 +61,10 @@ class Work:
     """
 
     id: str
-    stage: Stage
+    renderer: Renderer
     scene: Scene
     edit: Edit
-    free: str
+    free_place: str
     corruption: Corruption
     edited: Image
 
@@ -81,7 +81,7 @@ class Annotator(Protocol):
     name: str
     settings: str
 
-    def annotate(self, work: Work) -> Reward:
+    def annotate(self, task: AnnotationTask) -> Reward:
         """The reward of one triplet; the same at every call."""
         ...
 
@@ -95,9 +95,9 @@ class ExactAnnotator:
     name = "exact annotator"
     settings = name
 
-    def annotate(self, work: Work) -> Reward:
+    def annotate(self, task: AnnotationTask) -> Reward:
         """See Annotator."""
-        return reward_of(work.id, self.name, self.settings, oracle_scores(work), work.corruption.feedback)
+        return reward_of(task.id, self.name, self.settings, oracle_scores(task), task.corruption.feedback)
 
 
 @final
@@ -134,32 +134,32 @@ class NoisyAnnotator:
         self.wrong = wrong
         self.settings = f"{self.name} {score_deviation} {missing} {general} {wrong}"
 
-    def annotate(self, work: Work) -> Reward:
+    def annotate(self, task: AnnotationTask) -> Reward:
         """See Annotator."""
-        exact = oracle_scores(work)
+        exact = oracle_scores(task)
         # Scores and texts draw from generators of their own, so that neither error says anything about the
         # other.
-        rng = Random(fold_seed("annotated scores", work.id))
+        rng = Random(fold_seed("annotated scores", task.id))
         scores = [noisy_score(score, self.score_deviation, rng) for score in exact]
         texts = [
-            self._text(work, perspective, score)
+            self._text(task, perspective, score)
             for perspective, score in zip(PERSPECTIVES, exact, strict=True)
         ]
-        return reward_of(work.id, self.name, self.settings, three(scores, "scores"), three(texts, "texts"))
+        return reward_of(task.id, self.name, self.settings, three(scores, "scores"), three(texts, "texts"))
 
-    def _text(self, work: Work, perspective: Perspective, score: float) -> str:
+    def _text(self, task: AnnotationTask, perspective: Perspective, score: float) -> str:
         """What is said of one perspective, of which the oracle thinks `score`."""
-        flaw = work.corruption.flaw(perspective)
+        flaw = task.corruption.flaw(perspective)
         if flaw is None:
             return NO_FAILURE
-        rng = Random(fold_seed("annotated text", perspective, work.id))
+        rng = Random(fold_seed("annotated text", perspective, task.id))
         draw = rng.random()
         if draw < self.missing:
             return NO_FAILURE if score >= FORGIVABLE else flaw.feedback
         if draw < self.missing + self.general:
-            return language.choose(language.GENERAL[perspective], rng)
+            return language.choose_wording(language.GENERAL[perspective], rng)
         if draw < self.missing + self.general + self.wrong:
-            return wrong_text(rng, work, perspective, flaw)
+            return wrong_text(rng, task, perspective, flaw)
         return flaw.feedback
 
 
@@ -170,9 +170,9 @@ class Unrated:
     """
 
 
-def oracle_scores(work: Work) -> Scores:
+def oracle_scores(task: AnnotationTask) -> Scores:
     """What the oracle measures on the triplet's image, in [0, 5]."""
-    return measure(facts_of(work.stage, work.scene, work.edit), work.edited).scores
+    return measure(ground_truth_of(task.renderer, task.scene, task.edit), task.edited).scores
 
 
 def noisy_score(score: float, deviation: float, rng: Random) -> float:
@@ -180,25 +180,27 @@ def noisy_score(score: float, deviation: float, rng: Random) -> float:
     return float(min(MAX_SCORE, max(0, math.floor(score + rng.gauss(0.0, deviation) + 0.5))))
 
 
-def wrong_text(rng: Random, work: Work, perspective: Perspective, flaw: Flaw) -> str:
+def wrong_text(rng: Random, task: AnnotationTask, perspective: Perspective, flaw: Flaw) -> str:
     """A text that names another kind of failure of the perspective, one that this scene allows; a general one
     where it allows no other.
     """
     if perspective is Perspective.FOLLOWING:
-        kinds = following_kinds(work.scene, work.edit)
+        kinds = following_kinds(task.scene, task.edit)
     elif perspective is Perspective.PRESERVING:
-        kinds = preserving_kinds(work.scene, work.edit)
+        kinds = preserving_kinds(task.scene, task.edit)
     else:
         kinds = QUALITY_FLAWS
     others = [kind for kind in kinds if kind != flaw.kind]
     if not others:
-        return language.choose(language.GENERAL[perspective], rng)
+        return language.choose_wording(language.GENERAL[perspective], rng)
     kind = pick(rng, others)
     if perspective is Perspective.FOLLOWING:
-        return sample_following(rng, work.stage, work.scene, work.edit, work.free, kind).feedback
+        return sample_following_flaw(
+            rng, task.renderer, task.scene, task.edit, task.free_place, kind
+        ).feedback
     if perspective is Perspective.PRESERVING:
-        return sample_preserving(rng, work.stage, work.scene, work.edit, kind).feedback
-    return sample_quality(rng, kind).feedback
+        return sample_preserving_flaw(rng, task.renderer, task.scene, task.edit, kind).feedback
+    return sample_quality_flaw(rng, kind).feedback
 
 
 def reward_of(case_id: str, name: str, settings: str, scores: Scores, texts: Feedback) -> Reward:

@@ -14,7 +14,15 @@ from jaxtyping import Float
 
 from src.synthetic.edits import Edit
 from src.synthetic.language import COLOURS, SHAPES, TEXTURES
-from src.synthetic.scene import FloatImage, Thing, box, half_box, shape_coverage, texture_cells, thing_patch
+from src.synthetic.scene import (
+    FloatImage,
+    SceneObject,
+    half_box,
+    object_box,
+    object_patch,
+    shape_coverage,
+    texture_cells,
+)
 
 CELLS = 4
 """An object's box is described by this many cells a side."""
@@ -83,11 +91,11 @@ def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray
     return np.stack([row.ravel() for row in rows]).astype(np.float32)
 
 
-def describe(image: FloatImage, thing: Thing, shapes: tuple[str, ...]) -> Description:
+def describe_place(image: FloatImage, obj: SceneObject, shapes: tuple[str, ...]) -> Description:
     """A thing's place in a image, described: linear in the image."""
     size = image.shape[0]
-    rows, columns = box(thing.x, thing.y, thing.radius, size)
-    return basis(shapes, thing.radius, size) @ image[rows, columns].reshape(-1, 3)
+    rows, columns = object_box(obj.x, obj.y, obj.radius, size)
+    return basis(shapes, obj.radius, size) @ image[rows, columns].reshape(-1, 3)
 
 
 def distance(first: Description, second: Description, noise: float = 0.0) -> float:
@@ -99,41 +107,41 @@ def distance(first: Description, second: Description, noise: float = 0.0) -> flo
     return float(np.sqrt(max(0.0, float(difference @ difference) / 3 - noise**2)))
 
 
-def noise_of(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
+def noise_floor(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
     """What noise of this standard deviation may add to a distance of descriptions: blocks and bands are not
     independent.
     """
     return SURE * noise * float(np.sqrt(np.vdot(weights, weights)))
 
 
-def thing_similarity(
-    thing: Thing, image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
+def object_similarity(
+    obj: SceneObject, image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
 ) -> Similarity | None:
     """How much of a kept thing is there: 1 as it should be, 0 if it is as unlike as if it were gone.
 
     None if it hardly shows even in the reference, so that nothing can be said.
     """
-    shapes = (thing.shape,)
-    seen, wanted, gone = (describe(each, thing, shapes) for each in (image, reference, bare))
+    shapes = (obj.shape,)
+    seen, wanted, gone = (describe_place(each, obj, shapes) for each in (image, reference, bare))
     contrast = distance(wanted, gone)
     if contrast < 0.05:
         return None
-    floor = noise_of(basis(shapes, thing.radius, image.shape[0]), noise)
+    floor = noise_floor(basis(shapes, obj.radius, image.shape[0]), noise)
     off = max(0.0, distance(seen, wanted, floor) - TOLERANCE)
     share = 1 - off / (CONTRAST_SHARE * max(contrast, MIN_CONTRAST))
     kind = "removed" if distance(seen, gone) < 0.6 * distance(seen, wanted) else "altered"
-    return Similarity(max(0.0, share), kind, f"the {thing.colour} {thing.shape}")
+    return Similarity(max(0.0, share), kind, f"the {obj.colour} {obj.shape}")
 
 
-def things_alike(
-    things: tuple[Thing, ...], image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
+def object_similarities(
+    objects: tuple[SceneObject, ...], image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
 ) -> list[Similarity]:
     """How much of each thing is there, for those of which it can be said."""
-    found = (thing_similarity(thing, image, reference, bare, noise) for thing in things)
+    found = (object_similarity(obj, image, reference, bare, noise) for obj in objects)
     return [similarity for similarity in found if similarity is not None]
 
 
-def edited_places(edit: Edit) -> list[tuple[Thing, tuple[str, ...]]]:
+def edited_places(edit: Edit) -> list[tuple[SceneObject, tuple[str, ...]]]:
     """Where an edit of objects changes the image, with the shapes that are or should be there."""
     target, result = edit.target, edit.result
     if (
@@ -142,11 +150,11 @@ def edited_places(edit: Edit) -> list[tuple[Thing, tuple[str, ...]]]:
         and (target.x, target.y, target.radius) == (result.x, result.y, result.radius)
     ):
         return [(target, tuple(sorted({target.shape, result.shape})))]
-    return [(thing, (thing.shape,)) for thing in (target, result) if thing is not None]
+    return [(obj, (obj.shape,)) for obj in (target, result) if obj is not None]
 
 
 @dataclass(frozen=True)
-class Look:
+class RecognisedObject:
     """What an object is recognised as: the nearest colour and texture, and whether it is there rather than
     gone.
     """
@@ -157,70 +165,72 @@ class Look:
 
 
 @lru_cache(maxsize=256)
-def known_things(shape: str, radius: float, size: int) -> Float[np.ndarray, "n k 3"]:
+def known_descriptions(shape: str, radius: float, size: int) -> Float[np.ndarray, "n k 3"]:
     """Descriptions of this shape in all colours and textures, colour by colour, without what shows through."""
     weights = basis((shape,), radius, size)
     patches = (
-        thing_patch(shape, colour, texture, radius, size).colour for colour in COLOURS for texture in TEXTURES
+        object_patch(shape, colour, texture, radius, size).colour
+        for colour in COLOURS
+        for texture in TEXTURES
     )
     return np.stack([weights @ patch.reshape(-1, 3) for patch in patches])
 
 
-def recognise(thing: Thing, image: FloatImage, bare: FloatImage) -> Look:
+def recognise(obj: SceneObject, image: FloatImage, bare: FloatImage) -> RecognisedObject:
     """What stands in a thing's place, taken to have its shape."""
-    size, shapes = image.shape[0], (thing.shape,)
-    rows, columns = box(thing.x, thing.y, thing.radius, size)
+    size, shapes = image.shape[0], (obj.shape,)
+    rows, columns = object_box(obj.x, obj.y, obj.radius, size)
     behind = bare[rows, columns]
-    patch = thing_patch(thing.shape, thing.colour, thing.texture, thing.radius, size)
-    weights = basis(shapes, thing.radius, size)
+    patch = object_patch(obj.shape, obj.colour, obj.texture, obj.radius, size)
+    weights = basis(shapes, obj.radius, size)
     seen, gone = weights @ image[rows, columns].reshape(-1, 3), weights @ behind.reshape(-1, 3)
     off = (
-        known_things(thing.shape, thing.radius, size)
+        known_descriptions(obj.shape, obj.radius, size)
         + weights @ (patch.through * behind).reshape(-1, 3)
         - seen
     )
     misses = np.einsum("nkc,nkc->n", off, off)
     colour, texture = divmod(int(misses.argmin()), len(TEXTURES))
-    own = list(COLOURS).index(thing.colour) * len(TEXTURES) + TEXTURES.index(thing.texture)
+    own = list(COLOURS).index(obj.colour) * len(TEXTURES) + TEXTURES.index(obj.texture)
     if misses[own] < misses.min() + UNSURE:
         colour, texture = divmod(own, len(TEXTURES))
-    return Look(
+    return RecognisedObject(
         bool(misses.min() < float(((gone - seen) ** 2).sum())), tuple(COLOURS)[colour], TEXTURES[texture]
     )
 
 
-def recognise_shape(thing: Thing, image: FloatImage, bare: FloatImage) -> str:
+def recognise_shape(obj: SceneObject, image: FloatImage, bare: FloatImage) -> str:
     """The nearest shape in a thing's place, taken to have its colour and texture; "" if the bare background
     is nearer than any.
     """
     size = image.shape[0]
-    rows, columns = box(thing.x, thing.y, thing.radius, size)
-    weights, behind = basis(SHAPES, thing.radius, size), bare[rows, columns]
+    rows, columns = object_box(obj.x, obj.y, obj.radius, size)
+    weights, behind = basis(SHAPES, obj.radius, size), bare[rows, columns]
     seen = weights @ image[rows, columns].reshape(-1, 3)
     misses = {"": float(((weights @ behind.reshape(-1, 3) - seen) ** 2).sum())}
     for shape in SHAPES:
-        patch = thing_patch(shape, thing.colour, thing.texture, thing.radius, size)
+        patch = object_patch(shape, obj.colour, obj.texture, obj.radius, size)
         misses[shape] = float(
             ((weights @ (patch.through * behind + patch.colour).reshape(-1, 3) - seen) ** 2).sum()
         )
     return (
-        thing.shape
-        if misses[thing.shape] < min(misses.values()) + UNSURE
+        obj.shape
+        if misses[obj.shape] < min(misses.values()) + UNSURE
         else min(misses, key=lambda each: misses[each])
     )
 
 
-def is_gone(thing: Thing, image: FloatImage, there: FloatImage, bare: FloatImage) -> bool:
+def lacks_object(obj: SceneObject, image: FloatImage, there: FloatImage, bare: FloatImage) -> bool:
     """Whether a thing's place looks more like the bare background than like the thing."""
-    shapes = (thing.shape,)
-    seen, with_it, without = (describe(each, thing, shapes) for each in (image, there, bare))
+    shapes = (obj.shape,)
+    seen, with_it, without = (describe_place(each, obj, shapes) for each in (image, there, bare))
     return distance(seen, without) < distance(seen, with_it)
 
 
-def is_there(thing: Thing, image: FloatImage, bare: FloatImage) -> bool:
+def shows_object(obj: SceneObject, image: FloatImage, bare: FloatImage) -> bool:
     """Whether a thing is recognised in its place with its colour, texture and shape."""
-    found = recognise(thing, image, bare)
+    found = recognise(obj, image, bare)
     return (
-        found == Look(True, thing.colour, thing.texture)
-        and recognise_shape(thing, image, bare) == thing.shape
+        found == RecognisedObject(True, obj.colour, obj.texture)
+        and recognise_shape(obj, image, bare) == obj.shape
     )

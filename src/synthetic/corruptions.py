@@ -17,22 +17,22 @@ from src.synthetic.degradations import QUALITY_FLAWS, cast, degrade
 from src.synthetic.edits import (
     Edit,
     change_background,
-    changed_thing,
-    describe,
-    edit_thing,
+    changed_object,
+    edit_object,
     other_colour,
-    sample_look,
+    refer_to,
+    sample_filter,
 )
-from src.synthetic.language import GLOBAL_LOOKS, HELD_OUT_PAIRS, PLACES, STYLES
+from src.synthetic.language import GLOBAL_FILTERS, HELD_OUT_PAIRS, PLACES, STYLE_FILTERS
 from src.synthetic.scene import (
-    Backdrop,
+    Background,
     FloatImage,
-    PhotoBackdrop,
+    PhotoBackground,
+    Renderer,
     Scene,
-    Stage,
-    Thing,
+    SceneObject,
     pick,
-    sample_backdrop,
+    sample_background,
 )
 
 FAILURE_RATE = 0.56
@@ -78,29 +78,31 @@ class Flaw:
     severity: float
     feedback: str
     scene: Scene | None = None
-    thing: Thing | None = None
-    changed: Thing | None = None
-    backdrop: Backdrop | None = None
+    affected: SceneObject | None = None
+    replacement: SceneObject | None = None
+    background: Background | None = None
     tint: str = ""
 
     def touched(self, rng: Random) -> "Flaw":
         """What an edit of the wrong object means for preserving: the same object, named as one that should
         have been left alone.
         """
-        if self.thing is None:
+        if self.affected is None:
             raise ValueError(f"a failure of kind {self.kind!r} touches no other object")
-        other = f"the {self.thing.colour} {self.thing.shape}"
-        return Flaw("touched", self.severity, language.choose(language.FEEDBACK["touched"], rng, other=other))
+        other = f"the {self.affected.colour} {self.affected.shape}"
+        return Flaw(
+            "touched", self.severity, language.choose_wording(language.FEEDBACK["touched"], rng, other=other)
+        )
 
     def spoil(self, scene: Scene) -> Scene:
         """The scene with this preserving flaw in full."""
-        if self.backdrop is not None:
-            return replace(scene, backdrop=self.backdrop)
-        replacement = () if self.changed is None else (self.changed,)
-        things = tuple(
-            new for thing in scene.things for new in (replacement if thing == self.thing else (thing,))
+        if self.background is not None:
+            return replace(scene, background=self.background)
+        replacement = () if self.replacement is None else (self.replacement,)
+        objects = tuple(
+            new for obj in scene.objects for new in (replacement if obj == self.affected else (obj,))
         )
-        return replace(scene, things=things)
+        return replace(scene, objects=objects)
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Corruption:
 
 
 def sample_corruption(
-    rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, never_all_good: bool = False
+    rng: Random, renderer: Renderer, scene: Scene, edit: Edit, free_place: str, never_all_good: bool = False
 ) -> Corruption:
     """What goes wrong with a training triplet.
 
@@ -155,24 +157,24 @@ def sample_corruption(
         never_all_good: whether at least one perspective must fail, and clearly.
     """
     fails = sample_failures(rng, never_all_good)
-    corruption = corrupted_in(rng, stage, scene, edit, free, fails)
+    corruption = sample_flaws(rng, renderer, scene, edit, free_place, fails)
     # Only severities and kinds are drawn again, not what fails, so that each perspective still fails as
     # often.
     while never_all_good and corruption.severity < CLEAR_SEVERITY:
-        corruption = corrupted_in(rng, stage, scene, edit, free, fails)
+        corruption = sample_flaws(rng, renderer, scene, edit, free_place, fails)
     return corruption
 
 
-def corrupted_in(
-    rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, fails: Sequence[bool]
+def sample_flaws(
+    rng: Random, renderer: Renderer, scene: Scene, edit: Edit, free_place: str, fails: Sequence[bool]
 ) -> Corruption:
     """Flaws in the perspectives that fail, and in preserving if the wrong object was edited."""
-    following = sample_following(rng, stage, scene, edit, free) if fails[0] else None
+    following = sample_following_flaw(rng, renderer, scene, edit, free_place) if fails[0] else None
     if following is not None and following.kind == "wrong object":
         preserving = following.touched(rng)
     else:
-        preserving = sample_preserving(rng, stage, scene, edit) if fails[1] else None
-    quality = sample_quality(rng) if fails[2] else None
+        preserving = sample_preserving_flaw(rng, renderer, scene, edit) if fails[1] else None
+    quality = sample_quality_flaw(rng) if fails[2] else None
     seed = int(rng.random() * 2**53)
     return Corruption(following, preserving, quality, seed)
 
@@ -188,8 +190,8 @@ def sample_failures(rng: Random, never_all_good: bool) -> list[bool]:
             return fails
 
 
-def sample_following(
-    rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, kind: str | None = None
+def sample_following_flaw(
+    rng: Random, renderer: Renderer, scene: Scene, edit: Edit, free_place: str, kind: str | None = None
 ) -> Flaw:
     """The edit not done, half done, done to another object, or done with another result.
 
@@ -215,13 +217,13 @@ def sample_following(
     elif kind == "wrong object":
         victim = pick(rng, edit.kept(scene))
         other = f"the {victim.colour} {victim.shape}"
-        wrong = wrong_object(rng, stage, scene, edit, free, victim)
+        wrong = wrong_object(rng, renderer, scene, edit, free_place, victim)
     elif kind == "wrong result":
-        got, spoiled, wrong = wrong_result(rng, stage, scene, edit)
+        got, spoiled, wrong = wrong_result(rng, renderer, scene, edit)
     wordings = language.FEEDBACK[kind]
     parts = {"subject": edit.subject, "done": edit.done, "other": other, "got": got, "property": spoiled}
     usable = tuple(wording for wording in wordings if got or "{got}" not in wording)
-    return Flaw(kind, severity, language.choose(usable, rng, **parts), scene=wrong, thing=victim)
+    return Flaw(kind, severity, language.choose_wording(usable, rng, **parts), scene=wrong, affected=victim)
 
 
 def following_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
@@ -229,33 +231,33 @@ def following_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
     kinds = ["missing", "partial"]
     if edit.operation != "remove":
         kinds.append("wrong result")
-    if edit.target is not None and len(scene.things) > 1:
+    if edit.target is not None and len(scene.objects) > 1:
         kinds.append("wrong object")
     return tuple(kinds)
 
 
-def wrong_object(rng: Random, stage: Stage, scene: Scene, edit: Edit, free: str, victim: Thing) -> Scene:
+def wrong_object(
+    rng: Random, renderer: Renderer, scene: Scene, edit: Edit, free_place: str, victim: SceneObject
+) -> Scene:
     """The scene in which the edit was done to the victim."""
     if edit.result is None or edit.operation == "move":
-        return edit_thing(rng, stage, scene, free, edit.type, edit.operation, victim).after
+        return edit_object(rng, renderer, scene, free_place, edit.type, edit.operation, victim).after
     attribute = {"recolor": "colour", "reshape": "shape", "texture": "texture"}[edit.operation]
     changed = replace(victim, **{attribute: edit.wanted})
     # It has the wanted value already, or would become what training must not show: it gets another one.
     if changed == victim or (changed.shape, changed.colour) in HELD_OUT_PAIRS:
-        changed = changed_thing(rng, stage, scene, victim, edit.operation)[1]
-    return replace(scene, things=tuple(changed if thing is victim else thing for thing in scene.things))
+        changed = changed_object(rng, renderer, scene, victim, edit.operation)[1]
+    return replace(scene, objects=tuple(changed if obj is victim else obj for obj in scene.objects))
 
 
-def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[str, str, Scene]:
+def wrong_result(rng: Random, renderer: Renderer, scene: Scene, edit: Edit) -> tuple[str, str, Scene]:
     """The right thing with another value: that value in words ("" where a word alone would not be clear), the
     property that is wrong, the scene.
     """
     spoiled = language.PROPERTY[edit.operation]
     if edit.operation in ("recolor", "reshape", "texture") and edit.target is not None:
-        got, changed = changed_thing(rng, stage, scene, edit.target, edit.operation, but=edit.wanted)
-        wrong = replace(
-            scene, things=tuple(changed if thing is edit.target else thing for thing in scene.things)
-        )
+        got, changed = changed_object(rng, renderer, scene, edit.target, edit.operation, but=edit.wanted)
+        wrong = replace(scene, objects=tuple(changed if obj is edit.target else obj for obj in scene.objects))
         return ("" if edit.operation == "reshape" else got), spoiled, wrong
     if edit.result is not None:
         place = other_place(rng, scene, edit, edit.result)
@@ -264,27 +266,29 @@ def wrong_result(rng: Random, stage: Stage, scene: Scene, edit: Edit) -> tuple[s
             return (
                 "",
                 "color",
-                replace(scene, things=(*edit.kept(scene), replace(edit.result, colour=colour))),
+                replace(scene, objects=(*edit.kept(scene), replace(edit.result, colour=colour))),
             )
         return (
             "",
             spoiled,
-            replace(scene, things=(*edit.kept(scene), replace(edit.result, x=place[0], y=place[1]))),
+            replace(scene, objects=(*edit.kept(scene), replace(edit.result, x=place[0], y=place[1]))),
         )
     if edit.type == "background":
-        return "", spoiled, change_background(rng, stage, scene, but=edit.wanted.split()[-1]).after
-    looks = tuple(look for look in (GLOBAL_LOOKS if edit.type == "global" else STYLES) if look != edit.wanted)
-    got = sample_look(rng, stage, scene, looks)
-    return got, spoiled, replace(scene, look=got)
+        return "", spoiled, change_background(rng, renderer, scene, but=edit.wanted.split()[-1]).after
+    filter_names = tuple(
+        filter_name
+        for filter_name in (GLOBAL_FILTERS if edit.type == "global" else STYLE_FILTERS)
+        if filter_name != edit.wanted
+    )
+    got = sample_filter(rng, renderer, scene, filter_names)
+    return got, spoiled, replace(scene, filter_name=got)
 
 
-def other_place(rng: Random, scene: Scene, edit: Edit, result: Thing) -> tuple[float, float] | None:
+def other_place(rng: Random, scene: Scene, edit: Edit, result: SceneObject) -> tuple[float, float] | None:
     """Another free place for the added or moved thing, None where no other is free."""
-    occupied = [thing for thing in (*edit.kept(scene), result, edit.target) if thing is not None]
+    occupied = [obj for obj in (*edit.kept(scene), result, edit.target) if obj is not None]
     places = [
-        place
-        for place in PLACES.values()
-        if not any(thing.overlaps(*place, result.radius) for thing in occupied)
+        place for place in PLACES.values() if not any(obj.overlaps(*place, result.radius) for obj in occupied)
     ]
     return pick(rng, places) if places else None
 
@@ -296,18 +300,20 @@ def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
     another object still says which scene it is, else there would be nothing left that follows or preserves
     anything.
     """
-    kept, look = edit.kept(scene), edit.type in ("global", "style")
+    kept, filtered = edit.kept(scene), edit.type in ("global", "style")
     kinds = []
     if kept:
-        kinds += ["removed"] if look else ["removed", "altered"]
-    if edit.type != "background" and isinstance(scene.backdrop, PhotoBackdrop) and kept:
-        kinds += ["shifted"] if look else ["shifted", "replaced"]
-    if edit.type != "background" and not look:
+        kinds += ["removed"] if filtered else ["removed", "altered"]
+    if edit.type != "background" and isinstance(scene.background, PhotoBackground) and kept:
+        kinds += ["shifted"] if filtered else ["shifted", "replaced"]
+    if edit.type != "background" and not filtered:
         kinds.append("cast")
     return tuple(kinds)
 
 
-def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind: str | None = None) -> Flaw:
+def sample_preserving_flaw(
+    rng: Random, renderer: Renderer, scene: Scene, edit: Edit, kind: str | None = None
+) -> Flaw:
     """A kept object removed or recoloured, the background shifted or replaced, or a colour cast over
     everything.
 
@@ -321,63 +327,70 @@ def sample_preserving(rng: Random, stage: Stage, scene: Scene, edit: Edit, kind:
         )
     kind = pick(rng, kinds) if kind is None else kind
     severity = 0.25 + 0.75 * rng.random()
-    thing = changed = backdrop = None
+    affected = replacement = background = None
     tint = other = ""
-    if edit.type == "background" and len(scene.things) == 1:
+    if edit.type == "background" and len(scene.objects) == 1:
         severity = min(severity, MAX_LONE_SEVERITY)
     if kind in ("removed", "altered"):
-        thing = pick(rng, edit.kept(scene))
-        other = describe(rng, scene.things, thing)
+        affected = pick(rng, edit.kept(scene))
+        other = refer_to(rng, scene.objects, affected)
         if kind == "altered":
-            changed = changed_thing(
-                rng, stage, scene, thing, "recolor", but=edit.wanted.split()[-1] if edit.wanted else ""
+            replacement = changed_object(
+                rng, renderer, scene, affected, "recolor", but=edit.wanted.split()[-1] if edit.wanted else ""
             )[1]
     elif kind == "shifted":
-        backdrop = shifted(rng, stage, scene.backdrop, severity)
+        background = shift_background(rng, renderer, scene.background, severity)
     elif kind == "replaced":
-        backdrop = replaced(rng, stage, scene.backdrop)
+        background = replace_background(rng, renderer, scene.background)
     elif kind == "cast":
         tint = pick(rng, CAST_TINTS)
     return Flaw(
         kind,
         severity,
-        language.choose(language.FEEDBACK[kind], rng, other=other),
-        thing=thing,
-        changed=changed,
-        backdrop=backdrop,
+        language.choose_wording(language.FEEDBACK[kind], rng, other=other),
+        affected=affected,
+        replacement=replacement,
+        background=background,
         tint=tint,
     )
 
 
-def shifted(rng: Random, stage: Stage, backdrop: Backdrop, severity: float) -> PhotoBackdrop:
+def shift_background(
+    rng: Random, renderer: Renderer, background: Background, severity: float
+) -> PhotoBackground:
     """The crop moved along both axes, each towards where the photograph has more room.
 
     Raises:
         ValueError: the background is no photograph.
     """
-    if not isinstance(backdrop, PhotoBackdrop):
-        raise ValueError(f"only a photograph can be shifted, the background is {backdrop}")
-    height, width = stage.library.scaled(backdrop.split, backdrop.photo, backdrop.zoom).shape[:2]
+    if not isinstance(background, PhotoBackground):
+        raise ValueError(f"only a photograph can be shifted, the background is {background}")
+    height, width = renderer.library.scaled(background.split, background.photo, background.zoom).shape[:2]
     left, top = (
         start + reach
-        if start + reach <= side / stage.size - 1 and (rng.random() < 0.5 or start < reach)
+        if start + reach <= side / renderer.size - 1 and (rng.random() < 0.5 or start < reach)
         else max(0.0, start - reach)
         for start, side, reach in (
-            (backdrop.left, width, MAX_SHIFT * severity),
-            (backdrop.top, height, MAX_SHIFT * severity),
+            (background.left, width, MAX_SHIFT * severity),
+            (background.top, height, MAX_SHIFT * severity),
         )
     )
-    return replace(backdrop, left=left, top=top)
+    return replace(background, left=left, top=top)
 
 
-def replaced(rng: Random, stage: Stage, backdrop: Backdrop) -> Backdrop:
+def replace_background(rng: Random, renderer: Renderer, background: Background) -> Background:
     """Another background of the same split: of a few, the one that differs most, so that the exchange shows."""
-    split = backdrop.split if isinstance(backdrop, PhotoBackdrop) else "train"
-    options = [sample_backdrop(rng, stage, split) for _ in range(2)]
-    return max(options, key=lambda option: float(np.abs(stage.rough(option) - stage.rough(backdrop)).sum()))
+    split = background.split if isinstance(background, PhotoBackground) else "train"
+    options = [sample_background(rng, renderer, split) for _ in range(2)]
+    return max(
+        options,
+        key=lambda option: float(
+            np.abs(renderer.block_colours(option) - renderer.block_colours(background)).sum()
+        ),
+    )
 
 
-def sample_quality(rng: Random, kind: str | None = None) -> Flaw:
+def sample_quality_flaw(rng: Random, kind: str | None = None) -> Flaw:
     """Noise, blur, compression or banding.
 
     Raises:
@@ -386,10 +399,10 @@ def sample_quality(rng: Random, kind: str | None = None) -> Flaw:
     if kind is not None and kind not in QUALITY_FLAWS:
         raise ValueError(f"unknown quality flaw {kind!r}: one of {', '.join(QUALITY_FLAWS)}")
     kind = pick(rng, QUALITY_FLAWS) if kind is None else kind
-    return Flaw(kind, 0.25 + 0.75 * rng.random(), language.choose(language.FEEDBACK[kind], rng))
+    return Flaw(kind, 0.25 + 0.75 * rng.random(), language.choose_wording(language.FEEDBACK[kind], rng))
 
 
-def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> FloatImage:
+def corrupt(renderer: Renderer, edit: Edit, corruption: Corruption) -> FloatImage:
     """The edited image with everything that goes wrong with it; without flaws the exact edit.
 
     The share of the wrong scene and the share of the spoiled rest are blended in turn, which renders up to
@@ -402,11 +415,11 @@ def corrupt(stage: Stage, edit: Edit, corruption: Corruption) -> FloatImage:
     if preserving is not None and preserving.kind in ("removed", "altered", "shifted", "replaced"):
         share = 1.0 if preserving.kind == "shifted" else preserving.severity
         scenes = blend_in(scenes, preserving.spoil, share)
-    image = stage.render(scenes[0][0])
+    image = renderer.render(scenes[0][0])
     if len(scenes) > 1:
         image *= np.float32(scenes[0][1])
         for scene, weight in scenes[1:]:
-            image += stage.render(scene) * np.float32(weight)
+            image += renderer.render(scene) * np.float32(weight)
     if preserving is not None and preserving.kind == "cast":
         image = cast(image, preserving.tint, preserving.severity)
     return (

@@ -11,19 +11,19 @@ from src.synthetic import filters, language
 from src.synthetic.language import (
     COLOURS,
     FILLS,
-    GLOBAL_LOOKS,
+    GLOBAL_FILTERS,
     HELD_OUT_PAIRS,
     PLACES,
     SHAPES,
-    STYLES,
+    STYLE_FILTERS,
     TEXTURES,
 )
 from src.synthetic.scene import (
     RADII,
-    GradientBackdrop,
+    GradientBackground,
+    Renderer,
     Scene,
-    Stage,
-    Thing,
+    SceneObject,
     held_out_pairs,
     pick,
     rgb,
@@ -61,50 +61,52 @@ class Edit:
     after: Scene
     subject: str
     wanted: str
-    target: Thing | None = None
-    result: Thing | None = None
+    target: SceneObject | None = None
+    result: SceneObject | None = None
 
     @property
     def done(self) -> str:
         """The edit in the passive: "removed", "made blue"."""
-        return language.fill(language.DONE[self.operation], wanted=self.wanted)
+        return language.fill_template(language.DONE[self.operation], wanted=self.wanted)
 
-    def kept(self, scene: Scene) -> tuple[Thing, ...]:
+    def kept(self, scene: Scene) -> tuple[SceneObject, ...]:
         """The things of the scene before the edit that it must leave alone."""
-        return tuple(thing for thing in scene.things if thing is not self.target)
+        return tuple(obj for obj in scene.objects if obj is not self.target)
 
 
-def matches(things: tuple[Thing, ...], shape: str | None, colour: str | None, texture: str | None) -> int:
+def matches(
+    objects: tuple[SceneObject, ...], shape: str | None, colour: str | None, texture: str | None
+) -> int:
     """How many things a description fits; None leaves a property open."""
     wanted = (shape, colour, texture)
     return sum(
         all(
             want is None or want == has
-            for want, has in zip(wanted, (thing.shape, thing.colour, thing.texture), strict=True)
+            for want, has in zip(wanted, (obj.shape, obj.colour, obj.texture), strict=True)
         )
-        for thing in things
+        for obj in objects
     )
 
 
-def describe(rng: Random, things: tuple[Thing, ...], thing: Thing) -> str:
+def refer_to(rng: Random, objects: tuple[SceneObject, ...], obj: SceneObject) -> str:
     """Words that fit this thing and no other: mostly colour and shape, now and then fewer or other words that
     are enough.
 
     Raises:
         ValueError: another thing has the same colour and shape.
     """
-    options = ((thing.shape, None, thing.texture), (thing.shape, None, None), (None, thing.colour, None))
+    options = ((obj.shape, None, obj.texture), (obj.shape, None, None), (None, obj.colour, None))
     if rng.random() < 0.25:
         shape, colour, texture = pick(rng, options)
-        if matches(things, shape, colour, texture) == 1:
+        if matches(objects, shape, colour, texture) == 1:
             return " ".join(word for word in ("the", texture, colour, shape or "object") if word)
-    if matches(things, thing.shape, thing.colour, None) != 1:
-        raise ValueError(f"no words single out {thing} in {things}: two things share colour and shape")
-    return f"the {thing.colour} {thing.shape}"
+    if matches(objects, obj.shape, obj.colour, None) != 1:
+        raise ValueError(f"no words single out {obj} in {objects}: two things share colour and shape")
+    return f"the {obj.colour} {obj.shape}"
 
 
 def sample_edit(
-    rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, held_out: bool = False
+    rng: Random, renderer: Renderer, scene: Scene, free_place: str, edit_type: str, held_out: bool = False
 ) -> Edit:
     """An edit of this type; no object ever becomes one of HELD_OUT_PAIRS.
 
@@ -123,51 +125,68 @@ def sample_edit(
         operation = {"local": pick(rng, LOCAL_OPERATIONS), "texture": "texture", "remove": "remove"}[
             edit_type
         ]
-        target = scene.things[0] if held_out else pick(rng, scene.things)
-        return edit_thing(rng, stage, scene, free, edit_type, operation, target)
+        target = scene.objects[0] if held_out else pick(rng, scene.objects)
+        return edit_object(rng, renderer, scene, free_place, edit_type, operation, target)
     if edit_type == "add":
-        return add_thing(rng, stage, scene, free, held_out)
+        return add_object(rng, renderer, scene, free_place, held_out)
     if edit_type == "background":
-        return change_background(rng, stage, scene)
+        return change_background(rng, renderer, scene)
     if edit_type in ("global", "style"):
-        look = sample_look(rng, stage, scene, GLOBAL_LOOKS if edit_type == "global" else STYLES)
-        instruction = language.choose(language.INSTRUCTIONS[look], rng)
-        return Edit(edit_type, edit_type, instruction, replace(scene, look=look), "the picture", look)
+        filter_name = sample_filter(
+            rng, renderer, scene, GLOBAL_FILTERS if edit_type == "global" else STYLE_FILTERS
+        )
+        instruction = language.choose_wording(language.INSTRUCTIONS[filter_name], rng)
+        return Edit(
+            edit_type,
+            edit_type,
+            instruction,
+            replace(scene, filter_name=filter_name),
+            "the picture",
+            filter_name,
+        )
     raise ValueError(f"unknown edit type {edit_type!r}: one of {', '.join(EDIT_TYPES)}")
 
 
-def edit_thing(
-    rng: Random, stage: Stage, scene: Scene, free: str, edit_type: str, operation: str, target: Thing
+def edit_object(
+    rng: Random,
+    renderer: Renderer,
+    scene: Scene,
+    free_place: str,
+    edit_type: str,
+    operation: str,
+    target: SceneObject,
 ) -> Edit:
     """One of the edits of an object that is there."""
-    subject = describe(rng, scene.things, target)
-    others = tuple(thing for thing in scene.things if thing is not target)
+    subject = refer_to(rng, scene.objects, target)
+    others = tuple(obj for obj in scene.objects if obj is not target)
     if operation == "remove":
         wanted, result = "", None
     elif operation == "move":
-        x, y = PLACES[free]
-        wanted, result = free, replace(target, x=x, y=y, radius=RADII[0])
+        x, y = PLACES[free_place]
+        wanted, result = free_place, replace(target, x=x, y=y, radius=RADII[0])
     else:
-        wanted, result = changed_thing(rng, stage, scene, target, operation)
-    instruction = language.choose(language.INSTRUCTIONS[operation], rng, subject=subject, wanted=wanted)
+        wanted, result = changed_object(rng, renderer, scene, target, operation)
+    instruction = language.choose_wording(
+        language.INSTRUCTIONS[operation], rng, subject=subject, wanted=wanted
+    )
     after = replace(
         scene,
-        things=others
+        objects=others
         if result is None
-        else tuple(result if thing is target else thing for thing in scene.things),
+        else tuple(result if obj is target else obj for obj in scene.objects),
     )
     return Edit(edit_type, operation, instruction, after, subject, wanted, target, result)
 
 
-def changed_thing(
-    rng: Random, stage: Stage, scene: Scene, target: Thing, operation: str, but: str = ""
-) -> tuple[str, Thing]:
+def changed_object(
+    rng: Random, renderer: Renderer, scene: Scene, target: SceneObject, operation: str, but: str = ""
+) -> tuple[str, SceneObject]:
     """A new colour, shape or texture for a thing and the thing that has it: not `but`, and still no twin of
     another thing in colour and shape.
     """
-    taken = {(thing.shape, thing.colour) for thing in scene.things}
+    taken = {(obj.shape, obj.colour) for obj in scene.objects}
     if operation == "recolor":
-        visible = visible_colours(stage, scene.backdrop, target.x, target.y)
+        visible = visible_colours(renderer, scene.background, target.x, target.y)
         options = [
             name for name in visible if (target.shape, name) not in taken | HELD_OUT_PAIRS and name != but
         ]
@@ -202,80 +221,89 @@ def changed_thing(
     return wanted, replace(target, texture=wanted)
 
 
-def add_thing(rng: Random, stage: Stage, scene: Scene, free: str, held_out: bool = False) -> Edit:
+def add_object(
+    rng: Random, renderer: Renderer, scene: Scene, free_place: str, held_out: bool = False
+) -> Edit:
     """A new object at a named place that is free, one of HELD_OUT_PAIRS or none of them; every property is
     said.
     """
-    x, y = PLACES[free]
+    x, y = PLACES[free_place]
     shape, texture = pick(rng, SHAPES), pick(rng, TEXTURES)
-    taken = {(thing.shape, thing.colour) for thing in scene.things}
-    visible = visible_colours(stage, scene.backdrop, x, y)
+    taken = {(obj.shape, obj.colour) for obj in scene.objects}
+    visible = visible_colours(renderer, scene.background, x, y)
     if held_out:
         shape, colour = pick(rng, held_out_pairs(visible))
     else:
         free_colours = [name for name in visible if (shape, name) not in taken | HELD_OUT_PAIRS]
         colour = pick(rng, free_colours or [name for name in visible if (shape, name) not in HELD_OUT_PAIRS])
-    result = Thing(shape, colour, texture, x, y, RADII[0])
-    instruction = language.choose(
-        language.INSTRUCTIONS["add"], rng, wanted=f"{texture} {colour} {shape}", place=free
+    result = SceneObject(shape, colour, texture, x, y, RADII[0])
+    instruction = language.choose_wording(
+        language.INSTRUCTIONS["add"], rng, wanted=f"{texture} {colour} {shape}", place=free_place
     )
     return Edit(
         "add",
         "add",
         instruction,
-        replace(scene, things=(*scene.things, result)),
+        replace(scene, objects=(*scene.objects, result)),
         f"the {colour} {shape}",
-        free,
+        free_place,
         None,
         result,
     )
 
 
-def change_background(rng: Random, stage: Stage, scene: Scene, but: str = "") -> Edit:
+def change_background(rng: Random, renderer: Renderer, scene: Scene, but: str = "") -> Edit:
     """A plain colour or a gradient, in colours that no object has, so that none vanishes, and unlike the
     background there is.
     """
-    worn = {thing.colour for thing in scene.things}
-    before = stage.rough(scene.backdrop).mean(axis=(0, 1))
+    worn = {obj.colour for obj in scene.objects}
+    before = renderer.block_colours(scene.background).mean(axis=(0, 1))
     fresh = [name for name in FILLS if name not in worn and name != but]
     options = [name for name in fresh if np.abs(rgb(name) - before).sum() > 0.5]
     first = pick(rng, options)
     if rng.random() < 0.5:
-        backdrop, wanted = GradientBackdrop(first, first, True), f"plain {first}"
+        background, wanted = GradientBackground(first, first, True), f"plain {first}"
     else:
         second, vertical = pick(rng, [name for name in fresh if name != first]), rng.random() < 0.5
-        backdrop, wanted = (
-            GradientBackdrop(first, second, vertical),
+        background, wanted = (
+            GradientBackground(first, second, vertical),
             language.gradient_words(first, second, vertical),
         )
-    instruction = language.choose(language.INSTRUCTIONS["background"], rng, wanted=wanted)
+    instruction = language.choose_wording(language.INSTRUCTIONS["background"], rng, wanted=wanted)
     return Edit(
-        "background", "background", instruction, replace(scene, backdrop=backdrop), "the background", wanted
+        "background",
+        "background",
+        instruction,
+        replace(scene, background=background),
+        "the background",
+        wanted,
     )
 
 
-def sample_look(rng: Random, stage: Stage, scene: Scene, looks: tuple[str, ...]) -> str:
+def sample_filter(rng: Random, renderer: Renderer, scene: Scene, filter_names: tuple[str, ...]) -> str:
     """A look that visibly changes this background, or the one that does most (night hardly shows among the
     stars).
     """
-    before = stage.rough(scene.backdrop)
+    before = renderer.block_colours(scene.background)
     changes: dict[str, float] = {}
-    while len(changes) < len(looks):
-        look = pick(rng, [look for look in looks if look not in changes])
-        changes[look] = float(np.abs(filters.apply(look, before) - before).sum()) / before.size
-        if changes[look] > VISIBLE_CHANGE:
-            return look
-    return max(changes, key=lambda look: changes[look])
+    while len(changes) < len(filter_names):
+        filter_name = pick(rng, [filter_name for filter_name in filter_names if filter_name not in changes])
+        changes[filter_name] = (
+            float(np.abs(filters.apply_filter(filter_name, before) - before).sum()) / before.size
+        )
+        if changes[filter_name] > VISIBLE_CHANGE:
+            return filter_name
+    return max(changes, key=lambda filter_name: changes[filter_name])
 
 
-def other_colour(rng: Random, thing: Thing) -> str:
+def other_colour(rng: Random, obj: SceneObject) -> str:
     """A colour that the thing doesn't have and may get."""
     return pick(
-        rng, [name for name in COLOURS if name != thing.colour and (thing.shape, name) not in HELD_OUT_PAIRS]
+        rng, [name for name in COLOURS if name != obj.colour and (obj.shape, name) not in HELD_OUT_PAIRS]
     )
 
 
-def reworded(rng: Random, edit: Edit) -> Edit:
+def with_held_out_wording(rng: Random, edit: Edit) -> Edit:
     """The same edit, asked for in one of the held-out wordings."""
     operation = edit.wanted if edit.operation in ("global", "style") else edit.operation
     parts = {"subject": edit.subject, "wanted": edit.wanted}
@@ -284,4 +312,6 @@ def reworded(rng: Random, edit: Edit) -> Edit:
             "wanted": f"{edit.result.texture} {edit.result.colour} {edit.result.shape}",
             "place": edit.wanted,
         }
-    return replace(edit, instruction=language.choose(language.HELD_OUT_INSTRUCTIONS[operation], rng, **parts))
+    return replace(
+        edit, instruction=language.choose_wording(language.HELD_OUT_INSTRUCTIONS[operation], rng, **parts)
+    )

@@ -13,13 +13,13 @@ FloatImage = Float[np.ndarray, "h w 3"]
 LUMINANCE = np.asarray((0.299, 0.587, 0.114), dtype=np.float32)
 
 
-def apply(look: str, image: FloatImage) -> FloatImage:
+def apply_filter(filter_name: str, image: FloatImage) -> FloatImage:
     """The image through the filter of this name.
 
     Raises:
         KeyError: no such filter.
     """
-    return np.clip(FILTERS[look](image), 0, 1, dtype=np.float32)
+    return np.clip(FILTERS[filter_name](image), 0, 1, dtype=np.float32)
 
 
 def colours(*values: float) -> Float[np.ndarray, "3"]:

@@ -45,8 +45,8 @@ PLACES: Mapping[str, tuple[float, float]] = {
 others.
 """
 
-GLOBAL_LOOKS = ("night", "sepia", "gray", "foggy", "sunset", "underwater")
-STYLES = ("sketch", "poster", "negative", "stencil")
+GLOBAL_FILTERS = ("night", "sepia", "gray", "foggy", "sunset", "underwater")
+STYLE_FILTERS = ("sketch", "poster", "negative", "stencil")
 
 INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "recolor": (
@@ -241,14 +241,14 @@ GENERAL: Mapping[str, tuple[str, ...]] = {
 """Texts that name a perspective's failure too generally to help."""
 
 
-def fill(template: str, **parts: str) -> str:
+def fill_template(template: str, **parts: str) -> str:
     """The template with its parts; a part that the template does not name is ignored."""
     return template.format(**parts)
 
 
-def choose(wordings: tuple[str, ...], rng: Random, **parts: str) -> str:
+def choose_wording(wordings: tuple[str, ...], rng: Random, **parts: str) -> str:
     """One of the wordings, filled."""
-    return fill(wordings[int(rng.random() * len(wordings))], **parts)
+    return fill_template(wordings[int(rng.random() * len(wordings))], **parts)
 
 
 def gradient_words(first: str, second: str, vertical: bool) -> str:
@@ -277,8 +277,8 @@ def vocabulary() -> tuple[str, ...]:
         *TEXTURES,
         *FILLS,
         *PLACES,
-        *GLOBAL_LOOKS,
-        *STYLES,
+        *GLOBAL_FILTERS,
+        *STYLE_FILTERS,
         "the background",
         "the picture",
         "the object",

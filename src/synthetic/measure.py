@@ -29,45 +29,41 @@ import numpy as np
 
 from src.records import MAX_SCORE, NO_FAILURE, Feedback, Image, Scores
 from src.synthetic import filters, language, quality
-from src.synthetic.attributes import Similarity, is_gone, is_there, recognise, things_alike
+from src.synthetic.attributes import Similarity, lacks_object, object_similarities, recognise, shows_object
+from src.synthetic.background import (
+    background_similarity,
+    best_filter,
+    colour_map,
+    estimate_blur,
+    estimate_shift,
+    extend_behind_objects,
+    filter_and_blur,
+    nearest_fills,
+    scene_likeness,
+    slope_and_correlation,
+    undo_cast,
+)
+from src.synthetic.compression_traces import NO_TRACES, count_levels, find_traces
+from src.synthetic.earlier_flaw import find_earlier_flaw
 from src.synthetic.edits import Edit
-from src.synthetic.facts import (
+from src.synthetic.following import edit_progress, share_done
+from src.synthetic.ground_truth import (
     Blocks,
-    Facts,
+    GroundTruth,
     Mask,
     background_blocks,
     blend,
-    blur_facts,
-    coded_facts,
-    on_background,
-    shift_facts,
 )
-from src.synthetic.hidden import hidden_flaw
-from src.synthetic.progress import progress, share_done
 from src.synthetic.scene import (
     BLOCKS,
     FloatImage,
-    GradientBackdrop,
-    PhotoBackdrop,
+    GradientBackground,
+    PhotoBackground,
     Scene,
     block_means,
-    box,
+    object_box,
     to_float,
 )
-from src.synthetic.surroundings import (
-    alike,
-    background_similarity,
-    behind_objects,
-    best_look,
-    blur_of,
-    colour_map,
-    displacement,
-    fills_of,
-    likeness_of_scene,
-    through_look,
-    uncast,
-)
-from src.synthetic.traces import NO_TRACES, levels_of, traces_of
 
 NOTICED = 0.8
 """Feedback names a failure below this share."""
@@ -114,65 +110,68 @@ class Measurement:
     feedback: Feedback
 
 
-def measure(facts: Facts, edited: Image) -> Measurement:
+def measure(truth: GroundTruth, edited: Image) -> Measurement:
     """Measure any image as an answer to the edit.
 
     Raises:
         ValueError: the image has another size than the scene's.
     """
-    if edited.shape != facts.original.shape:
+    if edited.shape != truth.original.shape:
         raise ValueError(
-            f"a picture of {edited.shape} can't answer a scene of {facts.original.shape}: edit at the scene's size"
+            f"a picture of {edited.shape} can't answer a scene of {truth.original.shape}: edit at the scene's size"
         )
     image = to_float(edited)
-    scene, edit, size = facts.scene, facts.edit, image.shape[0]
+    scene, edit, size = truth.scene, truth.edit, image.shape[0]
     whole = edit.type in ("global", "style")
     blocks, free = block_means(image), background_blocks(scene, edit, size)
     free_pixels = np.kron(free, np.ones((size // BLOCKS,) * 2, dtype=bool))
     everywhere = np.ones((size, size), dtype=bool)
     # Noise is first read wherever anything is seen, from what the channels do not share, which needs no scene
     # to compare with.
-    rough = quality.grain(image, facts.original, 0.0, everywhere, known=0.0).seen
+    rough = quality.measure_grain(image, truth.original, 0.0, everywhere, known=0.0).seen
     # Where the image's coding shows, what should be seen is coded alike before it is compared; likewise a
     # shift, and blur.
-    traces = traces_of(edited, (facts.original, facts.exact))
-    coded = facts if traces == NO_TRACES else coded_facts(facts, traces)
+    traces = find_traces(edited, (truth.original, truth.exact))
+    coded = truth if traces == NO_TRACES else truth.coded(traces)
     shift = found_shift(coded, image, blocks, free, free_pixels, rough * BLOCKS / size)
     if shift != (0, 0):
-        facts = shift_facts(facts, shift)
-        coded = facts if traces == NO_TRACES else coded_facts(facts, traces)
-    width = blur_of(coded, image, free_pixels, rough)
-    smooth = facts if width == 0 else blur_facts(facts, width)
-    like = coded if width == 0 else smooth if traces == NO_TRACES else coded_facts(smooth, traces)
+        truth = truth.shifted(shift)
+        coded = truth if traces == NO_TRACES else truth.coded(traces)
+    width = estimate_blur(coded, image, free_pixels, rough)
+    smooth = truth if width == 0 else truth.blurred(width)
+    like = coded if width == 0 else smooth if traces == NO_TRACES else smooth.coded(traces)
     before, after = block_means(like.original), block_means(like.exact)
     done = share_done(like, image, blocks, before, after, free)
-    if edit.type == "background" and isinstance(scene.backdrop, PhotoBackdrop):
+    if edit.type == "background" and isinstance(scene.background, PhotoBackground):
         # Whatever colours it got, the old background is gone as far as its structure is; one that has hardly
         # any is gone as far as its colours are.
         left, there = (
-            quality.bands_of((each - like.exact) @ filters.LUMINANCE)[1][free_pixels]
+            quality.detail_bands((each - like.exact) @ filters.LUMINANCE)[1][free_pixels]
             for each in (image, like.original)
         )
         energy = float(np.vdot(there, there)) + 1e-9
         telling = energy / (energy + FAINT**2 * there.size)
         done = telling * (1 - ramp(float(np.vdot(left, there)) / energy, 0.03, 0.97)) + (1 - telling) * done
     reference, bare = (
-        traces.on(blend(smooth.original, smooth.exact, done)),
-        blend(like.bare_before, like.bare_after, done),
+        traces.apply(blend(smooth.original, smooth.exact, done)),
+        blend(like.background_before, like.background_after, done),
     )
-    expected, sharp, look = blend(before, after, done), blend(facts.original, facts.exact, done), None
+    expected, sharp, filter_name = blend(before, after, done), blend(truth.original, truth.exact, done), None
     off = blocks - expected
     strange = float(np.vdot(off, off)) / off.size > EXPLAINED**2 + (rough * BLOCKS / size) ** 2
-    if strange or levels_of(edited) <= FEW_LEVELS:
-        look = best_look(facts, image, reference, width, rough)
-        if look is not None:
+    if strange or count_levels(edited) <= FEW_LEVELS:
+        filter_name = best_filter(truth, image, reference, width, rough)
+        if filter_name is not None:
             reference, sharp = (
-                traces.on(through_look(look, facts.original, width)),
-                through_look(look, facts.original, 0.0),
+                traces.apply(filter_and_blur(filter_name, truth.original, width)),
+                filter_and_blur(filter_name, truth.original, 0.0),
             )
-            bare, expected = through_look(look, facts.bare_before, width), block_means(reference)
+            bare, expected = (
+                filter_and_blur(filter_name, truth.background_before, width),
+                block_means(reference),
+            )
     known = background_known(blocks, expected, free, rough * BLOCKS / size)
-    seen_grain = quality.grain(image, reference, width, everywhere, known).seen
+    seen_grain = quality.measure_grain(image, reference, width, everywhere, known).seen
     noise = seen_grain * BLOCKS / size
     judged = reference
     if whole:
@@ -193,48 +192,50 @@ def measure(facts: Facts, edited: Image) -> Measurement:
     # from the objects: under a cast, they look right when it is taken back; beside another background, they
     # look right as they are.
     views = [image]
-    if not whole and edit.type != "background" and look is None:
-        views.append(uncast(image, blocks[free], expected[free]))
+    if not whole and edit.type != "background" and filter_name is None:
+        views.append(undo_cast(image, blocks[free], expected[free]))
     best = None
     for view in reversed(views):
         behind = like
-        if not whole and look is None:
-            behind = on_background(like, behind_objects(view - reference, free_pixels.astype(np.float32)))
+        if not whole and filter_name is None:
+            behind = like.on_background(
+                extend_behind_objects(view - reference, free_pixels.astype(np.float32))
+            )
             reference_here, bare_here = (
                 blend(behind.original, behind.exact, done),
-                blend(behind.bare_before, behind.bare_after, done),
+                blend(behind.background_before, behind.background_after, done),
             )
         else:
             reference_here, bare_here = reference, bare
-        things = things_alike(edit.kept(scene), view, reference_here, bare_here, seen_grain)
-        total = sum(thing.share for thing in things)
+        objects = object_similarities(edit.kept(scene), view, reference_here, bare_here, seen_grain)
+        total = sum(obj.share for obj in objects)
         if best is None or total > best[0]:
-            best = (total, view, things, behind, reference_here, bare_here)
+            best = (total, view, objects, behind, reference_here, bare_here)
     assert best is not None
-    _, corrected, things, behind, reference_here, bare_here = best
-    parts = (*background, *things)
-    likeness = likeness_of_scene(blocks, (before, after, expected), noise)
+    _, corrected, objects, behind, reference_here, bare_here = best
+    parts = (*background, *objects)
+    likeness = scene_likeness(blocks, (before, after, expected), noise)
     recognised = max(
         ramp(max((part.share for part in parts), default=1.0), 0.2, 0.5), ramp(likeness, 0.45, 0.75)
     ) * ramp(likeness, 0.2, 0.45)
-    following = recognised * progress(behind, corrected, blocks, before, after, free, seen_grain)
+    following = recognised * edit_progress(behind, corrected, blocks, before, after, free, seen_grain)
     preserving = (
-        recognised * combine([part.share for part in background], [part.share for part in things])
+        recognised * combine([part.share for part in background], [part.share for part in objects])
         if parts
         else recognised
     )
-    mask = judged_places(facts, free_pixels, things)
-    solid = like.through_after.mean(axis=2) < 0.05
-    seen, wanted, unspoiled = corrected, judged if whole or look is not None else reference_here, sharp
+    mask = judged_places(truth, free_pixels, objects)
+    solid = like.transmittance_after.mean(axis=2) < 0.05
+    seen, wanted, unspoiled = corrected, judged if whole or filter_name is not None else reference_here, sharp
     scenes = [sharp]
-    if look is None and (whole or edit.type == "background"):
-        scenes += [each for share, each in ((0, facts.original), (1, facts.exact)) if done != share]
-    first = hidden_flaw(image, scenes, traces, width, mask)
+    if filter_name is None and (whole or edit.type == "background"):
+        scenes += [each for share, each in ((0, truth.original), (1, truth.exact)) if done != share]
+    first = find_earlier_flaw(image, scenes, traces, width, mask)
     if first is not None:
         # What came first is part of what should be seen of what came last.
         seen, wanted, unspoiled, width = image, first.seen, first.spoiled, first.width
         known = background_known(blocks, block_means(first.seen), free, noise)
-    flaws, _ = quality.flaws(
+    flaws, _ = quality.measure_flaws(
         seen,
         wanted,
         unspoiled,
@@ -243,16 +244,17 @@ def measure(facts: Facts, edited: Image) -> Measurement:
         mask,
         solid & mask,
         known,
-        all(thing.share > LOST for thing in things),
+        all(obj.share > LOST for obj in objects),
     )
     if first is not None:
         flaws[first.kind] = max(flaws[first.kind], first.severity)
     worst_flaw = max(flaws, key=lambda kind: flaws[kind])
-    sharpness = float(1 - min(1.0, quality.total(flaws)))
+    sharpness = float(1 - min(1.0, quality.total_severity(flaws)))
     worst = min(parts, key=lambda part: part.share, default=Similarity(1.0, "unrelated"))
     succeeded = (
-        recognised > 0.5 and follows(behind, corrected, blocks, free, look, done),
-        recognised > 0.5 and preserves(edit, scene, corrected, bare_here, parts, whole or look is not None),
+        recognised > 0.5 and follows(behind, corrected, blocks, free, filter_name, done),
+        recognised > 0.5
+        and preserves(edit, scene, corrected, bare_here, parts, whole or filter_name is not None),
         flaws[worst_flaw] < VISIBLE,
     )
     return Measurement(
@@ -267,19 +269,23 @@ def measure(facts: Facts, edited: Image) -> Measurement:
 
 
 def found_shift(
-    facts: Facts, image: FloatImage, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float
+    truth: GroundTruth, image: FloatImage, blocks: Blocks, free: Mask, free_pixels: np.ndarray, noise: float
 ) -> tuple[int, int]:
     """By how many pixels (down, to the right) the photograph is found beside its place in the image."""
-    if facts.edit.type == "background" or not isinstance(facts.scene.backdrop, PhotoBackdrop):
+    if truth.edit.type == "background" or not isinstance(truth.scene.background, PhotoBackground):
         return 0, 0
-    before, after = block_means(facts.original), block_means(facts.exact)
-    done = share_done(facts, image, blocks, before, after, free) if facts.edit.after.look is not None else 0.0
-    bare = blend(facts.bare_before, facts.bare_after, done)
+    before, after = block_means(truth.original), block_means(truth.exact)
+    done = (
+        share_done(truth, image, blocks, before, after, free)
+        if truth.edit.after.filter_name is not None
+        else 0.0
+    )
+    bare = blend(truth.background_before, truth.background_after, done)
     off = (image - bare)[free_pixels]
     strange = float(np.vdot(off, off)) / off.size - (1.5 * noise * image.shape[0] / BLOCKS) ** 2
     if strange < CALM**2 and background_known(blocks, blend(before, after, done), free, noise) == 1:
         return 0, 0
-    return displacement(image, bare, free_pixels.astype(np.float32))
+    return estimate_shift(image, bare, free_pixels.astype(np.float32))
 
 
 def ramp(value: float, low: float, high: float) -> float:
@@ -290,21 +296,21 @@ def ramp(value: float, low: float, high: float) -> float:
 def background_known(blocks: Blocks, expected: Blocks, free: Mask, noise: float) -> float:
     """0 for another background, 1 for the expected one with whatever noise or cast."""
     seen, wanted = blocks[free], expected[free]
-    slope, correlation = alike(seen - seen.mean(axis=0), wanted - wanted.mean(axis=0), noise)
+    slope, correlation = slope_and_correlation(seen - seen.mean(axis=0), wanted - wanted.mean(axis=0), noise)
     return ramp(min(slope, correlation), 0.8, 0.97)
 
 
-def judged_places(facts: Facts, free: np.ndarray, things: list[Similarity]) -> np.ndarray:
+def judged_places(truth: GroundTruth, free: np.ndarray, objects: list[Similarity]) -> np.ndarray:
     """Where quality is judged: not in the boxes of what was edited, nor of kept things that are not as they
     should be.
     """
     size = free.shape[0]
     judged = np.ones_like(free)
-    edited = [thing for thing in (facts.edit.target, facts.edit.result) if thing is not None]
-    lost = {thing.name for thing in things if thing.share < LOST}
-    edited += [thing for thing in facts.edit.kept(facts.scene) if f"the {thing.colour} {thing.shape}" in lost]
-    for thing in edited:
-        rows, columns = box(thing.x, thing.y, thing.radius, size)
+    edited = [obj for obj in (truth.edit.target, truth.edit.result) if obj is not None]
+    lost = {obj.name for obj in objects if obj.share < LOST}
+    edited += [obj for obj in truth.edit.kept(truth.scene) if f"the {obj.colour} {obj.shape}" in lost]
+    for obj in edited:
+        rows, columns = object_box(obj.x, obj.y, obj.radius, size)
         judged[max(0, rows.start - 1) : rows.stop + 1, max(0, columns.start - 1) : columns.stop + 1] = False
     return judged if judged.mean() > 0.2 else np.ones_like(free)
 
@@ -314,22 +320,26 @@ def judged_places(facts: Facts, free: np.ndarray, things: list[Similarity]) -> n
 
 
 def follows(
-    facts: Facts, image: FloatImage, blocks: Blocks, free: Mask, look: str | None, done: float
+    truth: GroundTruth, image: FloatImage, blocks: Blocks, free: Mask, filter_name: str | None, done: float
 ) -> bool:
     """Whether what the edit asks for is seen, attribute by attribute."""
-    edit, target, result = facts.edit, facts.edit.target, facts.edit.result
+    edit, target, result = truth.edit, truth.edit.target, truth.edit.result
     if edit.type in ("global", "style"):
-        return look == edit.wanted or (look is None and done > 0.5)
+        return filter_name == edit.wanted or (filter_name is None and done > 0.5)
     if edit.type == "background":
-        backdrop = edit.after.backdrop
-        if not isinstance(backdrop, GradientBackdrop):
-            raise ValueError(f"backgrounds are changed into fills, this one into {backdrop}")
+        background = edit.after.background
+        if not isinstance(background, GradientBackground):
+            raise ValueError(f"backgrounds are changed into fills, this one into {background}")
         # a photograph may be of the wanted colour on average: what it shows must be gone, too
-        return done > 0.5 and fills_of(backdrop, blocks, free) == (backdrop.first, backdrop.second)
+        return done > 0.5 and nearest_fills(background, blocks, free) == (background.first, background.second)
     left_behind = target is not None and (result is None or (result.x, result.y) != (target.x, target.y))
-    if left_behind and target is not None and not is_gone(target, image, facts.original, facts.bare_before):
+    if (
+        left_behind
+        and target is not None
+        and not lacks_object(target, image, truth.original, truth.background_before)
+    ):
         return False
-    return result is None or is_there(result, image, facts.bare_after)
+    return result is None or shows_object(result, image, truth.background_after)
 
 
 def preserves(
@@ -346,26 +356,26 @@ def preserves(
     if by_share:
         return all(part.share > SAME_PLACE for part in parts)
     judged = {part.name for part in parts}
-    for thing in edit.kept(scene):
-        if f"the {thing.colour} {thing.shape}" in judged:
-            found = recognise(thing, image, bare)
-            if not found.present or found.colour != thing.colour or found.texture != thing.texture:
+    for obj in edit.kept(scene):
+        if f"the {obj.colour} {obj.shape}" in judged:
+            found = recognise(obj, image, bare)
+            if not found.present or found.colour != obj.colour or found.texture != obj.texture:
                 return False
     return all(part.share > SAME_PLACE for part in parts if not part.name)
 
 
-def combine(background: list[float], things: list[float]) -> float:
+def combine(background: list[float], objects: list[float]) -> float:
     """One share from many: half the worst, half the average of background and objects.
 
     Raises:
         ValueError: nothing to combine.
     """
-    groups = [sum(group) / len(group) for group in (background, things) if group]
+    groups = [sum(group) / len(group) for group in (background, objects) if group]
     if not groups:
         raise ValueError(
             "nothing is left to be preserved: an edit keeps the background or at least one object"
         )
-    return 0.5 * min(*background, *things, 1.0) + 0.5 * sum(groups) / len(groups)
+    return 0.5 * min(*background, *objects, 1.0) + 0.5 * sum(groups) / len(groups)
 
 
 # --- words
@@ -377,7 +387,7 @@ def following_feedback(edit: Edit, following: float, done: float, recognised: fl
     if following > NOTICED:
         return NO_FAILURE
     kind = "missing" if done < 0.3 or recognised < 1 else "partial" if following > 0.25 else "wrong result"
-    return language.fill(
+    return language.fill_template(
         language.FEEDBACK[kind][0],
         subject=edit.subject,
         done=edit.done,
@@ -390,4 +400,4 @@ def preserving_feedback(worst: Similarity, preserving: float, recognised: float)
     if preserving > NOTICED:
         return NO_FAILURE
     kind = "unrelated" if recognised < 0.5 else worst.kind
-    return language.fill(language.FEEDBACK[kind][0], other=worst.name)
+    return language.fill_template(language.FEEDBACK[kind][0], other=worst.name)

@@ -98,7 +98,7 @@ class PhotoLibrary:
             }
         else:
             files = photo_files(folder)
-            self.photographs = share_out([read_photograph(file) for file in files], folder)
+            self.photographs = split_photographs([read_photograph(file) for file in files], folder)
             self.digest = digest_files(files)
         self._scaled: dict[tuple[str, int, int], Float[np.ndarray, "h w 3"]] = {}
 
@@ -162,17 +162,17 @@ def read_photograph(file: Path) -> Photograph:
     left, top, right, bottom = WINDOWS.get(file.name, (0.0, 0.0, 1.0, 1.0))
     height, width = pixels.shape[:2]
     return Photograph(
-        pair_name(file.name),
+        photograph_name(file.name),
         pixels[int(top * height) : int(bottom * height), int(left * width) : int(right * width)],
     )
 
 
-def pair_name(name: str) -> str:
+def photograph_name(name: str) -> str:
     """A file's name without its side, so that both images of a stereo pair count as one photograph."""
     return name.replace("_left", "").replace("_right", "")
 
 
-def share_out(photographs: list[Photograph], folder: Path) -> dict[str, tuple[Photograph, ...]]:
+def split_photographs(photographs: list[Photograph], folder: Path) -> dict[str, tuple[Photograph, ...]]:
     """Photographs by split, decided by a hash of their names: about a tenth validates, three tenths are the
     benchmark.
 

@@ -22,9 +22,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from src.synthetic import filters
+from src.synthetic.compression_traces import CompressionTraces
 from src.synthetic.degradations import MAX_NOISE, MAX_STEP, degrade
 from src.synthetic.scene import FloatImage
-from src.synthetic.traces import Traces
 
 Grey = Float[np.ndarray, "h w"]
 Values = Float[np.ndarray, " n"]
@@ -90,7 +90,7 @@ class Grain:
 
 
 @lru_cache(maxsize=512)
-def white_gains(size: int, width: float) -> tuple[float, float]:
+def white_noise_gains(size: int, width: float) -> tuple[float, float]:
     """What the fine and the middle band keep of the standard deviation of white noise that is blurred by so
     many pixels (0: not).
     """
@@ -108,7 +108,9 @@ def white_gains(size: int, width: float) -> tuple[float, float]:
     return float(np.sqrt(fine)), float(np.sqrt(middle))
 
 
-def grain(image: FloatImage, reference: FloatImage, width: float, judged: Mask, known: float = 1.0) -> Grain:
+def measure_grain(
+    image: FloatImage, reference: FloatImage, width: float, judged: Mask, known: float = 1.0
+) -> Grain:
     """What was added to the reference.
 
     Args:
@@ -125,21 +127,21 @@ def grain(image: FloatImage, reference: FloatImage, width: float, judged: Mask, 
     known = max(0.0, 5 * known - 4)
     off = image - reference
     near, far = filters.blur(off, FINE * size), filters.blur(off, MIDDLE * size)
-    plain, blurred = white_gains(size, 0.0), white_gains(size, width)
+    plain, blurred = white_noise_gains(size, 0.0), white_noise_gains(size, width)
     tiles = tile_means(judged[..., None].astype(np.float32))[..., 0].ravel()
     levels = []
     for band in (off - near, near - far):
-        level = quieter(band * band, tiles, judged)
+        level = quiet_energy(band * band, tiles, judged)
         if known < 1:
             apart = band[..., ::2] - band[..., 1:2]
             level = known * level + (1 - known) * min(
-                level, (1 + SMALL_TILE / size) * quieter(apart * apart, tiles, judged, QUIETEST) / 2
+                level, (1 + SMALL_TILE / size) * quiet_energy(apart * apart, tiles, judged, QUIETEST) / 2
             )
         levels.append(level**0.5)
     # Where the middle band has more of it than white noise would have, it was smoothed: blurred noise,
     # blocks. Then what it was before counts.
     smoothed = smoothing(size, levels[0] / max(levels[1], 1e-6))
-    middle = levels[1] / (known * white_gains(size, smoothed)[1] + (1 - known) * plain[1])
+    middle = levels[1] / (known * white_noise_gains(size, smoothed)[1] + (1 - known) * plain[1])
     seen = max(levels[0] / plain[0], middle)
     # A fine band that blur emptied says nothing.
     referred = max(
@@ -153,7 +155,10 @@ def smoothing_table(size: int) -> tuple[Values, Values]:
     """Ratios of fine to middle detail of blurred white noise, ascending, with the blurs' widths in pixels."""
     widths = np.arange(0.3, MOST_SMOOTHED, 0.02) * size / 32
     ratios = np.array(
-        [fine / middle for fine, middle in (white_gains(size, round(float(width), 4)) for width in widths)]
+        [
+            fine / middle
+            for fine, middle in (white_noise_gains(size, round(float(width), 4)) for width in widths)
+        ]
     )
     return ratios[::-1].copy(), widths[::-1].copy()
 
@@ -173,7 +178,9 @@ def tile_means(values: Float[np.ndarray, "h w c"]) -> Float[np.ndarray, "t t c"]
     return values.reshape(TILES, side, TILES, side, -1).mean(axis=(1, 3))
 
 
-def quieter(energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask, share: float = QUIETER) -> float:
+def quiet_energy(
+    energy: Float[np.ndarray, "h w c"], tiles: Values, judged: Mask, share: float = QUIETER
+) -> float:
     """Mean energy over the quieter tiles of those judged."""
     per_tile = tile_means((energy.mean(axis=2) * judged)[..., None])[..., 0].ravel()
     used = tiles > 0.4
@@ -191,11 +198,11 @@ def grain_severity(referred: float) -> float:
     )
 
 
-def flaws(
+def measure_flaws(
     image: FloatImage,
     explained: FloatImage,
     sharp: FloatImage,
-    traces: Traces,
+    traces: CompressionTraces,
     width: float,
     judged: Mask,
     solid: Mask,
@@ -217,21 +224,21 @@ def flaws(
         known: 0..1, how far the background is.
         whole: whether sharpness may be judged by the whole image too, since all that should be there is.
     """
-    explained = aligned(image, explained, judged & ~solid)
-    found = grain(image, explained, width, judged, known)
+    explained = align(image, explained, judged & ~solid)
+    found = measure_grain(image, explained, width, judged, known)
     if known < 1 and int((tile_means(solid[..., None].astype(np.float32)) > 0.4).sum()) >= MIN_TILES:
-        sure = grain(image, explained, width, solid)
+        sure = measure_grain(image, explained, width, solid)
         found = Grain(min(found.seen, sure.seen), min(found.referred, sure.referred))
-    coded = traces.on(sharp)
+    coded = traces.apply(sharp)
     blur = blur_severity(image, coded, judged, found.seen, whole)
     # What blur would hide counts as far as blur is there.
     severity = grain_severity(found.seen + (found.referred - found.seen) * min(1.0, 5 * blur))
     named = {"noise": 0.0, "jpeg": 0.0, "banding": 0.0}
     if severity > 0:
-        named[structure(image, coded, judged, found.seen)] = severity
+        named[grain_kind(image, coded, judged, found.seen)] = severity
         if traces.jpeg > 0:
             named["noise"] = max(
-                named["noise"], noise_under(traces, found.seen, explained, sharp, judged, known)
+                named["noise"], noise_under_compression(traces, found.seen, explained, sharp, judged, known)
             )
     named = {
         **named,
@@ -241,14 +248,19 @@ def flaws(
     return {**named, "blur": blur}, found
 
 
-def noise_under(
-    traces: Traces, seen: float, explained: FloatImage, sharp: FloatImage, judged: Mask, known: float
+def noise_under_compression(
+    traces: CompressionTraces,
+    seen: float,
+    explained: FloatImage,
+    sharp: FloatImage,
+    judged: Mask,
+    known: float,
 ) -> float:
     """The severity of noise that compression left so much grain of, found by compressing noisy images of
     the scene alike.
     """
     left = [
-        grain(traces.on(degrade(sharp, "noise", each, 0)), explained, 0.0, judged, known).seen
+        measure_grain(traces.apply(degrade(sharp, "noise", each, 0)), explained, 0.0, judged, known).seen
         for each in NOISE_TRIED
     ]
     return grain_severity(
@@ -256,13 +268,13 @@ def noise_under(
     )
 
 
-def total(severities: Mapping[str, float]) -> float:
+def total_severity(severities: Mapping[str, float]) -> float:
     """The severity of all flaws of a image: the worst one's, raised by what the second hides of it."""
     second, worst = sorted(severities.values())[-2:]
     return worst + HIDDEN * second
 
 
-def aligned(image: FloatImage, explained: FloatImage, judged: Mask) -> FloatImage:
+def align(image: FloatImage, explained: FloatImage, judged: Mask) -> FloatImage:
     """What should be seen, moved by the part of a pixel by which it is out of place where the background is
     judged: so little is no grain.
     """
@@ -280,13 +292,13 @@ def aligned(image: FloatImage, explained: FloatImage, judged: Mask) -> FloatImag
     return explained + a * down + b * right
 
 
-def structure(image: FloatImage, expected: FloatImage, judged: Mask, seen: float) -> str:
+def grain_kind(image: FloatImage, expected: FloatImage, judged: Mask, seen: float) -> str:
     """What the grain is: "jpeg" if it jumps at every eighth pixel, "banding" if values follow a staircase,
     else "noise".
     """
-    if blocks((image - expected) @ filters.LUMINANCE) > 0.25:
+    if blockiness((image - expected) @ filters.LUMINANCE) > 0.25:
         return "jpeg"
-    return "banding" if bands(image[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
+    return "banding" if banding_step(image[..., 1], expected[..., 1], judged, 0.0) > 2.5 * seen else "noise"
 
 
 def blur_severity(
@@ -299,8 +311,8 @@ def blur_severity(
     channel.
     """
     # Lightness keeps 0.67 of independent noise in three channels.
-    noise = [0.67 * grainy * gain for gain in white_gains(image.shape[0], 0.0)]
-    seen, expected = bands_of(image @ filters.LUMINANCE), bands_of(reference @ filters.LUMINANCE)
+    noise = [0.67 * grainy * gain for gain in white_noise_gains(image.shape[0], 0.0)]
+    seen, expected = detail_bands(image @ filters.LUMINANCE), detail_bands(reference @ filters.LUMINANCE)
     parts = [slice(None), judged] if whole else [judged]
     left = [
         share
@@ -338,7 +350,7 @@ def sharpness(
     return min(1.0, max(0.0, left))
 
 
-def likeness(image: FloatImage, reference: FloatImage, width: float) -> float:
+def blurred_correlation(image: FloatImage, reference: FloatImage, width: float) -> float:
     """Correlation, -1..1, of a image with its reference blurred by so many pixels; overall light and slow
     changes don't count.
     """
@@ -351,7 +363,7 @@ def likeness(image: FloatImage, reference: FloatImage, width: float) -> float:
     )
 
 
-def bands_of(grey: Grey) -> tuple[Grey, Grey]:
+def detail_bands(grey: Grey) -> tuple[Grey, Grey]:
     """Fine and middle detail."""
     size = grey.shape[0]
     near, far = filters.blur_matrix(size, FINE * size), filters.blur_matrix(size, MIDDLE * size)
@@ -359,7 +371,7 @@ def bands_of(grey: Grey) -> tuple[Grey, Grey]:
     return grey - smooth, smooth - far @ grey @ far.T
 
 
-def blocks(grey: Grey) -> float:
+def blockiness(grey: Grey) -> float:
     """How much larger jumps are at every eighth pixel than elsewhere; about 1 for full compression."""
     excess = 0.0
     for jumps in (np.abs(grey[1:] - grey[:-1]), np.abs(grey[:, 1:] - grey[:, :-1]).T):
@@ -371,17 +383,17 @@ def blocks(grey: Grey) -> float:
     return excess / BLOCKS_SCALE
 
 
-def bands(seen: Grey, expected: Grey, judged: Mask, grain: float) -> float:
+def banding_step(seen: Grey, expected: Grey, judged: Mask, grain: float) -> float:
     """Distance between grey levels if values were rounded to a few: the staircase of seen values against
     expected ones.
     """
     wanted, got = expected[judged], seen[judged]
     if wanted.size < 64:
         return 0.0
-    return staircase(got, wanted, grain)
+    return staircase_height(got, wanted, grain)
 
 
-def staircase(got: Values, wanted: Values, grain: float) -> float:
+def staircase_height(got: Values, wanted: Values, grain: float) -> float:
     """Height of the steps by which seen values follow expected ones.
 
     Steps account for nearly all of what differs but for noise (`grain`, its standard deviation); another

@@ -52,7 +52,7 @@ TEXTURE_PERIOD = 1 / 8
 
 
 @dataclass(frozen=True)
-class Thing:
+class SceneObject:
     """One object. (x, y) is its centre, y from the top; shape, colour and texture are names of the language."""
 
     shape: str
@@ -69,7 +69,7 @@ class Thing:
 
 
 @dataclass(frozen=True)
-class PhotoBackdrop:
+class PhotoBackground:
     """A crop of a photograph: (left, top) in image widths, perhaps mirrored, channels multiplied by gain."""
 
     split: str
@@ -82,7 +82,7 @@ class PhotoBackdrop:
 
 
 @dataclass(frozen=True)
-class GradientBackdrop:
+class GradientBackground:
     """A linear run from one colour to another, downwards or to the right; a plain colour is a run from it to
     itself.
     """
@@ -92,16 +92,16 @@ class GradientBackdrop:
     vertical: bool
 
 
-Backdrop = PhotoBackdrop | GradientBackdrop
+Background = PhotoBackground | GradientBackground
 
 
 @dataclass(frozen=True)
 class Scene:
     """Everything there is to see. `look` names a filter over the whole image, None for none."""
 
-    backdrop: Backdrop
-    things: tuple[Thing, ...]
-    look: str | None = None
+    background: Background
+    objects: tuple[SceneObject, ...]
+    filter_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class Patch:
 
 
 @final
-class Stage:
+class Renderer:
     """Renders scenes at one size. Backgrounds in use are kept, since one case is rendered several times in a
     row.
 
@@ -129,22 +129,22 @@ class Stage:
     def __init__(self, library: PhotoLibrary) -> None:
         self.library = library
         self.size = library.size
-        self._backdrops = lru_cache(maxsize=32)(self._make_backdrop)
+        self._backgrounds = lru_cache(maxsize=32)(self._make_background)
         self._rough = lru_cache(maxsize=32)(self._make_rough)
         self._coarse = lru_cache(maxsize=32)(self._make_coarse)
 
-    def backdrop(self, backdrop: Backdrop) -> FloatImage:
+    def background(self, background: Background) -> FloatImage:
         """The background alone, read-only."""
-        return self._backdrops(backdrop)
+        return self._backgrounds(background)
 
-    def rough(self, backdrop: Backdrop) -> Float[np.ndarray, "b b 3"]:
+    def block_colours(self, background: Background) -> Float[np.ndarray, "b b 3"]:
         """The background's mean colours in BLOCKS x BLOCKS blocks, read-only."""
-        return self._rough(backdrop)
+        return self._rough(background)
 
-    def behind(self, backdrop: Backdrop, x: float, y: float) -> RGB:
+    def behind(self, background: Background, x: float, y: float) -> RGB:
         """The background's mean colour around (x, y), over about the smallest object's box."""
         row, column = round(y * COARSE), round(x * COARSE)
-        coarse = self._coarse(backdrop)
+        coarse = self._coarse(background)
         above, below = coarse[row - 1], coarse[row]
         (r0, g0, b0), (r1, g1, b1), (r2, g2, b2), (r3, g3, b3) = (
             above[column - 1],
@@ -156,39 +156,39 @@ class Stage:
 
     def render(self, scene: Scene) -> FloatImage:
         """The scene's image."""
-        image = self.backdrop(scene.backdrop).copy()
-        for thing in scene.things:
-            draw(image, thing)
-        return image if scene.look is None else filters.apply(scene.look, image)
+        image = self.background(scene.background).copy()
+        for obj in scene.objects:
+            draw_object(image, obj)
+        return image if scene.filter_name is None else filters.apply_filter(scene.filter_name, image)
 
-    def _make_backdrop(self, backdrop: Backdrop) -> FloatImage:
+    def _make_background(self, background: Background) -> FloatImage:
         size = self.size
-        if isinstance(backdrop, GradientBackdrop):
+        if isinstance(background, GradientBackground):
             run = np.linspace(0, 1, size, dtype=np.float32)
             ramp = np.broadcast_to(
-                run[:, None, None] if backdrop.vertical else run[None, :, None], (size, size, 1)
+                run[:, None, None] if background.vertical else run[None, :, None], (size, size, 1)
             )
-            image = (1 - ramp) * rgb(backdrop.first) + ramp * rgb(backdrop.second)
+            image = (1 - ramp) * rgb(background.first) + ramp * rgb(background.second)
         else:
-            scaled = self.library.scaled(backdrop.split, backdrop.photo, backdrop.zoom)
-            top, left = round(backdrop.top * size), round(backdrop.left * size)
+            scaled = self.library.scaled(background.split, background.photo, background.zoom)
+            top, left = round(background.top * size), round(background.left * size)
             crop = scaled[top : top + size, left : left + size]
-            crop = crop[:, ::-1] if backdrop.mirrored else crop
+            crop = crop[:, ::-1] if background.mirrored else crop
             # one row of gains, as long as a row of the image: broadcast over three channels would be
             # several times slower
-            gains = np.tile(np.asarray(backdrop.gain, dtype=np.float32), size)
+            gains = np.tile(np.asarray(background.gain, dtype=np.float32), size)
             image = np.minimum(crop.reshape(size, size * 3) * gains, np.float32(1)).reshape(size, size, 3)
         image.setflags(write=False)
         return image
 
-    def _make_rough(self, backdrop: Backdrop) -> Float[np.ndarray, "b b 3"]:
-        rough = block_means(self.backdrop(backdrop))
+    def _make_rough(self, background: Background) -> Float[np.ndarray, "b b 3"]:
+        rough = block_means(self.background(background))
         rough.setflags(write=False)
         return rough
 
-    def _make_coarse(self, backdrop: Backdrop) -> list[list[list[float]]]:
+    def _make_coarse(self, background: Background) -> list[list[list[float]]]:
         # Plain numbers: a handful of them is handled faster outside numpy.
-        rough = self.rough(backdrop)
+        rough = self.block_colours(background)
         return (0.25 * (rough[::2, ::2] + rough[1::2, ::2] + rough[::2, 1::2] + rough[1::2, 1::2])).tolist()
 
 
@@ -213,17 +213,17 @@ def rgb(colour: str) -> Float[np.ndarray, "3"]:
     return np.asarray(FILLS[colour], dtype=np.float32) / np.float32(255)
 
 
-def draw(image: FloatImage, thing: Thing) -> None:
+def draw_object(image: FloatImage, obj: SceneObject) -> None:
     """Draw a thing over the image, in place."""
     size = image.shape[0]
-    patch = thing_patch(thing.shape, thing.colour, thing.texture, thing.radius, size)
-    rows, columns = box(thing.x, thing.y, thing.radius, size)
+    patch = object_patch(obj.shape, obj.colour, obj.texture, obj.radius, size)
+    rows, columns = object_box(obj.x, obj.y, obj.radius, size)
     region = image[rows, columns]
     region *= patch.through
     region += patch.colour
 
 
-def box(x: float, y: float, radius: float, size: int) -> tuple[slice, slice]:
+def object_box(x: float, y: float, radius: float, size: int) -> tuple[slice, slice]:
     """Rows and columns of an object's box. Centres are rounded to pixel corners, so a patch serves wherever
     its object stands.
     """
@@ -237,7 +237,7 @@ def half_box(radius: float, size: int) -> int:
 
 
 @lru_cache(maxsize=4096)
-def thing_patch(shape: str, colour: str, texture: str, radius: float, size: int) -> Patch:
+def object_patch(shape: str, colour: str, texture: str, radius: float, size: int) -> Patch:
     """The pixels of an object; two colours, blended where the texture's cells end inside a pixel."""
     coverage = shape_coverage(shape, radius, size)[..., None]
     second = texture_cells(texture, half_box(radius, size), size)[..., None]
@@ -311,7 +311,7 @@ def to_float(image: Image) -> FloatImage:
 
 
 def sample_scene(
-    rng: Random, stage: Stage, split: str, photo: int | None = None, held_out: bool = False
+    rng: Random, renderer: Renderer, split: str, photo: int | None = None, held_out: bool = False
 ) -> tuple[Scene, str]:
     """A scene of 1 to 4 objects and the name of a place that is free for one more.
 
@@ -326,13 +326,13 @@ def sample_scene(
         photo: index of the photograph, None for any.
         held_out: whether the first object is one of HELD_OUT_PAIRS; else and otherwise none is.
     """
-    backdrop = sample_backdrop(rng, stage, split, photo)
-    free = pick(rng, tuple(PLACES))
-    things: list[Thing] = []
+    background = sample_background(rng, renderer, split, photo)
+    free_place = pick(rng, tuple(PLACES))
+    objects: list[SceneObject] = []
     count = 1 + (rng.random() > 0.1) + (rng.random() > 0.35) + (rng.random() > 0.6)
     radius = pick(rng, RADII) if count < 3 else RADII[0]
-    room = empty_room(radius)
-    block(room, *PLACES[free], RADII[0] + radius)
+    room = free_centres(radius)
+    block_centres(room, *PLACES[free_place], RADII[0] + radius)
     for _ in range(count):
         spots = np.flatnonzero(room)
         if (
@@ -341,23 +341,23 @@ def sample_scene(
             break
         row, column = divmod(int(spots[int(rng.random() * len(spots))]), GRID)
         x, y = column / GRID, row / GRID
-        block(room, x, y, 2 * radius)
-        taken = {(thing.shape, thing.colour) for thing in things}
-        if held_out and not things:
-            shape, colour = pick(rng, held_out_pairs(visible_colours(stage, backdrop, x, y)))
-            things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
+        block_centres(room, x, y, 2 * radius)
+        taken = {(obj.shape, obj.colour) for obj in objects}
+        if held_out and not objects:
+            shape, colour = pick(rng, held_out_pairs(visible_colours(renderer, background, x, y)))
+            objects.append(SceneObject(shape, colour, pick(rng, TEXTURES), x, y, radius))
             continue
         # Every third object repeats a shape or a colour that is there already: a distractor.
-        shape = pick(rng, things).shape if things and rng.random() < 0.35 else pick(rng, SHAPES)
+        shape = pick(rng, objects).shape if objects and rng.random() < 0.35 else pick(rng, SHAPES)
         colours = [
             name
-            for name in visible_colours(stage, backdrop, x, y)
+            for name in visible_colours(renderer, background, x, y)
             if (shape, name) not in taken | HELD_OUT_PAIRS
         ]
-        shared = [thing.colour for thing in things if thing.colour in colours]
+        shared = [obj.colour for obj in objects if obj.colour in colours]
         colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
-        things.append(Thing(shape, colour, pick(rng, TEXTURES), x, y, radius))
-    return Scene(backdrop, tuple(things)), free
+        objects.append(SceneObject(shape, colour, pick(rng, TEXTURES), x, y, radius))
+    return Scene(background, tuple(objects)), free_place
 
 
 def held_out_pairs(colours: Sequence[str]) -> list[tuple[str, str]]:
@@ -365,7 +365,7 @@ def held_out_pairs(colours: Sequence[str]) -> list[tuple[str, str]]:
     return [pair for pair in sorted(HELD_OUT_PAIRS) if pair[1] in colours]
 
 
-def empty_room(radius: float) -> Bool[np.ndarray, "g g"]:
+def free_centres(radius: float) -> Bool[np.ndarray, "g g"]:
     """Where on the grid (row, column) the centre of an object of this radius can stand in an empty scene."""
     room = np.zeros((GRID, GRID), dtype=bool)
     edge = round(radius * GRID)
@@ -373,7 +373,7 @@ def empty_room(radius: float) -> Bool[np.ndarray, "g g"]:
     return room
 
 
-def block(room: Bool[np.ndarray, "g g"], x: float, y: float, reach: float) -> None:
+def block_centres(room: Bool[np.ndarray, "g g"], x: float, y: float, reach: float) -> None:
     """Take away, in place, the centres that come as near as `reach` to (x, y) along both axes; boxes keep one
     grid step apart.
     """
@@ -386,28 +386,30 @@ def pick(rng: Random, options: Sequence[T]) -> T:
     return options[int(rng.random() * len(options))]
 
 
-def sample_backdrop(rng: Random, stage: Stage, split: str, photo: int | None = None) -> Backdrop:
+def sample_background(rng: Random, renderer: Renderer, split: str, photo: int | None = None) -> Background:
     """A background; in training one in eight is a gradient, and photographs are mirrored and slightly tinted
     so that there are many.
     """
     training = split == "train"
     if training and photo is None and rng.random() < 0.125:
         names = tuple(FILLS)
-        return GradientBackdrop(pick(rng, names), pick(rng, names), rng.random() < 0.5)
-    photographs = stage.library.photographs[split]
+        return GradientBackground(pick(rng, names), pick(rng, names), rng.random() < 0.5)
+    photographs = renderer.library.photographs[split]
     photo = int(rng.random() * len(photographs)) if photo is None else photo
     zoom = int(rng.random() * len(ZOOMS))
-    height, width = (side / stage.size - 1 for side in stage.library.scaled(split, photo, zoom).shape[:2])
+    height, width = (
+        side / renderer.size - 1 for side in renderer.library.scaled(split, photo, zoom).shape[:2]
+    )
     left, top = rng.random() * width, rng.random() * height
     mirrored = training and rng.random() < 0.5
     light = 0.8 + 0.35 * rng.random()
     gain = tuple(light * (0.9 + 0.2 * rng.random()) for _ in range(3)) if training else (1.0, 1.0, 1.0)
-    return PhotoBackdrop(split, photo, zoom, left, top, mirrored, (gain[0], gain[1], gain[2]))
+    return PhotoBackground(split, photo, zoom, left, top, mirrored, (gain[0], gain[1], gain[2]))
 
 
-def visible_colours(stage: Stage, backdrop: Backdrop, x: float, y: float) -> list[str]:
+def visible_colours(renderer: Renderer, background: Background, x: float, y: float) -> list[str]:
     """Names of the colours that stand out from the background around (x, y), at least MIN_COLOURS of them."""
-    red, green, blue = stage.behind(backdrop, x, y)
+    red, green, blue = renderer.behind(background, x, y)
     distances = [(abs(r - red) + abs(g - green) + abs(b - blue), name) for name, (r, g, b) in PALETTE.items()]
     clear = [name for distance, name in distances if distance > CLEAR]
     return (

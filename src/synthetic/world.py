@@ -20,19 +20,19 @@ from typing import final
 
 from src.records import Case, Feedback, Image, Reward, Triplet
 from src.seeds import fold_seed
-from src.synthetic.annotation import Annotator, NoisyAnnotator, Work
+from src.synthetic.annotation import AnnotationTask, Annotator, NoisyAnnotator
 from src.synthetic.corruptions import (
     Corruption,
     corrupt,
     sample_corruption,
-    sample_following,
-    sample_preserving,
-    sample_quality,
+    sample_following_flaw,
+    sample_preserving_flaw,
+    sample_quality_flaw,
 )
-from src.synthetic.edits import EDIT_TYPES, Edit, reworded, sample_edit
-from src.synthetic.facts import Facts, facts_of
+from src.synthetic.edits import EDIT_TYPES, Edit, sample_edit, with_held_out_wording
+from src.synthetic.ground_truth import GroundTruth, ground_truth_of
 from src.synthetic.photos import PhotoLibrary
-from src.synthetic.scene import PhotoBackdrop, Scene, Stage, pick, sample_scene, to_uint8
+from src.synthetic.scene import PhotoBackground, Renderer, Scene, pick, sample_scene, to_uint8
 
 VERSION = "2"
 """Raised whenever an id would give another image or instruction; other measures are told apart by
@@ -58,12 +58,12 @@ NOISY = NoisyAnnotator()
 
 
 @dataclass(frozen=True)
-class Situation:
+class CaseSpec:
     """What an id stands for: a scene, the edit to make and a place that was free."""
 
     scene: Scene
     edit: Edit
-    free: str
+    free_place: str
 
 
 @final
@@ -96,9 +96,9 @@ class World:
         self.version = (
             VERSION + ("n" if never_all_good else "") + (f"x{library.digest}" if library.digest else "")
         )
-        self.stage = Stage(library)
+        self.renderer = Renderer(library)
         self._prefix = f"w{self.version}-"
-        self._situations = lru_cache(maxsize=16)(self._make_situation)
+        self._specs = lru_cache(maxsize=16)(self._make_spec)
 
     def case_id(self, split: str, seed: int, index: int) -> str:
         """The id of a case and of every triplet made from it.
@@ -132,28 +132,28 @@ class World:
 
     def scene(self, case_id: str) -> Scene:
         """The scene of the original, rebuilt from the id. Raises ValueError for a foreign id."""
-        return self._situations(*self.parse(case_id)).scene
+        return self._specs(*self.parse(case_id)).scene
 
     def edit(self, case_id: str) -> Edit:
         """The edit that the instruction asks for, rebuilt from the id. Raises ValueError for a foreign id."""
-        return self._situations(*self.parse(case_id)).edit
+        return self._specs(*self.parse(case_id)).edit
 
-    def situation(self, case_id: str) -> Situation:
+    def case_spec(self, case_id: str) -> CaseSpec:
         """Scene, edit and free place of an id. Raises ValueError for a foreign id."""
-        return self._situations(*self.parse(case_id))
+        return self._specs(*self.parse(case_id))
 
-    def exact(self, case_id: str) -> Image:
+    def exact_edit(self, case_id: str) -> Image:
         """The exact edited image. Raises ValueError for a foreign id."""
-        return to_uint8(self.stage.render(self.edit(case_id).after))
+        return to_uint8(self.renderer.render(self.edit(case_id).after))
 
-    def facts(self, case_id: str) -> Facts:
+    def ground_truth(self, case_id: str) -> GroundTruth:
         """What measuring an answer to this case needs. Raises ValueError for a foreign id."""
-        situation = self.situation(case_id)
-        return facts_of(self.stage, situation.scene, situation.edit)
+        spec = self.case_spec(case_id)
+        return ground_truth_of(self.renderer, spec.scene, spec.edit)
 
     def case(self, split: str, seed: int, index: int) -> Case:
         """Original and instruction. Raises ValueError as `case_id` does."""
-        return self._case(self.case_id(split, seed, index), self._situations(split, seed, index))
+        return self._case(self.case_id(split, seed, index), self._specs(split, seed, index))
 
     def benchmark_cases(
         self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS, split: str = "benchmark"
@@ -176,10 +176,10 @@ class World:
     def triplet(self, split: str, seed: int, index: int) -> Triplet:
         """A triplet, often corrupted, that nobody has rated. Raises ValueError as `case_id` does."""
         case_id = self.case_id(split, seed, index)
-        situation = self._situations(split, seed, index)
+        spec = self._specs(split, seed, index)
         return Triplet(
-            self._case(case_id, situation),
-            to_uint8(corrupt(self.stage, situation.edit, self.corruption(case_id))),
+            self._case(case_id, spec),
+            to_uint8(corrupt(self.renderer, spec.edit, self.corruption(case_id))),
         )
 
     def rewarded_triplet(
@@ -187,25 +187,25 @@ class World:
     ) -> tuple[Triplet, Reward]:
         """The same triplet and what an annotator says of it. Raises ValueError as `case_id` does."""
         triplet = self.triplet(split, seed, index)
-        situation, corruption = self._situations(split, seed, index), self.corruption(triplet.case.id)
-        work = Work(
+        spec, corruption = self._specs(split, seed, index), self.corruption(triplet.case.id)
+        task = AnnotationTask(
             triplet.case.id,
-            self.stage,
-            situation.scene,
-            situation.edit,
-            situation.free,
+            self.renderer,
+            spec.scene,
+            spec.edit,
+            spec.free_place,
             corruption,
             triplet.edited,
         )
-        return triplet, annotator.annotate(work)
+        return triplet, annotator.annotate(task)
 
     def corruption(self, case_id: str) -> Corruption:
         """What goes wrong with the training triplet of this id. Raises ValueError for a foreign id."""
         split, seed, index = self.parse(case_id)
-        situation = self._situations(split, seed, index)
+        spec = self._specs(split, seed, index)
         rng = Random(fold_seed("corruption", split, seed, index))
         return sample_corruption(
-            rng, self.stage, situation.scene, situation.edit, situation.free, self.never_all_good
+            rng, self.renderer, spec.scene, spec.edit, spec.free_place, self.never_all_good
         )
 
     def failed_feedback(self, case_id: str) -> Feedback:
@@ -213,43 +213,43 @@ class World:
         for a foreign id.
         """
         split, seed, index = self.parse(case_id)
-        situation = self._situations(split, seed, index)
+        spec = self._specs(split, seed, index)
         rng = Random(fold_seed("failed", split, seed, index))
-        following = sample_following(
-            rng, self.stage, situation.scene, situation.edit, situation.free, "missing"
+        following = sample_following_flaw(
+            rng, self.renderer, spec.scene, spec.edit, spec.free_place, "missing"
         )
-        preserving = sample_preserving(rng, self.stage, situation.scene, situation.edit)
-        return following.feedback, preserving.feedback, sample_quality(rng).feedback
+        preserving = sample_preserving_flaw(rng, self.renderer, spec.scene, spec.edit)
+        return following.feedback, preserving.feedback, sample_quality_flaw(rng).feedback
 
-    def _case(self, case_id: str, situation: Situation) -> Case:
-        original = to_uint8(self.stage.render(situation.scene))
+    def _case(self, case_id: str, spec: CaseSpec) -> Case:
+        original = to_uint8(self.renderer.render(spec.scene))
         return Case(
             case_id,
             original,
-            situation.edit.instruction,
-            situation.edit.type,
-            self._photograph(situation.scene),
+            spec.edit.instruction,
+            spec.edit.type,
+            self._photograph(spec.scene),
         )
 
     def _photograph(self, scene: Scene) -> str:
-        backdrop = scene.backdrop
-        if isinstance(backdrop, PhotoBackdrop):
-            return self.stage.library.photographs[backdrop.split][backdrop.photo].name
-        return f"{backdrop.first}-{backdrop.second}"
+        background = scene.background
+        if isinstance(background, PhotoBackground):
+            return self.renderer.library.photographs[background.split][background.photo].name
+        return f"{background.first}-{background.second}"
 
-    def _make_situation(self, split: str, seed: int, index: int) -> Situation:
+    def _make_spec(self, split: str, seed: int, index: int) -> CaseSpec:
         original, kind = (index, None) if split == "train" else divmod(index, len(EDIT_TYPES))
         # Originals outside training take the photographs in turn, so that every one of them serves equally
         # often.
         share, held_out = SPLITS[split], split == "pairs"
-        photo = None if split == "train" else original % len(self.stage.library.photographs[share])
-        scene, free = sample_scene(
-            Random(fold_seed("scene", split, seed, original)), self.stage, share, photo, held_out
+        photo = None if split == "train" else original % len(self.renderer.library.photographs[share])
+        scene, free_place = sample_scene(
+            Random(fold_seed("scene", split, seed, original)), self.renderer, share, photo, held_out
         )
         rng = Random(fold_seed("edit", split, seed, index))
         edit_type = pick(rng, EDIT_TYPES) if kind is None else EDIT_TYPES[kind]
-        edit = sample_edit(rng, self.stage, scene, free, edit_type, held_out)
-        return Situation(scene, reworded(rng, edit) if split == "wordings" else edit, free)
+        edit = sample_edit(rng, self.renderer, scene, free_place, edit_type, held_out)
+        return CaseSpec(scene, with_held_out_wording(rng, edit) if split == "wordings" else edit, free_place)
 
 
 def code_digest() -> str:

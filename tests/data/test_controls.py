@@ -14,8 +14,8 @@ from src.data.all_good import AllGood, all_good
 from src.data.best_rated import BestRated, rank
 from src.data.dataset import RewardedTriplets, collate
 from src.data.exact_targets import ExactTargets
-from src.data.mended import MendedTriplets
-from src.data.permuted import PermutedRewards, one_cycle, part_of_a_cycle
+from src.data.partly_clean import PartlyClean
+from src.data.permuted import PermutedRewards, partial_cycle
 from src.data.scalar_reward import ScalarReward, scalar
 from src.data.synthetic import SyntheticTriplets
 from src.records import Reward, Triplet, Verdict
@@ -51,18 +51,18 @@ def contents(dataset: RewardedTriplets) -> Counter:
 
 @pytest.mark.parametrize("length", [2, 3, 100])
 def test_a_permutation_moves_everything_in_one_cycle(length: int) -> None:
-    source = one_cycle(length, seed=1)
+    source = partial_cycle(length, seed=1, share=1.0)
     place, steps = 0, 0
     while steps == 0 or place != 0:
         place, steps = int(source[place]), steps + 1
     assert steps == length
     if length > 3:
-        assert (one_cycle(length, seed=2) != source).any()
+        assert (partial_cycle(length, seed=2, share=1.0) != source).any()
 
 
 def test_a_share_of_the_rewards_is_permuted() -> None:
     for share in (0.0, 0.25, 1.0):
-        source = part_of_a_cycle(40, 1, share)
+        source = partial_cycle(40, 1, share)
         assert (np.sort(source) == np.arange(40)).all()
         assert (source != np.arange(40)).sum() == round(40 * share)
     with pytest.raises(ValueError, match=r"share=1\.5 of the rewards"):
@@ -110,21 +110,21 @@ def test_exact_targets_answer_the_same_cases(usual: SyntheticTriplets, unrated: 
         triplet, reward = exact[index]
         assert reward is None
         assert triplet.case.instruction == usual[index][0].case.instruction
-        np.testing.assert_array_equal(triplet.edited, usual.world.exact(triplet.case.id))
+        np.testing.assert_array_equal(triplet.edited, usual.world.exact_edit(triplet.case.id))
 
 
-def test_mended_triplets_are_exact_and_annotated_as_such(
+def test_clean_triplets_are_exact_and_annotated_as_such(
     usual: SyntheticTriplets, unrated: SyntheticTriplets
 ) -> None:
-    some, more = MendedTriplets(usual, 0.2), MendedTriplets(usual, 0.6)
-    assert (len(some), len(some.mended), len(more.mended)) == (LENGTH, 30, 90)
-    assert some.mended < more.mended
-    exact = MendedTriplets(SyntheticTriplets(usual.world, ExactAnnotator(), LENGTH), 0.2)
-    for index in (*sorted(some.mended)[:5], *sorted(set(range(LENGTH)) - some.mended)[:5]):
+    some, more = PartlyClean(usual, 0.2), PartlyClean(usual, 0.6)
+    assert (len(some), len(some.clean), len(more.clean)) == (LENGTH, 30, 90)
+    assert some.clean < more.clean
+    exact = PartlyClean(SyntheticTriplets(usual.world, ExactAnnotator(), LENGTH), 0.2)
+    for index in (*sorted(some.clean)[:5], *sorted(set(range(LENGTH)) - some.clean)[:5]):
         (triplet, reward), (own, said) = some[index], usual[index]
         assert triplet.case.id == own.case.id
-        if index in some.mended:
-            np.testing.assert_array_equal(triplet.edited, usual.world.exact(own.case.id))
+        if index in some.clean:
+            np.testing.assert_array_equal(triplet.edited, usual.world.exact_edit(own.case.id))
             assert reward is not None
             assert {verdict.feedback for verdict in reward.verdicts} == {"None"}
             true = exact[index][1]
@@ -133,12 +133,12 @@ def test_mended_triplets_are_exact_and_annotated_as_such(
         else:
             np.testing.assert_array_equal(triplet.edited, own.edited)
             assert reward == said
-        bare, none = MendedTriplets(unrated, 0.2)[index]
+        bare, none = PartlyClean(unrated, 0.2)[index]
         assert none is None
         np.testing.assert_array_equal(bare.edited, triplet.edited)
-    assert contents(MendedTriplets(usual, 0.0)) == contents(usual)
-    with pytest.raises(ValueError, match=r"share=1\.5 of the triplets can't be mended"):
-        MendedTriplets(usual, 1.5)
+    assert contents(PartlyClean(usual, 0.0)) == contents(usual)
+    with pytest.raises(ValueError, match=r"clean_share=1\.5 is not possible"):
+        PartlyClean(usual, 1.5)
 
 
 def given(scores: tuple[float | None, ...], feedback: tuple[str, ...] = ("None", "None", "None")) -> Reward:
@@ -213,7 +213,7 @@ def test_controls_of_rewards_need_rewards(unrated: SyntheticTriplets, control) -
         control(unrated)
 
 
-@pytest.mark.parametrize("name", ["permuted", "best_rated", "mended", "exact"])
+@pytest.mark.parametrize("name", ["permuted", "best_rated", "partly_clean", "exact"])
 def test_every_control_builds_from_its_yaml(name: str) -> None:
     data = instantiate(config(f"+control={name}", "data.dataset.length=60").data)
     triplet, reward = data.dataset[0]

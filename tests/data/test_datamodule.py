@@ -133,7 +133,7 @@ def world_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
     for form in ("parquet", "imagefolder", "pix2pix_tree"):
         write_dataset.main(
-            config(f"format={form}", f"target={folder / form}", f"count={COUNT}", name="write_dataset")
+            config(f"format={form}", f"output={folder / form}", f"count={COUNT}", name="write_dataset")
         )
     return folder
 
@@ -263,7 +263,7 @@ def test_a_stream_of_the_same_rows_in_the_same_order_trains_as_the_world_itself(
 def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -> None:
     data = tmp_path / "data"
     write_dataset.main(
-        config("format=pix2pix_tree", f"target={data}", "count=16", "world.size=48", name="write_dataset")
+        config("format=pix2pix_tree", f"output={data}", "count=16", "world.size=48", name="write_dataset")
     )
     (data / "0000005" / "0_1.png").write_bytes(b"broken")
     command = [

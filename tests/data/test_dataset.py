@@ -9,7 +9,7 @@ import torch
 from src.data.dataset import collate, to_images, to_tensor
 from src.data.synthetic import SyntheticTriplets
 from src.records import Case, Reward, Triplet, Verdict
-from src.synthetic.annotation import NoisyAnnotator, Unrated, Work
+from src.synthetic.annotation import AnnotationTask, NoisyAnnotator, Unrated
 from src.synthetic.world import World
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
@@ -75,9 +75,9 @@ class Counting:
         self.settings = settings
         self.asked = 0
 
-    def annotate(self, work: Work) -> Reward:
+    def annotate(self, task: AnnotationTask) -> Reward:
         self.asked += 1
-        return NoisyAnnotator().annotate(work)
+        return NoisyAnnotator().annotate(task)
 
 
 def test_kept_rewards_are_measured_once_and_stay_the_same(tmp_path: Path) -> None:

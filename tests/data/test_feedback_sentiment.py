@@ -3,7 +3,7 @@
 import pytest
 
 from src.data.feedback_sentiment import Polarity, polarity_of
-from src.synthetic.language import FEEDBACK, GENERAL, fill
+from src.synthetic.language import FEEDBACK, GENERAL, fill_template
 
 NOTHING = [
     "None",
@@ -58,7 +58,7 @@ def test_every_failure_of_the_synthetic_world_is_one() -> None:
         "got": "a dotted texture",
     }
     texts = [
-        fill(template, **parts)
+        fill_template(template, **parts)
         for wordings in (*FEEDBACK.values(), *GENERAL.values())
         for template in wordings
     ]

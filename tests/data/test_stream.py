@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset.main(
         config(
             "format=parquet",
-            f"target={folder}",
+            f"output={folder}",
             f"count={COUNT}",
             "rows_per_file=4",
             "world.size=48",

@@ -36,7 +36,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     write_dataset.main(
         config(
             f"format={form}",
-            f"target={data}",
+            f"output={data}",
             f"count={COUNT}",
             "rows_per_file=5",
             "world.size=32",
@@ -198,7 +198,7 @@ def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_files_beside_a_table_are_looked_for_in_all_rows(tmp_path: Path) -> None:
     folder = tmp_path / "data"
     write_dataset.main(
-        config("format=imagefolder", f"target={folder}", "count=6", "world.size=32", name="write_dataset")
+        config("format=imagefolder", f"output={folder}", "count=6", "world.size=32", name="write_dataset")
     )
     (folder / "train/edited_image/00000003.png").unlink()  # datasets itself doesn't mind
     table = HuggingFaceTable(open_table(str(folder), cache=str(tmp_path / "cache")))

@@ -115,14 +115,14 @@ def test_points_are_seeds_of_one_setting(runs: Path) -> None:
 
 
 def test_runs_without_reward_change_with_the_setting_too(tmp_path: Path) -> None:
-    mended = "src.data.mended.MendedTriplets"
+    clean = "src.data.partly_clean.PartlyClean"
     following = {(0.0, True): 2.0, (0.0, False): 1.0, (0.5, True): 2.2, (0.5, False): 2.2}
     for (share, rewarded), mean in following.items():
         job = tmp_path / "runs" / f"{share}-{rewarded}"
-        settings = {} if share == 0 else {"data": data(mended, share=share)}
+        settings = {} if share == 0 else {"data": data(clean, clean_share=share)}
         write_job(job, {"5/5/5": (mean, 4.0, 4.0)}, 0, integration=BOTH if rewarded else None, **settings)
     target, runs = tmp_path / "bad.md", str(tmp_path / "runs")
-    main(["data.control.share", runs, "--default", "0", "--none", runs, "--each", "-o", str(target)])
+    main(["data.control.clean_share", runs, "--default", "0", "--none", runs, "--each", "-o", str(target)])
     text = target.read_text()
     assert "**following: a gain up to 0, none to be seen from 0.5 on; " in text
     lines = [line for line in text.split("## Mean scores")[1].splitlines() if line.startswith("| 0")]
@@ -134,7 +134,7 @@ def test_runs_without_reward_change_with_the_setting_too(tmp_path: Path) -> None
     ]
     assert abs(float(lines[2].split(" | ")[3]) - 1.0) < 0.3
     # an ordinary comparison leaves mended runs out, which are no plain ones
-    main(["data.control.share", runs, "--default", "0", "--none", runs, "-o", str(target)])
+    main(["data.control.clean_share", runs, "--default", "0", "--none", runs, "-o", str(target)])
     assert "**following: a gain everywhere, up to 0.5; " in target.read_text()
 
 

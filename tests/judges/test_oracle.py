@@ -19,7 +19,7 @@ def test_exact_and_copy(world: World) -> None:
     judge = OracleJudge(world)
     cases = world.benchmark_cases(originals=2)
     rewards = judge.judge(
-        [Triplet(case, world.exact(case.id)) for case in cases]
+        [Triplet(case, world.exact_edit(case.id)) for case in cases]
         + [Triplet(case, case.original) for case in cases]
     )
     assert [reward.id for reward in rewards] == [case.id for case in cases] * 2
@@ -54,7 +54,7 @@ def test_a_image_of_another_size_is_a_failed_verdict(world: World) -> None:
 def test_the_key_tells_images_and_worlds_apart(world: World) -> None:
     case = world.case("benchmark", 0, 0)
     judge = OracleJudge(world)
-    copy, exact = judge.judge([Triplet(case, case.original), Triplet(case, world.exact(case.id))])
+    copy, exact = judge.judge([Triplet(case, case.original), Triplet(case, world.exact_edit(case.id))])
     assert copy.key != exact.key
     assert judge.judge([Triplet(case, case.original)])[0].key == copy.key
     assert OracleJudge(World(48)).judge([Triplet(case, case.original)])[0].key != copy.key

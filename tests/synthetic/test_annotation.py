@@ -131,7 +131,7 @@ def test_no_triplet_of_the_variant_is_good_in_all_perspectives() -> None:
     world, usual = World(32, never_all_good=True), World(32)
     assert world.version == usual.version + "n"
     with pytest.raises(ValueError, match="version"):
-        usual.exact(world.case_id("train", 0, 0))
+        usual.exact_edit(world.case_id("train", 0, 0))
     fails = []
     for index in range(3000):
         corruption = world.corruption(world.case_id("train", 3, index))

@@ -16,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image as Pillow
+from synthetic.known_exceptions import PERSPECTIVE, exceptions_of
 
 from src.records import Image
 from src.synthetic import filters, language
@@ -26,14 +27,13 @@ from src.synthetic.corruptions import (
     corrupt,
     following_kinds,
     preserving_kinds,
-    sample_following,
-    sample_preserving,
-    shifted,
+    sample_following_flaw,
+    sample_preserving_flaw,
+    shift_background,
 )
-from src.synthetic.coupling import PERSPECTIVE, exceptions_of
 from src.synthetic.degradations import QUALITY_FLAWS, degrade
 from src.synthetic.edits import EDIT_TYPES
-from src.synthetic.facts import Facts
+from src.synthetic.ground_truth import GroundTruth
 from src.synthetic.language import FILLS
 from src.synthetic.measure import Measurement, measure
 from src.synthetic.scene import FloatImage, to_float, to_uint8
@@ -62,12 +62,12 @@ def world(size: int) -> World:
 
 
 @lru_cache(maxsize=1024)
-def facts(size: int, split: str, index: int, seed: int) -> Facts:
-    return world(size).facts(world(size).case_id(split, seed, index))
+def truth(size: int, split: str, index: int, seed: int) -> GroundTruth:
+    return world(size).ground_truth(world(size).case_id(split, seed, index))
 
 
-def drawn(index: int, size: int, split: str) -> Facts:
-    return facts(size, split, index, FRESH)
+def drawn(index: int, size: int, split: str) -> GroundTruth:
+    return truth(size, split, index, FRESH)
 
 
 cases = st.builds(
@@ -77,7 +77,7 @@ seeds = st.integers(0, 2**20)
 
 
 @lru_cache(maxsize=8)
-def sampled(count: int, seed: int = FRESH) -> tuple[tuple[Facts, int], ...]:
+def sampled(count: int, seed: int = FRESH) -> tuple[tuple[GroundTruth, int], ...]:
     """The same number of cases of each edit type, size and split, for laws about shares of cases."""
     found = []
     for size in SIZES:
@@ -85,7 +85,7 @@ def sampled(count: int, seed: int = FRESH) -> tuple[tuple[Facts, int], ...]:
             left: dict[str, int] = dict.fromkeys(EDIT_TYPES, count)
             index = 0
             while any(left.values()):
-                case = facts(size, split, index, seed)
+                case = truth(size, split, index, seed)
                 if left[case.edit.type]:
                     left[case.edit.type] -= 1
                     found.append((case, index))
@@ -99,7 +99,7 @@ class Excess:
 
     law: str
     flaw: str
-    case: Facts
+    case: GroundTruth
     value: float
 
 
@@ -124,11 +124,11 @@ def check(found: Iterable[Excess]) -> None:
     assert not wrong, "\n".join(wrong)
 
 
-def scores(case: Facts, image: FloatImage) -> np.ndarray:
+def scores(case: GroundTruth, image: FloatImage) -> np.ndarray:
     return np.array(measure(case, to_uint8(np.clip(image, 0, 1))).scores)
 
 
-def clean(case: Facts) -> np.ndarray:
+def clean(case: GroundTruth) -> np.ndarray:
     return scores(case, case.exact)
 
 
@@ -146,7 +146,7 @@ def quantile_law(excess: list[float], slack: float, mean: float, what: str) -> N
 # -----------------------------------------------------------------------------------------------------------
 
 
-def check_references(case: Facts) -> None:
+def check_references(case: GroundTruth) -> None:
     exact, original = measure(case, to_uint8(case.exact)), measure(case, to_uint8(case.original))
     assert min(exact.scores) >= 4.9
     assert exact.success == (True, True, True)
@@ -160,14 +160,14 @@ def check_references(case: Facts) -> None:
 
 @FEW
 @given(cases)
-def test_references(case: Facts) -> None:
+def test_references(case: GroundTruth) -> None:
     check_references(case)
 
 
 @pytest.mark.slow
 @MANY
 @given(cases)
-def test_references_of_many(case: Facts) -> None:
+def test_references_of_many(case: GroundTruth) -> None:
     check_references(case)
 
 
@@ -188,7 +188,7 @@ def test_half_an_edit_does_not_follow() -> None:
 
 @FEW
 @given(cases, st.one_of(st.sampled_from(list(FILLS.values())), st.tuples(*[st.integers(0, 255)] * 3)))
-def test_a_blank_image_is_worth_nothing(case: Facts, colour: tuple[int, int, int]) -> None:
+def test_a_blank_image_is_worth_nothing(case: GroundTruth, colour: tuple[int, int, int]) -> None:
     blank = np.tile(np.array(colour, dtype=np.uint8), (*case.exact.shape[:2], 1))
     measured = measure(case, blank)
     assert max(measured.scores[:2]) <= 0.5
@@ -197,7 +197,7 @@ def test_a_blank_image_is_worth_nothing(case: Facts, colour: tuple[int, int, int
 
 @FEW
 @given(cases, seeds, st.sampled_from(("uniform", "normal", "grey")))
-def test_pure_noise_is_worth_nothing(case: Facts, seed: int, kind: str) -> None:
+def test_pure_noise_is_worth_nothing(case: GroundTruth, seed: int, kind: str) -> None:
     rng = np.random.default_rng(seed)
     shape = case.exact.shape
     noise = {"uniform": lambda: rng.random(shape), "normal": lambda: 0.5 + 0.3 * rng.standard_normal(shape)}
@@ -211,8 +211,8 @@ def test_pure_noise_is_worth_nothing(case: Facts, seed: int, kind: str) -> None:
 
 @FEW
 @given(cases, cases)
-def test_an_unrelated_scene_is_worth_nothing(case: Facts, other: Facts) -> None:
-    if case.exact.shape != other.exact.shape or case.scene.things == other.scene.things:
+def test_an_unrelated_scene_is_worth_nothing(case: GroundTruth, other: GroundTruth) -> None:
+    if case.exact.shape != other.exact.shape or case.scene.objects == other.scene.objects:
         return
     for image in (other.exact, other.original):
         assert max(scores(case, image)[:2]) <= 0.8, "per case; 0.5 is reached by 99 %"
@@ -271,19 +271,21 @@ def test_preserving_falls_with_severity_and_alone(kind: str) -> None:
     check(spoiled_rest(kind, 1))
 
 
-def spoil(case: Facts, kind: str, severity: float, seed: int) -> FloatImage:
-    stage = world(case.exact.shape[0]).stage
-    if case.edit.type == "background" and len(case.scene.things) == 1:
+def spoil(case: GroundTruth, kind: str, severity: float, seed: int) -> FloatImage:
+    renderer = world(case.exact.shape[0]).renderer
+    if case.edit.type == "background" and len(case.scene.objects) == 1:
         severity = min(severity, MAX_LONE_SEVERITY)  # as the world does: a lone thing must stay recognisable
     flaw: Flaw = replace(
-        sample_preserving(Random(seed), stage, case.scene, case.edit, kind), severity=severity
+        sample_preserving_flaw(Random(seed), renderer, case.scene, case.edit, kind), severity=severity
     )
     if kind == "shifted":
-        flaw = replace(flaw, backdrop=shifted(Random(seed), stage, case.scene.backdrop, severity))
-    return corrupt(stage, case.edit, Corruption(preserving=flaw))
+        flaw = replace(
+            flaw, background=shift_background(Random(seed), renderer, case.scene.background, severity)
+        )
+    return corrupt(renderer, case.edit, Corruption(preserving=flaw))
 
 
-def check_partial(case: Facts) -> None:
+def check_partial(case: GroundTruth) -> None:
     last = clean(case)[0]
     for step in (0.2, 0.4, 0.6, 0.8, 1.0):
         found = scores(case, (1 - step) * case.exact + step * case.original)
@@ -296,7 +298,7 @@ def check_partial(case: Facts) -> None:
 
 @FEW
 @given(cases.filter(lambda case: case.edit.wanted != "negative"))
-def test_following_falls_with_the_share_not_done(case: Facts) -> None:
+def test_following_falls_with_the_share_not_done(case: GroundTruth) -> None:
     check_partial(case)
 
 
@@ -307,14 +309,16 @@ def wrong_edits(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
     for case, turn in sampled(count, seed):
         if kind in following_kinds(case.scene, case.edit):
             size = case.exact.shape[0]
-            free = next(
+            free_place = next(
                 name
                 for name, place in language.PLACES.items()
-                if not any(each.overlaps(*place, 5 / 32) for each in case.scene.things)
+                if not any(each.overlaps(*place, 5 / 32) for each in case.scene.objects)
             )
-            flaw = sample_following(Random(turn), world(size).stage, case.scene, case.edit, free, kind)
+            flaw = sample_following_flaw(
+                Random(turn), world(size).renderer, case.scene, case.edit, free_place, kind
+            )
             measured = measure(
-                case, to_uint8(corrupt(world(size).stage, case.edit, Corruption(following=flaw)))
+                case, to_uint8(corrupt(world(size).renderer, case.edit, Corruption(following=flaw)))
             )
             yield Excess("a wrong edit does not follow", kind, case, measured.scores[0] - 1)
             yield Excess("a wrong edit does not succeed", kind, case, measured.success[0] - 0.5)
@@ -353,20 +357,20 @@ def test_two_flaws_are_no_better_than_the_worse_one(first: str) -> None:
 # ---------------------------------------------------------------------------------------------
 
 
-def other_looks(count: int, seed: int = FRESH) -> Iterator[Excess]:
+def other_filters(count: int, seed: int = FRESH) -> Iterator[Excess]:
     """Whatever look the image got, that is no flaw of its quality."""
     for case, _ in sampled(count, seed):
-        for look in filters.FILTERS:
+        for filter_name in filters.FILTERS:
             yield Excess(
                 "quality stays",
                 "another look",
                 case,
-                4.5 - float(scores(case, filters.apply(look, case.original))[2]),
+                4.5 - float(scores(case, filters.apply_filter(filter_name, case.original))[2]),
             )
 
 
 def test_another_look_is_no_flaw_of_quality() -> None:
-    check(other_looks(1))
+    check(other_filters(1))
 
 
 @pytest.mark.slow
@@ -384,7 +388,7 @@ def test_laws_on_many_cases(seed: int) -> None:
         check(spoiled_rest(kind, 3, seed))
     for kind in ("wrong object", "wrong result"):
         check(wrong_edits(kind, 4, seed))
-    check(other_looks(2, seed))
+    check(other_filters(2, seed))
     check(stored(2, seed))
     check(half_done(6, seed))
 
@@ -426,7 +430,7 @@ def test_encodings_change_nothing() -> None:
 
 @FEW
 @given(cases, seeds, st.floats(0, 8), st.floats(0, 4))
-def test_scores_are_numbers_in_range(case: Facts, seed: int, width: float, contrast: float) -> None:
+def test_scores_are_numbers_in_range(case: GroundTruth, seed: int, width: float, contrast: float) -> None:
     rough = np.random.default_rng(seed).standard_normal(case.exact.shape).astype(np.float32)
     pixels = 0.5 + contrast * (filters.blur(rough, width) if width > 0.2 else rough)
     image = to_uint8(np.clip(pixels, 0, 1))
@@ -458,11 +462,11 @@ def test_success_agrees_with_clear_scores() -> None:
 # ---------------------------------------------------------------------------------------------------------
 
 
-def half_trained() -> list[tuple[Facts, Image]]:
+def half_trained() -> list[tuple[GroundTruth, Image]]:
     with np.load(HALF_TRAINED) as stored:
         names = zip(stored["splits"], stored["seeds"], stored["indices"], stored["edits"], strict=True)
         return [
-            (world(32).facts(world(32).case_id(str(split), int(seed), int(index))), edit)
+            (world(32).ground_truth(world(32).case_id(str(split), int(seed), int(index))), edit)
             for split, seed, index, edit in names
         ]
 

@@ -10,7 +10,7 @@ from src.synthetic import language
 from src.synthetic.corruptions import Flaw
 from src.synthetic.edits import EDIT_TYPES, Edit
 from src.synthetic.language import HELD_OUT_INSTRUCTIONS, HELD_OUT_PAIRS, INSTRUCTIONS
-from src.synthetic.scene import Scene, Thing
+from src.synthetic.scene import Scene, SceneObject
 from src.synthetic.world import SPLITS, World
 
 TRAINED = ("train", "validation", "benchmark", "wordings")
@@ -26,9 +26,9 @@ def words_of(wordings: tuple[str, ...]) -> set[str]:
 
 
 def pairs_of(*scenes: Scene | None, flaw: Flaw | None = None) -> set[tuple[str, str]]:
-    things = [thing for scene in scenes if scene is not None for thing in scene.things]
-    things += [thing for thing in (None if flaw is None else flaw.changed,) if isinstance(thing, Thing)]
-    return {(thing.shape, thing.colour) for thing in things}
+    objects = [obj for scene in scenes if scene is not None for obj in scene.objects]
+    objects += [obj for obj in (None if flaw is None else flaw.replacement,) if isinstance(obj, SceneObject)]
+    return {(obj.shape, obj.colour) for obj in objects}
 
 
 def test_held_out_wordings_use_words_of_the_training_wordings_only() -> None:
@@ -75,8 +75,8 @@ def test_a_reworded_edit_has_the_same_answer_as_its_subject_says(world: World) -
 def test_held_out_pairs_are_never_shown_elsewhere(world: World, split: str) -> None:
     for index in range(2500 if split == "train" else 560):
         case_id = world.case_id(split, 0, index)
-        situation = world.situation(case_id)
-        shown = [situation.scene, situation.edit.after]
+        spec = world.case_spec(case_id)
+        shown = [spec.scene, spec.edit.after]
         corruption = world.corruption(case_id)
         wrong = None if corruption.following is None else corruption.following.scene
         assert not pairs_of(*shown, wrong, flaw=corruption.preserving) & HELD_OUT_PAIRS, case_id
@@ -85,9 +85,9 @@ def test_held_out_pairs_are_never_shown_elsewhere(world: World, split: str) -> N
 def test_every_case_of_the_pairs_split_is_about_a_held_out_pair(world: World) -> None:
     seen = set()
     for case in world.benchmark_cases(split="pairs"):
-        situation = world.situation(case.id)
-        edit: Edit = situation.edit
-        pairs = [(thing.shape, thing.colour) for thing in situation.scene.things]
+        spec = world.case_spec(case.id)
+        edit: Edit = spec.edit
+        pairs = [(obj.shape, obj.colour) for obj in spec.scene.objects]
         assert pairs[0] in HELD_OUT_PAIRS
         assert not set(pairs[1:]) & HELD_OUT_PAIRS
         subject = edit.target if edit.operation != "add" else edit.result
@@ -114,7 +114,7 @@ def test_other_benchmarks_are_built_like_the_560(world: World, split: str) -> No
     cases = world.benchmark_cases(split=split, originals=8)
     assert [case.edit_type for case in cases] == list(EDIT_TYPES) * 8
     assert cases[0].id == f"w2-{split}-0-0-32"
-    library = world.stage.library.photographs[SPLITS[split]]
+    library = world.renderer.library.photographs[SPLITS[split]]
     assert {case.photograph for case in cases} == {photo.name for photo in library}
     others = {case.original.tobytes() for case in world.benchmark_cases()}
     assert not others & {case.original.tobytes() for case in cases}, "these are other scenes"

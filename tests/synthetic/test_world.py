@@ -12,8 +12,8 @@ from src.records import Reward, Triplet
 from src.synthetic import language
 from src.synthetic.edits import EDIT_TYPES, matches
 from src.synthetic.photos import SPLITS
-from src.synthetic.scene import GradientBackdrop, PhotoBackdrop, box, shape_coverage
-from src.synthetic.world import Situation, World
+from src.synthetic.scene import GradientBackground, PhotoBackground, object_box, shape_coverage
+from src.synthetic.world import CaseSpec, World
 
 SAMPLES = 700
 
@@ -21,7 +21,7 @@ SAMPLES = 700
 class Sample(NamedTuple):
     triplet: Triplet
     reward: Reward
-    situation: Situation
+    spec: CaseSpec
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +34,7 @@ def many(world: World) -> list[Sample]:
     found = []
     for index in range(SAMPLES):
         triplet, reward = world.rewarded_triplet("train", 5, index)
-        found.append(Sample(triplet, reward, world.situation(triplet.case.id)))
+        found.append(Sample(triplet, reward, world.case_spec(triplet.case.id)))
     return found
 
 
@@ -62,7 +62,7 @@ def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
     assert other.scene(case.id) == world.scene(case.id)
     assert other.parse(case.id) == ("validation", 4, 11)
     assert other.case(*other.parse(case.id)).instruction == case.instruction
-    np.testing.assert_array_equal(other.exact(case.id), world.exact(case.id))
+    np.testing.assert_array_equal(other.exact_edit(case.id), world.exact_edit(case.id))
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_an_id_rebuilds_scene_and_answer(world: World) -> None:
 )
 def test_foreign_ids_are_refused(world: World, case_id: str) -> None:
     with pytest.raises(ValueError, match=r"version|id"):
-        world.exact(case_id)
+        world.exact_edit(case_id)
 
 
 def test_benchmark_is_560_cases_seven_edits_of_each_original(world: World) -> None:
@@ -95,7 +95,7 @@ def test_benchmark_is_560_cases_seven_edits_of_each_original(world: World) -> No
 
 
 def test_no_two_splits_share_a_photograph(world: World) -> None:
-    names = {split: {photo.name for photo in world.stage.library.photographs[split]} for split in SPLITS}
+    names = {split: {photo.name for photo in world.renderer.library.photographs[split]} for split in SPLITS}
     assert all(names.values())
     assert not names["train"] & names["validation"]
     assert not names["train"] & names["benchmark"]
@@ -112,12 +112,12 @@ def test_masks_are_exact_and_never_overlap(size: int) -> None:
     for index in range(25):
         case_id = world.case_id("benchmark", 3, index * 7)
         scene = world.scene(case_id)
-        assert 1 <= len(scene.things) <= 4
+        assert 1 <= len(scene.objects) <= 4
         covered = np.zeros((size, size), dtype=int)
         mask = np.zeros((size, size), dtype=bool)
-        for thing in scene.things:
-            rows, columns = box(thing.x, thing.y, thing.radius, size)
-            inside = shape_coverage(thing.shape, thing.radius, size) > 0
+        for obj in scene.objects:
+            rows, columns = object_box(obj.x, obj.y, obj.radius, size)
+            inside = shape_coverage(obj.shape, obj.radius, size) > 0
             assert inside.shape == (rows.stop - rows.start, columns.stop - columns.start)
             assert inside.shape[0] * 32 >= 9 * size, "an object is at least 9 pixels across at 32"
             assert min(rows.start, columns.start) >= 0
@@ -125,26 +125,26 @@ def test_masks_are_exact_and_never_overlap(size: int) -> None:
             covered[rows, columns] += inside
             mask[rows, columns] |= inside
         assert covered.max() == 1
-        bare = world.stage.backdrop(scene.backdrop)
-        changed = np.abs(world.stage.render(scene) - bare).max(axis=2) > 1e-6
+        bare = world.renderer.background(scene.background)
+        changed = np.abs(world.renderer.render(scene) - bare).max(axis=2) > 1e-6
         assert not (changed & ~mask).any(), "nothing outside the masks is touched"
 
 
 def test_removing_reveals_the_background(world: World) -> None:
     for index in range(1, 140, 7):
-        facts = world.facts(world.case_id("benchmark", 0, index))
-        assert facts.edit.operation == "remove"
-        target = facts.edit.target
+        truth = world.ground_truth(world.case_id("benchmark", 0, index))
+        assert truth.edit.operation == "remove"
+        target = truth.edit.target
         assert target is not None
-        rows, columns = box(target.x, target.y, target.radius, 32)
-        np.testing.assert_array_equal(facts.exact[rows, columns], facts.bare_before[rows, columns])
+        rows, columns = object_box(target.x, target.y, target.radius, 32)
+        np.testing.assert_array_equal(truth.exact[rows, columns], truth.background_before[rows, columns])
 
 
 def test_every_description_fits_exactly_one_thing(many: list[Sample]) -> None:
     checked = 0
-    for triplet, _, situation in many:
-        scene, edit = situation.scene, situation.edit
-        assert len({(thing.shape, thing.colour) for thing in scene.things}) == len(scene.things)
+    for triplet, _, spec in many:
+        scene, edit = spec.scene, spec.edit
+        assert len({(obj.shape, obj.colour) for obj in scene.objects}) == len(scene.objects)
         if edit.target is None:
             continue
         assert edit.subject in triplet.case.instruction
@@ -152,27 +152,29 @@ def test_every_description_fits_exactly_one_thing(many: list[Sample]) -> None:
         shape = next((word for word in words if word in language.SHAPES), None)
         colour = next((word for word in words if word in language.COLOURS), None)
         texture = next((word for word in words if word in language.TEXTURES), None)
-        assert matches(scene.things, shape, colour, texture) == 1, (edit.subject, scene.things)
+        assert matches(scene.objects, shape, colour, texture) == 1, (edit.subject, scene.objects)
         assert matches((edit.target,), shape, colour, texture) == 1
         checked += 1
     assert checked > SAMPLES // 4
 
 
 def test_colour_alone_or_shape_alone_is_often_not_enough(many: list[Sample]) -> None:
-    scenes = [sample.situation.scene.things for sample in many]
+    scenes = [sample.spec.scene.objects for sample in many]
     shared = [
-        len({t.colour for t in things}) < len(things) or len({t.shape for t in things}) < len(things)
-        for things in scenes
+        len({t.colour for t in objects}) < len(objects) or len({t.shape for t in objects}) < len(objects)
+        for objects in scenes
     ]
     assert np.mean(shared) > 0.4
-    things = [thing for scene in scenes for thing in scene]
-    assert len({(t.shape, t.colour, t.texture) for t in things}) == (4 * 8 - len(language.HELD_OUT_PAIRS)) * 4
+    objects = [obj for scene in scenes for obj in scene]
+    assert (
+        len({(t.shape, t.colour, t.texture) for t in objects}) == (4 * 8 - len(language.HELD_OUT_PAIRS)) * 4
+    )
     assert {len(scene) for scene in scenes} == {1, 2, 3, 4}
 
 
 def test_every_edit_shows(world: World) -> None:
     for case in world.benchmark_cases(originals=30):
-        assert np.abs(world.exact(case.id).astype(int) - case.original).max() > 40, case.instruction
+        assert np.abs(world.exact_edit(case.id).astype(int) - case.original).max() > 40, case.instruction
 
 
 def test_the_language_is_closed(many: list[Sample]) -> None:
@@ -229,15 +231,15 @@ def test_a_folder_of_photographs_gives_its_own_version(tmp_path: Path) -> None:
     assert re.fullmatch(r"2x[0-9a-f]{8}", world.version)
     case = world.case("benchmark", 0, 0)
     assert case.photograph.startswith("photo")
-    assert isinstance(world.scene(case.id).backdrop, PhotoBackdrop)
+    assert isinstance(world.scene(case.id).background, PhotoBackground)
     with pytest.raises(ValueError, match="version"):
-        World(32).exact(case.id)
-    splits = [{photo.name for photo in world.stage.library.photographs[split]} for split in SPLITS]
+        World(32).exact_edit(case.id)
+    splits = [{photo.name for photo in world.renderer.library.photographs[split]} for split in SPLITS]
     assert sum(map(len, splits)) == len(set.union(*splits)) == 10
 
 
 def test_training_also_has_plain_and_gradient_backgrounds(many: list[Sample]) -> None:
-    share = np.mean([isinstance(sample.situation.scene.backdrop, GradientBackdrop) for sample in many])
+    share = np.mean([isinstance(sample.spec.scene.background, GradientBackground) for sample in many])
     assert 0.05 < share < 0.2
 
 

@@ -26,7 +26,7 @@ def config(name: str, *overrides: str) -> DictConfig:
 def test_a_written_dataset_loads_with_every_column(tmp_path: Path, form: str) -> None:
     target = tmp_path / "data"
     write_dataset.main(
-        config("write_dataset", f"format={form}", f"target={target}", "count=5", "start=3", "world.size=32")
+        config("write_dataset", f"format={form}", f"output={target}", "count=5", "start=3", "world.size=32")
     )
     cache = str(tmp_path / "cache")
     if form == "parquet":
@@ -57,24 +57,24 @@ def test_a_written_dataset_loads_with_every_column(tmp_path: Path, form: str) ->
 def test_wrong_requests_write_nothing(tmp_path: Path, wrong: list[str]) -> None:
     target = tmp_path / "data"
     with pytest.raises(ValueError, match=r"format|count|split|start"):
-        write_dataset.main(config("write_dataset", f"target={target}", *wrong))
+        write_dataset.main(config("write_dataset", f"output={target}", *wrong))
     assert not target.exists()
 
 
-def test_a_target_in_use_is_refused(tmp_path: Path) -> None:
+def test_an_output_in_use_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("keep")
     with pytest.raises(ValueError, match="holds something"):
-        write_dataset.main(config("write_dataset", f"target={tmp_path}", "count=1"))
+        write_dataset.main(config("write_dataset", f"output={tmp_path}", "count=1"))
     assert (tmp_path / "mine.txt").read_text() == "keep"
 
 
 def test_the_contact_sheet_is_a_image(tmp_path: Path) -> None:
     target = tmp_path / "sheet.png"
-    contact_sheet.main(config("contact_sheet", f"target={target}", "size=32", "columns=2"))
+    contact_sheet.main(config("contact_sheet", f"output={target}", "size=32", "columns=2"))
     with Image.open(target) as sheet:
         assert min(sheet.size) > 600
     with pytest.raises(ValueError, match="columns"):
-        contact_sheet.main(config("contact_sheet", f"target={target}", "columns=99"))
+        contact_sheet.main(config("contact_sheet", f"output={target}", "columns=99"))
 
 
 def test_the_sheet_of_edits_is_a_image(tmp_path: Path) -> None:
@@ -83,12 +83,12 @@ def test_the_sheet_of_edits_is_a_image(tmp_path: Path) -> None:
     np.savez(
         edits, ids=np.array([World(32).case_id("validation", 0, index) for index in range(3)]), edits=images
     )
-    contact_sheet.main(config("contact_sheet", f"target={target}", f"edits={edits}"))
+    contact_sheet.main(config("contact_sheet", f"output={target}", f"edits={edits}"))
     with Image.open(target) as sheet:
         assert min(sheet.size) > 600
     np.savez(edits, images=images)
     with pytest.raises(ValueError, match="ids"):
-        contact_sheet.main(config("contact_sheet", f"target={target}", f"edits={edits}"))
+        contact_sheet.main(config("contact_sheet", f"output={target}", f"edits={edits}"))
 
 
 def files_of(folder: Path) -> dict[str, bytes]:
@@ -99,7 +99,7 @@ def files_of(folder: Path) -> dict[str, bytes]:
 def test_killed_and_repeated_it_ends_with_the_same_files(tmp_path: Path, form: str) -> None:
     whole, target, log = tmp_path / "whole", tmp_path / "data", tmp_path / "log"
     request = (f"format={form}", "count=60", "rows_per_file=10", "start=3")
-    finished("src.write_dataset", *request, f"target={whole}", log=log)
+    finished("src.write_dataset", *request, f"output={whole}", log=log)
     moments = {
         "parquet": (lambda: len(list(target.glob("*.parquet"))) >= 2, being_written(target, "train-*")),
         "pix2pix_tree": (lambda: (target / "0000012").exists(), lambda: (target / "0000040").exists()),
@@ -109,7 +109,7 @@ def test_killed_and_repeated_it_ends_with_the_same_files(tmp_path: Path, form: s
         ),
     }
     for moment in moments[form]:
-        assert Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(moment)
+        assert Command("src.write_dataset", *request, f"output={target}", log=log).killed_when(moment)
     before = {
         name: (target / name).stat().st_mtime_ns
         for name in files_of(target)
@@ -118,7 +118,7 @@ def test_killed_and_repeated_it_ends_with_the_same_files(tmp_path: Path, form: s
     if form == "imagefolder":
         with (target / "train/.metadata.jsonl.unfinished").open("a") as torn:
             torn.write('{"edit_prompt": "remo')
-    finished("src.write_dataset", *request, f"target={target}", log=log)
+    finished("src.write_dataset", *request, f"output={target}", log=log)
     assert files_of(target) == files_of(whole)
     kept = [
         name
@@ -135,15 +135,15 @@ def test_killed_and_repeated_it_ends_with_the_same_files(tmp_path: Path, form: s
 
 def test_another_request_is_refused_by_name_and_the_same_changes_nothing(tmp_path: Path) -> None:
     target = tmp_path / "data"
-    write_dataset.main(config("write_dataset", f"target={target}", "count=3"))
+    write_dataset.main(config("write_dataset", f"output={target}", "count=3"))
     before = files_of(target)
     assert before.keys() == {"request.json", "train-00000-of-00001.parquet"}
-    write_dataset.main(config("write_dataset", f"target={target}", "count=3"))
+    write_dataset.main(config("write_dataset", f"output={target}", "count=3"))
     with pytest.raises(
         ValueError,
         match=r"another command \(count: 3 there, 4 asked for; world.size: 32 there, 48 asked for\)",
     ):
-        write_dataset.main(config("write_dataset", f"target={target}", "count=4", "world.size=48"))
+        write_dataset.main(config("write_dataset", f"output={target}", "count=4", "world.size=48"))
     assert files_of(target) == before
 
 
@@ -152,12 +152,12 @@ def test_another_request_is_refused_by_name_and_the_same_changes_nothing(tmp_pat
 def test_killed_at_random_moments(tmp_path: Path, form: str) -> None:
     whole, target, log, chance = tmp_path / "whole", tmp_path / "data", tmp_path / "log", random.Random(1)
     request = (f"format={form}", "count=300", "rows_per_file=10")
-    finished("src.write_dataset", *request, f"target={whole}", log=log)
+    finished("src.write_dataset", *request, f"output={whole}", log=log)
     hits = 0
     for _ in range(15):
-        hits += Command("src.write_dataset", *request, f"target={target}", log=log).killed_when(
+        hits += Command("src.write_dataset", *request, f"output={target}", log=log).killed_when(
             after(chance.uniform(0.2, 1.5))
         )
-    finished("src.write_dataset", *request, f"target={target}", log=log)
+    finished("src.write_dataset", *request, f"output={target}", log=log)
     assert hits >= 3
     assert files_of(target) == files_of(whole)

@@ -7,19 +7,19 @@ from src.synthetic.attributes import (
     TOLERANCE,
     Description,
     basis,
-    describe,
+    describe_place,
     distance,
     edited_places,
-    noise_of,
+    noise_floor,
 )
-from src.synthetic.facts import Blocks, Facts, Mask
+from src.synthetic.ground_truth import Blocks, GroundTruth, Mask
 from src.synthetic.scene import BLOCKS, FloatImage
 
 ASIDE = 2.2
 """How much more it counts to leave the way from the original to the right answer than not to go all of it."""
 
 
-def look_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray, "n 3"]) -> Description:
+def filter_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray, "n 3"]) -> Description:
     """What a look does to a background whatever is on it: mean, spread, colourfulness, and whether light
     stayed light.
     """
@@ -31,12 +31,12 @@ def look_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray,
 
 
 def transitions(
-    facts: Facts, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
+    truth: GroundTruth, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """What the edit changes, as descriptions in (the image, the original, the right answer); the background
     comes first for looks.
     """
-    edit = facts.edit
+    edit = truth.edit
     if edit.type == "background":
         scale = np.float32(1 / np.sqrt(free.sum()))
         return [(blocks[free] * scale, before[free] * scale, after[free] * scale)]
@@ -44,17 +44,17 @@ def transitions(
         start = before[free]
         compared = [
             (
-                look_description(blocks[free], start),
-                look_description(start, start),
-                look_description(after[free], start),
+                filter_description(blocks[free], start),
+                filter_description(start, start),
+                filter_description(after[free], start),
             )
         ]
-        places = [(thing, (thing.shape,)) for thing in facts.scene.things]
+        places = [(obj, (obj.shape,)) for obj in truth.scene.objects]
     else:
         compared, places = [], edited_places(edit)
     described = [
-        tuple(describe(each, thing, shapes) for each in (image, facts.original, facts.exact))
-        for thing, shapes in places
+        tuple(describe_place(each, obj, shapes) for each in (image, truth.original, truth.exact))
+        for obj, shapes in places
     ]
     if edit.type in ("global", "style"):
         return [*compared, *((seen, start, end) for seen, start, end in described)]
@@ -62,22 +62,30 @@ def transitions(
     return [(seen, start, end)]
 
 
-def progress(
-    facts: Facts, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask, noise: float
+def edit_progress(
+    truth: GroundTruth,
+    image: FloatImage,
+    blocks: Blocks,
+    before: Blocks,
+    after: Blocks,
+    free: Mask,
+    noise: float,
 ) -> float:
     """How near the image came to the right answer, 0..1, from where the original is; for looks the median
     over background and objects.
     """
     shares, weights = [], []
     floor = (
-        noise_of(basis(("circle",), 5 / 32, image.shape[0]), noise)
-        if facts.edit.type != "background"
+        noise_floor(basis(("circle",), 5 / 32, image.shape[0]), noise)
+        if truth.edit.type != "background"
         else noise * BLOCKS / image.shape[0]
     )
-    for seen, start, end in transitions(facts, image, blocks, before, after, free):
+    for seen, start, end in transitions(truth, image, blocks, before, after, free):
         whole = distance(start, end)
         shares.append(
-            1 - max(0.0, way_left(seen, start, end, floor) - TOLERANCE) / max(whole - TOLERANCE, TOLERANCE)
+            1
+            - max(0.0, remaining_distance(seen, start, end, floor) - TOLERANCE)
+            / max(whole - TOLERANCE, TOLERANCE)
         )
         weights.append(whole)
     # The background of a look counts as much as two objects: one object that is gone must not decide.
@@ -85,7 +93,7 @@ def progress(
     return max(0.0, weighted_median(shares, weights))
 
 
-def way_left(seen: Description, start: Description, end: Description, noise: float) -> float:
+def remaining_distance(seen: Description, start: Description, end: Description, noise: float) -> float:
     """Distance from the right answer, where what lies beside the way from the original counts ASIDE-fold.
 
     A half-done edit lies on the way. A wrong colour lies beside it, and is wrong even where it is nearer to
@@ -98,16 +106,16 @@ def way_left(seen: Description, start: Description, end: Description, noise: flo
 
 
 def share_done(
-    facts: Facts, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
+    truth: GroundTruth, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
 ) -> float:
     """How much of the edit is in the image, 0..1, by projection.
 
     Whatever else is wrong, this is the blend of original and right answer that the rest of the image is
     compared with.
     """
-    whole_image = facts.edit.type in ("global", "style")
+    whole_image = truth.edit.type in ("global", "style")
     compared = (
-        [(blocks, before, after)] if whole_image else transitions(facts, image, blocks, before, after, free)
+        [(blocks, before, after)] if whole_image else transitions(truth, image, blocks, before, after, free)
     )
     product = whole = 0.0
     for seen, start, end in compared:

@@ -11,10 +11,10 @@ from jaxtyping import Float
 from src.synthetic import filters, quality
 from src.synthetic.attributes import TOLERANCE, Similarity
 from src.synthetic.degradations import blur_width
-from src.synthetic.facts import Blocks, Facts, Mask
 from src.synthetic.filters import FILTERS
+from src.synthetic.ground_truth import Blocks, GroundTruth, Mask
 from src.synthetic.language import FILLS
-from src.synthetic.scene import BLOCKS, FloatImage, GradientBackdrop, rgb
+from src.synthetic.scene import BLOCKS, FloatImage, GradientBackground, rgb
 
 BLUR_STEPS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0)
 """Severities of blur that are tried to explain a blurred image."""
@@ -48,18 +48,18 @@ SPREAD = 0.1
 """Scale, in image widths, over which a difference of the background is carried on behind the objects."""
 
 
-def blur_of(facts: Facts, image: FloatImage, free: np.ndarray, noise: float) -> float:
+def estimate_blur(truth: GroundTruth, image: FloatImage, free: np.ndarray, noise: float) -> float:
     """Standard deviation in pixels of the blur that explains the image best, 0 if it is sharp.
 
     What should be seen is blurred alike before it is compared, so that blur is a matter of quality and not of
     following or preserving.
     """
-    references = (facts.original, facts.exact)
+    references = (truth.original, truth.exact)
     if min(quality.blur_severity(image, reference, free, noise) for reference in references) < 0.05:
         return 0.0
     size = image.shape[0]
     likeness = {
-        width: max(quality.likeness(image, each, width) for each in references)
+        width: max(quality.blurred_correlation(image, each, width) for each in references)
         for width in (blur_width(step, size) for step in BLUR_STEPS)
     }
     width = max(likeness, key=lambda each: likeness[each])
@@ -67,7 +67,7 @@ def blur_of(facts: Facts, image: FloatImage, free: np.ndarray, noise: float) -> 
     return width if likeness[width] > MIN_LIKENESS else 0.0
 
 
-def alike(seen: np.ndarray, expected: np.ndarray, noise: float = 0.0) -> tuple[float, float]:
+def slope_and_correlation(seen: np.ndarray, expected: np.ndarray, noise: float = 0.0) -> tuple[float, float]:
     """Slope and correlation of what is seen against what is expected, both without their means.
 
     `noise` is the standard deviation of noise in what is seen; what it takes from the correlation is given
@@ -86,31 +86,31 @@ def alike(seen: np.ndarray, expected: np.ndarray, noise: float = 0.0) -> tuple[f
 
 
 @lru_cache(maxsize=4)
-def slow_blocks(scale: float) -> Float[np.ndarray, "b b"]:
+def slow_block_matrix(scale: float) -> Float[np.ndarray, "b b"]:
     """The matrix that leaves of blocks what changes slowly along one axis."""
     return filters.blur_matrix(BLOCKS, scale)
 
 
-def structure_of(blocks: Blocks) -> Float[np.ndarray, "b b"]:
+def block_structure(blocks: Blocks) -> Float[np.ndarray, "b b"]:
     """Structure of medium size in lightness: unrelated images share their slow changes by chance."""
     light = blocks @ filters.LUMINANCE
-    slow = slow_blocks(2.5)
+    slow = slow_block_matrix(2.5)
     return light - slow @ light @ slow.T
 
 
-def likeness_of_scene(blocks: Blocks, references: Sequence[Blocks], noise: float) -> float:
+def scene_likeness(blocks: Blocks, references: Sequence[Blocks], noise: float) -> float:
     """How much of a scene's structure is in the image, 0..1: the best correlation with one of the ways it
     may look, of either sign.
 
     Structure too faint to be told from chance by correlation (a dark wall) is there as far as it is exactly
     the one expected.
     """
-    seen = structure_of(blocks)
+    seen = block_structure(blocks)
     energy = float(np.vdot(seen, seen))
     signal = max(energy - noise**2 * seen.size, LEAST_SIGNAL * energy) + 0.02**2 * seen.size
     best = 0.0
     for reference in references:
-        expected = structure_of(reference)
+        expected = block_structure(reference)
         best = max(
             best,
             abs(float(np.vdot(seen, expected))) / float(np.sqrt(signal * np.vdot(expected, expected)) + 1e-6),
@@ -131,13 +131,13 @@ def background_similarity(
     only be judged by colour.
     """
     seen_mean, expected_mean = seen.mean(axis=0), expected.mean(axis=0)
-    slope, correlation = alike(seen - seen_mean, expected - expected_mean, noise)
+    slope, correlation = slope_and_correlation(seen - seen_mean, expected - expected_mean, noise)
     fits = min(1.0, max(0.0, (min(slope, correlation) - 0.15) / 0.7))
     near = max(0.0, 1 - max(0.0, float(np.abs(seen_mean - expected_mean).max()) - TOLERANCE) / 0.22)
     return Similarity(float(min(fits, near)), "cast" if near < fits else "replaced")
 
 
-def uncast(
+def undo_cast(
     image: FloatImage, seen: Float[np.ndarray, "n 3"], expected: Float[np.ndarray, "n 3"]
 ) -> FloatImage:
     """The image with the background's colours taken back to what is expected, as far as the background is
@@ -173,7 +173,7 @@ def colour_map(
     return matrix.astype(np.float32), (y_mean - x_mean @ matrix).astype(np.float32)
 
 
-def behind_objects(difference: FloatImage, free: Float[np.ndarray, "h w"]) -> FloatImage:
+def extend_behind_objects(difference: FloatImage, free: Float[np.ndarray, "h w"]) -> FloatImage:
     """A difference of the background, known where it is free, carried on smoothly behind the objects."""
     size = difference.shape[0]
     matrix = filters.blur_matrix(size, SPREAD * size)
@@ -181,8 +181,8 @@ def behind_objects(difference: FloatImage, free: Float[np.ndarray, "h w"]) -> Fl
     return filters.blur(difference * free[..., None], SPREAD * size) / (weight[..., None] + np.float32(1e-3))
 
 
-def best_look(
-    facts: Facts, image: FloatImage, expected: FloatImage, width: float, noise: float
+def best_filter(
+    truth: GroundTruth, image: FloatImage, expected: FloatImage, width: float, noise: float
 ) -> str | None:
     """The look of the scene that explains a image, where original and right answer (`expected`, in their
     best blend) don't.
@@ -196,10 +196,13 @@ def best_look(
         return float(np.vdot(off, off)) / off.size
 
     least, whole = (
-        {look: unexplained(through_look(look, facts.original, width)) for look in FILTERS},
+        {
+            filter_name: unexplained(filter_and_blur(filter_name, truth.original, width))
+            for filter_name in FILTERS
+        },
         unexplained(expected),
     )
-    found = min(least, key=lambda look: least[look])
+    found = min(least, key=lambda filter_name: least[filter_name])
     left = max(0.0, least[found] - noise**2)
     explains = (
         left < min(MAX_UNEXPLAINED * max(0.0, whole - noise**2), 0.01)
@@ -208,7 +211,7 @@ def best_look(
     return found if explains else None
 
 
-def displacement(
+def estimate_shift(
     image: FloatImage, bare_image: FloatImage, free: Float[np.ndarray, "h w"]
 ) -> tuple[int, int]:
     """By how many pixels, down and to the right, a bare background is shifted in a image; (0, 0) if it is
@@ -235,18 +238,18 @@ def displacement(
     )
 
 
-def through_look(look: str, image: FloatImage, width: float) -> FloatImage:
+def filter_and_blur(filter_name: str, image: FloatImage, width: float) -> FloatImage:
     """A sharp image through a look, then through a blur."""
-    seen = filters.apply(look, image)
+    seen = filters.apply_filter(filter_name, image)
     return seen if width == 0 else filters.blur(seen, width)
 
 
-def fills_of(backdrop: GradientBackdrop, blocks: Blocks, free: Mask) -> tuple[str, str]:
+def nearest_fills(background: GradientBackground, blocks: Blocks, free: Mask) -> tuple[str, str]:
     """The known colours nearest to a background's two ends along a gradient's axis, by a straight line
     through its free blocks.
     """
     rows, columns = np.nonzero(free)
-    at = ((rows if backdrop.vertical else columns) + 0.5) / BLOCKS
+    at = ((rows if background.vertical else columns) + 0.5) / BLOCKS
     line = np.stack((1 - at, at), axis=1)
     ends = np.linalg.lstsq(line, blocks[free], rcond=None)[0]
     first, second = (

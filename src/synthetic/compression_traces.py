@@ -60,38 +60,38 @@ LOW = 5
 
 
 @dataclass(frozen=True)
-class Traces:
+class CompressionTraces:
     """Severities, 0 where nothing is found."""
 
     jpeg: float = 0.0
     banding: float = 0.0
 
-    def on(self, image: FloatImage) -> FloatImage:
+    def apply(self, image: FloatImage) -> FloatImage:
         """A image coded alike."""
         if self.jpeg > 0:
             return degrade(image, "jpeg", self.jpeg, 0)
         return degrade(image, "banding", self.banding, 0) if self.banding > 0 else image
 
 
-NO_TRACES = Traces()
+NO_TRACES = CompressionTraces()
 
 
-def traces_of(image: Image, references: Sequence[FloatImage]) -> Traces:
+def find_traces(image: Image, references: Sequence[FloatImage]) -> CompressionTraces:
     """What a image shows of its coding; few levels say something only where what should be seen has at
     least twice as many.
     """
-    banding = banding_of(image)
-    if banding > 0 and 2 * levels_of(image) <= min(levels_of(to_uint8(each)) for each in references):
-        return Traces(banding=banding)
-    return Traces(jpeg=jpeg_of(image))
+    banding = find_banding(image)
+    if banding > 0 and 2 * count_levels(image) <= min(count_levels(to_uint8(each)) for each in references):
+        return CompressionTraces(banding=banding)
+    return CompressionTraces(jpeg=find_jpeg(image))
 
 
-def levels_of(image: Image) -> int:
+def count_levels(image: Image) -> int:
     """How many different values a image has."""
     return int(np.count_nonzero(np.bincount(image.ravel(), minlength=256)))
 
 
-def banding_of(image: Image) -> float:
+def find_banding(image: Image) -> float:
     """Severity of bands: the widest distance at which all levels of the image lie."""
     count = np.bincount(image.ravel(), minlength=256)
     levels = np.flatnonzero(count)
@@ -119,7 +119,7 @@ def band_levels() -> tuple[Float[np.ndarray, " n"], np.ndarray]:
 
 
 @lru_cache(maxsize=1)
-def cosines() -> Float[np.ndarray, "8 8"]:
+def cosine_transform() -> Float[np.ndarray, "8 8"]:
     """The discrete cosine transform of a block's axis, a frequency a row."""
     place, frequency = np.arange(SIDE), np.arange(SIDE)[:, None]
     matrix = np.sqrt(2 / SIDE) * np.cos((2 * place + 1) * frequency * np.pi / (2 * SIDE))
@@ -127,26 +127,26 @@ def cosines() -> Float[np.ndarray, "8 8"]:
     return matrix.astype(np.float32)
 
 
-def steps_at(quality: int) -> Float[np.ndarray, "8 8"]:
+def quantisation_steps(quality: int) -> Float[np.ndarray, "8 8"]:
     """The steps that the encoder uses at a quality."""
     scale = 5000 // quality if quality < 50 else 200 - 2 * quality
     return np.clip((STEPS * scale + 50) // 100, 1, 255).astype(np.float32)
 
 
 @lru_cache(maxsize=1)
-def step_tables() -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
+def quantisation_tables() -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n k"]]:
     """Severities, the worst first, and the steps of the lowest frequencies under each."""
     tables: dict[int, tuple[float, np.ndarray]] = {}
     for severity in np.arange(1.0, 0.09, -0.0025):
         quality = jpeg_quality(float(severity))
-        tables.setdefault(quality, (float(severity), steps_at(quality)[:LOW, :LOW].ravel()))
+        tables.setdefault(quality, (float(severity), quantisation_steps(quality)[:LOW, :LOW].ravel()))
     for quality in range(91, 98):  # so mild that it is no flaw, but better known than taken for another
-        tables[quality] = (0.0, steps_at(quality)[:LOW, :LOW].ravel())
+        tables[quality] = (0.0, quantisation_steps(quality)[:LOW, :LOW].ravel())
     severities, steps = zip(*tables.values(), strict=True)
     return np.array(severities), np.stack(steps)
 
 
-def jpeg_of(image: Image) -> float:
+def find_jpeg(image: Image) -> float:
     """Severity of compression: that at whose steps the frequencies that are not zero lie, if it is sure."""
     grey = image.astype(np.float32) @ (filters.LUMINANCE)
     rows = grey.shape[0] // SIDE
@@ -154,14 +154,14 @@ def jpeg_of(image: Image) -> float:
     extremes = (
         ((image == 0) | (image == 255)).any(axis=2).reshape(rows, SIDE, rows, SIDE).any(axis=(1, 3)).ravel()
     )
-    matrix = cosines()[:LOW]
+    matrix = cosine_transform()[:LOW]
     size = np.abs((matrix @ (blocks - np.float32(128)) @ matrix.T).reshape(len(blocks), -1))
     order = np.argsort(extremes * 100 - (size > 1).sum(axis=1), kind="stable")[:MOST_BLOCKS]
     size, extremes = size[order], extremes[order]
     used = size > 1
     if int(used[:, 1:].sum()) < LEAST_FOUND:
         return 0.0
-    severities, steps = step_tables()
+    severities, steps = quantisation_tables()
     block, at = (each[:MOST_FOUND] for each in np.nonzero(used))
     values, per_value = size[block, at], steps[:, at]
     off = np.abs(values - per_value * np.round(values / per_value))

@@ -19,9 +19,15 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from src.synthetic import filters
+from src.synthetic.compression_traces import (
+    NO_TRACES,
+    SIDE,
+    CompressionTraces,
+    cosine_transform,
+    quantisation_steps,
+)
 from src.synthetic.degradations import MAX_STEP, degrade, jpeg_quality
 from src.synthetic.scene import FloatImage
-from src.synthetic.traces import NO_TRACES, SIDE, Traces, cosines, steps_at
 
 Grey = Float[np.ndarray, "h w"]
 Greys = Float[np.ndarray, "s h w"]
@@ -58,7 +64,7 @@ SHARPNESS = 0.02
 
 
 @dataclass(frozen=True)
-class Hidden:
+class EarlierFlaw:
     """A flaw that came first, the scene with it, the same through what came last, and the width of the blur
     if that was one.
     """
@@ -84,9 +90,9 @@ class Unexplained:
     off: Values
 
 
-def hidden_flaw(
-    image: FloatImage, scenes: Sequence[FloatImage], traces: Traces, width: float, judged: Mask
-) -> Hidden | None:
+def find_earlier_flaw(
+    image: FloatImage, scenes: Sequence[FloatImage], traces: CompressionTraces, width: float, judged: Mask
+) -> EarlierFlaw | None:
     """The flaw that a image got before the last one, or as the only one; None if none explains it.
 
     Args:
@@ -101,7 +107,7 @@ def hidden_flaw(
     usual: list[tuple[FloatImage, float, FloatImage]] = []
     for scene in scenes:
         for blur in widths:
-            usual.append((scene, blur, through(scene, traces, blur)))
+            usual.append((scene, blur, blur_or_code(scene, traces, blur)))
             if float(np.square(image - usual[-1][2])[judged].mean()) < LEAST_STRANGE**2:
                 return None
     best, found = 0.0, None
@@ -116,12 +122,13 @@ def hidden_flaw(
         if strange < max(LEAST_STRANGE**2 * views[0].off.size, LEAST_OF_ALL * whole):
             continue
         tried = sorted(
-            (each for view in views for each in likeliest(kind, view, judged)), key=lambda each: each[0]
+            (each for view in views for each in likeliest_severities(kind, view, judged)),
+            key=lambda each: each[0],
         )[:TRIED]
         for _, severity, view in tried:
             spoiled = degrade(view.sharp, kind, severity, 0)
-            seen = through(spoiled, traces, view.width)
-            left = view.off - without((seen @ weights - view.usual)[judged], view.others)
+            seen = blur_or_code(spoiled, traces, view.width)
+            left = view.off - project_out((seen @ weights - view.usual)[judged], view.others)
             gain = strange - energy(left)
             without_noise = gain / max(strange - noise_energy(left, judged), gain, 0.05 * strange)
             enough = (
@@ -129,41 +136,43 @@ def hidden_flaw(
                 and without_noise > LEAST_WITHOUT_NOISE[kind]
             )
             if enough and gain / strange > best:
-                best, found = gain / strange, Hidden(kind, severity, spoiled, seen, view.width)
+                best, found = gain / strange, EarlierFlaw(kind, severity, spoiled, seen, view.width)
     return found
 
 
 def unexplained(grey: Grey, sharp: FloatImage, usual: Grey, width: float, judged: Mask) -> Unexplained:
     """What differs in a image from how it would usually look."""
-    others, raw = other_causes(usual, judged), (grey - usual)[judged]
-    return Unexplained(sharp, width, usual, others, raw, without(raw, others))
+    others, raw = nuisance_directions(usual, judged), (grey - usual)[judged]
+    return Unexplained(sharp, width, usual, others, raw, project_out(raw, others))
 
 
-def likeliest(kind: str, view: Unexplained, judged: Mask) -> list[tuple[float, float, Unexplained]]:
+def likeliest_severities(
+    kind: str, view: Unexplained, judged: Mask
+) -> list[tuple[float, float, Unexplained]]:
     """The severities whose changes correlate best with what differs, each with about what it leaves
     unexplained, and with the view.
 
     What a coding does to the changes is left out here: coding is slow.
     """
-    severities, added = (banded if kind == "banding" else compressed)(
+    severities, added = (banding_changes if kind == "banding" else compression_changes)(
         view.sharp @ LOOKED_AT[kind], view.width
     )
-    added, strange = without(added[:, judged], view.others), energy(view.off)
-    alike = (added @ view.off) / np.sqrt(np.einsum("sn,sn->s", added, added) * strange + 1e-6)
-    best = np.argsort(alike)[-TRIED:]
+    added, strange = project_out(added[:, judged], view.others), energy(view.off)
+    slope_and_correlation = (added @ view.off) / np.sqrt(np.einsum("sn,sn->s", added, added) * strange + 1e-6)
+    best = np.argsort(slope_and_correlation)[-TRIED:]
     return [
-        (strange * (1 - float(alike[each]) ** 2), float(severities[each]), view)
+        (strange * (1 - float(slope_and_correlation[each]) ** 2), float(severities[each]), view)
         for each in best
-        if alike[each] > LEAST_ALIKE
+        if slope_and_correlation[each] > LEAST_ALIKE
     ]
 
 
-def through(image: FloatImage, traces: Traces, width: float) -> FloatImage:
+def blur_or_code(image: FloatImage, traces: CompressionTraces, width: float) -> FloatImage:
     """A image coded alike, or blurred."""
-    return traces.on(image) if width == 0 else filters.blur(image, width)
+    return traces.apply(image) if width == 0 else filters.blur(image, width)
 
 
-def banded(green: Grey, width: float) -> tuple[Values, Greys]:
+def banding_changes(green: Grey, width: float) -> tuple[Values, Greys]:
     """Severities, and what bands of each change as seen through a blur."""
     steps = (MAX_STEP * BAND_SEVERITIES[:, None, None]).astype(np.float32)
     added = np.clip((np.floor(green / steps) + np.float32(0.5)) * steps, 0, 1) - green
@@ -173,7 +182,7 @@ def banded(green: Grey, width: float) -> tuple[Values, Greys]:
     return BAND_SEVERITIES, added
 
 
-def compressed(light: Grey, width: float) -> tuple[Values, Greys]:
+def compression_changes(light: Grey, width: float) -> tuple[Values, Greys]:
     """Severities, and what compression of each changes as seen through a blur: nearly, as colours are left
     out.
     """
@@ -188,18 +197,20 @@ def compressed(light: Grey, width: float) -> tuple[Values, Greys]:
 @lru_cache(maxsize=4)
 def block_transform(size: int) -> Float[np.ndarray, "n n"]:
     """The cosine transform of an axis, block by block."""
-    return np.kron(np.eye(size // SIDE, dtype=np.float32), cosines())
+    return np.kron(np.eye(size // SIDE, dtype=np.float32), cosine_transform())
 
 
 @lru_cache(maxsize=4)
 def compression_steps(size: int) -> tuple[Values, Greys]:
     """Severities, and the encoder's steps for the frequencies of all blocks of a image."""
     by_quality = {jpeg_quality(severity): severity for severity in np.arange(0.2, 1.0005, 0.001)}
-    steps = np.stack([np.tile(steps_at(quality), (size // SIDE,) * 2) for quality in JPEG_QUALITIES])
+    steps = np.stack(
+        [np.tile(quantisation_steps(quality), (size // SIDE,) * 2) for quality in JPEG_QUALITIES]
+    )
     return np.array([by_quality[quality] for quality in JPEG_QUALITIES]), steps
 
 
-def other_causes(expected: Grey, judged: Mask) -> Rows:
+def nuisance_directions(expected: Grey, judged: Mask) -> Rows:
     """Orthonormal directions of what is no flaw here: light, contrast, a displacement, sharpness."""
     down, right = np.zeros_like(expected), np.zeros_like(expected)
     down[1:-1], right[:, 1:-1] = expected[2:] - expected[:-2], expected[:, 2:] - expected[:, :-2]
@@ -216,7 +227,7 @@ def other_causes(expected: Grey, judged: Mask) -> Rows:
     return np.stack(found)
 
 
-def without(values: Float[np.ndarray, "*r n"], directions: Rows) -> Float[np.ndarray, "*r n"]:
+def project_out(values: Float[np.ndarray, "*r n"], directions: Rows) -> Float[np.ndarray, "*r n"]:
     """What is left beside some directions."""
     return values - (values @ directions.T) @ directions
 

@@ -3,40 +3,40 @@
 import numpy as np
 import pytest
 
+from src.synthetic.compression_traces import NO_TRACES, CompressionTraces
 from src.synthetic.degradations import blur_width, degrade
-from src.synthetic.facts import Facts
-from src.synthetic.hidden import JPEG_QUALITIES, block_transform, compression_steps, hidden_flaw
+from src.synthetic.earlier_flaw import JPEG_QUALITIES, block_transform, compression_steps, find_earlier_flaw
+from src.synthetic.ground_truth import GroundTruth
 from src.synthetic.scene import FloatImage, to_float, to_uint8
-from src.synthetic.traces import NO_TRACES, Traces
 from src.synthetic.world import World
 
 COUNT = 14
 
 
 @pytest.fixture(scope="module", params=[32, 64])
-def facts(request: pytest.FixtureRequest) -> list[Facts]:
+def truth(request: pytest.FixtureRequest) -> list[GroundTruth]:
     world = World(request.param)
-    return [world.facts(world.case_id("benchmark", 3, index)) for index in range(COUNT)]
+    return [world.ground_truth(world.case_id("benchmark", 3, index)) for index in range(COUNT)]
 
 
 def found(
-    case: Facts, image: FloatImage, traces: Traces = NO_TRACES, width: float = 0.0
+    case: GroundTruth, image: FloatImage, traces: CompressionTraces = NO_TRACES, width: float = 0.0
 ) -> tuple[str, float]:
     everywhere = np.ones(image.shape[:2], dtype=bool)
-    hidden = hidden_flaw(to_float(to_uint8(image)), [case.exact], traces, width, everywhere)
+    hidden = find_earlier_flaw(to_float(to_uint8(image)), [case.exact], traces, width, everywhere)
     return ("none", 0.0) if hidden is None else (hidden.kind, hidden.severity)
 
 
 @pytest.mark.parametrize("first", ["banding", "jpeg"])
 @pytest.mark.parametrize("last", ["noise", "blur", "jpeg", "banding", "nothing"])
-def test_a_first_flaw_is_found_with_its_severity(facts: list[Facts], first: str, last: str) -> None:
+def test_a_first_flaw_is_found_with_its_severity(truth: list[GroundTruth], first: str, last: str) -> None:
     if first == last:
         return
     right = []
-    for index, case in enumerate(facts):
+    for index, case in enumerate(truth):
         image = degrade(case.exact, first, 0.7, 0)
         image = image if last == "nothing" else degrade(image, last, 0.35, index)
-        traces = Traces(**{last: 0.35}) if last in ("jpeg", "banding") else NO_TRACES
+        traces = CompressionTraces(**{last: 0.35}) if last in ("jpeg", "banding") else NO_TRACES
         kind, severity = found(
             case, image, traces, blur_width(0.35, image.shape[0]) if last == "blur" else 0.0
         )
@@ -45,8 +45,8 @@ def test_a_first_flaw_is_found_with_its_severity(facts: list[Facts], first: str,
 
 
 @pytest.mark.parametrize("kind", ["nothing", "noise", "blur", "original"])
-def test_where_there_is_no_first_flaw_none_is_found(facts: list[Facts], kind: str) -> None:
-    for index, case in enumerate(facts):
+def test_where_there_is_no_first_flaw_none_is_found(truth: list[GroundTruth], kind: str) -> None:
+    for index, case in enumerate(truth):
         whole = case.edit.type in ("background", "global", "style")
         if kind == "original" and whole:
             continue  # nothing of it is like the right answer
