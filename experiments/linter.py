@@ -28,7 +28,7 @@ from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, KnownImage, LintEntry, hash_pair, lint
 from src.data.perceptual_hash import perceptual_hash
 from src.files import write_atomically
-from src.progress import counted
+from src.progress import with_progress
 from src.records import NO_FAILURE, PERSPECTIVES, Image, Reward, Scores, Verdict
 from src.synthetic.annotation import FORGIVABLE
 from src.synthetic.measure import measure
@@ -91,7 +91,7 @@ class Data:
 def made(world: World, count: int) -> Data:
     """`count` training triplets."""
     entries, truth = [], []
-    for portion in counted(
+    for portion in with_progress(
         [range(start, min(start + 64, count)) for start in range(0, count, 64)], count, "making", "triplets"
     ):
         for index in portion:

@@ -24,7 +24,7 @@ from src.differences import unlike_request
 from src.files import remove_leftovers, write_atomically
 from src.judges.asking import Judgement, StreamingJudge, VLMJudge
 from src.judges.judge import Judge
-from src.progress import counted
+from src.progress import with_progress
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 from src.reward_file import append_rewards, each_reward
 
@@ -131,7 +131,7 @@ class Annotation:
         unwritten: list[Judgement] = []
         written = time.monotonic()
         try:
-            for batch in counted(
+            for batch in with_progress(
                 self._judged(rows), total, f"annotate {self.folder}", "rows", self.counts.__str__
             ):
                 for judgement in batch:

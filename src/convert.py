@@ -28,7 +28,7 @@ from src.formats.smartedit_companions import CompanionModels
 from src.formats.smartedit_folder import folder_from_release, release_from_folder, write_smartedit_folder
 from src.formats.weights import read_folder_tensors
 from src.pipeline import CODE, standalone_smartedit_source, write_pipeline
-from src.progress import counted
+from src.progress import with_progress
 
 Conversion = Callable[[DictConfig, Path, Path], Sequence[str]]
 """Writes a folder from another one, and says in lines what it did."""
@@ -119,7 +119,7 @@ def smartedit_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence
 
 def write_counted(files: Iterator[Sequence[str]], total: int) -> int:
     """Let files be written and show how far that is; the number of tensors in them."""
-    return sum(len(names) for names in counted(files, total, "writing", "tensors"))
+    return sum(len(names) for names in with_progress(files, total, "writing", "tensors"))
 
 
 FORMATS: dict[str, tuple[Conversion, Conversion]] = {

@@ -18,19 +18,19 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src import checkpoint, launch, memory
-from src.editing.batches import Plan, make_edits
+from src.editing.batches import EditPlan, make_edits
 from src.editing.edits import (
     SKIPPED,
     TABLE,
+    edit_metadata,
     edit_path,
-    made_already,
-    metadata_of,
-    scores_in_words,
+    finished_edits,
+    scores_text,
     start_skipped,
     start_table,
 )
-from src.editing.photographs import Broken, Photograph, decoded, measured
-from src.editing.requests import check_files, read_list, requests_for
+from src.editing.requests import check_edit_paths, read_list, requests_for
+from src.editing.source_images import SourceImage, UnusableImage, decode_source, measure_sizes
 from src.editor import Editor
 from src.files import NotWrittenError, is_written, remove_leftovers
 from src.images import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
@@ -46,7 +46,7 @@ def main(cfg: DictConfig) -> None:
         memory.keep_freed()
     ranks = join_ranks()
     try:
-        plan = ranks.from_first(lambda: planned(cfg))
+        plan = ranks.run_on_first(lambda: make_plan(cfg))
         batches = plan.batches(cfg.batch_size)[ranks.rank :: ranks.world]
         if batches:
             path, device = Path(str(cfg.checkpoint)), device_of(cfg.device)
@@ -60,10 +60,10 @@ def main(cfg: DictConfig) -> None:
     finally:
         leave_ranks()
     if ranks.rank == 0:
-        report(plan)
+        print_summary(plan)
 
 
-def planned(cfg: DictConfig) -> Plan:
+def make_plan(cfg: DictConfig) -> EditPlan:
     """Look at everything but the pixels.
 
     Raises:
@@ -80,12 +80,12 @@ def planned(cfg: DictConfig) -> Plan:
         if cfg.list
         else requests_for(source, str(cfg.instruction), cfg.seed, target)
     )
-    check_files(requests, output, [SHEET] if cfg.list else [])
+    check_edit_paths(requests, output, [SHEET] if cfg.list else [])
     check_writable(output)
     framing = framing_for(cfg.resize, min(checkpoint.read(path)["picture_size"]))
-    looks = measured(requests, framing, cfg.most_pixels)
-    broken = [look for look in looks if isinstance(look, Broken)]
-    photographs = [look for look in looks if isinstance(look, Photograph)]
+    looks = measure_sizes(requests, framing, cfg.most_pixels)
+    broken = [look for look in looks if isinstance(look, UnusableImage)]
+    photographs = [look for look in looks if isinstance(look, SourceImage)]
     if broken and (cfg.on_error == "fail" or not photographs):
         more = (
             f" (and {len(broken) - 1} more of {len(looks)}; on_error=skip edits the others)"
@@ -101,7 +101,7 @@ def planned(cfg: DictConfig) -> Plan:
         "resize": cfg.resize,
     }
     common["dtype"] = cfg.execution.dtype  # the other ways of computing change an edit's last digits only
-    made = made_already(photographs, output, common, cfg.overwrite)
+    made = finished_edits(photographs, output, common, cfg.overwrite)
     table, skipped = (
         (output / TABLE if cfg.list else None),
         (output / SKIPPED if cfg.on_error == "skip" else None),
@@ -111,7 +111,7 @@ def planned(cfg: DictConfig) -> Plan:
         start_table(table, [photograph.request for photograph in photographs], made)
     if skipped is not None:
         start_skipped(skipped, broken)
-    return Plan(photographs, made, framing, common, output, table, skipped)
+    return EditPlan(photographs, made, framing, common, output, table, skipped)
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -150,7 +150,7 @@ def check_writable(folder: Path) -> None:
         )
 
 
-def report(plan: Plan) -> None:
+def print_summary(plan: EditPlan) -> None:
     """Say what became of the photographs; one alone gets a strip, a list its contact sheet."""
     there = [
         photograph
@@ -166,23 +166,23 @@ def report(plan: Plan) -> None:
         listed = f", {skipped} photographs left out ({plan.skipped})" if skipped else ""
         print(f"{len(there) - len(plan.made)} edits made, {len(plan.made)} were there{listed}: {plan.output}")
     if plan.table is not None and there:
-        save_png(sheet_of(plan, there[:SHEET_ROWS]), plan.output / SHEET)
+        save_png(side_by_side(plan, there[:SHEET_ROWS]), plan.output / SHEET)
         print(plan.table, plan.output / SHEET, sep="\n")
     if plan.table is None and len(plan.photographs) == 1 and there:
         file = edit_path(plan.output, there[0].request)
         strip = file.with_name(f"{file.stem}_strip.png")
-        digest = decoded(there[0], plan.framing).digest
-        save_png(sheet_of(plan, there), strip, metadata_of(there[0].request, digest, plan.common))
+        digest = decode_source(there[0], plan.framing).digest
+        save_png(side_by_side(plan, there), strip, edit_metadata(there[0].request, digest, plan.common))
         print(strip)
 
 
-def sheet_of(plan: Plan, photographs: list[Photograph]) -> NewImage:
+def side_by_side(plan: EditPlan, photographs: list[SourceImage]) -> NewImage:
     """Originals and edits side by side, with what was asked for."""
     rows, titles = [], []
     for photograph in photographs:
         edited = load_image(edit_path(plan.output, photograph.request))
-        rows.append([centre_crop(decoded(photograph, plan.framing).image, *edited.shape[:2]), edited])
-        titles.append(f"{scores_in_words(photograph.request)}\n{photograph.request.instruction}")
+        rows.append([centre_crop(decode_source(photograph, plan.framing).image, *edited.shape[:2]), edited])
+        titles.append(f"{scores_text(photograph.request)}\n{photograph.request.instruction}")
     return contact_sheet(rows, ["original", "edit"], titles, cell=256)
 
 

@@ -26,7 +26,7 @@ from src.data.stream import StreamedRows
 from src.formats.reward_dataset import write_reward_dataset
 from src.formats.reward_edit_20k import write_reward_edit
 from src.judges.ledger import Ledger
-from src.progress import counted
+from src.progress import with_progress
 from src.records import Reward
 
 FORMATS = ("dataset", "reward_edit_20k", "ledger")
@@ -78,7 +78,7 @@ def rated(
     """
     whole, fitting, first = Shard(), 0, ""
     batches = ([row] for row in all_rows(dataset, whole))
-    for batch in counted(batches, number_of_rows(dataset, whole, None), "export", "rows"):
+    for batch in with_progress(batches, number_of_rows(dataset, whole, None), "export", "rows"):
         row = batch[0]
         first = first or row.id
         reward = rewards.get(row.id)

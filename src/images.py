@@ -144,7 +144,7 @@ def framing_for(resize: str | int, trained: int) -> Framing:
     )
 
 
-def png_of(image: Image) -> bytes:
+def encode_png(image: Image) -> bytes:
     """A image as the content of a PNG file."""
     content = BytesIO()
     PIL.Image.fromarray(image).save(content, format="PNG")
@@ -179,12 +179,12 @@ def load_image(path: Path, framing: Framing = native) -> Image:
         ValueError: the file is no image, a broken one, one of more pixels than Pillow opens (180 million),
             or one whose values have no known white (32-bit grey).
     """
-    return decode_image(existing(path), str(path), framing)
+    return decode_image(require_file(path), str(path), framing)
 
 
 def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) -> Image:
     """The same for a image in memory; `where` names it in errors. Raises ValueError as `load_image` does."""
-    with opened_image(source, where) as opened:
+    with open_image(source, where) as opened:
         frame = framing(*_upright_size(opened))
         if opened.width * opened.height > HUGE:
             opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # only JPEG knows how
@@ -233,13 +233,13 @@ def _flat(image: PIL.Image.Image) -> Image:
     return np.array(image.convert("RGB"))
 
 
-def size_of(source: Path | BytesIO, where: str) -> tuple[int, int]:
+def image_size(source: Path | BytesIO, where: str) -> tuple[int, int]:
     """Height and width of a image turned upright, from its header alone. Raises ValueError as `load_image`
     does.
 
     The orientation of a PNG is seen only if it stands before the pixels, where all programs we know put it.
     """
-    with opened_image(source, where) as opened:
+    with open_image(source, where) as opened:
         return _upright_size(opened)
 
 
@@ -256,13 +256,13 @@ def _upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
     )
 
 
-def text_of(path: Path) -> dict[str, str]:
+def read_png_text(path: Path) -> dict[str, str]:
     """The text metadata of a PNG that `save_png` wrote; nothing is decoded. Raises as `load_image`."""
-    with opened_image(existing(path), str(path)) as opened:
+    with open_image(require_file(path), str(path)) as opened:
         return {str(name): str(value) for name, value in opened.info.items() if isinstance(value, str)}
 
 
-def existing(path: Path) -> Path:
+def require_file(path: Path) -> Path:
     """The path of a file that is there, or FileNotFoundError."""
     if not path.is_file():
         raise FileNotFoundError(f"no picture {path}; give an existing file")
@@ -270,7 +270,7 @@ def existing(path: Path) -> Path:
 
 
 @contextmanager
-def opened_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
+def open_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
     """A image opened by Pillow; whatever Pillow says of a broken one is a ValueError in one line."""
     try:
         with PIL.Image.open(source) as opened:
@@ -354,7 +354,7 @@ def contact_sheet(
             if image is None:
                 draw.rectangle((left, top, left + cell - 1, top + cell - 1), outline=FRAME)
             else:
-                scaled = fit(image, cell)
+                scaled = scale_to_fit(image, cell)
                 sheet.paste(
                     PIL.Image.fromarray(scaled),
                     (left + (cell - scaled.shape[1]) // 2, top + (cell - scaled.shape[0]) // 2),
@@ -370,7 +370,7 @@ def contact_sheet(
     return np.array(sheet)
 
 
-def fit(image: Image, side: int) -> NewImage:
+def scale_to_fit(image: Image, side: int) -> NewImage:
     """The image scaled so that its longer side is `side` pixels.
 
     Enlarging by a whole number repeats pixels, so that what is seen is exactly what a model made; everything

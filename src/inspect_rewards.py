@@ -54,7 +54,7 @@ from src.inspection.triplet_source import (
     with_file_rewards,
 )
 from src.pages import thumbnail
-from src.progress import counted
+from src.progress import with_progress
 from src.records import PERSPECTIVES, Image, Reward, Scores, Triplet
 from src.synthetic.annotation import Unrated
 from src.synthetic.measure import measure
@@ -107,7 +107,7 @@ def main(cfg: DictConfig) -> None:
     known = known_images(cfg)
     entries = [
         entry
-        for portion in counted(source.entries(), len(source), "looking", "triplets")
+        for portion in with_progress(source.entries(), len(source), "looking", "triplets")
         for entry in portion
     ]
     if cfg.rewards_file is not None:
@@ -238,7 +238,7 @@ def known_images(cfg: DictConfig) -> list[KnownImage]:
             found += hash_cases(instantiate(evaluation.benchmark))
         else:
             files = image_files(Path(each))
-            portions = counted(hash_files(files, Path(each)), len(files), f"reading {each}", "pictures")
+            portions = with_progress(hash_files(files, Path(each)), len(files), f"reading {each}", "pictures")
             found += [known for portion in portions for known in portion]
     return found
 

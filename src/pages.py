@@ -9,7 +9,7 @@ from pathlib import Path
 import PIL.Image
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from src.images import NewImage, fit
+from src.images import NewImage, scale_to_fit
 from src.records import Image
 
 THUMBNAIL = 256
@@ -28,7 +28,7 @@ def template_environment(folder: Path) -> Environment:
 
 def thumbnail(image: Image, side: int = THUMBNAIL) -> NewImage:
     """The image as it is shown: its longer side at most `side` pixels."""
-    return image if max(image.shape[:2]) <= side else fit(image, side)
+    return image if max(image.shape[:2]) <= side else scale_to_fit(image, side)
 
 
 def encode_webp(image: Image, quality: int = 80, exact: bool | None = None) -> bytes:

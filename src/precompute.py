@@ -58,7 +58,7 @@ from src.data.rows import RowSource
 from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Size
 from src.files import remove_leftovers, write_atomically
-from src.progress import counted
+from src.progress import with_progress
 from src.ranks import device_of, this_rank
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -141,7 +141,7 @@ def identify_rows(
     that can't be used.
     """
     prints, said = [], []
-    for part in counted(list(chunks(range(len(rows)), 1000)), len(rows), "read", "rows"):
+    for part in with_progress(list(chunks(range(len(rows)), 1000)), len(rows), "read", "rows"):
         for index in part:
             row = rows.row(index)  # one at a time, as it may hold its images
             if row.answer is not None:
@@ -300,7 +300,7 @@ def write_texts(
 def shards_with_progress(missing: Mapping[Path, range], what: str, unit: str) -> Iterator[Path]:
     """The shards to write, with progress shown."""
     paths = iter(missing)
-    for _ in counted(list(missing.values()), sum(map(len, missing.values())), what, unit):
+    for _ in with_progress(list(missing.values()), sum(map(len, missing.values())), what, unit):
         yield next(paths)
 
 

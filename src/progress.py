@@ -15,7 +15,7 @@ T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def counted(
+def with_progress(
     batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str] = str
 ) -> Iterator[Sequence[T]]:
     """The batches, unchanged; what has been worked off is shown on stderr as "what 128/560, 35.2 unit/s, 12 s

@@ -27,7 +27,7 @@ class Ranks(NamedTuple):
         if self.world > 1:
             dist.barrier()
 
-    def gathered(self, value: T) -> list[T]:
+    def gather(self, value: T) -> list[T]:
         """What each process has, in the order of their numbers, handed to all."""
         if self.world == 1:
             return [value]
@@ -35,7 +35,7 @@ class Ranks(NamedTuple):
         dist.all_gather_object(values, value)
         return cast(list[T], values)
 
-    def from_first(self, work: Callable[[], T]) -> T:
+    def run_on_first(self, work: Callable[[], T]) -> T:
         """What `work` returns on the first process, handed to all; so that what concerns all is looked at,
         and complained of, once.
 

@@ -28,8 +28,8 @@ from omegaconf import DictConfig, OmegaConf
 from src import files, launch
 from src.differences import unlike_request
 from src.files import not_written, remove_leftovers, replacing, write_atomically
-from src.images import png_of, save_png
-from src.progress import counted
+from src.images import encode_png, save_png
+from src.progress import with_progress
 from src.records import PERSPECTIVES, Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 from src.synthetic.world import World
@@ -121,7 +121,7 @@ def write_parquet(
         for number, part in enumerate(parts)
     }
     missing = [part for part in parts if not files[part].exists()]
-    for part in counted(missing, sum(len(part) for part in missing), "write", "triplets"):
+    for part in with_progress(missing, sum(len(part) for part in missing), "write", "triplets"):
         assert isinstance(part, range)
         rows = []
         for index in part:
@@ -129,7 +129,7 @@ def write_parquet(
             images = zip(IMAGE_COLUMNS, (triplet.case.original, triplet.edited), strict=True)
             rows.append(
                 row_columns(triplet, reward)
-                | {column: {"bytes": png_of(image), "path": None} for column, image in images}
+                | {column: {"bytes": encode_png(image), "path": None} for column, image in images}
             )
         with replacing(files[part]) as partial:
             pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), partial)
@@ -151,7 +151,9 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, outpu
     open_indices = indices[whole_lines(unfinished) :]
     try:
         with unfinished.open("a", encoding="utf-8") as metadata:
-            for part in counted(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
+            for part in with_progress(
+                list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"
+            ):
                 for index in part:
                     triplet, reward = world.rewarded_triplet(split, seed, index)
                     row = row_columns(triplet, reward)
@@ -177,7 +179,7 @@ def write_pix2pix_tree(world: World, split: str, seed: int, indices: range, outp
     """
     rewards, prompts = output / "rewards.jsonl", [f"{index:07d}" for index in indices]
     open_indices = indices[len(read_rewards(rewards)) :]
-    for part in counted(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
+    for part in with_progress(list(_parts(open_indices, 100)), len(open_indices), "write", "triplets"):
         given = []
         for index in part:
             triplet, reward = world.rewarded_triplet(split, seed, index)

@@ -15,12 +15,12 @@ from src.images import (
     centre_crop,
     contact_sheet,
     decode_image,
-    fit,
+    image_size,
     load_image,
+    read_png_text,
     resize_short_side,
     save_png,
-    size_of,
-    text_of,
+    scale_to_fit,
 )
 
 
@@ -35,7 +35,7 @@ def test_png_round_trip_with_metadata(tmp_path: Path) -> None:
     assert (load_image(tmp_path / "deep" / "a.png") == small_image()).all()
     with PIL.Image.open(tmp_path / "deep" / "a.png") as opened:
         assert opened.info["instruction"] == "füge einen Hut hinzu"
-    assert text_of(tmp_path / "deep" / "a.png") == {"instruction": "füge einen Hut hinzu", "seed": "3"}
+    assert read_png_text(tmp_path / "deep" / "a.png") == {"instruction": "füge einen Hut hinzu", "seed": "3"}
     assert [path.name for path in (tmp_path / "deep").iterdir()] == ["a.png"]
 
 
@@ -79,10 +79,10 @@ def test_resize_keeps_the_aspect_ratio_and_crop_the_middle() -> None:
 
 
 def test_enlarging_by_a_whole_number_repeats_pixels() -> None:
-    enlarged = fit(small_image(32, 32), 128)
+    enlarged = scale_to_fit(small_image(32, 32), 128)
     assert enlarged.shape == (128, 128, 3)
     assert (enlarged[::4, ::4] == small_image(32, 32)).all()
-    assert fit(small_image(50, 100), 128).shape == (64, 128, 3)
+    assert scale_to_fit(small_image(50, 100), 128).shape == (64, 128, 3)
 
 
 def test_a_sheet_holds_its_images() -> None:
@@ -144,7 +144,7 @@ def test_a_header_tells_the_size_that_decoding_gives(tmp_path) -> None:
             turned = tmp_path / f"turned.{form}"
             PIL.Image.new("RGB", (40, 20)).save(turned, exif=exif)
             assert (
-                size_of(turned, "x")
+                image_size(turned, "x")
                 == load_image(turned).shape[:2]
                 == ((20, 40) if orientation < 5 else (40, 20))
             )

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 from conftest import config
 
-from src.evaluation.judging import Judged
-from src.evaluation.report import Report, row_of, write_report
+from src.evaluation.judging import JudgedCase
+from src.evaluation.report import Report, report_row, write_report
 from src.files import NotWrittenError
 from src.records import Reward, Verdict
 from src.tabulate import main, with_positional_runs
@@ -15,15 +15,18 @@ from src.tabulation.markdown import markdown_tables
 from src.tabulation.runs import find_reports
 
 
-def judged(judge: str, score: float) -> list[Judged]:
+def judged(judge: str, score: float) -> list[JudgedCase]:
     return [
-        Judged(str(n), "local", f"p{n}", Reward(str(n), judge, "k", *[Verdict(score, True)] * 3))
+        JudgedCase(str(n), "local", f"p{n}", Reward(str(n), judge, "k", *[Verdict(score, True)] * 3))
         for n in range(2)
     ]
 
 
 def write_run(run: Path, judge: str = "hand", score: float = 3.0) -> None:
-    rows = (row_of("5/5/5", judged(judge, score), {"seed": 0}), row_of("copy input", judged(judge, 2.0), {}))
+    rows = (
+        report_row("5/5/5", judged(judge, score), {"seed": 0}),
+        report_row("copy input", judged(judge, 2.0), {}),
+    )
     write_report(run / "evaluation" / "six" / judge, Report("six", judge, "1", rows))
 
 

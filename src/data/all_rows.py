@@ -12,7 +12,7 @@ from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
 from src.data.rows import DatasetRow, RowSource, StoredImage, decode_row
 from src.data.stream import StreamedRows
-from src.images import png_of
+from src.images import encode_png
 from src.records import Triplet
 
 
@@ -105,7 +105,7 @@ def row_in_memory(triplet: Triplet) -> DatasetRow:
     """A triplet that was made on the fly, as a row with its images as PNG files in memory."""
     case = triplet.case
     original, edited = (
-        StoredImage(f"{case.id}, {name}", png_of(image))
+        StoredImage(f"{case.id}, {name}", encode_png(image))
         for name, image in (("original", case.original), ("edited", triplet.edited))
     )
     return DatasetRow(case.id, original, edited, case.instruction, None, case.edit_type, case.photograph)

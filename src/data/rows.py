@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
-from src.images import Framing, decode_image, existing, native, size_of
+from src.images import Framing, decode_image, image_size, native, require_file
 from src.records import Case, Image, Reward, Triplet
 
 
@@ -38,18 +38,18 @@ class StoredImage:
 
     def size(self) -> tuple[int, int]:
         """Height and width, upright, from the header. Raises as `decode`."""
-        return size_of(self._source(), self.where)
+        return image_size(self._source(), self.where)
 
     def read(self) -> bytes:
         """The encoded image. Raises FileNotFoundError."""
-        return existing(Path(self.where)).read_bytes() if self.content is None else self.content
+        return require_file(Path(self.where)).read_bytes() if self.content is None else self.content
 
     def digest(self) -> str:
         """sha256 of the encoded image. Raises FileNotFoundError."""
         return hashlib.sha256(self.read()).hexdigest()
 
     def _source(self) -> Path | io.BytesIO:
-        return existing(Path(self.where)) if self.content is None else io.BytesIO(self.content)
+        return require_file(Path(self.where)) if self.content is None else io.BytesIO(self.content)
 
 
 @dataclass(frozen=True)

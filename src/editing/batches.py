@@ -13,30 +13,30 @@ import torch
 from src.batching import same_size_batches
 from src.diffusion.samplers import Sampler
 from src.editing.edit_batch import edit_batch, size_to_edit
-from src.editing.edits import append_entries, append_skipped, edit_path, metadata_of
-from src.editing.photographs import Broken, Decoded, Photograph, Size, read_ahead
+from src.editing.edits import append_entries, append_skipped, edit_metadata, edit_path
+from src.editing.source_images import DecodedImage, Size, SourceImage, UnusableImage, read_ahead
 from src.editor import Editor
 from src.images import Framing, centre_crop, save_png
-from src.progress import counted
+from src.progress import with_progress
 from src.records import Image
 from src.seeds import fold_seed
 
 
 @dataclass(frozen=True)
-class Plan:
+class EditPlan:
     """What a command has to do, found without a model.
 
     Attributes:
         photographs: all that can be edited, in the order in which they were asked for.
         made: ids of the edits that are there already.
         framing: image size -> size of the edit.
-        common: what all edits depend on (see `metadata_of`).
+        common: what all edits depend on (see `edit_metadata`).
         output: folder of the edits.
         table: where edits are listed; None without a list.
         skipped: where photographs that can't be edited are listed; None where they are an error.
     """
 
-    photographs: Sequence[Photograph]
+    photographs: Sequence[SourceImage]
     made: set[str]
     framing: Framing
     common: Mapping[str, object]
@@ -44,11 +44,11 @@ class Plan:
     table: Path | None
     skipped: Path | None
 
-    def missing(self, photograph: Photograph) -> bool:
+    def missing(self, photograph: SourceImage) -> bool:
         """Whether an edit has to be made."""
         return photograph.request.id not in self.made
 
-    def batches(self, batch_size: int) -> list[list[Photograph]]:
+    def batches(self, batch_size: int) -> list[list[SourceImage]]:
         """Photographs of one size, wherever they stand, in batches of which at least one edit is missing.
 
         The others of such a batch are edited again, though not written: the last bits of an edit depend on
@@ -60,8 +60,8 @@ class Plan:
 
 
 def make_edits(
-    plan: Plan,
-    batches: Sequence[Sequence[Photograph]],
+    plan: EditPlan,
+    batches: Sequence[Sequence[SourceImage]],
     load: Callable[[], Editor],
     sampler: Sampler,
     device: torch.device,
@@ -82,7 +82,7 @@ def make_edits(
         NotWrittenError: a full disk; what was written is whole.
     """
 
-    def set_aside(broken: Broken) -> None:
+    def set_aside(broken: UnusableImage) -> None:
         if plan.skipped is None:
             raise ValueError(broken.reason)
         append_skipped(plan.skipped, broken)
@@ -96,7 +96,7 @@ def make_edits(
         set_aside,
     )
     total = sum(len(batch) for batch in batches)
-    for batch in counted(chain([first], images), total, "edit", "edits"):
+    for batch in with_progress(chain([first], images), total, "edit", "edits"):
         if batch and batch[0].photograph.size in sizes:
             height, width = sizes[batch[0].photograph.size]
             begun = time.monotonic()
@@ -114,7 +114,7 @@ def make_edits(
 
 
 def sizes_to_edit(
-    editor: Editor, photographs: Sequence[Photograph], set_aside: Callable[[Broken], None]
+    editor: Editor, photographs: Sequence[SourceImage], set_aside: Callable[[UnusableImage], None]
 ) -> dict[Size, Size]:
     """Size of a photograph -> what the editor's latent holds of it. Those it can't hold are set aside."""
     sizes: dict[Size, Size] = {}
@@ -123,18 +123,18 @@ def sizes_to_edit(
             sizes[photograph.size] = sizes.get(photograph.size) or size_to_edit(editor, *photograph.size)
         except ValueError as error:
             request = photograph.request
-            set_aside(Broken(request, f"{request.where}{request.source}: {error}"))
+            set_aside(UnusableImage(request, f"{request.where}{request.source}: {error}"))
     return sizes
 
 
-def write_edits(plan: Plan, batch: Sequence[Decoded], edited: Sequence[Image], begun: float) -> None:
+def write_edits(plan: EditPlan, batch: Sequence[DecodedImage], edited: Sequence[Image], begun: float) -> None:
     """Write the missing edits of a batch, then their lines in the table. Raises NotWrittenError."""
     written = []
     for each, image in zip(batch, edited, strict=True):
         request = each.photograph.request
         if plan.missing(each.photograph):
             file = edit_path(plan.output, request)
-            save_png(image, file, metadata_of(request, each.digest, plan.common))
+            save_png(image, file, edit_metadata(request, each.digest, plan.common))
             written.append(request)
             if plan.table is None:
                 print(f"{request.source} -> {file}, {image.shape[1]}x{image.shape[0]} pixels", flush=True)

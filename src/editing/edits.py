@@ -12,22 +12,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from src.differences import leaves, unlike_request
-from src.editing.photographs import Broken, Photograph, digests_of
-from src.editing.requests import Request
+from src.editing.requests import EditRequest
+from src.editing.source_images import SourceImage, UnusableImage, digest_files
 from src.files import append_lines, is_written, write_atomically
-from src.images import text_of
+from src.images import read_png_text
 
 TABLE = "edits.jsonl"
 SKIPPED = "skipped.jsonl"
 COLUMNS = {"id", "source", "output", "instruction", "seed", "scores", "feedback", "seconds"}
 
 
-def edit_path(output: Path, request: Request) -> Path:
+def edit_path(output: Path, request: EditRequest) -> Path:
     """Where the edit of a request goes."""
     return output / f"{request.id}.png"
 
 
-def metadata_of(request: Request, digest: str, common: Mapping[str, object]) -> dict[str, str]:
+def edit_metadata(request: EditRequest, digest: str, common: Mapping[str, object]) -> dict[str, str]:
     """All that an edit depends on, as its file says it.
 
     Args:
@@ -38,7 +38,7 @@ def metadata_of(request: Request, digest: str, common: Mapping[str, object]) -> 
     own = {
         "instruction": request.instruction,
         "seed": request.seed,
-        "target_scores": scores_in_words(request),
+        "target_scores": scores_text(request),
         "target_feedback": "; ".join(request.target.feedback),
         "source": request.source.name,  # the noise depends on it
         "source_sha256": digest,
@@ -46,20 +46,20 @@ def metadata_of(request: Request, digest: str, common: Mapping[str, object]) -> 
     return {name: str(value) for name, value in leaves({**own, **common})}
 
 
-def scores_in_words(request: Request) -> str:
+def scores_text(request: EditRequest) -> str:
     """The scores asked for, as 5/5/5."""
     return "/".join(f"{score:g}" for score in request.target.scores)
 
 
-def made_already(
-    photographs: Sequence[Photograph], output: Path, common: Mapping[str, object], overwrite: bool
+def finished_edits(
+    photographs: Sequence[SourceImage], output: Path, common: Mapping[str, object], overwrite: bool
 ) -> set[str]:
     """The ids of the edits that are there, made as they are asked for.
 
     Args:
         photographs: those to be edited.
         output: the folder of the edits.
-        common: see `metadata_of`.
+        common: see `edit_metadata`.
         overwrite: take one that was made otherwise for one that is not there.
 
     Raises:
@@ -68,10 +68,12 @@ def made_already(
     there = [
         photograph.request for photograph in photographs if is_written(edit_path(output, photograph.request))
     ]
-    digests = digests_of([request.source for request in there])
+    digests = digest_files([request.source for request in there])
     different = {}
     for request in there:
-        wrong = otherwise(edit_path(output, request), metadata_of(request, digests[request.source], common))
+        wrong = describe_mismatch(
+            edit_path(output, request), edit_metadata(request, digests[request.source], common)
+        )
         if wrong:
             different[request.id] = f"{request.where}{edit_path(output, request)} {wrong}"
     if different and not overwrite:
@@ -82,10 +84,10 @@ def made_already(
     return {request.id for request in there} - set(different)
 
 
-def otherwise(file: Path, asked: Mapping[str, str]) -> str | None:
+def describe_mismatch(file: Path, asked: Mapping[str, str]) -> str | None:
     """In what an edit that is there differs from what is asked for, in words; None if in nothing."""
     try:
-        told = text_of(file)
+        told = read_png_text(file)
     except ValueError:
         return "is there and is no readable picture"
     if "checkpoint" not in told:
@@ -95,7 +97,7 @@ def otherwise(file: Path, asked: Mapping[str, str]) -> str | None:
     return f"was made otherwise ({'; '.join(different[:3])}{rest})" if different else None
 
 
-def table_entry(request: Request, seconds: float | None) -> dict[str, object]:
+def table_entry(request: EditRequest, seconds: float | None) -> dict[str, object]:
     """A line of the table; the seconds are the edit's share of its batch, None where a kill came before they
     were written.
     """
@@ -111,7 +113,7 @@ def table_entry(request: Request, seconds: float | None) -> dict[str, object]:
     }
 
 
-def start_table(path: Path, requests: Sequence[Request], made: set[str]) -> None:
+def start_table(path: Path, requests: Sequence[EditRequest], made: set[str]) -> None:
     """Leave one line for each edit that is there, and the lines of other lists; those that a kill, or another
     command, made wrong go.
 
@@ -126,7 +128,7 @@ def start_table(path: Path, requests: Sequence[Request], made: set[str]) -> None
         if id not in asked or (id in made and entry | {"seconds": None} == asked[id]):
             kept[id] = entry
     lost = {id: asked[id] for id in asked if id in made and id not in kept}
-    write_atomically(path, "".join(line_of(entry) for entry in (kept | lost).values()))
+    write_atomically(path, "".join(json_line(entry) for entry in (kept | lost).values()))
 
 
 def read_table(path: Path) -> list[dict[str, object]]:
@@ -154,12 +156,12 @@ def read_table(path: Path) -> list[dict[str, object]]:
     return entries
 
 
-def append_entries(path: Path, requests: Sequence[Request], seconds: float) -> None:
+def append_entries(path: Path, requests: Sequence[EditRequest], seconds: float) -> None:
     """Add edits that were just written, each of which took so many seconds. Raises NotWrittenError."""
-    append_lines(path, "".join(line_of(table_entry(request, round(seconds, 3))) for request in requests))
+    append_lines(path, "".join(json_line(table_entry(request, round(seconds, 3))) for request in requests))
 
 
-def start_skipped(path: Path, broken: Sequence[Broken]) -> None:
+def start_skipped(path: Path, broken: Sequence[UnusableImage]) -> None:
     """List what can't be edited in place of what an earlier command listed; nothing to list, no file. Raises
     NotWrittenError.
     """
@@ -169,16 +171,16 @@ def start_skipped(path: Path, broken: Sequence[Broken]) -> None:
         path.unlink(missing_ok=True)
 
 
-def append_skipped(path: Path, broken: Broken) -> None:
+def append_skipped(path: Path, broken: UnusableImage) -> None:
     """Add a photograph that turned out to be broken. Raises NotWrittenError."""
     append_lines(path, skipped_line(broken))
 
 
-def skipped_line(broken: Broken) -> str:
+def skipped_line(broken: UnusableImage) -> str:
     """A photograph that can't be edited as one line of JSON."""
-    return line_of({"id": broken.request.id, "source": str(broken.request.source), "reason": broken.reason})
+    return json_line({"id": broken.request.id, "source": str(broken.request.source), "reason": broken.reason})
 
 
-def line_of(entry: Mapping[str, object]) -> str:
+def json_line(entry: Mapping[str, object]) -> str:
     """One line of JSON, line end included."""
     return json.dumps(entry, ensure_ascii=False) + "\n"

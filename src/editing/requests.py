@@ -24,7 +24,7 @@ COLUMNS = ListColumns(needed=("image", "instruction"), optional=("output", "seed
 
 
 @dataclass(frozen=True)
-class Request:
+class EditRequest:
     """One edit that is asked for.
 
     Attributes:
@@ -44,16 +44,16 @@ class Request:
     where: str = ""
 
 
-def requests_for(path: Path, instruction: str, seed: int, target: TargetReward) -> list[Request]:
+def requests_for(path: Path, instruction: str, seed: int, target: TargetReward) -> list[EditRequest]:
     """A image, or the images in a folder (not in its subfolders) by name, all to be edited in one way.
 
     Raises:
         FileNotFoundError: nothing there, or a folder without images.
     """
-    return [Request(source.stem, source, instruction, seed, target) for source in photographs_of(path)]
+    return [EditRequest(source.stem, source, instruction, seed, target) for source in find_images(path)]
 
 
-def photographs_of(path: Path) -> list[Path]:
+def find_images(path: Path) -> list[Path]:
     """The image itself, or the images in a folder; what else lies there is told on stderr. Raises
     FileNotFoundError.
     """
@@ -77,7 +77,7 @@ def photographs_of(path: Path) -> list[Path]:
     return [path]
 
 
-def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
+def read_list(path: Path, seed: int, target: TargetReward) -> list[EditRequest]:
     """The rows of a .csv or .jsonl file; relative images lie beside it.
 
     Args:
@@ -92,32 +92,34 @@ def read_list(path: Path, seed: int, target: TargetReward) -> list[Request]:
     requests = []
     for where, fields in read_list_file(path, COLUMNS):
         try:
-            requests.append(request_of(fields, path.parent, Request("", path, "", seed, target, where)))
+            requests.append(
+                parse_request(fields, path.parent, EditRequest("", path, "", seed, target, where))
+            )
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
     return requests
 
 
-def request_of(fields: Fields, folder: Path, default: Request) -> Request:
+def parse_request(fields: Fields, folder: Path, default: EditRequest) -> EditRequest:
     """The request of one row; what it leaves empty is the default's. Raises ValueError or what TargetReward
     raises.
     """
     given = nonempty_fields(fields)
     source = folder / text_field(given, "image")
     target = default.target
-    scores = [number_in(given, name, score) for name, score in zip(SCORES, target.scores, strict=True)]
+    scores = [parse_number(given, name, score) for name, score in zip(SCORES, target.scores, strict=True)]
     feedback = [text_field(given, name, text) for name, text in zip(FEEDBACK, target.feedback, strict=True)]
     return replace(
         default,
-        id=id_in(given, source.stem),
+        id=parse_id(given, source.stem),
         source=source,
         instruction=text_field(given, "instruction"),
-        seed=seed_in(given, default.seed),
+        seed=parse_seed(given, default.seed),
         target=TargetReward(three(scores, "scores"), three(feedback, "feedback")),
     )
 
 
-def number_in(given: Fields, name: str, default: float | int) -> float:
+def parse_number(given: Fields, name: str, default: float | int) -> float:
     """A number of a row, written as one or as a text."""
     value = given.get(name, default)
     try:
@@ -128,20 +130,20 @@ def number_in(given: Fields, name: str, default: float | int) -> float:
     raise ValueError(f"{name} is {value!r}, a number is needed")
 
 
-def seed_in(given: Fields, default: int) -> int:
+def parse_seed(given: Fields, default: int) -> int:
     """A whole number; also as 3.0, which tables make of a 3 where other rows have no seed."""
     value = given.get("seed", default)
     if isinstance(value, int) and not isinstance(value, bool):
         return value
     if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
         return int(value)
-    number = number_in(given, "seed", default)
+    number = parse_number(given, "seed", default)
     if not number.is_integer():
         raise ValueError(f"seed is {value!r}, a whole number is needed")
     return int(number)
 
 
-def id_in(given: Fields, default: str) -> str:
+def parse_id(given: Fields, default: str) -> str:
     """The name of the edit, without .png. Raises ValueError if it leads out of the folder of the edits."""
     name = text_field(given, "output", default).removesuffix(".png")
     parts = PurePosixPath(name).parts
@@ -156,12 +158,12 @@ def id_in(given: Fields, default: str) -> str:
     return PurePosixPath(name).as_posix()
 
 
-def check_files(requests: Sequence[Request], output: Path, reserved: Sequence[str]) -> None:
+def check_edit_paths(requests: Sequence[EditRequest], output: Path, reserved: Sequence[str]) -> None:
     """Raise ValueError unless every edit has a file of its own, and none is one of the images or of a
     reserved name.
     """
     originals = {request.source.resolve() for request in requests}
-    taken: dict[str, Request] = {}
+    taken: dict[str, EditRequest] = {}
     for request in requests:
         file = output / f"{request.id}.png"
         if file.resolve() in originals:

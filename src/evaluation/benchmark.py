@@ -46,7 +46,7 @@ class Benchmark(ABC):
         """All cases; ids are unique and the order never changes."""
 
     @abstractmethod
-    def exact_target(self, case: Case) -> Image | None:
+    def ground_truth(self, case: Case) -> Image | None:
         """The one right answer, or None where nobody knows it."""
 
     @abstractmethod

@@ -30,7 +30,7 @@ from rich.table import Table
 
 from src.differences import unlike_request
 from src.evaluation.generation import Generation, Settings, folder_name, read_settings
-from src.evaluation.judging import Judged
+from src.evaluation.judging import JudgedCase
 from src.evaluation.report import markdown_table
 from src.evaluation.selection import Selection, chosen, dominated, expected_best, ties
 from src.evaluation.statistics import Interval, clustered_interval
@@ -46,7 +46,7 @@ IMAGE = "best_of_n.png"
 CHOSEN_COLOUR, CEILING_COLOUR = "#2f6db3", "#8a8a8a"
 
 
-Ask = Callable[[Judge, Generation, Sequence[Case]], list[Judged]]
+Ask = Callable[[Judge, Generation, Sequence[Case]], list[JudgedCase]]
 """Rewards of some cases of a generation by a judge, kept in the generation's folder."""
 
 
@@ -86,7 +86,7 @@ class BestOf:
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """A mean over cases at one k; the interval is None with fewer than two photographs."""
 
     k: int
@@ -110,8 +110,8 @@ class Curve:
     of: str
     n: int
     clusters: int
-    chosen: tuple[Point, ...]
-    ceiling: tuple[Point, ...]
+    chosen: tuple[CurvePoint, ...]
+    ceiling: tuple[CurvePoint, ...]
     gain: float | None
     gain_ci95: Interval | None
 
@@ -166,9 +166,9 @@ def is_paid(judge: Judge) -> bool:
     return isinstance(judge, VLMJudge) and judge.price is not None
 
 
-def choose(
+def choose_best(
     generation: Generation, cases: Sequence[Case], best: BestOf, judge: Judge, ask: Ask
-) -> tuple[Generation, list[Judged], Choice]:
+) -> tuple[Generation, list[JudgedCase], Choice]:
     """The selector judges all candidates, its choices are laid out as a row of their own, and the scoring
     judge judges these.
 
@@ -192,12 +192,12 @@ def choose(
         raise ValueError(
             f"{best.selector.name} has not judged {unjudged} of {best.n * len(cases)} candidates of {generation.name}; add judge to steps"
         )
-    scores = scores_of(seen)
+    scores = score_array(seen)
     preference = best.selection.preference(scores)
     choices = chosen(preference)
 
-    row = laid_out(generation, candidates, cases, choices, best)
-    judged: list[list[Judged | None]] = []
+    row = write_chosen_edits(generation, candidates, cases, choices, best)
+    judged: list[list[JudgedCase | None]] = []
     for number, each in enumerate(candidates):
         wanted = np.ones(len(cases), dtype=bool) if best.curve else choices == number
         some = [case for case, want in zip(cases, wanted, strict=True) if want]
@@ -212,20 +212,20 @@ def choose(
 
     whole = [[one for one in line if one is not None] for line in judged]
     curves = (
-        curves_of(preference, scores_of(whole), [case.photograph for case in cases], best.selection)
+        curves_of(preference, score_array(whole), [case.photograph for case in cases], best.selection)
         if best.curve
         else ()
     )
-    return row, final, choice_of(row.name, generation.name, best, judge, scores, preference, curves)
+    return row, final, summarise_choice(row.name, generation.name, best, judge, scores, preference, curves)
 
 
-def scores_of(seen: Sequence[Sequence[Judged]]) -> Float[np.ndarray, "cases n 3"]:
+def score_array(seen: Sequence[Sequence[JudgedCase]]) -> Float[np.ndarray, "cases n 3"]:
     """Scores by case, candidate and perspective, NaN where there is none; `seen` is by candidate and case."""
     rows = [
         [
             [np.nan] * 3
             if one.reward is None
-            else [_number(verdict.score) for verdict in one.reward.verdicts]
+            else [_number_or_nan(verdict.score) for verdict in one.reward.verdicts]
             for one in row
         ]
         for row in seen
@@ -233,11 +233,11 @@ def scores_of(seen: Sequence[Sequence[Judged]]) -> Float[np.ndarray, "cases n 3"
     return np.array(rows, dtype=float).swapaxes(0, 1)
 
 
-def _number(score: float | None) -> float:
+def _number_or_nan(score: float | None) -> float:
     return np.nan if score is None else score
 
 
-def laid_out(
+def write_chosen_edits(
     generation: Generation,
     candidates: Sequence[Generation],
     cases: Sequence[Case],
@@ -289,7 +289,7 @@ def keep_rewards(path: Path, rewards: Sequence[Reward], judge: Judge) -> None:
         append_rewards(path, new)
 
 
-def choice_of(
+def summarise_choice(
     row: str,
     base: str,
     best: BestOf,
@@ -366,7 +366,7 @@ def _curve(
     )
 
 
-def _points(values: Float[np.ndarray, "cases n"], clusters: Sequence[str]) -> tuple[Point, ...]:
+def _points(values: Float[np.ndarray, "cases n"], clusters: Sequence[str]) -> tuple[CurvePoint, ...]:
     if not len(values):
         return ()
     points = []
@@ -375,7 +375,7 @@ def _points(values: Float[np.ndarray, "cases n"], clusters: Sequence[str]) -> tu
         if interval is not None:
             # no mean of scores lies outside the scale
             interval = Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
-        points.append(Point(index + 1, float(column.mean()), interval))
+        points.append(CurvePoint(index + 1, float(column.mean()), interval))
     return tuple(points)
 
 
@@ -418,7 +418,7 @@ NOTES = (
 )
 
 
-def cells(row: Mapping[str, Any]) -> list[str]:
+def choice_cells(row: Mapping[str, Any]) -> list[str]:
     """One line of the table below HEADER."""
     failed = f"{row['failed']} of {row['n'] * row['cases']}" + (
         f", all of {row['all_failed']} case(s)" if row["all_failed"] else ""
@@ -446,12 +446,12 @@ def _bracket(interval: Sequence[float] | None, form: str) -> str:
     return "" if interval is None else f" [{interval[0]:{form}}, {interval[1]:{form}}]"
 
 
-def section(folder: Path, fingerprint: str) -> list[str]:
+def best_of_n_section(folder: Path, fingerprint: str) -> list[str]:
     """The part of report.md about best-of-N; nothing where there is none by this judge."""
     rows = read_choices(folder, fingerprint)
     if not rows:
         return []
-    parts = ["## Best of N\n", markdown_table(HEADER, [cells(row) for row in rows]), f"{NOTES}\n"]
+    parts = ["## Best of N\n", markdown_table(HEADER, [choice_cells(row) for row in rows]), f"{NOTES}\n"]
     parts += [
         f"Note: {row['row']} was chosen and scored by the same judge, so its scores are too high.\n"
         for row in rows
@@ -470,7 +470,7 @@ def terminal_choices(choices: Sequence[Choice]) -> Table:
     for index, title in enumerate(HEADER):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for choice in choices:
-        table.add_row(*cells(json.loads(json.dumps(asdict(choice)))))
+        table.add_row(*choice_cells(json.loads(json.dumps(asdict(choice)))))
     return table
 
 
@@ -505,14 +505,14 @@ def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
 def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
     """One curve with its band, the ceiling, and the level of one edit; the title has the gain, case by case."""
     axis.plot(
-        *_line(curve.ceiling),
+        *_coordinates(curve.ceiling),
         color=CEILING_COLOUR,
         linestyle="--",
         linewidth=1.2,
         label="ceiling: chosen by the scoring judge itself",
     )
     axis.plot(
-        *_line(curve.chosen),
+        *_coordinates(curve.chosen),
         color=CHOSEN_COLOUR,
         marker="o",
         markersize=4,
@@ -536,5 +536,5 @@ def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
     axis.spines[["top", "right"]].set_visible(False)
 
 
-def _line(points: Sequence[Point]) -> tuple[list[int], list[float]]:
+def _coordinates(points: Sequence[CurvePoint]) -> tuple[list[int], list[float]]:
     return [point.k for point in points], [point.score for point in points]

@@ -16,7 +16,7 @@ from src.batching import batches_of
 from src.evaluation.benchmark import Benchmark
 from src.files import remove_leftovers, replacing, write_atomically
 from src.pages import encode_webp, thumbnail
-from src.progress import counted
+from src.progress import with_progress
 from src.records import Case, Image
 
 FOLDER = "cases"
@@ -57,11 +57,11 @@ def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> Non
     kept = {case.id: case for case in kept_cases(folder)} if (where / LIST).exists() else {}
     found: dict[str, KeptCase] = {}
     written: dict[int, str] = {}  # a photograph that several cases share is decoded once
-    for batch in counted(batches_of(cases, 16), len(cases), "keep", "cases"):
+    for batch in with_progress(batches_of(cases, 16), len(cases), "keep", "cases"):
         for case in batch:
             if id(case.image) not in written:
-                written[id(case.image)] = _image(where, case.original)
-            found[case.id] = _kept(where, case, written[id(case.image)], benchmark.exact_target(case))
+                written[id(case.image)] = _keep_image(where, case.original)
+            found[case.id] = _kept_case(where, case, written[id(case.image)], benchmark.ground_truth(case))
     found.update({id: case for id, case in kept.items() if id not in found})
     write_atomically(
         where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values())
@@ -88,12 +88,12 @@ def kept_cases(folder: Path) -> list[KeptCase]:
         ) from error
 
 
-def _kept(where: Path, case: Case, original: str, target: Image | None) -> KeptCase:
-    answer = None if target is None else _image(where, target)
+def _kept_case(where: Path, case: Case, original: str, target: Image | None) -> KeptCase:
+    answer = None if target is None else _keep_image(where, target)
     return KeptCase(case.id, case.edit_type, case.photograph, case.instruction, original, answer)
 
 
-def _image(where: Path, image: Image) -> str:
+def _keep_image(where: Path, image: Image) -> str:
     """Write a image unless it is there; its file name."""
     name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:20] + ".webp"
     path = where / name

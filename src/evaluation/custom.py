@@ -30,7 +30,7 @@ from jaxtyping import Bool
 from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
 from src.data.rows import StoredImage, first_duplicate
 from src.evaluation.benchmark import Benchmark, Reference
-from src.evaluation.photographs import in_short, read_region
+from src.evaluation.case_images import abbreviate, read_region
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
 
@@ -42,7 +42,7 @@ LISTS = ("metadata.jsonl", "metadata.csv")
 
 
 @dataclass(frozen=True)
-class Known:
+class CustomCase:
     """A case and what its row says of the right answer."""
 
     case: Case
@@ -85,7 +85,7 @@ class Custom(Benchmark):
         """
         return [known.case for known in self._known.values()]
 
-    def exact_target(self, case: Case) -> Image | None:
+    def ground_truth(self, case: Case) -> Image | None:
         """The row's target. Raises as StoredImage."""
         target = self._known[case.id].target
         return None if target is None else StoredImage(str(target)).decode()
@@ -120,12 +120,12 @@ class Custom(Benchmark):
         return StoredImage(str(target)).decode()
 
     @cached_property
-    def _known(self) -> dict[str, Known]:
-        known = read_rows(list_of(self.source))
+    def _known(self) -> dict[str, CustomCase]:
+        known = read_custom_cases(find_list(self.source))
         return {each.case.id: each for each in known}
 
 
-def list_of(source: Path) -> Path:
+def find_list(source: Path) -> Path:
     """The list itself, or that of a folder.
 
     Raises:
@@ -141,14 +141,14 @@ def list_of(source: Path) -> Path:
     return path
 
 
-def read_rows(path: Path) -> list[Known]:
+def read_custom_cases(path: Path) -> list[CustomCase]:
     """All rows. Raises as `Custom.cases`."""
-    image = "file_name" if names_files(path) else "image"
+    image = "file_name" if has_file_name_column(path) else "image"
     seen: Counter[str] = Counter()
     known, places = [], []
     for where, fields in read_list_file(path, ListColumns((image, "instruction"), OPTIONAL)):
         try:
-            known.append(known_of(fields, image, path.parent, seen))
+            known.append(parse_row(fields, image, path.parent, seen))
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
         places.append(where)
@@ -160,17 +160,17 @@ def read_rows(path: Path) -> list[Known]:
     files = [
         (place, file)
         for place, each in zip(places, known, strict=True)
-        for file in files_of(each)
+        for file in referenced_files(each)
         if not file.is_file()
     ]
     if files:
         raise FileNotFoundError(
-            f"{files[0][0]}{len(files)} pictures are missing ({in_short([str(file) for _, file in files])}); no case is left out"
+            f"{files[0][0]}{len(files)} pictures are missing ({abbreviate([str(file) for _, file in files])}); no case is left out"
         )
     return known
 
 
-def names_files(path: Path) -> bool:
+def has_file_name_column(path: Path) -> bool:
     """Whether a list calls its images as an imagefolder does."""
     if not path.is_file():
         return False
@@ -178,7 +178,7 @@ def names_files(path: Path) -> bool:
         return "file_name" in opened.readline()
 
 
-def known_of(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> Known:
+def parse_row(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> CustomCase:
     """What a row says.
 
     Args:
@@ -203,7 +203,7 @@ def known_of(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> Kn
     )
     captions = {
         kind: text_field(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given
-    } | captions_in(given)
+    } | parse_captions(given)
     case = Case(
         id,
         StoredImage(str(folder / original)),
@@ -211,10 +211,10 @@ def known_of(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> Kn
         text_field(given, "type", "all"),
         text_field(given, "photograph", original),
     )
-    return Known(case, target, mask, captions)
+    return CustomCase(case, target, mask, captions)
 
 
-def captions_in(given: Fields) -> dict[str, str]:
+def parse_captions(given: Fields) -> dict[str, str]:
     """Captions that stand together under one name. Raises ValueError for anything else."""
     captions = given.get("captions", {})
     if not isinstance(captions, Mapping) or not all(
@@ -224,7 +224,7 @@ def captions_in(given: Fields) -> dict[str, str]:
     return {str(kind): str(text) for kind, text in captions.items()}
 
 
-def files_of(known: Known) -> list[Path]:
+def referenced_files(known: CustomCase) -> list[Path]:
     """The images that a row names."""
     assert isinstance(known.case.image, StoredImage)
     return [

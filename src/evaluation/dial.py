@@ -27,7 +27,7 @@ from rich.table import Table
 from src.evaluation.comparison import CaseScores
 from src.evaluation.report import markdown_table
 from src.evaluation.statistics import Interval, clustered_interval, jackknife_interval
-from src.evaluation.targets import Target
+from src.evaluation.targets import TargetRow
 from src.files import replacing, write_atomically
 from src.judges.agreement import rank_correlation
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Scores, TargetReward, check_score
@@ -85,7 +85,7 @@ class Dial:
     responses: tuple[Response, ...]
 
 
-def dial_targets(values: Sequence[float | int]) -> list[Target]:
+def dial_targets(values: Sequence[float | int]) -> list[TargetRow]:
     """The rows of a dial: all three scores at each value, then each one alone with the others at 5. No row
     twice.
 
@@ -102,10 +102,10 @@ def dial_targets(values: Sequence[float | int]) -> list[Target]:
             tuple(float(value) if place == index else MAX_SCORE for place in range(len(PERSPECTIVES)))
             for value in values
         ]
-    return [Target(TargetReward(scores)) for scores in dict.fromkeys(asked)]
+    return [TargetRow(TargetReward(scores)) for scores in dict.fromkeys(asked)]
 
 
-def axis_of(scores: Scores) -> list[tuple[str, float]]:
+def axes_of(scores: Scores) -> list[tuple[str, float]]:
     """The axes that a target reward lies on, with its value there: (5, 2, 5) is preserving at 2; (5, 5, 5)
     lies on all.
     """
@@ -116,15 +116,15 @@ def axis_of(scores: Scores) -> list[tuple[str, float]]:
     return [*found, *([(TOGETHER, scores[0])] if len(set(scores)) == 1 else [])]
 
 
-def on_dial(target: Target) -> list[tuple[str, float]]:
+def dial_axes(target: TargetRow) -> list[tuple[str, float]]:
     """The same of a row of a report; none where feedback is asked for as well, which is another dial."""
     if target.failed_edit_feedback or any(text != NO_FAILURE for text in target.reward.feedback):
         return []
     following, preserving, quality = target.reward.scores
-    return axis_of((following, preserving, quality))
+    return axes_of((following, preserving, quality))
 
 
-def dial_of(rows: Sequence[tuple[Target, Sequence[CaseScores]]]) -> Dial | None:
+def measure_dial(rows: Sequence[tuple[TargetRow, Sequence[CaseScores]]]) -> Dial | None:
     """The dial that rows of a report make.
 
     Args:
@@ -135,17 +135,21 @@ def dial_of(rows: Sequence[tuple[Target, Sequence[CaseScores]]]) -> Dial | None:
     """
     found: dict[str, dict[float, Sequence[CaseScores]]] = {axis: {} for axis in AXES}
     for target, cases in rows:
-        for axis, value in on_dial(target):
+        for axis, value in dial_axes(target):
             found[axis][value] = cases
     turned = [axis for axis in AXES if len(found[axis]) > 1]
     if not {perspective.value for perspective in PERSPECTIVES} <= set(turned):
         return None
     return Dial(
-        tuple(response(axis, found[axis], index) for axis in turned for index in range(len(PERSPECTIVES)))
+        tuple(
+            measure_response(axis, found[axis], index)
+            for axis in turned
+            for index in range(len(PERSPECTIVES))
+        )
     )
 
 
-def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: int) -> Response:
+def measure_response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: int) -> Response:
     """How one judged perspective answers to one axis of the dial.
 
     Args:
@@ -165,7 +169,7 @@ def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: i
         pairs += [(photograph, value, score) for photograph, score in answered]
     photographs = [photograph for photograph, _, _ in pairs]
     asked, judged = (np.array([pair[place] for pair in pairs], dtype=float) for place in (1, 2))
-    correlation, slope = rank_correlation(asked, judged), slope_of(asked, judged)
+    correlation, slope = rank_correlation(asked, judged), least_squares_slope(asked, judged)
     return Response(
         asked=axis,
         judged=PERSPECTIVES[index].value,
@@ -175,13 +179,15 @@ def response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: i
             jackknife_interval(lambda kept: rank_correlation(asked[kept], judged[kept]), photographs)
         ),
         slope=None if math.isnan(slope) else slope,
-        slope_ci95=jackknife_interval(lambda kept: slope_of(asked[kept], judged[kept]), photographs),
+        slope_ci95=jackknife_interval(
+            lambda kept: least_squares_slope(asked[kept], judged[kept]), photographs
+        ),
         n=len(pairs),
         missing=missing,
     )
 
 
-def slope_of(asked: Float[np.ndarray, " n"], judged: Float[np.ndarray, " n"]) -> float:
+def least_squares_slope(asked: Float[np.ndarray, " n"], judged: Float[np.ndarray, " n"]) -> float:
     """The slope of the least-squares line of judged over asked scores; NaN where fewer than two values were
     asked for.
     """
@@ -219,11 +225,11 @@ def table_lines(responses: Sequence[Mapping[str, Any]]) -> list[list[str]]:
     """The matrix as lines below HEADER: "+0.42 [+0.31, +0.53], +0.35 per point"."""
     lines: dict[str, list[str]] = {}
     for each in responses:
-        lines.setdefault(each["asked"], [each["asked"]]).append(_cell(each))
+        lines.setdefault(each["asked"], [each["asked"]]).append(_response_cell(each))
     return list(lines.values())
 
 
-def _cell(response: Mapping[str, Any]) -> str:
+def _response_cell(response: Mapping[str, Any]) -> str:
     if response["correlation"] is None:
         return "-"
     interval = (
@@ -232,7 +238,7 @@ def _cell(response: Mapping[str, Any]) -> str:
     return f"{response['correlation']:+.2f}{interval}, {response['slope']:+.2f} per point"
 
 
-def section(folder: Path, fingerprint: str) -> list[str]:
+def dial_section(folder: Path, fingerprint: str) -> list[str]:
     """The part of report.md about the dial; nothing where there is none by this judge.
 
     Raises:

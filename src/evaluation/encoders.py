@@ -25,9 +25,9 @@ from src.evaluation.pixels import (
     CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Preparation,
+    Preprocessing,
     RGBImage,
-    prepared,
+    preprocess,
 )
 from src.hub import (
     UNREADABLE,
@@ -132,18 +132,18 @@ class ClipEncoder(TextEncoder):
             raise ValueError(f"CLIP by the protocol {protocol!r}: there are {', '.join(CLIP_PROTOCOLS)}")
         self.model, self.revision = model, revision
         official, size, example, middle = CLIP_PROTOCOLS[protocol]
-        config = config_of(model, revision, "clip", example)
+        config = model_config(model, revision, "clip", example)
         self.longest = int(config.text_config.max_position_embeddings)
-        self.words: Any = tokenizer_of(model, revision, int(config.text_config.vocab_size))
+        self.words: Any = clip_tokenizer(model, revision, int(config.text_config.vocab_size))
         version = version_of(model, revision, "config.json")
         self.fingerprint = f"clip {version} fp32" + ("" if protocol == "magicbrush" else f" as {protocol}")
-        self.described = f"{model}@{version}, {size_in_words(config.vision_config, official, size)}"
+        self.described = f"{model}@{version}, {describe_size(config.vision_config, official, size)}"
         side = int(config.vision_config.image_size)
-        self.preparation = Preparation(side, side, CLIP_MEAN, CLIP_STD, middle)
+        self.preparation = Preprocessing(side, side, CLIP_MEAN, CLIP_STD, middle)
         self._network: Any = None
 
     def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
-        pixels = torch.stack([prepared(image, self.preparation) for image in images])
+        pixels = torch.stack([preprocess(image, self.preparation) for image in images])
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             return self._on(device).get_image_features(pixel_values=pixels.to(device)).pooler_output.cpu()
 
@@ -164,7 +164,7 @@ class ClipEncoder(TextEncoder):
 
     def _on(self, device: torch.device) -> Any:
         if self._network is None:
-            self._network = whole_network(CLIPModel, self.model, self.revision)
+            self._network = load_network(CLIPModel, self.model, self.revision)
         return self._network.to(device)
 
 
@@ -183,24 +183,24 @@ class DinoEncoder(ImageEncoder):
 
     def __init__(self, model: str, revision: str | None = None) -> None:
         self.model, self.revision = model, revision
-        config = config_of(model, revision, "vit", "facebook/dino-vits16")
+        config = model_config(model, revision, "vit", "facebook/dino-vits16")
         version = version_of(model, revision, "config.json")
         self.fingerprint = f"dino {version} fp32"
-        self.described = f"{model}@{version}, {size_in_words(config, VIT_S_16, 'ViT-S/16')}"
+        self.described = f"{model}@{version}, {describe_size(config, VIT_S_16, 'ViT-S/16')}"
         side = int(config.image_size)
-        self.preparation = Preparation(round(side * 256 / 224), side, IMAGENET_MEAN, IMAGENET_STD)
+        self.preparation = Preprocessing(round(side * 256 / 224), side, IMAGENET_MEAN, IMAGENET_STD)
         self._network: Any = None
 
     def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
-        pixels = torch.stack([prepared(image, self.preparation) for image in images])
+        pixels = torch.stack([preprocess(image, self.preparation) for image in images])
         if self._network is None:
             # the head behind the class token belongs to classifiers
-            self._network = whole_network(ViTModel, self.model, self.revision, add_pooling_layer=False)
+            self._network = load_network(ViTModel, self.model, self.revision, add_pooling_layer=False)
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             return self._network.to(device)(pixel_values=pixels.to(device)).last_hidden_state[:, 0].cpu()
 
 
-def config_of(model: str, revision: str | None, kind: str, example: str) -> Any:
+def model_config(model: str, revision: str | None, kind: str, example: str) -> Any:
     """A model's config, if it is of the kind that is wanted.
 
     Raises:
@@ -224,7 +224,7 @@ def config_of(model: str, revision: str | None, kind: str, example: str) -> Any:
     return config
 
 
-def tokenizer_of(model: str, revision: str | None, size: int) -> Any:
+def clip_tokenizer(model: str, revision: str | None, size: int) -> Any:
     """The tokenizer that lies beside a model with so many tokens.
 
     Raises:
@@ -247,7 +247,7 @@ def tokenizer_of(model: str, revision: str | None, size: int) -> Any:
     return words
 
 
-def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -> Any:
+def load_network(kind: Any, model: str, revision: str | None, **options: Any) -> Any:
     """A network in fp32 with all of its weights, none of them drawn at random.
 
     Raises:
@@ -273,7 +273,7 @@ def whole_network(kind: Any, model: str, revision: str | None, **options: Any) -
     return network.eval().requires_grad_(False)
 
 
-def size_in_words(config: Any, official: Mapping[str, int], name: str) -> str:
+def describe_size(config: Any, official: Mapping[str, int], name: str) -> str:
     """The network's size, and whether it is the one whose numbers are published."""
     if all(getattr(config, field) == value for field, value in official.items()):
         return name

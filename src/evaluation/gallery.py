@@ -18,7 +18,7 @@ from src.reward_file import read_rewards
 
 
 @dataclass(frozen=True)
-class Column:
+class GalleryColumn:
     """One generation's column of the gallery.
 
     Attributes:
@@ -30,10 +30,10 @@ class Column:
     rewards: Mapping[tuple[str, str], Reward]
 
 
-def column_of(generation: Generation, judge: Judge) -> Column:
+def gallery_column(generation: Generation, judge: Judge) -> GalleryColumn:
     """A generation with its rewards on disk."""
     rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
-    return Column(
+    return GalleryColumn(
         generation, {(reward.id, reward.key): reward for reward in rewards if reward.judge == judge.name}
     )
 
@@ -41,7 +41,7 @@ def column_of(generation: Generation, judge: Judge) -> Column:
 def write_gallery(
     path: Path,
     cases: Sequence[Case],
-    columns: Sequence[Column],
+    columns: Sequence[GalleryColumn],
     benchmark: Benchmark,
     judge: Judge,
     cell: int = 128,
@@ -57,7 +57,7 @@ def write_gallery(
         cell: side of a image in pixels.
     """
     shown = representative_cases(cases, columns[0] if columns else None)
-    exact = [benchmark.exact_target(case) for case in shown]
+    exact = [benchmark.ground_truth(case) for case in shown]
     with_exact = any(target is not None for target in exact)
     titles = [
         "original",
@@ -67,7 +67,7 @@ def write_gallery(
     images: list[list[Image | None]] = []
     captions: list[list[str]] = []
     for case, target in zip(shown, exact, strict=True):
-        edits = [_edit(case, column, benchmark, judge) for column in columns]
+        edits = [_edit_and_caption(case, column, benchmark, judge) for column in columns]
         images.append([case.original, *(edit for edit, _ in edits), *([target] if with_exact else [])])
         captions.append(["", *(caption for _, caption in edits), *([""] if with_exact else [])])
     row_titles = [f"{case.edit_type}\n{case.instruction}" for case in shown]
@@ -78,7 +78,7 @@ def write_gallery(
     )
 
 
-def representative_cases(cases: Sequence[Case], column: Column | None) -> list[Case]:
+def representative_cases(cases: Sequence[Case], column: GalleryColumn | None) -> list[Case]:
     """One case per edit type, types in the order of the cases: the one of median mean score in a column, or
     the first where nothing was scored.
     """
@@ -104,7 +104,9 @@ def _mean(reward: Reward) -> float:
     return sum(scores) / len(scores)
 
 
-def _edit(case: Case, column: Column, benchmark: Benchmark, judge: Judge) -> tuple[Image | None, str]:
+def _edit_and_caption(
+    case: Case, column: GalleryColumn, benchmark: Benchmark, judge: Judge
+) -> tuple[Image | None, str]:
     """The edit and its caption, "F 4.0  P 5.0  Q 3.5"."""
     if not column.generation.edit_path(case).exists():
         return None, ""

@@ -29,11 +29,20 @@ from src.diffusion.samplers import Sampler
 from src.editing.edit_batch import edit_batch, noise_seed, size_to_edit
 from src.editor import Editor
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.photographs import as_judged, framed, in_short, turns_of
-from src.evaluation.targets import Target, reward_asked
+from src.evaluation.case_images import abbreviate, frame_case, prepare_for_judge, turns_of
+from src.evaluation.targets import TargetRow, requested_reward
 from src.files import discard, is_written, remove_leftovers, write_atomically
-from src.images import Framing, centre_crop, existing, framing_for, load_image, native, save_png, size_of
-from src.progress import counted
+from src.images import (
+    Framing,
+    centre_crop,
+    framing_for,
+    image_size,
+    load_image,
+    native,
+    require_file,
+    save_png,
+)
+from src.progress import with_progress
 from src.records import Case, Image, Triplet, Turn
 
 SETTINGS = "generation.json"
@@ -78,14 +87,14 @@ class Generation:
 
     def judged_triplets(self, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
         """The same as a judge sees them: original and edit show one part of the photograph and are of one
-        size. Raises as `triplets`, `as_judged`.
+        size. Raises as `triplets`, `prepare_for_judge`.
 
         Args:
             cases: those to be judged.
             height: the benchmark's `judged_height`.
         """
         framing = self.framing()
-        return (as_judged(triplet, height, framing) for triplet in self.triplets(cases))
+        return (prepare_for_judge(triplet, height, framing) for triplet in self.triplets(cases))
 
     def framing(self) -> Framing | None:
         """What photographs went through before they were edited; None where that is not known, or there are
@@ -177,7 +186,7 @@ def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = 
     """
     held: dict[Size, Size] = {}
     for case in cases:
-        size = framed(case, framing).size
+        size = frame_case(case, framing).size
         if size in held:
             continue
         try:
@@ -188,7 +197,7 @@ def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = 
     return held
 
 
-def open_batches(
+def unfinished_batches(
     generation: Generation, cases: Sequence[Case], batch_size: int, framing: Framing = native
 ) -> list[list[Case]]:
     """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there
@@ -196,15 +205,15 @@ def open_batches(
     """
     return [
         batch
-        for batch in same_size_batches(cases, lambda case: framed(case, framing).size, batch_size)
+        for batch in same_size_batches(cases, lambda case: frame_case(case, framing).size, batch_size)
         if missing_edits(generation, batch)
     ]
 
 
-def make_edits(
+def generate_edits(
     generation: Generation,
     batches: Sequence[Sequence[Case]],
-    target: Target,
+    target: TargetRow,
     benchmark: Benchmark,
     editor: Editor,
     sampler: Sampler,
@@ -217,7 +226,7 @@ def make_edits(
 
     Args:
         generation: where they go.
-        batches: cases to be edited together; see `open_batches`.
+        batches: cases to be edited together; see `unfinished_batches`.
         target: the reward asked for.
         benchmark: knows the feedback of failed edits.
         editor: on `device`.
@@ -236,14 +245,16 @@ def make_edits(
     """
     written = 0
     held = check_resolutions(editor, [batch[0] for batch in batches if batch], framing)
-    for batch in counted(batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"):
-        images = originals_of(batch, framing, held)
+    for batch in with_progress(
+        batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"
+    ):
+        images = load_originals(batch, framing, held)
         for step in range(max(len(turns_of(case)) for case in batch)):
             acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > step]
             turns = [turns_of(batch[index])[step] for index in acting]
             lacking = [turn for turn in turns if not is_written(generation.edit_path(turn))]
             if lacking:
-                rewards = [reward_asked(target, batch[index], benchmark) for index in acting]
+                rewards = [requested_reward(target, batch[index], benchmark) for index in acting]
                 seeds = [noise_seed(turn.id, seed, candidate) for turn in turns]
                 made = edit_batch(
                     editor,
@@ -269,7 +280,7 @@ def make_edits(
     return written
 
 
-def originals_of(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Size]) -> list[Image]:
+def load_originals(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Size]) -> list[Image]:
     """The images that the editor is given; a photograph that several cases of the batch share is read once.
 
     Raises:
@@ -279,12 +290,12 @@ def originals_of(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Si
     for case in batch:
         if id(case.image) in read:
             continue
-        small = framed(case, framing)
+        small = frame_case(case, framing)
         read[id(case.image)] = centre_crop(small.original, *held[small.size])
     return [read[id(case.image)] for case in batch]
 
 
-def of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:
+def edits_of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:
     """The edits whose aspect ratio is not that of their originals, each with both sizes; nothing is decoded.
 
     Raises:
@@ -294,13 +305,13 @@ def of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:
     found = []
     for case in cases:
         path = generation.edit_path(case)
-        (height, width), (rows, columns) = case.size, size_of(existing(path), str(path))
+        (height, width), (rows, columns) = case.size, image_size(require_file(path), str(path))
         if abs(columns * height / (rows * width) - 1) > MOST_DEVIATION:
             found.append(f"{case.id}, {columns}x{rows} for {width}x{height}")
     return found
 
 
-def check_foreign_edits(generation: Generation, cases: Sequence[Case], all_ids: set[str]) -> list[str]:
+def check_external_edits(generation: Generation, cases: Sequence[Case], all_ids: set[str]) -> list[str]:
     """Compare a folder of edits made elsewhere with a benchmark, by file name.
 
     Args:
@@ -320,7 +331,7 @@ def check_foreign_edits(generation: Generation, cases: Sequence[Case], all_ids: 
     missing = [case.id for case in missing_edits(generation, cases)]
     if missing:
         raise FileNotFoundError(
-            f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {in_short(missing)}"
+            f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {abbreviate(missing)}"
         )
     present = {
         path.relative_to(generation.edits).with_suffix("").as_posix()

@@ -28,21 +28,21 @@ from torch import Tensor
 
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.encoders import ImageEncoder, TextEncoder
-from src.evaluation.masked import GreyMask, inside, masked_mse, masked_psnr, masked_ssim
-from src.evaluation.metrics import METRICS, ONE_BENCHMARK_ONLY, Encoder, Needed
+from src.evaluation.masked import GreyMask, masked_mse, masked_psnr, masked_rectangle, masked_ssim
+from src.evaluation.metrics import METRICS, ONE_BENCHMARK_ONLY, EncoderName, Requirement
 from src.evaluation.pixels import (
     WHOLE,
+    Crop,
     Image,
     Mask,
-    Part,
     cosine,
-    cut,
+    crop,
     l1,
     l2,
     outside_l1,
     outside_ssim,
-    resized,
-    unit,
+    resize_bicubic,
+    to_unit_range,
     whole_windows,
 )
 from src.records import Case, Triplet
@@ -50,7 +50,7 @@ from src.records import Case, Triplet
 VERSION = 1
 """Raised whenever a metric would be computed otherwise."""
 
-WANTED: Mapping[Needed, str] = {
+WANTED: Mapping[Requirement, str] = {
     "target": "an exact target",
     "local": "a caption of the kind 'local'",
     "global": "a caption of the kind 'global'",
@@ -60,20 +60,20 @@ WANTED: Mapping[Needed, str] = {
 }
 """What metrics need, in words."""
 
-CAPTIONS: frozenset[Needed] = frozenset(("local", "global", "label"))
+CAPTIONS: frozenset[Requirement] = frozenset(("local", "global", "label"))
 """Those that are captions."""
 
-CONFIG: Mapping[Encoder, str] = {"clip": "magicbrush", "dino": "magicbrush", "clip_large": "reason_edit"}
+CONFIG: Mapping[EncoderName, str] = {"clip": "magicbrush", "dino": "magicbrush", "clip_large": "reason_edit"}
 """The choice of image_metrics that has a network."""
 
 
-TO_TARGET = {"magicbrush/l1": l1, "magicbrush/l2": l2}
+TO_GROUND_TRUTH = {"magicbrush/l1": l1, "magicbrush/l2": l2}
 OUTSIDE = {"outside/l1": outside_l1, "outside/ssim": outside_ssim}
 MASKED = {"reason_edit/psnr": masked_psnr, "reason_edit/ssim": masked_ssim, "reason_edit/mse": masked_mse}
 
 
 @dataclass(frozen=True, eq=False)
-class Answer:
+class GroundTruth:
     """What a benchmark knows of the right answer to a case, or to the part of it that an edit shows.
 
     Attributes:
@@ -90,7 +90,7 @@ class Answer:
     mask: GreyMask | None
     original: Image | None
 
-    def knows(self, needed: Needed) -> bool:
+    def knows(self, needed: Requirement) -> bool:
         """Whether there is what a metric needs."""
         if needed in CAPTIONS:
             return needed in self.captions and (needed != "label" or self.mask is not None)
@@ -103,7 +103,7 @@ class Answer:
 
 
 @dataclass(frozen=True)
-class Described:
+class GroundTruthDigest:
     """What is kept of an answer, without its images.
 
     Attributes:
@@ -118,7 +118,7 @@ class Described:
 
 
 @dataclass(frozen=True, eq=False)
-class Measurable:
+class MeasurableEdit:
     """An edit and what it is compared with.
 
     Attributes:
@@ -133,10 +133,10 @@ class Measurable:
     captions: Mapping[str, str]
     digests: Mapping[str, str]
     keys: Mapping[str, str]
-    look_up: Callable[[], Answer]
+    look_up: Callable[[], GroundTruth]
 
     @cached_property
-    def answer(self) -> Answer:
+    def answer(self) -> GroundTruth:
         """What the edit is compared with."""
         return self.look_up()
 
@@ -149,7 +149,7 @@ class Measurable:
             if which == "target"
             else None
             if self.answer.mask is None
-            else inside(self.edited, self.answer.mask)
+            else masked_rectangle(self.edited, self.answer.mask)
         )
         assert shown is not None, f"no {which} is known"
         return shown
@@ -182,7 +182,7 @@ class ImageMetrics:
         batch_size: int = 32,
     ) -> None:
         self.batch_size, self.by_name = batch_size, metrics is not None
-        given: Mapping[Encoder, ImageEncoder | None] = {
+        given: Mapping[EncoderName, ImageEncoder | None] = {
             "clip": clip,
             "dino": dino,
             "clip_large": clip_large,
@@ -204,7 +204,9 @@ class ImageMetrics:
             if (metrics is None or name in metrics) and METRICS[name].encoder in (None, *self.encoders)
         )
         self._embedded: dict[tuple[str, ...], Float[Tensor, "n d"]] = {}
-        self._described: WeakKeyDictionary[Benchmark, dict[tuple[str, Part], Described]] = WeakKeyDictionary()
+        self._described: WeakKeyDictionary[Benchmark, dict[tuple[str, Crop], GroundTruthDigest]] = (
+            WeakKeyDictionary()
+        )
 
     @property
     def measured_by(self) -> dict[str, str]:
@@ -213,7 +215,7 @@ class ImageMetrics:
         return {name: encoder.described for name, encoder in self.encoders.items() if name in used}
 
     @property
-    def needs(self) -> set[Needed]:
+    def needs(self) -> set[Requirement]:
         """What must be known of a case for these metrics."""
         return {METRICS[name].needs for name in self.names}
 
@@ -227,9 +229,9 @@ class ImageMetrics:
         Raises:
             ValueError: a metric was asked for by name and no case defines it, or a caption doesn't fit CLIP.
         """
-        known: set[Needed] = set()
+        known: set[Requirement] = set()
         for needed in sorted(self.needs, key=list(WANTED).index):
-            if any(answer_of(benchmark, case, {needed}).knows(needed) for case in cases):
+            if any(ground_truth_of(benchmark, case, {needed}).knows(needed) for case in cases):
                 known.add(needed)
                 continue
             names = [name for name in self.names if METRICS[name].needs == needed]
@@ -249,7 +251,7 @@ class ImageMetrics:
                     reader.check_text(text, f"case {case.id}: ")
         return [name for name in self.names if METRICS[name].needs in known]
 
-    def measurable(self, benchmark: Benchmark, triplet: Triplet, part: Part = WHOLE) -> Measurable:
+    def measurable(self, benchmark: Benchmark, triplet: Triplet, part: Crop = WHOLE) -> MeasurableEdit:
         """A triplet with what it is compared with.
 
         Args:
@@ -262,32 +264,32 @@ class ImageMetrics:
         """
         case = triplet.case
         known = self._described.setdefault(benchmark, {})
-        look_up: Callable[[], Answer] = partial(answer_of, benchmark, case, self.needs, part)
+        look_up: Callable[[], GroundTruth] = partial(ground_truth_of, benchmark, case, self.needs, part)
         if (case.id, part) not in known:
             answer = look_up()
             known[case.id, part] = self._describe(answer)
             look_up = partial(_itself, answer)  # it is at hand for this batch, and not kept any longer
         described = known[case.id, part]
-        digests = {"edited": digest_of(triplet.edited), **described.digests}
+        digests = {"edited": array_digest(triplet.edited), **described.digests}
         if "mask" in digests:
             digests["inside"] = f"{digests['edited']} {digests['mask']}"
         keys = {name: self._key(name, digests, described.captions) for name in described.defined}
-        return Measurable(triplet.edited, described.captions, digests, keys, look_up)
+        return MeasurableEdit(triplet.edited, described.captions, digests, keys, look_up)
 
-    def _describe(self, answer: Answer) -> Described:
+    def _describe(self, answer: GroundTruth) -> GroundTruthDigest:
         defined = [
             name
             for name in self.names
-            if answer.knows(METRICS[name].needs) and not nothing_outside(name, answer.region)
+            if answer.knows(METRICS[name].needs) and not has_nothing_outside(name, answer.region)
         ]
-        return Described(
+        return GroundTruthDigest(
             answer.captions,
-            {name: digest_of(array) for name, array in answer.arrays().items()},
+            {name: array_digest(array) for name, array in answer.arrays().items()},
             tuple(defined),
         )
 
     def measure(
-        self, batch: Sequence[Measurable], names: Sequence[str], device: torch.device
+        self, batch: Sequence[MeasurableEdit], names: Sequence[str], device: torch.device
     ) -> list[dict[str, float]]:
         """Some metrics of a batch of cases.
 
@@ -308,7 +310,7 @@ class ImageMetrics:
             taken = (
                 self._cosines(name, encoder, batch, defining, device)
                 if encoder
-                else [compared(name, batch[index]) for index in defining]
+                else [pixel_metric(name, batch[index]) for index in defining]
             )
             if name == "reason_edit/clip_inside":
                 taken = [max(100 * each, 0.0) for each in taken]
@@ -325,7 +327,7 @@ class ImageMetrics:
         self,
         name: str,
         encoder: ImageEncoder,
-        batch: Sequence[Measurable],
+        batch: Sequence[MeasurableEdit],
         defining: Sequence[int],
         device: torch.device,
     ) -> list[float]:
@@ -343,7 +345,7 @@ class ImageMetrics:
         return cosine(edited, right).tolist()
 
     def _images(
-        self, encoder: ImageEncoder, batch: Sequence[Measurable], which: str, device: torch.device
+        self, encoder: ImageEncoder, batch: Sequence[MeasurableEdit], which: str, device: torch.device
     ) -> Float[Tensor, "n d"]:
         """Vectors of a batch's images; one that occurs twice is embedded once, and targets of a batch once
         for all rows.
@@ -389,11 +391,13 @@ class ImageMetrics:
         return hashlib.sha256(json.dumps(everything).encode()).hexdigest()[:32]
 
 
-def _itself(answer: Answer) -> Answer:
+def _itself(answer: GroundTruth) -> GroundTruth:
     return answer
 
 
-def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed], part: Part = WHOLE) -> Answer:
+def ground_truth_of(
+    benchmark: Benchmark, case: Case, needed: Collection[Requirement], part: Crop = WHOLE
+) -> GroundTruth:
     """What the benchmark knows of a case, of what is needed.
 
     Args:
@@ -406,7 +410,7 @@ def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed], part
         ValueError: a region of another size than the original, or a broken image.
         FileNotFoundError: a image is gone.
     """
-    target = benchmark.exact_target(case) if "target" in needed else None
+    target = benchmark.ground_truth(case) if "target" in needed else None
     region = benchmark.edit_region(case) if "region" in needed else None
     mask = benchmark.mask(case) if {"mask", "label"} & set(needed) else None
     original = None if region is None and mask is None else case.original
@@ -416,38 +420,38 @@ def answer_of(benchmark: Benchmark, case: Case, needed: Collection[Needed], part
             f"the region of case {case.id} has {columns}x{rows} pixels and its original {width}x{height}; make them equal"
         )
     nearest = PIL.Image.Resampling.NEAREST
-    return Answer(
-        target=None if target is None else cut(target, part),
+    return GroundTruth(
+        target=None if target is None else crop(target, part),
         captions=benchmark.captions(case) if CAPTIONS & set(needed) else {},
-        region=None if region is None else cut(region, part, nearest),
-        mask=None if mask is None else cut(mask, part, nearest),
-        original=None if original is None else cut(original, part),
+        region=None if region is None else crop(region, part, nearest),
+        mask=None if mask is None else crop(mask, part, nearest),
+        original=None if original is None else crop(original, part),
     )
 
 
-def nothing_outside(name: str, region: Mask | None) -> bool:
+def has_nothing_outside(name: str, region: Mask | None) -> bool:
     """Whether a metric of what lies outside the region has nothing to look at."""
     if name not in OUTSIDE or region is None:
         return False
     return bool(region.all()) if name == "outside/l1" else not whole_windows(region).any()
 
 
-def compared(name: str, edit: Measurable) -> float:
+def pixel_metric(name: str, edit: MeasurableEdit) -> float:
     """A metric that needs no network, of an edit that defines it."""
     answer = edit.answer
     against = answer.target if METRICS[name].needs == "target" else answer.original
     assert against is not None, f"{name} of a case that doesn't define it"
     if name in MASKED and answer.mask is not None:
         return MASKED[name](edit.edited, against, answer.mask)
-    edited = resized(edit.edited, *against.shape[:2])
-    if name in TO_TARGET:
-        return float(TO_TARGET[name](unit(edited), unit(against)))
+    edited = resize_bicubic(edit.edited, *against.shape[:2])
+    if name in TO_GROUND_TRUTH:
+        return float(TO_GROUND_TRUTH[name](to_unit_range(edited), to_unit_range(against)))
     value = None if answer.region is None else OUTSIDE[name](edited, against, answer.region)
     if value is None:
         raise ValueError(f"{name} has nothing to look at outside the edit")
     return value
 
 
-def digest_of(array: np.ndarray) -> str:
+def array_digest(array: np.ndarray) -> str:
     """sha256 of a image or a region."""
     return hashlib.sha256(repr(array.shape).encode() + array.tobytes()).hexdigest()

@@ -11,13 +11,13 @@ from pathlib import Path
 
 from src.batching import batches_of
 from src.judges.judge import Judge, reward_key
-from src.progress import counted
+from src.progress import with_progress
 from src.records import Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 
 
 @dataclass(frozen=True)
-class Judged:
+class JudgedCase:
     """A case of one row, without its images: what a report needs.
 
     Attributes:
@@ -42,7 +42,7 @@ def judge_row(
     batch_size: int,
     ask: bool = True,
     retry_failed: bool = False,
-) -> list[Judged]:
+) -> list[JudgedCase]:
     """The rewards of a row; those not yet in the reward file are asked of the judge and appended batch by
     batch.
 
@@ -61,7 +61,7 @@ def judge_row(
     """
     known = {(reward.id, reward.key): reward for reward in read_rewards(path) if reward.judge == judge.name}
     judged = []
-    for batch in counted(batches_of(triplets, batch_size), total, f"judge {what}", "edits"):
+    for batch in with_progress(batches_of(triplets, batch_size), total, f"judge {what}", "edits"):
         names = [(triplet.case.id, reward_key(triplet, judge.fingerprint)) for triplet in batch]
         if ask:
             open_questions = [
@@ -76,7 +76,7 @@ def judge_row(
             known.update({(reward.id, reward.key): reward for reward in rewards})
         for triplet, name in zip(batch, names, strict=True):
             judged.append(
-                Judged(triplet.case.id, triplet.case.edit_type, triplet.case.photograph, known.get(name))
+                JudgedCase(triplet.case.id, triplet.case.edit_type, triplet.case.photograph, known.get(name))
             )
     return judged
 

@@ -41,7 +41,7 @@ from src.data.huggingface_table import open_table, stored_image
 from src.data.json_list import parse_json, read_entries
 from src.data.rows import StoredImage
 from src.evaluation.benchmark import Benchmark, Reference
-from src.evaluation.photographs import in_short, read_region
+from src.evaluation.case_images import abbreviate, read_region
 from src.evaluation.references import copy_of_input
 from src.files import replacing, write_atomically
 from src.records import Case, Feedback, Image, Triplet, Turn
@@ -56,7 +56,7 @@ OUTPUT = re.compile(r"(.+)-output(\d+)\.\w+")
 
 
 @dataclass(frozen=True)
-class Step:
+class SessionTurn:
     """One turn of a session as the release has it.
 
     Attributes:
@@ -122,7 +122,7 @@ class MagicBrush(Benchmark):
         )  # read now, so that what is wrong with them is said before anything is made
         return [case for case, _ in self._known.values()]
 
-    def exact_target(self, case: Case) -> Image:
+    def ground_truth(self, case: Case) -> Image:
         """The true image after the turn, or after the session's last. Raises as StoredImage."""
         return StoredImage(str(self._steps(case)[-1].after)).decode()
 
@@ -149,10 +149,10 @@ class MagicBrush(Benchmark):
     def references(self) -> Sequence[Reference]:
         """Doing nothing; the true images."""
         return copy_of_input(), Reference(
-            "exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases)
+            "exact target", lambda cases: (Triplet(case, self.ground_truth(case)) for case in cases)
         )
 
-    def _steps(self, case: Case) -> Sequence[Step]:
+    def _steps(self, case: Case) -> Sequence[SessionTurn]:
         return self._known[case.id][1]
 
     @cached_property
@@ -160,16 +160,16 @@ class MagicBrush(Benchmark):
         """Where the list and the images lie."""
         if self.given.exists() or self.given.is_absolute() or len(self.given.parts) != 2:
             return self.given
-        return unpacked(
+        return unpack_split(
             str(self.given), self.split, Path(HF_DATASETS_CACHE) / "magicbrush" / self.given.name / self.split
         )
 
     @cached_property
-    def _sessions(self) -> dict[str, list[Step]]:
+    def _sessions(self) -> dict[str, list[SessionTurn]]:
         return read_sessions(self.folder)
 
     @cached_property
-    def _known(self) -> dict[str, tuple[Case, Sequence[Step]]]:
+    def _known(self) -> dict[str, tuple[Case, Sequence[SessionTurn]]]:
         """By the case's id, with the turns that it is made of."""
         if self.multi_turn:
             known = [(session_case(steps), steps) for steps in self._sessions.values()]
@@ -189,7 +189,7 @@ class MagicBrush(Benchmark):
         return found
 
 
-def turn_case(step: Step) -> Case:
+def turn_case(step: SessionTurn) -> Case:
     """A turn on its own."""
     name = f"{step.session}_1" if step.number == 1 else f"{step.session}_inde_{step.number}"
     return Case(
@@ -201,7 +201,7 @@ def turn_case(step: Step) -> Case:
     )
 
 
-def session_case(steps: Sequence[Step]) -> Case:
+def session_case(steps: Sequence[SessionTurn]) -> Case:
     """A session as a whole."""
     first, number = steps[0], len(steps)
     names = [
@@ -216,7 +216,7 @@ def session_case(steps: Sequence[Step]) -> Case:
     return Case(names[-1], image, instruction, edit_type, first.session, turns)
 
 
-def read_sessions(folder: Path) -> dict[str, list[Step]]:
+def read_sessions(folder: Path) -> dict[str, list[SessionTurn]]:
     """The turns of each session in order, sessions in the order of the file.
 
     Raises:
@@ -225,14 +225,14 @@ def read_sessions(folder: Path) -> dict[str, list[Step]]:
             before.
     """
     path, rows = listed_rows(folder)
-    sessions: dict[str, list[Step]] = {}
+    sessions: dict[str, list[SessionTurn]] = {}
     for number, row in enumerate(rows):
-        step = step_of(row, folder, f"{path}: turn {number}")
+        step = parse_turn(row, folder, f"{path}: turn {number}")
         sessions.setdefault(step.session, []).append(step)
-    problems = [problem for steps in sessions.values() for problem in out_of_order(steps)]
+    problems = [problem for steps in sessions.values() for problem in order_problems(steps)]
     if problems:
         raise ValueError(
-            f"{path}: {len(problems)} turns are out of order ({in_short(problems)}); correct the file, no turn is left out"
+            f"{path}: {len(problems)} turns are out of order ({abbreviate(problems)}); correct the file, no turn is left out"
         )
     images = list(
         dict.fromkeys(
@@ -242,7 +242,7 @@ def read_sessions(folder: Path) -> dict[str, list[Step]]:
     missing = [str(image) for image in images if not image.is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{path}: {len(missing)} of {len(images)} pictures are missing ({in_short(missing)}); no turn is left out"
+            f"{path}: {len(missing)} of {len(images)} pictures are missing ({abbreviate(missing)}); no turn is left out"
         )
     return sessions
 
@@ -256,7 +256,7 @@ def listed_rows(folder: Path) -> tuple[Path, list[object]]:
         raise FileNotFoundError(
             f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, or a test.json"
         )
-    listed = read_json(path)
+    listed = read_json_file(path)
     if isinstance(listed, dict) and all(isinstance(rows, list) for rows in listed.values()):
         listed = [row for rows in listed.values() for row in rows]
     if not isinstance(listed, list) or not listed:
@@ -266,7 +266,7 @@ def listed_rows(folder: Path) -> tuple[Path, list[object]]:
     return path, listed
 
 
-def unpacked(table: str, split: str, folder: Path) -> Path:
+def unpack_split(table: str, split: str, folder: Path) -> Path:
     """A split of the hub's dataset in the layout of the test split; what a kill left unfinished is done
     again.
 
@@ -308,7 +308,7 @@ def unpacked(table: str, split: str, folder: Path) -> Path:
     return folder
 
 
-def step_of(row: object, folder: Path, where: str) -> Step:
+def parse_turn(row: object, folder: Path, where: str) -> SessionTurn:
     """A turn.
 
     Raises:
@@ -326,7 +326,7 @@ def step_of(row: object, folder: Path, where: str) -> Step:
     # AURORA-Bench's rows have whole paths, the release's have names in the folder of their session
     place = folder.parent if folder.is_file() else folder / "images" / match[1]
     mask = place / str(row.get("mask", ""))
-    return Step(
+    return SessionTurn(
         match[1],
         int(match[2]),
         place / str(before),
@@ -336,7 +336,7 @@ def step_of(row: object, folder: Path, where: str) -> Step:
     )
 
 
-def out_of_order(steps: Sequence[Step]) -> list[str]:
+def order_problems(steps: Sequence[SessionTurn]) -> list[str]:
     """What is wrong with the turns of a session: each starts from the image before it, and none is missing."""
     wrong = []
     for place, step in enumerate(steps):
@@ -354,7 +354,7 @@ def out_of_order(steps: Sequence[Step]) -> list[str]:
     return wrong
 
 
-def read_captions(path: Path, sessions: Mapping[str, Sequence[Step]]) -> dict[str, dict[str, str]]:
+def read_captions(path: Path, sessions: Mapping[str, Sequence[SessionTurn]]) -> dict[str, dict[str, str]]:
     """Captions by session and file.
 
     Raises:
@@ -366,7 +366,7 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[Step]]) -> dict[st
         raise FileNotFoundError(
             f'no file {path}; captions are a JSON file {{"<img_id>": {{"<file>": caption}}}}'
         )
-    captions = read_json(path)
+    captions = read_json_file(path)
     if not isinstance(captions, dict) or not all(isinstance(files, dict) for files in captions.values()):
         raise ValueError(f'{path} is not of the form {{"<img_id>": {{"<file>": caption}}}}')
     listed = {(session, file) for session, files in captions.items() for file in files}
@@ -389,12 +389,14 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[Step]]) -> dict[st
             if not isinstance(caption, str)
         ],
     }
-    wrong = "; ".join(f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found)
+    wrong = "; ".join(
+        f"{len(found)} {what} ({abbreviate(found)})" for what, found in problems.items() if found
+    )
     if wrong:
         raise ValueError(f"{path} is not about this benchmark: {wrong}")
     return captions
 
 
-def read_json(path: Path) -> Any:
+def read_json_file(path: Path) -> Any:
     """The content of a JSON file. Raises ValueError naming it."""
     return parse_json(path.read_text(encoding="utf-8"), str(path))

@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from skimage.metrics import mean_squared_error, structural_similarity
 
-from src.evaluation.pixels import SIGMA, Image, resized
+from src.evaluation.pixels import SIGMA, Image, resize_bicubic
 
 SIDE = 256
 """Pixels, of the squares that are compared."""
@@ -32,19 +32,19 @@ Background = Float[np.ndarray, "256 256 3"]
 """A image on [0, 1], black inside the mask."""
 
 
-def squared(mask: GreyMask) -> UInt8[np.ndarray, "256 256"]:
+def square_mask(mask: GreyMask) -> UInt8[np.ndarray, "256 256"]:
     """The mask at the size at which images are compared."""
     return np.asarray(PillowImage.fromarray(mask).resize((SIDE, SIDE), PillowImage.Resampling.NEAREST))
 
 
-def background(image: Image, mask: GreyMask) -> Background:
+def outside_mask(image: Image, mask: GreyMask) -> Background:
     """What a image shows outside the mask."""
-    return resized(image, SIDE, SIDE) / 255 * (1 - squared(mask)[..., None] / 255)
+    return resize_bicubic(image, SIDE, SIDE) / 255 * (1 - square_mask(mask)[..., None] / 255)
 
 
 def masked_mse(edited: Image, original: Image, mask: GreyMask) -> float:
     """Mean squared difference on [0, 1] outside the mask, over all pixels of the square."""
-    return float(mean_squared_error(background(edited, mask), background(original, mask)))
+    return float(mean_squared_error(outside_mask(edited, mask), outside_mask(original, mask)))
 
 
 def masked_psnr(edited: Image, original: Image, mask: GreyMask) -> float:
@@ -62,11 +62,13 @@ def masked_ssim(edited: Image, original: Image, mask: GreyMask) -> float:
         "channel_axis": -1,
         "data_range": 1.0,
     }
-    similarity: Any = structural_similarity(background(edited, mask), background(original, mask), **settings)
+    similarity: Any = structural_similarity(
+        outside_mask(edited, mask), outside_mask(original, mask), **settings
+    )
     return float(similarity)
 
 
-def inside(edited: Image, mask: GreyMask) -> Image:
+def masked_rectangle(edited: Image, mask: GreyMask) -> Image:
     """The rectangle around the mask, cut out of the square edit.
 
     As in the script, the rectangle holds every pixel that is not quite black, and lacks the last row and
@@ -75,8 +77,8 @@ def inside(edited: Image, mask: GreyMask) -> Image:
     Raises:
         ValueError: a mask that is black all over.
     """
-    rows, columns = np.nonzero(squared(mask))
+    rows, columns = np.nonzero(square_mask(mask))
     if not len(rows):
         raise ValueError(f"the mask is black all over, {SIDE}x{SIDE} pixels of it: nothing lies inside")
     (top, bottom), (left, right) = (rows.min(), rows.max()), (columns.min(), columns.max())
-    return resized(edited, SIDE, SIDE)[top : max(bottom, top + 1), left : max(right, left + 1)]
+    return resize_bicubic(edited, SIDE, SIDE)[top : max(bottom, top + 1), left : max(right, left + 1)]

@@ -20,20 +20,20 @@ from typing import NamedTuple, TypeVar
 import torch
 
 from src.evaluation.benchmark import Benchmark
+from src.evaluation.case_images import shown_crop
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.metrics import CaseMetrics
-from src.evaluation.photographs import shown_part
 from src.files import append_lines
 from src.images import Framing
-from src.progress import counted
+from src.progress import with_progress
 from src.records import Triplet
 
 T = TypeVar("T")
 
-FILE = "metrics.jsonl"
+METRICS_FILE = "metrics.jsonl"
 
 
-class Name(NamedTuple):
+class ValueKey(NamedTuple):
     """What a value is the value of: a line without its value."""
 
     id: str
@@ -76,10 +76,10 @@ def measure_row(
     """
     known = read_values(path)
     found = []
-    for batch in counted(batches, total, f"measure {what}", "edits"):
-        edits = [metrics.measurable(benchmark, triplet, shown_part(triplet, framing)) for triplet in batch]
+    for batch in with_progress(batches, total, f"measure {what}", "edits"):
+        edits = [metrics.measurable(benchmark, triplet, shown_crop(triplet, framing)) for triplet in batch]
         names = [
-            [Name(triplet.case.id, metric, key) for metric, key in edit.keys.items()]
+            [ValueKey(triplet.case.id, metric, key) for metric, key in edit.keys.items()]
             for triplet, edit in zip(batch, edits, strict=True)
         ]
         lacking = {name.metric for own in names for name in own if name not in known}
@@ -91,7 +91,7 @@ def measure_row(
                 for name in own
                 if name not in known
             }
-            append_lines(path, "".join(line_of(name, value) for name, value in new.items()))
+            append_lines(path, "".join(value_line(name, value) for name, value in new.items()))
             known.update(new)
         values = [{name.metric: known[name] for name in own if name in known} for own in names]
         found.append(
@@ -103,19 +103,19 @@ def measure_row(
     return found
 
 
-def line_of(name: Name, value: float) -> str:
+def value_line(name: ValueKey, value: float) -> str:
     """A line of the file."""
     return json.dumps({**name._asdict(), "value": None if math.isinf(value) else value}) + "\n"
 
 
-def read_values(path: Path) -> dict[Name, float]:
+def read_values(path: Path) -> dict[ValueKey, float]:
     """The values in a file; the last line of a name is the valid one. A line without its end was being
     written when its process was killed, or is.
 
     Raises:
         ValueError: a line that is none of ours, with file and line number.
     """
-    values: dict[Name, float] = {}
+    values: dict[ValueKey, float] = {}
     if not path.exists():
         return values
     with path.open("rb") as file:
@@ -124,7 +124,7 @@ def read_values(path: Path) -> dict[Name, float]:
                 break
             try:
                 entry = json.loads(line)
-                values[Name(entry["id"], entry["metric"], entry["key"])] = (
+                values[ValueKey(entry["id"], entry["metric"], entry["key"])] = (
                     math.inf if entry["value"] is None else float(entry["value"])
                 )
             except (ValueError, KeyError, TypeError) as error:
@@ -134,6 +134,6 @@ def read_values(path: Path) -> dict[Name, float]:
     return values
 
 
-def in_order(shares: Sequence[Sequence[Sequence[T]]]) -> list[T]:
+def interleave(shares: Sequence[Sequence[Sequence[T]]]) -> list[T]:
     """What is in batches that were dealt out to processes in turn, in the order of the batches."""
     return [thing for turn in zip_longest(*shares, fillvalue=()) for batch in turn for thing in batch]

@@ -31,8 +31,8 @@ import numpy as np
 
 from src.evaluation.statistics import Interval, clustered_interval
 
-Needed = Literal["target", "local", "global", "region", "mask", "label"]
-Encoder = Literal["clip", "dino", "clip_large"]
+Requirement = Literal["target", "local", "global", "region", "mask", "label"]
+EncoderName = Literal["clip", "dino", "clip_large"]
 
 
 @dataclass(frozen=True)
@@ -49,8 +49,8 @@ class Metric:
         scale, digits: how these show it: times `scale`, so many digits after the point.
     """
 
-    needs: Needed
-    encoder: Encoder | None
+    needs: Requirement
+    encoder: EncoderName | None
     better: Literal["higher", "lower"]
     bounds: Interval
     title: str
@@ -61,7 +61,7 @@ class Metric:
 SHARE, COSINE = Interval(0.0, 1.0), Interval(-1.0, 1.0)
 
 
-def similarity(needs: Needed, encoder: Encoder | None, title: str) -> Metric:
+def similarity_metric(needs: Requirement, encoder: EncoderName | None, title: str) -> Metric:
     """What is at most 1, better when higher, and shown in per cent."""
     return Metric(needs, encoder, "higher", COSINE, title, scale=100.0, digits=1)
 
@@ -69,13 +69,13 @@ def similarity(needs: Needed, encoder: Encoder | None, title: str) -> Metric:
 METRICS: Mapping[str, Metric] = {
     "magicbrush/l1": Metric("target", None, "lower", SHARE, "L1"),
     "magicbrush/l2": Metric("target", None, "lower", SHARE, "L2"),
-    "magicbrush/clip_i": similarity("target", "clip", "CLIP-I"),
-    "magicbrush/dino": similarity("target", "dino", "DINO"),
-    "magicbrush/clip_t_local": similarity("local", "clip", "CLIP-T local"),
-    "multi_reward/clip_i": similarity("target", "clip", "CLIP-I"),
-    "multi_reward/clip_t": similarity("global", "clip", "CLIP-T"),
+    "magicbrush/clip_i": similarity_metric("target", "clip", "CLIP-I"),
+    "magicbrush/dino": similarity_metric("target", "dino", "DINO"),
+    "magicbrush/clip_t_local": similarity_metric("local", "clip", "CLIP-T local"),
+    "multi_reward/clip_i": similarity_metric("target", "clip", "CLIP-I"),
+    "multi_reward/clip_t": similarity_metric("global", "clip", "CLIP-T"),
     "outside/l1": Metric("region", None, "lower", SHARE, "L1"),
-    "outside/ssim": similarity("region", None, "SSIM"),
+    "outside/ssim": similarity_metric("region", None, "SSIM"),
     "reason_edit/psnr": Metric("mask", None, "higher", Interval(0.0, math.inf), "PSNR", digits=2),
     "reason_edit/ssim": Metric("mask", None, "higher", COSINE, "SSIM"),
     "reason_edit/mse": Metric("mask", None, "lower", SHARE, "MSE"),
@@ -85,7 +85,7 @@ METRICS: Mapping[str, Metric] = {
 }
 """In the order in which tables show them."""
 
-ONE_BENCHMARK_ONLY: tuple[Needed, ...] = ("mask", "label")
+ONE_BENCHMARK_ONLY: tuple[Requirement, ...] = ("mask", "label")
 """What metrics of one benchmark's protocol need, which nobody misses elsewhere."""
 
 METRIC_NOTES = (

@@ -40,7 +40,7 @@ Grid = Shaped[np.ndarray, "_ _ *channels"]
 """A image, a mask or a region."""
 
 
-class Part(NamedTuple):
+class Crop(NamedTuple):
     """What is kept of a image: the places of four sides, as shares of its width and height."""
 
     left: float
@@ -49,10 +49,10 @@ class Part(NamedTuple):
     bottom: float
 
 
-WHOLE = Part(0.0, 0.0, 1.0, 1.0)
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
 
 
-class Preparation(NamedTuple):
+class Preprocessing(NamedTuple):
     """How a network wants its images.
 
     Attributes:
@@ -69,14 +69,14 @@ class Preparation(NamedTuple):
     middle: Callable[[float], int] = round
 
 
-def resized(image: Image, height: int, width: int) -> NewImage:
+def resize_bicubic(image: Image, height: int, width: int) -> NewImage:
     """The image at another size, by Pillow, bicubic; the image itself if it has that size."""
     if image.shape[:2] == (height, width):
         return image
     return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
-def cut(image: Grid, part: Part, resampling: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grid:
+def crop(image: Grid, part: Crop, resampling: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grid:
     """A part of a image at the image's own resolution; the image itself if the part is all of it.
 
     Args:
@@ -94,7 +94,7 @@ def cut(image: Grid, part: Part, resampling: PIL.Image.Resampling = PIL.Image.Re
     return np.asarray(PIL.Image.fromarray(values).resize(size, resampling, box=box)).astype(image.dtype)
 
 
-def prepared(image: Image, how: Preparation) -> Float[Tensor, "3 side side"]:
+def preprocess(image: Image, how: Preprocessing) -> Float[Tensor, "3 side side"]:
     """A image as a network takes it.
 
     The long side is rounded down. The square begins at half of what is left over, which torchvision rounds to
@@ -103,13 +103,13 @@ def prepared(image: Image, how: Preparation) -> Float[Tensor, "3 side side"]:
     """
     height, width = image.shape[:2]
     scaled = [int(how.short_side * side / min(height, width)) for side in (height, width)]
-    scaled_image = resized(image, *scaled)
+    scaled_image = resize_bicubic(image, *scaled)
     top, left = (how.middle((side - how.side) / 2) for side in scaled)
-    pixels = unit(scaled_image[top : top + how.side, left : left + how.side])
+    pixels = to_unit_range(scaled_image[top : top + how.side, left : left + how.side])
     return (pixels - torch.tensor(how.mean)[:, None, None]) / torch.tensor(how.std)[:, None, None]
 
 
-def unit(image: NewImage) -> Float[Tensor, "3 new_h new_w"]:
+def to_unit_range(image: NewImage) -> Float[Tensor, "3 new_h new_w"]:
     """A image's values from 0..255 to [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
@@ -136,7 +136,12 @@ def outside_l1(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) 
     """
     if region.all():
         return None
-    return float(l1(unit(edited)[:, torch.from_numpy(~region)], unit(original)[:, torch.from_numpy(~region)]))
+    return float(
+        l1(
+            to_unit_range(edited)[:, torch.from_numpy(~region)],
+            to_unit_range(original)[:, torch.from_numpy(~region)],
+        )
+    )
 
 
 def outside_ssim(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
@@ -165,7 +170,7 @@ def outside_ssim(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]
 
 def whole_windows(region: Mask) -> Mask:
     """The centres of those windows of SSIM that lie inside the image and touch no pixel of the region."""
-    reach, touched = WINDOW // 2, dilated(region, WINDOW // 2)
+    reach, touched = WINDOW // 2, dilate(region, WINDOW // 2)
     inside = np.zeros_like(region)
     inside[reach : region.shape[0] - reach, reach : region.shape[1] - reach] = True
     return inside & ~touched
@@ -175,9 +180,9 @@ def changed_region(original: Image, target: Image, margin: int) -> Mask:
     """Where two images of one size differ in any channel, and all that lies within `margin` pixels of
     there, diagonals included.
     """
-    return dilated((original != target).any(axis=2), margin)
+    return dilate((original != target).any(axis=2), margin)
 
 
-def dilated(region: Mask, margin: int) -> Mask:
+def dilate(region: Mask, margin: int) -> Mask:
     """The region and all pixels within so many pixels of it, diagonals included."""
     return np.asarray(maximum_filter(region, size=2 * margin + 1, mode="constant"))

@@ -33,7 +33,7 @@ from jaxtyping import Bool
 
 from src.data.rows import StoredImage
 from src.evaluation.benchmark import Benchmark, Reference
-from src.evaluation.photographs import by_number, in_short
+from src.evaluation.case_images import abbreviate, natural_sort_key
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image
 
@@ -82,7 +82,7 @@ class RealEdit(Benchmark):
         """
         return self._cases
 
-    def exact_target(self, case: Case) -> Image | None:
+    def ground_truth(self, case: Case) -> Image | None:
         """Nobody knows it."""
         return None
 
@@ -117,7 +117,7 @@ def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Pat
     Raises:
         FileNotFoundError: one of them isn't there.
     """
-    top = Path(folder) if Path(folder).is_dir() else downloaded(str(folder))
+    top = Path(folder) if Path(folder).is_dir() else download_benchmark(str(folder))
     photographs = top / PHOTOGRAPHS if (top / PHOTOGRAPHS).is_dir() else top
     if instructions is not None:
         if not Path(instructions).is_file():
@@ -134,7 +134,7 @@ def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Pat
     return photographs, found
 
 
-def downloaded(name: str) -> Path:
+def download_benchmark(name: str) -> Path:
     """Real-Edit out of a dataset of the hub, kept in the hub's own cache.
 
     Raises:
@@ -171,7 +171,7 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
     images = {name: StoredImage(str(photographs / name)) for name in names}
     cases, malformed = [], []
     # the two releases list the photographs in different orders
-    for name, lines in sorted(listed, key=lambda entry: by_number(entry[0])):
+    for name, lines in sorted(listed, key=lambda entry: natural_sort_key(entry[0])):
         for line in lines:
             match = LINE.fullmatch(line) if isinstance(line, str) else None
             if match is None or match[2].lower() not in TYPES:
@@ -185,11 +185,13 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
             *sorted(there - set(names)),
             *(name for name, lines in listed if not lines),
         ],
-        "photographs are listed twice": twice(names),
+        "photographs are listed twice": duplicates(names),
         f'lines are not "<number>. <Type>: <instruction>" of a type among {", ".join(TYPES)}': malformed,
-        "ids occur twice": twice([case.id for case in cases]),
+        "ids occur twice": duplicates([case.id for case in cases]),
     }
-    wrong = "; ".join(f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found)
+    wrong = "; ".join(
+        f"{len(found)} {what} ({abbreviate(found)})" for what, found in problems.items() if found
+    )
     if wrong:
         raise ValueError(
             f"{instructions} and {photographs} don't fit: {wrong}; correct them, no case is left out"
@@ -216,6 +218,6 @@ def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
     return listed
 
 
-def twice(names: Sequence[str]) -> list[str]:
+def duplicates(names: Sequence[str]) -> list[str]:
     """The names that occur more than once, each once."""
     return [name for name, count in Counter(names).items() if count > 1]

@@ -37,10 +37,10 @@ from jaxtyping import Bool
 
 from src.data.rows import StoredImage
 from src.evaluation.benchmark import Benchmark, Reference
-from src.evaluation.masked import GreyMask, squared
-from src.evaluation.photographs import by_number, in_short, read_region
+from src.evaluation.case_images import abbreviate, natural_sort_key, read_region
+from src.evaluation.masked import GreyMask, square_mask
 from src.evaluation.references import copy_of_input
-from src.images import existing, opened_image
+from src.images import open_image, require_file
 from src.records import Case, Feedback, Image
 
 SCENES = {
@@ -65,7 +65,7 @@ ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @dataclass(frozen=True)
-class Known:
+class ReasonEditCase:
     """A case, the mask of its photograph, and what the mask's inside shows after the edit."""
 
     case: Case
@@ -109,7 +109,7 @@ class ReasonEdit(Benchmark):
         """
         return [known.case for known in self._known.values()]
 
-    def exact_target(self, case: Case) -> Image | None:
+    def ground_truth(self, case: Case) -> Image | None:
         """Nobody knows it."""
         return None
 
@@ -136,7 +136,7 @@ class ReasonEdit(Benchmark):
         return (copy_of_input(),)
 
     @cached_property
-    def _known(self) -> dict[str, Known]:
+    def _known(self) -> dict[str, ReasonEditCase]:
         scenes = scene_folders(self.folder, PARTS[self.part])
         problems, known = [], []
         for scene, place in scenes.items():
@@ -187,7 +187,7 @@ def scene_folders(folder: Path, scenes: Sequence[str]) -> dict[str, Path]:
     return {scene: found[scene][0] for scene in scenes}
 
 
-def read_scene(scene: str, place: Path) -> tuple[list[Known], list[str]]:
+def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]]:
     """The cases of one folder, and what is wrong with it, in words."""
     images = sorted(path for path in place.glob("*.png") if not path.name.startswith("."))
     masks = [path.with_name(path.stem + MASK) for path in images]
@@ -196,7 +196,9 @@ def read_scene(scene: str, place: Path) -> tuple[list[Known], list[str]]:
     } - {*images, *masks}
     lines, wrong = read_lines(place)
     malformed = [
-        f"line {number}: {line[:60]!r}" for number, line in enumerate(lines, start=1) if parted(line) is None
+        f"line {number}: {line[:60]!r}"
+        for number, line in enumerate(lines, start=1)
+        if split_line(line) is None
     ]
     problems = {
         "photographs without a mask": [
@@ -205,21 +207,21 @@ def read_scene(scene: str, place: Path) -> tuple[list[Known], list[str]]:
         "pictures that are neither a .png nor the mask of one": sorted(path.name for path in others),
         f'lines that are not "<instruction>  {LABEL} <label>"': malformed,
         "masks that are black all over": [
-            mask.name for mask in masks if mask.is_file() and not squared(read_mask(mask)).any()
+            mask.name for mask in masks if mask.is_file() and not square_mask(read_mask(mask)).any()
         ],
     }
-    wrong += [f"{len(found)} {what} ({in_short(found)})" for what, found in problems.items() if found]
+    wrong += [f"{len(found)} {what} ({abbreviate(found)})" for what, found in problems.items() if found]
     if lines and len(lines) != len(images):
         wrong.append(
-            f"{len(lines)} lines for {len(images)} photographs ({in_short([path.name for path in images])})"
+            f"{len(lines)} lines for {len(images)} photographs ({abbreviate([path.name for path in images])})"
         )
-    if images != sorted(images, key=lambda path: by_number(path.stem)):
+    if images != sorted(images, key=lambda path: natural_sort_key(path.stem)):
         wrong.append(
-            f"names whose order as text is not that of their numbers ({in_short([path.name for path in images])}): pad them with zeros"
+            f"names whose order as text is not that of their numbers ({abbreviate([path.name for path in images])}): pad them with zeros"
         )
     if wrong:
         return [], [f"{place.name} has {', '.join(wrong)}"]
-    return [known_of(scene, *each) for each in zip(images, masks, lines, strict=True)], []
+    return [parse_case(scene, *each) for each in zip(images, masks, lines, strict=True)], []
 
 
 def read_lines(place: Path) -> tuple[list[str], list[str]]:
@@ -229,7 +231,7 @@ def read_lines(place: Path) -> tuple[list[str], list[str]]:
     files = sorted(path for path in place.glob("*.txt") if not path.name.startswith("."))
     if len(files) != 1:
         return [], [
-            f"{len(files)} text files ({in_short([path.name for path in files])})"
+            f"{len(files)} text files ({abbreviate([path.name for path in files])})"
             if files
             else "no text file"
         ]
@@ -240,23 +242,23 @@ def read_lines(place: Path) -> tuple[list[str], list[str]]:
     return lines, [] if lines else [f"an empty text file ({files[0].name})"]
 
 
-def parted(line: str) -> tuple[str, str] | None:
+def split_line(line: str) -> tuple[str, str] | None:
     """Instruction and label of a line, None for a line that isn't of this form."""
     parts = [part.strip() for part in line.split(LABEL)]
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
 
 
-def known_of(scene: str, image: Path, mask: Path, line: str) -> Known:
+def parse_case(scene: str, image: Path, mask: Path, line: str) -> ReasonEditCase:
     """One case; its line has the right form."""
-    stored, texts = StoredImage(str(image)), parted(line)
+    stored, texts = StoredImage(str(image)), split_line(line)
     assert texts is not None
     instruction, label = texts
-    return Known(
+    return ReasonEditCase(
         Case(f"{scene}/{image.stem}", stored, instruction, SCENES[scene], stored.digest()[:16]), mask, label
     )
 
 
 def read_mask(path: Path) -> GreyMask:
     """A mask as it is stored. Raises FileNotFoundError or ValueError for a image that can't be read."""
-    with opened_image(existing(path), str(path)) as opened:
+    with open_image(require_file(path), str(path)) as opened:
         return np.array(opened.convert("L"))

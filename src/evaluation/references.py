@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 
 from src.evaluation.benchmark import Reference
-from src.evaluation.photographs import in_memory
+from src.evaluation.case_images import decode_case
 from src.records import Case, Triplet
 
 
@@ -15,5 +15,5 @@ def copy_of_input() -> Reference:
 
 
 def _copies(cases: Sequence[Case]) -> Iterator[Triplet]:
-    for case in map(in_memory, cases):
+    for case in map(decode_case, cases):
         yield Triplet(case, case.original)

@@ -29,7 +29,7 @@ from src.evaluation.comparison import (
     comparison_cells,
     detectable_cells,
 )
-from src.evaluation.judging import Judged
+from src.evaluation.judging import JudgedCase
 from src.evaluation.metrics import (
     METRIC_NOTES,
     CaseMetrics,
@@ -98,7 +98,7 @@ class Means:
 
 
 @dataclass(frozen=True)
-class Row:
+class ReportRow:
     """One line of a report.
 
     Attributes:
@@ -133,38 +133,38 @@ class Report:
     benchmark: str
     judge: str
     fingerprint: str
-    rows: tuple[Row, ...]
+    rows: tuple[ReportRow, ...]
 
 
-def row_of(
+def report_row(
     name: str,
-    judged: Sequence[Judged],
+    judged: Sequence[JudgedCase],
     made_by: dict[str, Any],
     measured: Sequence[CaseMetrics] = (),
     measured_by: Mapping[str, str] | None = None,
-) -> Row:
+) -> ReportRow:
     """The report's line for one row's rewards and image metrics.
 
     Raises:
         ValueError: no case at all.
     """
-    by_type: dict[str, list[Judged]] = {}
+    by_type: dict[str, list[JudgedCase]] = {}
     for case in judged:
         by_type.setdefault(case.edit_type, []).append(case)
-    types = {edit_type: means_of(cases) for edit_type, cases in by_type.items()}
+    types = {edit_type: means_over(cases) for edit_type, cases in by_type.items()}
     metrics = metric_means(measured)
-    return Row(
+    return ReportRow(
         name,
-        means_of(judged),
+        means_over(judged),
         types,
         made_by,
-        cases_of(judged),
+        scores_by_case(judged),
         metrics,
         dict(measured_by or {}) if metrics else {},
     )
 
 
-def cases_of(judged: Sequence[Judged]) -> tuple[CaseScores, ...]:
+def scores_by_case(judged: Sequence[JudgedCase]) -> tuple[CaseScores, ...]:
     """The scores of every case."""
     found = []
     for case in judged:
@@ -175,7 +175,7 @@ def cases_of(judged: Sequence[Judged]) -> tuple[CaseScores, ...]:
     return tuple(found)
 
 
-def means_of(judged: Sequence[Judged]) -> Means:
+def means_over(judged: Sequence[JudgedCase]) -> Means:
     """The means over some cases.
 
     Raises:
@@ -191,7 +191,7 @@ def means_of(judged: Sequence[Judged]) -> Means:
     return Means(len(judged), complete / len(judged), len({case.photograph for case in judged}), *summaries)
 
 
-def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
+def _summary(verdicts: Sequence[tuple[JudgedCase, Verdict]], n: int) -> Summary:
     answered = [
         (case.photograph, verdict.score, verdict.success)
         for case, verdict in verdicts
@@ -211,13 +211,13 @@ def _summary(verdicts: Sequence[tuple[Judged, Verdict]], n: int) -> Summary:
     )
 
 
-def merged(old: Report | None, new: Report) -> Report:
+def merge_reports(old: Report | None, new: Report) -> Report:
     """The new report with those rows of the old one that the new one does not replace, in the order shown.
 
     Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare. A row
     that was judged again without measuring, with the same scores in the same cases, keeps its image metrics.
     """
-    kept: tuple[Row, ...] = ()
+    kept: tuple[ReportRow, ...] = ()
     rows = new.rows
     if old is not None and (old.benchmark, old.judge, old.fingerprint) == (
         new.benchmark,
@@ -235,7 +235,7 @@ def merged(old: Report | None, new: Report) -> Report:
     )
 
 
-def _with_metrics_of(old: Row | None, new: Row) -> Row:
+def _with_metrics_of(old: ReportRow | None, new: ReportRow) -> ReportRow:
     if old is None or new.image_metrics or (old.made_by, old.cases) != (new.made_by, new.cases):
         return new
     return replace(new, image_metrics=old.image_metrics, measured_by=old.measured_by)
@@ -280,7 +280,7 @@ def write_report(folder: Path, report: Report, sections: Sequence[str] = ()) -> 
     lines = [{"row": row.name, **asdict(case)} for row in report.rows for case in row.cases]
     write_atomically(folder / CASES, "".join(json.dumps(line) + "\n" for line in lines))
     write_atomically(folder / "report.json", json.dumps(_as_json(report), indent=2) + "\n")
-    write_atomically(folder / "report.md", markdown(report, sections))
+    write_atomically(folder / "report.md", report_markdown(report, sections))
 
 
 def read_report(path: Path) -> Report:
@@ -292,7 +292,7 @@ def read_report(path: Path) -> Report:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         cases = _read_cases(path.with_name(CASES))
-        rows = tuple(_row(row, cases.get(row["name"], ())) for row in content["rows"])
+        rows = tuple(_row_from_json(row, cases.get(row["name"], ())) for row in content["rows"])
         return Report(content["benchmark"], content["judge"], content["fingerprint"], rows)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
@@ -319,10 +319,10 @@ def _as_json(report: Report) -> dict[str, Any]:
     }
 
 
-def _row(row: dict[str, Any], cases: Sequence[CaseScores]) -> Row:
+def _row_from_json(row: dict[str, Any], cases: Sequence[CaseScores]) -> ReportRow:
     types = {name: _means(means) for name, means in row["types"].items()}
     metrics = {name: _metric_mean(mean) for name, mean in row.get("image_metrics", {}).items()}
-    return Row(
+    return ReportRow(
         row["name"], _means(row), types, row["made_by"], tuple(cases), metrics, row.get("measured_by", {})
     )
 
@@ -352,7 +352,7 @@ def _means(row: dict[str, Any]) -> Means:
     return Means(row["n"], row["coverage"], row["clusters"], *summaries)
 
 
-def cells(row: Row) -> list[str]:
+def row_cells(row: ReportRow) -> list[str]:
     """A row's cells below HEADER."""
     texts = [row.name, str(row.means.n), str(row.means.clusters), _percent(row.means.coverage)]
     for summary in row.means.summaries:
@@ -379,13 +379,13 @@ def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
-def markdown(report: Report, sections: Sequence[str] = ()) -> str:
+def report_markdown(report: Report, sections: Sequence[str] = ()) -> str:
     """The whole report.md, with further parts that others have made."""
     parts = [
         f"# {report.benchmark}, judged by {report.judge}\n",
-        markdown_table(HEADER, [cells(row) for row in report.rows]),
+        markdown_table(HEADER, [row_cells(row) for row in report.rows]),
         f"{NOTES}\n",
-        *(f"Note: {note}\n" for note in notes(report)),
+        *(f"Note: {note}\n" for note in report_notes(report)),
         *_metrics_part(report),
         *_comparisons_part(report),
         *sections,
@@ -436,7 +436,7 @@ def metric_notes(report: Report) -> list[str]:
     ]
 
 
-def _measured(report: Report) -> list[Row]:
+def _measured(report: Report) -> list[ReportRow]:
     return [row for row in report.rows if row.image_metrics]
 
 
@@ -471,7 +471,7 @@ def _three_scores(means: Means) -> str:
     return " / ".join("-" if summary.score is None else f"{summary.score:.1f}" for summary in means.summaries)
 
 
-def notes(report: Report) -> list[str]:
+def report_notes(report: Report) -> list[str]:
     """What a reader must know before comparing rows: failures, different numbers of cases, edits of different
     origin.
     """
@@ -491,7 +491,7 @@ def notes(report: Report) -> list[str]:
             made_by = {name: value for name, value in row.made_by.items() if name != "best_of"}
             origins.setdefault(json.dumps(made_by, sort_keys=True), []).append(row.name)
     if len(origins) > 1:
-        how = _differences([json.loads(made_by) for made_by in origins])
+        how = _origin_differences([json.loads(made_by) for made_by in origins])
         found.append(
             "the edits were made differently: "
             + "; ".join(
@@ -501,7 +501,7 @@ def notes(report: Report) -> list[str]:
     return found
 
 
-def _differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
+def _origin_differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
     """What of each isn't the same in all, in words; checksums shortened, folders as seen from here."""
     flat = [dict(leaves(origin)) for origin in origins]
     names = [
@@ -509,10 +509,10 @@ def _differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
         for name in dict.fromkeys(name for each in flat for name in each)
         if len({json.dumps(each.get(name)) for each in flat}) > 1
     ]
-    return [", ".join(f"{name} {_short(each[name])}" for name in names if name in each) for each in flat]
+    return [", ".join(f"{name} {_shortened(each[name])}" for name in names if name in each) for each in flat]
 
 
-def _short(value: object) -> str:
+def _shortened(value: object) -> str:
     text = str(value)
     if re.fullmatch("[0-9a-f]{32,}", text):
         return text[:12]
@@ -526,7 +526,7 @@ def terminal_table(report: Report) -> Table:
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for row, after in zip(report.rows, (*report.rows[1:], None), strict=True):
         ends = after is not None and bool(row.made_by) and not after.made_by
-        table.add_row(*cells(row), end_section=ends)
+        table.add_row(*row_cells(row), end_section=ends)
     return table
 
 

@@ -71,7 +71,7 @@ class SyntheticEdit(Benchmark):
         """All originals x 7 edit types."""
         return self._cases
 
-    def exact_target(self, case: Case) -> Image:
+    def ground_truth(self, case: Case) -> Image:
         """The scene drawn again with the edit done."""
         return self.world.exact_edit(case.id)
 
@@ -89,7 +89,7 @@ class SyntheticEdit(Benchmark):
         Of edits of the whole image (style, global, most of background) that is everything, so that nothing
         lies outside.
         """
-        return changed_region(case.original, self.exact_target(case), self.world.size // PIXELS_PER_MARGIN)
+        return changed_region(case.original, self.ground_truth(case), self.world.size // PIXELS_PER_MARGIN)
 
     def mask(self, case: Case) -> None:
         """The protocol weighs no pixels."""
@@ -113,4 +113,4 @@ class SyntheticEdit(Benchmark):
         return (self.world.triplet("train", self.training_seed, index) for index in range(len(cases)))
 
     def _exact_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:
-        return (Triplet(case, self.exact_target(case)) for case in cases)
+        return (Triplet(case, self.ground_truth(case)) for case in cases)

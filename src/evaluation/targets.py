@@ -7,7 +7,7 @@ from src.records import NO_FAILURE, Case, TargetReward
 
 
 @dataclass(frozen=True)
-class Target:
+class TargetRow:
     """One generation.
 
     Attributes:
@@ -33,7 +33,7 @@ class Target:
         return {"scores": [float(score) for score in self.reward.scores], "feedback": feedback}
 
 
-def reward_asked(target: Target, case: Case, benchmark: Benchmark) -> TargetReward:
+def requested_reward(target: TargetRow, case: Case, benchmark: Benchmark) -> TargetReward:
     """The reward that a target asks for on one case.
 
     Raises:

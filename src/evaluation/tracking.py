@@ -17,7 +17,7 @@ from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from src import checkpoint
 from src.evaluation.generation import Generation, folder_name, generations_in
-from src.evaluation.report import Report, Row, read_report, row_order
+from src.evaluation.report import Report, ReportRow, read_report, row_order
 from src.images import load_image
 from src.judges.judge import Judge
 from src.records import MAX_SCORE, PERSPECTIVES, Case, Image, Reward
@@ -31,7 +31,7 @@ Cell = str | float | Image | None
 
 
 @dataclass(frozen=True)
-class RowOfEdits:
+class EditedRow:
     """A row of the report whose edits are on disk.
 
     Attributes:
@@ -41,7 +41,7 @@ class RowOfEdits:
             `row` are among them.
     """
 
-    row: Row
+    row: ReportRow
     generation: Generation
     rewards: Sequence[Reward]
 
@@ -51,7 +51,7 @@ class RowOfEdits:
         """
         for reward in reversed(self.rewards):
             if reward.id == id and [verdict.score for verdict in reward.verdicts] == list(scores):
-                return feedback_of(reward)
+                return feedback_text(reward)
         return ""
 
 
@@ -69,13 +69,13 @@ class EditTable:
     lines: tuple[tuple[Cell, ...], ...]
 
 
-def metrics_of(report: Report) -> dict[str, float]:
+def report_metrics(report: Report) -> dict[str, float]:
     """Every number of a report's rows that is known, by `<benchmark>/<judge>/<row>/...`: coverage, score and
     acc per perspective, image metrics.
     """
     numbers: dict[str, float] = {}
     for row in report.rows:
-        place = f"{prefix_of(report)}/{folder_name(row.name)}"
+        place = f"{metric_prefix(report)}/{folder_name(row.name)}"
         numbers[f"{place}/coverage"] = row.means.coverage
         for perspective, summary in zip(PERSPECTIVES, row.means.summaries, strict=True):
             numbers |= {
@@ -83,23 +83,23 @@ def metrics_of(report: Report) -> dict[str, float]:
                 for what, value in (("score", summary.score), ("acc", summary.acc))
                 if value is not None
             }
-        numbers |= {f"{place}/{key}": mean for key, mean in image_metrics(row).items()}
+        numbers |= {f"{place}/{key}": mean for key, mean in image_metric_means(row).items()}
     return numbers
 
 
-def image_metrics(row: Row) -> dict[str, float]:
+def image_metric_means(row: ReportRow) -> dict[str, float]:
     """Means of the metrics that need no judge, by key ("magicbrush/clip_i"); empty where none were measured."""
     return {
         key: float(measured.mean) for key, measured in row.image_metrics.items() if measured.mean is not None
     }
 
 
-def prefix_of(report: Report) -> str:
+def metric_prefix(report: Report) -> str:
     """What stands before the names of a report's numbers: "synthetic_edit/oracle"."""
     return f"{folder_name(report.benchmark)}/{folder_name(report.judge)}"
 
 
-def scores_of(report: Report) -> dict[str, np.ndarray]:
+def score_histograms(report: Report) -> dict[str, np.ndarray]:
     """The scores of each row's cases in each perspective, (cases with a score,) in [0, 5], by the name of
     their histogram.
     """
@@ -107,13 +107,13 @@ def scores_of(report: Report) -> dict[str, np.ndarray]:
     for row in report.rows:
         for index, perspective in enumerate(PERSPECTIVES):
             scores = [case.scores[index] for case in row.cases]
-            found[f"{prefix_of(report)}/{folder_name(row.name)}/{perspective}/scores"] = np.array(
+            found[f"{metric_prefix(report)}/{folder_name(row.name)}/{perspective}/scores"] = np.array(
                 [each for each in scores if each is not None], float
             )
     return {name: scores for name, scores in found.items() if scores.size}
 
 
-def chosen_cases(cases: Sequence[Case], most: int) -> list[Case]:
+def cases_to_log(cases: Sequence[Case], most: int) -> list[Case]:
     """So many cases at most, as many of each edit type as of any other, in the order of the cases.
 
     Raises:
@@ -128,7 +128,7 @@ def chosen_cases(cases: Sequence[Case], most: int) -> list[Case]:
     return [cases[place] for place in sorted(place for _, place in in_turn[:most])]
 
 
-def table_of(cases: Sequence[Case], rows: Sequence[RowOfEdits]) -> EditTable:
+def edit_table(cases: Sequence[Case], rows: Sequence[EditedRow]) -> EditTable:
     """The cases with the edits of each row, their scores and what the judge said."""
     titles = ["id", "type", "instruction", "original"]
     titles += [f"{each.row.name} {what}" for each in rows for what in ("edit", *PERSPECTIVES, "feedback")]
@@ -144,7 +144,7 @@ def table_of(cases: Sequence[Case], rows: Sequence[RowOfEdits]) -> EditTable:
     return EditTable(tuple(titles), tuple(lines))
 
 
-def feedback_of(reward: Reward) -> str:
+def feedback_text(reward: Reward) -> str:
     """What a judge said, a line per perspective; a failed verdict says so."""
     said = [
         f"{perspective}: {'(failed) ' if verdict.status == 'failed' else ''}{verdict.feedback}"
@@ -153,7 +153,7 @@ def feedback_of(reward: Reward) -> str:
     return "\n".join(said)
 
 
-def rows_of_edits(folder: Path, report: Report, judge: Judge) -> list[RowOfEdits]:
+def edited_rows(folder: Path, report: Report, judge: Judge) -> list[EditedRow]:
     """The rows of a report whose edits lie below the benchmark's folder, in the order of the report."""
     rows = {row.name: row for row in report.rows}
     found = []
@@ -161,7 +161,7 @@ def rows_of_edits(folder: Path, report: Report, judge: Judge) -> list[RowOfEdits
         if generation.name in rows:
             rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
             found.append(
-                RowOfEdits(
+                EditedRow(
                     rows[generation.name],
                     generation,
                     [reward for reward in rewards if reward.judge == judge.name],
@@ -170,7 +170,7 @@ def rows_of_edits(folder: Path, report: Report, judge: Judge) -> list[RowOfEdits
     return sorted(found, key=lambda each: row_order(each.row.name))
 
 
-def editor_evaluated(path: Path) -> Artifact:
+def evaluated_editor(path: Path) -> Artifact:
     """The editor in a checkpoint as an artifact: the run's export where it holds the same weights, as that is
     what the training logged.
     """
@@ -185,7 +185,7 @@ def editor_evaluated(path: Path) -> Artifact:
     return editor_artifact(path, content_hash)
 
 
-def track(
+def log_evaluation(
     logger: Logger,
     folder: Path,
     judge: Judge,
@@ -210,10 +210,14 @@ def track(
     """
     where = folder / judge.name
     report = read_report(where / "report.json")
-    numbers, histograms, gallery = metrics_of(report), scores_of(report), load_image(where / "gallery.png")
-    place = prefix_of(report)
+    numbers, histograms, gallery = (
+        report_metrics(report),
+        score_histograms(report),
+        load_image(where / "gallery.png"),
+    )
+    place = metric_prefix(report)
     if isinstance(logger, WandbRun):
-        rows = rows_of_edits(folder, report, judge)
+        rows = edited_rows(folder, report, judge)
         logger.log_hyperparams(dict(settings))
         shown: dict[str, Any] = {f"{place}/gallery": wandb.Image(gallery)}
         shown |= {
@@ -221,7 +225,7 @@ def track(
             for name, scores in histograms.items()
         }
         if most:
-            shown[f"{place}/edits"] = _wandb_table(table_of(chosen_cases(cases, most), rows))
+            shown[f"{place}/edits"] = _wandb_table(edit_table(cases_to_log(cases, most), rows))
         logger.log_metrics(numbers | shown, step=0)
         if logger.artifacts != "none":
             _log_lineage(logger, folder, judge, report, rows, editor)
@@ -242,12 +246,12 @@ def _log_lineage(
     folder: Path,
     judge: Judge,
     report: Report,
-    rows: Sequence[RowOfEdits],
+    rows: Sequence[EditedRow],
     editor: Path | None,
 ) -> None:
     """The editor in, the reward files of all rows and the report out."""
     if editor is not None:
-        logger.use_files(editor_evaluated(editor))
+        logger.use_files(evaluated_editor(editor))
     files = {each.row.name: each.generation.folder / judge.name / "rewards.jsonl" for each in rows}
     for name, file in files.items():
         if file.exists():

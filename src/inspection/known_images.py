@@ -44,7 +44,7 @@ def hash_cases(benchmark: Benchmark) -> list[KnownImage]:
     """The originals of a benchmark, each once, and its right answers where they are known."""
     found: dict[bytes, KnownImage] = {}
     for case in benchmark.cases():
-        original, answer = perceptual_hash(case.original), benchmark.exact_target(case)
+        original, answer = perceptual_hash(case.original), benchmark.ground_truth(case)
         found.setdefault(original.digest, KnownImage(case.id, benchmark.name, original))
         if answer is not None:
             exact = perceptual_hash(answer)

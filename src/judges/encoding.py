@@ -8,7 +8,7 @@ import math
 import numpy as np
 import PIL.Image
 
-from src.images import png_of, size_of
+from src.images import encode_png, image_size
 from src.judges.question import Encoded
 from src.records import Image
 
@@ -40,7 +40,7 @@ def encoded(image: Image, file: bytes | None, max_pixels: int) -> Encoded:
         scale = math.sqrt(max_pixels / (height * width))
         size = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
         image = np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
-    return Encoded(png_of(image), "image/png", *image.shape[:2])
+    return Encoded(encode_png(image), "image/png", *image.shape[:2])
 
 
 def passed_through(file: bytes, image: Image) -> str | None:
@@ -52,4 +52,4 @@ def passed_through(file: bytes, image: Image) -> str | None:
         if not plain or getattr(opened, "n_frames", 1) > 1 or opened.getexif().get(0x0112, 1) != 1:
             return None
         media_type = MEDIA_TYPES[str(opened.format)]
-    return media_type if size_of(io.BytesIO(file), "a judged picture") == image.shape[:2] else None
+    return media_type if image_size(io.BytesIO(file), "a judged picture") == image.shape[:2] else None

@@ -5,7 +5,7 @@ coordinates for an SVG.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from src.evaluation.report import Means, Row
+from src.evaluation.report import Means, ReportRow
 from src.records import MAX_SCORE, PERSPECTIVES
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 380.0, 92.0, 14.0, 8.0, 26.0
@@ -86,7 +86,7 @@ def x_of(score: float) -> float:
     return LEFT + (WIDTH - LEFT - RIGHT) * score / MAX_SCORE
 
 
-def build_chart(rows: Sequence[tuple[str, Row]]) -> Chart:
+def build_chart(rows: Sequence[tuple[str, ReportRow]]) -> Chart:
     """The chart of named rows."""
     types = ["all types", *dict.fromkeys(edit_type for _, row in rows for edit_type in row.types)]
     height = len(rows) * PITCH

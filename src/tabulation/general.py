@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.evaluation.comparison import COMPARISON_NOTES, Comparison, compare
-from src.evaluation.report import NOTES, Row
+from src.evaluation.report import NOTES, ReportRow
 from src.records import PERSPECTIVES
 from src.tabulation.cells import LETTERS, image_columns, judged_columns
 from src.tabulation.runs import RunReport, check_same_judge, find_reports
@@ -48,7 +48,7 @@ def general_tables(reports: Sequence[RunReport]) -> list[Table]:
     return found
 
 
-def _values(found: RunReport, row: Row, keys: Sequence[str]) -> tuple[Value, ...]:
+def _values(found: RunReport, row: ReportRow, keys: Sequence[str]) -> tuple[Value, ...]:
     values = [Value(float(row.means.n)), Value(float(row.means.clusters)), Value(row.means.coverage)]
     for summary in row.means.summaries:
         values += [Value(summary.acc), Value(summary.score, summary.ci95)]
@@ -129,9 +129,11 @@ def _line(found: RunReport, comparisons: Sequence[Comparison]) -> Line:
     return Line(first.row, (str(found.run), first.row, against, *counts), tuple(values))
 
 
-def _against_run(reports: Sequence[RunReport], folder: Path) -> list[tuple[RunReport, Row, str, Row]]:
+def _against_run(
+    reports: Sequence[RunReport], folder: Path
+) -> list[tuple[RunReport, ReportRow, str, ReportRow]]:
     """Every row of other runs with the row of the same name, benchmark and judge in this run."""
-    theirs: dict[tuple[str, str, str], Row] = {}
+    theirs: dict[tuple[str, str, str], ReportRow] = {}
     runs = find_reports([folder])
     if len({found.run for found in runs}) > 1:
         raise ValueError(
@@ -151,7 +153,9 @@ def _against_run(reports: Sequence[RunReport], folder: Path) -> list[tuple[RunRe
     return pairs
 
 
-def _against_row(reports: Sequence[RunReport], name: str) -> list[tuple[RunReport, Row, str, Row]]:
+def _against_row(
+    reports: Sequence[RunReport], name: str
+) -> list[tuple[RunReport, ReportRow, str, ReportRow]]:
     """Every row with the named row of the same report."""
     pairs = []
     for found in reports:

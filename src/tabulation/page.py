@@ -10,7 +10,7 @@ anything. The page is page.html with page.css and page.js in it.
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.evaluation.report import NOTES, Row, notes
+from src.evaluation.report import NOTES, ReportRow, report_notes
 from src.files import write_atomically
 from src.pages import template_environment
 from src.records import PERSPECTIVES
@@ -67,7 +67,7 @@ def write_report_page(
             perspectives=[perspective.value for perspective in PERSPECTIVES],
             table=_table(general_tables(reports)[0], reports),
             chart=build_chart(rows),
-            notes=[NOTES, *dict.fromkeys(note for each in reports for note in notes(each.report))],
+            notes=[NOTES, *dict.fromkeys(note for each in reports for note in report_notes(each.report))],
             data=data,
             images=images,
         )
@@ -76,11 +76,11 @@ def write_report_page(
     return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(images)} pictures)"
 
 
-def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, Row]]:
+def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, ReportRow]]:
     """The rows of the page with their names; those that need no model only once, as they are the same in
     every run.
     """
-    found: dict[str, Row] = {}
+    found: dict[str, ReportRow] = {}
     for each, run in zip(reports, run_names(reports), strict=True):
         for row in each.report.rows:
             if row.made_by:

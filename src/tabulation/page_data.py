@@ -19,7 +19,7 @@ from src.evaluation.generation import Generation, generations_in
 from src.evaluation.report import row_order
 from src.images import load_image
 from src.pages import encode_webp, thumbnail
-from src.progress import counted
+from src.progress import with_progress
 from src.records import NO_FAILURE, Image, Reward
 from src.reward_file import read_rewards
 from src.tabulation.runs import RunReport
@@ -178,7 +178,7 @@ def page_data(
     number = len(cases) * (2 + len(columns))
     images = ThumbnailStore(int(INSIDE * megabytes * 2**20 / max(1, number)))
     listed: list[dict[str, Any]] = []
-    for batch in counted(batches_of(cases, 16), len(cases), "page", "cases"):
+    for batch in with_progress(batches_of(cases, 16), len(cases), "page", "cases"):
         listed += [_case(case, folder, columns, images) for case, folder in batch]
     return {"columns": [column.name for column in columns], "cases": listed}, images.contents
 

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from src import checkpoint
 from src.evaluation.generation import read_settings
-from src.evaluation.report import Report, Row, read_report
+from src.evaluation.report import Report, ReportRow, read_report
 from src.evaluation.statistics import Interval
 
 Settings = Mapping[str, Any]
@@ -71,7 +71,7 @@ class RunRow:
     """
 
     found: RunReport
-    row: Row
+    row: ReportRow
     settings: Settings | None
 
     @property
@@ -253,7 +253,7 @@ def read_image_metrics(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dic
     return found, networks
 
 
-def row_settings(found: RunReport, row: Row) -> Settings | None:
+def row_settings(found: RunReport, row: ReportRow) -> Settings | None:
     """The config that a row's edits come from: of the run folder, or of the one that its edits lie in when
     they were judged elsewhere.
     """

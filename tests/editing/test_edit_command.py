@@ -18,7 +18,7 @@ from killing import Command, after, finished
 from omegaconf import OmegaConf
 
 from src import checkpoint, edit
-from src.images import load_image, text_of
+from src.images import load_image, read_png_text
 
 ROWS = 13
 WIDTHS = (32, 40, 48)
@@ -101,7 +101,7 @@ def refused(log: Path, arguments: Sequence[str], room: int | None = None) -> str
 
 
 def test_an_edit_says_how_it_was_made(folder: Path) -> None:
-    told = text_of(folder / "whole/1/03.png")
+    told = read_png_text(folder / "whole/1/03.png")
     assert {
         name: told[name]
         for name in (

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.editing.requests import check_files, photographs_of, read_list, requests_for
+from src.editing.requests import check_edit_paths, find_images, read_list, requests_for
 from src.records import TargetReward
 
 TARGET = TargetReward((5, 4, 3), ("None", "blurred", "None"))
@@ -126,19 +126,21 @@ def test_every_edit_has_a_file_of_its_own(tmp_path: Path) -> None:
         ValueError,
         match=r"edits\.csv:3: .*a\.jpg would both be edited into .*a\.png; give each a name in the column output",
     ):
-        check_files(read_list(written(tmp_path, rows), 0, TARGET), tmp_path / "out", [])
+        check_edit_paths(read_list(written(tmp_path, rows), 0, TARGET), tmp_path / "out", [])
     named = read_list(written(tmp_path, rows.replace("y,", "y,b")), 0, TARGET)
-    check_files(named, tmp_path / "out", ["sheet.png"])
+    check_edit_paths(named, tmp_path / "out", ["sheet.png"])
     with pytest.raises(ValueError, match=r"edits\.csv:3: .*b\.png has a place for something else"):
-        check_files(named, tmp_path / "out", ["b.png"])
+        check_edit_paths(named, tmp_path / "out", ["b.png"])
     with pytest.raises(ValueError, match=r"edits\.csv:2: the edit would overwrite .*a\.png"):
-        check_files(read_list(written(tmp_path, "image,instruction\na.png,x\n"), 0, TARGET), tmp_path, [])
+        check_edit_paths(
+            read_list(written(tmp_path, "image,instruction\na.png,x\n"), 0, TARGET), tmp_path, []
+        )
 
 
 def test_a_folder_tells_what_it_leaves_out(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     for name in ("b.JPG", "a.gif", "IMG_1.HEIC", "notes.txt", ".hidden.png"):
         (tmp_path / name).write_bytes(b"")
     (tmp_path / "below.png").mkdir()
-    assert [path.name for path in photographs_of(tmp_path)] == ["a.gif", "b.JPG"]
+    assert [path.name for path in find_images(tmp_path)] == ["a.gif", "b.JPG"]
     assert capsys.readouterr().err.startswith(f"warning: 2 files in {tmp_path} are left out")
     assert [request.id for request in requests_for(tmp_path, "x", 0, TARGET)] == ["a", "b"]

@@ -28,7 +28,7 @@ class Drawn(Benchmark):
             for index in range(6)
         ]
 
-    def exact_target(self, case: Case) -> Image | None:
+    def ground_truth(self, case: Case) -> Image | None:
         return None if case.id == "c5" else random_image(48, 40 + int(case.id[1]), 10 + int(case.id[1]))
 
     def captions(self, case: Case) -> Mapping[str, str]:

@@ -35,7 +35,7 @@ class Squares(Benchmark):
             for kind in TYPES
         ]
 
-    def exact_target(self, case: Case) -> Image:
+    def ground_truth(self, case: Case) -> Image:
         return np.full_like(case.original, 200)
 
     def failed_feedback(self, case: Case) -> Feedback:
@@ -52,7 +52,7 @@ class Squares(Benchmark):
 
     def references(self) -> Sequence[Reference]:
         return copy_of_input(), Reference(
-            "exact target", lambda cases: (Triplet(case, self.exact_target(case)) for case in cases)
+            "exact target", lambda cases: (Triplet(case, self.ground_truth(case)) for case in cases)
         )
 
 

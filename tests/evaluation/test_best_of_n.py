@@ -20,16 +20,16 @@ from src import checkpoint, evaluate
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.best_of_n import (
     BestOf,
+    best_of_n_section,
     candidate,
-    choose,
+    choose_best,
     curves_of,
     is_paid,
     read_choices,
-    section,
     write_choices,
 )
 from src.evaluation.generation import Generation, start_generation
-from src.evaluation.judging import Judged, judge_row
+from src.evaluation.judging import JudgedCase, judge_row
 from src.evaluation.selection import Selection
 from src.images import load_image, save_png
 from src.judges.ensemble import EnsembleJudge
@@ -184,7 +184,7 @@ def test_the_chosen_edits_are_measured(tmp_path: Path, editor: Path, whole: Path
     for case in benchmark.cases()[:CASES]:
         edited, target = (
             load_image(folder / f"5-5-5_best_of_3_by_noisy_oracle/edits/{case.id}.png"),
-            benchmark.exact_target(case),
+            benchmark.ground_truth(case),
         )
         assert target is not None
         expected.append(np.abs(edited.astype(float) - target).mean() / 255)
@@ -269,7 +269,7 @@ class Fussy(Ruler):
         return super()._one(triplet)
 
 
-def asked(judge: Judge, generation: Generation, cases: Sequence[Case]) -> list[Judged]:
+def asked(judge: Judge, generation: Generation, cases: Sequence[Case]) -> list[JudgedCase]:
     """As src.evaluate asks."""
     return judge_row(
         generation.triplets(cases),
@@ -283,7 +283,7 @@ def asked(judge: Judge, generation: Generation, cases: Sequence[Case]) -> list[J
 
 def outcome(folder: Path, greys: list[list[int]], selector: Judge, judge: Judge, curve: bool = True):
     best = BestOf(len(greys), selector, Selection([1, 0, 0]), curve)
-    return choose(squares_with(folder, greys), Squares().cases(), best, judge, asked)
+    return choose_best(squares_with(folder, greys), Squares().cases(), best, judge, asked)
 
 
 def test_failed_verdicts_of_the_selector_are_never_chosen_unless_all_failed(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_failed_verdicts_of_the_selector_are_never_chosen_unless_all_failed(tmp_
     assert all(one.reward is not None for one in judged)
     assert not choice.optimistic
     write_choices(tmp_path / "ruler", [choice], Ruler())
-    assert "14 of 36, all of 1 case(s)" in "".join(section(tmp_path / "ruler", "ruler-1"))
+    assert "14 of 36, all of 1 case(s)" in "".join(best_of_n_section(tmp_path / "ruler", "ruler-1"))
     assert (row.folder / "ruler/rewards.jsonl").exists()
 
 
@@ -312,7 +312,7 @@ def test_ties_are_counted_and_fall_to_the_lowest_number(tmp_path: Path) -> None:
     _, _, choice = outcome(tmp_path, greys, Ruler(), Ruler())
     assert (choice.tied, choice.counts, choice.optimistic) == (cases, (0, cases, 0), True)
     write_choices(tmp_path / "ruler", [choice], Ruler())
-    text = "".join(section(tmp_path / "ruler", "ruler-1"))
+    text = "".join(best_of_n_section(tmp_path / "ruler", "ruler-1"))
     assert "100.0 %" in text
     assert "chosen and scored by the same judge" in text
 
@@ -337,7 +337,7 @@ def test_failures_of_the_scoring_judge_leave_the_curve_and_stay_in_the_row(tmp_p
     assert [curve.n for curve in choice.curves] == [0, 0, 0]
     assert sum(one.reward is not None and one.reward.failed for one in judged) == 1
     write_choices(tmp_path / "fussy", [choice], Fussy())
-    assert "| following | - |" in "".join(section(tmp_path / "fussy", "fussy-1"))
+    assert "| following | - |" in "".join(best_of_n_section(tmp_path / "fussy", "fussy-1"))
 
 
 def test_curves_of_three_cases_by_hand() -> None:

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 
 from src.evaluation.comparison import CaseScores, Comparison, compare, comparison_cells
-from src.evaluation.judging import Judged
+from src.evaluation.judging import JudgedCase
 from src.evaluation.report import (
     Report,
     comparisons,
-    markdown,
-    merged,
+    merge_reports,
     read_report,
-    row_of,
+    report_markdown,
+    report_row,
     terminal_comparisons,
     write_report,
 )
@@ -73,13 +73,13 @@ def test_rows_without_scores_have_no_difference() -> None:
     assert [each.p for each in compare("good", GOOD, "failed", unpaired)] == [None] * 3
 
 
-def judged(cases: list[CaseScores]) -> list[Judged]:
+def judged(cases: list[CaseScores]) -> list[JudgedCase]:
     found = []
     for case in cases:
         verdicts = [
             Verdict(None, status="failed") if score is None else Verdict(score) for score in case.scores
         ]
-        found.append(Judged(case.id, "local", case.photograph, Reward(case.id, "hand", "key", *verdicts)))
+        found.append(JudgedCase(case.id, "local", case.photograph, Reward(case.id, "hand", "key", *verdicts)))
     return found
 
 
@@ -90,7 +90,7 @@ def report_of(**rows: list[CaseScores]) -> Report:
         "hand",
         "1",
         tuple(
-            row_of(names[name], judged(cases), {} if name == "training" else {"seed": 0})
+            report_row(names[name], judged(cases), {} if name == "training" else {"seed": 0})
             for name, cases in rows.items()
         ),
     )
@@ -107,13 +107,13 @@ def test_a_report_compares_its_first_row_with_all_others(tmp_path: Path) -> None
     ]
     assert found[0].keys() == Comparison.__dataclass_fields__.keys()
     assert [each["paired"] for each in found] == [True] * 3 + [False] * 3
-    assert "| 0/0/0 | 8 | 4 | +2.00 [+2.00, +2.00] | 0.3750 |" in markdown(report)
-    assert "| training triplets (unpaired) |" in markdown(report)
+    assert "| 0/0/0 | 8 | 4 | +2.00 [+2.00, +2.00] | 0.3750 |" in report_markdown(report)
+    assert "| training triplets (unpaired) |" in report_markdown(report)
     # two points up in every case: any difference would be seen; unpaired rows have no such figure
-    assert "| 0/0/0 | 0.00 | 0.00 | 0.00 |" in markdown(report)
+    assert "| 0/0/0 | 0.00 | 0.00 | 0.00 |" in report_markdown(report)
     assert (
         "training triplets"
-        not in markdown(report).partition("| F detectable |")[2].partition("## By edit type")[0]
+        not in report_markdown(report).partition("| F detectable |")[2].partition("## By edit type")[0]
     )
     table = terminal_comparisons(report)
     assert table is not None
@@ -122,7 +122,7 @@ def test_a_report_compares_its_first_row_with_all_others(tmp_path: Path) -> None
 
 def test_rows_of_earlier_reports_compare_too(tmp_path: Path) -> None:
     write_report(tmp_path, report_of(worst=BAD))
-    whole = merged(read_report(tmp_path / "report.json"), report_of(best=GOOD))
+    whole = merge_reports(read_report(tmp_path / "report.json"), report_of(best=GOOD))
     assert [pair[0].against for pair in comparisons(whole)] == ["0/0/0"]
 
 

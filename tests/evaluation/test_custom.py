@@ -32,7 +32,7 @@ def test_images_and_instructions_are_enough(folder: Path) -> None:
     ]
     np.testing.assert_array_equal(cases[1].original, pixels(1))
     assert (
-        benchmark.exact_target(cases[0]),
+        benchmark.ground_truth(cases[0]),
         benchmark.captions(cases[0]),
         benchmark.edit_region(cases[0]),
     ) == (None, {}, None)
@@ -53,7 +53,7 @@ def test_all_that_can_be_known(folder: Path) -> None:
     benchmark = Custom(folder, title="mine")
     (case,) = benchmark.cases()
     assert (benchmark.name, case.id, case.edit_type, case.photograph) == ("mine", "x/1", "global", "p")
-    np.testing.assert_array_equal(benchmark.exact_target(case), pixels(2))
+    np.testing.assert_array_equal(benchmark.ground_truth(case), pixels(2))
     assert benchmark.captions(case) == {"local": "night", "global": "a dog"}
     region = benchmark.edit_region(case)
     assert region is not None

@@ -9,22 +9,22 @@ import pytest
 from src.evaluation.comparison import CaseScores
 from src.evaluation.dial import (
     TOGETHER,
-    axis_of,
-    dial_of,
+    axes_of,
+    dial_axes,
+    dial_section,
     dial_targets,
-    on_dial,
-    section,
-    slope_of,
+    least_squares_slope,
+    measure_dial,
     table_lines,
     terminal_dial,
     write_dial,
 )
-from src.evaluation.targets import Target
+from src.evaluation.targets import TargetRow
 from src.images import load_image
 from src.records import TargetReward
 
 VALUES = (0, 1, 2, 3, 4, 5)
-Rows = list[tuple[Target, list[CaseScores]]]
+Rows = list[tuple[TargetRow, list[CaseScores]]]
 
 
 def rows_of(answer, values=VALUES, cases: int = 8) -> Rows:
@@ -42,7 +42,7 @@ def obedient(asked, case: int):
 
 
 def found(rows: Rows):
-    dial = dial_of(rows)
+    dial = measure_dial(rows)
     assert dial is not None
     return {(each.asked, each.judged): each for each in dial.responses}
 
@@ -55,12 +55,12 @@ def test_the_rows_of_a_dial() -> None:
 
 
 def test_where_a_reward_lies_on_the_dial() -> None:
-    assert axis_of((5.0, 2.0, 5.0)) == [("preserving", 2.0)]
-    assert [axis for axis, _ in axis_of((5.0, 5.0, 5.0))] == ["following", "preserving", "quality", TOGETHER]
-    assert axis_of((3.0, 3.0, 3.0)) == [(TOGETHER, 3.0)]
-    assert axis_of((3.0, 3.0, 5.0)) == []
-    assert on_dial(Target(TargetReward((0, 0, 0)), failed_edit_feedback=True)) == []
-    assert on_dial(Target(TargetReward((0, 0, 0), ("bad", "None", "None")))) == []
+    assert axes_of((5.0, 2.0, 5.0)) == [("preserving", 2.0)]
+    assert [axis for axis, _ in axes_of((5.0, 5.0, 5.0))] == ["following", "preserving", "quality", TOGETHER]
+    assert axes_of((3.0, 3.0, 3.0)) == [(TOGETHER, 3.0)]
+    assert axes_of((3.0, 3.0, 5.0)) == []
+    assert dial_axes(TargetRow(TargetReward((0, 0, 0)), failed_edit_feedback=True)) == []
+    assert dial_axes(TargetRow(TargetReward((0, 0, 0), ("bad", "None", "None")))) == []
 
 
 def test_the_matrix_of_an_obedient_editor() -> None:
@@ -115,9 +115,9 @@ def test_failures_are_left_out_and_counted() -> None:
 
 def test_rows_that_turn_no_perspective_alone_are_no_dial() -> None:
     rows = rows_of(obedient)
-    assert dial_of(rows[:6]) is None
-    assert dial_of([row for row in rows if row[0].reward.scores[2] == 5]) is None
-    assert dial_of([(Target(TargetReward()), rows[5][1])]) is None
+    assert measure_dial(rows[:6]) is None
+    assert measure_dial([row for row in rows if row[0].reward.scores[2] == 5]) is None
+    assert measure_dial([(TargetRow(TargetReward()), rows[5][1])]) is None
 
 
 def test_files(tmp_path: Path) -> None:
@@ -127,26 +127,26 @@ def test_files(tmp_path: Path) -> None:
             float(score) for score in np.clip(np.array(asked) + rng.normal(0, 1, 3), 0, 5)
         )
     )
-    dial = dial_of(noisy)
+    dial = measure_dial(noisy)
     assert dial is not None
     write_dial(tmp_path, dial, "hand", "hand-1")
     content = json.loads((tmp_path / "dial.json").read_text())
     assert len(content["responses"]) == 12
-    text = "\n".join(section(tmp_path, "hand-1"))
+    text = "\n".join(dial_section(tmp_path, "hand-1"))
     assert "| following | +0." in text
     assert "| all together | +0." in text
     assert "![dial](dial.png)" in text
-    assert section(tmp_path, "hand-2") == section(tmp_path / "nothing", "hand-1") == []
+    assert dial_section(tmp_path, "hand-2") == dial_section(tmp_path / "nothing", "hand-1") == []
     assert load_image(tmp_path / "dial.png").shape[1] > 1200
     assert terminal_dial(dial).row_count == len(table_lines(content["responses"])) == 4
     (tmp_path / "dial.json").write_text("[]")
     with pytest.raises(ValueError, match=r"dial\.json is not a record of a dial"):
-        section(tmp_path, "hand-1")
+        dial_section(tmp_path, "hand-1")
 
 
 def test_slopes() -> None:
-    assert slope_of(np.array([0.0, 1.0, 2.0]), np.array([1.0, 1.5, 2.0])) == pytest.approx(0.5)
-    assert np.isnan(slope_of(np.array([2.0, 2.0]), np.array([1.0, 3.0])))
+    assert least_squares_slope(np.array([0.0, 1.0, 2.0]), np.array([1.0, 1.5, 2.0])) == pytest.approx(0.5)
+    assert np.isnan(least_squares_slope(np.array([2.0, 2.0]), np.array([1.0, 3.0])))
 
 
 @pytest.mark.parametrize("values", [[3], [1, 1], [0, 6]])

@@ -14,26 +14,26 @@ from hydra.utils import instantiate
 from src.batching import same_size_batches
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
-from src.evaluation.gallery import column_of, representative_cases, write_gallery
+from src.evaluation.gallery import gallery_column, representative_cases, write_gallery
 from src.evaluation.generation import (
     Generation,
-    check_foreign_edits,
+    check_external_edits,
     check_resolutions,
     folder_name,
+    generate_edits,
     generations_in,
-    make_edits,
-    open_batches,
     start_generation,
+    unfinished_batches,
 )
 from src.evaluation.judging import judge_row
-from src.evaluation.report import row_of
-from src.evaluation.targets import Target, reward_asked
+from src.evaluation.report import report_row
+from src.evaluation.targets import TargetRow, requested_reward
 from src.images import load_image, save_png
 from src.records import Case, TargetReward
 from src.reward_file import read_rewards
 
 CPU = torch.device("cpu")
-FIVE = Target(TargetReward())
+FIVE = TargetRow(TargetReward())
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +54,15 @@ def generation_in(folder: Path, name: str = "5/5/5") -> Generation:
 def generate(
     generation: Generation, cases: list[Case], editor: Editor, sampler: Sampler, batch_size: int = 5
 ) -> int:
-    return make_edits(
-        generation, open_batches(generation, cases, batch_size), FIVE, Squares(), editor, sampler, 0, CPU
+    return generate_edits(
+        generation,
+        unfinished_batches(generation, cases, batch_size),
+        FIVE,
+        Squares(),
+        editor,
+        sampler,
+        0,
+        CPU,
     )
 
 
@@ -88,9 +95,9 @@ def test_missing_edits_are_made_in_the_company_of_their_batch(
     whole, pieces = generation_in(tmp_path / "whole"), generation_in(tmp_path / "pieces")
     generate(whole, cases, editor, sampler)
     for rank in (0, 1):
-        make_edits(
+        generate_edits(
             pieces,
-            open_batches(generation_in(tmp_path / "nothing"), cases, 5)[rank::2],
+            unfinished_batches(generation_in(tmp_path / "nothing"), cases, 5)[rank::2],
             FIVE,
             Squares(),
             editor,
@@ -120,15 +127,15 @@ def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_targets() -> None:
     low = TargetReward((0.0, 0.0, 0.0))
-    assert [FIVE.name, Target(low, True).name, Target(TargetReward((4.5, 3.0, 0.0))).name] == [
+    assert [FIVE.name, TargetRow(low, True).name, TargetRow(TargetReward((4.5, 3.0, 0.0))).name] == [
         "5/5/5",
         "0/0/0+text",
         "4.5/3/0",
     ]
-    assert Target(TargetReward((0.0, 0.0, 0.0), ("bad", "None", "None"))).name == "0/0/0+text"
+    assert TargetRow(TargetReward((0.0, 0.0, 0.0), ("bad", "None", "None"))).name == "0/0/0+text"
     case = Squares().cases()[0]
-    assert reward_asked(FIVE, case, Squares()) == TargetReward()
-    assert reward_asked(Target(low, True), case, Squares()).feedback == (
+    assert requested_reward(FIVE, case, Squares()) == TargetReward()
+    assert requested_reward(TargetRow(low, True), case, Squares()).feedback == (
         "nothing of p0-local was done",
         "None",
         "None",
@@ -149,7 +156,7 @@ def test_nothing_is_judged_twice_and_a_new_edit_is(tmp_path: Path) -> None:
         judged = judge_row(generation.triplets(cases), len(cases), judge, path, "5/5/5", batch_size=5)
         assert judge.asked == 12
     assert [one.id for one in judged] == [case.id for case in cases]
-    save_png(Squares().exact_target(cases[3]), generation.edit_path(cases[3]))
+    save_png(Squares().ground_truth(cases[3]), generation.edit_path(cases[3]))
     again = judge_row(generation.triplets(cases), len(cases), judge, path, "5/5/5", batch_size=5)
     assert judge.asked == 13
     assert again[3].reward is not None
@@ -157,7 +164,7 @@ def test_nothing_is_judged_twice_and_a_new_edit_is(tmp_path: Path) -> None:
     # the row's mean follows from the file
     last = {reward.id: reward for reward in read_rewards(path)}
     mean = sum(reward.preserving.score or 0.0 for reward in last.values()) / 12
-    assert row_of("5/5/5", again, {}).means.preserving.score == pytest.approx(mean, abs=1e-12)
+    assert report_row("5/5/5", again, {}).means.preserving.score == pytest.approx(mean, abs=1e-12)
 
 
 def test_failures_are_counted_and_asked_again_only_if_wanted(tmp_path: Path) -> None:
@@ -166,9 +173,9 @@ def test_failures_are_counted_and_asked_again_only_if_wanted(tmp_path: Path) -> 
     judge_row(triplets, 12, Ruler(fails=["p1-remove"]), path, "copy input", batch_size=12)
     judge = Ruler()
     judged = judge_row(triplets, 12, judge, path, "copy input", batch_size=12)
-    assert (judge.asked, row_of("copy input", judged, {}).means.coverage) == (0, 11 / 12)
+    assert (judge.asked, report_row("copy input", judged, {}).means.coverage) == (0, 11 / 12)
     judged = judge_row(triplets, 12, judge, path, "copy input", batch_size=12, retry_failed=True)
-    assert (judge.asked, row_of("copy input", judged, {}).means.coverage) == (1, 1.0)
+    assert (judge.asked, report_row("copy input", judged, {}).means.coverage) == (1, 1.0)
 
 
 def test_looking_up_asks_nobody(tmp_path: Path) -> None:
@@ -177,7 +184,7 @@ def test_looking_up_asks_nobody(tmp_path: Path) -> None:
     judged = judge_row(
         triplets, 12, judge, tmp_path / "rewards.jsonl", "exact target", batch_size=5, ask=False
     )
-    assert (judge.asked, row_of("exact target", judged, {}).means.coverage) == (0, 0.0)
+    assert (judge.asked, report_row("exact target", judged, {}).means.coverage) == (0, 0.0)
     assert not (tmp_path / "rewards.jsonl").exists()
 
 
@@ -210,14 +217,14 @@ def test_batches_hold_one_size() -> None:
 def test_edits_made_elsewhere_are_checked_by_name(tmp_path: Path) -> None:
     cases, generation = list(Squares().cases()), Generation("theirs", tmp_path / "row", tmp_path / "theirs")
     with pytest.raises(FileNotFoundError, match="no folder of edits"):
-        check_foreign_edits(generation, cases, set())
+        check_external_edits(generation, cases, set())
     for case in cases[2:]:
         save_png(case.original, generation.edit_path(case))
     save_png(cases[0].original, generation.edits / "sub" / "stranger.png")
     ids = {case.id for case in cases}
     with pytest.raises(FileNotFoundError, match="lacks the edits of 2 of 12 cases: p0-local, p0-remove"):
-        check_foreign_edits(generation, cases, ids)
-    assert check_foreign_edits(generation, cases[2:], ids) == ["sub/stranger"]
+        check_external_edits(generation, cases, ids)
+    assert check_external_edits(generation, cases[2:], ids) == ["sub/stranger"]
 
 
 def test_a_case_id_cannot_lead_out_of_the_folder(tmp_path: Path) -> None:
@@ -241,7 +248,7 @@ def test_the_gallery_shows_the_median_case_of_each_type(tmp_path: Path) -> None:
         "5/5/5",
         batch_size=12,
     )
-    column = column_of(generation, judge)
+    column = gallery_column(generation, judge)
     # an unedited image is the better followed the nearer its grey is to 200, so p2 is the upper of the two
     # middle ones
     assert [case.id for case in representative_cases(cases, column)] == ["p2-local", "p2-remove", "p2-style"]

@@ -20,7 +20,7 @@ from transformers import CLIPModel, CLIPTokenizer, ViTModel
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.encoders import ClipEncoder, DinoEncoder
 from src.evaluation.image_metrics import ImageMetrics
-from src.evaluation.measuring import in_order, measure_row, read_values
+from src.evaluation.measuring import interleave, measure_row, read_values
 from src.evaluation.metrics import METRICS, CaseMetrics, metric_cell, metric_means
 from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
 from src.hub import version_of
@@ -95,7 +95,7 @@ def test_all_metrics_equal_an_independent_computation(folders: tuple[str, str]) 
     for triplet, values in zip(triplets, found, strict=True):
         case, target, captions = (
             triplet.case,
-            benchmark.exact_target(triplet.case),
+            benchmark.ground_truth(triplet.case),
             benchmark.captions(triplet.case),
         )
         expected = {"multi_reward/clip_t": 1 - cosine_distance(*clip_of(triplet.edited, captions["global"]))}
@@ -128,7 +128,7 @@ def test_the_exact_target_is_perfect(folders: tuple[str, str]) -> None:
     exact = [
         Triplet(case, target)
         for case in benchmark.cases()
-        if (target := benchmark.exact_target(case)) is not None
+        if (target := benchmark.ground_truth(case)) is not None
     ]
     for values in values_of(metrics_of(folders), benchmark, exact):
         assert (values["magicbrush/l1"], values["magicbrush/l2"]) == (0.0, 0.0)
@@ -187,7 +187,7 @@ def measured(
 ) -> list[CaseMetrics]:
     triplets = edits_of(Drawn())
     batches = [triplets[:4], triplets[4:]]
-    return in_order(
+    return interleave(
         [measure_row(metrics, Drawn(), batches, 6, folder / row / "metrics.jsonl", row, CPU, measure)]
     )
 
@@ -213,9 +213,9 @@ class Decoding(Drawn):
     def __init__(self) -> None:
         self.decoded = 0
 
-    def exact_target(self, case: Case) -> Image | None:
+    def ground_truth(self, case: Case) -> Image | None:
         self.decoded += 1
-        return super().exact_target(case)
+        return super().ground_truth(case)
 
 
 def test_right_answers_are_decoded_once_and_where_something_is_measured(tmp_path: Path) -> None:
@@ -302,7 +302,7 @@ def test_a_file_of_something_else(tmp_path: Path) -> None:
 def test_batches_dealt_out_come_back_in_order() -> None:
     batches = [[1, 2], [3], [4, 5], [6], [7]]
     for world in (1, 2, 3, 6):
-        assert in_order([batches[rank::world] for rank in range(world)]) == [1, 2, 3, 4, 5, 6, 7]
+        assert interleave([batches[rank::world] for rank in range(world)]) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_metrics_that_no_case_defines(capsys: pytest.CaptureFixture[str], folders: tuple[str, str]) -> None:

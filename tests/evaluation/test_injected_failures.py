@@ -10,7 +10,7 @@ import pytest
 from evaluation.squares import Ruler, Squares
 
 from src.evaluation.judging import judge_row
-from src.evaluation.report import Report, row_of, write_report
+from src.evaluation.report import Report, report_row, write_report
 from src.records import PERSPECTIVES, Case, Triplet
 
 CASES = 60
@@ -36,7 +36,7 @@ def printed(folder: Path, found: list[Triplet], fails: list[str]) -> dict:
     judge = Ruler(fails=fails)
     judged = judge_row(found, len(found), judge, folder / "rewards.jsonl", "5/5/5", batch_size=16)
     write_report(
-        folder, Report(Squares().name, judge.name, judge.fingerprint, (row_of("5/5/5", judged, {}),))
+        folder, Report(Squares().name, judge.name, judge.fingerprint, (report_row("5/5/5", judged, {}),))
     )
     return json.loads((folder / "report.json").read_text())["rows"][0]
 

@@ -13,7 +13,7 @@ from datasets import Dataset, Features, Value
 from datasets import Image as Stored
 from evaluation.folders import write_captions, write_magicbrush
 
-from src.evaluation.magicbrush import MagicBrush, unpacked
+from src.evaluation.magicbrush import MagicBrush, unpack_split
 from src.records import Turn
 
 COUNTS = {"70": 1, "9": 3}
@@ -34,7 +34,7 @@ def test_every_turn_on_its_own(folder: Path) -> None:
     ]
     # turn 2 of the second session starts from the true image after turn 1
     np.testing.assert_array_equal(cases[2].original, pixels(11, 80, 96))
-    np.testing.assert_array_equal(benchmark.exact_target(cases[2]), pixels(12, 80, 96))
+    np.testing.assert_array_equal(benchmark.ground_truth(cases[2]), pixels(12, 80, 96))
     assert [reference.name for reference in benchmark.references()] == ["copy input", "exact target"]
 
 
@@ -53,7 +53,7 @@ def test_sessions(folder: Path) -> None:
         Turn("9/9_iter_3", "do 9 3"),
     )
     np.testing.assert_array_equal(three.original, pixels(10, 40, 48))
-    np.testing.assert_array_equal(benchmark.exact_target(three), pixels(13, 80, 96))
+    np.testing.assert_array_equal(benchmark.ground_truth(three), pixels(13, 80, 96))
 
 
 def test_the_flat_list_and_rows_with_whole_paths_are_the_same(folder: Path) -> None:
@@ -169,10 +169,10 @@ def test_the_splits_on_the_hub_are_read_alike(folder: Path, tmp_path: Path) -> N
     )
     Dataset.from_dict({**columns, **images}, features=features).to_parquet(tmp_path / "dev.parquet")
     copy = MagicBrush(
-        unpacked(str(tmp_path / "dev.parquet"), "train", tmp_path / "unpacked"), multi_turn=True
+        unpack_split(str(tmp_path / "dev.parquet"), "train", tmp_path / "unpacked"), multi_turn=True
     )
     own = MagicBrush(folder, multi_turn=True)
     for one, other in zip(copy.cases(), own.cases(), strict=True):
         assert (one.id, one.turns) == (other.id, other.turns)
-        np.testing.assert_array_equal(copy.exact_target(one), own.exact_target(other))
+        np.testing.assert_array_equal(copy.ground_truth(one), own.ground_truth(other))
         np.testing.assert_array_equal(copy.edit_region(one), own.edit_region(other))

@@ -115,7 +115,7 @@ def test_the_second_time_nothing_is_embedded(
     run: Path, overrides: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before, rows = lines_of(run), rows_of(run)
-    monkeypatch.setattr("src.evaluation.encoders.whole_network", None)  # no weights are read
+    monkeypatch.setattr("src.evaluation.encoders.load_network", None)  # no weights are read
     evaluate_with(run, *overrides)
     evaluate_with(run, *overrides, "steps=[report]")
     assert (lines_of(run), rows_of(run)) == (before, rows)

@@ -15,21 +15,24 @@ from src.evaluation.pixels import (
     CLIP_STD,
     IMAGENET_MEAN,
     IMAGENET_STD,
-    Preparation,
+    Preprocessing,
     changed_region,
     cosine,
     l1,
     l2,
     outside_l1,
     outside_ssim,
-    prepared,
-    resized,
-    unit,
+    preprocess,
+    resize_bicubic,
+    to_unit_range,
     whole_windows,
 )
 
 SIZES = [(64, 64), (300, 224), (225, 500), (500, 227), (40, 31), (1024, 701)]
-CLIP, DINO = Preparation(224, 224, CLIP_MEAN, CLIP_STD), Preparation(256, 224, IMAGENET_MEAN, IMAGENET_STD)
+CLIP, DINO = (
+    Preprocessing(224, 224, CLIP_MEAN, CLIP_STD),
+    Preprocessing(256, 224, IMAGENET_MEAN, IMAGENET_STD),
+)
 
 
 def test_l1_and_l2_by_hand() -> None:
@@ -44,7 +47,7 @@ def test_an_edit_of_another_size_is_compared_at_the_size_of_its_target() -> None
         np.asarray(PIL.Image.fromarray(edited).resize((100, 80), PIL.Image.Resampling.BICUBIC)) / 255
         - target / 255
     )
-    pixels = unit(resized(edited, 80, 100)), unit(target)
+    pixels = to_unit_range(resize_bicubic(edited, 80, 100)), to_unit_range(target)
     assert float(l1(*pixels)) == pytest.approx(np.abs(expected).mean(), abs=1e-6)
     assert float(l2(*pixels)) == pytest.approx((expected**2).mean(), abs=1e-6)
 
@@ -58,7 +61,7 @@ def test_cosines() -> None:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("how", [CLIP, DINO], ids=["clip", "dino"])
-def test_preparation_as_torchvision_does_it(size: tuple[int, int], how: Preparation) -> None:
+def test_preparation_as_torchvision_does_it(size: tuple[int, int], how: Preprocessing) -> None:
     """Resize(short side, bicubic), CenterCrop, ToTensor, Normalize, written out for Pillow."""
     height, width = size
     image = random_image(*size)
@@ -71,7 +74,7 @@ def test_preparation_as_torchvision_does_it(size: tuple[int, int], how: Preparat
     left, top = int(round((new_width - how.side) / 2.0)), int(round((new_height - how.side) / 2.0))  # noqa: RUF046
     cut = np.asarray(scaled.crop((left, top, left + how.side, top + how.side)), dtype=np.float64) / 255
     expected = (cut - np.array(how.mean)) / np.array(how.std)
-    assert np.abs(prepared(image, how).numpy() - expected.transpose(2, 0, 1)).max() < 1e-5
+    assert np.abs(preprocess(image, how).numpy() - expected.transpose(2, 0, 1)).max() < 1e-5
 
 
 def test_the_library_s_processor_differs_only_where_it_cuts_a_pixel_off_the_middle() -> None:
@@ -83,7 +86,7 @@ def test_the_library_s_processor_differs_only_where_it_cuts_a_pixel_off_the_midd
         theirs = torch.tensor(
             CLIPImageProcessorPil()(random_image(*size), return_tensors="np")["pixel_values"][0]
         )
-        if float((theirs - prepared(random_image(*size), CLIP)).abs().max()) > 1e-5:
+        if float((theirs - preprocess(random_image(*size), CLIP)).abs().max()) > 1e-5:
             apart.append(size)
     rest = [max(int(224 * side / min(size)) for side in size) - 224 for size in SIZES]
     assert apart == [

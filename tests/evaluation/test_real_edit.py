@@ -30,7 +30,7 @@ def test_cases_by_number_with_the_instruction_after_the_first_colon(tmp_path: Pa
     assert (
         given.name,
         reference.name,
-        given.exact_target(cases[0]),
+        given.ground_truth(cases[0]),
         given.captions(cases[0]),
         given.edit_region(cases[0]),
     ) == (*("real_edit", "copy input", None, {}, None),)

@@ -22,10 +22,10 @@ from transformers import CLIPImageProcessor, CLIPModel, CLIPTokenizer
 from src import checkpoint, evaluate
 from src.evaluation.encoders import ClipEncoder
 from src.evaluation.image_metrics import ImageMetrics
-from src.evaluation.masked import inside, masked_mse, masked_psnr, masked_ssim
+from src.evaluation.masked import masked_mse, masked_psnr, masked_rectangle, masked_ssim
 from src.evaluation.measuring import measure_row, read_values
 from src.evaluation.metrics import METRICS, metric_means
-from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, resized
+from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, resize_bicubic
 from src.evaluation.reason_edit import ReasonEdit
 from src.records import Triplet
 
@@ -211,7 +211,7 @@ def test_identities() -> None:
     assert (masked_mse(image, image, mask), masked_psnr(image, image, mask)) == (0.0, math.inf)
     assert masked_ssim(image, image, mask) == pytest.approx(1.0, abs=1e-12)
     # what is inside has no part in it
-    changed = resized(image, 256, 256).copy()
+    changed = resize_bicubic(image, 256, 256).copy()
     changed[40:120, 80:200] = 0
     assert masked_mse(changed, image, mask) == 0.0
     # a mask that is half grey everywhere halves every difference
@@ -221,14 +221,14 @@ def test_identities() -> None:
         0.8**2 * masked_mse(image, other, black), rel=1e-12
     )
     # rows 40 to 121, columns 80 to 201 of 256 are white; the last of each is not taken
-    assert inside(image, mask).shape == (81, 121, 3)
+    assert masked_rectangle(image, mask).shape == (81, 121, 3)
     point = np.zeros((256, 256), np.uint8)
     point[7, 9] = 1
     np.testing.assert_array_equal(
-        inside(resized(image, 256, 256), point), resized(image, 256, 256)[7:8, 9:10]
+        masked_rectangle(resize_bicubic(image, 256, 256), point), resize_bicubic(image, 256, 256)[7:8, 9:10]
     )
     with pytest.raises(ValueError, match="black all over"):
-        inside(image, black)
+        masked_rectangle(image, black)
 
 
 def test_equal_images_have_no_psnr_that_counts(folder: Path, tmp_path: Path) -> None:

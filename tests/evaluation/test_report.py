@@ -5,15 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.judging import Judged
+from src.evaluation.judging import JudgedCase
 from src.evaluation.report import (
     Report,
-    Row,
-    markdown,
-    merged,
-    notes,
+    ReportRow,
+    merge_reports,
     read_report,
-    row_of,
+    report_markdown,
+    report_notes,
+    report_row,
     row_order,
     terminal_table,
     write_report,
@@ -25,8 +25,8 @@ FAILED = Verdict(None, status="failed")
 
 def judged(
     id: str, edit_type: str, photograph: str, following: Verdict, preserving: Verdict, quality: Verdict
-) -> Judged:
-    return Judged(id, edit_type, photograph, Reward(id, "hand", "key", following, preserving, quality))
+) -> JudgedCase:
+    return JudgedCase(id, edit_type, photograph, Reward(id, "hand", "key", following, preserving, quality))
 
 
 SIX = [
@@ -35,16 +35,16 @@ SIX = [
     judged("3", "local", "b", Verdict(4.0, True), Verdict(4.0, True), Verdict(3.0, True)),
     judged("4", "style", "b", FAILED, Verdict(4.0, False), Verdict(4.0, True)),
     judged("5", "style", "c", Verdict(0.0, False), Verdict(4.0, False), Verdict(5.0, True)),
-    Judged("6", "style", "c", None),
+    JudgedCase("6", "style", "c", None),
 ]
 
 
 def report_of(*names: str, fingerprint: str = "hand-1", **made_by: object) -> Report:
-    return Report("six", "hand", fingerprint, tuple(row_of(name, SIX, made_by) for name in names))
+    return Report("six", "hand", fingerprint, tuple(report_row(name, SIX, made_by) for name in names))
 
 
 def test_the_row_of_six_rewards() -> None:
-    row = row_of("5/5/5", SIX, {})
+    row = report_row("5/5/5", SIX, {})
     assert (row.means.n, row.means.coverage, row.means.clusters) == (6, 4 / 6, 3)
     following, preserving, quality = row.means.summaries
     assert (following.score, following.acc, following.bounds) == (3.0, 0.5, (2.0, 11 / 3))
@@ -80,7 +80,7 @@ def test_json_and_back(tmp_path: Path) -> None:
 
 
 def test_markdown() -> None:
-    text = markdown(report_of("5/5/5"))
+    text = report_markdown(report_of("5/5/5"))
     line = next(line for line in text.splitlines() if line.startswith("| 5/5/5"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[:5] == ["5/5/5", "6", "3", "66.7 %", "50.0 %"]
@@ -96,22 +96,22 @@ def test_terminal_table_has_a_line_per_row() -> None:
 
 def test_rows_of_earlier_reports_stay_and_are_replaced_by_name() -> None:
     old, new = report_of("exact target", "0/0/0", "5/5/5", seed=0), report_of("5/5/5", "1/2/3", seed=1)
-    whole = merged(old, new)
+    whole = merge_reports(old, new)
     assert [row.name for row in whole.rows] == ["5/5/5", "0/0/0", "1/2/3", "exact target"]
     assert whole.rows[0].made_by == {"seed": 1}
-    assert any("made differently" in note for note in notes(whole))
-    assert merged(None, new).rows == (new.rows[0], new.rows[1])
+    assert any("made differently" in note for note in report_notes(whole))
+    assert merge_reports(None, new).rows == (new.rows[0], new.rows[1])
 
 
 def test_rows_of_another_judge_do_not_stay() -> None:
     assert [
-        row.name for row in merged(report_of("0/0/0"), report_of("5/5/5", fingerprint="hand-2")).rows
+        row.name for row in merge_reports(report_of("0/0/0"), report_of("5/5/5", fingerprint="hand-2")).rows
     ] == ["5/5/5"]
 
 
 def test_rows_with_different_numbers_of_cases_are_said_not_to_compare() -> None:
-    report = Report("six", "hand", "1", (row_of("5/5/5", SIX, {}), row_of("0/0/0", SIX[:3], {})))
-    assert any("different numbers of cases" in note for note in notes(report))
+    report = Report("six", "hand", "1", (report_row("5/5/5", SIX, {}), report_row("0/0/0", SIX[:3], {})))
+    assert any("different numbers of cases" in note for note in report_notes(report))
 
 
 def test_order() -> None:
@@ -148,7 +148,7 @@ def test_a_broken_report_is_named(tmp_path: Path) -> None:
 
 def test_a_row_needs_cases() -> None:
     with pytest.raises(ValueError, match="no case"):
-        row_of("5/5/5", [], {})
+        report_row("5/5/5", [], {})
 
 
 def test_edits_of_different_origin_are_told_apart_by_what_differs(
@@ -162,9 +162,11 @@ def test_edits_of_different_origin_are_told_apart_by_what_differs(
     ).rows[0]
     third = report_of("stage 2", edits=str(tmp_path / "stage2/edits")).rows[0]
 
-    def note(*rows: Row) -> str:
+    def note(*rows: ReportRow) -> str:
         told = [
-            note for note in notes(Report("six", "hand", "hand-1", rows)) if "complete reward" not in note
+            note
+            for note in report_notes(Report("six", "hand", "hand-1", rows))
+            if "complete reward" not in note
         ]
         return " ".join(told)
 

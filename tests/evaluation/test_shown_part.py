@@ -14,9 +14,9 @@ from PIL import Image
 
 from src import evaluate
 from src.data.rows import StoredImage
+from src.evaluation.case_images import shown_crop
 from src.evaluation.image_metrics import ImageMetrics
-from src.evaluation.photographs import shown_part
-from src.evaluation.pixels import WHOLE, Part, cut
+from src.evaluation.pixels import WHOLE, Crop, crop
 from src.images import centre_crop, framing_for, save_png
 from src.records import Case, Triplet
 
@@ -47,11 +47,11 @@ def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 )
 def test_the_part_is_where_the_edit_lies(photograph: Path, resize: str) -> None:
     framing, edited = framing_for(resize, 64), as_the_editor_saw_it(photograph, resize)
-    part = shown_part(
+    part = shown_crop(
         Triplet(Case("a", StoredImage(str(photograph)), "paint", "local", "a"), edited), framing
     )
     original = ramp(*SIZE)
-    there = cut(original, part)
+    there = crop(original, part)
     squeezed = np.asarray(Image.fromarray(edited).resize(there.shape[1::-1], Image.Resampling.BICUBIC))
     assert np.abs(squeezed - there.astype(float))[4:-4, 4:-4, :2].mean() < 0.7
     assert (part == WHOLE) == (resize == "square:64")
@@ -62,25 +62,25 @@ def test_the_part_is_where_the_edit_lies(photograph: Path, resize: str) -> None:
 
 def test_what_is_shown_whole_is_not_touched(photograph: Path) -> None:
     original, stored = ramp(*SIZE), StoredImage(str(photograph))
-    assert cut(original, WHOLE) is original
+    assert crop(original, WHOLE) is original
     for size in ((512, 512), (480, 640), (91, 150)):
         case = Case("a", stored if size == SIZE else ramp(*size), "paint", "local", "a")
-        assert shown_part(Triplet(case, ramp(*size)), framing_for("keep", 64)) == WHOLE
-    assert shown_part(Triplet(Case("a", stored, "paint", "local", "a"), ramp(32, 32)), None) == WHOLE
+        assert shown_crop(Triplet(case, ramp(*size)), framing_for("keep", 64)) == WHOLE
+    assert shown_crop(Triplet(Case("a", stored, "paint", "local", "a"), ramp(32, 32)), None) == WHOLE
     for height, width in ((1024, 1024), (480, 640), (512, 768)):
         frame = framing_for("long_side_64:512", 64)(height, width)
-        part = Part(
+        part = Crop(
             frame.part[0] / width, frame.part[1] / height, frame.part[2] / width, frame.part[3] / height
         )
-        assert cut(image := np.zeros((height, width, 3), np.uint8), part) is image
+        assert crop(image := np.zeros((height, width, 3), np.uint8), part) is image
 
 
 def test_whole_pixels_are_cut_out_as_they_are() -> None:
     image, region = pixels(1, 40, 60), pixels(2, 40, 60)[..., 0] > 128
-    part = Part(6 / 60, 4 / 40, 54 / 60, 36 / 40)
-    np.testing.assert_array_equal(cut(image, part), image[4:36, 6:54])
-    np.testing.assert_array_equal(cut(region, part, Image.Resampling.NEAREST), region[4:36, 6:54])
-    assert cut(region, Part(0.1, 0.1, 0.5, 0.95), Image.Resampling.NEAREST).dtype == bool
+    part = Crop(6 / 60, 4 / 40, 54 / 60, 36 / 40)
+    np.testing.assert_array_equal(crop(image, part), image[4:36, 6:54])
+    np.testing.assert_array_equal(crop(region, part, Image.Resampling.NEAREST), region[4:36, 6:54])
+    assert crop(region, Crop(0.1, 0.1, 0.5, 0.95), Image.Resampling.NEAREST).dtype == bool
 
 
 def test_an_edit_larger_than_its_framing_is_refused(photograph: Path) -> None:
@@ -88,7 +88,7 @@ def test_an_edit_larger_than_its_framing_is_refused(photograph: Path) -> None:
     with pytest.raises(
         ValueError, match="the edit of a has 128x130 pixels and was made of 192x128; make it again"
     ):
-        shown_part(triplet, framing_for("long_side_64:192", 64))
+        shown_crop(triplet, framing_for("long_side_64:192", 64))
 
 
 @pytest.mark.parametrize("resize", ["long_side_64:128", "60"])
@@ -140,7 +140,7 @@ def test_metrics_of_a_part_have_keys_of_their_own(photograph: Path) -> None:
     benchmark, metrics = Drawn(), ImageMetrics()
     triplet = Triplet(benchmark.cases()[0], pixels(3, 44, 44))
     whole, part = (
-        metrics.measurable(benchmark, triplet, each).keys for each in (WHOLE, Part(0.0, 0.1, 1.0, 0.9))
+        metrics.measurable(benchmark, triplet, each).keys for each in (WHOLE, Crop(0.0, 0.1, 1.0, 0.9))
     )
     assert whole == ImageMetrics().measurable(benchmark, triplet).keys
     assert whole.keys() == part.keys()

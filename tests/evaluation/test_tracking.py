@@ -15,9 +15,9 @@ from wandb_file import WandbFile
 
 from src import checkpoint, evaluate
 from src.evaluation.comparison import CaseScores
-from src.evaluation.judging import Judged
-from src.evaluation.report import Report, read_report, row_of
-from src.evaluation.tracking import chosen_cases, metrics_of, scores_of, table_of
+from src.evaluation.judging import JudgedCase
+from src.evaluation.report import Report, read_report, report_row
+from src.evaluation.tracking import cases_to_log, edit_table, report_metrics, score_histograms
 from src.images import load_image
 from src.records import PERSPECTIVES, Case, Reward, Verdict
 from src.reward_file import read_rewards
@@ -56,7 +56,7 @@ def report_in(run: Path) -> Report:
 
 
 def test_every_logger_has_the_numbers_of_the_report(run: Path, told: WandbFile) -> None:
-    numbers = metrics_of(report_in(run))
+    numbers = report_metrics(report_in(run))
     assert len(numbers) == 4 * (1 + 2 * 3)
     assert numbers[f"{PLACE}/copy_input/preserving/score"] == report_in(run).rows[1].means.preserving.score
     events = EventAccumulator(str(run / "evaluation" / PLACE / "tensorboard"))
@@ -72,7 +72,7 @@ def test_every_logger_has_the_numbers_of_the_report(run: Path, told: WandbFile) 
 
 
 def test_histograms_hold_every_case(run: Path, told: WandbFile) -> None:
-    scores = scores_of(report_in(run))
+    scores = score_histograms(report_in(run))
     assert len(scores) == 4 * 3
     for name, values in scores.items():
         assert told.history[f"{name}.values"] == np.histogram(values, 20, (0, 5))[0].tolist()
@@ -130,25 +130,25 @@ def case(place: int, edit_type: str) -> Case:
 
 def test_cases_are_chosen_evenly_over_types_in_their_order() -> None:
     cases = [case(place, edit_type) for place, edit_type in enumerate("aaaabbc")]
-    assert [each.id for each in chosen_cases(cases, 5)] == ["c0", "c1", "c4", "c5", "c6"]
-    assert chosen_cases(cases, 100) == cases
-    assert chosen_cases(cases, 0) == []
+    assert [each.id for each in cases_to_log(cases, 5)] == ["c0", "c1", "c4", "c5", "c6"]
+    assert cases_to_log(cases, 100) == cases
+    assert cases_to_log(cases, 0) == []
     with pytest.raises(ValueError, match="logged_cases=-1"):
-        chosen_cases(cases, -1)
+        cases_to_log(cases, -1)
 
 
 def test_what_is_not_known_is_no_number() -> None:
     failed = Reward(
         "c0", "j", "k", Verdict(None, None, "no answer", "failed"), Verdict(4.0), Verdict(3.0, True)
     )
-    report = Report("b", "j", "f", (row_of("a row", [Judged("c0", "a", "photo", failed)], {}),))
+    report = Report("b", "j", "f", (report_row("a row", [JudgedCase("c0", "a", "photo", failed)], {}),))
     told = {
         "b/j/a_row/coverage": 0.0,
         "b/j/a_row/preserving/score": 4.0,
         "b/j/a_row/quality/score": 3.0,
         "b/j/a_row/quality/acc": 1.0,
     }
-    assert metrics_of(report) == told
-    assert list(scores_of(report)) == ["b/j/a_row/preserving/scores", "b/j/a_row/quality/scores"]
+    assert report_metrics(report) == told
+    assert list(score_histograms(report)) == ["b/j/a_row/preserving/scores", "b/j/a_row/quality/scores"]
     assert report.rows[0].cases == (CaseScores("c0", "photo", (None, 4.0, 3.0)),)
-    assert table_of([case(0, "a")], []).titles == ("id", "type", "instruction", "original")
+    assert edit_table([case(0, "a")], []).titles == ("id", "type", "instruction", "original")

@@ -9,14 +9,14 @@ from pathlib import Path
 import numpy as np
 from tabulation.hand_made import ADDITION, ATTENTION, BOTH, TIME_EMBEDDING, config, write_run
 
-from src.evaluation.judging import Judged
+from src.evaluation.judging import JudgedCase
 from src.records import Reward, Verdict
 
 Means = tuple[float, float, float]
 PHOTOGRAPHS, EACH = 8, 6
 
 
-def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark") -> list[Judged]:
+def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark") -> list[JudgedCase]:
     """Scores around the means; how hard a case is belongs to the case, so rows of one benchmark differ by
     less than cases do.
     """
@@ -29,7 +29,7 @@ def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark")
         verdicts = [Verdict(float(score), bool(score >= 4)) for score in scores]
         id = f"w2-{split}-0-{index}-32"
         found.append(
-            Judged(
+            JudgedCase(
                 id,
                 ("local", "style")[index % 2],
                 f"{split}{index // EACH}",

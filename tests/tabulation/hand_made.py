@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from src.evaluation.judging import Judged
-from src.evaluation.report import Report, row_of, write_report
+from src.evaluation.judging import JudgedCase
+from src.evaluation.report import Report, report_row, write_report
 from src.records import Reward, Verdict
 
 Scores = Sequence[float | int | None]
@@ -29,7 +29,7 @@ def judged(
     quality: Scores,
     per_photograph: int = 2,
     types: Sequence[str] = ("local", "style"),
-) -> list[Judged]:
+) -> list[JudgedCase]:
     """Cases c0, c1 ... on photographs p0, p0, p1, p1 ...; a score from 4 up is a success, None a failed
     verdict.
     """
@@ -41,7 +41,7 @@ def judged(
         ]
         reward = Reward(f"c{index}", "hand", "key", *verdicts)
         cases.append(
-            Judged(f"c{index}", ("local", "style")[index % 2], f"p{index // per_photograph}", reward)
+            JudgedCase(f"c{index}", ("local", "style")[index % 2], f"p{index // per_photograph}", reward)
         )
     return cases
 
@@ -72,7 +72,7 @@ def config(
 
 def write_run(
     run: Path,
-    rows: Mapping[str, list[Judged]],
+    rows: Mapping[str, list[JudgedCase]],
     settings: Mapping[str, object] | None,
     judge: str = "hand",
     fingerprint: str = "hand-1",
@@ -93,7 +93,9 @@ def write_run(
         benchmark,
         judge,
         fingerprint,
-        tuple(row_of(name, cases, {} if name == "copy input" else made_by) for name, cases in rows.items()),
+        tuple(
+            report_row(name, cases, {} if name == "copy input" else made_by) for name, cases in rows.items()
+        ),
     )
     write_report(folder, report)
     if images is not None:

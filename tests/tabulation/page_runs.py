@@ -15,7 +15,7 @@ from tabulation.hand_made import config, write_run
 
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_list import keep_cases
-from src.evaluation.judging import Judged
+from src.evaluation.judging import JudgedCase
 from src.records import Case, Feedback, Reward, Verdict
 from src.records import Image as RGBImage
 from src.reward_file import append_rewards
@@ -57,7 +57,7 @@ class Greys(Benchmark):
         image[:4, :4] = (200, index % 200, 40)
         return image
 
-    def exact_target(self, case: Case) -> RGBImage | None:
+    def ground_truth(self, case: Case) -> RGBImage | None:
         return np.full_like(case.original, 250) if int(case.id[1:]) % 2 == 0 else None
 
     def failed_feedback(self, case: Case) -> Feedback | None:
@@ -105,7 +105,9 @@ def write_page_runs(folder: Path, number: int = 560, size: int = 16) -> tuple[Pa
     cases = benchmark.cases()
     for run, rows in (("a", ("5/5/5", "0/0/0")), ("b", ("5/5/5",))):
         judged = {
-            row: [Judged(c.id, c.edit_type, c.photograph, reward(run, row, i)) for i, c in enumerate(cases)]
+            row: [
+                JudgedCase(c.id, c.edit_type, c.photograph, reward(run, row, i)) for i, c in enumerate(cases)
+            ]
             for row in rows
         }
         write_run(folder / run, judged, config(seed=ord(run)), benchmark="greys")

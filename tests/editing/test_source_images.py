@@ -16,9 +16,9 @@ from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 
 from src import checkpoint, edit
-from src.editing import photographs
-from src.editing.photographs import Broken, Photograph, measured, read_ahead
-from src.editing.requests import Request
+from src.editing import source_images
+from src.editing.requests import EditRequest
+from src.editing.source_images import SourceImage, UnusableImage, measure_sizes, read_ahead
 from src.files import digest
 from src.images import by_long_side_64, by_short_side, decode_image, framing_for, load_image, native
 from src.records import TargetReward
@@ -264,11 +264,12 @@ def test_one_sentence_says_what_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
-def requests_in(folder: Path, count: int) -> list[Request]:
+def requests_in(folder: Path, count: int) -> list[EditRequest]:
     for index in range(count):
         scene(40, 60 + index % 3).save(folder / f"{index:02d}.png")
     return [
-        Request(f"{index:02d}", folder / f"{index:02d}.png", "x", 0, TargetReward()) for index in range(count)
+        EditRequest(f"{index:02d}", folder / f"{index:02d}.png", "x", 0, TargetReward())
+        for index in range(count)
     ]
 
 
@@ -281,9 +282,11 @@ def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pyt
         alive.append(weakref.ref(image))
         return image
 
-    monkeypatch.setattr(photographs, "load_image", watched)
+    monkeypatch.setattr(source_images, "load_image", watched)
     looks = [
-        look for look in measured(requests_in(tmp_path, 24), native, 10_000) if isinstance(look, Photograph)
+        look
+        for look in measure_sizes(requests_in(tmp_path, 24), native, 10_000)
+        if isinstance(look, SourceImage)
     ]
     assert alive == []  # headers only
     batches = [looks[first : first + 3] for first in range(0, 24, 3)]
@@ -305,10 +308,12 @@ def test_where_none_that_is_wanted_can_be_read_the_others_are_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looks = [
-        look for look in measured(requests_in(tmp_path, 3), native, 10_000) if isinstance(look, Photograph)
+        look
+        for look in measure_sizes(requests_in(tmp_path, 3), native, 10_000)
+        if isinstance(look, SourceImage)
     ]
     (tmp_path / "01.png").write_bytes((tmp_path / "01.png").read_bytes()[:60])
-    told: list[Broken] = []
+    told: list[UnusableImage] = []
     (batch,) = read_ahead([looks], lambda photograph: photograph.request.id != "00", native, told.append)
     assert [each.photograph.request.id for each in batch] == ["00", "02"]
     (batch,) = read_ahead([looks], lambda photograph: photograph.request.id == "01", native, told.append)

@@ -9,9 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from src.data.check import map_in_threads
-from src.editing.requests import Request
+from src.editing.requests import EditRequest
 from src.files import digest
-from src.images import Framing, existing, load_image, size_of
+from src.images import Framing, image_size, load_image, require_file
 from src.records import Image
 
 Size = tuple[int, int]
@@ -19,7 +19,7 @@ Size = tuple[int, int]
 
 
 @dataclass(frozen=True)
-class Photograph:
+class SourceImage:
     """A request whose image was measured.
 
     Attributes:
@@ -27,28 +27,30 @@ class Photograph:
         size: at which it is edited, up to a rim that the latent can't hold.
     """
 
-    request: Request
+    request: EditRequest
     size: Size
 
 
 @dataclass(frozen=True)
-class Broken:
+class UnusableImage:
     """A request whose image can't be edited, and the reason in a sentence."""
 
-    request: Request
+    request: EditRequest
     reason: str
 
 
 @dataclass(frozen=True, eq=False)
-class Decoded:
+class DecodedImage:
     """A photograph in memory; the digest is the sha256 of its file."""
 
-    photograph: Photograph
+    photograph: SourceImage
     image: Image
     digest: str
 
 
-def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) -> list[Photograph | Broken]:
+def measure_sizes(
+    requests: Sequence[EditRequest], framing: Framing, most_pixels: int
+) -> list[SourceImage | UnusableImage]:
     """The requests in their order, with the size of each image from its header.
 
     Args:
@@ -61,24 +63,26 @@ def measured(requests: Sequence[Request], framing: Framing, most_pixels: int) ->
     @cache
     def edited_size(source: Path) -> Size | str:
         try:
-            height, width = framing(*size_of(existing(source), str(source))).size
+            height, width = framing(*image_size(require_file(source), str(source))).size
         except (ValueError, FileNotFoundError) as error:
             return str(error)
         if height * width > most_pixels:
             return f"{source} would be edited at {width}x{height} pixels, more than most_pixels={most_pixels}; say resize=... or raise that limit"
         return height, width
 
-    def measure(index: int) -> Photograph | Broken:
+    def measure(index: int) -> SourceImage | UnusableImage:
         request = requests[index]
         size = edited_size(request.source)
         return (
-            Broken(request, f"{request.where}{size}") if isinstance(size, str) else Photograph(request, size)
+            UnusableImage(request, f"{request.where}{size}")
+            if isinstance(size, str)
+            else SourceImage(request, size)
         )
 
     return map_in_threads("looking at photographs", range(len(requests)), measure)
 
 
-def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
+def digest_files(sources: Sequence[Path]) -> dict[Path, str]:
     """sha256 of files, each read once."""
     distinct = list(dict.fromkeys(sources))
     return dict(
@@ -92,7 +96,7 @@ def digests_of(sources: Sequence[Path]) -> dict[Path, str]:
     )
 
 
-def decoded(photograph: Photograph, framing: Framing) -> Decoded:
+def decode_source(photograph: SourceImage, framing: Framing) -> DecodedImage:
     """The photograph read.
 
     Raises:
@@ -103,15 +107,15 @@ def decoded(photograph: Photograph, framing: Framing) -> Decoded:
     image = load_image(source, framing)
     if image.shape[:2] != photograph.size:
         raise ValueError(f"{source} changed since it was measured, or its header is wrong; start again")
-    return Decoded(photograph, image, digest(source))
+    return DecodedImage(photograph, image, digest(source))
 
 
 def read_ahead(
-    batches: Sequence[Sequence[Photograph]],
-    needed: Callable[[Photograph], bool],
+    batches: Sequence[Sequence[SourceImage]],
+    needed: Callable[[SourceImage], bool],
     framing: Framing,
-    report: Callable[[Broken], None],
-) -> Iterator[list[Decoded]]:
+    report: Callable[[UnusableImage], None],
+) -> Iterator[list[DecodedImage]]:
     """The batches decoded, each while the one before is edited.
 
     Args:
@@ -122,16 +126,16 @@ def read_ahead(
         report: told of each photograph that can't be read; what it raises comes up here.
     """
 
-    def read(photographs: Sequence[Photograph]) -> list[Decoded]:
+    def read(photographs: Sequence[SourceImage]) -> list[DecodedImage]:
         whole = []
         for photograph in photographs:
             try:
-                whole.append(decoded(photograph, framing))
+                whole.append(decode_source(photograph, framing))
             except (ValueError, FileNotFoundError) as error:
-                report(Broken(photograph.request, f"{photograph.request.where}{error}"))
+                report(UnusableImage(photograph.request, f"{photograph.request.where}{error}"))
         return whole
 
-    def read_batch(batch: Sequence[Photograph]) -> list[Decoded]:
+    def read_batch(batch: Sequence[SourceImage]) -> list[DecodedImage]:
         wanted = read([photograph for photograph in batch if needed(photograph)])
         company = read([photograph for photograph in batch if not needed(photograph)]) if wanted else []
         places = {photograph.request.id: place for place, photograph in enumerate(batch)}

@@ -22,8 +22,8 @@ from jaxtyping import Bool
 from src.data.rows import StoredImage
 from src.data.transforms import Size, resize_to
 from src.evaluation.benchmark import Reference
-from src.evaluation.pixels import WHOLE, Part
-from src.images import Frame, Framing, centre_crop, existing, native, opened_image
+from src.evaluation.pixels import WHOLE, Crop
+from src.images import Frame, Framing, centre_crop, native, open_image, require_file
 from src.records import Case, Image, Triplet, Turn
 
 
@@ -44,34 +44,34 @@ class FramedImage:
         return self.image.decode(self.framing)
 
 
-def framed(case: Case, framing: Framing) -> Case:
+def frame_case(case: Case, framing: Framing) -> Case:
     """The case with its photograph at another size; one in memory stays as it is."""
     return (
         replace(case, image=FramedImage(case.image, framing)) if isinstance(case.image, StoredImage) else case
     )
 
 
-def of_height(height: int, width: int, pixels: int) -> Frame:
+def frame_of_height(height: int, width: int, pixels: int) -> Frame:
     """So many pixels high, with the aspect ratio kept, the width rounded down as the release of the
     multi-reward paper does.
     """
     return Frame((pixels, max(1, int(pixels * width / height))), (0, 0, width, height))
 
 
-def in_memory(case: Case) -> Case:
+def decode_case(case: Case) -> Case:
     """The case with its image decoded. Raises as StoredImage."""
     return replace(case, image=case.original)
 
 
 def reference_triplets(reference: Reference, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
-    """The triplets of a row without a model as a judge sees them; see `as_judged`."""
-    framing = native if height is None else partial(of_height, pixels=height)
-    for triplet in reference.triplets([framed(case, framing) for case in cases]):
-        case = in_memory(triplet.case)
+    """The triplets of a row without a model as a judge sees them; see `prepare_for_judge`."""
+    framing = native if height is None else partial(frame_of_height, pixels=height)
+    for triplet in reference.triplets([frame_case(case, framing) for case in cases]):
+        case = decode_case(triplet.case)
         yield replace(triplet, case=case, edited=resize_to(triplet.edited, case.size))
 
 
-def as_judged(triplet: Triplet, height: int | None, framing: Framing | None) -> Triplet:
+def prepare_for_judge(triplet: Triplet, height: int | None, framing: Framing | None) -> Triplet:
     """What a judge sees of an edited photograph: two images of one size that show the same part of it.
 
     As the release does, both are brought to one height and to the aspect ratio of the whole photograph,
@@ -92,7 +92,7 @@ def as_judged(triplet: Triplet, height: int | None, framing: Framing | None) -> 
         return triplet
     size: Size = (edited.shape[0], edited.shape[1])
     if height is not None:
-        size = of_height(*case.size, pixels=height).size
+        size = frame_of_height(*case.size, pixels=height).size
     if framing is None:
         original = case.image.decode(lambda high, wide: Frame(size, (0, 0, wide, high)))
     else:
@@ -105,7 +105,7 @@ def turns_of(case: Case) -> tuple[Turn, ...]:
     return case.turns or (Turn(case.id, case.instruction),)
 
 
-def shown_part(triplet: Triplet, framing: Framing | None) -> Part:
+def shown_crop(triplet: Triplet, framing: Framing | None) -> Crop:
     """What an edit shows of its photograph: less than all where the framing cuts something off, or the latent
     could not hold the rim.
 
@@ -130,7 +130,7 @@ def shown_part(triplet: Triplet, framing: Framing | None) -> Part:
     # as centre_crop cuts
     above, before = (frame.size[0] - edited[0]) // 2, (frame.size[1] - edited[1]) // 2
     rows, columns = (bottom - top) / frame.size[0], (right - left) / frame.size[1]
-    return Part(
+    return Crop(
         (left + before * columns) / width,
         (top + above * rows) / height,
         (left + (before + edited[1]) * columns) / width,
@@ -138,12 +138,12 @@ def shown_part(triplet: Triplet, framing: Framing | None) -> Part:
     )
 
 
-def in_short(names: Sequence[str], most: int = 3) -> str:
+def abbreviate(names: Sequence[str], most: int = 3) -> str:
     """The first few of many names: "a, b, c and 4 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
-def by_number(name: str) -> list[tuple[int, str]]:
+def natural_sort_key(name: str) -> list[tuple[int, str]]:
     """Sort key by which 2.png comes before 10.png."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
@@ -159,7 +159,7 @@ def read_region(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:
     Raises:
         FileNotFoundError, ValueError: no such image, or a broken one.
     """
-    with opened_image(existing(path), str(path)) as opened:
+    with open_image(require_file(path), str(path)) as opened:
         if opened.has_transparency_data:
             values, least = opened.convert("RGBA").getchannel("A").point(lambda alpha: 255 - alpha), 255
         else:
