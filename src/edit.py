@@ -14,6 +14,7 @@ Stopped at any moment, the same command goes on: what is there is not made again
 import os
 from pathlib import Path
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -49,6 +50,7 @@ def main(cfg: DictConfig) -> None:
         plan = ranks.run_on_first(lambda: make_plan(cfg))
         batches = plan.batches(cfg.batch_size)[ranks.rank :: ranks.world]
         if batches:
+            torch.manual_seed(cfg.seed)  # of frozen parts without weights, which an editor doesn't save
             path, device = Path(str(cfg.checkpoint)), device_of(cfg.device)
             execution = instantiate(cfg.execution)
 

@@ -17,6 +17,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
@@ -31,6 +32,9 @@ from src.evaluation.tracking import log_evaluation
 from src.files import remove_leftovers
 from src.judges.judge import Judge
 from src.ranks import join_ranks, leave_ranks
+from src.sweeps.launcher import SweepInterface
+from src.sweeps.settings import whole_config
+from src.sweeps.titles import overrides_of, sweep_axes
 from src.tracking.settings import settings_told
 
 STEPS = ("generate", "measure", "judge", "report")
@@ -52,6 +56,7 @@ def main(cfg: DictConfig) -> None:
     for part in (folder, folder / judge.name):
         remove_leftovers(part)
 
+    torch.manual_seed(cfg.seed)  # of frozen parts without weights, which an editor doesn't save
     ranks = join_ranks()
     rows = Rows(folder, benchmark, cases, ranks, cfg.device, cfg.batch_size)
     measuring, measured = None, {}
@@ -125,7 +130,7 @@ def depends_on(cfg: DictConfig) -> dict[str, Any]:
     check_request(cfg)
     if cfg.edits is not None and not Path(cfg.edits).is_dir():
         raise FileNotFoundError(f"no edits at edits={cfg.edits}; give a folder of <case id>.png")
-    settings = launch.whole_config(cfg)
+    settings = whole_config(cfg)
     if cfg.checkpoint is not None:
         settings["checkpoint"] = f"weights {checkpoint.content_hash(Path(cfg.checkpoint))[:16]}"
     return settings
@@ -180,12 +185,12 @@ def logged_settings(cfg: DictConfig) -> dict[str, Any]:
     """
     trained_in = cfg.copy()
     trained_in.output = None
-    trained = {} if cfg.checkpoint is None else launch.overrides_of(run_folder(trained_in))
-    return settings_told(cfg, os.environ, {"axes": trained | launch.sweep_axes()})
+    trained = {} if cfg.checkpoint is None else overrides_of(run_folder(trained_in))
+    return settings_told(cfg, os.environ, {"axes": trained | sweep_axes()})
 
 
-SWEPT = launch.Swept(depends_on, results=run_folder)
+SWEEPS = SweepInterface(depends_on, results=run_folder)
 """What sweeps need to know."""
 
 if __name__ == "__main__":
-    launch.entry_point(main, "evaluate", SWEPT)
+    launch.entry_point(main, "evaluate", SWEEPS)

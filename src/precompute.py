@@ -79,6 +79,7 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(
             f"batch_size={cfg.batch_size} and rows_per_shard={cfg.rows_per_shard} must be at least 1"
         )
+    torch.manual_seed(cfg.seed)
     rank, world_size = this_rank()
     data = instantiate(cfg.data)
     if not isinstance(data, EditData) or not isinstance(data.dataset, WithRewards):

@@ -18,7 +18,6 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +38,13 @@ from src.benchmarking.measurement import Measurement
 from src.benchmarking.report import Entry, draw, markdown, verdicts, with_ratios
 from src.benchmarking.sampling import Edits, measure_sampling
 from src.benchmarking.training import DISTINCT_BATCHES, TimedSteps, batches_of, measure_training
-from src.callbacks.run_record import PACKAGES, commit, hardware
 from src.data.datamodule import EditData
 from src.data.dataset import to_tensor
 from src.data.rewards import WithRewards
+from src.environment import commit, hardware, package_versions
 from src.files import write_atomically
 from src.ranks import device_of
+from src.resolvers import fast_dtype
 
 PARTS = (
     "model",
@@ -128,7 +128,7 @@ def main(cfg: DictConfig) -> None:
         "hardware": hardware(),
         "precision": cfg.trainer.precision,
         "matrix_tflop_per_s": {name: rate / 1e12 for name, rate in rates.items()},
-        "versions": {name: version(name) for name in PACKAGES},
+        "versions": package_versions(),
         "commit": commit(),
         "command": shlex.join(["python", "-m", "src.throughput", *HydraConfig.get().overrides.task]),
         "seconds": round(time.monotonic() - start, 1),
@@ -229,7 +229,7 @@ def settings_of(cfg: DictConfig, changes: Sequence[str]) -> dict[str, Any]:
 def dtype_of(ladder: str, cfg: DictConfig) -> torch.dtype:
     """The number format whose matrix rate a ladder is compared with."""
     if ladder == "sampling":
-        return getattr(torch, launch.fast_dtype(cfg.device))
+        return getattr(torch, fast_dtype(cfg.device))
     return PRECISIONS.get(str(cfg.trainer.precision), torch.float32)
 
 

@@ -23,7 +23,7 @@ from typing import Any
 from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning import Trainer
+from pytorch_lightning import Trainer, seed_everything
 from pytorch_lightning.utilities import rank_zero_only
 
 from src import checkpoint, launch, memory
@@ -40,6 +40,9 @@ from src.data.precomputed import PrecomputedConditions
 from src.data.rows import CHAT_SAMPLES
 from src.editor import Editor
 from src.files import alone_in, remove_leftovers
+from src.missing_settings import check_complete
+from src.sweeps.launcher import SweepInterface
+from src.sweeps.titles import sweep_axes
 from src.tracking.settings import settings_told
 
 QUIET = (
@@ -62,6 +65,7 @@ def main(cfg: DictConfig) -> None:
     for message in QUIET:
         warnings.filterwarnings("ignore", message)
     logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
+    check_complete(cfg)
     launch.check_shared_folder()
     if cfg.keep_memory:
         memory.keep_freed()
@@ -72,6 +76,7 @@ def main(cfg: DictConfig) -> None:
 
 def train(cfg: DictConfig, folder: str) -> None:
     """Data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to find."""
+    seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
     report = data.check(Path(folder, BROKEN_ROWS))
     if report is not None and rank_zero_only.rank == 0:
@@ -92,7 +97,7 @@ def train(cfg: DictConfig, folder: str) -> None:
         raise ValueError(NO_CHAT_SUPPORT)
 
     ema = instantiate(cfg.callbacks.ema)
-    told = settings_told(cfg, os.environ, {"axes": launch.sweep_axes(), "folder": folder})
+    told = settings_told(cfg, os.environ, {"axes": sweep_axes(), "folder": folder})
     callbacks = [
         ema,
         RunRecord(folder),
@@ -124,7 +129,7 @@ def train(cfg: DictConfig, folder: str) -> None:
             if isinstance(stop, TrainingStopped)
             else f"interrupted at step {trainer.global_step} of {trainer.max_steps}"
         )
-        raise launch.Stopped(f"{what}; the same command with hydra.run.dir={folder} goes on") from None
+        raise launch.Interrupted(f"{what}; the same command with hydra.run.dir={folder} goes on") from None
     if trainer.is_global_zero:
         print(folder)
 
@@ -251,8 +256,8 @@ def check_resumable(path: Path, model_config: str, settings: str, by_itself: boo
     print(f"continuing {path} at step {saved['global_step']}", file=sys.stderr)
 
 
-SWEPT = launch.Swept(depends_on, is_trained)
+SWEEPS = SweepInterface(depends_on, is_trained)
 """What sweeps need to know."""
 
 if __name__ == "__main__":
-    launch.entry_point(main, "train", SWEPT)
+    launch.entry_point(main, "train", SWEEPS)

@@ -19,7 +19,7 @@ from skimage import data as photographs
 
 from src.algorithms.denoising import Denoising, draw
 from src.batch import EncodedBatch, Moments, Reading, TextTokens
-from src.launch import cpu_precision
+from src.resolvers import cpu_precision
 from src.reward_file import append_rewards
 
 MOST_MEMORY = 24 * 2**20

@@ -11,10 +11,12 @@ LAYERS = [
         "seeds",
         "files",
         "memory",
+        "environment",
         "progress",
         "ranks",
         "differences",
         "batching",
+        "missing_settings",
         "renamed_keys",
         "hub",
     },
@@ -27,6 +29,7 @@ LAYERS = [
     {"algorithms", "evaluation", "formats"},
     {"callbacks", "annotation", "inspection", "tabulation"},
     {"benchmarking", "sweeps"},
+    {"resolvers"},
     {"launch"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}

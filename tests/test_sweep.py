@@ -11,7 +11,8 @@ import pytest
 from commands import LEAN, run
 from killing import Command, finished
 
-from src import checkpoint, launch
+from src import checkpoint, launch, resolvers
+from src.sweeps import titles
 from src.sweeps.record import read_sweep
 
 FAST = (*LEAN, "trainer.max_steps=2", "data.batch_size=2")
@@ -38,7 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: str, module: str = "src.tr
     loaded = importlib.import_module(module)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
     try:
-        launch.entry_point(loaded.main, module.removeprefix("src."), loaded.SWEPT)
+        launch.entry_point(loaded.main, module.removeprefix("src."), loaded.SWEEPS)
     except SystemExit as stopped:
         return int(stopped.code or 0)
     return 0
@@ -62,18 +63,18 @@ def test_a_job_is_named_by_what_its_sweep_varies(monkeypatch: pytest.MonkeyPatch
         "a.seed=2",
         "b.seed=3",
     ]
-    axes = launch.varied(overrides, command)
+    axes = titles.varied_overrides(overrides, command)
     assert axes == ["model/integration=both", "a.seed=2"]
-    assert launch.titled(axes) == "integration=both, seed=2"
-    monkeypatch.setenv(launch.AXES, json.dumps(axes))
-    monkeypatch.setenv(launch.SWEEP, "mine")
-    assert (launch.run_title(), launch.sweep_name(), launch.sweep_axes()) == (
-        launch.titled(axes),
+    assert titles.title(axes) == "integration=both, seed=2"
+    monkeypatch.setenv(titles.AXES, json.dumps(axes))
+    monkeypatch.setenv(titles.SWEEP, "mine")
+    assert (resolvers.run_title(), resolvers.sweep_name(), titles.sweep_axes()) == (
+        titles.title(axes),
         "mine",
         {"integration": "both", "seed": "2"},
     )
-    assert launch.titled([]) is None
-    assert launch.short_names(["a.seed=1", "b.seed=2", "checkpoint=/runs/x/1/editor"]) == [
+    assert titles.title([]) is None
+    assert titles.short_names(["a.seed=1", "b.seed=2", "checkpoint=/runs/x/1/editor"]) == [
         ("a_seed", "1"),
         ("b_seed", "2"),
         ("checkpoint", "1/editor"),

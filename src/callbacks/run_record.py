@@ -2,10 +2,7 @@
 
 import hashlib
 import json
-import platform
-import subprocess
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +10,8 @@ import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from src.callbacks.last_checkpoint import TrainingStopped
+from src.environment import commit, hardware, package_versions
 from src.files import write_atomically
-
-PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "diffusers", "transformers")
 
 
 class RunRecord(Callback):
@@ -65,7 +61,7 @@ class RunRecord(Callback):
             "world_size": trainer.world_size,
             "precision": str(trainer.precision),
             "commit": commit(),
-            "versions": {name: version(name) for name in PACKAGES},
+            "versions": package_versions(),
             "hardware": hardware(),
             "parameters": sum(p.numel() for p in pl_module.parameters()),
             "resumed_at_steps": self.resumed_at_steps,
@@ -110,27 +106,3 @@ def _digest(module: LightningModule) -> int:
         if parameter.requires_grad:
             digest.update(parameter.detach().float().cpu().contiguous().numpy().tobytes())
     return int.from_bytes(digest.digest()[:8], "big") >> 2
-
-
-def commit() -> str:
-    """The checked-out commit, with "+changes" if the tree differs from it; "unknown" outside a git checkout."""
-    try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return head + ("+changes" if changed else "")
-
-
-def hardware() -> str:
-    """Accelerator or processor, and how many cores torch uses."""
-    if torch.cuda.is_available():
-        return f"{torch.cuda.device_count()} x {torch.cuda.get_device_name()}"
-    return f"{platform.processor() or platform.machine()}, {torch.get_num_threads()} threads"

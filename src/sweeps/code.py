@@ -13,7 +13,16 @@ from pathlib import Path
 from typing import Any
 
 SRC = Path(__file__).resolve().parent.parent
-LEFT_OUT = ("src.launch", "src.sweeps", "src.tracking", "src.files")
+LEFT_OUT = (
+    "src.environment",
+    "src.files",
+    "src.launch",
+    "src.missing_settings",
+    "src.renamed_keys",
+    "src.resolvers",
+    "src.sweeps",
+    "src.tracking",
+)
 """How jobs are started, what dashboards are told, and how files are written."""
 
 

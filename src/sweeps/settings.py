@@ -8,7 +8,18 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
+
 from src.differences import ABSENT, differing_leaves
+from src.sweeps.titles import MACHINERY
+
+
+def whole_config(cfg: DictConfig) -> dict[str, Any]:
+    """A config without its machinery, its interpolations followed."""
+    named = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"])
+    tree = OmegaConf.to_container(named, resolve=True)
+    assert isinstance(tree, dict)
+    return {str(name): value for name, value in tree.items() if name not in MACHINERY}
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:

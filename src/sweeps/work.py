@@ -15,11 +15,7 @@ from src.sweeps.matching import ANY, find_same
 from src.sweeps.processes import Outcome, Step
 from src.sweeps.record import FILE, Job, Sweep, read_sweep
 from src.sweeps.settings import in_short
-
-SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
-"""What a job of a sweep is told: the name of the sweep's folder, and the overrides in which the jobs differ,
-as a JSON list.
-"""
+from src.sweeps.titles import AXES, SWEEP
 
 
 @final

@@ -1,0 +1,106 @@
+"""Names of runs and sweeps, made of the overrides that set them apart."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
+"""Environment variables of a sweep's jobs: the name of the sweep's folder, and the overrides in which the jobs
+differ, as a JSON list.
+"""
+
+MACHINERY = (
+    "logger",
+    "trainer",
+    "device",
+    "num_workers",
+    "output",
+    "steps",
+    "keep_memory",
+    "overwrite",
+    "retry_failed",
+)
+"""Settings that change where and how something runs and not what comes out: no part of a run's title."""
+
+LONGEST_TITLE = 100
+"""Characters of a run's title."""
+
+
+def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
+    """Overrides as (last part of the name, value): ("integration", "both"). Paths are cut to their last two
+    parts. Names that would be the same stay long, with dots as underscores, since dashboards take dots for a
+    nested value.
+    """
+    pairs = [override.lstrip("+~").partition("=")[::2] for override in overrides]
+    last = [re.split(r"[./@]", name)[-1] for name, _ in pairs]
+    return [
+        (
+            short if last.count(short) == 1 else re.sub(r"[./@]", "_", name),
+            "/".join(value.strip("/").split("/")[-2:]),
+        )
+        for short, (name, value) in zip(last, pairs, strict=True)
+    ]
+
+
+def title(overrides: Sequence[str]) -> str | None:
+    """Overrides as a title for a run: "reward_synthetic, integration=both"; None if there are none."""
+    parts = [value if name == "experiment" else f"{name}={value}" for name, value in short_names(overrides)]
+    return ", ".join(parts)[:LONGEST_TITLE] or None
+
+
+def without_machinery(overrides: Sequence[str]) -> list[str]:
+    """The overrides that change what comes out of a run."""
+    return [
+        override for override in overrides if re.split(r"[.=@/]", override.lstrip("+~"))[0] not in MACHINERY
+    ]
+
+
+def varied_overrides(overrides: Sequence[str], command: Sequence[str]) -> list[str]:
+    """A job's overrides that do not stand in the sweep's command as they are, and so differ between its jobs."""
+    given = {argument.lower() for argument in command}  # Hydra writes a=true as a=True, and ~a as ~a=null
+    return [
+        override
+        for override in overrides
+        if not {override.lower(), override.lower().removesuffix("=null")} & given
+    ]
+
+
+def sweep_axes() -> dict[str, str]:
+    """The values of this job in what its sweep varies, by short names: {"integration": "both"}; empty outside
+    of a sweep.
+    """
+    return dict(short_names(json.loads(os.environ.get(AXES, "[]"))))
+
+
+def overrides_of(run: Path) -> dict[str, str]:
+    """The overrides of the command that made a run folder, by short names; empty where they aren't known."""
+    file = run / ".hydra" / "overrides.yaml"
+    return dict(short_names([str(override) for override in OmegaConf.load(file)])) if file.is_file() else {}
+
+
+def sweep_title(*, _root_: DictConfig) -> str:
+    """The name of the sweep in a command: of its config in conf/sweep, or its axes, "integration-seed"."""
+    chosen = _root_.hydra.runtime.choices.get("sweep")
+    if chosen:
+        return chosen if isinstance(chosen, str) else "-".join(chosen)
+    axes = [f"{axis}={values}" for axis, values in (_root_.hydra.sweeper.get("params") or {}).items()]
+    given = OverridesParser.create().parse_overrides([*axes, *_root_.hydra.overrides.task])
+    swept = [f"{override.get_key_element()}=" for override in given if override.is_sweep_override()]
+    return "-".join(name for name, _ in short_names(swept)) or "sweep"
+
+
+def run_name(path: str | None) -> str:
+    """The run that a checkpoint or an export belongs to, as a part of a name: "reward-3" for
+    runs/reward/3/editor; "evaluate" without one.
+    """
+    if path is None:
+        return "evaluate"
+    folder = Path(path)
+    folder = folder.parent if folder.suffix == ".ckpt" else folder
+    folder = folder.parent if folder.name in ("checkpoints", "editor") else folder
+    return "-".join(part for part in folder.parts[-2:] if part not in ("/", "runs", ".."))
