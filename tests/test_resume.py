@@ -114,7 +114,7 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path, w
     assert process.ended() == 1
     message = (tmp_path / "log").read_text()
     assert "algorithm.optimizer.lr is 0.005 in the checkpoint and 1 here" in message
-    assert "resume=null to start anew" in message
+    assert "resume=null to start over" in message
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

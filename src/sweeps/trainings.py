@@ -1,0 +1,80 @@
+"""What a training's result depends on, and whether a run folder holds a finished training."""
+
+import json
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+
+def training_settings(cfg: DictConfig) -> dict[str, Any]:
+    """The settings of src.train that the weights depend on, besides the model's."""
+    data = {
+        name: value for name, value in _resolved(cfg.data).items() if name not in ("num_workers", "check")
+    }
+    of_trainer = _resolved(cfg.trainer)
+    names = ("precision", "accumulate_grad_batches", "gradient_clip_val")
+    return {
+        "seed": cfg.seed,
+        "start": cfg.start,
+        "algorithm": _resolved(cfg.algorithm),
+        "data": data,
+        "ema": _resolved(cfg.callbacks.ema),
+        "trainer": {name: of_trainer.get(name) for name in names},
+    }
+
+
+def training_depends_on(cfg: DictConfig) -> Mapping[str, Any]:
+    """What a training's result depends on: equal for the same training, however it is spelt and wherever it
+    runs.
+
+    Raises:
+        FileNotFoundError: no checkpoint to start from.
+    """
+    settings, model = training_settings(cfg), _resolved(cfg.model)
+    if model["reward_encoder"] is None or model["integration"] is None:
+        model |= {"reward_encoder": None, "integration": None}  # the same editor
+    if cfg.start is not None:
+        settings["start"] = f"weights {start_hash(str(cfg.start))}"
+    trainer = _resolved(cfg.trainer)
+    steps = {
+        "max_steps": trainer.get("max_steps"),
+        "processes": [trainer.get("devices"), trainer.get("num_nodes", 1)],  # each takes a batch of its own
+    }
+    return {**_without_caches(settings), "model": model, "trainer": settings["trainer"] | steps}
+
+
+@lru_cache
+def start_hash(path: str) -> str:
+    """Short content hash of the weights that a training starts from."""
+    if not Path(path).exists():
+        raise FileNotFoundError(
+            f"no checkpoint at start={path}; give a .ckpt file or an exported editor/ folder"
+        )
+    from src import checkpoint  # imports torch
+
+    return checkpoint.content_hash(Path(path))[:16]
+
+
+def is_trained(folder: Path) -> bool:
+    """Whether a run folder holds a finished training."""
+    record = folder / "run.json"
+    if not record.is_file() or not (folder / "editor").is_dir():
+        return False
+    return json.loads(record.read_text())["status"] == "finished"
+
+
+def _resolved(node: DictConfig) -> dict[str, Any]:
+    """A node with its interpolations followed."""
+    tree = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
+    assert isinstance(tree, dict)
+    return {str(name): value for name, value in tree.items()}
+
+
+def _without_caches(node: Any) -> Any:
+    """A tree without the folders that keep what could be computed again."""
+    if isinstance(node, dict):
+        return {name: _without_caches(child) for name, child in node.items() if name != "cache"}
+    return node
