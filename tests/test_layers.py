@@ -55,7 +55,9 @@ def test_every_file_has_a_layer() -> None:
     top = {
         path.stem
         for path in SRC.iterdir()
-        if path.name != "__init__.py" and path.suffix in ("", ".py") and path.stem != "__pycache__"
+        if path.name not in ("__init__.py", "__main__.py")
+        and path.suffix in ("", ".py")
+        and path.stem != "__pycache__"
     }
     entry_points = {part for part in top if layer(part) == ENTRY_POINT}
     for part in entry_points:

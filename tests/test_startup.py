@@ -1,0 +1,48 @@
+"""Commands start without the libraries that they don't need; importing torch takes two seconds, Lightning eight."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from src.__main__ import commands
+from src.launch import CONF
+
+HEAVY = ("torch", "pytorch_lightning", "diffusers", "transformers")
+LIGHT = (
+    "src.data.json_list",
+    "src.data.pix2pix_tree",
+    "src.data.synthetic",
+    "src.judges.openai_chat",
+    "src.judges.oracle",
+    "src.evaluation.report",
+    "src.tabulation.runs",
+    "src.inspection.summary",
+)
+"""Modules of commands that build no network, besides the entry points themselves."""
+
+
+@pytest.fixture(scope="module")
+def imported() -> dict[str, list[str]]:
+    """The heavy libraries that each module has brought along, imported one after the other in one interpreter."""
+    modules = [*(f"src.{name}" for name in commands()), *LIGHT]
+    program = (
+        "import importlib, json, sys\n"
+        "found = {}\n"
+        f"for name in {modules!r}:\n"
+        "    importlib.import_module(name)\n"
+        f"    found[name] = [heavy for heavy in {HEAVY!r} if heavy in sys.modules]\n"
+        "print(json.dumps(found))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_every_command_checks_its_arguments_before_it_imports_torch(imported: dict[str, list[str]]) -> None:
+    assert {name: heavy for name, heavy in imported.items() if heavy} == {}
+
+
+def test_every_command_is_listed_with_what_it_does() -> None:
+    assert commands().keys() == {path.stem for path in CONF.glob("*.yaml")}
+    assert all(text.endswith(".") for text in commands().values())
