@@ -31,7 +31,7 @@ from src.data.stream import StreamedRows
 from src.files import alone_in, write_atomically
 from src.judges.asking import VLMJudge
 from src.judges.judge import Judge
-from src.tracking.settings import settings_told
+from src.tracking.settings import loggable_settings
 from src.tracking.wandb_run import WandbRun, rewards_artifact
 
 LOGGED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens", "dollars", "seconds")
@@ -74,7 +74,7 @@ def main(cfg: DictConfig) -> None:
             print(in_words(record))
     print(folder / REWARDS)
     if cfg.get("logger") is not None:
-        log(instantiate(cfg.logger, save_dir=str(folder)), folder, record, settings_told(cfg, os.environ))
+        log(instantiate(cfg.logger, save_dir=str(folder)), folder, record, loggable_settings(cfg, os.environ))
 
 
 def log(logger: Logger, folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:

@@ -35,7 +35,7 @@ from src.ranks import join_ranks, leave_ranks
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.settings import whole_config
 from src.sweeps.titles import overrides_of, sweep_axes
-from src.tracking.settings import settings_told
+from src.tracking.settings import loggable_settings
 
 STEPS = ("generate", "measure", "judge", "report")
 
@@ -186,7 +186,7 @@ def logged_settings(cfg: DictConfig) -> dict[str, Any]:
     trained_in = cfg.copy()
     trained_in.output = None
     trained = {} if cfg.checkpoint is None else overrides_of(run_folder(trained_in))
-    return settings_told(cfg, os.environ, {"axes": trained | sweep_axes()})
+    return loggable_settings(cfg, os.environ, {"axes": trained | sweep_axes()})
 
 
 SWEEPS = SweepInterface(depends_on, results=run_folder)

@@ -31,7 +31,7 @@ from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.titles import sweep_axes
 from src.sweeps.trainings import is_trained, training_depends_on, training_settings
-from src.tracking.settings import settings_told
+from src.tracking.settings import loggable_settings
 
 QUIET = (
     r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
@@ -104,7 +104,7 @@ def train(cfg: DictConfig, folder: str) -> None:
         raise ValueError(NO_CHAT_SUPPORT)
 
     ema = instantiate(cfg.callbacks.ema)
-    logged = settings_told(cfg, os.environ, {"axes": sweep_axes(), "folder": folder})
+    logged = loggable_settings(cfg, os.environ, {"axes": sweep_axes(), "folder": folder})
     callbacks = [
         ema,
         RunRecord(folder),

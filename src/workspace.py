@@ -36,13 +36,15 @@ def main(cfg: DictConfig) -> None:
     """
     check_request(cfg)
     # an extra: whoever doesn't want it need not have it
-    from src.tracking.layout import Shown, as_json, report_of, workspace_of
+    from src.tracking.layout import LayoutContents, build_report, build_workspace, layout_json
 
-    shown = Shown(tuple(cfg.evaluations), tuple(folder_name(row) for row in cfg.rows), tuple(cfg.axes))
-    workspace = workspace_of(cfg.entity, cfg.project, cfg.name, shown)
-    report = report_of(cfg.entity, cfg.project, cfg.name, shown)
+    shown = LayoutContents(
+        tuple(cfg.evaluations), tuple(folder_name(row) for row in cfg.rows), tuple(cfg.axes)
+    )
+    workspace = build_workspace(cfg.entity, cfg.project, cfg.name, shown)
+    report = build_report(cfg.entity, cfg.project, cfg.name, shown)
     if cfg.dry_run:
-        write_atomically(Path(cfg.output), json.dumps(as_json(workspace, report), indent=2) + "\n")
+        write_atomically(Path(cfg.output), json.dumps(layout_json(workspace, report), indent=2) + "\n")
         print(cfg.output)
         return
     check_account(cfg.timeout)

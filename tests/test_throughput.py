@@ -22,15 +22,15 @@ from omegaconf import OmegaConf
 from PIL import Image
 from torch import nn
 
-from src.benchmarking.clock import Clock, marked, matrix_rate, operation_counter
-from src.benchmarking.ladder import FailedError, Rung, apart, climb
-from src.benchmarking.measurement import Measurement
-from src.benchmarking.released import Unread
-from src.benchmarking.report import entry, markdown, verdicts, with_ratios
+from src.benchmarking.clock import Clock, mark_calls, matrix_rate, operation_counter
+from src.benchmarking.ladder import FailedError, Rung, measure_ladder, run_in_process
+from src.benchmarking.measurement import RungMeasurement
+from src.benchmarking.released import ReleaseOverhead
+from src.benchmarking.report import check_targets, entry, ladders_markdown, with_ratios
 from src.throughput import chosen_rungs
 
 TOWER = "{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, patch_size: 14, image_size: 28, projection_dim: 16}"
-MEASURED = Measurement(2.0, 1, {"load": 0.5}, tflop_per_sample=0.25)
+MEASURED = RungMeasurement(2.0, 1, {"load": 0.5}, tflop_per_sample=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +200,7 @@ def test_what_the_release_computes_in_vain_is_counted() -> None:
         "patch_size": 4,
         "image_size": 8,
     }
-    unread = Unread({**sizes, "projection_dim": 4}, null_text=True)
+    unread = ReleaseOverhead({**sizes, "projection_dim": 4}, null_text=True)
     asked = []
     with operation_counter() as counter:
         unread.compute(torch.zeros(2, 3, 16, 16), asked.append)
@@ -214,7 +214,7 @@ def test_time_goes_to_the_phase_before_the_mark() -> None:
     clock = Clock(torch.device("cpu"))
     clock.mark("forgotten")
     clock.restart()
-    call = marked(lambda: time.sleep(0.02), clock, "before", "call")
+    call = mark_calls(lambda: time.sleep(0.02), clock, "before", "call")
     time.sleep(0.01)
     call()
     seconds = clock.seconds()
@@ -236,14 +236,14 @@ def test_ratios_and_shares() -> None:
     assert [each["ratio"] for each in compared] == [1.0, 2.0, 5.0, None]
     assert [each["ratio_without_unused_tower"] for each in compared] == [0.5, 1.0, 2.5, None]
     assert [each["mfu"] for each in compared] == [0.1, 0.2, 0.5, None]
-    found = verdicts({"training": compared, "sampling": compared[:2]}, "gpu", "1 x NVIDIA H200")
+    found = check_targets({"training": compared, "sampling": compared[:2]}, "gpu", "1 x NVIDIA H200")
     assert [(each.measured, each.rung, each.reached) for each in found] == [
         (5.0, "compile", True),
         (2.0, "without_unused_tower", False),
         (10.0, "compile", False),
         (0.5, "compile", True),
     ]
-    assert [each.target for each in verdicts({"training": compared}, "cpu", "two cores")] == [1.8]
+    assert [each.target for each in check_targets({"training": compared}, "cpu", "two cores")] == [1.8]
     report = {
         "command": "c",
         "hardware": "h",
@@ -252,7 +252,7 @@ def test_ratios_and_shares() -> None:
         "seconds": 60,
         "matrix_tflop_per_s": {"float32": 5.0},
     }
-    text = markdown(report | {"training": compared, "sampling": [], "loading": [], "targets": []})
+    text = ladders_markdown(report | {"training": compared, "sampling": [], "loading": [], "targets": []})
     assert "| broken | failed |" in text
     assert "- broken: failed, no compiler" in text
     assert "| compile | 1 | 10 | 5.00 | 2.50 | 0.25 | 2.5 | 50% |" in text
@@ -265,13 +265,13 @@ def test_earlier_changes_are_made_though_their_rungs_are_not_chosen() -> None:
     ]
     seen = {}
 
-    def measure(rung: Rung, changes: list[str]) -> Measurement:
+    def measure(rung: Rung, changes: list[str]) -> RungMeasurement:
         seen[rung.name] = changes
         if rung.name == "c":
             raise FailedError("no room")
         return MEASURED
 
-    entries = climb(ladder, ["b", "c", "d"], measure)
+    entries = measure_ladder(ladder, ["b", "c", "d"], measure)
     assert seen == {"b": ["a=1", "b=1"], "c": ["a=1", "b=1", "c=1"], "d": ["a=1", "b=1", "d=1"]}
     assert [(each["rung"], each["failed"], each["left_out"]) for each in entries] == [
         ("b", "", []),
@@ -295,7 +295,7 @@ def test_a_process_that_dies_or_hangs_is_a_failed_rung(
     tmp_path: Path, name: str, minutes: float, said: str
 ) -> None:
     with pytest.raises(FailedError, match=said):
-        apart(dies, name, {}, tmp_path / "log.txt", minutes)
+        run_in_process(dies, name, {}, tmp_path / "log.txt", minutes)
 
 
 @pytest.mark.slow

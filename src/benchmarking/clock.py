@@ -122,7 +122,7 @@ def peak_memory(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
-def forget_peak(device: torch.device) -> None:
+def reset_peak_memory(device: torch.device) -> None:
     """What is to be measured begins now; a process on a CPU can't forget."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
@@ -136,7 +136,7 @@ def timed(clock: Clock, phase: str) -> Iterator[None]:
     clock.mark(phase)
 
 
-def marked(network: Callable[..., Any], clock: Clock, before: str, after: str) -> Callable[..., Any]:
+def mark_calls(network: Callable[..., Any], clock: Clock, before: str, after: str) -> Callable[..., Any]:
     """The same function; what came before a call belongs to one phase, the call itself to another."""
 
     def call(*inputs: Any) -> Any:

@@ -58,7 +58,7 @@ class Shapes(NamedTuple):
     tokens: tuple[int, int]
 
 
-def photographs(side: int, count: int) -> list[Image]:
+def photograph_squares(side: int, count: int) -> list[Image]:
     """Squares of this side out of photographs."""
     images = [read_photograph(file).pixels for file in photo_files(wheel_folder())]
     return [
@@ -67,9 +67,9 @@ def photographs(side: int, count: int) -> list[Image]:
     ]
 
 
-def write_tree(folder: Path, rows: int, side: int) -> Path:
+def write_image_tree(folder: Path, rows: int, side: int) -> Path:
     """An InstructPix2Pix tree of JPEG images with `rewards.jsonl` beside its seeds.json."""
-    images = photographs(side, DISTINCT)
+    images = photograph_squares(side, DISTINCT)
     rewards = []
     for row in range(rows):
         prompt, names = folder / f"{row:07d}", ("0_0.jpg", "0_1.jpg")

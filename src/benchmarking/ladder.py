@@ -15,7 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any, final
 
-from src.benchmarking.measurement import Measurement
+from src.benchmarking.measurement import RungMeasurement
 from src.benchmarking.report import Entry, entry
 
 CONTEXT = multiprocessing.get_context("forkserver")
@@ -25,14 +25,12 @@ on a GPU with no context of them.
 
 
 PRELOADED = [
-    "src.benchmarking.sampling",
-    "src.benchmarking.training",
+    "src.benchmarking.rungs",
     "src.backbones.inspix2pix",
     "src.callbacks.ema",
-    "src.launch",
     "torch.optim.adamw",
 ]
-"""All that takes long to import, but not the command itself, which Python warns of."""
+"""All that takes long to import."""
 
 
 @final
@@ -59,10 +57,10 @@ class FailedError(Exception):
     """A process ended without a result; the message says why."""
 
 
-def climb(
+def measure_ladder(
     ladder: Sequence[Rung],
     chosen: Sequence[str] | None,
-    measure: Callable[[Rung, Sequence[str]], Measurement],
+    measure: Callable[[Rung, Sequence[str]], RungMeasurement],
 ) -> list[Entry]:
     """Measure every chosen rung, with its changes and those of all before it.
 
@@ -92,7 +90,7 @@ def climb(
     return entries
 
 
-def apart(work: Work, name: str, settings: Mapping[str, Any], log: Path, minutes: float) -> Any:
+def run_in_process(work: Work, name: str, settings: Mapping[str, Any], log: Path, minutes: float) -> Any:
     """What `work(name, settings)` returns, from a process of its own whose output goes to a file.
 
     Raises:
@@ -162,7 +160,7 @@ def _end_with_the_command() -> None:
 
 
 @final
-class Told:
+class RungProgress:
     """Progress in words: one line a rung, with the time that is left if all take as long as those before."""
 
     def __init__(self, total: int) -> None:
@@ -170,7 +168,7 @@ class Told:
         self.done = 0
         self.start = time.monotonic()
 
-    def rung(self, rung: Rung, said: str) -> None:
+    def report(self, rung: Rung, said: str) -> None:
         """A rung is done."""
         self.done += 1
         spent = time.monotonic() - self.start

@@ -5,12 +5,12 @@ from typing import Any, final
 
 from pytorch_lightning import Trainer
 
-from src.benchmarking.measurement import Measurement
+from src.benchmarking.measurement import RungMeasurement
 from src.data.datamodule import EditData
 
 
 @final
-class Reader:
+class BatchReader:
     """Takes batches, and if asked for the tokens of their texts.
 
     Args:
@@ -36,7 +36,7 @@ class Reader:
                 encoded.encode_text(["; ".join(feedback) for feedback in encoded.feedback])
 
 
-def measure_loading(reader: Reader, samples: int, seconds: float) -> Measurement:
+def measure_loading(reader: BatchReader, samples: int, seconds: float) -> RungMeasurement:
     """Read everything once to warm the page cache, then on and on for a while; the best of three thirds
     counts, as other processes only slow it down.
 
@@ -55,4 +55,4 @@ def measure_loading(reader: Reader, samples: int, seconds: float) -> Measurement
             reader.read(samples)
             read += -(-samples // reader.data.batch_size) * reader.data.batch_size
         rates.append(read / (time.process_time() - start))
-    return Measurement(max(rates), reader.data.batch_size, {"load": 1.0 / max(rates)})
+    return RungMeasurement(max(rates), reader.data.batch_size, {"load": 1.0 / max(rates)})

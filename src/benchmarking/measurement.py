@@ -7,7 +7,7 @@ from typing import final
 
 @final
 @dataclass(frozen=True)
-class Measurement:
+class RungMeasurement:
     """What one rung took.
 
     Attributes:

@@ -22,7 +22,7 @@ from src.editor import NULL_INSTRUCTION
 
 
 @final
-class Unread(Callback):
+class ReleaseOverhead(Callback):
     """Computes it, and forgets it.
 
     Args:

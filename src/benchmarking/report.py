@@ -5,10 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib.pyplot as plt
-from matplotlib.axes import Axes
-
-from src.benchmarking.measurement import Measurement
+from src.benchmarking.measurement import RungMeasurement
 from src.files import replacing
 
 UNUSED_TOWER = "without_unused_tower"
@@ -30,7 +27,7 @@ Entry = dict[str, Any]
 def entry(
     rung: str,
     changes: Sequence[str],
-    measured: Measurement | None,
+    measured: RungMeasurement | None,
     failed: str = "",
     left_out: Sequence[str] = (),
 ) -> Entry:
@@ -82,7 +79,7 @@ def with_ratios(entries: Sequence[Entry], matrix_rate: float | None) -> list[Ent
     return compared
 
 
-class Verdict(NamedTuple):
+class TargetCheck(NamedTuple):
     """One target of the project, and whether it is reached.
 
     Attributes:
@@ -102,7 +99,7 @@ class Verdict(NamedTuple):
         return self.measured >= self.target
 
 
-def verdicts(ladders: Mapping[str, Sequence[Entry]], device: str, hardware: str) -> list[Verdict]:
+def check_targets(ladders: Mapping[str, Sequence[Entry]], device: str, hardware: str) -> list[TargetCheck]:
     """Targets that can be told on this device. Training and sampling are represented by their fastest rung.
 
     Args:
@@ -114,21 +111,21 @@ def verdicts(ladders: Mapping[str, Sequence[Entry]], device: str, hardware: str)
     for ladder, target in (("training", TRAINING_TARGETS[device]), ("sampling", SAMPLING_TARGET)):
         best = fastest(ladders.get(ladder, ()))
         if best is not None:
-            found.append(Verdict(f"{ladder}, times the first rung", target, best["ratio"], best["rung"]))
+            found.append(TargetCheck(f"{ladder}, times the first rung", target, best["ratio"], best["rung"]))
     best = fastest(ladders.get("training", ()))
     if best is not None and "H200" in hardware:
         found.append(
-            Verdict("training, samples/s on one H200", H200_RATE, best["samples_per_s"], best["rung"])
+            TargetCheck("training, samples/s on one H200", H200_RATE, best["samples_per_s"], best["rung"])
         )
         found.append(
-            Verdict(
+            TargetCheck(
                 "training, share of the matrix rate on one H200", H200_SHARE, best["mfu"] or 0.0, best["rung"]
             )
         )
     for each in ladders.get("loading", ()):
         if each["rung"] == SHARDS and each["samples_per_s"] is not None:
             found.append(
-                Verdict(
+                TargetCheck(
                     "loading latents and text index, samples/s per core",
                     LOADING_TARGET,
                     each["samples_per_s"],
@@ -144,7 +141,7 @@ def fastest(entries: Sequence[Entry]) -> Entry | None:
     return max(measured, key=lambda each: each["samples_per_s"]) if len(measured) > 1 else None
 
 
-def markdown(report: Mapping[str, Any]) -> str:
+def ladders_markdown(report: Mapping[str, Any]) -> str:
     """The whole report as text."""
     lines = ["# Throughput", "", f"`{report['command']}`", ""]
     where = (
@@ -244,10 +241,12 @@ def _ratio(value: float | None) -> str:
     return "" if value is None else f"{value:.2f}"
 
 
-def draw(report: Mapping[str, Any], target: Path) -> None:
+def draw_ladders(report: Mapping[str, Any], target: Path) -> None:
     """Bars, a panel per ladder: the rate of every rung, and how many times that of the first it is. Raises
     NotWrittenError.
     """
+    import matplotlib.pyplot as plt  # heavy, and only needed at the end
+
     ladders = {name: report[name] for name in TITLES if report[name]}
     heights = [0.9 + 0.42 * len(entries) for entries in ladders.values()]
     figure, panels = plt.subplots(
@@ -272,7 +271,7 @@ def draw(report: Mapping[str, Any], target: Path) -> None:
     plt.close(figure)
 
 
-def _bars(panel: Axes, entries: Sequence[Entry]) -> None:
+def _bars(panel: Any, entries: Sequence[Entry]) -> None:
     rates = [each["samples_per_s"] or 0.0 for each in entries]
     best = max(rates) or 1.0
     colours = ["#b4b4bb", *["#2f6fb0"] * (len(rates) - 1)]

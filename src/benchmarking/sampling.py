@@ -10,9 +10,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.benchmarking.clock import Clock, forget_peak, marked, operation_counter, peak_memory
-from src.benchmarking.measurement import Measurement
-from src.benchmarking.released import Unread
+from src.benchmarking.clock import Clock, mark_calls, operation_counter, peak_memory, reset_peak_memory
+from src.benchmarking.measurement import RungMeasurement
+from src.benchmarking.released import ReleaseOverhead
 from src.diffusion.process import Latent
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
@@ -36,7 +36,9 @@ class Edits:
     originals: Float[Tensor, "b 3 H W"]
     instructions: Sequence[str]
 
-    def by(self, editor: Editor, sampler: Sampler, unread: Unread, clock: Clock | None = None) -> None:
+    def by(
+        self, editor: Editor, sampler: Sampler, unread: ReleaseOverhead, clock: Clock | None = None
+    ) -> None:
         """Make the edits, asked for with the best reward; before them what the release computes in vain."""
         unread.compute(self.originals, editor.backbone.encode_text)
         count = len(self.instructions)
@@ -59,12 +61,12 @@ def measure_sampling(
     editor: Editor,
     execution: Execution,
     edits: Edits,
-    unread: Unread,
+    unread: ReleaseOverhead,
     samplers: Mapping[int, Sampler],
     steps: int,
     warm_up: int,
     repeats: int,
-) -> Measurement:
+) -> RungMeasurement:
     """Edit images.
 
     Args:
@@ -95,21 +97,21 @@ def measure_sampling(
         edits.by(editor, samplers[1], unread)
     operations = counter.get_total_flops() + (steps - 1) * per_step[0]
 
-    editor.network = marked(network, clock, "sampler", "denoiser")
+    editor.network = mark_calls(network, clock, "sampler", "denoiser")
     clock.restart()
     if execution.compiled:
         edits.by(editor, samplers[1], unread)
     first_call_s = clock.seconds().get("denoiser", 0.0)
     for _ in range(warm_up):
         edits.by(editor, samplers[timed_steps], unread)
-    forget_peak(clock.device)
+    reset_peak_memory(clock.device)
     clock.restart()
     for _ in range(repeats):
         edits.by(editor, samplers[timed_steps], unread, clock)
     phases = {phase: seconds / (repeats * count) for phase, seconds in clock.seconds().items()}
     for phase in ("sampler", "denoiser"):
         phases[phase] *= steps / timed_steps
-    return Measurement(
+    return RungMeasurement(
         samples_per_s=1.0 / sum(phases.values()),
         batch_size=count,
         phases={phase: phases[phase] for phase in PHASES},

@@ -11,8 +11,8 @@ from torch.utils.data import DataLoader
 
 from src.algorithms.denoising import Denoising
 from src.batch import EditBatch, EncodedBatch
-from src.benchmarking.clock import Clock, forget_peak, marked, operation_counter, peak_memory
-from src.benchmarking.measurement import Measurement
+from src.benchmarking.clock import Clock, mark_calls, operation_counter, peak_memory, reset_peak_memory
+from src.benchmarking.measurement import RungMeasurement
 from src.data.datamodule import EditData
 
 DISTINCT_BATCHES = 4
@@ -46,7 +46,7 @@ class TimedSteps(Callback):
         """Begin to count."""
         assert isinstance(pl_module, Denoising)
         self.network = pl_module.compiled
-        pl_module.compiled = marked(pl_module.editor, self.clock, "encode", "forward")
+        pl_module.compiled = mark_calls(pl_module.editor, self.clock, "encode", "forward")
         self.counter.__enter__()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
@@ -68,16 +68,16 @@ class TimedSteps(Callback):
             self.counter.__exit__(None, None, None)
             self.operations = self.counter.get_total_flops()
             if self.network is not None:
-                pl_module.compiled = marked(self.network, self.clock, "encode", "forward")
+                pl_module.compiled = mark_calls(self.network, self.clock, "encode", "forward")
         if done == 2 and self.network is not None:
             self.first_call_s = sum(self.clock.seconds().values())
         if done <= self.untimed:
             self.clock.restart()
         if done == self.untimed:
-            forget_peak(self.clock.device)
+            reset_peak_memory(self.clock.device)
 
 
-def batches_of(data: EditData, trainer: Trainer, count: int) -> list[EditBatch | EncodedBatch]:
+def first_batches(data: EditData, trainer: Trainer, count: int) -> list[EditBatch | EncodedBatch]:
     """The first batches of a training, on the CPU."""
     data.trainer = trainer
     # texts are looked up in the step itself, where a training does it
@@ -86,7 +86,7 @@ def batches_of(data: EditData, trainer: Trainer, count: int) -> list[EditBatch |
 
 def measure_training(
     algorithm: Denoising, trainer: Trainer, steps: TimedSteps, batches: Sequence[EditBatch | EncodedBatch]
-) -> Measurement:
+) -> RungMeasurement:
     """Train for as many steps as the trainer is told.
 
     Args:
@@ -99,7 +99,7 @@ def measure_training(
     trainer.fit(algorithm, train_dataloaders=DataLoader(order, batch_size=None))  # pyright: ignore[reportArgumentType]  # any sequence will do
     samples = len(batches[0].ids) * (trainer.max_steps - steps.untimed)
     phases = {phase: seconds / samples for phase, seconds in steps.clock.seconds().items()}
-    return Measurement(
+    return RungMeasurement(
         samples_per_s=1.0 / sum(phases.values()),
         batch_size=len(batches[0].ids),
         phases={phase: phases[phase] for phase in PHASES},

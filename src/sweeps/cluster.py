@@ -13,7 +13,7 @@ from typing import Any, final
 
 from src.sweeps.processes import Outcome, Share, Step
 from src.sweeps.record import Job
-from src.sweeps.running import PAUSE, Running, RunningHere
+from src.sweeps.running import PAUSE, LocalJob, RunningJob
 
 FOLDER = "scheduler"
 """In the sweep's folder: scripts, logs and results of submissions."""
@@ -21,7 +21,7 @@ FOLDER = "scheduler"
 
 def run_steps(steps: Sequence[Step]) -> list[Outcome]:
     """Run the steps of a job to their end, or to the first that fails; what a submission does."""
-    running = RunningHere(steps, Share())
+    running = LocalJob(steps, Share())
     try:
         while (outcomes := running.poll()) is None:
             time.sleep(PAUSE)
@@ -31,7 +31,7 @@ def run_steps(steps: Sequence[Step]) -> list[Outcome]:
 
 
 @final
-class RunningThere:
+class SubmittedJob:
     """A submission that is followed."""
 
     def __init__(self, submission: Any, kind: Step) -> None:
@@ -63,9 +63,9 @@ class RunningThere:
         return []
 
 
-def submitting(
+def submission_starter(
     folder: Path, cluster: str, settings: Mapping[str, Any]
-) -> Callable[[Job, Sequence[Step], Share], Running]:
+) -> Callable[[Job, Sequence[Step], Share], RunningJob]:
     """How jobs are begun through a scheduler.
 
     Args:
@@ -90,12 +90,12 @@ def submitting(
             f"hydra.launcher.cluster={cluster} can't be used ({' '.join(str(error).split())})"
         ) from error
 
-    def start(job: Job, steps: Sequence[Step], share: Share) -> Running:
+    def start(job: Job, steps: Sequence[Step], share: Share) -> RunningJob:
         if job.submission is not None:
             earlier = executor._executor.job_class(folder / FOLDER, job.submission)
             if not earlier.done() or earlier.paths.result_pickle.exists():
-                return RunningThere(earlier, steps[0])
-        running = RunningThere(executor.submit(run_steps, list(steps)), steps[0])
+                return SubmittedJob(earlier, steps[0])
+        running = SubmittedJob(executor.submit(run_steps, list(steps)), steps[0])
         job.submission = running.id
         return running
 

@@ -26,7 +26,7 @@ LEFT_OUT = (
 """How jobs are started, what dashboards are told, and how files are written."""
 
 
-def code_of(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:
+def code_fingerprints(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:
     """The files that a job depends on and a fingerprint of each: {"src/editor.py": "0123456789ab"}.
 
     Args:
@@ -38,7 +38,7 @@ def code_of(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:
     waiting = [entry_point, *(name.rpartition(".")[0] for name in sorted(classes))]
     while waiting:
         module = waiting.pop()
-        file = file_of(module)
+        file = module_file(module)
         if file is None or str(file) in found or module.startswith(LEFT_OUT):
             continue
         state = file.stat()
@@ -60,7 +60,7 @@ def changed_files(saved: Mapping[str, str], present: Mapping[str, str]) -> list[
     return [name for name in sorted(saved.keys() | present.keys()) if saved.get(name) != present.get(name)]
 
 
-def file_of(module: str) -> Path | None:
+def module_file(module: str) -> Path | None:
     """The file of a module of src; None where it is none."""
     parts = module.split(".")
     if parts[0] != "src":

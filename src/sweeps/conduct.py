@@ -7,20 +7,20 @@ from pathlib import Path
 from typing import Any, final
 
 from src.files import alone_in
-from src.sweeps.cluster import submitting
-from src.sweeps.matching import ANY, Cell, matched
-from src.sweeps.plan import estimated, planned, told
+from src.sweeps.cluster import submission_starter
+from src.sweeps.matching import ANY, Cell, match_cells
+from src.sweeps.plan import estimate_cost, plan_sweep, plan_text
 from src.sweeps.probe import probe
-from src.sweeps.processes import Share, cores_here, shares
+from src.sweeps.processes import Share, available_cores, divide_machine
 from src.sweeps.record import FILE, Sweep, read_sweep
 from src.sweeps.results import write_table
-from src.sweeps.running import JobsFailed, Runner, Start, started_here
+from src.sweeps.running import JobsFailed, Runner, StartJob, start_locally
 from src.sweeps.work import Jobs
 
 
 @final
 @dataclass(frozen=True)
-class Request:
+class SweepRequest:
     """A sweep as its command asks for it.
 
     Attributes:
@@ -58,7 +58,7 @@ class Request:
     submission: Mapping[str, Any] = field(default_factory=dict)
 
 
-def conduct(request: Request, commit: Callable[[], str]) -> None:
+def run_sweep(request: SweepRequest, commit: Callable[[], str]) -> None:
     """Run what is left of a sweep.
 
     Raises:
@@ -69,28 +69,28 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
     if request.code not in ("same", ANY):
         raise ValueError(f"hydra.launcher.code={request.code}: choose same or any")
     if request.cluster is None:
-        parts = shares(request.jobs, cores_here(), request.gpus, request.gpus_per_job)
-        start: Start = started_here
+        parts = divide_machine(request.jobs, available_cores(), request.gpus, request.gpus_per_job)
+        start: StartJob = start_locally
     else:
         parts = [Share()] * request.jobs
-        start = submitting(request.folder, request.cluster, request.submission)
+        start = submission_starter(request.folder, request.cluster, request.submission)
     with alone_in(request.folder, "running the sweep"):
-        sweep = recorded(request)
+        sweep = load_or_create_sweep(request)
         jobs = Jobs(sweep, request.folder, request.is_trained, request.evaluate, request.code, commit)
         jobs.prepare()
         jobs.refresh()
-        mine = matched(sweep, request.cells, request.folder, request.code)
+        mine = match_cells(sweep, request.cells, request.folder, request.code)
         for cell in request.cells:
             jobs.remember(cell.code, dict(cell.files))
         jobs.refresh()
-        plan = planned(mine, jobs)
-        print(told(plan, mine, jobs), flush=True)
+        plan = plan_sweep(mine, jobs)
+        print(plan_text(plan, mine, jobs), flush=True)
         probed = (
             partial(probe, request.entry_point, request.folder, parts[0])
             if request.probe and jobs.is_trained is not None
             else None
         )
-        expected = estimated(plan, jobs, len(parts), probed)
+        expected = estimate_cost(plan, jobs, len(parts), probed)
         print("".join(f"{line}\n" for line in expected.words), end="", flush=True)
         if request.dry_run:
             return
@@ -109,7 +109,7 @@ def conduct(request: Request, commit: Callable[[], str]) -> None:
             raise failed
 
 
-def recorded(request: Request) -> Sweep:
+def load_or_create_sweep(request: SweepRequest) -> Sweep:
     """What the folder has of this sweep.
 
     Raises:

@@ -24,7 +24,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from src.differences import leaves
 from src.environment import commit
 from src.files import LOCK
-from src.sweeps.code import code_hash, code_of
+from src.sweeps.code import code_fingerprints, code_hash
 from src.sweeps.matching import Cell
 from src.sweeps.settings import whole_config
 from src.sweeps.titles import sweep_title, varied_overrides
@@ -112,7 +112,10 @@ class JobLauncher(Launcher):
 
     def _conduct(self, job_overrides: Sequence[Sequence[str]], folder: Path) -> None:
         """Compose the jobs and run those that are left."""
-        from src.sweeps.conduct import Request, conduct  # reads reports, and needs what evaluation needs
+        from src.sweeps.conduct import (  # reads reports, and needs what evaluation needs
+            SweepRequest,
+            run_sweep,
+        )
 
         trains = self.sweeps.is_trained is not None
         evaluate = list(self.evaluate) if trains and self.evaluate is not None else None
@@ -120,7 +123,7 @@ class JobLauncher(Launcher):
             self.task.check(evaluate)
         entry_point = f"src.{self.config.hydra.job.config_name}"
         cells = [self._cell(list(overrides), entry_point, folder) for overrides in job_overrides]
-        request = Request(
+        request = SweepRequest(
             name=sweep_title(_root_=self.config),
             entry_point=entry_point,
             command=shlex.join(["python", "-m", entry_point, *sys.argv[1:]]),
@@ -137,7 +140,7 @@ class JobLauncher(Launcher):
             cluster=self.cluster,
             submission=self.submission,
         )
-        conduct(request, commit)
+        run_sweep(request, commit)
 
     def _cell(self, overrides: list[str], entry_point: str, folder: Path) -> Cell:
         """A job, with what its result depends on."""
@@ -154,7 +157,7 @@ class JobLauncher(Launcher):
             HydraConfig.instance().cfg = earlier
         given = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
         axes = varied_overrides(given, sys.argv[1:])
-        files = code_of(entry_point, settings)
+        files = code_fingerprints(entry_point, settings)
         return Cell(tuple(given), tuple(axes), settings, files, code_hash(files), results)
 
 

@@ -9,7 +9,7 @@ from typing import Any, final
 
 from src.sweeps.code import changed_files
 from src.sweeps.record import Job, Sweep
-from src.sweeps.settings import differences, fingerprint, in_short
+from src.sweeps.settings import changed_settings, fingerprint, first_few
 
 ANY = "any"
 """Value of `hydra.launcher.code` that goes on with other code; recorded."""
@@ -42,7 +42,7 @@ class Cell:
         return fingerprint(self.settings)
 
 
-def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> list[Job]:
+def match_cells(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> list[Job]:
     """The jobs of the cells, in their order: those that the sweep has, and new ones, which are added to it.
 
     A cell is a job that the sweep has if its axes have the same values, or if its settings are the same:
@@ -68,7 +68,7 @@ def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> lis
             taken.add(id(found[index]))
     jobs = []
     for cell, job in zip(cells, found, strict=True):
-        if job is not None and begun(job, folder):
+        if job is not None and has_begun(job, folder):
             check_settings(cell, job, folder)
             check_code(cell, job, folder, sweep, code)
         if job is None:
@@ -79,7 +79,7 @@ def matched(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> lis
     return jobs
 
 
-def begun(job: Job, folder: Path) -> bool:
+def has_begun(job: Job, folder: Path) -> bool:
     """Whether there is work of a job that would be used."""
     return (
         job.status in ("trained", "finished")
@@ -89,10 +89,10 @@ def begun(job: Job, folder: Path) -> bool:
 
 def check_settings(cell: Cell, job: Job, folder: Path) -> None:
     """Raise ValueError, naming them, if settings of a job changed."""
-    changed = differences(job.settings, cell.settings)
+    changed = changed_settings(job.settings, cell.settings)
     if changed and job.hash != cell.hash:
         raise ValueError(
-            f"job {job.number} ({job.described()}) of {folder} was {_word(job)} with other settings: {in_short(changed)}; "
+            f"job {job.number} ({job.described()}) of {folder} was {_word(job)} with other settings: {first_few(changed)}; "
             "give the earlier settings to go on, or take another folder with hydra.sweep.dir="
         )
 
@@ -104,7 +104,7 @@ def check_code(cell: Cell, job: Job, folder: Path, sweep: Sweep, code: str) -> N
     if job.code == cell.code:
         return
     known = sweep.code.get(job.code, {})
-    changed = in_short(changed_files(known.get("files", {}), cell.files))
+    changed = first_few(changed_files(known.get("files", {}), cell.files))
     told = f"job {job.number} ({job.described()}) of {folder} was {_word(job)} by other code (commit {str(known.get('commit'))[:12]}): {changed}"
     if code != ANY:
         raise ValueError(
@@ -122,7 +122,7 @@ def _word(job: Job) -> str:
 
 def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
     """The job with what the cell says; a finished one keeps the code that made it."""
-    if not begun(job, folder) or job.status not in ("trained", "finished"):
+    if not has_begun(job, folder) or job.status not in ("trained", "finished"):
         job.code = cell.code
     job.overrides, job.axes, job.settings, job.hash = (
         list(cell.overrides),
@@ -133,7 +133,7 @@ def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
     return job
 
 
-def find_same(job: Job, sweeps: Mapping[Path, Sweep], code: str) -> tuple[Path, Job] | None:
+def find_same_job(job: Job, sweeps: Mapping[Path, Sweep], code: str) -> tuple[Path, Job] | None:
     """A finished job that is the same as this one, and its folder; None where there is none.
 
     Args:

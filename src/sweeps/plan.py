@@ -14,7 +14,7 @@ from src.evaluation.report import read_report
 from src.evaluation.statistics import Estimate, smallest_detectable
 from src.sweeps.probe import STEPS, Probe, bytes_in
 from src.sweeps.record import Job
-from src.sweeps.running import duration
+from src.sweeps.running import duration_text
 from src.sweeps.work import Jobs
 
 MAX_STEPS = "trainer.max_steps"
@@ -27,7 +27,7 @@ benchmark.
 
 @final
 @dataclass(frozen=True)
-class Plan:
+class SweepPlan:
     """What is to be done.
 
     Attributes:
@@ -43,9 +43,9 @@ class Plan:
     run: list[Job] = field(default_factory=list)
 
 
-def planned(mine: Sequence[Job], jobs: Jobs) -> Plan:
+def plan_sweep(mine: Sequence[Job], jobs: Jobs) -> SweepPlan:
     """Sort the jobs of a command by what is left of them."""
-    plan, first = Plan(), dict[str, int]()
+    plan, first = SweepPlan(), dict[str, int]()
     for job in mine:
         same = jobs.same(job) if job.status in ("waiting", "failed") else None
         if job.status == "finished":
@@ -62,7 +62,7 @@ def planned(mine: Sequence[Job], jobs: Jobs) -> Plan:
     return plan
 
 
-def told(plan: Plan, mine: Sequence[Job], jobs: Jobs) -> str:
+def plan_text(plan: SweepPlan, mine: Sequence[Job], jobs: Jobs) -> str:
     """The plan in words: one line about all jobs, one for each."""
     words = {
         job.number: "done" if job.shared is None else f"done, the same as {job.shared}" for job in plan.done
@@ -84,7 +84,7 @@ def told(plan: Plan, mine: Sequence[Job], jobs: Jobs) -> str:
 
 @final
 @dataclass(frozen=True)
-class Estimated:
+class CostEstimate:
     """What the jobs that are left will take.
 
     Attributes:
@@ -96,9 +96,9 @@ class Estimated:
     words: tuple[str, ...]
 
 
-def estimated(
-    plan: Plan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[str]], Probe] | None
-) -> Estimated:
+def estimate_cost(
+    plan: SweepPlan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[str]], Probe] | None
+) -> CostEstimate:
     """Time and disk from finished jobs of the sweep, else from a probe of the first job that is left.
 
     Args:
@@ -143,12 +143,12 @@ def estimated(
         lines.append(_disk(float(size * len(plan.run)), jobs.folder))
     if jobs.evaluate is not None:
         lines.append(_detectable(finished, jobs.folder))
-    return Estimated(seconds, tuple(lines))
+    return CostEstimate(seconds, tuple(lines))
 
 
 def _time(seconds: float, count: int, at_a_time: int, source: str) -> str:
     whole = math.ceil(count / at_a_time) * seconds
-    return f"time: about {duration(whole)}, {duration(seconds)} for each of {count} ({source})"
+    return f"time: about {duration_text(whole)}, {duration_text(seconds)} for each of {count} ({source})"
 
 
 def _disk(needed: float, folder: Path) -> str:

@@ -86,7 +86,7 @@ class Outcome:
     error: str | None
 
 
-def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_per_job: int) -> list[Share]:
+def divide_machine(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_per_job: int) -> list[Share]:
     """The machine in equal parts, one for each of the jobs that run at a time; one job gets all of it.
 
     Args:
@@ -115,7 +115,7 @@ def shares(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_per_job: i
     return [Share(tuple(cores[job::jobs])) for job in range(jobs)]
 
 
-def cores_here() -> list[int]:
+def available_cores() -> list[int]:
     """The cores that this process may run on."""
     return (
         sorted(os.sched_getaffinity(0))

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, final
 
 from src.files import write_atomically
-from src.sweeps.settings import common
+from src.sweeps.settings import common_settings
 
 FILE = "sweep.json"
 FORMAT = 1
@@ -84,7 +84,7 @@ class Sweep:
 
     def write(self, folder: Path) -> None:
         """Write `sweep.json`."""
-        shared = common([job.settings for job in self.jobs])
+        shared = common_settings([job.settings for job in self.jobs])
         tree = {
             "format": FORMAT,
             "name": self.name,

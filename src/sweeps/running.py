@@ -22,7 +22,7 @@ class JobsFailed(Exception):  # noqa: N818  # the jobs did, the sweep went to it
 
 
 @runtime_checkable
-class Running(Protocol):
+class RunningJob(Protocol):
     """A job on its way through its steps."""
 
     def poll(self) -> Sequence[Outcome] | None:
@@ -38,7 +38,7 @@ class Running(Protocol):
         ...
 
 
-Start = Callable[[Job, Sequence[Step], Share], Running]
+StartJob = Callable[[Job, Sequence[Step], Share], RunningJob]
 """Begins a job's steps, one after the other, on a part of the machine."""
 
 
@@ -63,7 +63,7 @@ class Work(Protocol):
         ...
 
 
-class RunningHere:
+class LocalJob:
     """The steps of a job as processes of this machine, one after the other."""
 
     def __init__(self, steps: Sequence[Step], share: Share) -> None:
@@ -92,9 +92,9 @@ class RunningHere:
         return [*self.outcomes, self.current.stop()]
 
 
-def started_here(job: Job, steps: Sequence[Step], share: Share) -> Running:
+def start_locally(job: Job, steps: Sequence[Step], share: Share) -> RunningJob:
     """Begin a job on this machine."""
-    return RunningHere(steps, share)
+    return LocalJob(steps, share)
 
 
 class Runner:
@@ -114,7 +114,7 @@ class Runner:
         sweep: Sweep,
         folder: Path,
         parts: Sequence[Share],
-        start: Start,
+        start: StartJob,
         work: Work,
         seconds: float | None = None,
     ) -> None:
@@ -122,7 +122,7 @@ class Runner:
         self.start, self.work = start, work
         self.seconds = seconds
         self.at_a_time = len(parts)
-        self.running: dict[int, tuple[Job, Running, Share, float]] = {}
+        self.running: dict[int, tuple[Job, RunningJob, Share, float]] = {}
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the jobs that are not finished.
@@ -230,12 +230,12 @@ class Runner:
             took = time.monotonic() - begun
             if job.error is None:
                 print(
-                    f"job {number} ({job.described()}): finished in {duration(took)}, {_count(len(left))} left{self._eta(len(left))}",
+                    f"job {number} ({job.described()}): finished in {duration_text(took)}, {_count(len(left))} left{self._eta(len(left))}",
                     flush=True,
                 )
             else:
                 print(
-                    f"job {number} ({job.described()}): failed after {duration(took)}: {job.error}",
+                    f"job {number} ({job.described()}): failed after {duration_text(took)}: {job.error}",
                     flush=True,
                 )
 
@@ -256,7 +256,7 @@ class Runner:
             return ""
         now = time.monotonic()
         rest = left * seconds + sum(max(0.0, seconds - (now - begun)) for *_, begun in self.running.values())
-        return f", about {duration(rest / self.at_a_time)} to go" if left or self.running else ""
+        return f", about {duration_text(rest / self.at_a_time)} to go" if left or self.running else ""
 
     def _stop(self) -> None:
         """End what still runs; nothing if the loop came to its end."""
@@ -277,7 +277,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def duration(seconds: float) -> str:
+def duration_text(seconds: float) -> str:
     """42 s, 5 min 10 s, 3 h 20 min."""
     whole = round(seconds)
     if whole < 60:

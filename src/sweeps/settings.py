@@ -28,7 +28,7 @@ def fingerprint(settings: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
+def changed_settings(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[str]:
     """Settings in which two jobs differ, as "trainer.max_steps was 100 and is 200"."""
     plain_saved, plain_present = ({name: _plain(tree[name]) for name in tree} for tree in (saved, present))
     return [
@@ -37,12 +37,12 @@ def differences(saved: Mapping[str, Any], present: Mapping[str, Any]) -> list[st
     ]
 
 
-def in_short(found: Sequence[str], most: int = 4) -> str:
+def first_few(found: Sequence[str], most: int = 4) -> str:
     """The first few of a list, for an error of one line."""
     return "; ".join(found[:most]) + (f"; and {len(found) - most} more" if len(found) > most else "")
 
 
-def common(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def common_settings(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The settings that all jobs share."""
     if not jobs:
         return {}

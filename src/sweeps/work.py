@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import final
 
 from src.files import remove_leftovers
-from src.sweeps.code import changed_files, code_hash, code_of
-from src.sweeps.matching import ANY, find_same
+from src.sweeps.code import changed_files, code_fingerprints, code_hash
+from src.sweeps.matching import ANY, find_same_job
 from src.sweeps.processes import Outcome, Step
 from src.sweeps.record import FILE, Job, Sweep, read_sweep
-from src.sweeps.settings import in_short
+from src.sweeps.settings import first_few
 from src.sweeps.titles import AXES, SWEEP
 
 
@@ -113,7 +113,7 @@ class Jobs:
                         file=sys.stderr,
                         flush=True,
                     )
-        found = find_same(job, sweeps, self.code)
+        found = find_same_job(job, sweeps, self.code)
         if found is None or not self.is_trained(found[0]):
             return None
         other = found[1]
@@ -126,11 +126,11 @@ class Jobs:
         """Raise ValueError, naming the files, if the code has changed since the sweep was begun or gone on
         with.
         """
-        files = code_of(self.sweep.entry_point, job.settings)
+        files = code_fingerprints(self.sweep.entry_point, job.settings)
         present = code_hash(files)
         if present == job.code or job.status in ("trained", "finished"):
             return
-        changed = in_short(changed_files(self.sweep.code.get(job.code, {}).get("files", {}), files))
+        changed = first_few(changed_files(self.sweep.code.get(job.code, {}).get("files", {}), files))
         if self.code != ANY:
             raise ValueError(
                 f"the code changed while the sweep ran ({changed}), job {job.number} and those after it were not begun"

@@ -21,7 +21,7 @@ WIDTH, HEIGHT = 24, 8
 
 
 @dataclass(frozen=True)
-class Shown:
+class LayoutContents:
     """What the layout is of.
 
     Attributes:
@@ -40,7 +40,7 @@ class Shown:
 
 
 @dataclass(frozen=True)
-class Part:
+class LayoutSection:
     """A section of the workspace, and a chapter of the report.
 
     Attributes:
@@ -56,7 +56,7 @@ class Part:
     wide: bool = False
 
 
-def parts_of(shown: Shown) -> list[Part]:
+def layout_sections(shown: LayoutContents) -> list[LayoutSection]:
     """Training, previews, then scores and edits of each evaluation, and the comparison of sweeps."""
     validation = [f"validation/{perspective}" for perspective in PERSPECTIVES]
     training = (
@@ -78,19 +78,19 @@ def parts_of(shown: Shown) -> list[Part]:
         num_columns=1,
     )
     parts = [
-        Part(
+        LayoutSection(
             "Training",
             "Loss and gradient norm of each step; the scores are a judge's, of edits that the averaged weights make.",
             training,
         ),
-        Part("Previews", "The same cases, edited as the training goes on.", (previews,), wide=True),
+        LayoutSection("Previews", "The same cases, edited as the training goes on.", (previews,), wide=True),
     ]
     for evaluation in shown.evaluations:
         parts += [_scores(shown, evaluation), _edits(evaluation)]
     return [*parts, _sweeps(shown)]
 
 
-def _scores(shown: Shown, evaluation: str) -> Part:
+def _scores(shown: LayoutContents, evaluation: str) -> LayoutSection:
     panels = [
         wr.BarPlot(
             title=f"{perspective}: mean score by row",
@@ -116,12 +116,12 @@ def _scores(shown: Shown, evaluation: str) -> Part:
     )
     gallery = wr.MediaBrowser(title="Gallery", media_keys=[f"{evaluation}/gallery"], num_columns=1)
     text = "Rows are target rewards asked for, and references that need no model. Intervals and tests are in the report artifact (report.md)."
-    return Part(f"Scores: {evaluation}", text, (*panels, coverage, gallery))
+    return LayoutSection(f"Scores: {evaluation}", text, (*panels, coverage, gallery))
 
 
-def _edits(evaluation: str) -> Part:
+def _edits(evaluation: str) -> LayoutSection:
     text = "A line per case: the original, and for each row its edit, three scores and what the judge said. Filter and sort as in any table."
-    return Part(
+    return LayoutSection(
         f"Edits: {evaluation}",
         text,
         (wr.WeavePanelSummaryTable(table_name=f"{evaluation}/edits"),),
@@ -129,7 +129,7 @@ def _edits(evaluation: str) -> Part:
     )
 
 
-def _sweeps(shown: Shown) -> Part:
+def _sweeps(shown: LayoutContents) -> LayoutSection:
     outcomes = {"validation": [f"validation/{perspective}" for perspective in PERSPECTIVES]}
     for evaluation in shown.evaluations:
         outcomes[f"{evaluation} at {shown.rows[0]}"] = [
@@ -139,7 +139,7 @@ def _sweeps(shown: Shown) -> Part:
         _parallel(f"Sweep axes and scores: {what}", shown.axes, scores) for what, scores in outcomes.items()
     ]
     text = "A line per run, from the values of what its sweep varies to what came out; jobs of one sweep share a group."
-    return Part("Sweeps", text, (*panels, wr.RunComparer(diff_only="split")), wide=True)
+    return LayoutSection("Sweeps", text, (*panels, wr.RunComparer(diff_only="split")), wide=True)
 
 
 def _parallel(title: str, axes: Sequence[str], scores: Sequence[str]) -> wr.ParallelCoordinatesPlot:
@@ -154,7 +154,7 @@ def _parallel(title: str, axes: Sequence[str], scores: Sequence[str]) -> wr.Para
     return wr.ParallelCoordinatesPlot(title=title, columns=columns)
 
 
-def workspace_of(entity: str, project: str, name: str, shown: Shown) -> ws.Workspace:
+def build_workspace(entity: str, project: str, name: str, shown: LayoutContents) -> ws.Workspace:
     """A view of the project; what no section names (histograms of scores) follows in sections of its own."""
     sections = [
         ws.Section(
@@ -163,7 +163,7 @@ def workspace_of(entity: str, project: str, name: str, shown: Shown) -> ws.Works
             is_open=True,
             layout_settings=ws.SectionLayoutSettings(columns=1 if part.wide else 3, rows=2),
         )
-        for part in parts_of(shown)
+        for part in layout_sections(shown)
     ]
     columns = [
         "run:displayName",
@@ -189,10 +189,10 @@ def workspace_of(entity: str, project: str, name: str, shown: Shown) -> ws.Works
     )
 
 
-def report_of(entity: str, project: str, name: str, shown: Shown) -> wr.Report:
+def build_report(entity: str, project: str, name: str, shown: LayoutContents) -> wr.Report:
     """The same as a page to be read from top to bottom; its panels are live."""
     blocks: list[Any] = [wr.TableOfContents()]
-    for part in parts_of(shown):
+    for part in layout_sections(shown):
         width = WIDTH if part.wide else WIDTH // 3
         for place, panel in enumerate(part.panels):
             per_line = WIDTH // width
@@ -215,7 +215,7 @@ def report_of(entity: str, project: str, name: str, shown: Shown) -> wr.Report:
     )
 
 
-def as_json(workspace: ws.Workspace, report: wr.Report) -> dict[str, Any]:
+def layout_json(workspace: ws.Workspace, report: wr.Report) -> dict[str, Any]:
     """What would be sent to the server."""
     # the library has no public way to see it; this is what `save` begins with
     return {

@@ -21,7 +21,7 @@ something else.
 """
 
 
-def settings_told(
+def loggable_settings(
     cfg: DictConfig, environment: Mapping[str, str], more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """The resolved config with every secret hidden, and without the node `logger`, which says where all this

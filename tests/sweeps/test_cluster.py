@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from src.sweeps.cluster import submitting
+from src.sweeps.cluster import submission_starter
 from src.sweeps.processes import Outcome, Share, Step
 from src.sweeps.record import Job
-from src.sweeps.running import Running
+from src.sweeps.running import RunningJob
 
 
-def ended(running: Running) -> list[Outcome]:
+def ended(running: RunningJob) -> list[Outcome]:
     limit = time.monotonic() + 120
     while (outcomes := running.poll()) is None:
         assert time.monotonic() < limit
@@ -31,7 +31,7 @@ def steps(folder: Path) -> list[Step]:
 
 
 def test_a_submission_runs_all_steps_and_is_followed_by_a_sweep_that_comes_back(tmp_path: Path) -> None:
-    start = submitting(tmp_path, "local", {"timeout_min": 2})
+    start = submission_starter(tmp_path, "local", {"timeout_min": 2})
     job = Job(0, [], [], {}, "", "")
     outcomes = ended(start(job, steps(tmp_path), Share()))
     assert [(outcome.kind, outcome.error) for outcome in outcomes] == [
@@ -40,7 +40,7 @@ def test_a_submission_runs_all_steps_and_is_followed_by_a_sweep_that_comes_back(
     ]
     assert job.submission is not None
     assert json.dumps(job.submission)
-    again = ended(submitting(tmp_path, "local", {"timeout_min": 2})(job, steps(tmp_path), Share()))
+    again = ended(submission_starter(tmp_path, "local", {"timeout_min": 2})(job, steps(tmp_path), Share()))
     assert again == outcomes
     assert (tmp_path / "train").read_text() == "x", "what was submitted is not submitted twice"
 
@@ -48,4 +48,4 @@ def test_a_submission_runs_all_steps_and_is_followed_by_a_sweep_that_comes_back(
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     for cluster, settings in (("nowhere", {}), ("local", {"no_such_setting": 1})):
         with pytest.raises(ValueError, match=f"hydra.launcher.cluster={cluster} can't be used"):
-            submitting(tmp_path, cluster, settings)
+            submission_starter(tmp_path, cluster, settings)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from src.sweeps.processes import Share, Step, StepProcess, shares
+from src.sweeps.processes import Share, Step, StepProcess, divide_machine
 
 
 def step(folder: Path, program: str) -> Step:
@@ -23,14 +23,14 @@ def outcome_of(process: StepProcess):
 
 
 def test_one_job_gets_the_machine_and_several_get_equal_parts() -> None:
-    assert shares(1, [0, 1], ["0", "1"], 1) == [Share()]
-    assert shares(2, [0, 1, 2, 3], [], 1) == [Share((0, 2)), Share((1, 3))]
-    assert shares(2, [0], ["4", "5", "6", "7"], 2) == [Share((), ("4", "5")), Share((), ("6", "7"))]
+    assert divide_machine(1, [0, 1], ["0", "1"], 1) == [Share()]
+    assert divide_machine(2, [0, 1, 2, 3], [], 1) == [Share((0, 2)), Share((1, 3))]
+    assert divide_machine(2, [0], ["4", "5", "6", "7"], 2) == [Share((), ("4", "5")), Share((), ("6", "7"))]
     assert Share((0, 2)).environment() == {"OMP_NUM_THREADS": "2"}
     assert Share((), ("4", "5")).environment() == {"CUDA_VISIBLE_DEVICES": "4,5"}
     for jobs, cores, gpus in ((3, [0, 1], []), (3, [0, 1, 2], ["0", "1"]), (0, [0], [])):
         with pytest.raises(ValueError, match=r"hydra.launcher.jobs"):
-            shares(jobs, cores, gpus, 1)
+            divide_machine(jobs, cores, gpus, 1)
 
 
 def test_a_step_runs_on_its_cores_without_the_ranks_of_others(

@@ -2,7 +2,7 @@
 
 from omegaconf import OmegaConf
 
-from src.tracking.settings import HIDDEN, settings_told
+from src.tracking.settings import HIDDEN, loggable_settings
 
 JUDGE = {
     "api_key": "given",
@@ -17,7 +17,7 @@ CFG = OmegaConf.create(
 
 
 def test_names_and_values_of_secrets_are_hidden_and_the_rest_is_as_it_was() -> None:
-    told = settings_told(
+    told = loggable_settings(
         CFG,
         {"OPENAI_API_KEY": "topsecretvalue", "HF_TOKEN": "short", "PATH": "https"},
         {"axes": {"seed": "topsecretvalue"}},
@@ -33,4 +33,4 @@ def test_names_and_values_of_secrets_are_hidden_and_the_rest_is_as_it_was() -> N
 
 
 def test_without_secrets_nothing_is_hidden_by_value() -> None:
-    assert settings_told(CFG, {})["judge"]["url"] == "https://a.b/?k=topsecretvalue"
+    assert loggable_settings(CFG, {})["judge"]["url"] == "https://a.b/?k=topsecretvalue"
