@@ -16,8 +16,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from src import checkpoint, launch
-from src.pipeline import CODE, write_pipeline
+from src import launch
 
 
 def main(cfg: DictConfig) -> None:
@@ -29,6 +28,9 @@ def main(cfg: DictConfig) -> None:
     for name in ("checkpoint", "target"):
         if not cfg[name]:
             raise ValueError(f"{name}=... is missing; see the head of src/export.py for a command")
+    from src import checkpoint
+    from src.pipeline import write_pipeline
+
     path, target = Path(cfg.checkpoint), Path(cfg.target)
     saved = checkpoint.read(path)
     editor = checkpoint.load_editor(path, cfg.weights)
@@ -50,6 +52,8 @@ def run_folder_of_checkpoint(path: Path) -> Path:
 
 def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
     """What the editor was made of, from what its run recorded; what is not recorded is said to be unknown."""
+    from src.pipeline import CODE
+
     model: Any = OmegaConf.create(saved["editor_config"])
     record = json.loads((run / "run.json").read_text(encoding="utf-8")) if (run / "run.json").exists() else {}
     config: Any = (

@@ -25,7 +25,6 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import launch, memory
-from src.data.rows import CHAT_SAMPLES
 from src.files import alone_in, remove_leftovers
 from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
@@ -79,6 +78,7 @@ def train(cfg: DictConfig, folder: str) -> None:
     from src.callbacks.run_record import RunRecord
     from src.data.check import BROKEN_ROWS
     from src.data.datamodule import EditData
+    from src.data.rows import CHAT_SAMPLES
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
