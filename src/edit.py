@@ -14,12 +14,10 @@ Stopped at any moment, the same command goes on: what is there is not made again
 import os
 from pathlib import Path
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src import checkpoint, launch, memory
-from src.editing.batches import EditPlan, make_edits
+from src import launch, memory
 from src.editing.edits import (
     SKIPPED,
     TABLE,
@@ -30,12 +28,11 @@ from src.editing.edits import (
     start_skipped,
     start_table,
 )
+from src.editing.plan import EditPlan
 from src.editing.requests import check_edit_paths, read_list, requests_for
 from src.editing.source_images import SourceImage, UnusableImage, decode_source, measure_sizes
-from src.editor import Editor
 from src.files import NotWrittenError, is_written, remove_leftovers
 from src.images import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
-from src.ranks import device_of, join_ranks, leave_ranks
 
 SHEET = "contact_sheet.png"
 SHEET_ROWS = 12
@@ -43,6 +40,14 @@ SHEET_ROWS = 12
 
 def main(cfg: DictConfig) -> None:
     """Check everything that was asked for, then load the model and edit."""
+    check_request(cfg)
+    import torch
+
+    from src import checkpoint
+    from src.editing.batches import make_edits
+    from src.editor import Editor
+    from src.ranks import device_of, join_ranks, leave_ranks
+
     if cfg.keep_memory:
         memory.keep_freed()
     ranks = join_ranks()
@@ -69,11 +74,13 @@ def make_plan(cfg: DictConfig) -> EditPlan:
     """Look at everything but the pixels.
 
     Raises:
-        ValueError, FileNotFoundError: whatever is wrong with the command, the list, the images, the
-            checkpoint's file or the edits that are there.
+        ValueError, FileNotFoundError: whatever is wrong with the list, the images, the checkpoint's file or
+            the edits that are there.
         NotWrittenError: the folder of the edits can't be written to.
     """
-    check_request(cfg)
+    from src import checkpoint
+    from src.ranks import device_of
+
     device_of(cfg.device)
     target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
     path, output, source = (Path(str(place)) for place in (cfg.checkpoint, cfg.output, cfg.list or cfg.image))

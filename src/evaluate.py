@@ -17,21 +17,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
 
-from src import checkpoint, launch, memory
-from src.evaluation import best_of_n, dial, show
-from src.evaluation.benchmark import Benchmark
-from src.evaluation.best_of_n import BestOf
-from src.evaluation.image_metrics import ImageMetrics
-from src.evaluation.rows import EditSource, Judging, Measuring, Rows
-from src.evaluation.targets import TargetRow
-from src.evaluation.tracking import log_evaluation
+from src import launch, memory
 from src.files import remove_leftovers
-from src.judges.judge import Judge
-from src.ranks import join_ranks, leave_ranks
+from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.settings import whole_config
 from src.sweeps.titles import overrides_of, sweep_axes
@@ -43,6 +34,18 @@ STEPS = ("generate", "measure", "judge", "report")
 def main(cfg: DictConfig) -> None:
     """Generate and measure on all ranks; judge and report on the first."""
     check_request(cfg)
+    check_complete(cfg)
+    import torch
+
+    from src.evaluation import dial, show
+    from src.evaluation.benchmark import Benchmark
+    from src.evaluation.image_metrics import ImageMetrics
+    from src.evaluation.rows import Judging, Measuring, Rows
+    from src.evaluation.targets import TargetRow
+    from src.evaluation.tracking import log_evaluation
+    from src.judges.judge import Judge
+    from src.ranks import join_ranks, leave_ranks
+
     if cfg.keep_memory:
         memory.keep_freed()
     run, steps = run_folder(cfg), set(cfg.steps)
@@ -132,20 +135,26 @@ def depends_on(cfg: DictConfig) -> dict[str, Any]:
         raise FileNotFoundError(f"no edits at edits={cfg.edits}; give a folder of <case id>.png")
     settings = whole_config(cfg)
     if cfg.checkpoint is not None:
+        from src import checkpoint
+
         settings["checkpoint"] = f"weights {checkpoint.content_hash(Path(cfg.checkpoint))[:16]}"
     return settings
 
 
-def best_of(cfg: DictConfig, judge: Judge) -> BestOf | None:
-    """The request for best-of-N; None for one edit per case."""
+def best_of(cfg: DictConfig, judge: Any) -> Any:
+    """A `BestOf`, the request for best-of-N; None for one edit per case."""
     if cfg.best_of == 1:
         return None
+    from src.evaluation import best_of_n
+
     curve = not best_of_n.is_paid(judge) if cfg.best_of_curve is None else bool(cfg.best_of_curve)
-    return BestOf(cfg.best_of, instantiate(cfg.selector), instantiate(cfg.selection), curve)
+    return best_of_n.BestOf(cfg.best_of, instantiate(cfg.selector), instantiate(cfg.selection), curve)
 
 
-def edit_source(cfg: DictConfig) -> EditSource:
-    """What makes the edits of a checkpoint's rows."""
+def edit_source(cfg: DictConfig) -> Any:
+    """An `EditSource`: what makes the edits of a checkpoint's rows."""
+    from src.evaluation.rows import EditSource
+
     return EditSource(
         Path(cfg.checkpoint),
         cfg.weights,

@@ -14,7 +14,6 @@ from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import PIL.Image
 from jaxtyping import UInt8
@@ -447,4 +446,6 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
     """DejaVu Sans as it lies in matplotlib's wheel, so that a sheet looks the same on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
+    import matplotlib  # slow, and only sheets have text
+
     return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
