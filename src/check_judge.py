@@ -25,14 +25,13 @@ from rich.progress import track
 
 from src import launch
 from src.evaluation.judge_battery import EVERYDAY, PROBES, Probe, everyday, hidden, probes
-from src.evaluation.judge_card import Asked, Card, card_table, checks_of, details_of, scores_of, write_card
 from src.evaluation.judging import judge_row
-from src.judges.agreement import agreement_table
 from src.judges.asking import VLMJudge
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
 from src.judges.oracle import OracleJudge
 from src.judges.redrawn import Redrawn
+from src.missing_settings import check_complete
 from src.records import Reward, Triplet
 from src.synthetic.world import World
 
@@ -43,6 +42,10 @@ def main(cfg: DictConfig) -> None:
     Raises:
         ValueError: too few triplets; whatever the judge raises.
     """
+    check_complete(cfg)
+    from src.evaluation.judge_card import Asked, Card, card_table, checks_of, details_of, write_card
+    from src.judges.agreement import agreement_table
+
     world: World = instantiate(cfg.world)
     made = itertools.chain(everyday(world, cfg.count), probes(world, cfg.cases))
     asked_about = list(
@@ -141,6 +144,8 @@ def asked_anew(judge: Judge, folder: Path) -> Judge:
 
 def members_said(judge: EnsembleJudge, asked_about: Sequence[Probe], folder: Path, batch_size: int) -> dict:
     """Scores of the members on the everyday triplets; their ledgers know them already."""
+    from src.evaluation.judge_card import scores_of
+
     common = [probe for probe in asked_about if probe.kind == EVERYDAY]
     return {
         name: scores_of(rewards_of(member, common, folder / f"rewards_{name}.jsonl", name, batch_size))

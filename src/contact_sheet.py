@@ -13,10 +13,9 @@ oracle says of the edit beneath, or without, to judge them by eye first.
 import textwrap
 from pathlib import Path
 from random import Random
+from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
 from omegaconf import DictConfig
 
 from src import launch
@@ -85,6 +84,8 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) ->
     Raises:
         ValueError: a file without these arrays, or of different lengths.
     """
+    import matplotlib.pyplot as plt
+
     with np.load(edits) as file:
         if not {"ids", "edits"} <= set(file):
             raise ValueError(f"{edits} has {', '.join(file) or 'nothing'}: expected arrays `ids` and `edits`")
@@ -119,6 +120,8 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) ->
 
 def draw_sheet(world: World, seed: int, columns: tuple[str, ...], output: Path) -> None:
     """One row per edit type, each with a scene of its own."""
+    import matplotlib.pyplot as plt
+
     width = len(columns) + 2
     figure, axes = plt.subplots(
         len(EDIT_TYPES), width, figsize=(CELL * width, 1.5 * CELL * len(EDIT_TYPES)), squeeze=False
@@ -172,7 +175,7 @@ def caption(measured: Measurement, feedback: tuple[str, str, str]) -> str:
     return "\n".join([scores, *(text for text in feedback if text != "None")])
 
 
-def show(axis: Axes, image: Image, title: str, text: str, bold: bool = False) -> None:
+def show(axis: Any, image: Image, title: str, text: str, bold: bool = False) -> None:
     """A image with a title above and wrapped text below."""
     axis.imshow(np.asarray(image), interpolation="nearest")
     axis.set_title(title, fontsize=9, color="0.35", pad=3)

@@ -12,56 +12,16 @@ data/precomputed.py says what is written.
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-import torch
 from hydra.utils import instantiate
 from omegaconf import DictConfig
-from torch import Tensor
-from torch.utils.data import DataLoader
 
-from src import files, launch
-from src.backbones.frozen import FrozenEncoders
-from src.conditioning.reward_encoder import Windows
-from src.data.datamodule import EditData, ignore_interrupts
-from src.data.dataset import collate
-from src.data.order import SampleIndex
-from src.data.precomputed import (
-    FORMAT,
-    LATENTS,
-    REQUEST,
-    RERUN,
-    ROWS,
-    TEXTS,
-    FileIdentity,
-    checksum,
-    describe_transform,
-    entry_names,
-    feedback_texts,
-    file_identity,
-    identity_lines,
-    open_shard,
-    read_identities,
-    read_texts,
-    request_differences,
-    request_digest,
-    row_difference,
-    rows_digest,
-    shard_name,
-    texts_to_encode,
-    write_shard,
-)
-from src.data.rewards import WithRewards
-from src.data.rows import RowSource
-from src.data.transformed_dataset import TransformedDataset
-from src.data.transforms import Size
-from src.files import remove_leftovers, write_atomically
-from src.progress import with_progress
-from src.ranks import device_of, this_rank
+from src import launch
+from src.files import remove_leftovers
+from src.missing_settings import check_complete
 
-DTYPES = {"float32": torch.float32, "float16": torch.float16}
+DTYPES = ("float32", "float16")
 
 
 def main(cfg: DictConfig) -> None:
@@ -72,6 +32,7 @@ def main(cfg: DictConfig) -> None:
             values, or a target that holds the conditions of something else.
         FileNotFoundError: a image is missing.
     """
+    check_complete(cfg)
     target, dtype = Path(cfg.target), cfg.dtype
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {' or '.join(DTYPES)}, not {dtype!r}")
@@ -79,6 +40,27 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(
             f"batch_size={cfg.batch_size} and rows_per_shard={cfg.rows_per_shard} must be at least 1"
         )
+    import torch
+
+    from src import shard_writer
+    from src.backbones.frozen import FrozenEncoders
+    from src.data.datamodule import EditData
+    from src.data.precomputed import (
+        FORMAT,
+        LATENTS,
+        RERUN,
+        ROWS,
+        TEXTS,
+        describe_transform,
+        identity_lines,
+        read_identities,
+        read_texts,
+        row_difference,
+        rows_digest,
+    )
+    from src.data.rewards import WithRewards
+    from src.ranks import device_of, this_rank
+
     torch.manual_seed(cfg.seed)
     rank, world_size = this_rank()
     data = instantiate(cfg.data)
@@ -95,214 +77,44 @@ def main(cfg: DictConfig) -> None:
         )
     backbone = backbone.eval().to(device_of(cfg.device))
     old = {each.id: each for each in read_identities(target / ROWS)} if (target / ROWS).is_file() else {}
-    prints, texts = identify_rows(data.dataset, old, cfg.windows)
+    prints, texts = shard_writer.identify_rows(data.dataset, old, cfg.windows)
     request = {
         "format": FORMAT,
         "rows": {"count": len(prints), "sha256": rows_digest(prints)},
         "augmentations": data.augmentations,
         "transform": describe_transform(data.transform),
-        "encoders": loaded_encoder_digests(backbone, data.image_size),
+        "encoders": shard_writer.loaded_encoder_digests(backbone, data.image_size),
         "windows": list(cfg.windows),
         "dtype": dtype,
         "rows_per_shard": cfg.rows_per_shard,
     }
     blank = torch.zeros(1, 3, *data.image_size, device=next(backbone.parameters()).device)
-    example = encode_for_cache(backbone, blank, blank, [""])
+    example = shard_writer.encode_for_cache(backbone, blank, blank, [""])
     request |= {"reading": True} if len(example) > len(LATENTS) else {}
     if rank == 0:
         numbers = sum(part.numel() for part in example), backbone.encode_text([""]).tokens.numel()
-        each, text = (number * DTYPES[dtype].itemsize for number in numbers)
+        each, text = (number * shard_writer.DTYPES[dtype].itemsize for number in numbers)
         crops = len(prints) * data.augmentations
         total = (crops * each + len(texts) * text) / 1e6
         print(
             f"{crops} crops of {each} bytes, {len(texts)} texts of {text} bytes, {total:.1f} MB",
             file=sys.stderr,
         )
-    claim(target, request, row_difference(list(old.values()), prints) if old else None)
+    shard_writer.claim_cache(target, request, row_difference(list(old.values()), prints) if old else None)
     if world_size == int(
         os.environ.get("LOCAL_WORLD_SIZE", "1")
     ):  # else another machine's living processes would be taken for dead
         remove_leftovers(target)
-    write_once(target / ROWS, "".join(identity_lines(prints)))
-    write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
+    shard_writer.write_once(target / ROWS, "".join(identity_lines(prints)))
+    shard_writer.write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
     if read_texts(target / TEXTS) != texts:
         raise ValueError(
             f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {RERUN}"
         )
-    write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
-    write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
+    shard_writer.write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
+    shard_writer.write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
     if rank == 0:
         print(target)
-
-
-def identify_rows(
-    rows: RowSource, known: Mapping[str, FileIdentity], windows: Sequence[Windows]
-) -> tuple[list[FileIdentity], list[str]]:
-    """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row
-    that can't be used.
-    """
-    prints, said = [], []
-    for part in with_progress(list(chunks(range(len(rows)), 1000)), len(rows), "read", "rows"):
-        for index in part:
-            row = rows.row(index)  # one at a time, as it may hold its images
-            if row.answer is not None:
-                raise ValueError(
-                    f"row {row.id!r} is a conversation, of which nothing can be precomputed: leave conversations out of this dataset"
-                )
-            prints.append(file_identity(row, known.get(row.id)))
-            said.append((row.instruction, feedback_texts(row.reward)))
-    return prints, texts_to_encode(said, windows)
-
-
-def loaded_encoder_digests(backbone: FrozenEncoders, image_size: Size) -> dict[str, str | None]:
-    """What the encoders are, after they have been used: what comes from a hub is on this machine only then.
-
-    Raises:
-        ValueError: the weights can't be found.
-    """
-    backbone.encode_moments(torch.zeros(1, 3, *image_size, device=next(backbone.parameters()).device))
-    backbone.encode_text([""])
-    encoders = dict(backbone.encoder_digests())
-    unknown = [name for name, digest in encoders.items() if digest is None]
-    if unknown:
-        raise ValueError(
-            f"{', '.join(unknown)} can't be told: the pipeline has no file of a known name there"
-        )
-    return encoders
-
-
-def claim(target: Path, request: Mapping[str, Any], row_change: str | None) -> None:
-    """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks
-    may do this at once: all write the same.
-
-    Raises:
-        ValueError: somebody else's files, or another request; the message names what differs.
-    """
-    different = request_differences(files.claim(target / REQUEST, request), json.loads(json.dumps(request)))
-    if different:
-        what = [row_change] if row_change is not None else []
-        what += [each for each in different if row_change is None or not each.startswith("rows.")]
-        raise ValueError(
-            f"target={target} holds the conditions of something else: {'; '.join(what[:3])}; give another folder, or the same command"
-        )
-
-
-def write_once(path: Path, text: str) -> None:
-    """A text file that is whole or not there; one that is there is kept."""
-    if not path.exists():
-        write_atomically(path, text)
-
-
-def chunks(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Slices of this size, the last one maybe smaller."""
-    return (things[first : first + size] for first in range(0, len(things), size))
-
-
-def open_shards(
-    kind: str, count: int, target: Path, request: Mapping[str, Any], rank: int, world_size: int
-) -> dict[Path, range]:
-    """Shards of this rank that are not there, and what belongs into each.
-
-    Raises:
-        ValueError: one is there and can't be read, or is of another request.
-    """
-    of_rank = list(enumerate(chunks(range(count), request["rows_per_shard"])))[rank::world_size]
-    mine = {target / shard_name(kind, number): range(part[0], part[-1] + 1) for number, part in of_rank}
-    for path in mine:
-        if path.exists():
-            open_shard(path, request_digest(request))
-    return {path: part for path, part in mine.items() if not path.exists()}
-
-
-@torch.no_grad()
-def write_latents(
-    backbone: FrozenEncoders,
-    data: EditData,
-    target: Path,
-    request: Mapping[str, Any],
-    rank: int,
-    world_size: int,
-    batch_size: int,
-) -> None:
-    """Shards of latents. A batch never reaches over two shards, so that each comes out the same whoever
-    writes it, and after a kill.
-    """
-    missing = open_shards("latents", len(data.dataset), target, request, rank, world_size)
-    augmentations, dtype, device = (
-        request["augmentations"],
-        DTYPES[request["dtype"]],
-        next(backbone.parameters()).device,
-    )
-    turns = {
-        path: [SampleIndex(index, turn) for index in part for turn in range(augmentations)]
-        for path, part in missing.items()
-    }
-    visits = {path: [list(batch) for batch in chunks(each, batch_size)] for path, each in turns.items()}
-    batches = iter(
-        DataLoader(
-            TransformedDataset(data.dataset, data.transform, data.seed, frozenset(), None, augmentations),  # pyright: ignore[reportArgumentType]
-            batch_sampler=[batch for each in visits.values() for batch in each],
-            collate_fn=collate,
-            num_workers=data.num_workers,
-            worker_init_fn=ignore_interrupts,
-        )
-    )
-    for path in shards_with_progress(missing, "encode pictures", "rows"):
-        parts_of: dict[str, list[Tensor]] = {name: [] for name in entry_names(request)}
-        for _ in visits[path]:
-            batch = next(batches).to(device)
-            for name, part in zip(
-                parts_of,
-                encode_for_cache(backbone, batch.original, batch.edited, batch.instructions),
-                strict=True,
-            ):
-                parts_of[name].append(part.to(dtype).cpu())
-        whole = {name: torch.cat(each) for name, each in parts_of.items()}
-        check = torch.tensor([checksum(*entry) for entry in zip(*whole.values(), strict=True)])
-        shaped = {
-            name: latent.unflatten(0, (-1, augmentations))
-            for name, latent in {**whole, "check": check}.items()
-        }
-        write_shard(path, shaped, request)
-
-
-@torch.no_grad()
-def encode_for_cache(
-    backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instructions: Sequence[str]
-) -> tuple[Tensor, ...]:
-    """What a cache keeps of images (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
-    original, target = backbone.encode_moments(originals), backbone.encode_moments(edited)
-    reading = backbone.read(originals, instructions)
-    latents = (original.mean, target.mean, target.std)
-    return latents if reading is None else (*latents, reading.instruction.tokens, reading.stem_bias)
-
-
-@torch.no_grad()
-def write_texts(
-    backbone: FrozenEncoders,
-    texts: Sequence[str],
-    target: Path,
-    request: Mapping[str, Any],
-    rank: int,
-    world_size: int,
-    batch_size: int,
-) -> None:
-    """Shards of tokens, each text once."""
-    missing = open_shards("texts", len(texts), target, request, rank, world_size)
-    for path in shards_with_progress(missing, "encode texts", "texts"):
-        part = missing[path]
-        found = [backbone.encode_text(batch) for batch in chunks(texts[part.start : part.stop], batch_size)]
-        tokens = torch.cat([each.tokens.to(DTYPES[request["dtype"]]).cpu() for each in found])
-        mask = torch.cat([each.mask.cpu() for each in found])
-        check = torch.tensor([checksum(*entry) for entry in zip(tokens, mask, strict=True)])
-        write_shard(path, {"tokens": tokens, "mask": mask, "check": check}, request)
-
-
-def shards_with_progress(missing: Mapping[Path, range], what: str, unit: str) -> Iterator[Path]:
-    """The shards to write, with progress shown."""
-    paths = iter(missing)
-    for _ in with_progress(list(missing.values()), sum(map(len, missing.values())), what, unit):
-        yield next(paths)
 
 
 if __name__ == "__main__":

@@ -18,10 +18,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-from datasets import Features, Value
-from datasets import Image as ImageColumn
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
@@ -29,6 +25,7 @@ from src import files, launch
 from src.differences import unlike_request
 from src.files import not_written, remove_leftovers, replacing, write_atomically
 from src.images import encode_png, save_png
+from src.missing_settings import check_complete
 from src.progress import with_progress
 from src.records import PERSPECTIVES, Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
@@ -50,6 +47,7 @@ def main(cfg: DictConfig) -> None:
     Raises:
         ValueError: an unknown format, a count below one, or a output that holds something else already.
     """
+    check_complete(cfg)
     output = Path(cfg.output)
     if cfg.format not in FORMATS:
         raise ValueError(f"unknown format {cfg.format!r}: one of {', '.join(FORMATS)}")
@@ -110,6 +108,11 @@ def write_parquet(
     """Files `<split>-00000-of-00020.parquet` with the images inside, as PNG; a file that is there is whole,
     and is kept.
     """
+    import pyarrow
+    import pyarrow.parquet
+    from datasets import Features, Value
+    from datasets import Image as ImageColumn
+
     kinds = {column: ImageColumn() for column in IMAGE_COLUMNS}
     kinds |= {column: Value("string") for column in TEXT_COLUMNS} | {
         column: Value("float32") for column in SCORE_COLUMNS

@@ -24,7 +24,7 @@ LAYERS = [
     {"synthetic", "diffusion", "conditioning", "images", "reward_file", "tracking"},
     {"data", "backbones", "judges", "pages"},
     {"editor"},
-    {"checkpoint", "execution", "editing"},
+    {"checkpoint", "execution", "editing", "shard_writer"},
     {"pipeline"},
     {"algorithms", "evaluation", "formats"},
     {"callbacks", "annotation", "inspection", "tabulation"},
