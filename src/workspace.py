@@ -23,7 +23,7 @@ import wandb
 from omegaconf import DictConfig
 
 from src import launch
-from src.evaluation.generation import folder_name
+from src.evaluation.generation_folder import folder_name
 from src.files import write_atomically
 
 

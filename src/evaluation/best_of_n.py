@@ -29,7 +29,7 @@ from matplotlib.ticker import MaxNLocator
 from rich.table import Table
 
 from src.differences import unlike_request
-from src.evaluation.generation import Generation, Settings, folder_name, read_settings
+from src.evaluation.generation_folder import Generation, Settings, folder_name, read_settings
 from src.evaluation.judging import JudgedCase
 from src.evaluation.report import markdown_table
 from src.evaluation.selection import Selection, chosen, dominated, expected_best, ties

@@ -22,7 +22,7 @@ from jaxtyping import Bool
 from src.data.rows import StoredImage
 from src.data.transforms import Size, resize_to
 from src.evaluation.benchmark import Reference
-from src.evaluation.pixels import WHOLE, Crop
+from src.evaluation.crop import WHOLE, Crop
 from src.images import Frame, Framing, centre_crop, native, open_image, require_file
 from src.records import Case, Image, Triplet, Turn
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.evaluation.benchmark import Benchmark
-from src.evaluation.generation import Generation
+from src.evaluation.generation_folder import Generation
 from src.images import contact_sheet, save_png
 from src.judges.judge import Judge, reward_key
 from src.records import Case, Image, Reward

@@ -27,16 +27,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.evaluation.benchmark import Benchmark
+from src.evaluation.crop import WHOLE, Crop, crop
 from src.evaluation.encoders import ImageEncoder, TextEncoder
 from src.evaluation.masked import GreyMask, masked_mse, masked_psnr, masked_rectangle, masked_ssim
 from src.evaluation.metrics import METRICS, ONE_BENCHMARK_ONLY, EncoderName, Requirement
 from src.evaluation.pixels import (
-    WHOLE,
-    Crop,
     Image,
     Mask,
     cosine,
-    crop,
     l1,
     l2,
     outside_l1,

@@ -22,18 +22,15 @@ from src.evaluation.benchmark import Benchmark
 from src.evaluation.best_of_n import BestOf, Choice
 from src.evaluation.case_images import frame_case, reference_triplets, turns_of
 from src.evaluation.generation import (
-    SETTINGS,
-    Generation,
     check_external_edits,
     check_resolutions,
     edits_of_other_shape,
-    folder_name,
     generate_edits,
     missing_edits,
-    read_settings,
     start_generation,
     unfinished_batches,
 )
+from src.evaluation.generation_folder import SETTINGS, Generation, folder_name, read_settings
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.judging import JudgedCase, judge_row
 from src.evaluation.measuring import METRICS_FILE, interleave, measure_row

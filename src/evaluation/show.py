@@ -14,7 +14,7 @@ from src.evaluation.best_of_n import Choice
 from src.evaluation.case_list import keep_cases
 from src.evaluation.dial import Dial
 from src.evaluation.gallery import gallery_column, write_gallery
-from src.evaluation.generation import generations_in
+from src.evaluation.generation_folder import generations_in
 from src.evaluation.report import (
     Report,
     ReportRow,

@@ -16,7 +16,7 @@ import wandb
 from pytorch_lightning.loggers import Logger, TensorBoardLogger
 
 from src import checkpoint
-from src.evaluation.generation import Generation, folder_name, generations_in
+from src.evaluation.generation_folder import Generation, folder_name, generations_in
 from src.evaluation.report import Report, ReportRow, read_report, row_order
 from src.images import load_image
 from src.judges.judge import Judge

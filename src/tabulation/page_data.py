@@ -15,7 +15,7 @@ from typing import Any
 from src.batching import batches_of
 from src.evaluation.case_list import FOLDER, KeptCase, kept_cases
 from src.evaluation.comparison import CaseScores
-from src.evaluation.generation import Generation, generations_in
+from src.evaluation.generation_folder import Generation, generations_in
 from src.evaluation.report import row_order
 from src.images import load_image
 from src.pages import encode_webp, thumbnail

@@ -16,8 +16,7 @@ import yaml
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from src import checkpoint
-from src.evaluation.generation import read_settings
+from src.evaluation.generation_folder import read_settings
 from src.evaluation.report import Report, ReportRow, read_report
 from src.evaluation.statistics import Interval
 
@@ -286,6 +285,8 @@ def run_config(run: Path) -> Settings | None:
         if export.exists():
             return {"model": _tree(_tree(export.read_text(encoding="utf-8"))["editor_config"])}
         if last.exists():
+            from src import checkpoint  # needs torch
+
             return {"model": _tree(checkpoint.read(last)["editor_config"])}
     except (yaml.YAMLError, OmegaConfBaseException, KeyError, TypeError) as error:
         raise ValueError(

@@ -28,7 +28,8 @@ from src.evaluation.best_of_n import (
     read_choices,
     write_choices,
 )
-from src.evaluation.generation import Generation, start_generation
+from src.evaluation.generation import start_generation
+from src.evaluation.generation_folder import Generation
 from src.evaluation.judging import JudgedCase, judge_row
 from src.evaluation.selection import Selection
 from src.images import load_image, save_png

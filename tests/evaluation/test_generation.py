@@ -16,15 +16,13 @@ from src.diffusion.samplers import Sampler
 from src.editor import Editor
 from src.evaluation.gallery import gallery_column, representative_cases, write_gallery
 from src.evaluation.generation import (
-    Generation,
     check_external_edits,
     check_resolutions,
-    folder_name,
     generate_edits,
-    generations_in,
     start_generation,
     unfinished_batches,
 )
+from src.evaluation.generation_folder import Generation, folder_name, generations_in
 from src.evaluation.judging import judge_row
 from src.evaluation.report import report_row
 from src.evaluation.targets import TargetRow, requested_reward

@@ -15,8 +15,8 @@ from PIL import Image
 from src import evaluate
 from src.data.rows import StoredImage
 from src.evaluation.case_images import shown_crop
+from src.evaluation.crop import WHOLE, Crop, crop
 from src.evaluation.image_metrics import ImageMetrics
-from src.evaluation.pixels import WHOLE, Crop, crop
 from src.images import centre_crop, framing_for, save_png
 from src.records import Case, Triplet
 

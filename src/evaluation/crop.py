@@ -1,0 +1,40 @@
+"""Parts of images, at the images' own resolution."""
+
+from typing import NamedTuple
+
+import numpy as np
+import PIL.Image
+from jaxtyping import Shaped
+
+Grid = Shaped[np.ndarray, "_ _ *channels"]
+"""A image, a mask or a region."""
+
+
+class Crop(NamedTuple):
+    """What is kept of a image: the places of four sides, as shares of its width and height."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+
+
+WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
+
+
+def crop(image: Grid, part: Crop, resampling: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grid:
+    """A part of a image at the image's own resolution; the image itself if the part is all of it.
+
+    Args:
+        image: rows x columns, with or without channels.
+        part: where it begins or ends between two pixels, the values there are resampled; the size is rounded
+            to whole pixels.
+        resampling: how; nearest for masks, whose values have nothing between them.
+    """
+    height, width = image.shape[:2]
+    box = (part.left * width, part.top * height, part.right * width, part.bottom * height)
+    if max(abs(side - whole) for side, whole in zip(box, (0, 0, width, height), strict=True)) < 1e-6:
+        return image
+    size = (max(1, round(box[2] - box[0])), max(1, round(box[3] - box[1])))
+    values = image.astype(np.uint8) if image.dtype == bool else image
+    return np.asarray(PIL.Image.fromarray(values).resize(size, resampling, box=box)).astype(image.dtype)
