@@ -13,13 +13,12 @@ derive it again with `python -m src.verify_annotations`, pass it on with `python
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.loggers import Logger
 
 from src import launch
 from src.annotation import RECORD, REWARDS, Annotation, claim, claim_judge
@@ -31,11 +30,8 @@ from src.data.stream import StreamedRows
 from src.files import alone_in, write_atomically
 from src.judges.asking import VLMJudge
 from src.judges.judge import Judge
+from src.missing_settings import check_complete
 from src.tracking.settings import loggable_settings
-from src.tracking.wandb_run import WandbRun, rewards_artifact
-
-LOGGED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens", "dollars", "seconds")
-"""Numbers of the record that a logger is told."""
 
 OmegaConf.register_new_resolver(
     "shard_folder",
@@ -51,6 +47,7 @@ def main(cfg: DictConfig) -> None:
         ValueError: the output folder holds the annotation of something else; whatever the data or the judge
             raise.
     """
+    check_complete(cfg)
     shard = parse_shard(cfg.shard)
     dataset = dataset_of(cfg.data)
     if cfg.dry_run:
@@ -74,26 +71,10 @@ def main(cfg: DictConfig) -> None:
             print(in_words(record))
     print(folder / REWARDS)
     if cfg.get("logger") is not None:
-        log(instantiate(cfg.logger, save_dir=str(folder)), folder, record, loggable_settings(cfg, os.environ))
+        from src.tracking.annotation_log import log_annotation
 
-
-def log(logger: Logger, folder: Path, record: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    """What became of the rows and what it cost, and on Weights & Biases the reward file, which trainings and
-    evaluations there refer to.
-    """
-    numbers = {f"annotation/{name}": float(record[name]) for name in LOGGED if record.get(name) is not None}
-    logger.log_metrics(numbers, step=0)
-    if isinstance(logger, WandbRun):
-        logger.log_hyperparams(dict(settings))
-        if logger.artifacts != "none" and (folder / REWARDS).exists():
-            logger.log_files(
-                rewards_artifact(
-                    folder / REWARDS,
-                    {"judge": record["judge"], "rows": record["rows"], "failed": record["failed"]},
-                )
-            )
-        logger.experiment.finish()
-    logger.finalize("success")
+        logger = instantiate(cfg.logger, save_dir=str(folder))
+        log_annotation(logger, folder / REWARDS, record, loggable_settings(cfg, os.environ))
 
 
 def dataset_of(data: DictConfig) -> RewardedTriplets | StreamedRows:
