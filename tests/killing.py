@@ -13,18 +13,34 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-PRELOADED = (
-    "train",
-    "evaluate",
-    "write_dataset",
-    "precompute",
-    "annotate",
-    "edit",
-    "convert",
+COMMANDS = ("train", "evaluate", "write_dataset", "precompute", "annotate", "edit", "convert")
+BEHIND_THEM = (
+    "algorithms.denoising",
     "backbones.tiny",
+    "callbacks.editor_checkpoint",
+    "callbacks.ema",
+    "callbacks.free_encoders",
+    "callbacks.progress",
+    "callbacks.provenance",
+    "callbacks.resume",
+    "callbacks.run_record",
+    "callbacks.sample_edits",
+    "callbacks.score_curve",
+    "data.datamodule",
+    "editing.batches",
+    "evaluation.rows",
+    "evaluation.show",
+    "evaluation.tracking",
+    "formats.conversion",
+    "judges.openai_chat",
+    "shard_writer",
+    "sweeps.conduct",
 )
+"""What the commands import once their arguments are checked."""
 CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload([*(f"src.{name}" for name in PRELOADED), "torch.optim.adamw", "tensorboard"])
+CONTEXT.set_forkserver_preload(
+    [*(f"src.{name}" for name in (*COMMANDS, *BEHIND_THEM)), "torch.optim.adamw", "tensorboard"]
+)
 
 
 def command(
