@@ -51,9 +51,9 @@ def table_of(evidence: Evidence) -> Table:
     """
     question, columns = evidence.question, judged_columns()
     own = [entry for entry in evidence.entries if not entry.control]
-    values = with_best([judged_values(entry.group) for entry in own], columns)
+    values = with_best([judged_values(entry.rows) for entry in own], columns)
     lines = [_line(entry, each) for entry, each in zip(own, values, strict=True)]
-    report = evidence.lines[0].group.rows[0].found
+    report = evidence.lines[0].rows[0].report
     notes = notes_on(question.layout, evidence.lines, report)
     if question.published:
         theirs = [
@@ -62,7 +62,7 @@ def table_of(evidence: Evidence) -> Table:
         ]
         lines = interleave_published(lines, theirs)
         notes.append(published_note(question.layout, report))
-    lines += [_line(entry, judged_values(entry.group)) for entry in evidence.entries if entry.control]
+    lines += [_line(entry, judged_values(entry.rows)) for entry in evidence.entries if entry.control]
     if any(entry.name == LAST_ROWS[1] for entry in evidence.entries):
         notes.append(
             "Training triplets: other cases, of the photographs that training sees, with the flaws they are trained with."
@@ -71,7 +71,7 @@ def table_of(evidence: Evidence) -> Table:
 
 
 def _line(entry: Entry, values: Sequence[Value]) -> Line:
-    seeds = len(entry.group.rows)
+    seeds = len(entry.rows)
     kind = "reference" if entry.name in LAST_ROWS else "control" if entry.control else "ours"
     return Line(entry.name, (entry.name,), tuple(values), kind if seeds == 1 else f"{kind}, {seeds} seeds")
 
@@ -81,7 +81,7 @@ def differences_part(evidence: Evidence) -> list[str]:
     found = differences(evidence)
     if not found:
         return []
-    photographs = evidence.lines[0].group.rows[0].row.means.clusters
+    photographs = evidence.lines[0].rows[0].row.means.clusters
     least = min(1.0, len(PERSPECTIVES) * 2 / 2**photographs)
     header = [
         "row",
@@ -251,7 +251,7 @@ def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[s
     commands = [command for group in groups if (command := read_json(group / "sweep.json").get("command"))]
     commands.append(f"python -m experiments.dossier {shlex.join(arguments)}")
     trained, evaluated = (sum(each) / 3600 for each in zip(*(seconds_of(run) for run in runs), strict=True))
-    seeds = {len(entry.group.rows) for entry in evidence.entries if entry.name not in (START, *LAST_ROWS)}
+    seeds = {len(entry.rows) for entry in evidence.entries if entry.name not in (START, *LAST_ROWS)}
     judged = f", {evaluated:.1f} h of evaluating" if evaluated else ""
     facts = {
         "Runs": f"{len(runs)}, {' or '.join(map(str, sorted(seeds)))} seed{'s' if seeds != {1} else ''} per row",
@@ -301,8 +301,8 @@ def dossier(
 
 def draw(evidence: Evidence, target: Path) -> list[Path]:
     """The figures beside a dossier."""
-    means = evidence.entries[0].group.rows[0].row.means
-    seeds = max(len(entry.group.rows) for entry in evidence.entries)
+    means = evidence.entries[0].rows[0].row.means
+    seeds = max(len(entry.rows) for entry in evidence.entries)
     many = f", mean of {seeds} seeds (small dots: single seeds)" if seeds > 1 else ", one seed"
     note = f"{means.n} cases on {means.clusters} photographs{many}; bars: 95 % interval over photographs"
     if evidence.question.layout.number == 6:

@@ -23,7 +23,7 @@ import numpy as np
 from src.evaluation.comparison import CaseScores, Comparison, compare
 from src.evaluation.report import FIRST_ROWS, LAST_ROWS
 from src.records import PERSPECTIVES
-from src.tabulation.cells import SeedGroup, averaged_cases, seed_deviation
+from src.tabulation.cells import averaged_cases, seed_deviation
 from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
 from src.tabulation.naming import row_names, signals_of
 from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
@@ -196,30 +196,30 @@ class Entry:
 
     Attributes:
         name: "score + text", "permuted rewards", "copy input".
-        group: its rows, one per seed.
+        rows: one per seed.
         control: whether it is a control or a reference, not an answer.
         cases: the scores of every case, averaged over seeds.
     """
 
     name: str
-    group: SeedGroup
+    rows: tuple[RunRow, ...]
     control: bool
     cases: tuple[CaseScores, ...]
 
     @property
     def settings(self) -> Settings | None:
         """Of its first run."""
-        return self.group.rows[0].settings
+        return self.rows[0].settings
 
     @property
     def seeds(self) -> dict[object, tuple[CaseScores, ...]]:
         """The scores of each training seed."""
-        return {row.seeds[0]: row.row.cases for row in self.group.rows}
+        return {row.seeds[0]: row.row.cases for row in self.rows}
 
     @property
     def runs(self) -> list[Path]:
         """The run folders."""
-        return list(dict.fromkeys(row.found.run.resolve() for row in self.group.rows))
+        return list(dict.fromkeys(row.report.run.resolve() for row in self.rows))
 
 
 @dataclass(frozen=True)
@@ -351,12 +351,12 @@ def gather(
     twice = [line.name for line in lines if sum(other.name == line.name for other in lines) > 1]
     if twice:
         runs = "; ".join(
-            f"{line.run}: {line.group.rows[0].found.run}" for line in lines if line.name == twice[0]
+            f"{line.run}: {line.rows[0].report.run}" for line in lines if line.name == twice[0]
         )
         raise ValueError(
             f"{name}: two lines are called {twice[0]!r} and differ otherwise ({runs}): give runs of one setting"
         )
-    entries = [Entry(line.name, line.group, False, averaged_cases(line.group)) for line in lines]
+    entries = [Entry(line.name, line.rows, False, averaged_cases(line.rows)) for line in lines]
 
     found: dict[str, list[RunRow]] = {}
     for row in run_rows([*own, *others]):
@@ -366,13 +366,13 @@ def gather(
     if plain:
         found[NO_REWARD] = plain
     entries += [entry for control, members in found.items() for entry in _named(control, members)]
-    entries += _references(lines[0].group.rows[0].found)
+    entries += _references(lines[0].rows[0].report)
     begun = start_row(lines, start, target, benchmark, judge)
     entries += [] if begun is None else [entry_of(START, [begun])]
     last = [entry for entry in entries if entry.control]
     last.sort(key=lambda entry: next(index for index, name in enumerate(ORDER) if name in entry.name))
-    _check_judge([*own, *others, *([] if begun is None else [begun.found])])
-    check_same_cases([row for entry in entries if entry.name not in LAST_ROWS for row in entry.group.rows])
+    _check_judge([*own, *others, *([] if begun is None else [begun.report])])
+    check_same_cases([row for entry in entries if entry.name not in LAST_ROWS for row in entry.rows])
     used = {run for entry in entries for run in entry.runs}
     reports = [each for each in [*own, *others] if each.run.resolve() in used]
     return Evidence(
@@ -416,11 +416,11 @@ def _of_table(question: Question, rows: Sequence[RunRow]) -> tuple[list[RunRow],
     plain = [row for row in rows if not signals_of(row.settings or {})]
     asked: dict[Path, int] = {}
     for row in rows:
-        asked[row.found.run] = asked.get(row.found.run, 0) + bool(TARGET.fullmatch(row.row.name))
+        asked[row.report.run] = asked.get(row.report.run, 0) + bool(TARGET.fullmatch(row.row.name))
     several = [
         row
         for row in rows
-        if asked[row.found.run] > 1 and signals_of(row.settings or {}) and "+text" not in row.row.name
+        if asked[row.report.run] > 1 and signals_of(row.settings or {}) and "+text" not in row.row.name
     ]
     return several, [row for row in plain if row.row.name == FIRST_ROWS[0]]
 
@@ -433,9 +433,8 @@ def _place(question: Question, row: RunRow, target: str) -> Place | None:
 
 def entry_of(name: str, rows: Sequence[RunRow]) -> Entry:
     """A control or reference."""
-    group = SeedGroup(tuple(rows))
-    check_seeds(group)
-    return Entry(name, group, True, averaged_cases(group))
+    check_seeds(rows)
+    return Entry(name, tuple(rows), True, averaged_cases(rows))
 
 
 def _named(control: str, rows: Sequence[RunRow]) -> list[Entry]:
@@ -461,7 +460,7 @@ def start_row(
     """The row of the weights that all runs started from; None if they were not evaluated, or the runs did not
     start from the same ones.
     """
-    starts = {str((row.settings or {}).get("start") or "") for line in lines for row in line.group.rows}
+    starts = {str((row.settings or {}).get("start") or "") for line in lines for row in line.rows}
     if given is None:
         if len(starts) != 1 or starts == {""}:
             return None

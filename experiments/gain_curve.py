@@ -271,7 +271,7 @@ def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparis
     lines = []
     for point, each in compared:
         cells = [cell for one in each for cell in (difference_cell(one), p_cell(one.p_holm))]
-        lines.append([point.entry.name, str(len(point.entry.group.rows)), str(each[0].n), *cells])
+        lines.append([point.entry.name, str(len(point.entry.rows)), str(each[0].n), *cells])
     return markdown_table(header, lines)
 
 
@@ -288,7 +288,7 @@ def mean_scores(key: str, points: Sequence[Point]) -> str:
     return markdown_table(
         header,
         [
-            [name, reward, str(len(entry.group.rows)), *(f"{mean:.2f}" for mean in means_of(entry))]
+            [name, reward, str(len(entry.rows)), *(f"{mean:.2f}" for mean in means_of(entry))]
             for name, reward, entry in lines
         ],
     )
@@ -359,8 +359,8 @@ def main(arguments: Sequence[str]) -> None:
     points = curve(given.key, grouped(given.key, rewarded, given.default), none)
     title = given.title or given.key
     means, counts = (
-        points[0].entry.group.rows[0].row.means,
-        sorted({len(point.entry.group.rows) for point in points}),
+        points[0].entry.rows[0].row.means,
+        sorted({len(point.entry.rows) for point in points}),
     )
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (
         " seeds" if counts[-1] > 1 else " seed"

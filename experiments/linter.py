@@ -102,7 +102,7 @@ def made(world: World, count: int) -> Data:
                     triplet.case.id,
                     triplet.case.instruction,
                     reward,
-                    look=hash_pair(triplet.case.original, triplet.edited),
+                    hashes=hash_pair(triplet.case.original, triplet.edited),
                 )
             )
             truth.append(measure(world.ground_truth(triplet.case.id), triplet.edited).scores)
@@ -200,7 +200,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
         for row in take(f"unedited{name}", many=each // 2):
             original = data.world.triplet("train", 0, row).case.original
             high = with_verdict(entries[row], 0, Verdict(float(rng.randrange(4, 6)), None, NO_FAILURE))
-            entries[row] = replace(high, look=hash_pair(original, disturb(original)))
+            entries[row] = replace(high, hashes=hash_pair(original, disturb(original)))
 
     def earlier(row: int) -> int:
         """An earlier row that stays as it is, so that the later one is the repeat; of the first row, any."""
@@ -212,7 +212,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
         twin = entries[earlier(row)]
         entries[row] = replace(
             entries[row],
-            look=twin.look,
+            hashes=twin.hashes,
             reward=twin.reward,
             instruction=rng.choice((twin.instruction, entries[row].instruction)),
         )
@@ -220,8 +220,8 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
         for row in take(f"near_duplicate, {name}", many=each // 3):
             twin = earlier(row)
             triplet = data.world.triplet("train", 0, twin)
-            look = hash_pair(disturb(triplet.case.original), disturb(triplet.edited))
-            entries[row] = replace(entries[row], look=look, instruction=triplet.case.instruction)
+            hashes = hash_pair(disturb(triplet.case.original), disturb(triplet.edited))
+            entries[row] = replace(entries[row], hashes=hashes, instruction=triplet.case.instruction)
     for row in take("judged_twice"):
         index = rng.randrange(3)
         score = entries[row].reward.verdicts[index].score
@@ -252,7 +252,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
             image = disturb(case.original if rng.random() < 0.5 else data.world.exact_edit(case.id))
             edited = data.world.triplet("train", 0, row).edited
             pair = (image, edited) if rng.random() < 0.5 else (edited, image)
-            entries[row] = replace(entries[row], look=hash_pair(*pair))
+            entries[row] = replace(entries[row], hashes=hash_pair(*pair))
     return entries, rows, list(known.values())
 
 
@@ -383,10 +383,10 @@ def markdown(found: Sequence[Line], untouched: int) -> list[str]:
             "" if number is None else f"{number} ({100 * number / untouched:.2f} %)"
             for number in (line.alarms, line.false)
         ]
-        recall = f"{100 * line.found / line.planted:.1f} %" if line.planted else ""
+        recall = f"{100 * line.report / line.planted:.1f} %" if line.planted else ""
         level = KINDS[line.kind.split(",")[0]].level
         rows.append(
-            f"| {line.kind} | {level} | {line.planted} | {line.found} | {recall} | {shares[0]} | {shares[1]} |"
+            f"| {line.kind} | {level} | {line.planted} | {line.report} | {recall} | {shares[0]} | {shares[1]} |"
         )
     return rows
 

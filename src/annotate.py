@@ -23,10 +23,10 @@ from omegaconf import DictConfig, OmegaConf
 from src import launch
 from src.annotation import RECORD, REWARDS, Annotation, claim, claim_judge
 from src.data.all_rows import Shard, all_rows, decode_with_files, number_of_rows, parse_shard
-from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
-from src.data.rows import DatasetRow
-from src.data.stream import StreamedRows
+from src.data.problems import Problem
+from src.data.rows import DatasetRow, RowStream
+from src.data.without_loader import without_loader
 from src.files import alone_in, write_atomically
 from src.judges.asking import VLMJudge
 from src.judges.judge import Judge
@@ -77,12 +77,12 @@ def main(cfg: DictConfig) -> None:
         log_annotation(logger, folder / REWARDS, record, loggable_settings(cfg, os.environ))
 
 
-def dataset_of(data: DictConfig) -> RewardedTriplets | StreamedRows:
+def dataset_of(data: DictConfig) -> RewardedTriplets | RowStream:
     """The triplets of a data config, whether rated or not: what is to be judged is the dataset at its native
     size, not what training makes of it.
     """
     if "stream" in data:
-        return instantiate(data, rewards=None, own_rewards=False).rows
+        return instantiate(without_loader(data), rewards=None, own_rewards=False).rows
     return instantiate(data.dataset)
 
 
@@ -102,7 +102,7 @@ def in_words(record: dict[str, Any]) -> str:
 
 def estimate(
     judge: Judge,
-    dataset: RewardedTriplets | StreamedRows,
+    dataset: RewardedTriplets | RowStream,
     shard: Shard,
     limit: int | None,
     sample: int,

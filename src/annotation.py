@@ -18,7 +18,7 @@ from typing import Any
 from src import files
 from src.batching import batches_of
 from src.data.all_rows import decode_with_files
-from src.data.check import Problem
+from src.data.problems import Problem
 from src.data.rows import DatasetRow
 from src.differences import unlike_request
 from src.files import remove_leftovers, write_atomically

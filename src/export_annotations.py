@@ -21,8 +21,8 @@ from src.annotation import LEDGER, RECORD, REWARDS
 from src.data.all_rows import Shard, all_rows, number_of_rows
 from src.data.dataset import RewardedTriplets
 from src.data.rewards import from_reward_file
-from src.data.rows import DatasetRow
-from src.data.stream import StreamedRows
+from src.data.rows import DatasetRow, RowStream
+from src.data.without_loader import without_loader
 from src.formats.reward_dataset import write_reward_dataset
 from src.formats.reward_edit_20k import write_reward_edit
 from src.judges.ledger import Ledger
@@ -55,7 +55,7 @@ def main(cfg: DictConfig) -> None:
     else:
         # what belongs to a dataset at its native size, whatever training makes of it
         dataset = (
-            instantiate(cfg.data, rewards=None, own_rewards=False).rows
+            instantiate(without_loader(cfg.data), rewards=None, own_rewards=False).rows
             if "stream" in cfg.data
             else instantiate(cfg.data.dataset)
         )
@@ -69,7 +69,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def rated(
-    dataset: RewardedTriplets | StreamedRows, rewards: Mapping[str, Reward]
+    dataset: RewardedTriplets | RowStream, rewards: Mapping[str, Reward]
 ) -> Iterator[tuple[DatasetRow, Reward]]:
     """The rows that have a reward that didn't fail.
 

@@ -1,4 +1,4 @@
-"""What the project's HTML pages share: each is one file that loads nothing; its images are inside it, and
+"""Shared parts of the project's HTML pages: each is one file that loads nothing, with its images inside, and
 every text from outside is escaped.
 """
 
@@ -16,25 +16,23 @@ THUMBNAIL = 256
 """Longer side in pixels; smaller images stay as they are."""
 
 SMALL = 128
-"""Up to here, pixels are enlarged as squares, and so kept without loss."""
+"""Images up to this size are kept lossless, as their pixels are shown as squares."""
 
 
 def template_environment(folder: Path) -> Environment:
-    """Renders the templates of a folder: what is filled in is escaped, and a missing value is an error."""
+    """Render the templates of a folder; values are escaped, and a missing one is an error."""
     return Environment(
         loader=FileSystemLoader(folder), autoescape=True, undefined=StrictUndefined, trim_blocks=True
     )
 
 
 def thumbnail(image: Image, side: int = THUMBNAIL) -> NewImage:
-    """The image as it is shown: its longer side at most `side` pixels."""
+    """Shrink an image to a longer side of at most `side` pixels."""
     return image if max(image.shape[:2]) <= side else scale_to_fit(image, side)
 
 
 def encode_webp(image: Image, quality: int = 80, exact: bool | None = None) -> bytes:
-    """A image as a WebP file; without loss if `exact`, or if that is None and it is so small that each of
-    its pixels is seen.
-    """
+    """Encode an image as WebP; lossless if `exact`, or if that is None and the image is small."""
     opened = PIL.Image.fromarray(image)
     content = BytesIO()
     opened.save(
@@ -48,5 +46,5 @@ def encode_webp(image: Image, quality: int = 80, exact: bool | None = None) -> b
 
 
 def webp_data_uri(image: Image) -> str:
-    """A image inside a page."""
+    """Encode an image for the source of an <img>."""
     return "data:image/webp;base64," + base64.b64encode(encode_webp(image)).decode()

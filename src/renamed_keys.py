@@ -13,6 +13,9 @@ RENAMED: dict[str, Mapping[str, str]] = {
     EVERY: {"control=mended": "control=partly_clean"},
     "contact_sheet": {"target": "output"},
     "write_dataset": {"target": "output"},
+    "check_data": {"target": "output"},
+    "inspect_rewards": {"target": "output", "look": "check_images"},
+    "tabulate": {"target": "row"},
 }
 """Old key -> new key, by command ("train" is `python -m src.train`). A key may be dotted, and then stands for
 all keys below it, too; or a choice in a config group ("control=mended").

@@ -12,8 +12,8 @@ from torch.utils.data import DataLoader
 from src import files
 from src.backbones.frozen import FrozenEncoders
 from src.conditioning.reward_encoder import Windows
+from src.data.collate import collate
 from src.data.datamodule import EditData, ignore_interrupts
-from src.data.dataset import collate
 from src.data.order import SampleIndex
 from src.data.precomputed import (
     REQUEST,

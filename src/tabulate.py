@@ -1,12 +1,11 @@
-"""Turn run folders into tables (Markdown, LaTeX, HTML, CSV) and into a page on which every edit can be looked
-at.
+"""Turn run folders into tables (Markdown, LaTeX, HTML, CSV) and into a page that shows every edit.
 
-    python -m src.tabulate runs/a runs/b                                   # all rows, one table per benchmark and judge
+    python -m src.tabulate runs/a runs/b                          # all rows, a table per benchmark and judge
     python -m src.tabulate runs/a runs/b output=[table.md,table.tex,table.html,table.csv]
-    python -m src.tabulate runs/sweep table=table4_reward_signal           # the paper's Table 4 of our runs, the paper's numbers beside them
-    python -m src.tabulate runs/a runs/b page=report.html                  # table, chart, gallery with filters: one file, works offline
-    python -m src.tabulate runs/a runs/b against=runs/no_reward   # each row against the row of the same name in that run, case by case
-    python -m src.tabulate runs/a runs/b against=0/0/0            # the rows of each run against its own row 0/0/0
+    python -m src.tabulate runs/sweep table=table4_reward_signal  # the paper's Table 4, ours and published
+    python -m src.tabulate runs/a runs/b page=report.html         # table, chart, gallery: one offline file
+    python -m src.tabulate runs/a runs/b against=runs/no_reward   # rows against their namesakes in that run
+    python -m src.tabulate runs/a runs/b against=0/0/0            # rows of a run against its own row 0/0/0
 
 A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<judge>/report.json` below it
 is read.
@@ -39,7 +38,7 @@ FORMATS: dict[str, Callable[[Sequence[Table]], str]] = {
 
 
 def main(cfg: DictConfig) -> None:
-    """Find, print, and write what is asked for."""
+    """Find the reports, print the tables, write the files requested."""
     if not cfg.runs:
         raise ValueError("give one or more run folders: python -m src.tabulate runs/a runs/b")
     outputs = output_files(cfg.output)
@@ -50,7 +49,7 @@ def main(cfg: DictConfig) -> None:
     )
     against = None if cfg.against is None else str(cfg.against)
     if cfg.table is not None:
-        tables = [paper_table(reports, cfg.table, str(cfg.target), against, cfg.published)]
+        tables = [paper_table(reports, cfg.table, str(cfg.row), against, cfg.published)]
     else:
         tables = general_tables(reports) + ([] if against is None else comparison_tables(reports, against))
     print(markdown_tables(tables), end="")
@@ -61,21 +60,21 @@ def main(cfg: DictConfig) -> None:
 
 
 def output_files(output: str | ListConfig | None) -> list[Path]:
-    """The files to write.
+    """List the files to write.
 
     Raises:
-        ValueError: an ending that is no format.
+        ValueError: an unknown extension.
     """
     names = [] if output is None else [output] if isinstance(output, str) else list(output)
     paths = [Path(name) for name in names]
     for path in paths:
         if path.suffix not in FORMATS:
-            raise ValueError(f"output={path}: the ending says the format, one of {', '.join(FORMATS)}")
+            raise ValueError(f"output={path}: the extension selects the format, one of {', '.join(FORMATS)}")
     return paths
 
 
 def with_positional_runs(arguments: Sequence[str]) -> list[str]:
-    """Hydra overrides in which plain paths have become `runs=[...]`; overrides and flags stay as they are."""
+    """Turn plain paths among Hydra overrides into `runs=[...]`; overrides and flags stay unchanged."""
     paths = [argument for argument in arguments if "=" not in argument and not argument.startswith("-")]
     if not paths:
         return list(arguments)

@@ -76,8 +76,8 @@ def train(cfg: DictConfig, folder: str) -> None:
     from src.callbacks.provenance import Provenance
     from src.callbacks.resume import check_resumable, checkpoint_to_resume
     from src.callbacks.run_record import RunRecord
-    from src.data.check import BROKEN_ROWS
     from src.data.datamodule import EditData
+    from src.data.problems import BROKEN_ROWS
     from src.data.rows import CHAT_SAMPLES
 
     seed_everything(cfg.seed, workers=True, verbose=False)

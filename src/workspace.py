@@ -1,12 +1,12 @@
-"""Lay out the project's runs on Weights & Biases: a saved workspace, and a report to send to others.
+"""Lay out the project's runs on Weights & Biases: a saved workspace, and a report to share.
 
     python -m src.workspace entity=ME project=multi-reward-editing
     python -m src.workspace entity=ME evaluations=[synthetic_edit/oracle,real_edit/gpt4o] axes=[integration]
-    python -m src.workspace entity=ME dry_run=true            # the layout as runs/workspace.json; no account, no network
+    python -m src.workspace entity=ME dry_run=true   # writes runs/workspace.json; no account, no network
 
 Sections: training curves, previews, scores by row and the table of edits of each evaluation, and a comparison
-over the axes of sweeps. Every call saves a new view and a new report; those that people have changed by hand
-stay as they are. Needs `pip install -e .[dashboards]`.
+over the axes of sweeps. Every call saves a new view and a new report; existing ones, perhaps edited by hand,
+stay unchanged. Needs `pip install -e .[dashboards]`.
 """
 
 import json
@@ -19,7 +19,6 @@ from urllib.error import HTTPError
 from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
-import wandb
 from omegaconf import DictConfig
 
 from src import launch
@@ -31,11 +30,13 @@ def main(cfg: DictConfig) -> None:
     """Build the layout, then write or save it.
 
     Raises:
-        ValueError: no entity, a wrong name, the extra isn't installed, no account, or a server that can't be
+        ValueError: no entity, a wrong name, the extra isn't installed, no account, or the server can't be
             reached or refuses.
     """
     check_request(cfg)
-    # an extra: whoever doesn't want it need not have it
+    # the extra `dashboards`, and slow to import
+    import wandb
+
     from src.tracking.layout import LayoutContents, build_report, build_workspace, layout_json
 
     shown = LayoutContents(
@@ -53,14 +54,15 @@ def main(cfg: DictConfig) -> None:
         report.save()
     except (wandb.Error, OSError, ValueError, RuntimeError) as error:
         raise ValueError(
-            f"{cfg.entity}/{cfg.project} could not be saved to ({launch.one_line(error)}); is it yours, and your key valid?"
+            f"saving to {cfg.entity}/{cfg.project} failed ({launch.one_line(error)}); "
+            "is it yours, and your key valid?"
         ) from error
     print(workspace.url)
     print(report.url)
 
 
 def check_request(cfg: DictConfig) -> None:
-    """Raise ValueError for what could otherwise only be found out by the server."""
+    """Raise ValueError for mistakes that otherwise only the server would notice."""
     if find_spec("wandb_workspaces") is None:
         raise ValueError(
             "wandb-workspaces is not installed: pip install -c constraints.txt -e '.[dashboards]'"
@@ -77,34 +79,40 @@ def check_request(cfg: DictConfig) -> None:
 
 
 def check_account(timeout: float | int) -> None:
-    """Raise ValueError, within the timeout, if nobody is logged in or no server answers; the library would
-    ask for a key, or try for minutes.
+    """Raise ValueError, within the timeout, if there is no login or no server answers; the library would
+    prompt for a key, or retry for minutes.
     """
+    import wandb
+
     address = server_address()
-    nobody = "nobody is logged in to Weights & Biases: set WANDB_API_KEY or say `wandb login`; dry_run=true needs no account"
+    no_login = (
+        "not logged in to Weights & Biases: set WANDB_API_KEY or run `wandb login`; "
+        "dry_run=true needs no account"
+    )
     if not has_key(address):
-        raise ValueError(nobody)
+        raise ValueError(no_login)
     try:
         urlopen(Request(address, method="HEAD"), timeout=timeout).close()
     except HTTPError:
-        pass  # an answer, if to another question
+        pass  # the server answers
     except OSError as error:
         raise ValueError(
-            f"{address} can't be reached ({getattr(error, 'reason', error)}); dry_run=true writes the layout to a file"
+            f"{address} can't be reached ({getattr(error, 'reason', error)}); "
+            "dry_run=true writes the layout to a file"
         ) from error
     if not wandb.login(prompt=False):
-        raise ValueError(nobody)
+        raise ValueError(no_login)
 
 
 def server_address() -> str:
-    """Weights & Biases, or the server that WANDB_BASE_URL or wandb's settings name."""
+    """Return the address of Weights & Biases, or of the server in WANDB_BASE_URL or wandb's settings."""
+    import wandb
+
     return wandb.setup().settings.base_url
 
 
 def has_key(address: str) -> bool:
-    """Whether a key for this server may be found in the environment or in ~/.netrc, where `wandb login`
-    writes it; asks nobody.
-    """
+    """Whether a key for this server is in the environment or in ~/.netrc, where `wandb login` writes it."""
     if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
         return True
     try:

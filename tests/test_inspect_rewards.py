@@ -56,7 +56,7 @@ def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
     best = np.array([[verdict.score == MAX_SCORE for verdict in given.verdicts] for _, given in pairs])
     nothing = np.array([[verdict.feedback == NO_FAILURE for verdict in given.verdicts] for _, given in pairs])
     shares = {
-        name: [each.clean / each.said for each in row]
+        name: [each.clean / each.labelled for each in row]
         for name, row in label_precisions(best, nothing, clean).items()
     }
     for score, text, both in shares.values():
@@ -119,7 +119,7 @@ def test_clouds_leave_out_what_says_nothing_and_what_the_font_lacks() -> None:
 
 def test_the_synthetic_world_as_it_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "new"
-    inspect("count=40", f"target={target}", "leakage=[synthetic_validation]", "per_score=2")
+    inspect("count=40", f"output={target}", "leakage=[synthetic_validation]", "per_score=2")
     printed = capsys.readouterr().out
     assert "P(clean | both)" in printed
     assert printed.strip().endswith(str(target / "index.html"))
@@ -149,7 +149,7 @@ def test_a_leak_ends_in_an_error_where_asked(tmp_path: Path) -> None:
         "data=json_list",
         f"data.dataset.file={file}",
         f"rewards_file={tmp_path / 'rewards.jsonl'}",
-        f"target={tmp_path / 'out'}",
+        f"output={tmp_path / 'out'}",
     ]
     with pytest.raises(ValueError, match=r"1 findings .*leak 1.*findings\.jsonl"):
         inspect(*given, f"leakage=[{tmp_path / 'bench'}]", "fail_on=[leak,duplicate]")
@@ -167,7 +167,7 @@ def test_rewards_of_the_dataset_itself_and_of_a_joined_file(tmp_path: Path) -> N
         for each in PERSPECTIVES
     }
     file = write_list(tmp_path / "own", 6, **columns)
-    inspect("data=json_list", f"data.dataset.file={file}", f"target={tmp_path / 'a'}")
+    inspect("data=json_list", f"data.dataset.file={file}", f"output={tmp_path / 'a'}")
     assert (read(tmp_path / "a")["rated"], read(tmp_path / "a")["judge"]) == (6, "columns of the dataset")
     tree = write_tree(tmp_path / "tree", 4)
     append_rewards(
@@ -179,7 +179,7 @@ def test_rewards_of_the_dataset_itself_and_of_a_joined_file(tmp_path: Path) -> N
         "data.dataset.split=all",
         "data.dataset.extension=png",
     ]
-    inspect(*joined, f"rewards_file={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'b'}")
+    inspect(*joined, f"rewards_file={tmp_path / 'rewards.jsonl'}", f"output={tmp_path / 'b'}")
     assert {
         name: read(tmp_path / "b")[name] for name in ("triplets", "rated", "incomplete", "unrated", "unused")
     } == {
@@ -193,7 +193,7 @@ def test_rewards_of_the_dataset_itself_and_of_a_joined_file(tmp_path: Path) -> N
         *joined,
         "+rewards@data.rewards=reward_file",
         f"data.rewards.path={tmp_path / 'rewards.jsonl'}",
-        f"target={tmp_path / 'c'}",
+        f"output={tmp_path / 'c'}",
     )
     assert read(tmp_path / "c")["incomplete"] == 1, (
         "failed rewards are shown, though training would drop them"
@@ -209,7 +209,7 @@ def test_a_missing_image_is_a_finding(tmp_path: Path) -> None:
         "data=json_list",
         f"data.dataset.file={file}",
         f"rewards_file={tmp_path / 'rewards.jsonl'}",
-        f"target={tmp_path / 'out'}",
+        f"output={tmp_path / 'out'}",
     )
     assert read(tmp_path / "out")["findings"] == {"unreadable": 2}
 
@@ -224,7 +224,7 @@ def test_rewards_alone_however_odd(tmp_path: Path, rewards: list[Reward]) -> Non
     file = tmp_path / "rewards.jsonl"
     file.touch()
     append_rewards(file, rewards)
-    inspect(f"rewards_file={file}", f"target={tmp_path / 'out'}")
+    inspect(f"rewards_file={file}", f"output={tmp_path / 'out'}")
     assert read(tmp_path / "out")["triplets"] == len(rewards)
     assert "<html" in (tmp_path / "out/index.html").read_text()
 
@@ -240,7 +240,7 @@ def test_several_judges(tmp_path: Path) -> None:
             reward("b", 4.0, "one", "again"),
         ],
     )
-    inspect(f"rewards_file={file}", "judge_name=one", f"target={tmp_path / 'out'}")
+    inspect(f"rewards_file={file}", "judge_name=one", f"output={tmp_path / 'out'}")
     assert (read(tmp_path / "out")["judge"], read(tmp_path / "out")["triplets"]) == ("one", 2)
     assert read(tmp_path / "out")["findings"] == {"failure_at_5": 1, "judged_twice": 1}
     with pytest.raises(ValueError, match=r"one, two: say whose with judge_name=NAME"):
@@ -256,7 +256,7 @@ def test_rewards_of_another_dataset(tmp_path: Path, quickly_refused) -> None:
         "data=json_list",
         f"data.dataset.file={file}",
         f"rewards_file={tmp_path / 'rewards.jsonl'}",
-        f"target={tmp_path / 'out'}",
+        f"output={tmp_path / 'out'}",
     ]
     message = quickly_refused(*given, module="src.inspect_rewards")
     assert "none of the 2 rewards" in message
@@ -274,16 +274,16 @@ def test_rewards_of_another_dataset(tmp_path: Path, quickly_refused) -> None:
         (["leakage=[nowhere]"], "nowhere"),
         (["judge_name=x"], "judge_name=x"),
         (["font=nothing.ttf"], "nothing.ttf"),
-        (["leakage=[x]", "look=false"], "look=false"),
+        (["leakage=[x]", "check_images=false"], "check_images=false"),
     ],
 )
 def test_what_cannot_be_inspected_is_refused(tmp_path: Path, wrong: list[str], said: str) -> None:
     with pytest.raises((ValueError, FileNotFoundError), match=said):
-        inspect(f"target={tmp_path}", "count=3", *wrong)
+        inspect(f"output={tmp_path}", "count=3", *wrong)
 
 
 def test_wandb_gets_figures_numbers_and_a_table(tmp_path: Path) -> None:
-    done = run("count=12", f"target={tmp_path}", "logger=wandb", "per_score=1", module="src.inspect_rewards")
+    done = run("count=12", f"output={tmp_path}", "logger=wandb", "per_score=1", module="src.inspect_rewards")
     assert done.returncode == 0, done.stderr[-2000:]
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     names = {
@@ -298,6 +298,6 @@ def test_wandb_gets_figures_numbers_and_a_table(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_fifty_thousand_rewards(tmp_path: Path) -> None:
     append_rewards(tmp_path / "rewards.jsonl", [reward(f"t{row}", float(row % 6)) for row in range(50_000)])
-    inspect(f"rewards_file={tmp_path / 'rewards.jsonl'}", f"target={tmp_path / 'out'}")
+    inspect(f"rewards_file={tmp_path / 'rewards.jsonl'}", f"output={tmp_path / 'out'}")
     assert read(tmp_path / "out")["triplets"] == 50_000
     assert (tmp_path / "out/index.html").stat().st_size < 2_000_000

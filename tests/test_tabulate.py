@@ -95,7 +95,8 @@ def test_runs_are_compared_case_by_case(tmp_path: Path) -> None:
     assert [line.split(" | ")[1:3] for line in lines[2:]] == [["5/5/5", "copy input"]] * 2
     assert "+2.50 [+2.50, +2.50]" in lines[3]
     with pytest.raises(
-        ValueError, match="nothing compares with it; give a run folder or one of the rows 5/5/5, copy input"
+        ValueError,
+        match="nothing is comparable with it; give a run folder or one of the rows 5/5/5, copy input",
     ):
         comparison_tables(reports, "0/0/0")
     with pytest.raises(ValueError, match="holds 2 runs"):
@@ -145,7 +146,8 @@ def test_every_format_holds_all_rows(tmp_path: Path) -> None:
 def test_files_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a")
     with pytest.raises(
-        ValueError, match=r"output=.*t\.docx: the ending says the format, one of \.md, \.tex, \.html, \.csv"
+        ValueError,
+        match=r"output=.*t\.docx: the extension selects the format, one of \.md, \.tex, \.html, \.csv",
     ):
         main(config(f"runs=['{tmp_path}/a']", f"output={tmp_path}/t.docx", name="tabulate"))
     with pytest.raises(ValueError, match=r"page=.*page\.md: the page is HTML"):

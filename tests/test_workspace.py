@@ -70,7 +70,7 @@ def test_a_dry_run_writes_the_whole_layout(nobody: Path) -> None:
 
 
 def test_without_an_account_one_line(nobody: Path, quickly_refused) -> None:
-    assert "nobody is logged in to Weights & Biases" in quickly_refused("entity=me", module="src.workspace")
+    assert "not logged in to Weights & Biases" in quickly_refused("entity=me", module="src.workspace")
 
 
 def test_without_a_network_one_line_and_soon(

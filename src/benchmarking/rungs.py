@@ -19,8 +19,8 @@ from src.benchmarking.loading import BatchReader, measure_loading
 from src.benchmarking.measurement import RungMeasurement
 from src.benchmarking.sampling import Edits, measure_sampling
 from src.benchmarking.training import DISTINCT_BATCHES, TimedSteps, first_batches, measure_training
+from src.data.collate import to_tensor
 from src.data.datamodule import EditData
-from src.data.dataset import to_tensor
 from src.data.rewards import WithRewards
 from src.ranks import device_of
 

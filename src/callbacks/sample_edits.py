@@ -12,7 +12,8 @@ from pytorch_lightning.loggers import TensorBoardLogger, WandbLogger
 
 from src.algorithms.editor_module import EditorModule
 from src.callbacks.ema import EMA
-from src.data.dataset import Example, to_images, to_tensor
+from src.data.collate import to_images, to_tensor
+from src.data.dataset import Example
 from src.diffusion.samplers import Sampler
 from src.images import contact_sheet, save_png
 from src.records import TargetReward

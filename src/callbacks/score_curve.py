@@ -16,7 +16,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 from src.algorithms.editor_module import EditorModule
 from src.batching import same_size_batches
 from src.callbacks.ema import EMA
-from src.data.dataset import to_images, to_tensor
+from src.data.collate import to_images, to_tensor
 from src.diffusion.samplers import Sampler
 from src.evaluation.benchmark import Benchmark
 from src.files import replacing

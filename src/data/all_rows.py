@@ -1,17 +1,15 @@
-"""Every row of any dataset, one after the other, rated or not: what annotation works through.
+"""Iterate over every row of any dataset, rated or not, for annotation.
 
-A shard is every n-th row, so that shards are equally long however long the dataset is, and together all of
-it.
+A shard is every n-th row: shards are equally long whatever the length of the dataset, and together cover it.
 """
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import final
 
-from src.data.check import Problem
 from src.data.dataset import RewardedTriplets
-from src.data.rows import DatasetRow, RowSource, StoredImage, decode_row
-from src.data.stream import StreamedRows
+from src.data.problems import Problem
+from src.data.rows import DatasetRow, RowSource, RowStream, StoredImage, decode_row
 from src.images import encode_png
 from src.records import Triplet
 
@@ -39,38 +37,36 @@ class Shard:
 
 
 def parse_shard(text: str) -> Shard:
-    """A shard written as "3/8".
+    """Parse a shard written as "3/8".
 
     Raises:
-        ValueError: it isn't.
+        ValueError: any other text.
     """
     number, slash, count = str(text).partition("/")
     if not (slash and number.strip().isdecimal() and count.strip().isdecimal()):
-        raise ValueError(f"shard={text}: say which of how many, as in shard=3/8")
+        raise ValueError(f"shard={text}: give its number and how many there are, as in shard=3/8")
     return Shard(int(number), int(count))
 
 
-def number_of_rows(dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int | None) -> int | None:
-    """How many rows a shard has; None for a stream, which doesn't know its length."""
-    if isinstance(dataset, StreamedRows):
+def number_of_rows(dataset: RewardedTriplets | RowStream, shard: Shard, limit: int | None) -> int | None:
+    """Count the rows of a shard; None for a stream, whose length is unknown."""
+    if isinstance(dataset, RowStream):
         return None
     total = len(dataset) if limit is None else min(limit, len(dataset))
     return len(range(shard.number - 1, total, shard.count))
 
 
 def all_rows(
-    dataset: RewardedTriplets | StreamedRows, shard: Shard, limit: int | None = None
+    dataset: RewardedTriplets | RowStream, shard: Shard, limit: int | None = None
 ) -> Iterator[DatasetRow | Problem]:
-    """The rows of a shard in their order, or why one can't be used; no image is decoded.
+    """Iterate over the rows of a shard in order, a Problem for one that can't be used; no image is decoded.
 
     Args:
-        dataset: files, a stream, or triplets made on the fly, which become rows with PNG images in memory.
-        shard: which part.
-        limit: only the first rows of the dataset, over all shards.
+        dataset: files, a stream, or triplets made on the fly, which become rows with PNGs in memory.
+        shard: the part to iterate over.
+        limit: use only the first rows of the dataset, counted over all shards.
     """
-    if isinstance(dataset, StreamedRows):
-        # a single lane in the order of the files: epoch and seed only order the shards, and annotation needs
-        # none
+    if isinstance(dataset, RowStream):
         for index, found in enumerate(dataset.in_order()):
             if limit is not None and index >= limit:
                 return
@@ -83,7 +79,7 @@ def all_rows(
 
 
 def row_at(dataset: RewardedTriplets, index: int) -> DatasetRow | Problem:
-    """One row, or why it can't be used."""
+    """Return one row, or why it can't be used."""
     if not isinstance(dataset, RowSource):
         return row_in_memory(dataset[index][0])
     try:
@@ -93,16 +89,16 @@ def row_at(dataset: RewardedTriplets, index: int) -> DatasetRow | Problem:
 
 
 def refuse_chat(found: DatasetRow | Problem, index: int) -> DatasetRow | Problem:
-    """The row, unless it is a conversation, in which there is nothing to judge."""
+    """Return the row, or a Problem for a chat sample, which has no edit to judge."""
     if isinstance(found, Problem) or found.answer is None:
         return found
     return Problem(
-        index, found.id, "row", f"row {found.id!r} is a conversation, without an edit that could be judged"
+        index, found.id, "row", f"row {found.id!r} is a chat sample, without an edit that could be judged"
     )
 
 
 def row_in_memory(triplet: Triplet) -> DatasetRow:
-    """A triplet that was made on the fly, as a row with its images as PNG files in memory."""
+    """Turn a triplet that was made on the fly into a row whose images are PNGs in memory."""
     case = triplet.case
     original, edited = (
         StoredImage(f"{case.id}, {name}", encode_png(image))
@@ -112,8 +108,8 @@ def row_in_memory(triplet: Triplet) -> DatasetRow:
 
 
 def decode_with_files(row: DatasetRow) -> Triplet:
-    """The triplet of a row, decoded, with its files. Raises FileNotFoundError or ValueError for a image
-    that can't be read.
+    """Decode a row, and keep its encoded images. Raises FileNotFoundError or ValueError for an image that
+    can't be read.
     """
     triplet = decode_row(row)
     return Triplet(triplet.case, triplet.edited, (row.original.read(), row.edited.read()))

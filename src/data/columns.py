@@ -1,13 +1,14 @@
-"""Which column of somebody's table holds what: found by the names that datasets of edits use, or given.
+"""Find the columns of a table by the names that datasets of edits use, or as given.
 
 | what | names, as in |
 |---|---|
-| original | original_image (instructpix2pix-clip-filtered), input_image (HQ-Edit), source_img (MagicBrush), source_image, src_img, input |
+| original | original_image (instructpix2pix-clip-filtered), input_image (HQ-Edit), source_img (MagicBrush), |
+| | source_image, src_img, input |
 | instruction | edit_prompt, instruction, edit (HQ-Edit), edit_instruction |
 | edited | edited_image, target_img (MagicBrush), target_image, output_image, edited_img, output |
 | id, edit type | id; edit_type, task |
-| answer | answer: of a conversation, a row with a question in place of the instruction and without an edited image |
-| reward | reward_following, reward_preserving, reward_quality and feedback_following, feedback_preserving, feedback_quality, all six |
+| answer | answer: of a chat sample, a row with a question as instruction and without an edited image |
+| reward | reward_following, reward_preserving, reward_quality, and feedback_... of the same; all six |
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,21 +27,20 @@ REQUIRED = ("original", "instruction", "edited")
 SCORES = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
 FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
 JUDGE = "columns of the dataset"
-"""Rewards that stand in the dataset itself don't say whose they are."""
+"""The judge of rewards in a dataset's own columns, which don't name it."""
 
 
 def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], where: str) -> dict[str, str]:
-    """What -> column. What is optional and not there is not in the result.
+    """Map roles to columns; optional roles without a column are left out.
 
     Args:
-        names: the columns there are.
-        given: what -> column, where it has a name of its own; null: look for it; false: there is none. With a
-            column for the answer, there may be none for the edited image.
+        names: the existing columns.
+        given: role -> column where its name can't be guessed; null: search; false: there is none. With a
+            column for the answer, the one for the edited image is optional.
         where: the dataset, for errors.
 
     Raises:
-        ValueError: a needed column that is not there, several candidates for one, or an unknown entry in
-            `given`.
+        ValueError: a required column is missing, several candidates for one, or an unknown entry in `given`.
     """
     unknown = sorted(set(given) - set(SPELLINGS))
     if unknown:
@@ -56,13 +56,14 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
         present = [name for name in candidates if name in names]
         if len(present) > 1:
             raise ValueError(
-                f"{where} has {' and '.join(present)}: say which one is the {what} with columns.{what}=NAME"
+                f"{where} has {' and '.join(present)}: choose the {what} with columns.{what}=NAME"
             )
         if present:
             found[what] = present[0]
         elif what in needed or isinstance(wanted, str):
             raise ValueError(
-                f"{where} has no column for the {what} ({', '.join(candidates)}), but {', '.join(names)}: say which one with columns.{what}=NAME"
+                f"{where} has no column for the {what} ({', '.join(candidates)}), but {', '.join(names)}: "
+                f"choose one with columns.{what}=NAME"
             )
     return found
 
@@ -71,21 +72,22 @@ def has_rewards(names: Sequence[str], where: str) -> bool:
     """Whether the six columns of a reward are there.
 
     Raises:
-        ValueError: some are and some are not.
+        ValueError: some are there and some are not.
     """
     missing = [name for name in (*SCORES, *FEEDBACK) if name not in names]
     if 0 < len(missing) < len(SCORES + FEEDBACK):
         raise ValueError(
-            f"{where} has columns of a reward but not {', '.join(missing)}: add them, or leave all out with data.dataset.rewards=false"
+            f"{where} has columns of a reward but not {', '.join(missing)}: "
+            "add them, or ignore all with data.dataset.rewards=false"
         )
     return not missing
 
 
 def reward_of_columns(value: Callable[[str], object], id: str) -> Reward | None:
-    """The reward in a row's columns, or None if its scores are null.
+    """Read the reward in a row's columns; None if its scores are null.
 
     Raises:
-        ValueError: some scores are null, not a number, or outside [0, 5]; feedback that is no text.
+        ValueError: some scores are null, not numbers, or outside [0, 5]; or feedback is not a text.
     """
     scores, texts = [value(name) for name in SCORES], [value(name) for name in FEEDBACK]
     if all(score is None for score in scores):
@@ -98,7 +100,7 @@ def reward_of_columns(value: Callable[[str], object], id: str) -> Reward | None:
 
 
 def parse_verdict(score: object, feedback: object, where: str) -> Verdict:
-    """One perspective from a number and a text of somebody's file.
+    """Build the verdict of one perspective from a number and a text of a file.
 
     Raises:
         ValueError: not a number in [0, 5], or not a text.

@@ -1,9 +1,8 @@
-"""What a feedback text claims: that nothing failed, praise, or a failure. Needed to tell whether it fits its
-score.
+"""The polarity of a feedback text (nothing failed, praise, or a failure), to check it against its score.
 
-A feedback says what failed, so every English text that is neither "nothing" nor praise counts as a failure.
-Praise must be clear: praising words and none that take anything back ("well done, but the hat is missing" is
-a failure). Texts in other scripts are not read at all.
+A feedback names what failed, so every English text that is neither "nothing" nor praise counts as a failure.
+Praise must be clear: words of praise and none that qualify it ("well done, but the hat is missing" is a
+failure). Texts in other scripts are not read at all.
 """
 
 import re
@@ -12,7 +11,7 @@ from functools import lru_cache
 
 
 class Polarity(StrEnum):
-    """What a text claims of its perspective."""
+    """What a text says about its perspective."""
 
     NOTHING = "nothing failed"
     PRAISE = "praise"
@@ -25,7 +24,7 @@ NOTHING = re.compile(
     r"|n/?a|null|nil|-+|not applicable|no (\w+ )?(failures?|issues?|problems?|flaws?|errors?|feedback|complaints?|comments?)"
     r"( (found|detected|observed|noted|here|at all))?|)"
 )
-"""A whole text that says so, in small letters, without quotes and stops at its ends."""
+"""A whole text that says that nothing failed, in lower case, without quotes and stops at its ends."""
 
 FAULTS = (
     r"(artifacts?|artefacts?|distortions?|issues?|problems?|flaws?|changes?|errors?|failures?|defects?|noise|blur|blurring|mistakes?|"
@@ -35,7 +34,7 @@ OF_ANY_KIND = r"( (any|visible|noticeable|obvious|apparent|other|unintended|unwa
 ABSENT = re.compile(
     rf"\b(no|without|free (of|from)|not any|nothing|none){OF_ANY_KIND} {FAULTS}({OF_ANY_KIND} {FAULTS})*\b"
 )
-"""The absence of a failure, which is praise in words that name one."""
+"""The absence of a failure: praise in words that name one."""
 
 PRAISES = re.compile(
     r"\b(perfect(ly)?|excellent(ly)?|flawless(ly)?|great|well[- ](done|executed|preserved|followed|integrated|kept|made)|very (good|well)|good|"
@@ -43,7 +42,7 @@ PRAISES = re.compile(
     r"(fully|completely|entirely) (done|followed|preserved|kept|intact|unchanged)|impressive|beautiful(ly)?|realistic and clean|natural and clean)\b"
 )
 
-TAKES_BACK = re.compile(
+QUALIFIES = re.compile(
     r"\b(not|\w+n't|cannot|never|no longer|neither|nor|no|fail(s|ed|ure)?|miss(es|ing|ed)|lacks?|lacking|without|wrong(ly)?|incorrect(ly)?|"
     r"inaccurate(ly)?|blur(s|red|ry|ring)?|nois[ey]\w*|grainy|artifacts?|artefacts?|distort\w*|lost|chang(es|ed)|altered|different|disappear\w*|should|"
     r"but|however|although|though|except|instead|too|less|only|slight(ly)?|minor|some(what|thing)?|partial(ly)?|partly|half|poor(ly)?|bad(ly)?|"
@@ -51,12 +50,12 @@ TAKES_BACK = re.compile(
 )
 
 READABLE = 0.5
-"""Share of Latin letters among a text's letters from which on it is read."""
+"""Least share of Latin letters in a text that is read."""
 
 
 @lru_cache(maxsize=65536)
 def polarity_of(text: str) -> Polarity:
-    """What a feedback text claims."""
+    """Classify a feedback text."""
     letters = [letter for letter in text if letter.isalpha()]
     if letters and sum(letter < "\u0250" for letter in letters) < READABLE * len(letters):
         return Polarity.UNREAD
@@ -65,4 +64,4 @@ def polarity_of(text: str) -> Polarity:
         return Polarity.NOTHING
     rest, absences = ABSENT.subn(" ", plain)
     praised = absences > 0 or PRAISES.search(rest) is not None
-    return Polarity.PRAISE if praised and TAKES_BACK.search(rest) is None else Polarity.FAILURE
+    return Polarity.PRAISE if praised and QUALIFIES.search(rest) is None else Polarity.FAILURE

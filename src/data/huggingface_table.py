@@ -29,16 +29,15 @@ from src.records import Reward
 
 @final
 class HuggingFaceTable(RowSource):
-    """Rows of a loaded table. Their ids are those of an id column, or else content hashes.
+    """Rows of a loaded table; ids come from an id column, or else are content hashes.
 
     Args:
         table: see `open_table`.
-        columns: columns with names of their own, see columns.py.
+        columns: names of the columns where they can't be guessed, see columns.py.
         rewards: whether to read reward columns, if there are any.
 
     Raises:
-        ValueError: no column for something needed, images of another kind than encoded ones, or an id that
-            stands twice.
+        ValueError: a required column is missing, images are not stored encoded, or an id occurs twice.
     """
 
     def __init__(
@@ -50,7 +49,7 @@ class HuggingFaceTable(RowSource):
         self.table = without_decoding(
             table.select_columns(needed_columns(self.columns, self.rated)), self.columns
         )
-        # what is asked for without the images is kept outside the table, a row of which is read whole
+        # kept in memory: the table reads a row whole, images included
         self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
         self.values: dict[str, list[Any]] = (
             {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
@@ -60,7 +59,8 @@ class HuggingFaceTable(RowSource):
         twice = first_duplicate(self.ids) if self.ids is not None else None
         if self.ids is not None and twice is not None:
             raise ValueError(
-                f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; columns.id=false ignores ids"
+                f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; "
+                "columns.id=false ignores ids"
             )
 
     def __len__(self) -> int:
@@ -82,26 +82,26 @@ class HuggingFaceTable(RowSource):
         return [Path(path) for paths in self.paths if (path := paths[index]) is not None]
 
     def counts(self) -> Mapping[str, int]:
-        conversations = count_chat_samples(self.table, self.columns)
-        return {CHAT_SAMPLES: conversations} if conversations else {}
+        number = count_chat_samples(self.table, self.columns)
+        return {CHAT_SAMPLES: number} if number else {}
 
     def _reward(self, index: int, id: str) -> Reward | None:
         return reward_of_columns(lambda name: self.values[name][index], id)
 
 
 def open_table(path: str, split: str = "train", name: str | None = None, cache: str | None = None) -> Dataset:
-    """What `datasets` makes of a path.
+    """Load a path with `datasets`.
 
     Args:
         path: a folder written by `save_to_disk`, a folder of parquet files, an imagefolder, a parquet file or
             glob, or else a hub id `owner/name`.
-        split: which one; files that name none are "train".
+        split: its name; files that name none are "train".
         name: of the configuration, for hub ids that have several.
         cache: a folder for what `datasets` converts and downloads; None for its own default.
 
     Raises:
-        FileNotFoundError: a path, or a hub id, without anything there.
-        ValueError: a folder of none of these kinds, or whatever `datasets` says.
+        FileNotFoundError: nothing at this path or hub id.
+        ValueError: a folder of none of these kinds, or an error of `datasets`.
     """
     kind, arguments = loader_arguments(path)
     try:
@@ -120,16 +120,17 @@ def open_table(path: str, split: str = "train", name: str | None = None, cache: 
 
 
 def hub_dataset_missing(name: str) -> FileNotFoundError:
-    """The error for a hub id that gives no data."""
+    """Build the error for a hub id that gives no data."""
     return FileNotFoundError(
-        f"no dataset {name}: no such folder here, and on the hub there is none, or it is private, or the hub gave no answer as there is no network; "
-        "correct path=, connect, or log in (hf auth login)"
+        f"no dataset {name}: no such folder here, and on the hub there is none, or it is private, "
+        "or the hub gave "
+        "no answer as there is no network; correct path=, connect, or log in (hf auth login)"
     )
 
 
 def loader_arguments(path: str) -> tuple[str, dict[str, Any]]:
-    """What to call `load_dataset` with: "saved", or a builder or hub id and where its files are. Raises as
-    `open_table`.
+    """Return the arguments of `load_dataset`: a builder or hub id, and where its files are; "saved" for a
+    `save_to_disk` folder. Raises as `open_table`.
     """
     folder = Path(path)
     if folder.is_dir():
@@ -140,7 +141,8 @@ def loader_arguments(path: str) -> tuple[str, dict[str, Any]]:
         if any(folder.rglob("metadata.jsonl")) or any(folder.rglob("metadata.csv")):
             return "imagefolder", {"data_dir": path}
         raise ValueError(
-            f"{path} is none of these: save_to_disk folder (state.json), parquet files, imagefolder (metadata.jsonl)"
+            f"{path} is none of these: save_to_disk folder (state.json), parquet files, imagefolder "
+            "(metadata.jsonl)"
         )
     if path.endswith(".parquet"):
         if not folder.exists() and not any(folder.parent.glob(folder.name)):
@@ -152,15 +154,15 @@ def loader_arguments(path: str) -> tuple[str, dict[str, Any]]:
 
 
 def needed_columns(columns: Mapping[str, str], rated: bool) -> list[str]:
-    """Those of a table's columns that are read at all."""
+    """List the columns of a table that are read."""
     return [*dict.fromkeys(columns.values()), *((*SCORES, *FEEDBACK) if rated else ())]
 
 
 def without_decoding(table: Any, columns: Mapping[str, str]) -> Any:
-    """A table, or a stream of one, whose images stay as they are stored.
+    """Keep the images of a table, or of a stream, encoded.
 
     Raises:
-        ValueError: a image column of another kind.
+        ValueError: an image column that holds something else.
     """
     features: Features | None = table.features
     for what in (name for name in ("original", "edited") if name in columns):
@@ -169,22 +171,22 @@ def without_decoding(table: Any, columns: Mapping[str, str]) -> Any:
             table = table.cast_column(columns[what], datasets.Image(decode=False))
         elif feature is not None and not stores_images(feature):
             raise ValueError(
-                f"column {columns[what]!r} holds {feature} and no pictures: an image, bytes, or bytes and path are needed"
+                f"column {columns[what]!r} holds {feature} and no images: an image, bytes, "
+                "or bytes and path are "
+                "needed"
             )
     return table
 
 
 def stores_images(feature: Any) -> bool:
-    """Whether a column that isn't declared as images can hold encoded ones."""
+    """Whether a column that is not declared as images can hold encoded ones."""
     return (isinstance(feature, dict) and "bytes" in feature) or (
         isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
     )
 
 
 def paths_of(table: Dataset, column: str) -> list[str | None] | None:
-    """Where the images of a column lie, or None if they lie in the table, all of which is not to be read
-    for this.
-    """
+    """List the files of an image column; None if the images lie in the table, which is then not read."""
     first = table[0][column] if len(table) else None
     if not isinstance(first, Mapping) or first.get("bytes") is not None:
         return None
@@ -196,11 +198,11 @@ def paths_of(table: Dataset, column: str) -> list[str | None] | None:
 def row_of_columns(
     values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str
 ) -> DatasetRow:
-    """A row of a table, without its reward; with no id, that of its content.
+    """Build a row of a table, without its reward; with id None, its id is a content hash.
 
     Raises:
-        ValueError: an instruction that is no text, or a image that is null.
-        FileNotFoundError: a image that lies beside the table is missing.
+        ValueError: the instruction is not a text, or an image is null.
+        FileNotFoundError: an image that lies beside the table is missing.
     """
     original = stored_image(values[columns["original"]], f"{where}, column {columns['original']!r}")
     answer = values.get(columns.get("answer", ""))
@@ -210,7 +212,7 @@ def row_of_columns(
             None,
         )
     elif answer is None:
-        raise ValueError(f"{where} has no {columns['answer']!r}, and the table has no edited pictures")
+        raise ValueError(f"{where} has no {columns['answer']!r}, and the table has no edited images")
     else:
         edited = original
     instruction = values[columns["instruction"]]
@@ -228,14 +230,14 @@ def row_of_columns(
 
 
 def is_empty(cell: Any) -> bool:
-    """Whether a cell of a image column holds none."""
+    """Whether a cell of an image column is empty."""
     return cell is None or (
         isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None
     )
 
 
 def count_chat_samples(table: Dataset, columns: Mapping[str, str]) -> int:
-    """Rows with an answer and without an edited image, told without reading any."""
+    """Count rows with an answer and without an edited image, without decoding any."""
     if "answer" not in columns:
         return 0
     rows: Any = table.select_columns(
@@ -248,16 +250,16 @@ def count_chat_samples(table: Dataset, columns: Mapping[str, str]) -> int:
 
 
 def stored_image(value: Any, where: str) -> StoredImage:
-    """What a cell of a image column holds."""
+    """Read a cell of an image column."""
     if isinstance(value, bytes):
         return StoredImage(where, value)
     if isinstance(value, Mapping) and value.get("bytes") is not None:
         return StoredImage(where, value["bytes"])
     if isinstance(value, Mapping) and value.get("path") is not None:
         return StoredImage(value["path"])
-    raise ValueError(f"{where} holds no picture")
+    raise ValueError(f"{where} holds no image")
 
 
 def with_reward(row: DatasetRow, reward: Reward | None) -> DatasetRow:
-    """The same row, rated."""
+    """Attach a reward to a row."""
     return replace(row, reward=reward)

@@ -1,5 +1,4 @@
-"""A JSON array, or JSON lines, of rows that name their images: AURORA-Bench's test.json, exports of all
-kinds.
+"""A JSON array, or JSON lines, of rows that name their images, such as AURORA-Bench's test.json.
 
 [{"input": "images/1.png", "output": "images/1-edited.png", "instruction": "make it night"}, ...]
 """
@@ -24,17 +23,17 @@ from src.records import Reward
 
 @final
 class JsonList(RowSource):
-    """Rows of one file. Their ids are those of an id field, or else content hashes.
+    """Rows of one file; ids come from an id field, or else are content hashes.
 
     Args:
         file: .json (an array of objects) or .jsonl (an object a line).
         folder: where relative paths start; None for the folder of the file.
-        columns: fields with names of their own, see columns.py.
+        columns: names of the fields where they can't be guessed, see columns.py.
         rewards: whether to read reward fields, if there are any.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON of this form, no field for something needed, or an id that stands twice.
+        ValueError: not JSON of this form, a required field is missing, or an id occurs twice.
     """
 
     def __init__(
@@ -54,7 +53,8 @@ class JsonList(RowSource):
             twice = first_duplicate([self.id_of(index) for index in range(len(self))])
             if twice is not None:
                 raise ValueError(
-                    f"{self.file}: rows {twice[0]} and {twice[1]} have the same id {self.id_of(twice[0])!r}; columns.id=false ignores ids"
+                    f"{self.file}: rows {twice[0]} and {twice[1]} have the same id "
+                    f"{self.id_of(twice[0])!r}; columns.id=false ignores ids"
                 )
 
     def __len__(self) -> int:
@@ -92,24 +92,20 @@ class JsonList(RowSource):
         return [self.folder / str(self._field(index, what)) for what in images]
 
     def counts(self) -> Mapping[str, int]:
-        conversations = (
-            sum(self._answer(index) is not None for index in range(len(self)))
-            if "answer" in self.columns
-            else 0
-        )
-        return {CHAT_SAMPLES: conversations} if conversations else {}
+        if "answer" not in self.columns:
+            return {}
+        number = sum(self._answer(index) is not None for index in range(len(self)))
+        return {CHAT_SAMPLES: number} if number else {}
 
     def _answer(self, index: int) -> Any:
-        """A conversation's; None for a row with an edited image."""
+        """Answer of a chat sample; None for a row with an edited image."""
         entry = self.entries[index]
-        return (
-            entry.get(self.columns.get("answer", ""))
-            if entry.get(self.columns.get("edited", "")) is None
-            else None
-        )
+        if entry.get(self.columns.get("edited", "")) is not None:
+            return None
+        return entry.get(self.columns.get("answer", ""))
 
     def _images(self, index: int) -> tuple[StoredImage, StoredImage]:
-        """Original and edited; of a conversation twice the original."""
+        """Original and edited; twice the original for a chat sample."""
         files = self.files(index)
         return StoredImage(str(files[0])), StoredImage(str(files[-1]))
 
@@ -124,7 +120,7 @@ class JsonList(RowSource):
 
 
 def read_entries(path: Path) -> list[dict[str, Any]]:
-    """The objects of a .json or .jsonl file.
+    """Read the objects of a .json or .jsonl file.
 
     Raises:
         FileNotFoundError: no such file.
@@ -152,7 +148,7 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
 
 
 def parse_json(text: str, where: str) -> Any:
-    """JSON text as an object, or ValueError naming the place."""
+    """Parse JSON. Raises ValueError naming the place."""
     try:
         return json.loads(text)
     except ValueError as error:

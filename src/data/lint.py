@@ -1,16 +1,14 @@
-"""What is suspicious about reward data: pure functions of triplets and their rewards, each of which lists
-findings.
+"""A linter of reward data: pure functions of triplets and their rewards, each of which lists findings.
 
     python -m src.inspect_rewards data=... rewards_file=rewards.jsonl leakage=[DIR]
-    python experiments/linter.py     # how many planted faults it finds, and how often it cries wolf
+    python experiments/linter.py     # share of planted faults that it finds, and of false alarms
 
-What counts as a contradiction between score and text. A 5 says that nothing failed, so a text that names a
-failure contradicts it; a judge who does that all the time (`habit`) means "good enough" by 5, and then it is
-only a hint. The reverse needs more care: annotators overlook mild failures (ours leaves out 15 % of those
-that are worth 3 points or more), and a score may be a point off, so a "None" at 2, 3 or 4 is the noise that
-training must live with. At 0 or 1 it is a contradiction (`silent_below`; with a judge that is told to name
-every failure, say 5). Praise contradicts the same scores. A text that names the wrong failure can't be told
-from the right one here.
+When a score and a text contradict each other: a 5 says that nothing failed, so a text that names a failure
+contradicts it; if a judge does so habitually (`habit`), its 5 means "good enough", and this is only a hint.
+The reverse needs more care: annotators overlook mild failures (ours omits 15 % of those that are worth 3
+points or more), and a score may be off by a point, so "None" at 2, 3 or 4 is noise that training must cope
+with. At 0 or 1 it is a contradiction (`silent_below`; give 5 for a judge that is told to name every failure).
+Praise contradicts the same scores. A text that names the wrong failure can't be detected here.
 """
 
 import re
@@ -18,7 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import permutations
-from typing import Literal
+from typing import Literal, final
 
 import numpy as np
 
@@ -37,14 +35,15 @@ from src.records import MAX_SCORE, PERSPECTIVES, Image, Perspective, Reward, Ver
 Level = Literal["fault", "hint"]
 
 
+@final
 @dataclass(frozen=True)
 class FindingKind:
     """A kind of finding.
 
     Attributes:
-        level: a "fault" is to be corrected or dropped, a "hint" looked at.
+        level: a "fault" should be corrected or dropped, a "hint" looked at.
         title: in a few words.
-        why: what it does to a training, or what causes it.
+        why: its effect on training, or its cause.
     """
 
     level: Level
@@ -77,26 +76,26 @@ KINDS: Mapping[str, FindingKind] = {
     "unedited": FindingKind(
         "fault",
         "nothing edited, yet following scored high",
-        "original and edited are the same picture, or look the same to an eye",
+        "original and edited are the same image, or look the same",
     ),
     "duplicate": FindingKind(
-        "fault", "the same pair of pictures twice", "counts twice in training, and leaks between splits"
+        "fault", "the same pair of images twice", "counts twice in training, and leaks between splits"
     ),
     "near_duplicate": FindingKind(
-        "hint", "nearly the same pair of pictures", "the same triplet in another size or file"
+        "hint", "nearly the same pair of images", "the same triplet in another size or file"
     ),
     "judged_twice": FindingKind(
-        "fault", "judged twice, far apart", "the judge does not repeat itself, or two judges disagree"
+        "fault", "judged twice, far apart", "the judge contradicts itself, or two judges disagree"
     ),
     "leak": FindingKind(
-        "fault", "a picture of a benchmark", "an editor trained on it has seen the answer, or the question"
+        "fault", "an image of a benchmark", "an editor trained on it has seen the answer, or the question"
     ),
-    "unreadable": FindingKind("fault", "a picture that can't be read", "the triplet can't be trained on"),
+    "unreadable": FindingKind("fault", "an image that can't be read", "the triplet can't be trained on"),
     "constant": FindingKind("fault", "always the same score", "a judge that does not look"),
     "copied": FindingKind(
         "hint", "the same score in all perspectives", "one verdict written down three times"
     ),
-    "failed": FindingKind("fault", "many failed verdicts", "what is left may not be a fair sample"),
+    "failed": FindingKind("fault", "many failed verdicts", "the remaining ones may not be a fair sample"),
     "repeated_text": FindingKind(
         "fault", "the same text in most rows", "a judge, or a parser, that answers with a phrase"
     ),
@@ -104,27 +103,28 @@ KINDS: Mapping[str, FindingKind] = {
         "hint", "texts of two perspectives swapped", "each talks of what the other should"
     ),
 }
-"""Every kind of finding, in the order shown."""
+"""Every kind of finding, in display order."""
 
 
+@final
 @dataclass(frozen=True)
 class LintLimits:
-    """Where normal ends.
+    """Thresholds of the linter; conf/inspect_rewards.yaml sets them.
 
     Attributes:
         silent_below: "None", praise or success contradicts a score below this.
-        high: a following score from here on is high.
+        high: a following score of at least this is high.
         unseen: images that differ by no more than this, 0..255, on a grid of 32 x 32 look the same
-            (fingerprints.py).
-        far_apart: points between two scores of one triplet and perspective.
-        near_bits: of 64 in a perceptual hash, up to which two images may be the same.
-        near_blocks: the same for their 16 x 16 thumbnails, up to which they are.
-        habit: share of a perspective's 5s with a failure named, from which on this is a habit of the judge
-            and no longer a slip.
-        failed: share of failed verdicts.
-        constant: share of the most frequent score, or of rows with three equal scores.
-        repeated: share of the most frequent text, "None" aside.
-        fewest: verdicts from which on shares are looked at.
+            (perceptual_hash.py).
+        far_apart: least difference, in points, between two scores of one triplet and perspective.
+        near_bits: most bits, of 64, in which the perceptual hashes of one image may differ.
+        near_blocks: most that the 16 x 16 thumbnails of one image may differ, 0..255.
+        habit: share of a perspective's 5s with a failure named beyond which this is a habit of the judge, not
+            a slip.
+        failed: most failed verdicts, as a share.
+        constant: least share of the most frequent score, or of rows with three equal scores.
+        repeated: most rows with one text other than "None", as a share.
+        fewest: least number of verdicts for which shares are computed.
     """
 
     silent_below: float = 2.0
@@ -140,12 +140,13 @@ class LintLimits:
     fewest: int = 20
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class PairHashes:
-    """What is kept of a triplet's images.
+    """Hashes of a triplet's images.
 
     Attributes:
-        original, edited: see fingerprints.py.
+        original, edited: see perceptual_hash.py.
         change: the largest difference of their blocks, 0..255.
     """
 
@@ -154,6 +155,7 @@ class PairHashes:
     change: float
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class LintEntry:
     """A triplet as the linter sees it.
@@ -162,10 +164,10 @@ class LintEntry:
         row: its place in the dataset, or in the reward file.
         id: of the triplet.
         instruction: "" where only the reward is known.
-        reward: of the judge who is inspected; None if there is none.
+        reward: of the judge that is inspected; None if there is none.
         others: rewards of the same triplet by other judges, or by the same under another key.
-        look: None where the images are not there or were not looked at.
-        problem: why the images can't be read.
+        hashes: of its images; None where there are none or they were skipped.
+        problem: why the row or its images can't be read.
         edit_type: "" where the dataset has none.
     """
 
@@ -174,19 +176,20 @@ class LintEntry:
     instruction: str = ""
     reward: Reward | None = None
     others: tuple[Reward, ...] = ()
-    look: PairHashes | None = None
+    hashes: PairHashes | None = None
     problem: str | None = None
     edit_type: str = ""
 
 
+@final
 @dataclass(frozen=True)
 class Finding:
     """Something suspicious.
 
     Attributes:
         kind: a key of KINDS.
-        row, id: of the triplet; None if it is about the judge as a whole.
-        perspective: None if it is about the images.
+        row, id: of the triplet; None for a finding about the judge as a whole.
+        perspective: None for a finding about the images.
         what: one sentence, with the values.
         other: the other triplet, judge or benchmark image, if there is one.
     """
@@ -200,34 +203,35 @@ class Finding:
 
     @property
     def level(self) -> Level:
-        """See Kind."""
+        """See FindingKind."""
         return KINDS[self.kind].level
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class KnownImage:
-    """A image that should not be in training data.
+    """An image that must not be in training data.
 
     Attributes:
         name: of the image.
         where: the benchmark or folder.
-        print: its fingerprint.
+        hashed: see perceptual_hash.py.
     """
 
     name: str
     where: str
-    print: PerceptualHash
+    hashed: PerceptualHash
 
 
 def hash_pair(original: Image, edited: NewImage) -> PairHashes:
-    """What is kept of a triplet's images."""
+    """Hash a triplet's images."""
     return PairHashes(perceptual_hash(original), perceptual_hash(edited), largest_change(original, edited))
 
 
 def lint(
     entries: Sequence[LintEntry], known: Sequence[KnownImage] = (), limits: LintLimits | None = None
 ) -> list[Finding]:
-    """Everything that is suspicious, by kind in the order of KINDS, then by row."""
+    """List all findings, by kind in the order of KINDS, then by row."""
     limits = LintLimits() if limits is None else limits
     found = [
         *find_contradictions(entries, limits),
@@ -245,12 +249,12 @@ def lint(
 
 
 def verdicts_of(entries: Sequence[LintEntry], index: int) -> list[tuple[LintEntry, Verdict]]:
-    """The verdicts of one perspective, failed ones included, with their triplets."""
+    """List the verdicts of one perspective, failed ones included, with their triplets."""
     return [(entry, entry.reward.verdicts[index]) for entry in entries if entry.reward is not None]
 
 
 def find_contradictions(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
-    """Texts, and answers on success, that don't fit their score."""
+    """Find texts, and answers on success, that contradict their score."""
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
         verdicts = verdicts_of(entries, index)
@@ -277,22 +281,19 @@ def find_contradictions(entries: Sequence[LintEntry], limits: LintLimits) -> lis
 
 
 def contradictions_in(verdict: Verdict, limits: LintLimits) -> list[tuple[str, str]]:
-    """Kind and sentence of what contradicts itself in one verdict."""
+    """List contradictions within one verdict, as kind and sentence."""
     if verdict.score is None:
         return []
-    said, low, best = (
-        polarity_of(verdict.feedback),
-        verdict.score < limits.silent_below,
-        verdict.score >= MAX_SCORE,
-    )
+    polarity = polarity_of(verdict.feedback)
+    low, best = verdict.score < limits.silent_below, verdict.score >= MAX_SCORE
     found = []
-    if said is Polarity.NOTHING and low:
+    if polarity is Polarity.NOTHING and low:
         found.append(("silent_low", f"score {verdict.score:g}, but the text says {verdict.feedback!r}"))
-    if said is Polarity.PRAISE and low:
+    if polarity is Polarity.PRAISE and low:
         found.append(
             ("praise_low", f"score {verdict.score:g}, but the text praises: {shorten(verdict.feedback)!r}")
         )
-    if said is Polarity.FAILURE and best:
+    if polarity is Polarity.FAILURE and best:
         found.append(
             (
                 "failure_at_5",
@@ -310,18 +311,18 @@ def contradictions_in(verdict: Verdict, limits: LintLimits) -> list[tuple[str, s
 
 
 def find_unedited(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
-    """Pairs without a visible change whose following is scored high."""
+    """Find pairs without a visible change whose following is scored high."""
     found = []
     for entry in entries:
-        if entry.look is None or entry.reward is None or entry.look.change > limits.unseen:
+        if entry.hashes is None or entry.reward is None or entry.hashes.change > limits.unseen:
             continue
         score = entry.reward.following.score
         if score is not None and score >= limits.high:
-            same = entry.look.original.digest == entry.look.edited.digest
+            same = entry.hashes.original.digest == entry.hashes.edited.digest
             seen = (
-                "the edited picture is the original"
+                "the edited image is the original"
                 if same
-                else f"no part differs by more than {entry.look.change:.0f} of 255"
+                else f"no part differs by more than {entry.hashes.change:.0f} of 255"
             )
             found.append(
                 Finding(
@@ -336,13 +337,11 @@ def find_unedited(entries: Sequence[LintEntry], limits: LintLimits) -> list[Find
 
 
 def find_duplicates(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
-    """The same pair of images again, bit for bit or nearly; other edits of the same original are fine. The
-    first of several is not listed.
-    """
+    """Find pairs of images that repeat an earlier pair, exactly or nearly; the original alone may recur."""
     found = []
     first: dict[tuple[bytes, bytes], LintEntry] = {}
-    for entry, look in hashed_entries(entries):
-        before = first.setdefault((look.original.digest, look.edited.digest), entry)
+    for entry, hashes in hashed_entries(entries):
+        before = first.setdefault((hashes.original.digest, hashes.edited.digest), entry)
         if before is not entry:
             same = is_same_instruction(before.instruction, entry.instruction)
             words = "the same instruction" if same else f"the instruction {shorten(before.instruction)!r}"
@@ -352,31 +351,34 @@ def find_duplicates(entries: Sequence[LintEntry], limits: LintLimits) -> list[Fi
                     entry.row,
                     entry.id,
                     None,
-                    f"both pictures are those of row {before.row}, with {words}",
+                    f"both images are those of row {before.row}, with {words}",
                     before.id,
                 )
             )
-    different = [(entry, look) for (entry, look) in hashed_entries(first.values())]
-    prints = (
-        hash_array([look.original for _, look in different]),
-        hash_array([look.edited for _, look in different]),
+    different = [(entry, hashes) for (entry, hashes) in hashed_entries(first.values())]
+    hashed = (
+        hash_array([hashes.original for _, hashes in different]),
+        hash_array([hashes.edited for _, hashes in different]),
     )
     listed: set[int] = set()
-    for later, earlier in candidate_pairs(prints, prints, limits.near_bits, earlier_only=True):
-        (entry, look), (before, like) = different[later], different[earlier]
+    for later, earlier in candidate_pairs(hashed, hashed, limits.near_bits, earlier_only=True):
+        (entry, hashes), (before, earlier_hashes) = different[later], different[earlier]
         apart = max(
-            block_difference(look.original.thumbnail, like.original.thumbnail),
-            block_difference(look.edited.thumbnail, like.edited.thumbnail),
+            block_difference(hashes.original.thumbnail, earlier_hashes.original.thumbnail),
+            block_difference(hashes.edited.thumbnail, earlier_hashes.edited.thumbnail),
         )
         if later not in listed and apart <= limits.near_blocks:
             listed.add(later)
-            what = f"both pictures look like those of row {before.row}: no part differs by more than {apart:.0f} of 255"
+            what = (
+                f"both images look like those of row {before.row}: "
+                f"no part differs by more than {apart:.0f} of 255"
+            )
             found.append(Finding("near_duplicate", entry.row, entry.id, None, what, before.id))
     return found
 
 
 def find_disagreements(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
-    """Scores of one triplet that lie far apart: by two judges, by one judge twice, or of the same images
+    """Find scores of one triplet that lie far apart: by two judges, by one judge twice, or of the same images
     and instruction under two ids.
     """
     found = []
@@ -391,9 +393,11 @@ def find_disagreements(entries: Sequence[LintEntry], limits: LintLimits) -> list
             )
             for other in entry.others
         ]
-        if entry.look is not None:
+        if entry.hashes is not None:
             words = " ".join(entry.instruction.lower().split())
-            before = first.setdefault((entry.look.original.digest, entry.look.edited.digest, words), entry)
+            before = first.setdefault(
+                (entry.hashes.original.digest, entry.hashes.edited.digest, words), entry
+            )
             if before is not entry and before.reward is not None:
                 rivals.append((before.reward, f"as row {before.row}"))
         for index, perspective in enumerate(PERSPECTIVES):
@@ -424,27 +428,25 @@ def find_disagreements(entries: Sequence[LintEntry], limits: LintLimits) -> list
 def find_leaks(
     entries: Sequence[LintEntry], known: Sequence[KnownImage], limits: LintLimits
 ) -> list[Finding]:
-    """Images that are, or look like, one that should not be there; each image of the data is compared
-    once, in the row where it stands first.
-    """
+    """Find images that are, or look like, a known one; each is reported in its first row only."""
     if not known:
         return []
     places: dict[bytes, tuple[LintEntry, str, PerceptualHash]] = {}
-    for entry, look in hashed_entries(entries):
-        for name, each in (("original", look.original), ("edited picture", look.edited)):
-            places.setdefault(each.digest, (entry, name, each))
+    for entry, hashes in hashed_entries(entries):
+        for name, hashed in (("original", hashes.original), ("edited image", hashes.edited)):
+            places.setdefault(hashed.digest, (entry, name, hashed))
     images = list(places.values())
     found: dict[int, Finding] = {}
     for place, number in candidate_pairs(
-        (hash_array([each for _, _, each in images]),),
-        (hash_array([each.print for each in known]),),
+        (hash_array([hashed for _, _, hashed in images]),),
+        (hash_array([image.hashed for image in known]),),
         limits.near_bits,
     ):
-        entry, name, each = images[place]
+        entry, name, hashed = images[place]
         other = known[number]
-        apart = block_difference(each.thumbnail, other.print.thumbnail)
+        apart = block_difference(hashed.thumbnail, other.hashed.thumbnail)
         if place not in found and apart <= limits.near_blocks:
-            like = "is" if each.digest == other.print.digest else "looks like"
+            like = "is" if hashed.digest == other.hashed.digest else "looks like"
             found[place] = Finding(
                 "leak",
                 entry.row,
@@ -457,7 +459,7 @@ def find_leaks(
 
 
 def find_unreadable(entries: Sequence[LintEntry]) -> list[Finding]:
-    """Triplets whose images can't be read."""
+    """Find triplets whose images can't be read."""
     return [
         Finding("unreadable", entry.row, entry.id, None, entry.problem)
         for entry in entries
@@ -466,7 +468,7 @@ def find_unreadable(entries: Sequence[LintEntry]) -> list[Finding]:
 
 
 def find_habits(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
-    """What is suspicious about the judge as a whole. Nothing is said of a handful of verdicts."""
+    """Find what is suspicious about the judge as a whole, given enough verdicts."""
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
         verdicts = [verdict for _, verdict in verdicts_of(entries, index)]
@@ -485,7 +487,7 @@ def find_habits(entries: Sequence[LintEntry], limits: LintLimits) -> list[Findin
 
 
 def habits_in(verdicts: Sequence[Verdict], limits: LintLimits) -> list[tuple[str, str]]:
-    """Kind and sentence of what is suspicious about the verdicts of one perspective."""
+    """List what is suspicious about the verdicts of one perspective, as kind and sentence."""
     found = []
     scores = [verdict.score for verdict in verdicts if verdict.score is not None]
     failed = len(verdicts) - len(scores)
@@ -523,11 +525,11 @@ TOPICS: Mapping[Perspective, re.Pattern[str]] = {
         r"unnatural\w*|realis\w*|out of focus|pixelated|flaws|looks? (bad|right)|steps)\b"
     ),
 }
-"""Words that belong to one perspective, in English."""
+"""English words that belong to one perspective."""
 
 
 def find_swapped_texts(entries: Sequence[LintEntry], limits: LintLimits) -> list[Finding]:
-    """Perspectives whose texts talk of each other's subject. Only a swap of most rows shows."""
+    """Find perspectives whose texts speak of another one. Only a swap in most rows shows."""
     texts = [
         [
             verdict.feedback.lower()
@@ -546,21 +548,22 @@ def find_swapped_texts(entries: Sequence[LintEntry], limits: LintLimits) -> list
     found = []
     for speaking, about in permutations(PERSPECTIVES, 2):
         if share[speaking, about] > max(share[speaking, speaking], share[about, about]) + 0.2:
-            what = f"{share[speaking, about]:.0%} of its texts speak of {about}, {share[speaking, speaking]:.0%} of {speaking}"
+            own, other = share[speaking, speaking], share[speaking, about]
+            what = f"{other:.0%} of its texts speak of {about}, {own:.0%} of {speaking}"
             found.append(Finding("swapped", None, None, speaking.value, what, about.value))
     return found
 
 
 def hashed_entries(entries: Iterable[LintEntry]) -> list[tuple[LintEntry, PairHashes]]:
-    """The triplets whose images were looked at."""
-    return [(entry, entry.look) for entry in entries if entry.look is not None]
+    """List the triplets whose images were hashed, with the hashes."""
+    return [(entry, entry.hashes) for entry in entries if entry.hashes is not None]
 
 
 def is_same_instruction(first: str, second: str) -> bool:
-    """Whether two instructions differ in nothing but capitals and spaces."""
+    """Whether two instructions differ at most in capitals and spaces."""
     return first.lower().split() == second.lower().split()
 
 
 def shorten(text: str, length: int = 90) -> str:
-    """The text, or its beginning."""
+    """Cut a text to `length` characters."""
     return text if len(text) <= length else text[: length - 1] + "…"

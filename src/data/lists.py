@@ -1,5 +1,5 @@
-"""Lists that people write by hand or out of a spreadsheet: CSV with a line of names, or JSON lines with the
-same names. Every row knows its place.
+"""Lists written by hand or exported from a spreadsheet: CSV with a line of names, or JSON lines with the same
+names. Errors name the line.
 
 image,instruction                          {"image": "photos/a.jpg", "instruction": "make it night"}
 photos/a.jpg,make it night
@@ -11,14 +11,16 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 Fields = Mapping[str, object]
-"""A row of a list as it stands there: texts in a CSV file, any JSON value in JSON lines."""
+"""A row of a list as written: texts in a CSV file, any JSON value in JSON lines."""
 
 
+@final
 @dataclass(frozen=True)
 class ListColumns:
-    """What a list may hold.
+    """The columns that a list may have.
 
     Attributes:
         needed: names that every row has.
@@ -29,30 +31,32 @@ class ListColumns:
     optional: Sequence[str]
 
     def check(self, names: Sequence[str], where: str) -> None:
-        """Raise ValueError unless the needed columns are there, once each, and no unknown ones."""
+        """Raise ValueError unless all needed columns are there, once each, and no unknown ones."""
         missing = [name for name in self.needed if name not in names]
         unknown = [name for name in names if name not in (*self.needed, *self.optional)]
         twice = [name for name in names if names.count(name) > 1]
         for wrong, what in ((missing, "missing"), (unknown, "unknown"), (twice, "there twice")):
             if wrong:
                 raise ValueError(
-                    f"{where}column {wrong[0]!r} is {what}; a list has {' and '.join(self.needed)}, and may have {', '.join(self.optional)}"
+                    f"{where}column {wrong[0]!r} is {what}; a list has {' and '.join(self.needed)}, "
+                    f"and may have {', '.join(self.optional)}"
                 )
 
 
 def read_list_file(path: Path, columns: ListColumns) -> list[tuple[str, Fields]]:
-    """The rows of a list, each with what an error about it begins with: "edits.csv:3: ".
+    """Read the rows of a list, each with the prefix of its errors: "edits.csv:3: ".
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another kind of file, no rows, or a row that can't be read, with its line.
+        ValueError: another kind of file, no rows, or a row that can't be read.
     """
     readers = {".csv": csv_rows, ".jsonl": json_rows}
     if path.suffix.lower() not in readers:
         raise ValueError(f"list={path}: a list is a {' or '.join(readers)} file")
     if not path.is_file():
         raise FileNotFoundError(
-            f"no list {path}; give a {' or '.join(readers)} file with the columns {', '.join((*columns.needed, *columns.optional))}"
+            f"no list {path}; give a {' or '.join(readers)} file with the columns "
+            f"{', '.join((*columns.needed, *columns.optional))}"
         )
     try:
         text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
@@ -65,15 +69,13 @@ def read_list_file(path: Path, columns: ListColumns) -> list[tuple[str, Fields]]
     ]
     if not rows:
         raise ValueError(
-            f"{path} has no rows; each names {' and '.join(f'an {name}' for name in columns.needed)}"
+            f"{path} has no rows; each needs {' and '.join(f'an {name}' for name in columns.needed)}"
         )
     return rows
 
 
 def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int, Fields]]:
-    """Rows of a CSV file with the line each begins on; empty lines are no rows. Raises ValueError naming the
-    line.
-    """
+    """Parse CSV into rows with their first line; skip empty lines. Raises ValueError naming the line."""
     reader, names, line = csv.reader(io.StringIO(text, newline=""), strict=True), None, 1
     try:
         for cells in reader:
@@ -83,7 +85,8 @@ def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int,
             elif cells and names is not None:
                 if len(cells) != len(names):
                     raise ValueError(
-                        f"{path}:{line}: {len(cells)} values for {len(names)} columns; a value with a comma stands in double quotes"
+                        f"{path}:{line}: {len(cells)} values for {len(names)} columns; "
+                        "put a value with a comma in double quotes"
                     )
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1
@@ -92,7 +95,7 @@ def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int,
 
 
 def json_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int, Fields]]:
-    """Rows of JSON lines with their line numbers; empty lines are no rows. Raises ValueError naming the line."""
+    """Parse JSON lines into rows with their line; skip empty lines. Raises ValueError naming the line."""
     for line, content in enumerate(text.split("\n"), start=1):
         if not content.strip():
             continue
@@ -109,7 +112,7 @@ def json_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int
 
 
 def nonempty_fields(fields: Fields) -> dict[str, object]:
-    """What a row doesn't leave empty."""
+    """Drop the fields that a row leaves empty."""
     return {
         name: value
         for name, value in fields.items()
@@ -118,12 +121,12 @@ def nonempty_fields(fields: Fields) -> dict[str, object]:
 
 
 def text_field(given: Fields, name: str, default: str | None = None) -> str:
-    """A text of a row. Raises ValueError where there is none, or something else."""
+    """Read a text of a row. Raises ValueError if it is missing or not a text."""
     value = given.get(name, default)
     if value is None:
         raise ValueError(f"the row has no {name}")
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}, a text is needed")
     if "\0" in value or (not value.isascii() and any("\ud800" <= letter <= "\udfff" for letter in value)):
-        raise ValueError(f"{name} holds something that is no letter: {value!r}")
+        raise ValueError(f"{name} holds a character that is no letter: {value!r}")
     return value

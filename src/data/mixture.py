@@ -1,17 +1,15 @@
-"""Several datasets of rows as one, each with its share: what SmartEdit's stages are trained on.
+"""Several datasets of rows as one, each with its share; SmartEdit's stages train on such mixtures.
 
-    python -m src.train +experiment=smartedit_stage2 data=mixture data.dataset.parts.edits.folder=DIR data.dataset.parts.chat.file=CHAT.json \
-        examples@callbacks.previews.examples=rows ...
+    python -m src.train +experiment=smartedit_stage2 data=mixture examples@callbacks.previews.examples=rows \
+        data.dataset.parts.edits.folder=DIR data.dataset.parts.chat.file=CHAT.json ...
 
-What the parts may be, in the words of SmartEdit's release (Huang et al. 2024, section 4):
+The parts, in the words of SmartEdit's release (Huang et al. 2024, section 4):
 - edits: triplets, as anywhere.
-- segmentation: triplets, too. The edited image is the original with the thing that is meant painted over,
-  half transparent, in one of a few
-  colours; the instruction names both ("mark the dog in red"). Write the overlays to disk once and list them
-  like any edits.
-- chat: conversations, a question about a image in place of the instruction and an `answer` in place of the
-  edited image (columns.py). Only the
-  language model learns from them.
+- segmentation: also triplets. The edited image is the original with the object painted over, half
+  transparent, in one of a few colours; the instruction names both ("mark the dog in red"). Write the
+  overlays to disk once and list them like any edits.
+- chat: a question about an image in place of the instruction, and an `answer` in place of the edited image
+  (columns.py). Only the language model learns from them.
 """
 
 from bisect import bisect_right
@@ -27,29 +25,31 @@ from src.records import Reward
 
 @final
 class Mixture(RowSource):
-    """Rows of several datasets. A pass is as long as it must be for every row to be in it; parts that are too
-    short for their share are repeated.
+    """Rows of several datasets. A pass is just long enough to contain every row; parts that are too short for
+    their share are repeated.
 
-    Which row is trained on when is the loader's business (order.py), as for any dataset: a function of seed,
-    step and position. A row's id is that of its part with the part's name before it: "chat/17".
+    The loader decides when a row is used (order.py), as for any dataset: a function of seed, step and
+    position. A row's id is that in its part, prefixed by the part's name: "chat/17".
 
     Args:
         parts: datasets by name.
-        shares: of the rows of a pass, by name; only their ratios matter.
+        shares: of the rows of a pass, by name; only ratios matter.
 
     Raises:
-        ValueError: no parts, a part without rows or without a share, or a share that isn't positive.
+        ValueError: no parts, a part without rows or without a share, or a share that is not positive.
     """
 
     def __init__(self, parts: Mapping[str, RowSource], shares: Mapping[str, float | int]) -> None:
         if not parts or set(parts) != set(shares):
             raise ValueError(
-                f"a mixture has parts and a share of each: the parts are {', '.join(parts) or 'none'}, shares {', '.join(shares) or 'none'}"
+                f"a mixture has parts and a share of each: the parts are {', '.join(parts) or 'none'}, "
+                f"the shares {', '.join(shares) or 'none'}"
             )
         for name, part in parts.items():
             if len(part) < 1 or not shares[name] > 0:
                 raise ValueError(
-                    f"part {name} of the mixture has {len(part)} rows and a share of {shares[name]}: both must be more than 0, or leave it out"
+                    f"part {name} of the mixture has {len(part)} rows and a share of {shares[name]}: "
+                    "both must be more than 0, or leave the part out"
                 )
         longest = max(len(part) / shares[name] for name, part in parts.items())
         self.parts = dict(parts)
@@ -79,13 +79,13 @@ class Mixture(RowSource):
     def counts(self) -> Mapping[str, int]:
         found: dict[str, int] = {}
         for name, part in self.parts.items():
-            found[f"rows of {name}, of which there are {len(part)}"] = self.lengths[name]
+            found[f"rows of {name} (it has {len(part)})"] = self.lengths[name]
             for what, number in part.counts().items():
                 found[what] = found.get(what, 0) + number
         return found
 
     def _place(self, index: int) -> tuple[str, RowSource, int]:
-        """The part that a row is of, and its place there."""
+        """Find the part of a row, and its place there."""
         check_index(index, len(self))
         number = bisect_right(self.ends, index)
         name, part = list(self.parts.items())[number]
@@ -93,5 +93,5 @@ class Mixture(RowSource):
 
 
 def prefix_reward_id(name: str, reward: Reward | None) -> Reward | None:
-    """The reward of a row whose id has its part's name before it."""
+    """Prefix the id of a reward by the name of its part."""
     return None if reward is None else replace(reward, id=f"{name}/{reward.id}")

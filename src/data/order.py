@@ -1,4 +1,4 @@
-"""Which triplets make up which batch: a pure function of (seed, step, rank), so that training can resume
+"""Which triplets make up which batch: a pure function of (seed, step, rank), so that training resumes
 anywhere and ranks never overlap.
 """
 
@@ -12,22 +12,23 @@ from src.seeds import fold_seed
 
 
 class SampleIndex(NamedTuple):
-    """One use of a triplet: its index, and the pass over all triplets in which it is used."""
+    """One use of a triplet: its index and the pass over all triplets (epoch) in which it is used."""
 
     index: int
     epoch: int
 
 
+@final
 class GlobalBatchOrder(Sampler[list[int]]):
-    """Endless batches of indices. The global batch at a step is one slice of a reshuffled stream; each rank
+    """Endless batches of indices. The global batch of a step is a slice of a reshuffled stream; each rank
     takes a contiguous part of it.
 
     Args:
-        length: number of triplets; every pass over them is shuffled anew.
+        length: number of triplets; every pass over them has its own shuffle.
         batch_size: per rank.
         rank, world_size: of this process.
         seed: of the shuffles.
-        start: number of batches that were consumed before (resume).
+        start: number of batches already consumed (resume).
     """
 
     def __init__(
@@ -46,10 +47,10 @@ class GlobalBatchOrder(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         for batch in self.batches():
-            yield [visit.index for visit in batch]
+            yield [sample.index for sample in batch]
 
     def batches(self) -> Iterator[list[SampleIndex]]:
-        """The same batches, with the pass that each index belongs to."""
+        """Iterate over the same batches, with the pass of each index."""
         step, epoch, shuffle = self.start, -1, np.empty(0, dtype=np.int64)
         while True:
             first = (step * self.world_size + self.rank) * self.batch_size
@@ -67,10 +68,10 @@ class GlobalBatchOrder(Sampler[list[int]]):
 
 @final
 class SampleIndexSampler(Sampler[list[SampleIndex]]):
-    """An order as a DataLoader takes it, for datasets that are asked for visits.
+    """Gives a DataLoader the batches of an order, for datasets indexed by SampleIndex.
 
     Args:
-        order: which indices, when.
+        order: the batches.
     """
 
     def __init__(self, order: GlobalBatchOrder) -> None:

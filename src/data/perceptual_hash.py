@@ -1,5 +1,5 @@
-"""What is kept of a image so that it can be recognised in another size or file: a digest, a perceptual hash
-and a 16 x 16 thumbnail, 800 bytes.
+"""Recognise an image in another size or file by 800 bytes: a digest, a perceptual hash and a 16 x 16
+thumbnail.
 
 The hash (ImageHash's phash, 64 bits of the grey image's lowest frequencies) finds candidates among
 millions; the thumbnail, in colour, decides. Both survive resizing, also to another aspect ratio, and JPEG;
@@ -9,6 +9,7 @@ neither survives a crop or a mirror, so cropped copies are not found.
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import final
 
 import imagehash
 import numpy as np
@@ -19,17 +20,17 @@ from src.images import NewImage
 from src.records import Image
 
 SIDE = 16
-"""Of a thumbnail that is kept."""
+"""Of a thumbnail, in pixels."""
 
 GRID = 32
-"""Blocks along a side when the two images of a pair are compared."""
+"""Blocks along a side in the comparison of a pair's images."""
 
 ROWS_AT_ONCE = 256
-"""Of the table of all pairs."""
+"""Rows of the table of all pairs that are in memory at a time."""
 
 MOST_CANDIDATES = 50
-"""Of one image, before it is taken for one without a likeness (a plain grey one has the hash of every plain
-one).
+"""Most candidates of one image: images without features share one hash (plain grey has that of every plain
+image).
 """
 
 COLOUR_GRID = 8
@@ -39,12 +40,13 @@ Thumbnail = UInt8[np.ndarray, "16 16 3"]
 Blocks = UInt8[np.ndarray, "side side 3"]
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class PerceptualHash:
-    """What is kept of a image.
+    """What identifies an image.
 
     Attributes:
-        digest: of size and pixels; the same image in a lossless file has the same.
+        digest: of size and pixels; a lossless copy has the same.
         hash: perceptual, 64 bits.
         thumbnail: block means.
     """
@@ -55,10 +57,9 @@ class PerceptualHash:
 
 
 def perceptual_hash(image: Image) -> PerceptualHash:
-    """What is kept of a opened."""
+    """Compute digest, hash and thumbnail of an image."""
     digest = hashlib.sha256(repr(image.shape).encode() + np.ascontiguousarray(image).tobytes()).digest()[:16]
-    # a large image is halved a few times first, which leaves the hash as it is and takes a fifth of the
-    # time
+    # shrinking a large image first leaves the hash unchanged and takes a fifth of the time
     opened = PIL.Image.fromarray(image)
     factor = max(1, min(image.shape[:2]) // 128)
     small = opened.reduce(factor) if factor > 1 else opened
@@ -71,11 +72,11 @@ def perceptual_hash(image: Image) -> PerceptualHash:
 
 
 def block_difference(first: Blocks, second: Blocks) -> float:
-    """The largest difference between two images, given as block means, 0..255: of brightness in any block,
-    of a colour in any of 8 x 8.
+    """Return the largest difference between two images, given as block means, 0..255: of brightness in any
+    block, or of a colour in any of 8 x 8 blocks.
 
-    JPEG keeps brightness at every pixel but colour only roughly, hence the two grids. A small object that
-    changes counts in full.
+    JPEG keeps brightness at every pixel but colour only roughly, hence the two grids. A change of a small
+    object counts in full.
     """
     change = first.astype(np.float32) - second.astype(np.float32)
     side = change.shape[0] // COLOUR_GRID
@@ -84,10 +85,9 @@ def block_difference(first: Blocks, second: Blocks) -> float:
 
 
 def largest_change(original: Image, edited: NewImage) -> float:
-    """How far two images are apart on a grid of 32 x 32, see `unlikeness`; those of two sizes are compared
-    all the same.
+    """Return how far two images, of any sizes, differ on a grid of 32 x 32, see `block_difference`.
 
-    Blocks average out the noise of JPEG and of an autoencoder, a change as small as a button fills one.
+    Blocks average out the noise of JPEG and of an autoencoder; a change as small as a button fills one.
     """
     if original.shape == edited.shape and np.array_equal(original, edited):
         return 0.0
@@ -95,13 +95,13 @@ def largest_change(original: Image, edited: NewImage) -> float:
 
 
 def block_means(image: Image) -> UInt8[np.ndarray, "32 32 3"]:
-    """Means of 32 x 32 blocks."""
+    """Average 32 x 32 blocks."""
     return np.asarray(PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX))
 
 
-def hash_array(prints: list[PerceptualHash]) -> UInt64[np.ndarray, " n"]:
-    """Their perceptual hashes."""
-    return np.array([each.hash for each in prints], dtype=np.uint64)
+def hash_array(images: list[PerceptualHash]) -> UInt64[np.ndarray, " n"]:
+    """Stack the perceptual hashes of images."""
+    return np.array([image.hash for image in images], dtype=np.uint64)
 
 
 def candidate_pairs(
@@ -110,13 +110,13 @@ def candidate_pairs(
     bits: int,
     earlier_only: bool = False,
 ) -> Iterator[tuple[int, int]]:
-    """Pairs (of `first`, of `second`) all of whose hashes differ in at most `bits` of 64, at most fifty for
-    each of `first`.
+    """Find pairs (item of `first`, item of `second`) all of whose hashes differ in at most `bits` of 64, at
+    most fifty per item of `first`.
 
     Args:
-        first, second: one array per image of a thing: (originals,) or (originals, edits).
-        bits: that may differ.
-        earlier_only: pairs with an earlier thing of the same list.
+        first, second: one array per image of an item: (originals,) or (originals, edits).
+        bits: most bits that may differ.
+        earlier_only: pair an item only with earlier ones of the same list.
     """
     for start in range(0, len(first[0]), ROWS_AT_ONCE):
         rows = slice(start, start + ROWS_AT_ONCE)

@@ -1,12 +1,12 @@
 """The folder tree of the original InstructPix2Pix release.
 
     FOLDER/seeds.json                      [[prompt_dir, [seed, ...]], ...]
-    FOLDER/<prompt_dir>/prompt.json        {"input" or "caption": text, "edit": the instruction, "output": text}
+    FOLDER/<prompt_dir>/prompt.json        {"input" or "caption": text, "edit": instruction, "output": text}
     FOLDER/<prompt_dir>/<seed>_0.jpg       original
     FOLDER/<prompt_dir>/<seed>_1.jpg       edited
 
-The original reader draws one of a prompt's seeds at random each time; here every (prompt, seed) is a row,
-whose id is `<prompt_dir>/<seed>`.
+The original reader draws one of a prompt's seeds at random each time; here every (prompt, seed) is a row with
+the id `<prompt_dir>/<seed>`.
 """
 
 import json
@@ -23,16 +23,16 @@ TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
 
 @final
 class Pix2PixTree(RowSource):
-    """One split of a tree. Nothing but seeds.json is read before a row is asked for.
+    """One split of a tree. Only seeds.json is read before a row is requested.
 
     Args:
         folder: the tree.
-        split: "train", "validation" or "test", the original's shares; "all" for every prompt.
+        split: "train", "validation" or "test", with the original's shares; "all" for every prompt.
         extension: of the images, "jpg" in the release.
 
     Raises:
         FileNotFoundError: no seeds.json.
-        ValueError: an unknown split, a seeds.json of another form, or a split without rows.
+        ValueError: an unknown split, a malformed seeds.json, or a split without rows.
     """
 
     def __init__(self, folder: str | Path, split: str = "train", extension: str = "jpg") -> None:
@@ -80,32 +80,37 @@ class Pix2PixTree(RowSource):
 
 
 def read_seeds(path: Path) -> list[tuple[str, list[str]]]:
-    """Prompt folders and their seeds, in the order of the file.
+    """Read prompt folders and their seeds, in the order of the file.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: something else than a list of [prompt_dir, [seed, ...]], or a prompt that is listed twice.
+        ValueError: not a list of [prompt_dir, [seed, ...]], or a prompt is listed twice.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, ...]]"
+            f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, "
+            "...]]"
         )
     prompts: dict[str, list[str]] = {}
     for number, entry in enumerate(read_json_as(path, list)):
         match entry:
-            case [str() as prompt, list() as seeds] if prompt not in prompts and len(
-                set(map(str, seeds))
-            ) == len(seeds):
+            case [str() as prompt, list() as seeds] if prompt not in prompts and has_no_repeat(seeds):
                 prompts[prompt] = [str(seed) for seed in seeds]
             case _:
                 raise ValueError(
-                    f"{path}: entry {number} is {str(entry)[:80]}, [prompt_dir, [seed, ...]] is needed, each prompt and seed once"
+                    f"{path}: entry {number} is {str(entry)[:80]}, [prompt_dir, [seed, ...]] is needed, "
+                    "each prompt and seed once"
                 )
     return list(prompts.items())
 
 
+def has_no_repeat(seeds: Sequence[object]) -> bool:
+    """Whether all seeds differ as texts."""
+    return len(set(map(str, seeds))) == len(seeds)
+
+
 def read_instruction(path: Path) -> str:
-    """The text to edit by.
+    """Read the instruction of a prompt.
 
     Raises:
         FileNotFoundError: no such file.
@@ -120,7 +125,7 @@ def read_instruction(path: Path) -> str:
 
 
 def read_json_as(path: Path, kind: type) -> Any:
-    """The content of a JSON file of the kind that is needed. Raises ValueError for any other."""
+    """Read a JSON file that must hold a `kind`. Raises ValueError for anything else."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

@@ -1,15 +1,17 @@
-"""Conditions that were encoded before the training (src/precompute.py), so that no autoencoder and no text
-encoder has to be in memory.
+"""Conditions that src/precompute.py encoded before training, so that neither autoencoder nor text encoder
+must be in memory.
 
     CACHE/request.json               everything that the rest depends on
-    CACHE/rows.jsonl                 one Fingerprint per row
+    CACHE/rows.jsonl                 one FileIdentity per row
     CACHE/texts.json                 the distinct texts, in order
-    CACHE/latents-00000.safetensors  original, mean, std (rows, augmentations, c, h, w), check (rows, augmentations)
-                                     and for SmartEdit: tokens (rows, augmentations, q, d), stem_bias (rows, augmentations, s, g, g)
+    CACHE/latents-00000.safetensors  original, mean, std (rows, augmentations, c, h, w),
+                                     check (rows, augmentations), and for SmartEdit:
+                                     tokens (rows, augmentations, q, d),
+                                     stem_bias (rows, augmentations, s, g, g)
     CACHE/texts-00000.safetensors    tokens (texts, l, d), mask (texts, l), check (texts,)
 
-Scores are not kept: trainings that differ in how they use the reward share a cache. Every file is whole or
-not there; `check` holds the crc32 of each entry, which is compared whenever it is read.
+Scores are not kept: trainings that use the reward differently share a cache. Every file is complete or
+absent; `check` holds the crc32 of each entry, which is verified on every read.
 """
 
 import hashlib
@@ -28,7 +30,7 @@ from torch import Tensor
 
 from src.batch import EncodedBatch, Moments, Reading, TextTokens
 from src.conditioning.reward_encoder import Windows, feedback_windows
-from src.data.dataset import stack_rewards
+from src.data.collate import stack_rewards
 from src.data.order import SampleIndex
 from src.data.rows import DatasetRow, RowSource
 from src.data.transforms import Transform
@@ -40,20 +42,19 @@ REQUEST, ROWS, TEXTS = "request.json", "rows.jsonl", "texts.json"
 FORMAT = 1
 LATENTS = ("original", "mean", "std")
 READING = ("tokens", "stem_bias")
-"""What backbones add that read image and instruction together; such a cache says so in its request."""
+"""Added by backbones that read image and instruction together; the request of such a cache says so."""
 RERUN = "delete it and give the same src.precompute command again"
 
 
 class FileIdentity(NamedTuple):
-    """What a row's entries depend on.
+    """Everything that a row's entries depend on.
 
     Attributes:
         id: of the triplet.
         original, edited: sha256 of the encoded images.
-        texts: sha256 of instruction and feedback; the latter decides with the former whether a pair may be
-            mirrored.
-        stamps: size in bytes and time of change in nanoseconds of both files, empty for images inside a
-            table. Files whose stamps are the same are not read again.
+        texts: sha256 of instruction and feedback, which together decide whether a pair may be mirrored.
+        stamps: size in bytes and modification time in nanoseconds of both files; empty for images inside a
+            table. Files with unchanged stamps are not read again.
     """
 
     id: str
@@ -64,9 +65,7 @@ class FileIdentity(NamedTuple):
 
 
 def file_identity(row: DatasetRow, known: FileIdentity | None = None) -> FileIdentity:
-    """A row's fingerprint; digests are taken from `known` if its files have not been touched since. Raises
-    FileNotFoundError.
-    """
+    """Identify a row; reuse the digests of `known` if its files are unchanged. Raises FileNotFoundError."""
     stamps = tuple(
         number
         for image in (row.original, row.edited)
@@ -87,29 +86,32 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 def feedback_texts(reward: Reward | None) -> Feedback | None:
-    """The three texts of a reward."""
+    """Return the three feedback texts of a reward."""
     return None if reward is None else three([verdict.feedback for verdict in reward.verdicts], "feedback")
 
 
-def rows_digest(fingerprints: Iterable[FileIdentity]) -> str:
-    """sha256 over fingerprints in order, wherever and whenever the files were written."""
+def rows_digest(identities: Iterable[FileIdentity]) -> str:
+    """Return the sha256 over identities in order, without file times."""
     digest = hashlib.sha256()
-    for each in fingerprints:
-        digest.update(json.dumps(each[:4]).encode())
+    for identity in identities:
+        digest.update(json.dumps(identity[:4]).encode())
     return digest.hexdigest()
 
 
 def row_difference(cached: Sequence[FileIdentity], here: Sequence[FileIdentity]) -> str | None:
-    """How the rows of a cache differ from those of the data, or None."""
-    old, new = {each.id: each for each in cached}, {each.id: each for each in here}
-    added, gone = [id for id in new if id not in old], [id for id in old if id not in new]
+    """Describe the first difference between the rows of a cache and of the data; None if there is none."""
+    old, new = {row.id for row in cached}, {row.id for row in here}
+    added = [row.id for row in here if row.id not in old]
+    gone = [row.id for row in cached if row.id not in new]
     if added:
         return f"{len(added)} rows of the data are not in the cache, the first is {added[0]!r}"
     if gone:
         return f"{len(gone)} rows of the cache are not in the data, the first is {gone[0]!r}"
     for before, after in zip(cached, here, strict=True):
         if before.id != after.id:
-            return f"the rows are in another order: {before.id!r} in the cache stands where the data has {after.id!r}"
+            return (
+                f"the rows are in another order: the cache has {before.id!r} where the data has {after.id!r}"
+            )
         for name in ("original", "edited", "texts"):
             if getattr(before, name) != getattr(after, name):
                 return f"{name} of row {after.id!r} changed since"
@@ -117,7 +119,7 @@ def row_difference(cached: Sequence[FileIdentity], here: Sequence[FileIdentity])
 
 
 def texts_to_encode(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Windows]) -> list[str]:
-    """Every distinct text that a training may ask for: the null instruction, "None" in each layout,
+    """List every distinct text that a training may request: the null instruction, "None" in each layout,
     instructions, feedback in each layout.
 
     Args:
@@ -136,8 +138,8 @@ def texts_to_encode(said: Iterable[tuple[str, Feedback | None]], windows: Sequen
 
 
 def describe_transform(transform: Transform | None) -> dict[str, Any]:
-    """A transform's settings, and sha256 of what it makes of a fixed pair with some seeds: its code may have
-    changed as well.
+    """Describe a transform by its settings, and by the sha256 of its results for a fixed pair and some seeds,
+    as its code may change, too.
     """
     if transform is None:
         return {"name": "none"}
@@ -147,8 +149,8 @@ def describe_transform(transform: Transform | None) -> dict[str, Any]:
     )
     digest = hashlib.sha256()
     for seed in range(4):
-        made = transform(triplet, None, seed)
-        digest.update(made.case.original.tobytes() + made.edited.tobytes())
+        result = transform(triplet, None, seed)
+        digest.update(result.case.original.tobytes() + result.edited.tobytes())
     settings = {
         name: value if isinstance(value, int | float | str) else repr(value)
         for name, value in vars(transform).items()
@@ -157,7 +159,7 @@ def describe_transform(transform: Transform | None) -> dict[str, Any]:
 
 
 def request_differences(cached: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
-    """Settings in which two requests differ, as "transform.size is 16 in the cache and 24 here"."""
+    """List where two requests differ, as "transform.size is 16 in the cache and 24 here"."""
     return [
         f"{name} is {_short(old)} in the cache and {_short(new)} here"
         for name, old, new in differing_leaves(cached, here)
@@ -170,17 +172,17 @@ def _short(value: object) -> str:
 
 
 def request_digest(request: Mapping[str, Any]) -> str:
-    """What every shard says it was written for."""
+    """Identify a request; every shard carries the digest of its own."""
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 
 def shard_name(kind: str, number: int) -> str:
-    """The file of a shard; `kind` is "latents" or "texts"."""
+    """Name the file of a shard; `kind` is "latents" or "texts"."""
     return f"{kind}-{number:05d}.safetensors"
 
 
 def checksum(*parts: Tensor) -> int:
-    """crc32 over the bytes of tensors."""
+    """Compute the crc32 over the bytes of tensors."""
     value = 0
     for part in parts:
         value = zlib.crc32(part.contiguous().numpy().data, value)
@@ -188,7 +190,7 @@ def checksum(*parts: Tensor) -> int:
 
 
 def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str, Any]) -> None:
-    """A shard, whole or not there, that says which request it is of. Raises NotWrittenError."""
+    """Write a shard atomically, with the digest of its request. Raises NotWrittenError."""
     with replacing(path) as partial:
         try:
             save_file(
@@ -201,8 +203,8 @@ def write_shard(path: Path, tensors: Mapping[str, Tensor], request: Mapping[str,
 
 
 class EncodedRow(NamedTuple):
-    """A row, and what was made of its images; each latent (c, h, w), and with a reading its tokens (q, d)
-    and stem bias (s, g, g).
+    """A row with its encoded images: latents, each (c, h, w), and for backbones that read image and
+    instruction together, tokens (q, d) and stem bias (s, g, g).
     """
 
     row: DatasetRow
@@ -214,17 +216,16 @@ class EncodedRow(NamedTuple):
 
 
 def entry_names(request: Mapping[str, Any]) -> tuple[str, ...]:
-    """What a cache keeps of each crop."""
+    """List the tensors that a cache keeps of each crop."""
     return LATENTS + READING if request.get("reading") else LATENTS
 
 
 @final
 class PrecomputedConditions:
-    """A finished cache. Shards are mapped into memory when they are first asked for, in each process by
-    itself.
+    """A finished cache. Each process maps a shard into memory when it first reads it.
 
     Args:
-        folder: what src.precompute wrote.
+        folder: written by src.precompute.
 
     Raises:
         FileNotFoundError: no cache there.
@@ -235,12 +236,14 @@ class PrecomputedConditions:
         self.folder = Path(folder)
         if not (self.folder / REQUEST).is_file():
             raise FileNotFoundError(
-                f"no precomputed conditions in {folder}, which has no {REQUEST}: write them with src.precompute target={folder}"
+                f"no precomputed conditions in {folder}, which has no {REQUEST}: "
+                f"write them with src.precompute target={folder}"
             )
         self.request = read_request(self.folder / REQUEST)
         if self.request.get("format") != FORMAT:
             raise ValueError(
-                f"{folder} has format {self.request.get('format')}, this version reads {FORMAT}: precompute it anew"
+                f"{folder} has format {self.request.get('format')}, this version reads {FORMAT}: "
+                "precompute it again"
             )
         self.augmentations: int = self.request["augmentations"]
         self._digest = request_digest(self.request)
@@ -248,24 +251,24 @@ class PrecomputedConditions:
         self._place: dict[str, int] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return vars(self) | {"_opened": {}}  # a mapping of memory can't be sent to another process
+        return vars(self) | {"_opened": {}}  # a memory map can't be sent to another process
 
     def check(self, rows: RowSource, transform: Transform | None, augmentations: int | None) -> None:
-        """Compare the data with what the cache was made of.
+        """Compare the data with that of the cache.
 
         Args:
-            augmentations: how many crops were asked for; None takes what there is.
+            augmentations: number of crops requested; None takes those of the cache.
 
         Raises:
-            ValueError: what differs, or a shard that is missing, broken or of another request.
+            ValueError: the data differ, or a shard is missing, broken or of another request.
         """
-        asked = {
+        requested = {
             "augmentations": self.augmentations if augmentations is None else augmentations,
             "transform": describe_transform(transform),
         }
-        self._refuse(request_differences({name: self.request[name] for name in asked}, asked))
+        self._refuse(request_differences({name: self.request[name] for name in requested}, requested))
         cached = read_identities(self.folder / ROWS)
-        known = {each.id: each for each in cached}
+        known = {row.id: row for row in cached}
         here = [
             file_identity(row, known.get(row.id)) for row in (rows.row(index) for index in range(len(rows)))
         ]
@@ -276,11 +279,11 @@ class PrecomputedConditions:
                 self._shard(kind, number)
 
     def check_encoders(self, encoders: Mapping[str, str | None]) -> list[str]:
-        """Compare the encoders with those that made the cache; the names of those that are not on this
+        """Compare the encoders with those of the cache; return the names of those that are not on this
         machine and can't be compared.
 
         Raises:
-            ValueError: what differs.
+            ValueError: an encoder differs.
         """
         there = {name: digest for name, digest in encoders.items() if digest is not None}
         absent = [name for name in self.request["encoders"] if name not in there]
@@ -298,30 +301,31 @@ class PrecomputedConditions:
         if windows not in self.request["windows"]:
             self._refuse(
                 [
-                    f"feedback is laid out {' and '.join(self.request['windows'])} in the cache and {windows} here"
+                    f"feedback is laid out {' and '.join(self.request['windows'])} in the cache "
+                    f"and {windows} here"
                 ]
             )
 
     def _refuse(self, differing: Sequence[str]) -> None:
         if differing:
             raise ValueError(
-                f"the conditions in {self.folder} are of something else: {'; '.join(differing[:3])}; precompute into another folder, or leave out "
-                "data.precomputed"
+                f"the conditions in {self.folder} are of something else: {'; '.join(differing[:3])}; "
+                "precompute into another folder, or leave out data.precomputed"
             )
 
     @property
     def place(self) -> Mapping[str, int]:
-        """Where a text's tokens stand."""
+        """Index of each text's tokens."""
         if self._place is None:
             self._place = {text: place for place, text in enumerate(read_texts(self.folder / TEXTS))}
         return self._place
 
     def latents(self, index: int, augmentation: int) -> tuple[Tensor, ...]:
-        """Original, mean and standard deviation of the edited image, (c, h, w) each, of one crop of a row,
+        """Read one crop of a row: original, mean and standard deviation of the edited image, (c, h, w) each,
         and its reading if there is one; fp32.
 
         Raises:
-            ValueError: a shard that can't be read, or an entry whose bytes changed on the disk.
+            ValueError: a shard can't be read, or the bytes of an entry changed on disk.
         """
         number, row = divmod(index, self.request["rows_per_shard"])
         shard = self._shard("latents", number)
@@ -333,10 +337,10 @@ class PrecomputedConditions:
         return tuple(part.float() for part in entry)
 
     def tokens(self, texts: Sequence[str]) -> TextTokens:
-        """What the text encoder made of these texts, (n, l, d), fp32, on the CPU.
+        """Look up encoded texts, (n, l, d), fp32, on the CPU.
 
         Raises:
-            ValueError: a text that it was not asked about, or what `latents` raises.
+            ValueError: a text that was not encoded, or as `latents`.
         """
         distinct = list(dict.fromkeys(texts))
         found = [self._text(text) for text in distinct]
@@ -350,7 +354,8 @@ class PrecomputedConditions:
     def _text(self, text: str) -> tuple[Tensor, Tensor]:
         if text not in self.place:
             raise ValueError(
-                f"the text {text[:80]!r} is not among the {len(self.place)} in {self.folder}: precompute it anew, into another folder"
+                f"the text {text[:80]!r} is not among the {len(self.place)} in {self.folder}: "
+                "precompute again, into another folder"
             )
         number, row = divmod(self.place[text], self.request["rows_per_shard"])
         shard = self._shard("texts", number)
@@ -362,28 +367,31 @@ class PrecomputedConditions:
         found = checksum(*parts)
         if found != expected.item():
             raise ValueError(
-                f"{self.folder / shard_name(kind, number)} is corrupt, an entry has the checksum {found}, not {int(expected.item())}: {RERUN}"
+                f"{self.folder / shard_name(kind, number)} is corrupt, an entry has the checksum {found}, "
+                f"not {int(expected.item())}: {RERUN}"
             )
 
     def _shard(self, kind: str, number: int) -> dict[str, Any]:
-        """Its tensors, to be cut out of the file."""
+        """Open the tensors of a shard for slicing."""
         name = shard_name(kind, number)
         if name not in self._opened:
             shard = open_shard(self.folder / name, self._digest)
-            self._opened[name] = {tensor: shard.get_slice(tensor) for tensor in shard.keys()}  # noqa: SIM118  # it is no dict
+            names = shard.keys()  # of a shard, which is no dict
+            self._opened[name] = {tensor: shard.get_slice(tensor) for tensor in names}
         return self._opened[name]
 
 
 def open_shard(path: Path, digest: str) -> Any:
-    """A shard, mapped into memory.
+    """Map a shard into memory.
 
     Raises:
         FileNotFoundError: it has not been written yet.
-        ValueError: it can't be read, or was written for another request than the one with this digest.
+        ValueError: it can't be read, or belongs to another request than the one with this digest.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again"
+            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command "
+            "again"
         )
     try:
         shard = safe_open(path, framework="pt").__enter__()
@@ -398,25 +406,28 @@ def open_shard(path: Path, digest: str) -> Any:
 
 
 def read_request(path: Path) -> dict[str, Any]:
-    """What a cache was written for. Raises ValueError for a file that is broken."""
+    """Read the request of a cache. Raises ValueError for a broken file."""
     try:
         request = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(
-            f"{path} is broken ({error}), so nobody can say what {path.parent} was made of: precompute into another folder"
+            f"{path} is broken ({error}), so the origin of {path.parent} is unknown: "
+            "precompute into another folder"
         ) from error
     if not isinstance(request, dict):
         raise ValueError(
-            f"{path} holds {str(request)[:60]}, so nobody can say what {path.parent} was made of: precompute into another folder"
+            f"{path} holds {str(request)[:60]}, so the origin of {path.parent} is unknown: "
+            "precompute into another folder"
         )
     return request
 
 
 def read_texts(path: Path) -> list[str]:
-    """The distinct texts, in order. Raises FileNotFoundError or ValueError."""
+    """Read the distinct texts, in order. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again"
+            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command "
+            "again"
         )
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -425,10 +436,11 @@ def read_texts(path: Path) -> list[str]:
 
 
 def read_identities(path: Path) -> list[FileIdentity]:
-    """What `lines_of` made. Raises FileNotFoundError or ValueError."""
+    """Read what `identity_lines` wrote. Raises FileNotFoundError or ValueError."""
     if not path.is_file():
         raise FileNotFoundError(
-            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command again"
+            f"{path.parent} is not finished, {path.name} is missing: give the same src.precompute command "
+            "again"
         )
     try:
         with path.open(encoding="utf-8") as file:
@@ -440,9 +452,9 @@ def read_identities(path: Path) -> list[FileIdentity]:
         raise ValueError(f"{path} is broken ({error}): {RERUN}") from error
 
 
-def identity_lines(fingerprints: Iterable[FileIdentity]) -> Iterator[str]:
-    """Fingerprints as lines of JSON."""
-    return (json.dumps(each) + "\n" for each in fingerprints)
+def identity_lines(identities: Iterable[FileIdentity]) -> Iterator[str]:
+    """Format identities as lines of JSON."""
+    return (json.dumps(identity) + "\n" for identity in identities)
 
 
 @final
@@ -450,8 +462,8 @@ class PrecomputedRows:
     """Rows with their latents, as the workers of a DataLoader see them; no image is read.
 
     Args:
-        rows: the triplets' texts and rewards.
-        precomputed: their latents. A visit in pass e takes crop e modulo the number of augmentations.
+        rows: texts and rewards of the triplets.
+        precomputed: their latents; a sample in pass e takes crop e modulo the number of augmentations.
     """
 
     def __init__(self, rows: RowSource, precomputed: PrecomputedConditions) -> None:
@@ -461,30 +473,30 @@ class PrecomputedRows:
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, visit: SampleIndex) -> EncodedRow:
-        """The row of a visit. Raises as `RowSource.row` and `Precomputed.latents`."""
+    def __getitem__(self, sample: SampleIndex) -> EncodedRow:
+        """Return the row of a sample. Raises as `RowSource.row` and `PrecomputedConditions.latents`."""
         return EncodedRow(
-            self.rows.row(visit.index),
-            *self.precomputed.latents(visit.index, visit.epoch % self.precomputed.augmentations),
+            self.rows.row(sample.index),
+            *self.precomputed.latents(sample.index, sample.epoch % self.precomputed.augmentations),
         )
 
 
 def collate_encoded(rows: Sequence[EncodedRow]) -> EncodedBatch:
-    """Stack encoded rows. Raises ValueError as `stacked_rewards`."""
-    scores, feedback = stack_rewards([(each.row.id, each.row.reward) for each in rows])
-    tokens, biases = (
-        [each.tokens for each in rows if each.tokens is not None],
-        [each.stem_bias for each in rows if each.stem_bias is not None],
-    )
+    """Stack encoded rows. Raises ValueError as `stack_rewards`."""
+    scores, feedback = stack_rewards([(encoded.row.id, encoded.row.reward) for encoded in rows])
+    tokens = [encoded.tokens for encoded in rows if encoded.tokens is not None]
+    biases = [encoded.stem_bias for encoded in rows if encoded.stem_bias is not None]
     reading = None
     if tokens:
         read = torch.stack(tokens)
         reading = Reading(TextTokens(read, torch.ones(read.shape[:2], dtype=torch.bool)), torch.stack(biases))
     return EncodedBatch(
-        ids=[each.row.id for each in rows],
-        original=torch.stack([each.original for each in rows]),
-        edited=Moments(torch.stack([each.mean for each in rows]), torch.stack([each.std for each in rows])),
-        instructions=[each.row.instruction for each in rows],
+        ids=[encoded.row.id for encoded in rows],
+        original=torch.stack([encoded.original for encoded in rows]),
+        edited=Moments(
+            torch.stack([encoded.mean for encoded in rows]), torch.stack([encoded.std for encoded in rows])
+        ),
+        instructions=[encoded.row.instruction for encoded in rows],
         scores=scores,
         feedback=feedback,
         reading=reading,

@@ -1,6 +1,4 @@
-"""Rewards joined to rows by id: from a reward file of ours, or from the multi-reward release's
-RewardEdit_20K.json.
-"""
+"""Rewards joined to rows by id, read from a reward file or from the release's RewardEdit_20K.json."""
 
 import json
 import sys
@@ -19,6 +17,7 @@ from src.reward_file import read_rewards
 MissingReward = Literal["drop", "fail"]
 
 
+@final
 @dataclass(frozen=True)
 class Rewards:
     """Rewards by the id of their triplet.
@@ -26,7 +25,7 @@ class Rewards:
     Attributes:
         source: the file.
         by_id: rewards, failed ones included.
-        wrong: ids whose reward can't be used, and why (a score outside [0, 5], say).
+        wrong: ids whose reward can't be used -> why (a score outside [0, 5], for example).
     """
 
     source: str
@@ -35,11 +34,11 @@ class Rewards:
 
 
 def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
-    """The rewards of one judge in a reward file (reward_file.py).
+    """Read the rewards of one judge from a reward file (reward_file.py).
 
     Args:
         path: JSON lines.
-        judge: whose; None if the file holds those of a single one.
+        judge: whose rewards; None if the file holds a single judge's.
 
     Raises:
         FileNotFoundError: no such file.
@@ -52,19 +51,20 @@ def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
     if judge is None and len(judges) > 1:
         raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge=NAME")
     if judge is not None and judge not in judges:
-        raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'nobody'}")
+        raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'no judge'}")
     by_id: dict[str, Reward] = {}
     for reward in rewards:
         if judge is not None and reward.judge != judge:
             continue
         if reward.id in by_id and reward.failed != by_id[reward.id].failed:
-            # a image that could not be read, or an answer, until it was tried again
+            # a failure (an unreadable image or answer) that a second try resolved
             by_id[reward.id] = reward if by_id[reward.id].failed else by_id[reward.id]
             continue
         if reward.id in by_id:
-            # other images, or a judge that was asked otherwise; which of them is meant, nobody can know
+            # other images, or another prompt: which reward is meant is unknown
             raise ValueError(
-                f"{path} rewards {reward.id!r} twice under different keys, {by_id[reward.id].key[:12]} and {reward.key[:12]}: keep one"
+                f"{path} rewards {reward.id!r} twice under different keys, {by_id[reward.id].key[:12]} and "
+                f"{reward.key[:12]}: keep one"
             )
         by_id[reward.id] = reward
     return Rewards(str(path), by_id, {})
@@ -76,8 +76,8 @@ def key_as_id(key: str) -> str:
 
 
 def last_parts(key: str, count: int = 2) -> str:
-    """Resolver: the last folders of a key that is a path, without an extension; of "train/0000123/456.json"
-    two give the id "0000123/456".
+    """Resolver: the last `count` parts of a key that is a path, without extension; "train/0000123/456.json"
+    gives the id "0000123/456".
     """
     path = Path(key)
     return "/".join(
@@ -88,24 +88,24 @@ def last_parts(key: str, count: int = 2) -> str:
 
 
 def first_ids(ids: Sequence[str]) -> str:
-    """A few ids, to be compared with others by eye."""
+    """List a few ids for an error message."""
     return ", ".join(map(repr, ids[:3])) + (", ..." if len(ids) > 3 else "") if ids else "missing"
 
 
 def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = key_as_id) -> Rewards:
-    """RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order
+    """Read RewardEdit_20K.json: key -> three of {"Score": number, "Negative Prompt": text}, in the order
     following, preserving, quality.
 
-    What its keys mean depends on how the triplets were exported, so it can be said: any function of a key
-    that gives the triplet's id.
+    The meaning of its keys depends on how the triplets were exported; a resolver, any function of a key,
+    gives the triplet's id.
 
     Args:
         path: the file.
-        resolver: key -> id; in yaml a `_partial_` of `same`, `last_parts`, or a function of yours.
+        resolver: key -> id; in yaml a `_partial_` of `key_as_id`, `last_parts` or your own function.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: another form, or two keys for one triplet.
+        ValueError: a malformed file, or two keys for one triplet.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}; give an existing RewardEdit_20K.json")
@@ -124,7 +124,8 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = key_as_i
         id = resolve_id(key, resolver, f"{path}, key {key!r}")
         if id in key_of:
             raise ValueError(
-                f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: another resolver is needed"
+                f"{path}: the keys {key_of[id]!r} and {key!r} both mean the triplet {id!r}: "
+                "another resolver is needed"
             )
         key_of[id] = key
         try:
@@ -135,47 +136,49 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = key_as_i
 
 
 def resolve_id(key: str, resolver: Callable[[str], str], where: str) -> str:
-    """The id that a key means. Raises ValueError naming the key of which a resolver makes none."""
+    """Resolve a key to an id. Raises ValueError naming a key that the resolver can't resolve."""
     try:
         id = resolver(key)
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{where}: the resolver makes no id of it ({type(error).__name__}: {error}), another one is needed"
+            f"{where}: the resolver fails on it ({type(error).__name__}: {error}), another one is needed"
         ) from error
     if not isinstance(id, str):
-        raise ValueError(f"{where}: the resolver makes {id!r} of it, a text is needed")
+        raise ValueError(f"{where}: the resolver returns {id!r}, a text is needed")
     return id
 
 
 def parse_entry(entry: object, id: str, where: str) -> Reward:
-    """One reward of RewardEdit_20K.json. Raises ValueError naming what is wrong."""
+    """Parse one reward of RewardEdit_20K.json. Raises ValueError naming what is wrong."""
     if (
         not isinstance(entry, list)
         or len(entry) != len(PERSPECTIVES)
-        or not all(isinstance(each, dict) for each in entry)
+        or not all(isinstance(verdict, dict) for verdict in entry)
     ):
         raise ValueError(
-            f"{where} holds {str(entry)[:80]!r}: three verdicts are needed, each with Score and Negative Prompt"
+            f"{where} holds {str(entry)[:80]!r}: "
+            "three verdicts are needed, each with Score and Negative Prompt"
         )
     verdicts = [
-        parse_verdict(each.get("Score"), each.get("Negative Prompt"), f"{where}, {name}")
-        for each, name in zip(entry, PERSPECTIVES, strict=True)
+        parse_verdict(verdict.get("Score"), verdict.get("Negative Prompt"), f"{where}, {name}")
+        for verdict, name in zip(entry, PERSPECTIVES, strict=True)
     ]
     return Reward(id, "RewardEdit-20K", id, *verdicts)
 
 
 @final
 class WithRewards(RowSource):
-    """Another source's rows that have a usable reward; without any reward anywhere, all of its rows, unrated.
+    """The rows of a source that have a usable reward; all of its rows, unrated, if there is no reward
+    anywhere.
 
     Args:
         rows: where the rows come from.
-        rewards: joined by id; None for those that the rows bring along.
+        rewards: joined by id; None for the rows' own.
         missing_reward: rows whose reward is missing or failed are dropped and counted, or an error.
 
     Attributes:
         indices: of the rows that are left.
-        wrong: ids of rows that were dropped because their reward can't be used, and why.
+        wrong: ids of rows dropped because their reward can't be used -> why.
 
     Raises:
         ValueError: no reward fits any row, or one is missing and `missing_reward` is "fail".
@@ -203,9 +206,10 @@ class WithRewards(RowSource):
         unmatched = (rewards.by_id.keys() | rewards.wrong.keys()) - set(ids)
         if len(unmatched) == len(rewards.by_id) + len(rewards.wrong):
             raise ValueError(
-                f"none of {len(unmatched)} rewards of {rewards.source} fits any of {len(ids)} rows: the rows' ids are {first_ids(ids)}, "
-                f"those of the rewards "
-                f"{first_ids([*rewards.by_id, *rewards.wrong])}; give the rewards of these rows, or another resolver (conf/rewards)"
+                f"none of {len(unmatched)} rewards of {rewards.source} fits any of {len(ids)} rows: "
+                "the rows' ids "
+                f"are {first_ids(ids)}, those of the rewards {first_ids([*rewards.by_id, *rewards.wrong])}; "
+                "give the rewards of these rows, or another resolver (conf/rewards)"
             )
         self._choose([rewards.wrong.get(id) or rewards.by_id.get(id) for id in ids], missing_reward)
         self.numbers["rewards of other triplets"] = len(unmatched)
@@ -235,9 +239,7 @@ class WithRewards(RowSource):
         return {**self.rows.counts(), **self.numbers}
 
     def _id(self, index: int) -> str:
-        """The id of a row of the source; of one that can't be read, its place, as no reward can be joined to
-        it.
-        """
+        """Id of a row of the source, or its place if it can't be read: no reward can be joined to it then."""
         try:
             return self.rows.id_of(index)
         except (ValueError, FileNotFoundError):
@@ -250,19 +252,20 @@ class WithRewards(RowSource):
             return str(error)
 
     def _choose(self, found: Sequence[Reward | str | None], missing_reward: MissingReward) -> None:
-        """Keep the rows with a usable reward, and count the others. `found` is a reward, why it can't be
+        """Keep the rows with a usable reward, and count the others. `found` holds a reward, why it can't be
         used, or None.
         """
-        if self.rewards is None and all(each is None for each in found):
+        if self.rewards is None and all(reward is None for reward in found):
             self.numbers = {"unrated": len(found)}
             return
-        wrong = [index for index, each in enumerate(found) if isinstance(each, str)]
+        wrong = [index for index, reward in enumerate(found) if isinstance(reward, str)]
         self.wrong = {self._id(index): str(found[index]) for index in wrong}
-        failed = [index for index, each in enumerate(found) if isinstance(each, Reward) and each.failed]
-        missing = [index for index, each in enumerate(found) if each is None]
+        failed = [index for index, reward in enumerate(found) if isinstance(reward, Reward) and reward.failed]
+        missing = [index for index, reward in enumerate(found) if reward is None]
         if missing_reward == "fail" and missing + failed:
             raise ValueError(
-                f"{len(missing)} of {len(found)} rows have no reward and {len(failed)} a failed one, the first is "
+                f"{len(missing)} of {len(found)} rows have no reward and {len(failed)} a failed one, "
+                "the first is "
                 f"{self._id((missing + failed)[0])!r}: rate them, or drop them with data.missing_reward=drop"
             )
         left_out = {*wrong, *failed, *missing}

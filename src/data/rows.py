@@ -1,18 +1,19 @@
-"""Rows of a dataset on disk: what is known of a triplet before its images are decoded. All datasets of
-files are sources of rows.
+"""Rows of a dataset on disk: triplets whose images have not been decoded. All datasets of files are row
+sources.
 
-A source says where things are (row), the transform what becomes of a pair of images (transforms.py), the
+A source knows where things are (row), the transform what happens to a pair of images (transforms.py), the
 loader which rows make up which batch (datamodule.py). None knows the others.
 """
 
 import hashlib
 import io
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import final
 
+from src.data.problems import Problem
 from src.images import Framing, decode_image, image_size, native, require_file
 from src.records import Case, Image, Reward, Triplet
 
@@ -20,53 +21,54 @@ from src.records import Case, Image, Reward, Triplet
 @final
 @dataclass(frozen=True)
 class StoredImage:
-    """A image as it is stored: in a file, or in memory as a table holds it.
+    """An encoded image, in a file or in memory as a table holds it.
 
     Attributes:
-        where: the file's path, or what an error calls the image.
-        content: the encoded image, or None if it is in the file `where`.
+        where: the file's path, or the image's name in errors.
+        content: the encoded image; None if it is in the file `where`.
     """
 
     where: str
     content: bytes | None = field(default=None, repr=False)
 
     def decode(self, framing: Framing = native) -> Image:
-        """RGB, upright, at the size that `framing` makes of its own. Raises FileNotFoundError or ValueError
-        as `load_image` does.
+        """Decode to RGB, upright, at the size that `framing` makes of the image's own. Raises as
+        `load_image`.
         """
         return decode_image(self._source(), self.where, framing)
 
     def size(self) -> tuple[int, int]:
-        """Height and width, upright, from the header. Raises as `decode`."""
+        """Read height and width, upright, from the header. Raises as `decode`."""
         return image_size(self._source(), self.where)
 
     def read(self) -> bytes:
-        """The encoded image. Raises FileNotFoundError."""
+        """Read the encoded image. Raises FileNotFoundError."""
         return require_file(Path(self.where)).read_bytes() if self.content is None else self.content
 
     def digest(self) -> str:
-        """sha256 of the encoded image. Raises FileNotFoundError."""
+        """Return the sha256 of the encoded image. Raises FileNotFoundError."""
         return hashlib.sha256(self.read()).hexdigest()
 
     def _source(self) -> Path | io.BytesIO:
         return require_file(Path(self.where)) if self.content is None else io.BytesIO(self.content)
 
 
+@final
 @dataclass(frozen=True)
 class DatasetRow:
-    """A triplet whose images have not been decoded, and its reward if somebody rated it.
+    """A triplet whose images have not been decoded, with its reward if it has one.
 
     Attributes:
         id: of the triplet.
         original, edited: at their native sizes.
         instruction: what to do.
-        reward: None if nobody rated it.
+        reward: None if unrated.
         edit_type: "" where the dataset has none.
         photograph: names the original (see Case).
-        answer: None; or of a conversation (see Triplet), whose edited image is the original.
+        answer: of a chat sample (see Triplet), whose edited image is the original; else None.
 
     Raises:
-        ValueError: instruction or answer is not a text, or an empty one.
+        ValueError: instruction or answer is not a text, or empty.
     """
 
     id: str
@@ -84,15 +86,15 @@ class DatasetRow:
             "answer": "none" if self.answer is None else self.answer,
         }.items():
             if not isinstance(text, str) or not text.strip():
-                raise ValueError(f"row {self.id!r} has the {what} {text!r}: one text, not empty, is needed")
+                raise ValueError(f"row {self.id!r} has the {what} {text!r}: a non-empty text is needed")
 
 
-CHAT_SAMPLES = "conversations, without an edit"
-"""What `RowSource.counts` calls them."""
+CHAT_SAMPLES = "chat samples, without an edit"
+"""Their name in `RowSource.counts`."""
 
 
 class RowSource(ABC):
-    """A map-style dataset of rows; index -> triplet and reward, the same at every call, at native size."""
+    """A map-style dataset of rows: index -> triplet and reward, the same at every call, at native size."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -100,38 +102,49 @@ class RowSource(ABC):
 
     @abstractmethod
     def row(self, index: int) -> DatasetRow:
-        """One row; no image is decoded.
+        """Return one row; no image is decoded.
 
         Raises:
-            ValueError, FileNotFoundError: what is wrong with it.
+            ValueError, FileNotFoundError: the row can't be used.
         """
 
     @abstractmethod
     def id_of(self, index: int) -> str:
-        """The id alone, as cheaply as can be. Raises as `row`."""
+        """Return the id alone, as cheaply as possible. Raises as `row`."""
 
     @abstractmethod
     def reward_of(self, index: int) -> Reward | None:
-        """The reward alone, without touching images. Raises ValueError for one that is none."""
+        """Return the reward alone, without touching images. Raises ValueError for a malformed one."""
 
     @abstractmethod
     def files(self, index: int) -> Sequence[Path]:
-        """Files that a row needs; none for a table with the images inside."""
+        """List the files that a row needs; none for a table that holds the images."""
 
     @abstractmethod
     def counts(self) -> Mapping[str, int]:
-        """What the report should say of how these rows came about, in words -> number."""
+        """Count, for the check's report, how these rows came about, as words -> number."""
 
     def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
-        """One triplet, decoded, with its reward. Raises as `row`."""
+        """Decode one triplet; with its reward. Raises as `row`."""
         row = self.row(index)
         return decode_row(row), row.reward
 
 
+class RowStream(ABC):
+    """A dataset of unknown length that is read from beginning to end."""
+
+    @abstractmethod
+    def in_order(self) -> Iterator[DatasetRow | Problem]:
+        """Iterate over every row that is rated, in the order of the files; a Problem for one that can't be
+        used.
+
+        Raises:
+            ValueError: a reward is missing or failed, and such rows are to be an error.
+        """
+
+
 def decode_row(row: DatasetRow) -> Triplet:
-    """The triplet of a row, at native size. Raises FileNotFoundError or ValueError for a image that can't
-    be read.
-    """
+    """Decode a row at native size. Raises FileNotFoundError or ValueError for an image that can't be read."""
     original = row.original.decode()
     case = Case(row.id, original, row.instruction, row.edit_type, row.photograph)
     return Triplet(case, row.edited.decode() if row.answer is None else original, answer=row.answer)
@@ -140,11 +153,11 @@ def decode_row(row: DatasetRow) -> Triplet:
 def content_id(
     original: StoredImage, instruction: str, edited: StoredImage, answer: str | None = None
 ) -> str:
-    """The id of a triplet that has no other: sha256 of original, instruction and edited, or answer, each
-    preceded by its length.
+    """Return the id of a triplet that brings none: sha256 of original, instruction and edited image (or
+    answer), each preceded by its length.
 
     Raises:
-        FileNotFoundError: a image is missing.
+        FileNotFoundError: an image is missing.
     """
     digest = hashlib.sha256()
     for part in (original.read(), instruction.encode(), edited.read() if answer is None else answer.encode()):
@@ -159,7 +172,7 @@ def check_index(index: int, length: int) -> None:
 
 
 def first_duplicate(ids: Sequence[str]) -> tuple[int, int] | None:
-    """Indices of the first two equal ids, or None."""
+    """Find the indices of the first two equal ids."""
     seen: dict[str, int] = {}
     for index, id in enumerate(ids):
         if id in seen:

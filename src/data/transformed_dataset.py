@@ -1,13 +1,13 @@
-"""A dataset as the workers of a DataLoader see it: visits in, transformed triplets out, another row in place
-of one that can't be read.
+"""A dataset as the workers of a DataLoader see it: SampleIndex -> transformed triplet, with another row in
+place of one that can't be read.
 """
 
 from pathlib import Path
 from typing import final
 
-from src.data.check import Problem, append_problem
 from src.data.dataset import RewardedTriplets
 from src.data.order import SampleIndex
+from src.data.problems import Problem, append_problem
 from src.data.transforms import Transform
 from src.records import Reward, Triplet
 from src.seeds import fold_seed
@@ -17,17 +17,17 @@ MOST_ATTEMPTS = 100
 
 @final
 class TransformedDataset:
-    """Visits of a dataset. What is served depends on the visit, the seed and the files alone: not on workers,
-    ranks or what was served before.
+    """Triplets by SampleIndex. A result depends on index, pass, seed and files alone: not on workers, ranks
+    or earlier requests.
 
     Args:
         dataset: rows at native size.
-        transform: of both images; None serves them as they are.
+        transform: of both images; None serves them unchanged.
         seed: of crops and flips.
-        broken: indices that are known to be of no use.
-        listed: the file that names rows which turn out to be; None lets them end the training.
-        augmentations: how many transformed versions of a triplet there are, taken in turn, the same for every
-            seed; None for a new one in each pass.
+        broken: indices known to be unusable.
+        listed: the file that lists rows that turn out to be unusable; None lets them end the training.
+        augmentations: number of transformed versions of a triplet, taken in turn, the same for every seed;
+            None for a new one in each pass.
     """
 
     def __init__(
@@ -49,21 +49,19 @@ class TransformedDataset:
     def __len__(self) -> int:
         return len(self.dataset)
 
-    def __getitem__(self, visit: SampleIndex) -> tuple[Triplet, Reward | None]:
-        """The triplet of a visit, whole.
-
-        In place of a row that can't be used stands one drawn from all others, which is as if it had never
-        been in the dataset.
+    def __getitem__(self, sample: SampleIndex) -> tuple[Triplet, Reward | None]:
+        """Return the triplet of a sample. A row that can't be used is replaced by one drawn from all others,
+        as if it had never been in the dataset.
 
         Raises:
-            ValueError, FileNotFoundError: the row can't be used and `listed` is None, or a hundred rows in a
-                row can't.
+            ValueError, FileNotFoundError: the row can't be used and `listed` is None, or a hundred
+                consecutive rows can't.
         """
-        index = visit.index
+        index = sample.index
         for attempt in range(MOST_ATTEMPTS):
             if index not in self.broken:
                 try:
-                    return self._transformed(index, visit.epoch)
+                    return self._transformed(index, sample.epoch)
                 except (ValueError, FileNotFoundError) as error:
                     if self.listed is None:
                         raise
@@ -71,9 +69,10 @@ class TransformedDataset:
                     append_problem(
                         self.listed, Problem(index, f"row {index}", "unreadable", str(error), found="while")
                     )
-            index = fold_seed("instead", self.seed, visit.epoch, visit.index, attempt) % len(self.dataset)
+            index = fold_seed("instead", self.seed, sample.epoch, sample.index, attempt) % len(self.dataset)
         raise ValueError(
-            f"{MOST_ATTEMPTS} rows drawn in place of row {visit.index} can't be used either; see {self.listed}"
+            f"{MOST_ATTEMPTS} rows drawn in place of row {sample.index} can't be used either; "
+            f"see {self.listed}"
         )
 
     def _transformed(self, index: int, epoch: int) -> tuple[Triplet, Reward | None]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from src.data.dataset import to_images, to_tensor
+from src.data.collate import to_images, to_tensor
 from src.data.transforms import Size
 from src.diffusion.samplers import Sampler
 from src.editor import Editor

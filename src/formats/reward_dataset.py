@@ -35,21 +35,21 @@ FEATURES = Features(
 
 
 def write_reward_dataset(
-    rows: Iterator[tuple[DatasetRow, Reward]], target: Path, total: int, about: Mapping[str, Any]
+    rows: Iterator[tuple[DatasetRow, Reward]], folder: Path, total: int, about: Mapping[str, Any]
 ) -> int:
-    """Write rows to `target/data/train-*.parquet` and `target/README.md`; their number. Images are passed
-    on as they are stored.
+    """Write rows to `folder/data/train-*.parquet` and `folder/README.md`, images as they are stored; return
+    the number of rows.
 
     Args:
         rows: with rewards that didn't fail.
-        target: a folder, new or written by the same command before.
+        folder: new, or written by the same command before.
         total: number of rows.
-        about: what the card says besides: name -> value.
+        about: further facts for the card: name -> value.
 
     Raises:
-        FileNotFoundError: a image is missing.
+        FileNotFoundError: an image is missing.
         ValueError: there is no row.
-        NotWrittenError: no room.
+        NotWrittenError: no disk space.
     """
     files = max(1, -(-total // ROWS_PER_FILE))
     histogram = {perspective.value: [0] * (int(MAX_SCORE) + 1) for perspective in PERSPECTIVES}
@@ -61,26 +61,26 @@ def write_reward_dataset(
             histogram[perspective.value][round(verdict.score or 0.0)] += 1
         count += 1
         if len(part) == ROWS_PER_FILE:
-            write_part(part, target, written, files)
+            write_part(part, folder, written, files)
             part, written = [], written + 1
     if part:
-        write_part(part, target, written, files)
+        write_part(part, folder, written, files)
     if not count:
         raise ValueError("no row has a reward that didn't fail, so there is no dataset to write")
-    write_atomically(target / "README.md", dataset_card(target.name, count, histogram, about))
+    write_atomically(folder / "README.md", dataset_card(folder.name, count, histogram, about))
     return count
 
 
-def write_part(part: Sequence[dict[str, Any]], target: Path, number: int, files: int) -> None:
-    """One parquet file, whole or not at all."""
-    with replacing(target / "data" / f"train-{number:05d}-of-{files:05d}.parquet") as partial:
+def write_part(part: Sequence[dict[str, Any]], folder: Path, number: int, files: int) -> None:
+    """Write one parquet file atomically."""
+    with replacing(folder / "data" / f"train-{number:05d}-of-{files:05d}.parquet") as partial:
         pyarrow.parquet.write_table(
             pyarrow.Table.from_pylist(list(part), schema=FEATURES.arrow_schema), partial
         )
 
 
 def parquet_row(row: DatasetRow, reward: Reward) -> dict[str, Any]:
-    """A row of the table. Raises FileNotFoundError."""
+    """Build a row of the table. Raises FileNotFoundError."""
     columns: dict[str, Any] = {"edit_prompt": row.instruction, "id": row.id, "judge": reward.judge}
     columns |= {
         f"{name}_image": {"bytes": image.read(), "path": None}
@@ -94,7 +94,7 @@ def parquet_row(row: DatasetRow, reward: Reward) -> dict[str, Any]:
 def dataset_card(
     name: str, count: int, histogram: Mapping[str, Sequence[int]], about: Mapping[str, Any]
 ) -> str:
-    """The dataset card: front matter that the hub reads, counts, how it was made."""
+    """Write the dataset card: front matter for the hub, counts, provenance."""
     size = next(
         (
             label
@@ -121,17 +121,19 @@ def dataset_card(
         "    path: data/train-*.parquet",
         "---",
     ]
-    scores = "\n".join(
-        f"| {perspective} | {' | '.join(str(number) for number in counts)} | {sum(s * n for s, n in enumerate(counts)) / sum(counts):.2f} |"
-        for perspective, counts in histogram.items()
-    )
+    lines = []
+    for perspective, counts in histogram.items():
+        mean = sum(score * number for score, number in enumerate(counts)) / sum(counts)
+        lines.append(f"| {perspective} | {' | '.join(str(number) for number in counts)} | {mean:.2f} |")
+    scores = "\n".join(lines)
     facts = "\n".join(f"- {what}: {value}" for what, value in about.items())
     columns = " | ".join(str(score) for score in range(int(MAX_SCORE) + 1))
     body = f"""
 # {name}
 
-{count:,} edits (original, instruction, edited), each scored from 0 to 5 for following the instruction, for preserving the rest and for quality, with
-a text on what failed ("None" where nothing did). Made with the multi-reward-editing framework, `python -m src.annotate`.
+{count:,} edits (original, instruction, edited), each scored from 0 to 5 for following the instruction, for
+preserving the rest and for quality, with a text on what failed ("None" where nothing did). Made with the
+multi-reward-editing framework, `python -m src.annotate`.
 
 {facts}
 
@@ -139,7 +141,7 @@ a text on what failed ("None" where nothing did). Made with the multi-reward-edi
 |---|{"---:|" * (int(MAX_SCORE) + 2)}
 {scores}
 
-Train on it: `python -m src.train +experiment=reward_inspix2pix data=table data.dataset.table.path=THIS_FOLDER`. The licence of the pictures is
-that of the dataset they come from.
+Train on it: `python -m src.train +experiment=reward_inspix2pix data=table data.dataset.table.path=THIS_FOLDER`.
+The licence of the images is that of the dataset they come from.
 """
     return "\n".join(head) + "\n" + body

@@ -1,6 +1,6 @@
-"""Rewards in the layout of the multi-reward release's RewardEdit_20K.json; data/rewards.py reads it.
+"""Write rewards as RewardEdit_20K.json of the multi-reward release; data/rewards.py reads it.
 
-key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality. The
+key -> three of {"Score": number, "Negative Prompt": text}, in the order following, preserving, quality; the
 key is the triplet's id.
 """
 
@@ -13,11 +13,11 @@ from src.records import Reward
 
 
 def write_reward_edit(rewards: Iterable[Reward], path: Path) -> int:
-    """Write all rewards that didn't fail; their number.
+    """Write all rewards that didn't fail; return their number.
 
     Raises:
-        ValueError: two rewards of one triplet, of which the layout holds one.
-        NotWrittenError: no room.
+        ValueError: two rewards of one triplet, as the layout holds one.
+        NotWrittenError: no disk space.
     """
     entries: dict[str, list[dict[str, float | int | str]]] = {}
     for reward in rewards:
@@ -25,7 +25,8 @@ def write_reward_edit(rewards: Iterable[Reward], path: Path) -> int:
             continue
         if reward.id in entries:
             raise ValueError(
-                f"{reward.id!r} has two rewards, and the layout holds one per triplet: choose a judge with judge_name=NAME"
+                f"{reward.id!r} has two rewards, and the layout holds one per triplet: "
+                "choose a judge with judge_name=NAME"
             )
         entries[reward.id] = [
             {"Score": whole(verdict.score), "Negative Prompt": verdict.feedback}
@@ -36,7 +37,7 @@ def write_reward_edit(rewards: Iterable[Reward], path: Path) -> int:
 
 
 def whole(score: float | None) -> float | int:
-    """4 for 4.0, as the release writes it. Raises ValueError for no score."""
+    """Turn 4.0 into 4, as the release writes it. Raises ValueError for None."""
     if score is None:
         raise ValueError("a failed verdict has no score")
     return int(score) if score == int(score) else score

@@ -1,4 +1,4 @@
-"""Word clouds of feedback, the paper's Figure 4: the larger a word, the more often it is said."""
+"""Word clouds of feedback, the paper's Figure 4: the larger a word, the more texts contain it."""
 
 import re
 from collections import Counter
@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import final
 
 import matplotlib
 import numpy as np
@@ -23,13 +24,14 @@ SIZE = 720, 400
 MOST_WORDS = 80
 
 
+@final
 @dataclass(frozen=True)
 class WordCounts:
-    """What is said, word by word.
+    """Words of texts.
 
     Attributes:
-        counts: number of texts with the word; words without meaning of their own (the, was) are left out.
-        undrawable: the same for words that the font has no letters for.
+        counts: number of texts with the word; stop words (the, was) are left out.
+        undrawable: the same for words that the font can't draw.
     """
 
     counts: Mapping[str, int]
@@ -37,18 +39,18 @@ class WordCounts:
 
 
 def default_font() -> Path:
-    """DejaVu Sans as it lies in matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more, but neither
-    Chinese, Japanese and Korean nor emoji.
+    """Locate DejaVu Sans in matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more, but no Chinese,
+    Japanese, Korean or emoji.
     """
     return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
 
 
 def count_words(texts: Iterable[str], font: Path | None = None) -> WordCounts:
-    """The words of texts; those that say that nothing failed are left out.
+    """Count the words of texts, without texts that say that nothing failed.
 
     Args:
         texts: feedback.
-        font: decides what can be drawn; None for the default one.
+        font: decides which words can be drawn; None for the default.
 
     Raises:
         FileNotFoundError: no such font.
@@ -67,7 +69,7 @@ def count_words(texts: Iterable[str], font: Path | None = None) -> WordCounts:
 
 
 def draw_cloud(counts: Mapping[str, int], colour: str, font: Path | None = None) -> Image | None:
-    """A word cloud in shades of one colour, or None if there is no word; the same at every call."""
+    """Draw a word cloud in shades of one colour, the same at every call; None if there is no word."""
     if not counts:
         return None
     strongest = max(counts.values())
@@ -85,7 +87,7 @@ def draw_cloud(counts: Mapping[str, int], colour: str, font: Path | None = None)
         background_color="white",
         max_words=MOST_WORDS,
         prefer_horizontal=0.97,
-        relative_scaling=0.4,  # pyright: ignore[reportArgumentType]  # annotated as a word, used as a number
+        relative_scaling=0.4,  # pyright: ignore[reportArgumentType]  # annotated as str, used as float
         max_font_size=110,
         margin=4,
         random_state=0,
@@ -97,7 +99,7 @@ def draw_cloud(counts: Mapping[str, int], colour: str, font: Path | None = None)
 
 @cache
 def drawable_letters(font: Path) -> frozenset[int]:
-    """Code points that a font can draw.
+    """List the code points that a font can draw.
 
     Raises:
         FileNotFoundError: no such font.

@@ -21,20 +21,20 @@ COLOURS: Mapping[Perspective, str] = {
     Perspective.PRESERVING: "#1f7a4d",
     Perspective.QUALITY: "#a8416b",
 }
-"""One per perspective, in figures and on the page; told apart by colour-blind readers, too."""
+"""By perspective, in figures and on the page; distinguishable for colour-blind readers, too."""
 
 EXAMPLES_PER_SCORE = 3
 
 
 def save_figure(figure: Figure, path: Path) -> None:
-    """Write a figure, whole. Raises NotWrittenError."""
+    """Write a figure atomically. Raises NotWrittenError."""
     with replacing(path, durable=False) as partial:
         figure.savefig(partial, dpi=130, format="png")
     plt.close(figure)
 
 
 def draw_histograms(summary: RewardSummary, path: Path) -> None:
-    """One panel per perspective: share of triplets at each score."""
+    """Draw the share of triplets at each score, one panel per perspective."""
     figure, axes = plt.subplots(1, len(PERSPECTIVES), figsize=(10, 3.2), sharey=True, layout="constrained")
     for axis, perspective, numbers in zip(axes, PERSPECTIVES, summary.perspectives, strict=True):
         shares = 100 * np.array(numbers.counts) / max(1, numbers.scored)
@@ -50,7 +50,7 @@ def draw_histograms(summary: RewardSummary, path: Path) -> None:
     axes[0].set_ylabel("% of triplets")
     figure.suptitle(
         shorten(
-            f"{summary.triplets} triplets of {summary.name}, rewarded by {summary.judge or 'nobody'}", 110
+            f"{summary.triplets} triplets of {summary.name}, rewarded by {summary.judge or 'no judge'}", 110
         ),
         fontsize=11,
     )
@@ -58,10 +58,10 @@ def draw_histograms(summary: RewardSummary, path: Path) -> None:
 
 
 def draw_clouds(words: Sequence[WordCounts], path: Path, font: Path | None = None) -> list[Image | None]:
-    """One panel per perspective; the clouds are handed back, None where nothing was said."""
+    """Draw one word cloud per perspective; return them, None where there is no word."""
     clouds = [
-        draw_cloud(each.counts, COLOURS[perspective], font)
-        for each, perspective in zip(words, PERSPECTIVES, strict=True)
+        draw_cloud(counted.counts, COLOURS[perspective], font)
+        for counted, perspective in zip(words, PERSPECTIVES, strict=True)
     ]
     figure, axes = plt.subplots(1, len(PERSPECTIVES), figsize=(12, 2.6), layout="constrained")
     for axis, image, perspective in zip(axes, clouds, PERSPECTIVES, strict=True):
@@ -78,7 +78,7 @@ def draw_clouds(words: Sequence[WordCounts], path: Path, font: Path | None = Non
 
 
 def draw_correlations(summary: RewardSummary, path: Path) -> None:
-    """Spearman's correlation of each pair of perspectives."""
+    """Draw Spearman's correlation of each pair of perspectives."""
     values = np.array([[np.nan if value is None else value for value in row] for row in summary.correlations])
     figure, axis = plt.subplots(figsize=(3.6, 3.2), layout="constrained")
     axis.imshow(np.nan_to_num(values), cmap="RdBu", vmin=-1, vmax=1)
@@ -107,18 +107,18 @@ def draw_examples(
     path: Path,
     cell: int = 150,
 ) -> bool:
-    """A row per score of one perspective, each with up to three pairs: the instruction under the original,
-    the feedback under the edited image.
+    """Draw a row per score of one perspective, each with up to three pairs: the instruction below the
+    original, the feedback below the edited image.
 
     Args:
-        entries: those that the page shows.
+        entries: triplets that the page shows.
         index: of the perspective.
-        images_of: row -> original and edited, or None where there are none.
+        images_of: row -> original and edited; None where there are none.
         path: the PNG file.
-        cell: side of a image in pixels.
+        cell: side of an image in pixels.
 
     Returns:
-        Whether there was anything to draw.
+        Whether there was any pair to draw.
     """
     rows: list[list[Image | None]] = []
     titles: list[str] = []

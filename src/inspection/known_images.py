@@ -1,4 +1,4 @@
-"""Images that should not be in training data: those of a folder or of a benchmark."""
+"""Images that must not be in training data: those of a folder or of a benchmark, as perceptual hashes."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,7 +13,7 @@ PORTION = 32
 
 
 def image_files(folder: Path) -> list[Path]:
-    """All images in a folder and below it, sorted.
+    """List all images in a folder and below it, sorted.
 
     Raises:
         FileNotFoundError: no such folder.
@@ -21,18 +21,20 @@ def image_files(folder: Path) -> list[Path]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(
-            f"leakage: {folder} is neither a folder of pictures nor a benchmark of conf/benchmark; give one of these"
+            f"leakage: {folder} is neither a folder of images nor a benchmark of conf/benchmark; "
+            "give one of these"
         )
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(
-            f"leakage: no picture in {folder} or below it ({', '.join(SUFFIXES)}); give the folder of a benchmark's pictures"
+            f"leakage: no image in {folder} or below it ({', '.join(SUFFIXES)}); "
+            "give the folder of a benchmark's images"
         )
     return files
 
 
 def hash_files(files: Sequence[Path], folder: Path) -> Iterator[list[KnownImage]]:
-    """The images of a folder, a portion at a time. Raises ValueError for a broken one."""
+    """Hash images of a folder, a portion at a time. Raises ValueError for a broken one."""
     for start in range(0, len(files), PORTION):
         yield [
             KnownImage(str(path.relative_to(folder)), str(folder), perceptual_hash(load_image(path)))
@@ -41,7 +43,7 @@ def hash_files(files: Sequence[Path], folder: Path) -> Iterator[list[KnownImage]
 
 
 def hash_cases(benchmark: Benchmark) -> list[KnownImage]:
-    """The originals of a benchmark, each once, and its right answers where they are known."""
+    """Hash the originals of a benchmark, each once, and its right answers where they are known."""
     found: dict[bytes, KnownImage] = {}
     for case in benchmark.cases():
         original, answer = perceptual_hash(case.original), benchmark.ground_truth(case)

@@ -1,13 +1,14 @@
-"""How far a good word can be believed, where the truth is known: what decides in which order Table 4 of the
-paper should come out.
+"""How precise labels are where the truth is known: this decides the order of the rows in Table 4 of the
+paper.
 
 A triplet is clean if the oracle gives it enough points in each perspective. An editor asked for 5/5/5, or for
-"None" three times, learns from the triplets annotated so; the share of clean ones among them says what each
+"None" three times, learns from the triplets annotated so; the share of clean ones among them bounds what each
 signal can teach.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool
@@ -17,27 +18,30 @@ from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Reward, Scores
 TITLES = ("clean at all", "P(clean | score 5)", 'P(clean | text "None")', "P(clean | both)")
 
 
+@final
 @dataclass(frozen=True)
 class LabelPrecision:
-    """How many triplets are said to be good, and how many of them are.
+    """Number of triplets that are labelled good, and how many of them are.
 
     Attributes:
-        said: number of triplets of which it is said.
-        clean: how many of them are clean.
+        labelled: number of triplets labelled good.
+        clean: number of clean ones among them.
     """
 
-    said: int
+    labelled: int
     clean: int
 
     def __str__(self) -> str:
         """As in "0.85 (61 of 72)"."""
-        return f"{self.clean / self.said:.2f} ({self.clean} of {self.said})" if self.said else "- (0 of 0)"
+        if not self.labelled:
+            return "- (0 of 0)"
+        return f"{self.clean / self.labelled:.2f} ({self.clean} of {self.labelled})"
 
 
 def label_precisions(
     best: Bool[np.ndarray, "n 3"], nothing: Bool[np.ndarray, "n 3"], clean: Bool[np.ndarray, "n 3"]
 ) -> dict[str, tuple[LabelPrecision, LabelPrecision, LabelPrecision]]:
-    """P(clean | score 5), P(clean | text "None"), P(clean | both), for each perspective alone and for all
+    """Count P(clean | score 5), P(clean | text "None"), P(clean | both), for each perspective and for all
     three at once.
 
     Args:
@@ -46,28 +50,31 @@ def label_precisions(
         clean: where the oracle's score is high enough.
     """
 
-    def three_of(
+    def three_precisions(
         score: Bool[np.ndarray, " n"], text: Bool[np.ndarray, " n"], true: Bool[np.ndarray, " n"]
     ) -> tuple[LabelPrecision, LabelPrecision, LabelPrecision]:
-        first, second, third = (
-            LabelPrecision(int(said.sum()), int((said & true).sum())) for said in (score, text, score & text)
+        by_score, by_text, by_both = (
+            LabelPrecision(int(labelled.sum()), int((labelled & true).sum()))
+            for labelled in (score, text, score & text)
         )
-        return first, second, third
+        return by_score, by_text, by_both
 
     found = {
-        perspective.value: three_of(best[:, index], nothing[:, index], clean[:, index])
+        perspective.value: three_precisions(best[:, index], nothing[:, index], clean[:, index])
         for index, perspective in enumerate(PERSPECTIVES)
     }
-    return {**found, "all three": three_of(*(np.asarray(each.all(1)) for each in (best, nothing, clean)))}
+    everywhere = (np.asarray(labels.all(1)) for labels in (best, nothing, clean))
+    return {**found, "all three": three_precisions(*everywhere)}
 
 
 def precision_rows(
     rewards: Sequence[Reward], truth: Sequence[Scores], least: float
 ) -> list[tuple[str, list[str]]]:
-    """A row per perspective, and one for all three: how many are clean at all, and the beliefs.
+    """Tabulate, for each perspective and for all three, the share of clean triplets and the precision of
+    labels.
 
     Args:
-        rewards: what is said.
+        rewards: the labels.
         truth: the oracle's scores of the same triplets.
         least: points, in each perspective, of a clean triplet.
     """
@@ -76,12 +83,9 @@ def precision_rows(
         [[verdict.feedback == NO_FAILURE for verdict in reward.verdicts] for reward in rewards]
     )
     clean = np.array(truth) >= least
-    rows = []
-    for name, believed in label_precisions(best, nothing, clean).items():
-        true = (
-            clean.all(1)
-            if name == "all three"
-            else clean[:, [perspective.value for perspective in PERSPECTIVES].index(name)]
-        )
-        rows.append((name, [f"{true.mean():.3f}", *map(str, believed)]))
-    return rows
+    true = {perspective.value: clean[:, index] for index, perspective in enumerate(PERSPECTIVES)}
+    true["all three"] = clean.all(1)
+    return [
+        (name, [f"{true[name].mean():.3f}", *map(str, precisions)])
+        for name, precisions in label_precisions(best, nothing, clean).items()
+    ]

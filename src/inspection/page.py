@@ -1,13 +1,13 @@
-"""One self-contained HTML page about reward data: no network, no other file, thumbnails of what is shown and
-nothing else.
+"""One self-contained HTML page about reward data, with thumbnails of the triplets it shows; it loads nothing.
 
-Everything that comes from the data is escaped by the template engine, and a content security policy forbids
-the page to load anything.
+The template engine escapes everything that comes from the data, and a content security policy forbids the
+page to load anything.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, LintEntry
@@ -22,9 +22,10 @@ TEMPLATE = "page.html"
 LONGEST_ID = 48
 
 MOST_FINDINGS = 200
-"""Listed of each kind; findings.jsonl has all."""
+"""Findings listed of each kind; findings.jsonl has all."""
 
 
+@final
 @dataclass(frozen=True)
 class CardVerdict:
     """One perspective of a card.
@@ -32,7 +33,7 @@ class CardVerdict:
     Attributes:
         perspective, status, feedback: as in the reward.
         score: "4", "3.5"; "-" if it failed.
-        place: the whole score nearest to it, or "failed"; what the page filters by.
+        place: the nearest whole score, or "failed"; the page filters by it.
         nothing: whether the text says that nothing failed.
         success: "yes", "no" or "".
     """
@@ -46,6 +47,7 @@ class CardVerdict:
     success: str
 
 
+@final
 @dataclass(frozen=True)
 class TripletCard:
     """One triplet on the page.
@@ -55,7 +57,7 @@ class TripletCard:
         images: original and edited as data URIs; None where there are none.
         verdicts: in the order of PERSPECTIVES; empty for one without a reward.
         findings: about it.
-        small: whether its images have so few pixels that they are to be seen one by one.
+        small: whether its images are so small that their pixels are shown as squares.
     """
 
     entry: LintEntry
@@ -66,7 +68,7 @@ class TripletCard:
 
     @property
     def status(self) -> str:
-        """Of the reward: failed if any verdict did, repaired if any was, unrated if there is none."""
+        """Status of the reward: failed or repaired if any verdict is, unrated if there is none."""
         statuses = {verdict.status for verdict in self.verdicts}
         return next((status for status in ("failed", "repaired", "ok") if status in statuses), "unrated")
 
@@ -74,7 +76,7 @@ class TripletCard:
 def triplet_card(
     entry: LintEntry, images: tuple[Image, Image] | None, findings: Sequence[Finding]
 ) -> TripletCard:
-    """A triplet with its thumbnails."""
+    """Describe a triplet for the page."""
     verdicts = (
         []
         if entry.reward is None
@@ -106,7 +108,7 @@ def write_inspection_page(
     findings: Sequence[Finding],
     words: Sequence[WordCounts],
     clouds: Sequence[Image | None],
-    beliefs: Sequence[tuple[str, Sequence[str]]] = (),
+    label_precision: Sequence[tuple[str, Sequence[str]]] = (),
 ) -> None:
     """Write the page.
 
@@ -116,8 +118,8 @@ def write_inspection_page(
         cards: the triplets shown.
         findings: of the linter, in order.
         words: of each perspective's feedback.
-        clouds: their images, None where nothing was said.
-        beliefs: rows of beliefs.py where the truth is known.
+        clouds: their word clouds, None where there is no word.
+        label_precision: rows of label_precision.py; () where the truth is unknown.
 
     Raises:
         NotWrittenError: the file can't be written.
@@ -139,7 +141,7 @@ def write_inspection_page(
         ),
         colours={perspective.value: colour for perspective, colour in COLOURS.items()},
         scores=SCORES,
-        stances=[claim.value for claim in Polarity],
+        polarities=[polarity.value for polarity in Polarity],
         nothing=Polarity.NOTHING.value,
         failure=Polarity.FAILURE.value,
         kinds=KINDS,
@@ -147,38 +149,39 @@ def write_inspection_page(
         cards=cards,
         shown={card.entry.row for card in cards},
         clouds=[None if image is None else webp_data_uri(image) for image in clouds],
-        words=[undrawable_note(each.undrawable) for each in words],
-        beliefs=beliefs,
+        words=[undrawable_note(counted.undrawable) for counted in words],
+        label_precision=label_precision,
     )
     write_atomically(path, text)
 
 
 def undrawable_note(counts: Mapping[str, int]) -> str:
-    """A sentence on the words that the font has no letters for; "" if there are none."""
+    """Say which words the font can't draw; "" if it can draw all."""
     if not counts:
         return ""
     often = sorted(counts, key=lambda word: (-counts[word], word))[:5]
     subject = "1 word has" if len(counts) == 1 else f"{len(counts)} words have"
-    return f"{subject} letters that the font lacks, not drawn ({', '.join(often)}{', …' if len(counts) > 5 else ''}): font=PATH"
+    more = ", …" if len(counts) > 5 else ""
+    return f"{subject} letters that the font lacks, not drawn ({', '.join(often)}{more}): font=PATH"
 
 
 def format_percent(share: float | None) -> str:
-    """As in "63.3 %"; "-" for nothing."""
+    """Format a share as "63.3 %"; "-" for None."""
     return "-" if share is None else f"{100 * share:.1f} %"
 
 
 def format_mean(value: float | None) -> str:
-    """As in "4.50"; "-" for nothing."""
+    """Format a mean as "4.50"; "-" for None."""
     return "-" if value is None else f"{value:.2f}"
 
 
 def format_amount(value: float) -> str:
-    """As in "132,655", "163.4", "0.0061"."""
+    """Format an amount as "132,655", "163.4" or "0.0061"."""
     if float(value).is_integer() or abs(value) >= 1000:
         return f"{value:,.0f}"
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def shorten_id(id: str) -> str:
-    """An id short enough for a line: of a content hash the beginning."""
+    """Shorten an id to fit a line: beginning and end of a content hash."""
     return id if len(id) <= LONGEST_ID else f"{id[:12]}…{id[-6:]}"

@@ -1,14 +1,14 @@
-"""What reward data says, in numbers: the content of summary.json, and of the tables on the page."""
+"""Reward data in numbers: the content of summary.json and of the tables on the page."""
 
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import final
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import spearmanr
 
 from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, LintEntry, shorten
@@ -19,9 +19,10 @@ from src.seeds import fold_seed
 SCORES = tuple(range(int(MAX_SCORE) + 1))
 MOST_LISTED = 10
 QUOTED = re.compile(r"(?<!\w)'.*?'(?!\w)|\"[^\"]*\"")
-"""A quoted part; the apostrophe of "can't" ends none."""
+"""A quoted part; the apostrophe of "can't" is not a quote."""
 
 
+@final
 @dataclass(frozen=True)
 class PerspectiveSummary:
     """One perspective over all triplets.
@@ -29,12 +30,12 @@ class PerspectiveSummary:
     Attributes:
         scored, failed: numbers of verdicts.
         mean: of the scores; None if there are none.
-        counts: how many scores are nearest to 0, 1, ..., 5.
+        counts: number of scores nearest to 0, 1, ..., 5.
         below_5: share of the scores.
         nothing: share of texts that say that nothing failed.
-        stances: for each score 0..5, how many texts take each stance (see stances.py).
-        texts: the most frequent texts with their numbers, those that say nothing left out.
-        success: share of "yes" where the judge said yes or no; None if he never did.
+        polarities: for each score 0..5, number of texts of each polarity (see feedback_sentiment.py).
+        texts: the most frequent texts that name something, with their numbers.
+        success: share of "yes" where the judge answered yes or no; None if it never did.
     """
 
     scored: int
@@ -43,11 +44,12 @@ class PerspectiveSummary:
     counts: list[int]
     below_5: float | None
     nothing: float | None
-    stances: list[dict[str, int]]
+    polarities: list[dict[str, int]]
     texts: list[tuple[str, int]]
     success: float | None
 
 
+@final
 @dataclass(frozen=True)
 class RewardSummary:
     """All triplets.
@@ -60,14 +62,14 @@ class RewardSummary:
         incomplete: with a reward that failed in some perspective.
         unrated: without a reward.
         unused: rewards of other triplets.
-        unread: images that were not looked at or can't be read.
+        unread: triplets whose images were skipped or can't be read.
         following, preserving, quality: see PerspectiveSummary.
         correlations: Spearman's, in the order of PERSPECTIVES; None where one score is always the same.
         statuses: number of verdicts by status.
-        reasons: what failed verdicts say, with numbers; ids and numbers in them are levelled, so that like
-            ones count together.
-        usage: sums of what the judge counted, with the number of rewards that say so.
-        used: texts in the usage (the model) with numbers.
+        reasons: texts of failed verdicts, with numbers; ids and numbers in them are replaced, so that similar
+            texts count together.
+        usage: sums of the judge's counts, each with the number of rewards that have it.
+        used: texts in the usage (the model), with numbers.
         types: triplets, and mean scores, by edit type.
         findings: number by kind.
     """
@@ -105,7 +107,7 @@ def summarise(
     usages: Sequence[Usage] = (),
     unused: int = 0,
 ) -> RewardSummary:
-    """All numbers. Nothing in them is random.
+    """Compute all numbers; nothing in them is random.
 
     Args:
         name: of the data.
@@ -130,7 +132,7 @@ def summarise(
         incomplete,
         len(entries) - len(rewards),
         unused,
-        sum(entry.look is None for entry in entries),
+        sum(entry.hashes is None for entry in entries),
         following,
         preserving,
         quality,
@@ -147,38 +149,38 @@ def summarise(
 
 
 def perspective_summary(entries: Sequence[LintEntry], index: int) -> PerspectiveSummary:
-    """The numbers of one perspective."""
+    """Compute the numbers of one perspective."""
     verdicts = [entry.reward.verdicts[index] for entry in entries if entry.reward is not None]
     answered = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
     scores = np.array([score for score, _ in answered])
-    said = [(nearest_score(score), polarity_of(verdict.feedback)) for score, verdict in answered]
-    stances = Counter(said)
+    rated = [(nearest_score(score), polarity_of(verdict.feedback)) for score, verdict in answered]
+    numbers = Counter(rated)
     texts = Counter(
         verdict.feedback
-        for (_, verdict), (_, claim) in zip(answered, said, strict=True)
-        if claim is not Polarity.NOTHING
+        for (_, verdict), (_, polarity) in zip(answered, rated, strict=True)
+        if polarity is not Polarity.NOTHING
     )
     successes = [verdict.success for _, verdict in answered if verdict.success is not None]
     return PerspectiveSummary(
         len(answered),
         len(verdicts) - len(answered),
         float(scores.mean()) if answered else None,
-        [sum(score == place for score, _ in said) for place in SCORES],
+        [sum(score == place for score, _ in rated) for place in SCORES],
         float(np.mean(scores < MAX_SCORE)) if answered else None,
-        sum(claim is Polarity.NOTHING for _, claim in said) / len(said) if said else None,
-        [{claim.value: stances[score, claim] for claim in Polarity} for score in SCORES],
+        sum(polarity is Polarity.NOTHING for _, polarity in rated) / len(rated) if rated else None,
+        [{polarity.value: numbers[score, polarity] for polarity in Polarity} for score in SCORES],
         texts.most_common(MOST_LISTED),
         float(np.mean(successes)) if successes else None,
     )
 
 
 def nearest_score(score: float) -> int:
-    """The whole score that a score is nearest to; halves count as the higher one."""
+    """Round a score to the nearest whole one; halves round up."""
     return int(np.floor(score + 0.5))
 
 
 def complete_scores(entries: Sequence[LintEntry]) -> Float[np.ndarray, "n 3"]:
-    """The scores of complete rewards."""
+    """Stack the scores of complete rewards."""
     complete = [entry.reward for entry in entries if entry.reward is not None and not entry.reward.failed]
     return np.array(
         [[verdict.score for verdict in reward.verdicts] for reward in complete], dtype=float
@@ -186,7 +188,9 @@ def complete_scores(entries: Sequence[LintEntry]) -> Float[np.ndarray, "n 3"]:
 
 
 def correlations(scores: Float[np.ndarray, "n 3"]) -> list[list[float | None]]:
-    """Spearman's rank correlation of each pair of perspectives; None where it is not defined."""
+    """Compute Spearman's rank correlation of each pair of perspectives; None where it is not defined."""
+    from scipy.stats import spearmanr  # takes half a second to import
+
     varied = [len(scores) > 1 and np.ptp(scores[:, index]) > 0 for index in range(scores.shape[1])]
     return [
         [
@@ -200,14 +204,14 @@ def correlations(scores: Float[np.ndarray, "n 3"]) -> list[list[float | None]]:
 
 
 def normalise_reason(reason: str) -> str:
-    """A reason without what differs from row to row: quoted parts and numbers."""
+    """Replace what differs from row to row in a reason: quoted parts and numbers."""
     if reason == NO_FAILURE:
         return "no reason given"
     return shorten(re.sub(r"\d+(\.\d+)?", "#", QUOTED.sub("…", reason)), 160)
 
 
 def usage_sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
-    """The sum of each number in the usages, and how many have it."""
+    """Sum each number in the usages; with the number of usages that have it."""
     found: dict[str, tuple[float, int]] = {}
     for usage in usages:
         for name, value in usage.items():
@@ -218,8 +222,8 @@ def usage_sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
 
 
 def usage_texts(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
-    """How often each text stands in the usages; fields with a text of its own for nearly every triplet (an
-    answer's id) are left out.
+    """Count each text in the usages, without fields whose text differs for nearly every triplet (an answer's
+    id).
     """
     names = dict.fromkeys(name for usage in usages for name, value in usage.items() if isinstance(value, str))
     counted = {name: Counter(str(usage[name]) for usage in usages if name in usage) for name in names}
@@ -229,9 +233,7 @@ def usage_texts(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
 
 
 def type_means(entries: Sequence[LintEntry]) -> dict[str, tuple[int, list[float | None]]]:
-    """Number of triplets and mean scores of each edit type; nothing where the dataset has none, or as many as
-    it has triplets.
-    """
+    """Count triplets and average scores by edit type; {} where the dataset has no types, or too many."""
     groups: dict[str, list[LintEntry]] = {}
     for entry in entries:
         if entry.edit_type:
@@ -251,18 +253,18 @@ def type_means(entries: Sequence[LintEntry]) -> dict[str, tuple[int, list[float 
 def choose_examples(
     entries: Sequence[LintEntry], findings: Sequence[Finding], per_score: int, per_kind: int
 ) -> list[int]:
-    """Places of the entries that the page shows, in order; the same at every call.
+    """Choose the entries that the page shows: their places in order, the same at every call.
 
     Args:
         entries: all triplets.
         findings: of the linter.
-        per_score: how many at each score of each perspective, and how many that failed.
-        per_kind: how many of each kind of finding, with the triplets they resemble.
+        per_score: number at each score of each perspective, and of failed ones.
+        per_kind: number of each kind of finding, with the triplets they resemble.
     """
     chosen: set[int] = set()
 
     def draw(places: Sequence[int], count: int, *what: str | int) -> None:
-        """Fill up to `count` of these places, those counted that are chosen already."""
+        """Draw until `count` of these places are chosen."""
         left = sorted(set(places) - chosen)
         chosen.update(
             Random(fold_seed("examples", *what)).sample(
@@ -301,7 +303,7 @@ def choose_examples(
 
 
 def findings_by_row(findings: Sequence[Finding]) -> Mapping[int, list[Finding]]:
-    """The findings about each row."""
+    """Group findings by row."""
     found: dict[int, list[Finding]] = {}
     for finding in findings:
         if finding.row is not None:

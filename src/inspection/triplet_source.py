@@ -1,6 +1,4 @@
-"""Triplets one after the other, with their rewards, for somebody who looks at all of them and keeps no
-image.
-"""
+"""Read triplets with their rewards one after the other, keeping hashes of their images."""
 
 import os
 from abc import ABC, abstractmethod
@@ -20,20 +18,20 @@ from src.records import Image, Reward, Triplet
 from src.reward_file import Usage, each_reward
 
 PORTION = 64
-"""Triplets that are looked at between two words of progress."""
+"""Triplets read between two updates of the progress bar."""
 
 
 @final
 @dataclass(frozen=True)
 class RewardFile:
-    """All that a reward file says, sorted for one judge.
+    """The content of a reward file, sorted for one judge.
 
     Attributes:
         path: the file.
         judge: whose rewards are inspected; "" in an empty file.
-        chosen: his rewards by id of the triplet, the last one if there are several.
-        others: all other rewards by id: by other judges, or by him under other keys.
-        usages: what each of his rewards cost.
+        chosen: the judge's rewards by id of the triplet, the last one if there are several.
+        others: all other rewards by id: by other judges, or by this one under other keys.
+        usages: what each reward of the judge cost.
     """
 
     path: str
@@ -44,11 +42,11 @@ class RewardFile:
 
 
 def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
-    """A reward file, for one judge.
+    """Read a reward file, for one judge.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a broken line, several judges and none chosen, or one who is not in it.
+        ValueError: a broken line, several judges and none chosen, or a judge that is not in it.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no reward file {path}; give an existing one")
@@ -62,7 +60,7 @@ def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
     if judge is None and len(judges) > 1:
         raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge_name=NAME")
     if judge is not None and judge not in judges:
-        raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'nobody'}")
+        raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'no judge'}")
     name = judge or (judges[0] if judges else "")
     chosen: dict[str, Reward] = {}
     others: defaultdict[str, list[Reward]] = defaultdict(list)
@@ -86,22 +84,20 @@ class TripletSource(ABC):
 
     @abstractmethod
     def id_of(self, index: int) -> str:
-        """The id alone, as cheaply as can be; "row <index>" where it can't be told."""
+        """Return the id alone, as cheaply as possible; "row <index>" where it is unknown."""
 
     @abstractmethod
     def entry(self, index: int) -> LintEntry:
-        """What the linter needs of one triplet, and the reward that the dataset itself has; images are read
-        and let go.
-        """
+        """Read what the linter needs of one triplet, and the dataset's own reward."""
 
     @abstractmethod
     def images(self, index: int) -> tuple[Image, Image] | None:
-        """Original and edited, or None if there are none. Raises ValueError or FileNotFoundError for those
-        that can't be read.
+        """Read original and edited, or None if there are none. Raises ValueError or FileNotFoundError for
+        images that can't be read.
         """
 
     def entries(self) -> Iterator[Sequence[LintEntry]]:
-        """All entries, a portion at a time."""
+        """Read all entries, a portion at a time."""
         for start in range(0, len(self), PORTION):
             yield [self.entry(index) for index in range(start, min(start + PORTION, len(self)))]
 
@@ -112,14 +108,14 @@ class StoredTriplets(TripletSource):
 
     Args:
         rows: at native size.
-        rewards: joined by id, in place of those that the rows have; None for these.
-        look: whether to decode the images.
+        rewards: joined by id, in place of the dataset's own; None for these.
+        check_images: whether to decode and hash the images.
     """
 
-    def __init__(self, rows: RowSource, rewards: Rewards | None = None, look: bool = True) -> None:
+    def __init__(self, rows: RowSource, rewards: Rewards | None = None, check_images: bool = True) -> None:
         self.rows = rows
         self.rewards = rewards
-        self.look = look
+        self.check_images = check_images
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -137,10 +133,10 @@ class StoredTriplets(TripletSource):
             return LintEntry(index, f"row {index}", problem=str(error))
         reward = row.reward if self.rewards is None else self.rewards.by_id.get(row.id)
         entry = LintEntry(index, row.id, row.instruction, reward, edit_type=row.edit_type)
-        if not self.look:
+        if not self.check_images:
             return entry
         try:
-            return replace(entry, look=hash_pair(row.original.decode(), row.edited.decode()))
+            return replace(entry, hashes=hash_pair(row.original.decode(), row.edited.decode()))
         except (ValueError, FileNotFoundError) as error:
             return replace(entry, problem=str(error))
 
@@ -149,9 +145,7 @@ class StoredTriplets(TripletSource):
         return triplet.case.original, triplet.edited
 
     def entries(self) -> Iterator[Sequence[LintEntry]]:
-        """Pillow decodes without holding Python up; a few portions are under way at a time, so nothing piles
-        up.
-        """
+        """Read all entries in threads, as Pillow decodes outside the GIL; few portions wait at a time."""
         starts = iter(range(0, len(self), PORTION))
         with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
             waiting: list[Future[list[LintEntry]]] = [
@@ -172,16 +166,16 @@ class StoredTriplets(TripletSource):
 
 @final
 class GeneratedTriplets(TripletSource):
-    """A dataset that is made on the fly, as that of the synthetic world.
+    """A dataset that is made on the fly, such as that of the synthetic world.
 
     Args:
         dataset: triplets with their rewards.
-        look: whether to look at the images.
+        check_images: whether to hash the images.
     """
 
-    def __init__(self, dataset: RewardedTriplets, look: bool = True) -> None:
+    def __init__(self, dataset: RewardedTriplets, check_images: bool = True) -> None:
         self.dataset = dataset
-        self.look = look
+        self.check_images = check_images
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -191,7 +185,7 @@ class GeneratedTriplets(TripletSource):
 
     def entry(self, index: int) -> LintEntry:
         triplet, reward = self.dataset[index]
-        return entry_of(index, triplet, reward, self.look)
+        return entry_of(index, triplet, reward, self.check_images)
 
     def images(self, index: int) -> tuple[Image, Image]:
         triplet, _ = self.dataset[index]
@@ -200,7 +194,7 @@ class GeneratedTriplets(TripletSource):
 
 @final
 class RewardsOnly(TripletSource):
-    """Rewards whose triplets are not at hand: no images, no instructions."""
+    """Rewards without their triplets: no images, no instructions."""
 
     def __init__(self, rewards: Mapping[str, Reward]) -> None:
         self.rewards = list(rewards.values())
@@ -247,18 +241,21 @@ class FirstTriplets(TripletSource):
                 return
 
 
-def entry_of(index: int, triplet: Triplet, reward: Reward | None, look: bool = True) -> LintEntry:
-    """An entry from a triplet in memory."""
-    seen = hash_pair(triplet.case.original, triplet.edited) if look else None
+def entry_of(index: int, triplet: Triplet, reward: Reward | None, check_images: bool = True) -> LintEntry:
+    """Build an entry from a triplet in memory."""
+    hashes = hash_pair(triplet.case.original, triplet.edited) if check_images else None
     return LintEntry(
-        index, triplet.case.id, triplet.case.instruction, reward, look=seen, edit_type=triplet.case.edit_type
+        index,
+        triplet.case.id,
+        triplet.case.instruction,
+        reward,
+        hashes=hashes,
+        edit_type=triplet.case.edit_type,
     )
 
 
 def check_ids(source: TripletSource, rewards: RewardFile) -> None:
-    """Raise ValueError, with ids of both, if no reward of a file is for any of the triplets; before images
-    are looked at.
-    """
+    """Raise ValueError, with ids of both, if a file has no reward for any of the triplets; reads no image."""
     if (
         not len(source)
         or not rewards.chosen
@@ -270,13 +267,16 @@ def check_ids(source: TripletSource, rewards: RewardFile) -> None:
         for ids in (rewards.chosen, map(source.id_of, range(len(source))))
     )
     raise ValueError(
-        f"none of the {len(rewards.chosen)} rewards in {rewards.path} is for one of the {len(source)} triplets: the file rewards {theirs}, "
-        f"the triplets are {ours}; give the dataset that was judged, or leave data= out for a page without pictures"
+        f"none of the {len(rewards.chosen)} rewards in {rewards.path} is for one of the {len(source)} "
+        "triplets: "
+        f"the file rewards {theirs}, the triplets are {ours}; give the dataset that was judged, "
+        "or leave data= "
+        "out for a page without images"
     )
 
 
 def with_file_rewards(entries: Iterable[LintEntry], rewards: RewardFile) -> list[LintEntry]:
-    """The same triplets with the rewards of a file, by id."""
+    """Replace the rewards of triplets by those of a file, joined by id."""
     return [
         replace(entry, reward=rewards.chosen.get(entry.id), others=rewards.others.get(entry.id, ()))
         for entry in entries

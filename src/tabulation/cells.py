@@ -1,9 +1,9 @@
-"""The numbers of one line: rows that differ in nothing but their seeds, averaged case by case, and how two
-lines differ.
+"""The numbers of one line: rows that differ only in their seeds, averaged case by case, and comparisons of
+lines.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,19 +17,8 @@ from src.tabulation.table import Column, Value
 LETTERS = {perspective: perspective.value[0].upper() for perspective in PERSPECTIVES}
 
 
-@dataclass(frozen=True)
-class SeedGroup:
-    """Rows that belong on one line.
-
-    Attributes:
-        rows: the same settings with different seeds, one or more.
-    """
-
-    rows: tuple[RunRow, ...]
-
-
 def judged_columns() -> tuple[Column, ...]:
-    """Acc and Score of each perspective."""
+    """Build the columns Acc and Score of each perspective."""
     found = []
     for perspective in PERSPECTIVES:
         group, letter = perspective.value.capitalize(), LETTERS[perspective]
@@ -52,8 +41,8 @@ def judged_columns() -> tuple[Column, ...]:
 
 
 def image_columns(keys: Sequence[str]) -> tuple[Column, ...]:
-    """A column per image metric; the protocol in its key stands above. Of a metric that this version doesn't
-    know, nobody knows what is better.
+    """Build a column per image metric, below the protocol in its key. Whether higher is better is unknown for
+    metrics that this version doesn't have.
     """
     found = []
     for key in keys:
@@ -78,14 +67,14 @@ def image_columns(keys: Sequence[str]) -> tuple[Column, ...]:
     return tuple(found)
 
 
-def averaged_cases(group: SeedGroup) -> tuple[CaseScores, ...]:
-    """The cases of a line, each scored by the mean over the seeds in which it was judged; () where any row's
-    cases are not known.
+def averaged_cases(rows: Sequence[RunRow]) -> tuple[CaseScores, ...]:
+    """Average the scores of each case over the seeds in which it was judged; () if the cases of any row are
+    unknown.
     """
-    if not all(row.row.cases for row in group.rows):
+    if not all(row.row.cases for row in rows):
         return ()
     scores: dict[str, list[CaseScores]] = {}
-    for row in group.rows:
+    for row in rows:
         for case in row.row.cases:
             scores.setdefault(case.id, []).append(case)
     return tuple(CaseScores(id, cases[0].photograph, _mean_scores(cases)) for id, cases in scores.items())
@@ -100,13 +89,13 @@ def _mean_scores(cases: Sequence[CaseScores]) -> tuple[float | None, float | Non
     return following, preserving, quality
 
 
-def judged_values(group: SeedGroup) -> list[Value]:
-    """Below `judged_columns`: Acc, averaged over seeds; Score over cases, with interval and spread over
-    seeds.
+def judged_values(rows: Sequence[RunRow]) -> list[Value]:
+    """Compute the values of `judged_columns`: Acc, averaged over seeds; Score over cases, with interval and
+    deviation over seeds.
     """
-    cases, values = averaged_cases(group), []
+    cases, values = averaged_cases(rows), []
     for index in range(len(PERSPECTIVES)):
-        summaries = [row.row.means.summaries[index] for row in group.rows]
+        summaries = [row.row.means.summaries[index] for row in rows]
         accs = [summary.acc for summary in summaries if summary.acc is not None]
         values.append(
             Value(float(np.mean(accs)), spread=seed_deviation(accs))
@@ -132,17 +121,17 @@ def _over_seeds(cases: Sequence[CaseScores], index: int, means: Sequence[float])
     return Value(float(np.mean(scores) if answered else np.mean(means)), interval, seed_deviation(means))
 
 
-def image_values(group: SeedGroup, columns: Sequence[Column]) -> list[Value]:
-    """Below `image_columns`: means over seeds; an interval only where there is one seed, as values of single
-    cases are not kept.
+def image_values(rows: Sequence[RunRow], columns: Sequence[Column]) -> list[Value]:
+    """Compute the values of `image_columns`: means over seeds, with an interval only for a single seed, as
+    values of single cases are not kept.
     """
     values = []
     for column in columns:
-        found = [row.images[column.key] for row in group.rows if column.key in row.images]
-        if len(found) < len(group.rows):
+        found = [row.images[column.key] for row in rows if column.key in row.images]
+        if len(found) < len(rows):
             values.append(Value())
             continue
-        means = [each.mean for each in found]
+        means = [metric.mean for metric in found]
         values.append(
             Value(float(np.mean(means)), found[0].ci95 if len(found) == 1 else None, seed_deviation(means))
         )
@@ -150,28 +139,26 @@ def image_values(group: SeedGroup, columns: Sequence[Column]) -> list[Value]:
 
 
 def seed_deviation(means: Sequence[float]) -> float | None:
-    """Standard deviation over seeds (of the sample); None with fewer than two."""
+    """Compute the sample standard deviation over seeds; None with fewer than two."""
     return float(np.std(means, ddof=1)) if len(means) > 1 else None
 
 
 def holm_corrected(lines: Sequence[Sequence[float | None]]) -> list[list[float | None]]:
-    """P values of a whole table after Holm's correction over all of them, in the same places."""
+    """Apply Holm's correction to all p values of a table."""
     known = iter(holm([p for line in lines for p in line if p is not None]))
     return [[None if p is None else next(known) for p in line] for line in lines]
 
 
-def p_values(group: SeedGroup, reference: SeedGroup, name: str, against: str) -> list[float | None]:
-    """P of no difference in each perspective's score; None where it can't be said."""
-    cases, others = averaged_cases(group), averaged_cases(reference)
+def p_values(rows: Sequence[RunRow], others: Sequence[RunRow], name: str, against: str) -> list[float | None]:
+    """Test each perspective's score for no difference; None where cases are unknown."""
+    cases, others = averaged_cases(rows), averaged_cases(others)
     if not cases or not others:
         return [None] * len(PERSPECTIVES)
-    return [each.p for each in compare(name, cases, against, others)]
+    return [comparison.p for comparison in compare(name, cases, against, others)]
 
 
 def with_best(lines: Sequence[Sequence[Value]], columns: Sequence[Column]) -> list[list[Value]]:
-    """The lines with the best number of each column marked, all of them where several look equal; nothing
-    with fewer than two lines.
-    """
+    """Mark the best number of each column, several if they print the same; none with fewer than two lines."""
     marked = [list(line) for line in lines]
     for index, column in enumerate(columns):
         means = [line[index].mean for line in marked]

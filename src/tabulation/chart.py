@@ -1,16 +1,17 @@
-"""The chart of a report page: per perspective and edit type the mean score of each row with its interval, as
+"""The chart of a report page: mean score and interval of each row by perspective and edit type, as
 coordinates for an SVG.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import final
 
 from src.evaluation.report import Means, ReportRow
 from src.records import MAX_SCORE, PERSPECTIVES
 
 WIDTH, LEFT, RIGHT, TOP, BOTTOM = 380.0, 92.0, 14.0, 8.0, 26.0
 PITCH, GAP = 9.5, 11.0
-"""Between two rows of one type, and between two types."""
+"""Distances between two rows of one type, and between two types."""
 
 SHAPES = (
     "M-4,0a4,4 0 1,0 8,0a4,4 0 1,0 -8,0",
@@ -18,21 +19,22 @@ SHAPES = (
     "M0,-5L5,0L0,5L-5,0z",
     "M0,-4.8L4.6,3.6H-4.6z",
 )
-"""Circle, square, diamond, triangle around the origin: rows are told apart by shape as well as by colour."""
+"""Circle, square, diamond, triangle around the origin: rows differ in shape as well as in colour."""
 
 COLOURS = 6
 """In page.css, .c0 to .c5."""
 
 
+@final
 @dataclass(frozen=True)
 class Point:
     """One mean.
 
     Attributes:
-        x, y: its place.
+        x, y: its position.
         low, high: ends of its interval; None without one.
         row: number of its row.
-        text: what it is, in words.
+        text: description.
     """
 
     x: float
@@ -43,6 +45,7 @@ class Point:
     text: str
 
 
+@final
 @dataclass(frozen=True)
 class Panel:
     """One perspective.
@@ -56,6 +59,7 @@ class Panel:
     points: Sequence[Point]
 
 
+@final
 @dataclass(frozen=True)
 class Chart:
     """All panels, which share types and sizes.
@@ -75,19 +79,18 @@ class Chart:
     names: Sequence[str]
 
     def style(self, row: int) -> tuple[str, str]:
-        """The class and the shape of a row."""
-        return f"c{row % COLOURS}", SHAPES[row // COLOURS % len(SHAPES)] if len(
-            self.names
-        ) > COLOURS else SHAPES[row % len(SHAPES)]
+        """Return the CSS class and the shape of a row."""
+        shape = row // COLOURS if len(self.names) > COLOURS else row
+        return f"c{row % COLOURS}", SHAPES[shape % len(SHAPES)]
 
 
 def x_of(score: float) -> float:
-    """Where a score stands."""
+    """Return the x of a score."""
     return LEFT + (WIDTH - LEFT - RIGHT) * score / MAX_SCORE
 
 
 def build_chart(rows: Sequence[tuple[str, ReportRow]]) -> Chart:
-    """The chart of named rows."""
+    """Lay out the chart of named rows."""
     types = ["all types", *dict.fromkeys(edit_type for _, row in rows for edit_type in row.types)]
     height = len(rows) * PITCH
     lanes = [(name, TOP + index * (height + GAP), height) for index, name in enumerate(types)]
@@ -95,15 +98,12 @@ def build_chart(rows: Sequence[tuple[str, ReportRow]]) -> Chart:
     for index, perspective in enumerate(PERSPECTIVES):
         points = []
         for name, top, _ in lanes:
-            for number, (called, row) in enumerate(rows):
+            for number, (row_name, row) in enumerate(rows):
                 means = row.means if name == "all types" else row.types.get(name)
-                point = (
-                    None
-                    if means is None
-                    else _point(means, index, top + (number + 0.5) * PITCH, number, f"{called}, {name}")
-                )
-                points += [] if point is None else [point]
-        panels.append(Panel(perspective.value, points))
+                if means is not None:
+                    y = top + (number + 0.5) * PITCH
+                    points.append(_point(means, index, y, number, f"{row_name}, {name}"))
+        panels.append(Panel(perspective.value, [point for point in points if point is not None]))
     bottom = TOP + len(types) * (height + GAP) + BOTTOM - GAP
     return Chart(
         panels,

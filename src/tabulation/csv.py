@@ -1,5 +1,5 @@
-"""Tables as CSV, for programs: numbers in full and in their own units (shares in [0, 1]), one line per line
-of the table, all tables in one file.
+"""Tables as CSV, for programs: numbers in full precision and natural units (shares in [0, 1]), one row per
+line of a table, all tables in one file.
 """
 
 import csv
@@ -10,7 +10,7 @@ from src.tabulation.table import Line, Table, Value
 
 
 def csv_tables(tables: Sequence[Table]) -> str:
-    """All tables; a line leaves empty what its table does not have."""
+    """Format all tables; columns that a table doesn't have stay empty."""
     rows = [row for table in tables for row in _rows(table)]
     fields = list(dict.fromkeys(name for row in rows for name in row))
     text = StringIO()
@@ -38,20 +38,20 @@ def _rows(table: Table) -> list[dict[str, object]]:
 
 
 def _numbers(table: Table, line: Line) -> dict[str, object]:
-    """Each number under its column's key, with `_low` and `_high` (interval), `_spread` (over seeds) and
-    `_p_holm` where any line has them.
+    """Map each column's key to its number, with `_low` and `_high` (interval), `_spread` (over seeds) and
+    `_p_holm` if any line has them.
     """
     found: dict[str, object] = {}
     for index, column in enumerate(table.columns):
-        below = [each.values[index] or Value() for each in table.lines]
+        column_values = [other.values[index] or Value() for other in table.lines]
         value = line.values[index] or Value()
         found[column.key] = _number(value.mean)
-        if any(each.ci95 is not None for each in below):
+        if any(other.ci95 is not None for other in column_values):
             found[f"{column.key}_low"] = "" if value.ci95 is None else value.ci95.low
             found[f"{column.key}_high"] = "" if value.ci95 is None else value.ci95.high
-        if any(each.spread is not None for each in below):
+        if any(other.spread is not None for other in column_values):
             found[f"{column.key}_spread"] = _number(value.spread)
-        if any(each.p is not None for each in below):
+        if any(other.p is not None for other in column_values):
             found[f"{column.key}_p_holm"] = _number(value.p)
     return found
 

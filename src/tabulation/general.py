@@ -1,6 +1,4 @@
-"""The table of everything: all rows of all runs as their reports have them, one table per benchmark and
-judge, and rows compared case by case.
-"""
+"""All rows of all runs, one table per benchmark and judge, and comparisons of rows case by case."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,21 +18,21 @@ COUNTS = (
 
 
 def group_reports(reports: Sequence[RunReport]) -> dict[tuple[str, str], list[RunReport]]:
-    """The reports by benchmark and judge, as numbers by different judges do not compare.
+    """Group reports by benchmark and judge, as numbers by different judges are not comparable.
 
     Raises:
-        ValueError: two judges of one name that differ.
+        ValueError: two different judges have one name.
     """
     groups: dict[tuple[str, str], list[RunReport]] = {}
-    for each in reports:
-        members = groups.setdefault((each.report.benchmark, each.report.judge), [])
-        members.append(each)
-        check_same_judge(members[0], each)
+    for report in reports:
+        members = groups.setdefault((report.report.benchmark, report.report.judge), [])
+        members.append(report)
+        check_same_judge(members[0], report)
     return groups
 
 
 def general_tables(reports: Sequence[RunReport]) -> list[Table]:
-    """One table per benchmark and judge."""
+    """Build one table per benchmark and judge."""
     found = []
     for (benchmark, judge), members in group_reports(reports).items():
         rows = [(each, row) for each in members for row in each.report.rows]
@@ -60,15 +58,15 @@ def _values(found: RunReport, row: ReportRow, keys: Sequence[str]) -> tuple[Valu
 
 
 def comparison_tables(reports: Sequence[RunReport], against: str) -> list[Table]:
-    """Rows compared case by case, one table per benchmark and judge.
+    """Compare rows case by case, one table per benchmark and judge.
 
     Args:
-        reports: with the runs they belong to.
+        reports: of the runs.
         against: a run folder (each row is compared with the row of the same name there) or the name of a row
             (each run's rows are compared with it).
 
     Raises:
-        ValueError: neither a run nor a row, a folder of several runs, or nothing that compares.
+        ValueError: neither a run nor a row, a folder of several runs, or nothing comparable.
     """
     pairs = _against_run(reports, Path(against)) if Path(against).is_dir() else _against_row(reports, against)
     groups: dict[tuple[str, str], list[Line]] = {}
@@ -79,7 +77,8 @@ def comparison_tables(reports: Sequence[RunReport], against: str) -> list[Table]
     if not groups:
         names = sorted({row.name for found in reports for row in found.report.rows})
         raise ValueError(
-            f"against={against}: nothing compares with it; give a run folder or one of the rows {', '.join(names)}"
+            f"against={against}: nothing is comparable with it; give a run folder or one of the rows "
+            f"{', '.join(names)}"
         )
     made = []
     for (benchmark, judge), lines in groups.items():
@@ -120,11 +119,10 @@ def _line(found: RunReport, comparisons: Sequence[Comparison]) -> Line:
     sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
     values = []
-    for each in comparisons:
-        values.append(Value(each.difference, each.ci95))
-        values.append(
-            Value(each.p_holm, words="< 0.0001" if each.p_holm is not None and each.p_holm < 0.0001 else None)
-        )
+    for comparison in comparisons:
+        p = comparison.p_holm
+        values.append(Value(comparison.difference, comparison.ci95))
+        values.append(Value(p, words="< 0.0001" if p is not None and p < 0.0001 else None))
     against = first.against if first.paired else f"{first.against} (unpaired)"
     return Line(first.row, (str(found.run), first.row, against, *counts), tuple(values))
 
@@ -132,7 +130,7 @@ def _line(found: RunReport, comparisons: Sequence[Comparison]) -> Line:
 def _against_run(
     reports: Sequence[RunReport], folder: Path
 ) -> list[tuple[RunReport, ReportRow, str, ReportRow]]:
-    """Every row of other runs with the row of the same name, benchmark and judge in this run."""
+    """Pair every row of other runs with the row of the same name, benchmark and judge in this run."""
     theirs: dict[tuple[str, str, str], ReportRow] = {}
     runs = find_reports([folder])
     if len({found.run for found in runs}) > 1:
@@ -147,7 +145,7 @@ def _against_run(
     for found in reports:
         for row in found.report.rows:
             other = theirs.get((found.report.benchmark, found.report.fingerprint, row.name))
-            # Rows without a model are the same everywhere.
+            # rows without a model are the same everywhere
             if other is not None and row.made_by and found.run.resolve() != runs[0].run.resolve():
                 pairs.append((found, row, row.name, other))
     return pairs
@@ -156,7 +154,7 @@ def _against_run(
 def _against_row(
     reports: Sequence[RunReport], name: str
 ) -> list[tuple[RunReport, ReportRow, str, ReportRow]]:
-    """Every row with the named row of the same report."""
+    """Pair every row with the named row of the same report."""
     pairs = []
     for found in reports:
         others = [row for row in found.report.rows if row.name == name]

@@ -1,4 +1,4 @@
-"""Tables as one HTML file: no other file, readable in light and dark, everything escaped."""
+"""Tables as one self-contained HTML file, for light and dark mode, everything escaped."""
 
 from collections.abc import Sequence
 from itertools import groupby
@@ -11,7 +11,7 @@ TEMPLATE = "tables.html"
 
 
 def html_tables(tables: Sequence[Table]) -> str:
-    """A page of all tables."""
+    """Render all tables as a page."""
     return (
         template_environment(Path(__file__).parent)
         .get_template(TEMPLATE)
@@ -20,7 +20,7 @@ def html_tables(tables: Sequence[Table]) -> str:
 
 
 def _described(table: Table) -> dict[str, object]:
-    """What the template needs of a table."""
+    """Describe a table for the template."""
     first = len(used_labels(table)) + has_source(table)
     groups = [
         (name, len(list(members)))

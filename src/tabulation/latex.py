@@ -1,5 +1,5 @@
-r"""Tables in LaTeX, in the rules of booktabs: \input the file into a document that uses the packages booktabs
-and amssymb (for \checkmark).
+r"""Tables in LaTeX with booktabs: \input the file into a document that uses the packages booktabs and amssymb
+(for \checkmark).
 
 A wide table fits with \usepackage{graphicx} and \resizebox, or in a table* of a two-column paper.
 """
@@ -41,12 +41,12 @@ SPECIAL = {
 
 
 def latex_tables(tables: Sequence[Table]) -> str:
-    """All tables, each a float of its own."""
+    """Format all tables, each as a float of its own."""
     return "% \\usepackage{booktabs, amssymb}\n\n" + "\n".join(_one(table) for table in tables)
 
 
 def escaped(text: str) -> str:
-    """Text as LaTeX prints it; a line break becomes a space."""
+    """Escape text for LaTeX; a line break becomes a space."""
     return "".join(SPECIAL.get(letter, letter) for letter in " ".join(text.split()))
 
 
@@ -75,17 +75,15 @@ def _one(table: Table) -> str:
 
 
 def _row(cells: Sequence[str]) -> str:
-    """One line of a tabular. The end of the line before takes a bracket or a star that follows it, even on a
-    new line, for its own argument.
+    r"""Format a line of a tabular. A bracket or star at its beginning would be read as an argument of the \\
+    before.
     """
     row = " & ".join(cells) + r" \\"
     return "{}" + row if row.lstrip().startswith(("[", "*")) else row
 
 
 def _papers_own(lines: Sequence[Line]) -> int:
-    """Where the paper's lines begin that have none of ours above them: the end, or one line after our last
-    one's own.
-    """
+    """Find where the paper's lines without a counterpart begin: after our last line and its counterpart."""
     last = max((index for index, line in enumerate(lines) if not line.published), default=-1)
     paired = last + 1 < len(lines) and lines[last + 1].name.lower().replace("_", "-") == lines[
         last
@@ -94,14 +92,12 @@ def _papers_own(lines: Sequence[Line]) -> int:
 
 
 def _label(name: str) -> str:
-    """Letters, digits and hyphens, which every LaTeX takes in a label."""
+    """Reduce a name to letters, digits and hyphens, which every LaTeX accepts in a label."""
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in name)
 
 
 def _groups(columns: Sequence[Column], first: int) -> list[str]:
-    """The line of titles that span several columns, with the rules below them; nothing where no column has
-    one.
-    """
+    """Format the line of titles that span columns, with the rules below them; [] if there are none."""
     if not any(column.group for column in columns):
         return []
     cells, rules, at = [""] * first, [], first + 1

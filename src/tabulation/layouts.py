@@ -1,24 +1,26 @@
-"""How the paper's Tables 1, 2, 4, 5 and 6 are laid out: which rows belong in them, and what is said of each."""
+"""The layouts of the paper's Tables 1, 2, 4, 5 and 6: which rows belong in them, and their labels."""
 
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import final
 
 from src.tabulation.naming import integrations_of, signals_of
 from src.tabulation.runs import RunRow
 
 TARGET = re.compile(r"(\d(?:\.\d+)?)/(\d(?:\.\d+)?)/(\d(?:\.\d+)?)(\+text)?")
-"""A row that is named after the reward asked for."""
+"""Matches a row that is named after its target reward."""
 
 YES = "✓"
 
 
+@final
 @dataclass(frozen=True)
 class Place:
-    """Where a row stands in a table.
+    """The place of a row in a table.
 
     Attributes:
-        name: of its line, by which it can be a reference and finds the paper's numbers.
+        name: of its line; finds the reference and the paper's numbers.
         labels: below the label columns.
         order: lines are sorted by it.
     """
@@ -28,6 +30,7 @@ class Place:
     order: tuple[float, ...] = ()
 
 
+@final
 @dataclass(frozen=True)
 class Layout:
     """One of the paper's tables.
@@ -36,52 +39,50 @@ class Layout:
         number: in the paper.
         title: one line.
         label_columns: titles.
-        place: a row's place for the target reward asked for ("5/5/5"); None where it does not belong in the
-            table.
-        told: parts of the config that the labels tell; any other difference between runs is named in a note.
+        place: a row's place, given the name of the row that represents a run ("5/5/5"); None for a row that
+            does not belong in the table.
+        explained: parts of the config that the labels express; a note names other differences between runs.
         reference: the line that the others are compared with; None for the first.
         images: whether the numbers are image metrics, not a judge's.
-        needs: what a row lacks that has no place, for the message where none has.
+        needs: what rows must be, for the error when none has a place.
     """
 
     number: int
     title: str
     label_columns: tuple[str, ...]
     place: Callable[[RunRow, str], Place | None]
-    told: tuple[str, ...]
+    explained: tuple[str, ...]
     reference: str | None
     images: bool
     needs: str
 
 
-def is_at_target(row: RunRow, target: str) -> bool:
-    """Whether a row's edits were made for the target reward; rows that have a name of their own (edits made
-    elsewhere) count as such.
-    """
-    return row.row.name == target or not TARGET.match(row.row.name)
+def represents_run(row: RunRow, own: str) -> bool:
+    """Whether a row represents its run; rows with a name of their own (edits made elsewhere) do."""
+    return row.row.name == own or not TARGET.match(row.row.name)
 
 
-def by_method(row: RunRow, target: str) -> Place | None:
-    """Table 1 and 2: rows that go by a name of their own, and runs, which are named by what differs."""
+def by_method(row: RunRow, own: str) -> Place | None:
+    """Tables 1 and 2: rows with a name of their own, and runs, which are named by what differs."""
     name = row.row.name
-    best_of_n = re.match(rf"{re.escape(target)} (?=best of )", name)
-    if not is_at_target(row, target) and not best_of_n:
+    best_of_n = re.match(rf"{re.escape(own)} (?=best of )", name)
+    if not represents_run(row, own) and not best_of_n:
         return None
-    return Place("", (name.removeprefix(target).strip() if best_of_n else "" if name == target else name, ""))
+    return Place("", (name.removeprefix(own).strip() if best_of_n else "" if name == own else name, ""))
 
 
-def by_signal(row: RunRow, target: str) -> Place | None:
-    """Table 4: what the reward says."""
-    if row.settings is None or "model" not in row.settings or not is_at_target(row, target):
+def by_signal(row: RunRow, own: str) -> Place | None:
+    """Table 4: the reward signals."""
+    if row.settings is None or "model" not in row.settings or not represents_run(row, own):
         return None
     signals = signals_of(row.settings)
     marks = tuple(YES if name in signals else "" for name in ("score", "text"))
     return Place(" + ".join(signals) or "none", marks, tuple(float(bool(mark)) for mark in reversed(marks)))
 
 
-def by_integration(row: RunRow, target: str) -> Place | None:
-    """Table 5: where the reward enters."""
-    if row.settings is None or "model" not in row.settings or not is_at_target(row, target):
+def by_integration(row: RunRow, own: str) -> Place | None:
+    """Table 5: where the reward enters the network."""
+    if row.settings is None or "model" not in row.settings or not represents_run(row, own):
         return None
     parts = integrations_of(row.settings)
     if "released" in parts:
@@ -95,8 +96,8 @@ def by_integration(row: RunRow, target: str) -> Place | None:
     )
 
 
-def by_target(row: RunRow, target: str) -> Place | None:
-    """Table 6: the reward asked for; `target` makes no difference."""
+def by_target(row: RunRow, own: str) -> Place | None:
+    """Table 6: the target reward; `own` is not used."""
     asked = TARGET.fullmatch(row.row.name)
     if asked is None:
         return None
@@ -161,11 +162,11 @@ LAYOUTS = {
         "a row like 3/3/3 (targets=table6)",
     ),
 }
-"""By the names of conf/sweep, where a table is a sweep."""
+"""By name; a table that is a sweep has the name of its file in conf/sweep."""
 
 
 def layout_named(name: str) -> Layout:
-    """A table of the paper.
+    """Return a layout.
 
     Raises:
         ValueError: no such table.

@@ -7,7 +7,7 @@ from src.tabulation.table import Line, Table, Value, cell_text, headings, leadin
 
 
 def markdown_tables(tables: Sequence[Table]) -> str:
-    """All tables, each below its title, with its notes."""
+    """Format all tables, each below its title, with its notes."""
     return "\n".join(_one(table) for table in tables)
 
 

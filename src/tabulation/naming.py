@@ -1,7 +1,7 @@
-"""What a run is called in a table: by what its config has and the others' have not.
+"""Names of runs in a table: the settings in which a run differs from the others.
 
-Settings that say nothing about what is learnt (paths, seeds, loggers, devices) name nobody; the seeds tell
-repetitions of one cell apart.
+Settings that don't affect what is learnt (paths, loggers, devices) are ignored, and so are seeds, which
+distinguish repetitions of one cell.
 """
 
 import re
@@ -16,17 +16,17 @@ IGNORED = re.compile(
     r"|callbacks\.(?!ema\.).*|algorithm\.compiled|data\.num_workers|(.*\.)?cache"
     r"|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*|log_every_n_steps|default_root_dir|logger|use_distributed_sampler)(\..*)?"
 )
-"""Entries of a config that do not change what a run learns."""
+"""Entries of a config that don't affect what a run learns."""
 
 REWARD_PARTS = ("model.reward_encoder", "model.integration")
 ABSENT = "absent"
 CLASS = "._target_"
 FIRST = ("model", "start", "data", "algorithm", "trainer")
-"""Parts of a config that name a run before others do."""
+"""Parts of a config that name a run before others."""
 
 
 def signals_of(settings: Settings) -> tuple[str, ...]:
-    """What the reward says to an editor: () (nothing), ("score",), ("text",) or ("score", "text")."""
+    """List the reward signals of an editor: () for none, ("score",), ("text",) or ("score", "text")."""
     model = settings.get("model") or {}
     encoder = model.get("reward_encoder")
     if not encoder or not model.get("integration"):
@@ -35,8 +35,8 @@ def signals_of(settings: Settings) -> tuple[str, ...]:
 
 
 def integrations_of(settings: Settings) -> tuple[str, ...]:
-    """Where the reward enters an editor: () (nowhere), ("attention",), ("addition",), ("time embedding",),
-    both, ("released",).
+    """List where the reward enters an editor: () for nowhere, ("attention",), ("addition",), ("time
+    embedding",), combinations, ("released",).
     """
     model = settings.get("model") or {}
     if not signals_of(settings):
@@ -54,7 +54,7 @@ def _integration(node: Mapping[str, Any]) -> str:
 
 
 def facets(settings: Settings) -> dict[str, str]:
-    """The choices that users think in, in words."""
+    """Describe a run by the choices that users make, in words."""
     backbone = (
         str(((settings.get("model") or {}).get("backbone") or {}).get("_target_", ""))
         .rpartition(".")[2]
@@ -69,10 +69,10 @@ def facets(settings: Settings) -> dict[str, str]:
 
 
 def learning_settings(settings: Settings) -> dict[str, Hashable]:
-    """What a run learns by: a config as dotted names, without what says nothing about it."""
+    """Flatten a config to dotted names, without entries that don't affect what a run learns."""
     found = {name: _hashable(value) for name, value in leaves(settings) if not IGNORED.fullmatch(name)}
     if not signals_of(settings):
-        # how a reward would enter makes no difference to an editor without one
+        # an editor without a reward is the same wherever it would enter
         found = {name: value for name, value in found.items() if not name.startswith(REWARD_PARTS)}
     return found
 
@@ -90,13 +90,13 @@ def _hashable(value: object) -> Hashable:
 def differing_settings(
     all_settings: Sequence[Settings], without: Sequence[str] = ()
 ) -> dict[str, list[Hashable]]:
-    """The entries in which runs differ, with the value of each run.
+    """Find the entries in which runs differ, with the value of each run.
 
-    Of parts of other classes only the class is named, as their settings differ by themselves.
+    Where classes differ only the class is listed, as the settings then differ, too.
 
     Args:
         all_settings: of the runs.
-        without: parts of the config that are left out.
+        without: parts of the config to leave out.
     """
     flat = [learning_settings(settings) for settings in all_settings]
     rewarded = [bool(signals_of(settings)) for settings in all_settings]
@@ -121,41 +121,41 @@ def _below(name: str, parts: Sequence[str]) -> bool:
 
 
 def row_names(rows: Sequence[RunRow], known: Sequence[Hashable]) -> list[str]:
-    """A name for each row that tells apart what `known` does not: choices in words first, then single entries
-    as key=value.
+    """Name each row so that names distinguish what `known` does not: choices in words first, then entries as
+    key=value.
 
-    An entry is named, in every row, only where the ones before it leave runs of different settings together.
-    Rows whose settings nobody knows are called by their run folder.
+    An entry is used, in every row, only if those before it leave runs of different settings together. Rows
+    with unknown settings are named by their run folder.
 
     Args:
         rows: of a table.
-        known: what the table says of each already.
+        known: what the table already says of each.
     """
-    told: list[tuple[Hashable, ...]] = []
+    keys: list[tuple[Hashable, ...]] = []
     words: list[list[str]] = []
-    for each, row in zip(known, rows, strict=True):
-        folder = None if row.settings is not None else str(row.found.run)
-        told.append((each, folder))
-        words.append([] if folder is None or list(known).count(each) == 1 else [folder])
+    for label, row in zip(known, rows, strict=True):
+        folder = None if row.settings is not None else str(row.report.run)
+        keys.append((label, folder))
+        words.append([] if folder is None or list(known).count(label) == 1 else [folder])
 
-    def tell(values: Sequence[Hashable], worded: Callable[[int], str]) -> None:
-        kinds: dict[Hashable, set[Hashable]] = {}
-        for before, value in zip(told, values, strict=True):
-            kinds.setdefault(before, set()).add(value)
-        if all(len(each) == 1 for each in kinds.values()):
+    def distinguish(values: Sequence[Hashable], text_of: Callable[[int], str]) -> None:
+        values_of: dict[Hashable, set[Hashable]] = {}
+        for before, value in zip(keys, values, strict=True):
+            values_of.setdefault(before, set()).add(value)
+        if all(len(same) == 1 for same in values_of.values()):
             return
         for index, value in enumerate(values):
-            told[index] = (*told[index], value)
-            if rows[index].settings is not None and worded(index):
-                words[index].append(worded(index))
+            keys[index] = (*keys[index], value)
+            if rows[index].settings is not None and text_of(index):
+                words[index].append(text_of(index))
 
     in_words = [facets(row.settings or {}) for row in rows]
     for facet in ("backbone", "reward", "integration"):
-        tell([each[facet] for each in in_words], lambda index, facet=facet: in_words[index][facet])
+        distinguish([each[facet] for each in in_words], lambda index, facet=facet: in_words[index][facet])
     flat = [{} if row.settings is None else learning_settings(row.settings) for row in rows]
     for name in sorted(dict.fromkeys(name for each in flat for name in each), key=_rank):
         values = [each.get(name, ABSENT) for each in flat]
-        tell(
+        distinguish(
             values,
             lambda index, name=name, values=values: f"{setting_name(name)}={setting_text(values[index])}",
         )
@@ -163,18 +163,18 @@ def row_names(rows: Sequence[RunRow], known: Sequence[Hashable]) -> list[str]:
 
 
 def _rank(name: str) -> tuple[int, bool]:
-    """Classes before their settings, part by part."""
+    """Sort classes before their settings, part by part."""
     part = name.partition(".")[0]
     return FIRST.index(part) if part in FIRST else len(FIRST), not name.endswith(CLASS)
 
 
 def setting_name(name: str) -> str:
-    """An entry's name, for people: "data.dataset" for that of its class."""
+    """Shorten the name of an entry: "data.dataset" for "data.dataset._target_"."""
     return name.removeprefix("model.").removesuffix(CLASS)
 
 
 def setting_text(value: Hashable) -> str:
-    """A value of a config, for people: of a class its last name."""
+    """Format a value of a config; of a class its last name."""
     if isinstance(value, tuple):
         return "[" + ",".join(setting_text(each) for each in value) + "]"
     text = "null" if value is None else str(value)

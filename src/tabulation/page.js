@@ -12,7 +12,7 @@ function element(name, attributes = {}, ...children) {
   return made;
 }
 
-// One card per case; its pictures are put in when it comes near the window.
+// One card per case; its images are put in when it comes near the window.
 const cards = data.cases.map((one, index) => {
   const card = element("article", { class: "card", "data-index": index, "data-id": one.id },
     element("h3", { dir: "auto" }, one.instruction, element("span", {}, one.type)), element("div", { class: "strip" }));
@@ -29,15 +29,15 @@ const near = new IntersectionObserver(entries => {
 }, { rootMargin: "600px 0px" });
 
 // Pictures follow this script in the file, a hundred at a time, one a line in base64; images that wait for theirs get it when it has arrived.
-const pictures = [], waiting = new Map(), NOTHING = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
+const images = [], waiting = new Map(), NOTHING = "data:image/svg+xml,<svg xmlns='http://www.w3.org/2000/svg'/>";
 
 function arrived(block) {
-  pictures.push(...block.textContent.split("\n"));
+  images.push(...block.textContent.split("\n"));
   block.remove();
-  for (const [made, index] of waiting) if (index < pictures.length) { made.src = source(index); waiting.delete(made); }
+  for (const [made, index] of waiting) if (index < images.length) { made.src = source(index); waiting.delete(made); }
 }
 
-function source(index) { return `data:image/webp;base64,${pictures[index]}`; }
+function source(index) { return `data:image/webp;base64,${images[index]}`; }
 
 let wanted = {};
 
@@ -90,19 +90,19 @@ function fill(card) {
   const one = data.cases[card.dataset.index];
   const columns = wanted.other === "" ? data.columns.map((_, column) => column) : [Number(wanted.row), Number(wanted.other)];
   card.lastChild.replaceChildren(
-    picture(one.original, "original", `original of: ${one.instruction}`),
+    captionedImage(one.original, "original", `original of: ${one.instruction}`),
     ...columns.map(column => editFigure(one, column)),
-    ...(one.target === null ? [] : [picture(one.target, "right answer", `right answer to: ${one.instruction}`)]));
+    ...(one.target === null ? [] : [captionedImage(one.target, "right answer", `right answer to: ${one.instruction}`)]));
 }
 
-function picture(index, name, alt, ...more) {
+function captionedImage(index, name, alt, ...more) {
   return element("figure", {}, image(index, alt), element("figcaption", {}, name, ...more));
 }
 
 function image(index, alt) {
-  const made = element("img", { alt, decoding: "async", src: index < pictures.length ? source(index) : NOTHING });
+  const made = element("img", { alt, decoding: "async", src: index < images.length ? source(index) : NOTHING });
   made.addEventListener("load", () => { made.className = made.naturalWidth <= 128 ? "tiny" : ""; });  // their pixels are to be seen
-  if (index >= pictures.length) waiting.set(made, index);
+  if (index >= images.length) waiting.set(made, index);
   return made;
 }
 
@@ -111,7 +111,7 @@ function editFigure(one, column) {
   const beside = wanted.other !== "" && String(column) === wanted.other ? one.edits[wanted.row] : null;
   const scores = element("div", { class: "scores" }, ...edit.scores.map((value, index) => element("span", { class: NAMES[index] },
     element("b", {}, LETTERS[index]), value === null ? "–" : value.toFixed(1), ...change(value, beside?.scores[index]))));
-  const shown = edit.picture === null ? element("div", { class: "gone" }, "no picture") : image(edit.picture, `edit by ${name} of: ${one.instruction}`);
+  const shown = edit.image === null ? element("div", { class: "gone" }, "no image") : image(edit.image, `edit by ${name} of: ${one.instruction}`);
   return element("figure", { tabindex: 0, role: "group", "aria-label": spoken(edit, name), "data-column": column,
     class: String(column) === wanted.row ? "chosen" : null }, shown, element("figcaption", {}, name, scores));
 }
@@ -206,7 +206,7 @@ for (const button of document.querySelectorAll(".worst")) button.addEventListene
 
 fromAddress(true);
 performance.mark("cases built");
-// How long it took until all cases stood in the page and the pictures of the first of them were there; tests and curious people read it off <html>.
+// How long it took until all cases stood in the page and the images of the first of them were there; tests and curious people read it off <html>.
 function loaded(image) {
   if (!waiting.has(image)) return image.decode().catch(() => null);
   return new Promise(done => image.addEventListener("load", () => { if (!waiting.has(image)) done(); }));

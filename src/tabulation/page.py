@@ -1,10 +1,10 @@
-"""One self-contained HTML page of runs: table, chart by type, and every edit with its scores and feedback, to
-filter, sort and compare.
+"""One self-contained HTML page of runs: table, chart by edit type, and every edit with its scores and
+feedback, to filter, sort and compare.
 
     python -m src.tabulate runs/a runs/b page=report.html
 
-No network, no other file: images are inside it, and a content security policy forbids the page to load
-anything. The page is page.html with page.css and page.js in it.
+Images are inside the page, and a content security policy forbids it to load anything. The template is
+page.html, which includes page.css and page.js.
 """
 
 from collections.abc import Sequence
@@ -32,13 +32,13 @@ def write_report_page(
         path: the HTML file.
         reports: on one benchmark by one judge.
         names: rows whose edits are shown; None for all that have edits.
-        megabytes: roughly the most that the file may have; images get smaller for it.
+        megabytes: approximate size limit of the file; images shrink to meet it.
 
     Returns:
-        A line that says what was written and how large it is.
+        One line about the file and its size.
 
     Raises:
-        ValueError: reports that do not compare, an unknown row, or no edits at all.
+        ValueError: reports are not comparable, a row is unknown, or there are no edits.
         FileNotFoundError: a run folder without the benchmark's cases.
         NotWrittenError: the file can't be written.
     """
@@ -46,7 +46,8 @@ def write_report_page(
     columns = edit_columns(reports, names)
     if not columns:
         raise ValueError(
-            f"{', '.join(str(each.run) for each in reports)}: no edits to show on a page; run python -m src.evaluate first"
+            f"{', '.join(str(report.run) for report in reports)}: no edits to show on a page; "
+            "run python -m src.evaluate first"
         )
     cases = all_cases(reports)
     data, images = page_data(cases, columns, megabytes)
@@ -73,12 +74,14 @@ def write_report_page(
         )
     )
     write_atomically(path, text)
-    return f"{path} ({path.stat().st_size / 2**20:.1f} MB: {len(cases)} cases, {len(columns)} rows with edits, {len(images)} pictures)"
+    megabytes = path.stat().st_size / 2**20
+    counts = f"{len(cases)} cases, {len(columns)} rows with edits, {len(images)} images"
+    return f"{path} ({megabytes:.1f} MB: {counts})"
 
 
 def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, ReportRow]]:
-    """The rows of the page with their names; those that need no model only once, as they are the same in
-    every run.
+    """List the rows of the page with their names; rows that need no model once, as they are the same in every
+    run.
     """
     found: dict[str, ReportRow] = {}
     for each, run in zip(reports, run_names(reports), strict=True):
@@ -93,7 +96,7 @@ def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, ReportRow]]:
 
 
 def _table(table: Table, reports: Sequence[RunReport]) -> dict[str, object]:
-    """The general table as the page's template wants it: rows named as in `page_rows`, in its order."""
+    """Describe the general table for the template, with the rows of `page_rows`."""
     named = {str(each.run): run for each, run in zip(reports, run_names(reports), strict=True)}
     lines: dict[str, list[dict[str, object]]] = {}
     for line in table.lines:

@@ -1,8 +1,7 @@
-"""What a report page shows of every case: words, scores and small images of a bounded size, as one
-JSON-able tree.
+"""The data of a report page: texts, scores and size-limited images of every case, as one tree for JSON.
 
-Scores are those of the report; feedback and success come from the reward files, from the reward whose scores
-are the report's.
+Scores come from the report; feedback and success from the reward files, namely from the reward with the
+report's scores.
 """
 
 import hashlib
@@ -10,7 +9,7 @@ from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from src.batching import batches_of
 from src.evaluation.case_list import FOLDER, KeptCase, kept_cases
@@ -28,15 +27,16 @@ SIZES = ((256, 80), (192, 75), (160, 70), (128, 65), (96, 60), (64, 50))
 """Longer side and quality of a thumbnail, tried in this order until it is small enough."""
 
 INSIDE = 0.72
-"""Share of a page's bytes that images may have before base64 makes 4 of 3; a little is left for words."""
+"""Share of a page's bytes for images before base64 turns 3 bytes into 4; the rest is for text."""
 
 
+@final
 @dataclass(frozen=True)
 class EditColumn:
     """One generation on the page.
 
     Attributes:
-        name: as the page calls it.
+        name: on the page.
         generation: its edits.
         scores: of the report, by case id.
         rewards: of the reward file, by case id, the latest last.
@@ -48,12 +48,13 @@ class EditColumn:
     rewards: Mapping[str, Sequence[Reward]]
 
 
+@final
 @dataclass
 class ThumbnailStore:
     """The images of a page, each once.
 
     Attributes:
-        most: bytes that a image may have.
+        most: bytes that an image may have.
         contents: in base64, in the order in which they were added.
     """
 
@@ -62,7 +63,7 @@ class ThumbnailStore:
     places: dict[bytes, int] = field(default_factory=dict)
 
     def add(self, image: Image) -> int:
-        """Put a image in, small enough; its place among `contents`."""
+        """Add an image, small enough; return its index in `contents`."""
         digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
         if digest not in self.places:
             self.places[digest] = len(self.contents)
@@ -71,7 +72,7 @@ class ThumbnailStore:
 
 
 def fit_webp(image: Image, most: int) -> bytes:
-    """A image as WebP in at most so many bytes, or the smallest that SIZES make of it."""
+    """Encode an image as WebP in at most `most` bytes, or else at the smallest of SIZES."""
     content = encode_webp(thumbnail(image))
     for side, quality in SIZES:
         if len(content) <= most:
@@ -81,9 +82,7 @@ def fit_webp(image: Image, most: int) -> bytes:
 
 
 def run_names(reports: Sequence[RunReport]) -> list[str]:
-    """What each report's run is called on the page: its path below the folder that all have in common; "" for
-    a single one.
-    """
+    """Name the run of each report by its path below the common folder; "" for a single one."""
     if len(reports) == 1:
         return [""]
     parts = [each.run.resolve().parts for each in reports]
@@ -99,7 +98,7 @@ def full_name(run: str, row: str) -> str:
 
 
 def edit_columns(reports: Sequence[RunReport], names: Sequence[str] | None) -> list[EditColumn]:
-    """The generations with edits, run by run.
+    """List the generations with edits, run by run.
 
     Args:
         reports: on one benchmark by one judge.
@@ -131,7 +130,8 @@ def edit_columns(reports: Sequence[RunReport], names: Sequence[str] | None) -> l
     for name in names:
         if not any(name in (column.name, column.generation.name) for column in found):
             raise ValueError(
-                f"gallery={list(names)}: no row {name!r} with edits; there are {', '.join(column.name for column in found)}"
+                f"gallery={list(names)}: no row {name!r} with edits; "
+                f"there are {', '.join(column.name for column in found)}"
             )
     return [column for name in names for column in found if name in (column.name, column.generation.name)]
 
@@ -145,9 +145,7 @@ def _rewards(folder: Path, judge: str) -> dict[str, list[Reward]]:
 
 
 def all_cases(reports: Sequence[RunReport]) -> list[tuple[KeptCase, Path]]:
-    """The cases of all runs, each once, with the folder that its images lie in; only those that some row of
-    a model was scored on.
-    """
+    """List the cases of all runs that some model was scored on, each once, with the folder of its images."""
     scored = {case.id for each in reports for row in each.report.rows if row.made_by for case in row.cases}
     found: dict[str, tuple[KeptCase, Path]] = {}
     for each in reports:
@@ -160,21 +158,19 @@ def all_cases(reports: Sequence[RunReport]) -> list[tuple[KeptCase, Path]]:
 def page_data(
     cases: Sequence[tuple[KeptCase, Path]], columns: Sequence[EditColumn], megabytes: float
 ) -> tuple[dict[str, Any], list[str]]:
-    """Everything that the page's script needs: a tree in which images are numbers, and these images as
-    WebP in base64.
+    """Build the data of the page's script: a tree in which images are numbers, and the images as WebP in
+    base64.
 
     Args:
         cases: with their folders, see `all_cases`.
         columns: see `edit_columns`.
-        megabytes: what all images together may take.
+        megabytes: size limit of all images together.
 
     Raises:
         ValueError: no room for anything.
     """
     if megabytes <= 0:
-        raise ValueError(
-            f"page_megabytes={megabytes:g}: a page with pictures needs some room, 40 for instance"
-        )
+        raise ValueError(f"page_megabytes={megabytes:g}: a page with images needs some room, 40 for instance")
     number = len(cases) * (2 + len(columns))
     images = ThumbnailStore(int(INSIDE * megabytes * 2**20 / max(1, number)))
     listed: list[dict[str, Any]] = []
@@ -198,23 +194,23 @@ def _case(
 
 
 def _edit(case: KeptCase, column: EditColumn, images: ThumbnailStore) -> dict[str, Any]:
-    """One edit: its image (null where the file is gone), and per perspective score, success and feedback."""
+    """Describe an edit: its image (null if it is gone), and score, success and feedback by perspective."""
     path = column.generation.edits / f"{case.id}.png"
     scores = column.scores[case.id].scores if case.id in column.scores else (None, None, None)
     reward = next(_matching(scores, column.rewards.get(case.id, ())), None)
     return {
-        "picture": images.add(load_image(path)) if path.is_file() else None,
+        "image": images.add(load_image(path)) if path.is_file() else None,
         "scores": [None if score is None else round(score, 3) for score in scores],
         "success": [None] * 3 if reward is None else [verdict.success for verdict in reward.verdicts],
         "feedback": [""] * 3
         if reward is None
-        else ["" if v.feedback == NO_FAILURE else v.feedback for v in reward.verdicts],
+        else ["" if verdict.feedback == NO_FAILURE else verdict.feedback for verdict in reward.verdicts],
         "failed": reward is None or reward.failed,
     }
 
 
 def _matching(scores: Sequence[float | None], rewards: Sequence[Reward]) -> Iterator[Reward]:
-    """The rewards with these scores, the latest first."""
+    """Iterate over the rewards with these scores, the latest first."""
     return (
         reward
         for reward in reversed(rewards)

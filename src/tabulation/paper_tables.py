@@ -1,14 +1,14 @@
-"""The paper's tables, out of the rows of our runs: placed, named, grouped over seeds, compared, with the
-paper's numbers beside them.
+"""The paper's tables made of our runs: rows are placed, named, grouped by settings and compared, and the
+paper's numbers stand beside them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import final
 
 from src.evaluation.statistics import MAX_ENUMERATED
 from src.records import PERSPECTIVES
 from src.tabulation.cells import (
-    SeedGroup,
     holm_corrected,
     image_columns,
     image_values,
@@ -32,48 +32,49 @@ from src.tabulation.runs import (
 from src.tabulation.table import LEVEL, MARK, Column, Line, Table, Value
 
 
+@final
 @dataclass(frozen=True)
 class OurLine:
     """A line before its numbers are compared.
 
     Attributes:
-        place: what the table says of it.
-        name: its place's, or in Tables 1 and 2 the method's.
-        run: what else tells it from lines of the same place; "" for nothing.
-        group: its rows, one per seed.
+        place: in the table.
+        name: of its place, or in Tables 1 and 2 of the method.
+        run: distinguishes it from lines of the same place; "" if nothing does.
+        rows: one per seed.
     """
 
     place: Place
     name: str
     run: str
-    group: SeedGroup
+    rows: tuple[RunRow, ...]
 
 
 def paper_table(
-    reports: Sequence[RunReport], name: str, target: str, against: str | None, with_published: bool
+    reports: Sequence[RunReport], name: str, own: str, against: str | None, with_published: bool
 ) -> Table:
-    """One of the paper's tables.
+    """Build one of the paper's tables.
 
     Args:
         reports: on one benchmark, by one judge.
         name: a key of LAYOUTS.
-        target: name of the row of each run that stands for it ("5/5/5").
+        own: name of the row that represents a run ("5/5/5").
         against: name of the line that the others are compared with; None for the table's own.
-        with_published: whether the paper's numbers stand beside ours.
+        with_published: whether to add the paper's numbers.
 
     Raises:
-        ValueError: an unknown table, reports that do not compare, no row for it, or no line called `against`.
+        ValueError: an unknown table, reports that are not comparable, no row for it, or no line `against`.
     """
     layout = layout_named(name)
     check_comparable(reports)
     rows = [
         (row, place)
         for row in run_rows(reports)
-        if (place := layout.place(row, target)) and (row.images or not layout.images)
+        if (place := layout.place(row, own)) and (row.images or not layout.images)
     ]
     if not rows:
         raise ValueError(
-            f"table={name}: none of the runs has {layout.needs}; the target reward is target={target}"
+            f"table={name}: none of the runs has {layout.needs}; the row that represents a run is row={own}"
         )
     check_same_cases([row for row, _ in rows])
     if layout.images:
@@ -85,7 +86,7 @@ def paper_table(
         else judged_columns()
     )
     values = [
-        image_values(each.group, columns) if layout.images else judged_values(each.group) for each in ours
+        image_values(each.rows, columns) if layout.images else judged_values(each.rows) for each in ours
     ]
     values = with_best(values, columns)
     notes = notes_on(layout, ours, reports[0])
@@ -93,7 +94,7 @@ def paper_table(
         reference = reference_name(ours, layout, against)
         tested = p_values_of_lines(ours, reference)
         values = [_with_p(line, ps) for line, ps in zip(values, tested, strict=True)]
-        notes += _mark_notes(reference, tested, ours[0].group.rows[0].row.means.clusters)
+        notes += _mark_notes(reference, tested, ours[0].rows[0].row.means.clusters)
     lines = [
         Line(each.name, _labels(layout, each), tuple(line), _source(each))
         for each, line in zip(ours, values, strict=True)
@@ -107,10 +108,10 @@ def paper_table(
 
 
 def our_lines(layout: Layout, rows: Sequence[tuple[RunRow, Place]]) -> list[OurLine]:
-    """The rows grouped into lines, in the table's order.
+    """Group rows into lines, in the table's order.
 
     Raises:
-        ValueError: two rows of the same settings and seed, which would count twice.
+        ValueError: two rows have the same settings and seed and would count twice.
     """
     names = row_names([row for row, _ in rows], [place.labels for _, place in rows])
     groups: dict[tuple[tuple[str, ...], str], list[tuple[RunRow, Place]]] = {}
@@ -118,35 +119,35 @@ def our_lines(layout: Layout, rows: Sequence[tuple[RunRow, Place]]) -> list[OurL
         groups.setdefault((place.labels, run), []).append((row, place))
     lines = []
     for (_, run), members in groups.items():
-        group, place = SeedGroup(tuple(row for row, _ in members)), members[0][1]
-        check_seeds(group)
+        own, place = tuple(row for row, _ in members), members[0][1]
+        check_seeds(own)
         lines.append(
-            OurLine(
-                place, place.name or _method(place, run, group.rows[0]), "" if not place.name else run, group
-            )
+            OurLine(place, place.name or _method(place, run, own[0]), "" if not place.name else run, own)
         )
     return sorted(lines, key=lambda line: line.place.order)
 
 
-def check_seeds(group: SeedGroup) -> None:
+def check_seeds(rows: Sequence[RunRow]) -> None:
     """Raise ValueError if two rows of a line have the same seeds."""
     by_seeds: dict[tuple[object, object], RunRow] = {}
-    for row in group.rows:
+    for row in rows:
         if row.seeds in by_seeds:
             other = by_seeds[row.seeds]
             raise ValueError(
-                f"{other.row.name!r} of {other.found.run} and {row.row.name!r} of {row.found.run} have the same settings and seeds and would count "
-                "twice: leave one of them out, or repeat it with another seed="
+                f"{other.row.name!r} of {other.report.run} and {row.row.name!r} of {row.report.run} have the "
+                "same "
+                "settings and seeds and would count twice: leave one of them out, "
+                "or repeat it with another seed="
             )
         by_seeds[row.seeds] = row
 
 
 def _method(place: Place, run: str, row: RunRow) -> str:
-    """A row's name in Tables 1 and 2: its own, what differs, or else the name of the experiment."""
+    """Name a row of Tables 1 and 2: its own name, what differs, or else the name of the experiment."""
     own = place.labels[0]
     if own and not own.startswith("best of"):
         return ", ".join(part for part in (own, run) if part)
-    name = run or str((row.settings or {}).get("name", row.found.run.name))
+    name = run or str((row.settings or {}).get("name", row.report.run.name))
     return f"{name}, {own}" if own else name
 
 
@@ -155,15 +156,15 @@ def _labels(layout: Layout, line: OurLine) -> tuple[str, ...]:
 
 
 def _source(line: OurLine) -> str:
-    seeds = len(line.group.rows)
+    seeds = len(line.rows)
     return "ours" if seeds == 1 else f"ours, {seeds} seeds"
 
 
 def reference_name(lines: Sequence[OurLine], layout: Layout, against: str | None) -> str:
-    """The line that the others are compared with.
+    """Name the line that the others are compared with.
 
     Raises:
-        ValueError: there is none of that name.
+        ValueError: there is no such line.
     """
     names = list(dict.fromkeys(line.name for line in lines))
     if against is not None and against not in names:
@@ -172,7 +173,7 @@ def reference_name(lines: Sequence[OurLine], layout: Layout, against: str | None
 
 
 def p_values_of_lines(lines: Sequence[OurLine], reference: str) -> list[list[float | None]]:
-    """P of each perspective's score against the reference line of the same run, or the first one of that
+    """Test each perspective's score against the reference line of the same run, or else the first one of that
     name; corrected over the whole table.
     """
     references = [line for line in lines if line.name == reference]
@@ -182,17 +183,17 @@ def p_values_of_lines(lines: Sequence[OurLine], reference: str) -> list[list[flo
             found.append([None] * len(PERSPECTIVES))
             continue
         other = next((each for each in references if each.run == line.run), references[0])
-        found.append(p_values(line.group, other.group, line.name, reference))
+        found.append(p_values(line.rows, other.rows, line.name, reference))
     return holm_corrected(found)
 
 
 def _with_p(line: Sequence[Value], ps: Sequence[float | None]) -> list[Value]:
-    """The values of a line, Acc and Score in turn, with the p of each Score."""
+    """Add the p of each Score to the values of a line, in which Acc and Score alternate."""
     return [replace(value, p=ps[index // 2]) if index % 2 else value for index, value in enumerate(line)]
 
 
 def published_lines(layout: Layout, columns: Sequence[Column]) -> list[Line]:
-    """The paper's rows as lines below our columns."""
+    """Fit the paper's rows into our columns."""
     table = published_table(layout.number)
     source = f"paper, Table {layout.number}"
     return [
@@ -218,9 +219,7 @@ def _published_values(row: PublishedRow, columns: Sequence[Column]) -> tuple[Val
 
 
 def interleave_published(ours: Sequence[Line], published: Sequence[Line]) -> list[Line]:
-    """Our lines, each place followed by the paper's line of the same name; those that have none of ours come
-    last.
-    """
+    """Insert the paper's lines after our lines of the same name; those without a counterpart come last."""
     left: dict[str, Line] = {_plain(line.name): line for line in published}
     found: list[Line] = []
     for index, line in enumerate(ours):
@@ -236,17 +235,17 @@ def _plain(name: str) -> str:
 
 
 def notes_on(layout: Layout, lines: Sequence[OurLine], found: RunReport) -> list[str]:
-    """What a reader must know of our lines: cases, judge, intervals, failures, and what else the runs differ
-    in.
+    """Write the notes on our lines: cases, judge, intervals, failures, and other differences between the
+    runs.
     """
-    report, means = found.report, lines[0].group.rows[0].row.means
-    seeds = any(len(line.group.rows) > 1 for line in lines)
+    report, means = found.report, lines[0].rows[0].row.means
+    seeds = any(len(line.rows) > 1 for line in lines)
     judged = (
         "" if layout.images else f", judged by {report.judge} ({shorten_fingerprint(report.fingerprint)})"
     )
     notes = [f"Ours: {report.benchmark}{judged}, {means.n} cases on {means.clusters} photographs."]
     if layout.images:
-        first = lines[0].group.rows[0]
+        first = lines[0].rows[0]
         fewer = [f"{key} {mean.n}" for key, mean in first.images.items() if mean.n != means.n]
         notes += (
             [f"Measured by {'; '.join(f'{name}: {what}' for name, what in first.networks.items())}."]
@@ -263,8 +262,8 @@ def notes_on(layout: Layout, lines: Sequence[OurLine], found: RunReport) -> list
         )
     else:
         notes.append(
-            "Acc: share of cases in which the judge saw success. Score: mean in [0, 5], in brackets its 95 % interval over cases (Student's t on "
-            "errors clustered by photograph"
+            "Acc: share of cases in which the judge saw success. Score: mean in [0, 5], in brackets its 95 % "
+            "interval over cases (Student's t on errors clustered by photograph"
             + (", each case averaged over seeds first" if seeds else "")
             + ")."
         )
@@ -279,20 +278,23 @@ def notes_on(layout: Layout, lines: Sequence[OurLine], found: RunReport) -> list
 def _failure_notes(lines: Sequence[OurLine]) -> list[str]:
     found = []
     for line in lines:
-        for row in line.group.rows:
+        for row in line.rows:
             if row.row.means.coverage < 1.0:
                 allowed = ", ".join(
                     f"{each.bounds.low:.2f} to {each.bounds.high:.2f}" for each in row.row.means.summaries
                 )
-                missing = f"{line.name} ({row.found.run.name}): {100 * (1 - row.row.means.coverage):.1f} % of the cases have no complete reward"
+                share = 100 * (1 - row.row.means.coverage)
+                missing = (
+                    f"{line.name} ({row.report.run.name}): {share:.1f} % of the cases have no complete reward"
+                )
                 found.append(f"{missing}; F, P, Q with all of them: {allowed}.")
     return found
 
 
 def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
-    """What else differs between the runs, which the table does not say; "" for nothing."""
-    known = [(line, row.settings) for line in lines for row in line.group.rows if row.settings is not None]
-    found = differing_settings([settings for _, settings in known], layout.told or REWARD_PARTS)
+    """Name differences between the runs that the table does not express; "" if there are none."""
+    known = [(line, row.settings) for line in lines for row in line.rows if row.settings is not None]
+    found = differing_settings([settings for _, settings in known], layout.explained or REWARD_PARTS)
     said = " ".join(f"{line.name} {line.run}" for line in lines)
     other = {name: values for name, values in found.items() if f"{setting_name(name)}=" not in said}
     if not other:
@@ -315,23 +317,26 @@ def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], cluste
     test = f"sign flips of whole photographs on the same cases, {'exact' if exact else '10,000 drawn'}"
     comparisons = f"{family} comparison{'s' if family > 1 else ''}"
     notes = [
-        f"{MARK}: the score differs from that of {reference} at the {100 * LEVEL:g} % level (two-sided, {test}; {clusters} photographs; Holm's "
-        f"correction over the {comparisons} of this table)."
+        f"{MARK}: the score differs from that of {reference} at the {100 * LEVEL:g} % level (two-sided, "
+        f"{test}; "
+        f"{clusters} photographs; Holm's correction over the {comparisons} of this table)."
     ]
     least = min(1.0, family * 2 / 2**clusters)
     if exact and least >= LEVEL:
         notes.append(
-            f"With {clusters} photographs the smallest p of {comparisons} is {least:.2g}: no difference, however clear, can be marked."
+            f"With {clusters} photographs the smallest p of {comparisons} is {least:.2g}: no difference, "
+            "however "
+            "clear, can be marked."
         )
     return notes
 
 
 def published_note(layout: Layout, found: RunReport) -> str:
-    """What the paper's lines hold for."""
+    """Write the note on benchmark and judge of the paper's lines."""
     table = published_table(layout.number)
     theirs = f"on {table.benchmark}" + (f", judged by {table.judge}" if table.judge else "")
     ours = found.report.benchmark + ("" if layout.images else f", judged by {found.report.judge}")
     return (
-        f"Lines of the paper ({table.source}, Table {layout.number}) are as published, {theirs}; ours are on {ours}. "
-        "They compare only as far as benchmark and judge are the same."
+        f"Lines of the paper ({table.source}, Table {layout.number}) are as published, {theirs}; ours are on "
+        f"{ours}. They compare only as far as benchmark and judge are the same."
     )

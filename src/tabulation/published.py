@@ -1,29 +1,31 @@
 """The paper's published numbers, read from published.yaml, each with its table, metric, benchmark and judge.
 
-Numbers stay the strings that the paper prints, so that a table repeats them as they are.
+Numbers are kept as the paper prints them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import yaml
 
 FILE = Path(__file__).with_name("published.yaml")
 
 
+@final
 @dataclass(frozen=True)
 class PublishedNumber:
     """One number of the paper.
 
     Attributes:
         table: its number in the paper.
-        row: what the paper calls the row, in our words ("score + text").
+        row: the paper's row, in our words ("score + text").
         metric: the column's key in our tables ("following_score").
         text: as printed ("3.39").
         value: in our unit: a share in [0, 1], a score in [0, 5], a cosine in [-1, 1].
         benchmark: "Real-Edit".
-        judge: "GPT-4o"; "" where nobody judges.
+        judge: "GPT-4o"; "" for image metrics.
     """
 
     table: int
@@ -35,13 +37,14 @@ class PublishedNumber:
     judge: str
 
 
+@final
 @dataclass(frozen=True)
 class PublishedRow:
     """One row of a table of the paper.
 
     Attributes:
-        name: as our lines are named.
-        edit_data: number of training triplets as printed; "" where the table does not say.
+        name: in our words.
+        edit_data: number of training triplets as printed; "" if the table does not give it.
         numbers: by metric.
     """
 
@@ -50,6 +53,7 @@ class PublishedRow:
     numbers: Mapping[str, PublishedNumber]
 
 
+@final
 @dataclass(frozen=True)
 class PublishedTable:
     """A table of the paper.
@@ -57,7 +61,7 @@ class PublishedTable:
     Attributes:
         number: in the paper.
         source: the paper.
-        benchmark, judge: that the numbers hold for.
+        benchmark, judge: of the numbers.
         rows: as in the paper.
     """
 
@@ -69,20 +73,20 @@ class PublishedTable:
 
 
 def published_table(number: int) -> PublishedTable:
-    """One of the paper's tables: 1, 2, 4, 5 or 6.
+    """Read one of the paper's tables: 1, 2, 4, 5 or 6.
 
     Raises:
         KeyError: another one.
     """
     whole = yaml.safe_load(FILE.read_text(encoding="utf-8"))
-    told = whole["tables"][number]
+    table = whole["tables"][number]
     rows = []
-    for row in told["rows"]:
+    for row in table["rows"]:
         numbers = {}
-        for (metric, percent), text in zip(told["metrics"], row["numbers"], strict=True):
+        for (metric, percent), text in zip(table["metrics"], row["numbers"], strict=True):
             value = float(text) / 100 if percent else float(text)
             numbers[metric] = PublishedNumber(
-                number, row["name"], metric, text, value, told["benchmark"], told["judge"]
+                number, row["name"], metric, text, value, table["benchmark"], table["judge"]
             )
         rows.append(PublishedRow(row["name"], row.get("edit_data", ""), numbers))
-    return PublishedTable(number, whole["source"], told["benchmark"], told["judge"], rows)
+    return PublishedTable(number, whole["source"], table["benchmark"], table["judge"], rows)

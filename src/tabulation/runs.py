@@ -1,5 +1,4 @@
-"""What a table is made of: the rows of the reports below run folders, each with the settings that its edits
-come from.
+"""Read the rows of the reports below run folders, each with the settings of the run that made its edits.
 
 A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<judge>/report.json` below it
 is read.
@@ -10,7 +9,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import yaml
 from omegaconf import OmegaConf
@@ -21,16 +20,17 @@ from src.evaluation.report import Report, ReportRow, read_report
 from src.evaluation.statistics import Interval
 
 Settings = Mapping[str, Any]
-"""The nested config of a run, as its .hydra/config.yaml has it (interpolations as they are written)."""
+"""The nested config of a run as in its .hydra/config.yaml, interpolations unresolved."""
 
 
+@final
 @dataclass(frozen=True)
 class ImageMean:
     """The mean of one image metric over a row.
 
     Attributes:
         mean: in the metric's own unit.
-        ci95: clustered by photograph; None where nobody says.
+        ci95: clustered by photograph; None if unknown.
         n: number of cases.
     """
 
@@ -39,16 +39,17 @@ class ImageMean:
     n: int
 
 
+@final
 @dataclass(frozen=True)
 class RunReport:
-    """A report and where it lies.
+    """A report and its files.
 
     Attributes:
         run: the run folder.
         folder: holds report.json.
         report: its content.
-        images: image metrics by row name and key; empty where none were measured.
-        networks: what they were measured by, by row name.
+        images: image metrics by row name and key; empty if none were measured.
+        networks: that measured them, by row name.
     """
 
     run: Path
@@ -58,40 +59,41 @@ class RunReport:
     networks: Mapping[str, Mapping[str, str]]
 
 
+@final
 @dataclass(frozen=True)
 class RunRow:
     """A row of a report that a model made.
 
     Attributes:
-        found: the report.
+        report: the report.
         row: the row.
-        settings: config of the run that the edits come from, and how they were made under `evaluation`; None
-            where nobody knows it.
+        settings: config of the run that made the edits, with how they were made under `evaluation`; None if
+            unknown.
     """
 
-    found: RunReport
+    report: RunReport
     row: ReportRow
     settings: Settings | None
 
     @property
     def seeds(self) -> tuple[object, object]:
-        """Of training and of the edits' noise."""
+        """Seeds of training and of the edits' noise."""
         settings = self.settings or {}
         return settings.get("seed"), dict(settings.get("evaluation", {})).get("seed")
 
     @property
     def networks(self) -> Mapping[str, str]:
-        """What the row's image metrics were measured by."""
-        return self.found.networks.get(self.row.name, {})
+        """Networks that measured the row's image metrics."""
+        return self.report.networks.get(self.row.name, {})
 
     @property
     def images(self) -> Mapping[str, ImageMean]:
         """Image metrics of the row by key."""
-        return self.found.images.get(self.row.name, {})
+        return self.report.images.get(self.row.name, {})
 
 
 def find_reports(folders: Sequence[Path]) -> list[RunReport]:
-    """Every report below the folders, in the order given, each once.
+    """Find every report below the folders, in the order given, each once.
 
     Raises:
         FileNotFoundError: an unknown folder, or one without a report.
@@ -104,7 +106,8 @@ def find_reports(folders: Sequence[Path]) -> list[RunReport]:
         paths = sorted(report_files(folder))
         if not paths:
             raise FileNotFoundError(
-                f"no evaluation/<benchmark>/<judge>/report.json below {folder}; run python -m src.evaluate first"
+                f"no evaluation/<benchmark>/<judge>/report.json below {folder}; "
+                "run python -m src.evaluate first"
             )
         for path in paths:
             if path.resolve() not in found:
@@ -115,7 +118,7 @@ def find_reports(folders: Sequence[Path]) -> list[RunReport]:
 
 
 def report_files(folder: Path) -> Iterator[Path]:
-    """The reports below a folder, through links too: jobs of two sweeps that are the same share one folder."""
+    """Find the reports below a folder, following links: equal jobs of two sweeps share one folder."""
     seen: set[str] = set()
     for name, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(name)
@@ -128,18 +131,18 @@ def report_files(folder: Path) -> Iterator[Path]:
 
 
 def select_reports(reports: Sequence[RunReport], benchmark: str | None, judge: str | None) -> list[RunReport]:
-    """The reports on a benchmark and by a judge.
+    """Select the reports on a benchmark and by a judge.
 
     Raises:
         ValueError: there is none.
     """
     kept = [
-        each
-        for each in reports
-        if benchmark in (None, each.report.benchmark) and judge in (None, each.report.judge)
+        report
+        for report in reports
+        if benchmark in (None, report.report.benchmark) and judge in (None, report.report.judge)
     ]
     if not kept:
-        there = sorted({f"{each.report.benchmark} by {each.report.judge}" for each in reports})
+        there = sorted({f"{report.report.benchmark} by {report.report.judge}" for report in reports})
         raise ValueError(
             f"no report on benchmark_name={benchmark} by judge_name={judge}; there are {', '.join(there)}"
         )
@@ -147,47 +150,52 @@ def select_reports(reports: Sequence[RunReport], benchmark: str | None, judge: s
 
 
 def check_comparable(reports: Sequence[RunReport]) -> None:
-    """Raise ValueError unless all reports are on one benchmark by one judge: other numbers do not compare."""
+    """Raise ValueError unless all reports are on one benchmark by one judge: other numbers are not
+    comparable.
+    """
     first = reports[0]
     for other in reports[1:]:
         if other.report.benchmark != first.report.benchmark:
             raise ValueError(
-                f"{first.run} is about {first.report.benchmark} and {other.run} about {other.report.benchmark}, which do not compare: "
-                "say benchmark_name=NAME to choose one"
+                f"{first.run} is about {first.report.benchmark} and {other.run} about "
+                f"{other.report.benchmark}, "
+                "which are not comparable: choose one with benchmark_name=NAME"
             )
         if other.report.judge != first.report.judge:
             raise ValueError(
-                f"{first.run} was judged by {first.report.judge} and {other.run} by {other.report.judge}, which do not compare: "
-                "say judge_name=NAME to choose one"
+                f"{first.run} was judged by {first.report.judge} and {other.run} by {other.report.judge}, "
+                "which are not comparable: choose one with judge_name=NAME"
             )
         check_same_judge(first, other)
 
 
 def check_same_judge(first: RunReport, other: RunReport) -> None:
-    """Raise ValueError if two judges of one name differ."""
+    """Raise ValueError if two different judges have one name."""
     one, two = first.report.fingerprint, other.report.fingerprint
     if one != two:
         raise ValueError(
-            f"{first.run} and {other.run} were judged by different versions of {first.report.judge} ({shorten_fingerprint(one)} and {shorten_fingerprint(two)}), "
-            "which do not compare: judge one of them again with python -m src.evaluate edits=..."
+            f"{first.run} and {other.run} were judged by different versions of {first.report.judge} "
+            f"({shorten_fingerprint(one)} and {shorten_fingerprint(two)}), "
+            "which are not comparable: judge one of them again with python -m src.evaluate edits=..."
         )
 
 
 def check_same_cases(rows: Sequence[RunRow]) -> None:
-    """Raise ValueError unless all rows are over as many cases and photographs: means over others do not
-    compare.
+    """Raise ValueError unless all rows have equally many cases and photographs: their means are not
+    comparable.
     """
     sizes = {(each.row.means.n, each.row.means.clusters): each for each in rows}
     if len(sizes) > 1:
         one, two = list(sizes.values())[:2]
         raise ValueError(
-            f"row {one.row.name!r} of {one.found.run} is over {one.row.means.n} cases and row {two.row.name!r} of {two.found.run} over "
-            f"{two.row.means.n}, which do not compare: evaluate both on the same cases (limit=)"
+            f"row {one.row.name!r} of {one.report.run} is over {one.row.means.n} cases and row "
+            f"{two.row.name!r} of {two.report.run} over "
+            f"{two.row.means.n}, which are not comparable: evaluate both on the same cases (limit=)"
         )
 
 
 def check_same_networks(rows: Sequence[RunRow]) -> None:
-    """Raise ValueError unless the image metrics of all rows come from the same networks and are over as many
+    """Raise ValueError unless the image metrics of all rows come from the same networks and equally many
     cases.
     """
     for other in rows[1:]:
@@ -198,25 +206,27 @@ def check_same_networks(rows: Sequence[RunRow]) -> None:
                 for each in (rows[0], other)
             )
             raise ValueError(
-                f"image metrics of {rows[0].found.run} were measured by {one} and those of {other.found.run} by {two}, which do not compare: "
-                "measure them by the same (image_metrics=)"
+                f"image metrics of {rows[0].report.run} were measured by {one} and those of "
+                f"{other.report.run} by "
+                f"{two}, which are not comparable: measure them by the same (image_metrics=)"
             )
     for key in {key for row in rows for key in row.images}:
         counted = {row.images[key].n: row for row in rows if key in row.images}
         if len(counted) > 1:
             (n, one), (m, two) = list(counted.items())[:2]
             raise ValueError(
-                f"{key} is over {n} cases in {one.found.run} and {m} in {two.found.run}, which do not compare: measure both on the same"
+                f"{key} is over {n} cases in {one.report.run} and {m} in {two.report.run}, "
+                "which are not comparable: measure both on the same"
             )
 
 
 def shorten_fingerprint(fingerprint: str, most: int = 60) -> str:
-    """A fingerprint's beginning and end."""
+    """Shorten a fingerprint to its beginning and end."""
     return fingerprint if len(fingerprint) <= most else f"{fingerprint[: most - 9]}…{fingerprint[-8:]}"
 
 
 def run_rows(reports: Sequence[RunReport]) -> list[RunRow]:
-    """The rows that a model made, report by report."""
+    """List the rows that a model made, report by report."""
     return [
         RunRow(each, row, row_settings(each, row))
         for each in reports
@@ -226,7 +236,7 @@ def run_rows(reports: Sequence[RunReport]) -> list[RunRow]:
 
 
 def read_image_metrics(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dict[str, dict[str, str]]]:
-    """The image metrics in a report.json and the networks that they come from, by row.
+    """Read the image metrics in a report.json and the networks that measured them, by row.
 
     Raises:
         ValueError: not numbers.
@@ -253,8 +263,8 @@ def read_image_metrics(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dic
 
 
 def row_settings(found: RunReport, row: ReportRow) -> Settings | None:
-    """The config that a row's edits come from: of the run folder, or of the one that its edits lie in when
-    they were judged elsewhere.
+    """Read the config of the run that made a row's edits: the report's run, or the one that holds the edits
+    if they were judged elsewhere.
     """
     run, made_by = found.run, dict(row.made_by)
     if "edits" in made_by:
@@ -268,8 +278,8 @@ def row_settings(found: RunReport, row: ReportRow) -> Settings | None:
 
 
 def run_config(run: Path) -> Settings | None:
-    """The config of a run folder: .hydra/config.yaml, else the model config of its export or checkpoint; None
-    where there is neither.
+    """Read the config of a run folder: .hydra/config.yaml, else the model config of its export or checkpoint;
+    None if there is neither.
 
     Raises:
         ValueError: a file that can't be read.
@@ -290,7 +300,8 @@ def run_config(run: Path) -> Settings | None:
             return {"model": _tree(checkpoint.read(last)["editor_config"])}
     except (yaml.YAMLError, OmegaConfBaseException, KeyError, TypeError) as error:
         raise ValueError(
-            f"the config of {run} can't be read ({' '.join(str(error).split())[:120]}); copy the run folder again"
+            f"the config of {run} can't be read ({' '.join(str(error).split())[:120]}); "
+            "copy the run folder again"
         ) from error
     return None
 

@@ -1,31 +1,31 @@
-"""A table before it is written in any format: columns, lines of labels and numbers, and what a reader must
-know.
-"""
+"""A table before it is formatted: columns, lines of labels and numbers, notes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import final
 
 from src.evaluation.statistics import Interval
 
 MARK = "†"
-"""Beside a number that differs from the reference row's."""
+"""Marks a number that differs from the reference row's."""
 
 LEVEL = 0.05
 
 
+@final
 @dataclass(frozen=True)
 class Column:
-    """What stands below one title.
+    """A column of numbers.
 
     Attributes:
         key: its name in a CSV file ("following_score").
-        group: the title above several columns ("Following"); "" where there is none.
+        group: the title above several columns ("Following"); "" for none.
         title: "Score".
-        short: the title in one line, for formats without titles above titles ("F score").
-        scale: numbers are shown times this.
-        digits: after the point.
+        short: the title in one line, for formats without group titles ("F score").
+        scale: factor of displayed numbers.
+        digits: after the decimal point.
         unit: written after the number ("%").
-        signed: whether a positive number gets a plus.
+        signed: whether positive numbers get a plus.
         higher_is_better: None where neither is.
     """
 
@@ -40,15 +40,16 @@ class Column:
     higher_is_better: bool | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Value:
     """One number of a table, as it was measured.
 
     Attributes:
-        mean: None where there is none.
+        mean: None if there is none.
         ci95: its interval over cases.
         spread: standard deviation over seeds; None with fewer than two.
-        p: of no difference from the reference row, corrected by Holm; None where nothing was tested.
+        p: of no difference from the reference row, corrected by Holm; None if nothing was tested.
         best: whether it is the best of our lines in its column.
         words: shown instead of the number ("63" as the paper prints it).
     """
@@ -66,16 +67,17 @@ class Value:
         return self.p is not None and self.p < LEVEL
 
 
+@final
 @dataclass(frozen=True)
 class Line:
     """One line of a table.
 
     Attributes:
-        name: what the line is called when it is a reference ("score").
+        name: by which the line is chosen as reference ("score").
         labels: below the label columns.
-        values: below the columns; None where there is none.
+        values: below the columns; None if there is none.
         source: "ours", "ours, 3 seeds", "paper".
-        published: whether the numbers are those of a paper.
+        published: whether the numbers are a paper's.
     """
 
     name: str
@@ -85,6 +87,7 @@ class Line:
     published: bool = False
 
 
+@final
 @dataclass(frozen=True)
 class Table:
     """A whole table.
@@ -95,7 +98,7 @@ class Table:
         label_columns: titles of the labels.
         columns: titles of the numbers.
         lines: from the top.
-        notes: sentences that belong below the table.
+        notes: sentences below the table.
         facts: further columns of a CSV file, the same in each line (benchmark, judge).
     """
 
@@ -108,9 +111,10 @@ class Table:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
+@final
 @dataclass(frozen=True)
 class CellText:
-    """A value in words, part by part, so that every format can lay it out.
+    """A value as text, in parts that every format lays out its own way.
 
     Attributes:
         number: "3.42", "63.2 %", "-".
@@ -126,12 +130,12 @@ class CellText:
 
     @property
     def rest(self) -> str:
-        """What follows the number."""
+        """The parts after the number."""
         return " ".join(part for part in (self.spread, self.interval) if part)
 
 
 def cell_text(value: Value | None, column: Column) -> CellText:
-    """How a value is written below a column."""
+    """Format a value of a column."""
     if value is None or (value.mean is None and value.words is None):
         return CellText("-")
     unit = f" {column.unit}" if column.unit else ""
@@ -150,32 +154,28 @@ def cell_text(value: Value | None, column: Column) -> CellText:
 
 
 def used_labels(table: Table) -> list[int]:
-    """The label columns in which any line says anything."""
+    """List the label columns that are not empty in every line."""
     return [
         index for index in range(len(table.label_columns)) if any(line.labels[index] for line in table.lines)
     ]
 
 
 def headings(table: Table) -> list[str]:
-    """All titles in one line."""
+    """List all titles in one line."""
     return [
         *(table.label_columns[index] for index in used_labels(table)),
         *(["numbers"] if has_source(table) else []),
-        *_shorts(table.columns),
+        *(column.short for column in table.columns),
     ]
 
 
-def _shorts(columns: Sequence[Column]) -> list[str]:
-    return [column.short for column in columns]
-
-
 def has_source(table: Table) -> bool:
-    """Whether the lines say whose numbers they are."""
+    """Whether any line names the source of its numbers."""
     return any(line.source for line in table.lines)
 
 
 def leading_cells(table: Table, line: Line) -> list[str]:
-    """A line's cells before its numbers."""
+    """List a line's cells before its numbers."""
     return [
         *(line.labels[index] for index in used_labels(table)),
         *([line.source] if has_source(table) else []),

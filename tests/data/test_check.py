@@ -10,10 +10,11 @@ from data.written import pixels, reward, write_image, write_list, write_tree
 from PIL import Image
 
 from src import check_data, launch
-from src.data.check import Problem, append_problem, check_rows, read_problems, rows_to_decode, write_problems
+from src.data.check import check_rows, rows_to_decode
 from src.data.columns import FEEDBACK, SCORES
 from src.data.json_list import JsonList
 from src.data.pix2pix_tree import Pix2PixTree
+from src.data.problems import Problem, append_problem, read_problems, write_problems
 from src.data.rewards import WithRewards
 from src.reward_file import append_rewards
 
@@ -49,7 +50,7 @@ def test_everything_within_reach_is_found(broken: Path, how: int | str, found: d
     report = check_rows(WithRewards(Pix2PixTree(broken, split="all", extension="png")), how)  # type: ignore[arg-type]
     assert kinds(report) == found
     text = str(report)
-    assert text.startswith("40 rows; files of all rows looked for, pictures of ")
+    assert text.startswith("40 rows; files of all rows looked for, images of ")
     assert {
         "all": "all rows decoded",
         "headers": "all rows measured by their headers",
@@ -82,10 +83,10 @@ def test_repeats_are_counted(tmp_path: Path) -> None:
     file.write_text(json.dumps(entries))
     counts = check_rows(JsonList(file), "all").counts
     assert counts["the same triplet again"] == 1
-    assert counts["edited picture is the original"] == 1
+    assert counts["edited image is the original"] == 1
     assert counts["different originals"] == 4
-    assert counts["pictures in several triplets"] == 3
-    assert counts["the same edited picture in another triplet"] == 0
+    assert counts["images in several triplets"] == 3
+    assert counts["the same edited image in another triplet"] == 0
     assert counts["shortest side in pixels"] == 24
 
 
@@ -94,7 +95,7 @@ def test_rows_are_spread_evenly() -> None:
     assert list(rows_to_decode(3, 1000)) == [0, 1, 2]
     assert len(set(rows_to_decode(1001, 1000))) == 1000
     for wrong in ("some", -1, True):
-        with pytest.raises(ValueError, match="all, headers, or how many"):
+        with pytest.raises(ValueError, match="all, headers, or the number of rows"):
             rows_to_decode(10, wrong)  # type: ignore[arg-type]
 
 
@@ -135,7 +136,7 @@ def test_the_command_prints_the_report_and_fails_on_errors(
         f"data.dataset.folder={broken}",
         "data.dataset.extension=png",
         "data.dataset.split=all",
-        f"target={target}",
+        f"output={target}",
     )
     assert run(monkeypatch, *command) == 1
     stderr = capfd.readouterr().err
@@ -153,7 +154,7 @@ def test_rewards_out_of_range_are_an_error_or_dropped(
         name: ["None"] * 6 for name in FEEDBACK
     }
     file = write_list(tmp_path, **columns)
-    command = ("data=json_list", f"data.dataset.file={file}", f"target={tmp_path / 'target'}")
+    command = ("data=json_list", f"data.dataset.file={file}", f"output={tmp_path / 'target'}")
     assert run(monkeypatch, *command) == 1
     assert "got 9.0" in capfd.readouterr().err
     assert run(monkeypatch, *command, "data.on_error=skip") == 0
@@ -173,7 +174,7 @@ def test_rewards_are_joined_from_the_command_line(tmp_path: Path, capfd) -> None
             "data.dataset.split=all",
             "+rewards@data.rewards=reward_file",
             f"data.rewards.path={tmp_path / 'rewards.jsonl'}",
-            f"target={tmp_path / 'target'}",
+            f"output={tmp_path / 'target'}",
             name="check_data",
         )
     )
@@ -186,7 +187,7 @@ def test_nothing_is_left_or_nothing_to_look_at(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
 ) -> None:
     assert run(monkeypatch) == 0
-    assert "no files to look at" in capfd.readouterr().out
+    assert "no files to check" in capfd.readouterr().out
     file = write_list(tmp_path, count=1)
     Image.new("RGB", (8, 8)).save(tmp_path / "images/0.png")
     assert (
@@ -195,7 +196,7 @@ def test_nothing_is_left_or_nothing_to_look_at(
             "data=json_list",
             f"data.dataset.file={file}",
             "data.on_error=skip",
-            f"target={tmp_path / 'target'}",
+            f"output={tmp_path / 'target'}",
         )
         == 1
     )

@@ -12,7 +12,8 @@ from hydra.utils import instantiate
 
 from src.data.all_good import AllGood, all_good
 from src.data.best_rated import BestRated, rank
-from src.data.dataset import RewardedTriplets, collate
+from src.data.collate import collate
+from src.data.dataset import RewardedTriplets
 from src.data.exact_targets import ExactTargets
 from src.data.partly_clean import PartlyClean
 from src.data.permuted import PermutedRewards, partial_cycle

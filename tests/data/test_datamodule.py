@@ -15,13 +15,13 @@ from run_folders import assert_same
 
 from src import checkpoint, write_dataset
 from src.batch import EditBatch
-from src.data.check import read_problems
+from src.data.collate import collate
 from src.data.datamodule import EditData
-from src.data.dataset import collate
 from src.data.examples import first_rows
 from src.data.json_list import JsonList
 from src.data.order import GlobalBatchOrder, SampleIndex
 from src.data.pix2pix_tree import Pix2PixTree
+from src.data.problems import read_problems
 from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import CentreCrop, RandomCrop
 from src.launch import CONF
@@ -117,7 +117,7 @@ def test_previews_show_the_first_rows_that_can_be_shown(folder: Path) -> None:
     shown = first_rows(rows, CentreCrop(16), 3)
     assert [example.case.id for example in shown] == ["0000000/31", "0000001/7", "0000001/31"]
     assert all(example.case.original.shape == example.answer.shape == (16, 16, 3) for example in shown)
-    assert shown[0].title == "edited picture"
+    assert shown[0].title == "edited image"
     for index in range(20):
         (folder / f"{index:07d}" / "prompt.json").unlink()
     with pytest.raises(ValueError, match="none of 40 rows can be shown"):
@@ -287,7 +287,7 @@ def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -
     ]
     whole, folder, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     text = finished("src.train", *command, f"hydra.run.dir={whole}", log=log)
-    assert "16 rows; files of all rows looked for, pictures of 0 rows decoded" in text
+    assert "16 rows; files of all rows looked for, images of 0 rows decoded" in text
     assert list((whole / "previews").glob("*.png"))
     assert Command("src.train", *command, f"hydra.run.dir={folder}", log=log).killed_when(
         lines_in(folder / "metrics.csv", 6)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.dataset import collate, to_images, to_tensor
+from src.data.collate import collate, to_images, to_tensor
 from src.data.synthetic import SyntheticTriplets
 from src.records import Case, Reward, Triplet, Verdict
 from src.synthetic.annotation import AnnotationTask, NoisyAnnotator, Unrated

@@ -59,7 +59,7 @@ def test_rewards_in_the_rows_are_read(tmp_path: Path) -> None:
     [
         (
             lambda entries: [{**entry, "original_image": "x"} for entry in entries],
-            "original_image and input: say which",
+            "original_image and input: choose",
         ),
         (
             lambda entries: [{"input": "x", "output": "y", "text": "z"}],

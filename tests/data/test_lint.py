@@ -48,7 +48,7 @@ def entry(
         f"t{row}",
         more.pop("instruction", f"edit {row}"),
         given,
-        look=None if pair is None else hash_pair(*pair),
+        hashes=None if pair is None else hash_pair(*pair),
         **more,
     )
 

@@ -13,12 +13,13 @@ from datasets import Image as ImageColumn
 from PIL import Image
 
 from src.data.all_rows import Shard, all_rows
-from src.data.check import Problem, check_rows
-from src.data.dataset import collate
+from src.data.check import check_rows
+from src.data.collate import collate
 from src.data.examples import first_rows
 from src.data.huggingface_table import HuggingFaceTable
 from src.data.json_list import JsonList
 from src.data.mixture import Mixture
+from src.data.problems import Problem
 from src.data.rewards import WithRewards
 from src.data.rows import CHAT_SAMPLES
 from src.data.transforms import RandomCrop
@@ -63,7 +64,7 @@ def test_a_conversation_is_a_row_with_an_answer(folder: Path) -> None:
     with pytest.raises(ValueError, match="none of 3 rows can be shown"):
         first_rows(rows, None)
     assert all(
-        isinstance(found, Problem) and "conversation" in found.reason for found in all_rows(rows, Shard())
+        isinstance(found, Problem) and "chat sample" in found.reason for found in all_rows(rows, Shard())
     )
 
 
@@ -126,8 +127,8 @@ def test_a_mixture_has_its_shares_and_all_rows(folder: Path) -> None:
     assert mixed.row(9).answer == "the left field 0"
     assert mixed.files(9) == [folder / "images/0.png"]
     assert mixed.counts() == {
-        "rows of edits, of which there are 6": 9,
-        "rows of chat, of which there are 3": 3,
+        "rows of edits (it has 6)": 9,
+        "rows of chat (it has 3)": 3,
         CHAT_SAMPLES: 3,
     }
     with pytest.raises(IndexError):

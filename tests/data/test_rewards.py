@@ -146,20 +146,20 @@ def test_a_resolver_of_ones_own_is_named_on_the_command_line(tmp_path: Path, qui
     command += [
         "+rewards@data.rewards=reward_edit_20k",
         f"data.rewards.path={file}",
-        f"target={tmp_path / 'broken.jsonl'}",
+        f"output={tmp_path / 'broken.jsonl'}",
     ]
     said = quickly_refused(*command, module="src.check_data")
     assert "none of 2 rewards" in said
     assert (
-        "the rows' ids are '0000000/7', '0000000/31', '0000001/7', ..., those of the rewards '0#first', '1#second'; give"
-        in said
+        "the rows' ids are '0000000/7', '0000000/31', '0000001/7', ..., those of the rewards '0#first', "
+        "'1#second'; give" in said
     )
     own = [
         "data.rewards.resolver._target_=data.test_rewards.by_number",
         "~data.rewards.resolver.count",
         "+data.rewards.resolver.seeds.first=7",
     ]
-    assert "key '1#second': the resolver makes no id of it (ConfigKeyError" in quickly_refused(
+    assert "key '1#second': the resolver fails on it (ConfigKeyError" in quickly_refused(
         *command, *own, module="src.check_data"
     )
     check_data.main(config(*command, *own, "+data.rewards.resolver.seeds.second=31", name="check_data"))

@@ -14,10 +14,11 @@ from run_folders import assert_same
 
 from src import write_dataset
 from src.batch import EditBatch
-from src.data.check import read_problems
+from src.data.problems import read_problems
 from src.data.rewards import Rewards
 from src.data.rows import DatasetRow
-from src.data.stream import LaneBatches, StreamedEditData, StreamedRows, open_stream, reader_turn
+from src.data.stream import StreamedRows, open_stream
+from src.data.stream_datamodule import LaneBatches, StreamedEditData, reader_turn
 from src.data.transforms import RandomCrop
 from src.reward_file import append_rewards
 from src.synthetic.world import World
@@ -191,7 +192,7 @@ def test_the_first_rows_are_looked_at_before_training(broken: Path, tmp_path: Pa
     with pytest.raises(ValueError, match=r"2 of the first 23 rows can't be used"):
         StreamedEditData(open_stream(str(broken)), 3, 0, 0).check(listed)
     report = StreamedEditData(open_stream(str(broken)), 3, 0, 0, on_error="skip").check(listed)
-    assert str(report).startswith("23 rows; the first ones of a stream of 6 shards")
+    assert str(report).startswith("23 rows; the first rows of a stream of 6 shards")
     assert len(read_problems(listed)) == 2
 
 

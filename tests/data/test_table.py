@@ -137,7 +137,7 @@ def test_images_as_plain_bytes_are_read() -> None:
 
 
 def test_anything_else_in_a_image_column_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"column 'input' holds .* no pictures"):
+    with pytest.raises(ValueError, match=r"column 'input' holds .* no images"):
         HuggingFaceTable(Dataset.from_dict({"input": [1], "output": [2], "instruction": ["x"]}))
 
 
@@ -161,7 +161,7 @@ def test_rewards_in_columns_are_checked_row_by_row() -> None:
 
 
 def test_columns_that_could_be_meant_twice_are_refused() -> None:
-    with pytest.raises(ValueError, match="original_image and input_image: say which"):
+    with pytest.raises(ValueError, match="original_image and input_image: choose"):
         find_columns(["original_image", "input_image", "edit_prompt", "edited_image"], {}, "x")
     given = find_columns(
         ["original_image", "input_image", "edit_prompt", "edited_image"], {"original": "input_image"}, "x"

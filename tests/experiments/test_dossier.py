@@ -95,7 +95,7 @@ def test_seeds_are_averaged_case_by_case_and_compared_one_by_one(sweeps: Path) -
     both, none = evidence.entry("score + text"), evidence.entry("none")
     assert both is not None
     assert none is not None
-    rows = [[case.scores[0] for case in row.row.cases] for row in both.group.rows]
+    rows = [[case.scores[0] for case in row.row.cases] for row in both.rows]
     np.testing.assert_allclose([case.scores[0] for case in both.cases], np.mean(rows, axis=0))
     each = by_seed(both, none)
     expected = [
@@ -215,11 +215,9 @@ def test_cases_that_were_not_judged_are_in_no_part(sweeps: Path) -> None:
     assert none is not None
 
     def cut(entry: Entry, *scores: tuple[float | None, float, float]) -> Entry:
-        row = entry.group.rows[0]
+        row = entry.rows[0]
         cases = tuple(replace(case, scores=each) for case, each in zip(row.row.cases, scores, strict=False))
-        return replace(
-            entry, group=replace(entry.group, rows=(replace(row, row=replace(row.row, cases=cases)),))
-        )
+        return replace(entry, rows=(replace(row, row=replace(row.row, cases=cases)),))
 
     better, alike, worse = by_following(
         cut(both, (3.0, 4.0, 2.0), (2.0, 4.0, 4.0), (None, 1.0, 1.0)),
@@ -302,7 +300,7 @@ def test_what_is_refused(sweeps: Path, tmp_path: Path) -> None:
         "synthetic_edit",
     )
     with pytest.raises(
-        ValueError, match=r"is over 48 cases and row '5/5/5' of .*other over 4, which do not compare"
+        ValueError, match=r"is over 48 cases and row '5/5/5' of .*other over 4, which are not comparable"
     ):
         gather("table4_reward_signal", [sweeps / "table4"], start=tmp_path / "other")
     write_run(

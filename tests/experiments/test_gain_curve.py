@@ -95,7 +95,7 @@ def test_points_are_seeds_of_one_setting(runs: Path) -> None:
     none = entry_of("none", run_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
     rows = run_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
     points = curve(key, grouped(key, rows, None), none)
-    assert [(point.x, len(point.entry.group.rows), len(point.by_seed[0])) for point in points] == [
+    assert [(point.x, len(point.entry.rows), len(point.by_seed[0])) for point in points] == [
         (x, 2, 2) for x in DEVIATIONS
     ]
     assert where_it_vanishes(points[:2], 0) == "a gain everywhere, up to 1.5"

@@ -20,7 +20,7 @@ def test_planted_faults_are_found(monkeypatch) -> None:
     data = module.made(World(128), 160)
     single, habits = module.lines(data), module.habit_lines(data)
     claimed = [line for line in [*single, *habits] if "cropped" not in line.kind]
-    assert sum(line.found for line in claimed) >= 0.95 * sum(line.planted for line in claimed)
+    assert sum(line.report for line in claimed) >= 0.95 * sum(line.planted for line in claimed)
     planted = {line.kind.split(",")[0] for line in claimed if line.planted}
     assert planted == set(KINDS) - {"unreadable", "mild_at_5"}, "each kind has its plant"
     assert sum(

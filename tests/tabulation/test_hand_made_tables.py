@@ -114,14 +114,14 @@ def test_markdown(written: dict[str, str]) -> None:
 def test_notes_say_what_the_numbers_are(written: dict[str, str]) -> None:
     assert "Ours: six, judged by hand (hand-1), 6 cases on 3 photographs." in written["md"]
     assert (
-        "†: the score differs from that of none at the 5 % level (two-sided, sign flips of whole photographs on the same cases"
-        in written["md"]
+        "†: the score differs from that of none at the 5 % level (two-sided, "
+        "sign flips of whole photographs on the same cases" in written["md"]
     )
     assert "Holm's correction over the 6 comparisons of this table)" in written["md"]
     # 6 x 2 / 2^3 = 1.5
     assert (
-        "With 3 photographs the smallest p of 6 comparisons is 1: no difference, however clear, can be marked."
-        in written["md"]
+        "With 3 photographs the smallest p of 6 comparisons is 1: no difference, however clear, "
+        "can be marked." in written["md"]
     )
     assert "judged by GPT-4o; ours are on six, judged by hand" in written["md"]
 

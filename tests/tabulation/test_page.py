@@ -98,7 +98,7 @@ def test_feedback_is_that_of_the_reward_in_the_report(tmp_path: Path) -> None:
 def test_an_edit_that_is_gone_is_said_to_be(reports: list[RunReport]) -> None:
     (reports[0].folder.parent / "5-5-5" / "edits" / "g2.png").unlink()
     data, _ = page_data(all_cases(reports), edit_columns(reports, None), 10.0)
-    assert [data["cases"][2]["edits"][column]["picture"] is None for column in range(3)] == [
+    assert [data["cases"][2]["edits"][column]["image"] is None for column in range(3)] == [
         True,
         False,
         False,
@@ -145,15 +145,15 @@ def test_the_page_is_no_larger_than_asked_for(tmp_path: Path) -> None:
         said = write_report_page(tmp_path / "page.html", find_reports([run]), None, megabytes)
         sizes.append((tmp_path / "page.html").stat().st_size / 2**20)
         assert sizes[-1] <= megabytes + 0.06, "a little is the page itself"
-        assert re.search(r"page\.html \(\d\.\d MB: 6 cases, 1 rows with edits, 8 pictures\)", said)
+        assert re.search(r"page\.html \(\d\.\d MB: 6 cases, 1 rows with edits, 8 images\)", said)
     assert sizes[1] < sizes[0]
-    with pytest.raises(ValueError, match="page_megabytes=0: a page with pictures needs some room"):
+    with pytest.raises(ValueError, match="page_megabytes=0: a page with images needs some room"):
         write_report_page(tmp_path / "page.html", find_reports([run]), None, 0.0)
 
 
 def test_what_cannot_be_a_page_is_refused(tmp_path: Path, reports: list[RunReport]) -> None:
     other = write_run(tmp_path / "c", {"5/5/5": judged([3.0], [4.0], [5.0])}, config())
-    with pytest.raises(ValueError, match=r"is about greys and .*c about six, which do not compare"):
+    with pytest.raises(ValueError, match=r"is about greys and .*c about six, which are not comparable"):
         write_report_page(tmp_path / "page.html", [*reports, *find_reports([other])], None, 10.0)
     with pytest.raises(ValueError, match="no edits to show on a page"):
         write_report_page(tmp_path / "page.html", find_reports([other]), None, 10.0)

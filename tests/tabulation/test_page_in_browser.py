@@ -146,7 +146,8 @@ def test_worst_cases_of_a_row(page: Path, browser: Chromium) -> None:
     browser.open(page)
     browser.click('.worst[data-row="2"]')
     browser.wait(
-        "document.querySelector('[name=sort]').value === 'worst' && document.querySelector('[name=row]').value === '2'"
+        "document.querySelector('[name=sort]').value === 'worst' && "
+        "document.querySelector('[name=row]').value === '2'"
     )
     assert [int(each[1:]) % 11 for each in shown(browser)[:50]] == [10] * 50
 
@@ -177,7 +178,8 @@ def test_feedback_by_pointer_and_by_keyboard(page: Path, browser: Chromium) -> N
     browser.hover('.card[data-id="g25"] figure[data-column="0"]')
     # 25 % 11 = 3: 1.5 points
     assert browser.value(tip).startswith(
-        "a · 5/5/5following 1.50, no success: only 1.5 of the sky is darkpreserving 4.00, success: one tree is gone"
+        "a · 5/5/5following 1.50, no success: only 1.5 of the sky is darkpreserving 4.00, success: "
+        "one tree is gone"
     )
     browser.hover("h1")
     assert browser.value(tip) == ""

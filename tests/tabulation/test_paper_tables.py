@@ -177,8 +177,8 @@ def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": THREE}, config(), images=numbers(3), networks=clip)
     notes = " ".join(table(tmp_path / "a", "table2").notes)
     assert (
-        "Measured by clip: openai/clip-vit-base-patch32. Numbers of cases, where not all have what a metric needs: multi_reward/clip_t 3."
-        in notes
+        "Measured by clip: openai/clip-vit-base-patch32. Numbers of cases, "
+        "where not all have what a metric needs: multi_reward/clip_t 3." in notes
     )
     write_run(
         tmp_path / "b",
@@ -191,9 +191,10 @@ def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
     for other, message in [
         (
             "b",
-            "were measured by clip: openai/clip-vit-base-patch32 and those of .*b by clip: clip-vit-large, which do not compare",
+            "were measured by clip: openai/clip-vit-base-patch32 and those of .*b by clip: clip-vit-large, "
+            "which are not comparable",
         ),
-        ("c", "multi_reward/clip_t is over 3 cases in .*a and 4 in .*c, which do not compare"),
+        ("c", "multi_reward/clip_t is over 3 cases in .*a and 4 in .*c, which are not comparable"),
     ]:
         with pytest.raises(ValueError, match=message):
             paper_table(find_reports([tmp_path / "a", tmp_path / other]), "table2", "5/5/5", None, False)
@@ -272,8 +273,8 @@ def test_failures_are_said_with_what_they_allow(tmp_path: Path) -> None:
     notes = " ".join(table(tmp_path, "table4_reward_signal").notes)
     # 3 of 4 scored 3: 9 / 4 to (9 + 5) / 4
     assert (
-        "score + text (a): 25.0 % of the cases have no complete reward; F, P, Q with all of them: 2.25 to 3.50, 4.00 to 4.00"
-        in notes
+        "score + text (a): 25.0 % of the cases have no complete reward; F, P, Q with all of them: "
+        "2.25 to 3.50, 4.00 to 4.00" in notes
     )
 
 
@@ -284,10 +285,16 @@ def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "d", {"5/5/5": THREE}, config(seed=3), fingerprint="hand-2")
     write_run(tmp_path / "e", {"5/5/5": THREE[:2]}, config(seed=4))
     for other, message in [
-        ("b", "is about six and .*b about seven, which do not compare: say benchmark_name=NAME"),
-        ("c", "was judged by hand and .*c by foot, which do not compare: say judge_name=NAME"),
+        (
+            "b",
+            "is about six and .*b about seven, which are not comparable: choose one with benchmark_name=NAME",
+        ),
+        (
+            "c",
+            "was judged by hand and .*c by foot, which are not comparable: choose one with judge_name=NAME",
+        ),
         ("d", r"different versions of hand \(hand-1 and hand-2\)"),
-        ("e", "is over 4 cases and row '5/5/5' of .*e over 2, which do not compare"),
+        ("e", "is over 4 cases and row '5/5/5' of .*e over 2, which are not comparable"),
     ]:
         with pytest.raises(ValueError, match=message):
             paper_table(
@@ -311,5 +318,5 @@ def test_tables_and_rows_that_are_not_there(tmp_path: Path) -> None:
         match=r"none of the runs has a row at the target reward in a run folder with \.hydra/config\.yaml",
     ):
         table(tmp_path, "table4_reward_signal")
-    with pytest.raises(ValueError, match="target=1/1/1"):
+    with pytest.raises(ValueError, match="row=1/1/1"):
         table(tmp_path, "table1", target="1/1/1")
