@@ -1,10 +1,9 @@
-"""How fast a judge is asked, and what a long annotation needs, against a server on this machine: rates,
-20,000 rows end to end, memory.
+"""Measures annotation against a fake server on this machine: call rates, 20,000 rows end to end, memory.
 
-    python -m experiments.annotation            # 20 minutes on two cores; writes experiments/results/annotation.md and .json
+    python -m experiments.annotation   # 20 minutes on two cores; writes results/annotation.md, .json
 
-The server is tests/judges/openai_server.py in a process of its own: it speaks the OpenAI protocol, decodes
-every image and makes its answers up, so the scores mean nothing; what is measured is the asking.
+The server is tests/judges/openai_server.py in its own process. It speaks the OpenAI protocol, decodes every
+image and invents its answers. The scores mean nothing; only the asking is measured.
 """
 
 import argparse
@@ -28,7 +27,7 @@ KEY = {"OPENAI_API_KEY": "test-key"}
 
 
 def command(server: Running, output: Path, *more: str) -> list[str]:
-    """The command that asks this server."""
+    """The annotation command that asks this server."""
     address = f"judge.respondent.base_url={server.base_url}"
     return [
         sys.executable,
@@ -51,7 +50,7 @@ def memory(process: subprocess.Popen) -> float:
 
 
 def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int, float, float]]:
-    """Run a command; (rows written, seconds, MB) whenever so many more rows are there."""
+    """Runs a command; yields (rows written, seconds, MB) every `every` rows."""
     start, following, seen, position = time.monotonic(), every, 0, 0
     process = subprocess.Popen(
         arguments, env={**os.environ, **KEY}, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL
@@ -72,7 +71,7 @@ def watched(arguments: list[str], file: Path, every: int) -> Iterator[tuple[int,
 
 
 def write_files(folder: Path, rows: int, repeats: int = 1) -> Path:
-    """Triplets of 256 px as JPEG files, as edit datasets have them, and their list, in which all of them come
+    """Writes triplets of 256 px as JPEG files, as edit datasets have them, and a list that holds each
     `repeats` times.
     """
     world, listed = World(size=256), []
@@ -96,7 +95,7 @@ def write_files(folder: Path, rows: int, repeats: int = 1) -> Path:
 
 
 def rate(server: Running, folder: Path, files: Path, concurrency: int, rows: int) -> float:
-    """Calls per second, from the server's own log: without the start of the process."""
+    """Calls per second, from the server's log, so without the start of the process."""
     before = len(server.requests())
     options = (
         "data=json_list",
@@ -111,7 +110,7 @@ def rate(server: Running, folder: Path, files: Path, concurrency: int, rows: int
 
 
 def rates(folder: Path) -> dict[str, object]:
-    """Calls one at a time, and 32 at once."""
+    """The rates of one call at a time and of 32 concurrent calls."""
     with running_server(folder / "slow.jsonl", "--latency=0.2") as server:
         files = write_files(folder / "files", 800)
         found = {count: rate(server, folder, files, count, rows) for count, rows in ((1, 20), (32, 800))}
@@ -119,7 +118,7 @@ def rates(folder: Path) -> dict[str, object]:
 
 
 def end_to_end(folder: Path, rows: int) -> dict[str, object]:
-    """A synthetic dataset, every row of its own, and the same command again."""
+    """Annotates a synthetic dataset of distinct rows, then runs the same command again."""
     with running_server(folder / "long.jsonl", "--latency=0.05") as server:
         options = ("world.size=64", f"data.dataset.length={rows}")
         points = list(
@@ -142,8 +141,8 @@ def end_to_end(folder: Path, rows: int) -> dict[str, object]:
 
 
 def repeated(folder: Path, rows: int) -> dict[str, object]:
-    """500 triplets again and again under other ids, so that most answers come from the ledger, and memory can
-    be watched over many rows.
+    """Annotates 500 triplets repeatedly under other ids: most answers come from the ledger, which shows the
+    memory of many rows.
     """
     with running_server(folder / "many.jsonl", "--latency=0.05") as server:
         options = ("data=json_list", f"data.dataset.file={write_files(folder / 'few', 500, rows // 500)}")
@@ -154,16 +153,16 @@ def repeated(folder: Path, rows: int) -> dict[str, object]:
 
 
 def main() -> None:
-    """Measure, print and write; parts that are left out keep the figures that the file has."""
+    """Measures, prints and writes; skipped parts keep the figures in the file."""
     parser = argparse.ArgumentParser()
     parser.add_argument(
-        "--rows", type=int, default=20_000, help="measured end to end; 0 leaves that part out"
+        "--rows", type=int, default=20_000, help="rows measured end to end; 0 skips that part"
     )
     parser.add_argument(
         "--memory-rows",
         type=int,
         default=100_000,
-        help="of 500 triplets again and again; 0 leaves that part out",
+        help="rows of 500 repeated triplets; 0 skips that part",
     )
     parser.add_argument("--no-rates", action="store_true")
     arguments = parser.parse_args()
@@ -185,7 +184,7 @@ def main() -> None:
 
 
 def report(found: dict) -> str:
-    """The figures, and what they say of the targets."""
+    """The page: figures against targets."""
     one, many = found["calls per second at concurrency 1"], found["calls per second at concurrency 32"]
     points = found["rows, seconds, MB"]
     middle, last = points[len(points) // 2 - 1], points[-1]
@@ -194,16 +193,30 @@ def report(found: dict) -> str:
     lines = [
         "# Annotation over HTTP",
         "",
-        f"`python -m experiments.annotation`, {found['machine']}, Python {found['python']}; server and client share the machine.",
+        (
+            f"`python -m experiments.annotation`, {found['machine']}, Python {found['python']}; server and"
+            " client share the machine."
+        ),
         "",
-        f"- JPEG files of 256 px, 200 ms latency: {one} calls/s one at a time, {many} calls/s at concurrency 32: {many / one:.1f} times (target 25)",
-        f"- {found['rows']:,} rows of 64 px, 50 ms latency, concurrency 32: {found['calls']:,} calls in {found['seconds']:.0f} s, "
-        f"{found['calls'] / found['seconds']:.0f} calls/s; {found['failed rows']} failed; ledger {found['MB of the ledger']} MB",
+        (
+            f"- JPEG files of 256 px, 200 ms latency: {one} calls/s one at a time, {many} calls/s at"
+            f" concurrency 32: {many / one:.1f} times (target 25)"
+        ),
+        (
+            f"- {found['rows']:,} rows of 64 px, 50 ms latency, concurrency 32: {found['calls']:,} calls in"
+            f" {found['seconds']:.0f} s, {found['calls'] / found['seconds']:.0f} calls/s;"
+            f" {found['failed rows']} failed; ledger {found['MB of the ledger']} MB"
+        ),
         f"- the same again: {found['calls of a second run']} calls, {found['seconds of a second run']} s",
-        f"- memory at {middle[0]:,} rows {middle[2]} MB, at {last[0]:,} rows {last[2]} MB: {growth:.0f} MB from 10,000 to 100,000 rows at this slope "
-        "(target below 50; extrapolated)",
-        f"- memory of {repeated[-1][0]:,} rows, 500 triplets of 256 px again and again, so that most answers come from the ledger: "
-        f"{repeated[-1][2] - repeated[0][2]:.1f} MB from {repeated[0][0]:,} to {repeated[-1][0]:,} rows (measured; target below 50)",
+        (
+            f"- memory at {middle[0]:,} rows {middle[2]} MB, at {last[0]:,} rows {last[2]} MB: {growth:.0f}"
+            " MB from 10,000 to 100,000 rows at this slope (target below 50; extrapolated)"
+        ),
+        (
+            f"- memory of {repeated[-1][0]:,} rows, 500 triplets of 256 px again and again, so that most"
+            f" answers come from the ledger: {repeated[-1][2] - repeated[0][2]:.1f} MB from"
+            f" {repeated[0][0]:,} to {repeated[-1][0]:,} rows (measured; target below 50)"
+        ),
         *table("", points),
         *table(" of 500 triplets again and again", repeated),
         "",
@@ -212,7 +225,7 @@ def report(found: dict) -> str:
 
 
 def table(which: str, points: list[tuple[int, float, float]]) -> list[str]:
-    """Time and memory of a run."""
+    """A table of time and memory of a run."""
     rows = [f"| {count:,} | {seconds} | {megabytes} |" for count, seconds, megabytes in points]
     return ["", f"| rows{which} | seconds | MB |", "|---:|---:|---:|", *rows]
 

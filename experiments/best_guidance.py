@@ -1,8 +1,8 @@
-"""Print the scale of text guidance whose validation report has the best mean of following, preserving and
-quality.
+"""Prints the scale of text guidance whose validation report has the best mean of the three perspectives.
 
-python experiments/best_guidance.py RUN/guidance
-(RUN/guidance/<scale>/evaluation/synthetic_validation/oracle/report.json)
+    python experiments/best_guidance.py RUN/guidance
+
+Reads RUN/guidance/<scale>/evaluation/synthetic_validation/oracle/report.json.
 """
 
 import json
@@ -13,7 +13,7 @@ PERSPECTIVES = ("following", "preserving", "quality")
 
 
 def mean_score(report: Path) -> float:
-    """The mean over the three perspectives of the first row, in [0, 5]."""
+    """The mean score of the first row over the three perspectives, in [0, 5]."""
     row = json.loads(report.read_text())["rows"][0]
     return sum(row[perspective]["score"] for perspective in PERSPECTIVES) / len(PERSPECTIVES)
 

@@ -1,13 +1,13 @@
-"""A dossier from result files: claim, verdict, command, hours, table with intervals and controls, figure. No
-number is copied by hand.
+"""Writes a dossier from result files: claim, verdict, command, hours, table with intervals and controls,
+figure. No number is copied by hand.
 
-    python -m experiments.dossier table4_reward_signal runs/table4 --controls runs/controls -o experiments/results/table4.md
-    python -m experiments.dossier table5_integration runs/table5 --controls runs/controls -o experiments/results/table5.md
-    python -m experiments.dossier table6_inference_score runs/table4 -o experiments/results/table6.md
-    python -m experiments.dossier never_all_good runs/never_all_good -o experiments/results/never_all_good.md
+    python -m experiments.dossier table4_reward_signal runs/table4 --controls runs/controls -o table4.md
+    python -m experiments.dossier table5_integration runs/table5 --controls runs/controls -o table5.md
+    python -m experiments.dossier table6_inference_score runs/table4 -o table6.md
+    python -m experiments.dossier never_all_good runs/never_all_good -o never_all_good.md
 
-A folder is a run, or holds runs (links to runs of other sweeps too). Beside the .md stand NAME.png (the table
-as a image) and NAME_curves.png (validation scores against steps). The rule of the verdicts stands in
+A folder is a run or holds runs, including links to runs of other sweeps. NAME.png (the table as a figure) and
+NAME_curves.png (validation scores against steps) are written beside the .md. The rule of the verdicts is in
 experiments/evidence.py.
 """
 
@@ -24,13 +24,13 @@ from experiments.evidence import (
     QUESTIONS,
     START,
     Claim,
+    Decision,
     Entry,
     Evidence,
-    Verdict,
-    by_following,
+    decisions,
     differences,
     gather,
-    verdicts,
+    shares_by_following,
 )
 from src.evaluation.comparison import Comparison
 from src.evaluation.report import LAST_ROWS, markdown_table
@@ -46,8 +46,8 @@ PERSPECTIVE_NAMES = tuple(perspective.value for perspective in PERSPECTIVES)
 
 
 def table_of(evidence: Evidence) -> Table:
-    """All entries with their means, intervals and spreads over seeds, the paper's lines beside those of the
-    same name.
+    """All entries with means, intervals and spreads over seeds; the paper's lines beside those of the same
+    name.
     """
     question, columns = evidence.question, judged_columns()
     own = [entry for entry in evidence.entries if not entry.control]
@@ -65,7 +65,8 @@ def table_of(evidence: Evidence) -> Table:
     lines += [_line(entry, judged_values(entry.rows)) for entry in evidence.entries if entry.control]
     if any(entry.name == LAST_ROWS[1] for entry in evidence.entries):
         notes.append(
-            "Training triplets: other cases, of the photographs that training sees, with the flaws they are trained with."
+            "Training triplets: other cases, of the photographs that training sees, with the flaws they are"
+            " trained with."
         )
     return Table("dossier", "Numbers", ("Row",), columns, tuple(lines), tuple(notes))
 
@@ -77,7 +78,7 @@ def _line(entry: Entry, values: Sequence[Value]) -> Line:
 
 
 def differences_part(evidence: Evidence) -> list[str]:
-    """Every entry against the reference line."""
+    """The section that compares every entry with the reference line."""
     found = differences(evidence)
     if not found:
         return []
@@ -107,19 +108,24 @@ def differences_part(evidence: Evidence) -> list[str]:
     return [
         f"## Against {evidence.question.reference}\n",
         markdown_table(header, lines),
-        "Difference of the mean scores on the same cases, each averaged over seeds first, with its 95 % interval over photographs; after ± the "
-        "standard deviation of the difference over seeds, which neither interval nor p contains. p: sign flips of whole photographs, after Holm over "
-        f"the three perspectives; of {photographs} photographs none is below {least:.4f}. Detectable: the smallest true difference that is found at "
-        "the 5 % level in 8 of 10 tries, before Holm.\n",
+        (
+            "Difference of the mean scores on the same cases, each averaged over seeds first, with its 95 %"
+            " interval over photographs; after ± the standard deviation of the difference over seeds, which"
+            " neither interval nor p contains. p: sign flips of whole photographs, after Holm over the three"
+            f" perspectives; of {photographs} photographs none is below {least:.4f}. Detectable: the smallest"
+            " true difference that is found at the 5 % level in 8 of 10 tries, before Holm.\n"
+        ),
     ]
 
 
 def shares_part(evidence: Evidence) -> list[str]:
-    """The differences of the main claims taken apart by what became of following."""
+    """The section that splits the differences of the main claims by their outcome in following."""
     parts = []
     for claim in evidence.question.claims:
         line, other = evidence.entry(claim.line), evidence.entry(claim.against)
-        shares = by_following(line, other) if claim.main and line is not None and other is not None else ()
+        shares = (
+            shares_by_following(line, other) if claim.main and line is not None and other is not None else ()
+        )
         if not shares:
             continue
         header = [
@@ -139,19 +145,20 @@ def shares_part(evidence: Evidence) -> list[str]:
     if not parts:
         return []
     note = (
-        "Mean: difference of the scores in these cases; part: what they add to the whole difference, share times mean. An edit that is executed can "
-        "fail to be clean, a photograph left as it is cannot. Cases are sorted by an outcome, so this says where a difference lies, not why.\n"
+        "Mean: difference of the scores in these cases; part: what they add to the whole difference, share"
+        " times mean. An edit that is executed can fail to be clean, a photograph left as it is cannot. Cases"
+        " are sorted by an outcome, so this says where a difference lies, not why.\n"
     )
     return ["## Where the difference lies\n", *parts, note]
 
 
 def signed(number: float | None) -> str:
-    """As in +0.67."""
+    """For example +0.67."""
     return "-" if number is None else f"{number:+.2f}"
 
 
 def difference_cell(comparison: Comparison) -> str:
-    """As in +0.67 [+0.55, +0.78]."""
+    """For example +0.67 [+0.55, +0.78]."""
     if comparison.difference is None:
         return "-"
     interval = (
@@ -161,47 +168,48 @@ def difference_cell(comparison: Comparison) -> str:
 
 
 def p_cell(p: float | None) -> str:
-    """As in 0.0234."""
+    """For example 0.0234."""
     return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
 
 
-def in_words(verdict: Verdict) -> str:
-    """As in confirmed: +0.67 [+0.55, +0.78], p 0.0234."""
+def decision_cell(verdict: Decision) -> str:
+    """For example confirmed: +0.67 [+0.55, +0.78], p 0.0234."""
     p = "" if verdict.comparison.p_holm is None else f", p {p_cell(verdict.comparison.p_holm)}"
     why = f" ({verdict.why})" if verdict.why else ""
     return f"**{verdict.word}**: {difference_cell(verdict.comparison)}{p}{why}"
 
 
 def headline(evidence: Evidence) -> list[str]:
-    """The main claims, perspective by perspective, a sentence each."""
+    """One sentence per main claim, perspective by perspective."""
     said = []
     for claim in evidence.question.claims:
         if not claim.main:
             continue
-        found = verdicts(evidence, claim)
+        found = decisions(evidence, claim)
         if found is None:
             said.append(f"{claim.words}: not run.")
             continue
         each = "; ".join(
-            f"{name} {in_words(verdict)}" for name, verdict in zip(PERSPECTIVE_NAMES, found, strict=True)
+            f"{name} {decision_cell(verdict)}" for name, verdict in zip(PERSPECTIVE_NAMES, found, strict=True)
         )
         said.append(f"{claim.words}: {each}.")
     return said
 
 
 def claims_part(evidence: Evidence) -> list[str]:
-    """Every claim that its lines were run for, and which were not."""
+    """The section of all claims: decided where the lines were run, else listed."""
     lines, left = [], []
     for claim in evidence.question.claims:
-        found = verdicts(evidence, claim)
+        found = decisions(evidence, claim)
         if found is None:
             left.append(claim)
         else:
-            lines.append([claim.words, *(in_words(verdict) for verdict in found)])
+            lines.append([claim.words, *(decision_cell(verdict) for verdict in found)])
     rule = (
-        f"Confirmed or contrary: p below {LEVEL:g} and the same sign in every seed. Not confirmed: neither, and the interval leaves no room for the "
-        f"paper's difference (for {MARGIN:g} where the paper has none). Undecided: neither, but there is room for it. That a control is *not* above "
-        f"is confirmed where there is no room for {MARGIN:g}.\n"
+        f"Confirmed or contrary: p below {LEVEL:g} and the same sign in every seed. Not confirmed: neither,"
+        f" and the interval leaves no room for the paper's difference (for {MARGIN:g} where the paper has"
+        " none). Undecided: neither, but there is room for it. That a control is *not* above is confirmed"
+        f" where there is no room for {MARGIN:g}.\n"
     )
     return [
         "## Claim by claim\n",
@@ -220,7 +228,7 @@ def _not_run(claims: Sequence[Claim]) -> list[str]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object; {} where there is no file.
+    """Reads a JSON object; {} if there is no file.
 
     Raises:
         ValueError: not JSON.
@@ -228,11 +236,13 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); remove it and run its command again") from error
+        raise ValueError(
+            f"{path} is not valid JSON ({error}); remove it and run its command again"
+        ) from error
 
 
 def seconds_of(run: Path) -> tuple[float, float]:
-    """Seconds of training and of evaluation: as its sweep noted them, else of the training alone."""
+    """Seconds of training and of evaluation, as noted by the sweep; without one, of the training alone."""
     jobs = read_json(run.parent / "sweep.json").get("jobs", [])
     noted = next((job.get("seconds", {}) for job in jobs if str(job.get("number")) == run.name), {})
     return float(read_json(run / "run.json").get("seconds", noted.get("train", 0.0))), float(
@@ -241,7 +251,7 @@ def seconds_of(run: Path) -> tuple[float, float]:
 
 
 def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[str]) -> list[str]:
-    """Commands, commits, machine, hours."""
+    """The section of commands, commits, machine and hours."""
     runs = list(
         dict.fromkeys(
             run for entry in evidence.entries if entry.name not in (START, *LAST_ROWS) for run in entry.runs
@@ -254,12 +264,16 @@ def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[s
     seeds = {len(entry.rows) for entry in evidence.entries if entry.name not in (START, *LAST_ROWS)}
     judged = f", {evaluated:.1f} h of evaluating" if evaluated else ""
     facts = {
-        "Runs": f"{len(runs)}, {' or '.join(map(str, sorted(seeds)))} seed{'s' if seeds != {1} else ''} per row",
-        "Steps": _several(record.get("steps") for record in records),
+        "Runs": (
+            f"{len(runs)}, {' or '.join(map(str, sorted(seeds)))} seed{'s' if seeds != {1} else ''} per row"
+        ),
+        "Steps": _distinct(record.get("steps") for record in records),
         "Time": f"{trained:.1f} h of training{judged}, all runs together",
-        "Hardware": _several(record.get("hardware") for record in records),
-        "Commit": _several(str(record["commit"])[:7] if record.get("commit") else None for record in records),
-        "Start": _several(
+        "Hardware": _distinct(record.get("hardware") for record in records),
+        "Commit": _distinct(
+            str(record["commit"])[:7] if record.get("commit") else None for record in records
+        ),
+        "Start": _distinct(
             (entry.settings or {}).get("start") for entry in evidence.entries if not entry.control
         ),
     }
@@ -272,7 +286,7 @@ def facts_part(evidence: Evidence, groups: Sequence[Path], arguments: Sequence[s
     return ["".join(f"    {command}\n" for command in commands), "\n".join(lines) + "\n"]
 
 
-def _several(values: Any) -> str:
+def _distinct(values: Any) -> str:
     return ", ".join(dict.fromkeys(str(value) for value in values if value is not None))
 
 
@@ -283,7 +297,7 @@ def dossier(
     arguments: Sequence[str],
     reading: str = "",
 ) -> str:
-    """The whole page; `reading` is what a person makes of it, the rest comes from result files."""
+    """The whole page. `reading` is a person's interpretation; everything else comes from result files."""
     parts = [
         f"# {evidence.question.title}\n",
         f"**Claim.** {evidence.question.claim}\n",
@@ -299,8 +313,8 @@ def dossier(
     return "\n".join(parts)
 
 
-def draw(evidence: Evidence, target: Path) -> list[Path]:
-    """The figures beside a dossier."""
+def draw_figures(evidence: Evidence, target: Path) -> list[Path]:
+    """Draws the figures beside a dossier."""
     means = evidence.entries[0].rows[0].row.means
     seeds = max(len(entry.rows) for entry in evidence.entries)
     many = f", mean of {seeds} seeds (small dots: single seeds)" if seeds > 1 else ", one seed"
@@ -310,44 +324,48 @@ def draw(evidence: Evidence, target: Path) -> list[Path]:
     else:
         dashes = f"; dashed line: {evidence.question.reference}; grey: controls and references"
         figures = [evidence_figures.forest(evidence, evidence.question.title, note + dashes)]
-        curves = evidence_figures.curves(evidence, f"{evidence.question.title}: validation scores")
+        curves = evidence_figures.validation_curves(evidence, f"{evidence.question.title}: validation scores")
         figures += [] if curves is None else [curves]
     names = (target.with_suffix(".png"), target.with_name(f"{target.stem}_curves.png"))
-    return [evidence_figures.save(figure, name) for figure, name in zip(figures, names, strict=False)]
+    return [evidence_figures.save_figure(figure, name) for figure, name in zip(figures, names, strict=False)]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read, write, say where."""
+    """Reads the runs, writes the dossier and prints its verdict."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.dossier", description=(__doc__ or "").splitlines()[0]
     )
     parser.add_argument("question", choices=list(QUESTIONS))
     parser.add_argument("folders", nargs="+", type=Path, help="sweep or run folders")
     parser.add_argument(
-        "--controls", nargs="*", type=Path, default=[], help="more of them, of which only the controls count"
+        "--controls",
+        nargs="*",
+        type=Path,
+        default=[],
+        help="further folders, of which only the controls are used",
     )
     parser.add_argument(
         "--start",
         type=Path,
-        help="run folder of the weights that all started from; default: the one that the runs name",
+        help="run folder of the weights that all runs started from; default: the one in their config",
     )
-    parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
-    parser.add_argument("--judge", help="whose reports, where there are several")
-    parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
+    parser.add_argument("--benchmark", default="synthetic_edit", help="reports on this benchmark")
+    parser.add_argument("--judge", help="reports by this judge, if there are several")
+    parser.add_argument("--target", default="5/5/5", help="the row that represents a run")
     parser.add_argument(
         "--reading",
         type=Path,
-        help="a file of Markdown that stands below the verdict: what you make of it, and why",
+        help="a Markdown file with your interpretation, shown below the verdict",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="the dossier, NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":
-        raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
+        raise ValueError(f"--output {given.output}: a dossier is Markdown; give a name that ends in .md")
     evidence = gather(
         given.question, given.folders, given.controls, given.start, given.target, given.benchmark, given.judge
     )
     reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
-    figures = draw(evidence, given.output)
+    figures = draw_figures(evidence, given.output)
     write_atomically(
         given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments, reading)
     )

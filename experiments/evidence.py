@@ -1,11 +1,12 @@
-"""What a dossier (experiments/dossier.py) is made of: lines of runs over seeds, how they differ, and verdicts
-by one fixed rule.
+"""The content of a dossier (experiments/dossier.py): lines of runs over seeds, their differences, and
+decisions by one fixed rule.
 
 The rule, for a claim that one line is above another, in each perspective:
 
-- confirmed: it is, at the 5 % level (sign flips of whole photographs, each case averaged over seeds, Holm
+- confirmed: it is above, at the 5 % level (sign flips of whole photographs, each case averaged over seeds,
+  Holm
   over the perspectives), and in every seed;
-- contrary: it is below, likewise;
+- contrary: it is below, by the same test;
 - not confirmed: neither, and the 95 % interval leaves no room for a difference as large as the paper's, or as
   MARGIN where the paper has none;
 - undecided: neither, but the interval does leave that room; or the photographs decide and the seeds disagree.
@@ -40,10 +41,10 @@ from src.tabulation.runs import (
 from src.tabulation.table import LEVEL
 
 MARGIN = 0.1
-"""Points of 5 that matter where the paper gives no difference."""
+"""Smallest difference that matters where the paper gives none, in points of 5."""
 
 MOVED = 0.5
-"""Points of 5 from which on a case counts as followed better or worse."""
+"""Difference in following from which a case counts as followed better or worse, in points of 5."""
 
 NO_REWARD, START, PERMUTED, SCALAR = "no reward", "starting weights", "permuted rewards", "one scalar reward"
 ALL_GOOD, BEST_RATED, MENDED, EXACT = (
@@ -61,7 +62,7 @@ CONTROLS = {
     "MendedTriplets": MENDED,
     "ExactTargets": EXACT,
 }
-"""By the class that stands in a run's config under data.control (or data.dataset, as in runs before
+"""Name of a control by the class in a run's config, under data.control (data.dataset in runs before
 2026-11-22).
 """
 
@@ -75,8 +76,8 @@ class Claim:
 
     Attributes:
         line, against: names of lines.
-        denied: the claim is that it is not.
-        main: whether the whole dossier stands or falls with it.
+        denied: whether the claim is that it is not above.
+        main: whether the dossier's verdict is about this claim.
     """
 
     line: str
@@ -86,7 +87,7 @@ class Claim:
 
     @property
     def words(self) -> str:
-        """In words."""
+        """The claim as a phrase."""
         return f"{self.line} {'not ' if self.denied else ''}above {self.against}"
 
 
@@ -96,11 +97,11 @@ class Question:
 
     Attributes:
         title: of the dossier.
-        claim: in one or two sentences.
+        claim: one or two sentences.
         layout: how rows are placed.
-        published: whether the paper's numbers stand beside ours.
+        published: whether to show the paper's numbers beside ours.
         reference: the line that the others are compared with.
-        claims: what is decided.
+        claims: to be decided.
     """
 
     title: str
@@ -140,8 +141,8 @@ QUESTIONS: dict[str, Question] = {
     ),
     "table5_integration": Question(
         "Table 5: where the reward enters",
-        "Rewards help wherever they enter the denoiser, most through attention and addition together. The place of the released code, the time "
-        "embedding, is not in the paper's table.",
+        "Rewards help wherever they enter the denoiser, most through attention and addition together. The"
+        " place of the released code, the time embedding, is not in the paper's table.",
         LAYOUTS["table5_integration"],
         True,
         "none",
@@ -174,7 +175,8 @@ QUESTIONS: dict[str, Question] = {
     ),
     "never_all_good": Question(
         "No triplet good in all three perspectives: does asking for 5/5/5 compose?",
-        "Where every training triplet is spoiled in some perspective, a filter finds nothing good, and asking for 5/5/5 composes what is.",
+        "Where every training triplet is spoiled in some perspective, a filter finds nothing good, and asking"
+        " for 5/5/5 composes what is.",
         LAYOUTS["table4_reward_signal"],
         False,
         "none",
@@ -208,7 +210,7 @@ class Entry:
 
     @property
     def settings(self) -> Settings | None:
-        """Of its first run."""
+        """Settings of its first run."""
         return self.rows[0].settings
 
     @property
@@ -224,14 +226,14 @@ class Entry:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All that a dossier is about.
+    """Everything that a dossier reports.
 
     Attributes:
-        question: it.
-        lines: the table's own lines, as they are tabulated.
-        entries: these, and below them the controls and references.
-        reports: that the lines come from, one per run.
-        missing: run folders that have no report yet.
+        question: what the dossier is about.
+        lines: the table's own lines, as tabulated.
+        entries: these, followed by controls and references.
+        reports: the sources of the lines, one per run.
+        missing: run folders without a report.
     """
 
     question: Question
@@ -241,19 +243,19 @@ class Evidence:
     missing: tuple[Path, ...]
 
     def entry(self, name: str) -> Entry | None:
-        """The entry of that name; None where it was not run."""
+        """The entry of that name; None if it was not run."""
         return next((entry for entry in self.entries if entry.name == name), None)
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What became of a claim in one perspective.
+class Decision:
+    """The outcome of a claim in one perspective.
 
     Attributes:
         word: confirmed, not confirmed, contrary, undecided.
         comparison: over all seeds.
         by_seed: the difference in each seed.
-        why: where the word alone would not say it; "" elsewhere.
+        why: explanation where the word alone is not enough; "" elsewhere.
     """
 
     word: str
@@ -263,8 +265,8 @@ class Verdict:
 
 
 def run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
-    """The runs in sweep folders (a run is one itself) that have been evaluated, and those that have not.
-    Links to runs of other sweeps count.
+    """The runs in sweep folders that have been evaluated, and those that have not. A folder may be a run
+    itself; links to runs of other sweeps count.
 
     Raises:
         FileNotFoundError: an unknown folder, or nothing evaluated.
@@ -284,7 +286,8 @@ def run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
             (done if any(run.glob("evaluation/*/*/report.json")) else missing).append(run)
     if not done:
         raise FileNotFoundError(
-            f"no run of {', '.join(map(str, folders))} has been evaluated; run python -m src.evaluate checkpoint=RUN/editor first"
+            f"no run of {', '.join(map(str, folders))} has been evaluated; run python -m src.evaluate"
+            " checkpoint=RUN/editor first"
         )
     return done, missing
 
@@ -298,12 +301,16 @@ def _by_number(folder: Path) -> tuple[int, str]:
 
 
 def control_of(settings: Settings | None) -> str | None:
-    """The control that a run is; None for a run that is none."""
+    """The control that a run belongs to; None for an ordinary run."""
     data = (settings or {}).get("data") or {}
     for node in (data.get("control"), data.get("dataset")):
         name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, Mapping) else ""
         if name in CONTROLS:
-            share = node.get("clean_share", node.get("share", 1.0)) if CONTROLS[name] in (PERMUTED, MENDED) else 1.0
+            share = (
+                node.get("clean_share", node.get("share", 1.0))
+                if CONTROLS[name] in (PERMUTED, MENDED)
+                else 1.0
+            )
             return CONTROLS[name] if share == 1.0 else f"{100 * share:g} % {CONTROLS[name]}"
     return None
 
@@ -317,16 +324,16 @@ def gather(
     benchmark: str = "synthetic_edit",
     judge: str | None = None,
 ) -> Evidence:
-    """The evidence in run folders.
+    """Collects the evidence in run folders.
 
     Args:
         name: a key of QUESTIONS.
-        groups: sweep or run folders that the table's lines come from; controls may be among them.
-        controls: further ones, of which only the controls count.
-        start: the run folder of the weights that all started from; None for the one that their config names.
-        target: name of the row that stands for a run, but in Table 6.
-        benchmark: reports on this one.
-        judge: whose reports; None for the only one there is.
+        groups: sweep or run folders for the table's lines; controls may be among them.
+        controls: further folders, of which only the controls are used.
+        start: run folder of the weights that all started from; None for the one that their config names.
+        target: name of the row that represents a run, except in Table 6.
+        benchmark: name of the reports' benchmark.
+        judge: name of the reports' judge; None if there is only one.
 
     Raises:
         FileNotFoundError: no such folder, or nothing evaluated there.
@@ -341,20 +348,20 @@ def gather(
     others = [each for each in others if each.folder.resolve() not in known]
 
     rows = [row for row in run_rows(own) if control_of(row.settings) is None]
-    rows, plain = _of_table(question, rows)
+    rows, plain = _rows_of_table(question, rows)
     placed = [(row, place) for row in rows if (place := _place(question, row, target)) is not None]
     if not placed:
         raise ValueError(
-            f"{name}: none of {', '.join(map(str, groups))} has {question.layout.needs}; the target reward is {target}"
+            f"{name}: none of {', '.join(map(str, groups))} has {question.layout.needs}; the target reward is"
+            f" {target}"
         )
     lines = our_lines(question.layout, placed)
     twice = [line.name for line in lines if sum(other.name == line.name for other in lines) > 1]
     if twice:
-        runs = "; ".join(
-            f"{line.run}: {line.rows[0].report.run}" for line in lines if line.name == twice[0]
-        )
+        runs = "; ".join(f"{line.run}: {line.rows[0].report.run}" for line in lines if line.name == twice[0])
         raise ValueError(
-            f"{name}: two lines are called {twice[0]!r} and differ otherwise ({runs}): give runs of one setting"
+            f"{name}: two lines are called {twice[0]!r} and differ otherwise ({runs}): give runs of one"
+            " setting"
         )
     entries = [Entry(line.name, line.rows, False, averaged_cases(line.rows)) for line in lines]
 
@@ -365,10 +372,10 @@ def gather(
             found.setdefault(control, []).append(row)
     if plain:
         found[NO_REWARD] = plain
-    entries += [entry for control, members in found.items() for entry in _named(control, members)]
+    entries += [entry for control, members in found.items() for entry in _control_entries(control, members)]
     entries += _references(lines[0].rows[0].report)
-    begun = start_row(lines, start, target, benchmark, judge)
-    entries += [] if begun is None else [entry_of(START, [begun])]
+    begun = starting_row(lines, start, target, benchmark, judge)
+    entries += [] if begun is None else [make_entry(START, [begun])]
     last = [entry for entry in entries if entry.control]
     last.sort(key=lambda entry: next(index for index, name in enumerate(ORDER) if name in entry.name))
     _check_judge([*own, *others, *([] if begun is None else [begun.report])])
@@ -387,7 +394,7 @@ def gather(
 def reports_below(
     folders: Sequence[Path], benchmark: str, judge: str | None = None
 ) -> tuple[list[RunReport], list[Path]]:
-    """The reports in run and sweep folders, each once, and the runs that have none. Run by run, as
+    """The reports in run and sweep folders, each once, and the runs that have none. Run by run, because
     `found_reports` does not look behind links.
 
     Raises:
@@ -404,13 +411,13 @@ def _check_judge(reports: Sequence[RunReport]) -> None:
     for other in reports[1:]:
         if other.report.fingerprint != reports[0].report.fingerprint:
             raise ValueError(
-                f"{reports[0].run} and {other.run} were judged by different judges or versions of one, which do not compare: judge them again with "
-                "python -m src.evaluate edits=..., or say --judge"
+                f"{reports[0].run} and {other.run} were judged by different judges or versions of one, which"
+                " do not compare: judge them again with python -m src.evaluate edits=..., or say --judge"
             )
 
 
-def _of_table(question: Question, rows: Sequence[RunRow]) -> tuple[list[RunRow], list[RunRow]]:
-    """The rows that the table is about, and those of editors without reward, which in Table 6 are a control."""
+def _rows_of_table(question: Question, rows: Sequence[RunRow]) -> tuple[list[RunRow], list[RunRow]]:
+    """The rows that the table is about, and those without reward, a control in Table 6."""
     if question.layout.number != 6:
         return list(rows), []
     plain = [row for row in rows if not signals_of(row.settings or {})]
@@ -431,34 +438,34 @@ def _place(question: Question, row: RunRow, target: str) -> Place | None:
     return question.layout.place(row, target)
 
 
-def entry_of(name: str, rows: Sequence[RunRow]) -> Entry:
-    """A control or reference."""
+def make_entry(name: str, rows: Sequence[RunRow]) -> Entry:
+    """An entry for a control or reference."""
     check_seeds(rows)
     return Entry(name, tuple(rows), True, averaged_cases(rows))
 
 
-def _named(control: str, rows: Sequence[RunRow]) -> list[Entry]:
-    """The entries of one control: one, unless its runs differ in more than their seeds."""
+def _control_entries(control: str, rows: Sequence[RunRow]) -> list[Entry]:
+    """The entries of one control: a single one, unless its runs differ in more than their seeds."""
     by_name: dict[str, list[RunRow]] = {}
     for row, rest in zip(rows, row_names(rows, [control] * len(rows)), strict=True):
         by_name.setdefault(f"{control}, {rest}" if rest else control, []).append(row)
-    return [entry_of(name, members) for name, members in by_name.items()]
+    return [make_entry(name, members) for name, members in by_name.items()]
 
 
 def _references(found: RunReport) -> list[Entry]:
-    """The rows that no model made, but for the exact target, which is 5/5/5 by definition."""
+    """The rows that no model made, without the exact target, which is 5/5/5 by definition."""
     return [
-        entry_of(row.name, [RunRow(found, row, None)])
+        make_entry(row.name, [RunRow(found, row, None)])
         for row in found.report.rows
         if row.name in LAST_ROWS[:2]
     ]
 
 
-def start_row(
+def starting_row(
     lines: Sequence[OurLine], given: Path | None, target: str, benchmark: str, judge: str | None
 ) -> RunRow | None:
-    """The row of the weights that all runs started from; None if they were not evaluated, or the runs did not
-    start from the same ones.
+    """The row of the weights that all runs started from; None if these were not evaluated or differ between
+    runs.
     """
     starts = {str((row.settings or {}).get("start") or "") for line in lines for row in line.rows}
     if given is None:
@@ -475,8 +482,8 @@ def start_row(
 def paired_seeds(
     line: Entry, other: Entry
 ) -> tuple[dict[object, tuple[CaseScores, ...]], dict[object, tuple[CaseScores, ...]]]:
-    """The cases of both by seed; those of an entry of one row, such as the starting weights, stand beside
-    every seed of the other.
+    """The cases of both entries by seed. An entry with a single row, such as the starting weights, is paired
+    with every seed of the other.
     """
     ours, theirs = line.seeds, other.seeds
     if len(theirs) == 1 and not theirs.keys() & ours.keys():
@@ -486,9 +493,9 @@ def paired_seeds(
     return ours, theirs
 
 
-def by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
-    """Per perspective the difference of two entries in each seed that both have; an entry of one row, such as
-    the starting weights, has them all.
+def differences_by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
+    """Per perspective, the difference of two entries in each seed that both have. An entry with a single row,
+    such as the starting weights, counts for every seed.
     """
     ours, theirs = paired_seeds(line, other)
     found = []
@@ -513,11 +520,11 @@ class Share:
     """Cases in which one line follows the instruction better than another, as well, or worse.
 
     Attributes:
-        name: which of the three.
-        share: of all cases and seeds that both lines have, in [0, 1].
-        means: mean difference of the scores there, line less other, in the order of PERSPECTIVES; None where
-            there is no such case.
-        parts: what these cases add to the difference over all cases, share times mean.
+        name: which of the three groups.
+        share: fraction of all cases and seeds that both lines have, in [0, 1].
+        means: mean difference of their scores, line minus other, in the order of PERSPECTIVES; None if the
+            group is empty.
+        parts: contribution to the difference over all cases, share times mean.
     """
 
     name: str
@@ -526,13 +533,13 @@ class Share:
     parts: tuple[float, ...]
 
 
-def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
-    """A difference taken apart by what became of following, case by case and seed by seed; () where the lines
-    share no case.
+def shares_by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
+    """Splits a difference by its outcome in following, case by case and seed by seed; () if the lines share
+    no case.
 
-    Where it says that quality falls, it says whether it falls in edits that are now executed (a photograph
-    left alone cannot fail) or in all. Descriptive: the cases are sorted by an outcome, so a part is no effect
-    of its own.
+    If quality falls, this shows whether it falls in edits that are now executed (a photograph left alone
+    cannot fail) or in all. Descriptive only: cases are grouped by an outcome, so a part is not an effect of
+    its own.
     """
     ours, theirs = paired_seeds(line, other)
     rows = []
@@ -545,7 +552,7 @@ def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
         ]
     differences = np.array(
         [row for row in rows if not np.isnan(row).any()]
-    )  # what was not judged is not a number
+    )  # cases that were not judged are NaN
     if not len(differences):
         return ()
     following = differences[:, 0]
@@ -564,8 +571,8 @@ def by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
     return tuple(found)
 
 
-def papers_difference(question: Question, claim: Claim, index: int) -> float | None:
-    """By how much the paper's line is above; None where the paper has one of them not."""
+def published_difference(question: Question, claim: Claim, index: int) -> float | None:
+    """The paper's difference between the two lines; None if it lacks one of them."""
     if not question.published:
         return None
     scores = {row.name: row.numbers for row in published_table(question.layout.number).rows}
@@ -575,60 +582,62 @@ def papers_difference(question: Question, claim: Claim, index: int) -> float | N
     return scores[claim.line][key].value - scores[claim.against][key].value
 
 
-def verdicts(evidence: Evidence, claim: Claim) -> tuple[Verdict, ...] | None:
-    """A claim in each perspective; None where one of its lines was not run."""
+def decisions(evidence: Evidence, claim: Claim) -> tuple[Decision, ...] | None:
+    """Decides a claim in each perspective; None if one of its lines was not run."""
     line, other = evidence.entry(claim.line), evidence.entry(claim.against)
     if line is None or other is None:
         return None
     compared = compare(line.name, line.cases, other.name, other.cases)
     found = []
-    for index, (comparison, differences) in enumerate(zip(compared, by_seed(line, other), strict=True)):
+    for index, (comparison, differences) in enumerate(
+        zip(compared, differences_by_seed(line, other), strict=True)
+    ):
         known = tuple(difference for difference in differences if difference is not None)
         found.append(
-            decide(comparison, known, papers_difference(evidence.question, claim, index), claim.denied)
+            decide(comparison, known, published_difference(evidence.question, claim, index), claim.denied)
         )
     return tuple(found)
 
 
 def decide(
     comparison: Comparison, seeds: tuple[float, ...], papers: float | None, denied: bool = False
-) -> Verdict:
-    """The rule at the head of this file.
+) -> Decision:
+    """Applies the rule at the top of this file.
 
     Args:
-        comparison: of the line with the one that it is claimed to be above.
+        comparison: the line against the one that it is claimed to be above.
         seeds: the difference in each seed.
-        papers: the paper's difference, in points; None where there is none.
-        denied: whether the claim is that it is not above.
+        papers: the paper's difference, in points; None if it has none.
+        denied: whether the claim is that the line is not above.
     """
     difference, p, interval = comparison.difference, comparison.p_holm, comparison.ci95
     if difference is None or p is None or interval is None:
-        return Verdict("undecided", comparison, seeds, "not testable on fewer than two photographs")
+        return Decision("undecided", comparison, seeds, "not testable on fewer than two photographs")
     differs, agree = p < LEVEL, all(each * difference > 0 for each in seeds)
     if denied:
         if differs and difference > 0:
-            return Verdict("contrary", comparison, seeds)
+            return Decision("contrary", comparison, seeds)
         if interval.high < MARGIN:
-            return Verdict("confirmed", comparison, seeds)
-        return Verdict("undecided", comparison, seeds, f"room for {interval.high:+.2f}")
+            return Decision("confirmed", comparison, seeds)
+        return Decision("undecided", comparison, seeds, f"room for {interval.high:+.2f}")
     if differs and not agree:
-        return Verdict("undecided", comparison, seeds, "the seeds disagree")
+        return Decision("undecided", comparison, seeds, "the seeds disagree")
     if differs:
-        return Verdict("confirmed" if difference > 0 else "contrary", comparison, seeds)
+        return Decision("confirmed" if difference > 0 else "contrary", comparison, seeds)
     expected = papers if papers is not None and papers > 0 else MARGIN
     if interval.high < expected:
-        return Verdict("not confirmed", comparison, seeds, f"no room for {expected:+.2f}")
+        return Decision("not confirmed", comparison, seeds, f"no room for {expected:+.2f}")
     detectable = (
         ""
         if comparison.detectable is None
         else f"a difference of {comparison.detectable:.2f} would be found in 8 of 10 tries"
     )
-    return Verdict("undecided", comparison, seeds, detectable)
+    return Decision("undecided", comparison, seeds, detectable)
 
 
 def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...], list[float | None]]]:
-    """Every entry against the reference line, with the deviation of its difference over seeds in each
-    perspective.
+    """Compares every entry with the reference line; the numbers are the standard deviations of the difference
+    over seeds, per perspective.
     """
     reference = evidence.entry(evidence.question.reference)
     if reference is None:
@@ -638,7 +647,7 @@ def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...],
         if entry.name != reference.name and entry.cases:
             deviations = [
                 seed_deviation([each for each in seeds if each is not None])
-                for seeds in by_seed(entry, reference)
+                for seeds in differences_by_seed(entry, reference)
             ]
             found.append(
                 (entry, compare(entry.name, entry.cases, reference.name, reference.cases), deviations)

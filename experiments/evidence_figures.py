@@ -1,5 +1,5 @@
-"""The figures of a dossier, from the same lines as its table: scores with intervals, scores against the score
-asked for, curves over steps.
+"""The figures of a dossier, drawn from the lines of its table: scores with intervals, scores against the
+score asked for, curves over steps.
 
 Single seeds are small dots, means over seeds large ones with their 95 % interval over photographs; controls
 and references are grey.
@@ -30,7 +30,7 @@ DPI = 120
 
 
 def mean_and_interval(entry: Entry, index: int) -> tuple[float, Interval | None] | None:
-    """The mean score of an entry in one perspective, each case averaged over seeds; None where nothing was
+    """The mean score of an entry in one perspective, each case averaged over seeds; None if nothing was
     judged.
     """
     scored = [(score, case.photograph) for case in entry.cases if (score := case.scores[index]) is not None]
@@ -38,8 +38,8 @@ def mean_and_interval(entry: Entry, index: int) -> tuple[float, Interval | None]
         return None
     scores = np.array([score for score, _ in scored])
     interval = clustered_interval(scores, [photograph for _, photograph in scored])
-    return float(scores.mean()), None if interval is None else Interval(
-        max(0.0, interval.low), min(MAX_SCORE, interval.high)
+    return float(scores.mean()), (
+        None if interval is None else Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
     )
 
 
@@ -53,7 +53,7 @@ def seed_means(entry: Entry, index: int) -> list[float]:
 
 
 def forest(evidence: Evidence, title: str, note: str) -> Figure:
-    """One panel per perspective, one row per entry: the table as a image."""
+    """A forest plot: one panel per perspective, one row per entry."""
     entries = list(evidence.entries)
     own = sum(not entry.control for entry in entries)
     places = [float(index) + (0.6 if index >= own else 0.0) for index in range(len(entries))]
@@ -112,9 +112,7 @@ def _dot(panel: Axes, entry: Entry, index: int, place: float, colour: str) -> No
 
 
 def score_lines(evidence: Evidence, title: str, note: str) -> Figure:
-    """Table 6: what each perspective becomes when all three scores asked for go from 0 to 5, the paper's
-    numbers beside it.
-    """
+    """Table 6: each perspective against the score asked for, 0 to 5, beside the paper's numbers."""
     figure, panel = plt.subplots(figsize=(8.6, 4.6), layout="constrained")
     ends: list[tuple[float, str, str]] = []
     rows = [(float(entry.name.split("/")[0]), entry) for entry in evidence.entries if not entry.control]
@@ -154,7 +152,7 @@ def score_lines(evidence: Evidence, title: str, note: str) -> Figure:
         )
     height = -1.0
     for mean, name, colour in sorted(ends):
-        height = max(mean, height + 0.22)  # names of lines that end together stand one above the other
+        height = max(mean, height + 0.22)  # names of lines that end close together are stacked
         panel.annotate(
             name,
             (max(asked for asked, _ in rows) + 0.2, height),
@@ -185,7 +183,7 @@ def score_lines(evidence: Evidence, title: str, note: str) -> Figure:
 
 
 def validation_curve(run: Path, perspective: str) -> dict[int, float]:
-    """Mean validation scores of a run by optimiser step; nothing where it kept none."""
+    """Mean validation scores of a run by optimiser step; empty if it kept none."""
     if not (run / "metrics.csv").exists():
         return {}
     with (run / "metrics.csv").open(encoding="utf-8") as file:
@@ -193,10 +191,10 @@ def validation_curve(run: Path, perspective: str) -> dict[int, float]:
     return {int(row["step"]) + 1: float(row[f"validation/{perspective}"]) for row in rows}
 
 
-def averaged(
+def mean_and_range(
     curves: Sequence[Mapping[int, float]],
 ) -> tuple[list[int], list[float], list[float], list[float]]:
-    """Steps that all curves have, with mean, lowest and highest value."""
+    """The steps that all curves share, with mean, lowest and highest value."""
     steps = sorted(set.intersection(*(set(curve) for curve in curves))) if curves else []
     values = [[curve[step] for curve in curves] for step in steps]
     return (
@@ -207,9 +205,9 @@ def averaged(
     )
 
 
-def curves(evidence: Evidence, title: str) -> Figure | None:
-    """Validation scores against steps of every trained entry, mean and range over seeds; None where no run
-    kept two, which make a line.
+def validation_curves(evidence: Evidence, title: str) -> Figure | None:
+    """Validation scores against steps of every trained entry, mean and range over seeds; None if no run kept
+    the two points that a line needs.
     """
     watched = [
         entry
@@ -227,7 +225,7 @@ def curves(evidence: Evidence, title: str) -> Figure | None:
     for panel, perspective in zip(axes, PERSPECTIVES, strict=True):
         plain, grey = 0, 0
         for entry in trained:
-            steps, means, lows, highs = averaged(
+            steps, means, lows, highs = mean_and_range(
                 [curve for run in entry.runs if (curve := validation_curve(run, perspective.value))]
             )
             if entry.control:
@@ -259,8 +257,8 @@ def curves(evidence: Evidence, title: str) -> Figure | None:
     return figure
 
 
-def save(figure: Figure, path: Path) -> Path:
-    """Write a figure, whole."""
+def save_figure(figure: Figure, path: Path) -> Path:
+    """Writes a figure atomically."""
     with replacing(path) as partial:
         figure.savefig(partial, dpi=DPI, format=path.suffix.removeprefix("."))
     plt.close(figure)

@@ -1,20 +1,20 @@
-"""What a reward gains over none against any setting of the config: the judge's error at which it vanishes,
-dropout, guidance, start values.
+"""Plots the gain of a reward over none against any setting of the config: the judge's error, dropout,
+guidance, initialisation.
 
     python -m experiments.gain_curve annotator.score_deviation runs/judge_error --none runs/table4 \
-        -x "standard deviation of the annotator's scores, in points" -o experiments/results/judge_error.md
-    python -m experiments.gain_curve data.control.share runs/wrong_rewards runs/table4 --default 0 --none runs/table4 \
-        -x "share of rewards that belong to another triplet" -o experiments/results/wrong_rewards.md
-
+        -x "standard deviation of the annotator's scores, in points" -o judge_error.md
+    python -m experiments.gain_curve data.control.share runs/wrong_rewards runs/table4 --default 0 \
+        --none runs/table4 -x "share of rewards that belong to another triplet" -o wrong_rewards.md
     python -m experiments.gain_curve model.reward_encoder.windows runs/feedback_windows --none runs/table4 \
-        -x "feedback windows" -o experiments/results/feedback_windows.md
-    python -m experiments.gain_curve data.control.clean_share runs/bad_triplets runs/table4 --default 0 --none runs/bad_triplets runs/table4 --each \
-        -x "the share of clean triplets" -o experiments/results/bad_triplets.md
+        -x "feedback windows" -o feedback_windows.md
+    python -m experiments.gain_curve data.control.clean_share runs/bad_triplets runs/table4 --default 0 \
+        --none runs/bad_triplets runs/table4 --each -x "the share of clean triplets" \
+        -o bad_triplets.md
 
-Runs are grouped by the setting (those whose config has none stand at --default, or are left out), averaged
-over seeds, and compared with the no-reward runs (those at the same value of the setting, with --each), and
-with the runs at the first value, on the same cases. Numbers stand to scale, words beside each other. A
-sampler's settings (sampler.guidance.reward) are those of the evaluation. Writes NAME.md and NAME.png.
+Runs are grouped by the setting and averaged over seeds; a run whose config lacks it counts at --default or is
+left out. Each group is compared, on the same cases, with the no-reward runs (with --each, those at the same
+value) and with the runs at the first value. Numbers are placed to scale, words side by side. Settings below
+sampler are those of the evaluation. Writes NAME.md and NAME.png.
 """
 
 import argparse
@@ -31,8 +31,8 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.dossier import PERSPECTIVE_NAMES, difference_cell, p_cell, read_json
-from experiments.evidence import MENDED, Entry, by_seed, control_of, entry_of, reports_below
-from experiments.evidence_figures import COLOURS, save
+from experiments.evidence import MENDED, Entry, control_of, differences_by_seed, make_entry, reports_below
+from experiments.evidence_figures import COLOURS, save_figure
 from src.differences import leaves
 from src.evaluation.comparison import Comparison, compare
 from src.evaluation.report import markdown_table
@@ -44,15 +44,15 @@ from src.tabulation.table import LEVEL
 
 
 @dataclass(frozen=True)
-class Point:
-    """One place on the curve.
+class CurvePoint:
+    """One point of the curve.
 
     Attributes:
-        x: the number; of words, their place in order.
+        x: the number; for words, their rank.
         entry: the runs there, named by the value of the setting.
-        none: those without reward that they are compared with.
+        none: the runs without reward that they are compared with.
         gains: over no reward, per perspective.
-        by_seed: the same of each seed.
+        by_seed: the gains of each seed.
     """
 
     x: float
@@ -63,8 +63,8 @@ class Point:
 
 
 def value_of(settings: Settings, key: str) -> str | None:
-    """A setting of a run as it is written; None where its config has none. What stands under sampler is how
-    the edits were made.
+    """A setting of a run as written in its config; None if it has none. Settings below sampler are those of
+    the edits.
     """
     tree: Mapping[str, object] = (
         {"sampler": settings["evaluation"].get("sampler", {})} if key.startswith("sampler.") else settings
@@ -73,8 +73,8 @@ def value_of(settings: Settings, key: str) -> str | None:
     return None if value is None else str(value)
 
 
-def numbers(values: Sequence[str]) -> dict[str, float]:
-    """The number of each value; of words, all of them or none being numbers, their place in order."""
+def positions(values: Sequence[str]) -> dict[str, float]:
+    """The x of each value: the number, or the rank unless all values are numbers."""
     try:
         return {value: float(value) for value in values}
     except ValueError:
@@ -82,8 +82,8 @@ def numbers(values: Sequence[str]) -> dict[str, float]:
 
 
 def grouped(key: str, rows: Sequence[RunRow], default: str | None) -> dict[str, Entry]:
-    """The runs at each value of the setting; those whose config has none stand at the default or, without
-    one, are left out.
+    """The runs at each value of the setting; a run whose config lacks it counts at the default or, without
+    one, is left out.
 
     Raises:
         ValueError: runs at one value that differ in more than their seeds.
@@ -92,7 +92,7 @@ def grouped(key: str, rows: Sequence[RunRow], default: str | None) -> dict[str, 
     for row in rows:
         value = value_of(row.settings or {}, key) or default
         if value is not None:
-            found.setdefault(shown(value), []).append(row)
+            found.setdefault(short_number(value), []).append(row)
     for name, members in found.items():
         other = differing_settings([row.settings for row in members if row.settings is not None])
         if other:
@@ -101,27 +101,29 @@ def grouped(key: str, rows: Sequence[RunRow], default: str | None) -> dict[str, 
                 for name, values in other.items()
             )
             raise ValueError(
-                f"the runs at {key}={name} differ in more than their seeds ({told}): give folders of one setting"
+                f"the runs at {key}={name} differ in more than their seeds ({told}): give folders of one"
+                " setting"
             )
-    return {name: entry_of(name, members) for name, members in found.items()}
+    return {name: make_entry(name, members) for name, members in found.items()}
 
 
-def curve(key: str, rewarded: Mapping[str, Entry], none: Entry | Mapping[str, Entry]) -> list[Point]:
+def curve(key: str, rewarded: Mapping[str, Entry], none: Entry | Mapping[str, Entry]) -> list[CurvePoint]:
     """The points in order.
 
     Args:
         key: the setting.
         rewarded: the runs with reward, by value of the setting.
-        none: those without, or those without at each value.
+        none: the runs without reward, or those at each value.
 
     Raises:
         ValueError: fewer than two points, or no runs without reward at one of them.
     """
     if len(rewarded) < 2:
         raise ValueError(
-            f"a curve needs two values of {key} or more, the runs with reward have {', '.join(rewarded) or 'none'}"
+            f"a curve needs two values of {key} or more, the runs with reward have"
+            f" {', '.join(rewarded) or 'none'}"
         )
-    places, points = numbers(list(rewarded)), []
+    places, points = positions(list(rewarded)), []
     for name, entry in sorted(rewarded.items(), key=lambda each: places[each[0]]):
         if isinstance(none, Mapping) and name not in none:
             raise ValueError(
@@ -129,36 +131,36 @@ def curve(key: str, rewarded: Mapping[str, Entry], none: Entry | Mapping[str, En
             )
         plain = none[name] if isinstance(none, Mapping) else none
         points.append(
-            Point(
+            CurvePoint(
                 places[name],
                 entry,
                 plain,
                 compare(entry.name, entry.cases, plain.name, plain.cases),
-                by_seed(entry, plain),
+                differences_by_seed(entry, plain),
             )
         )
     return points
 
 
-def shown(value: str) -> str:
-    """A number without needless digits, a word as it is."""
+def short_number(value: str) -> str:
+    """A number without trailing zeros; a word unchanged."""
     try:
         return f"{float(value):g}"
     except ValueError:
         return value
 
 
-def where_it_vanishes(points: Sequence[Point], index: int) -> str:
-    """Up to where there is a gain, in words."""
+def gain_range(points: Sequence[CurvePoint], index: int) -> str:
+    """A phrase that says where there is a gain."""
     gained = [point.gains[index] for point in points]
     there = [(each.p_holm or 1.0) < LEVEL and (each.difference or 0.0) > 0 for each in gained]
     if not any(there):
         return "no gain anywhere"
     if all(there):
         return (
-            f"a gain everywhere, up to {points[-1].entry.name}" if of_numbers(points) else "a gain everywhere"
+            f"a gain everywhere, up to {points[-1].entry.name}" if is_numeric(points) else "a gain everywhere"
         )
-    if of_numbers(points) and there == sorted(there, reverse=True):
+    if is_numeric(points) and there == sorted(there, reverse=True):
         last = there.index(False)
         return (
             f"a gain up to {points[last - 1].entry.name}, none to be seen from {points[last].entry.name} on"
@@ -166,19 +168,19 @@ def where_it_vanishes(points: Sequence[Point], index: int) -> str:
     return f"a gain at {', '.join(point.entry.name for point, has in zip(points, there, strict=True) if has)}"
 
 
-def of_numbers(points: Sequence[Point]) -> bool:
-    """Whether the setting is a number, not a word."""
+def is_numeric(points: Sequence[CurvePoint]) -> bool:
+    """Whether the values of the setting are numbers, not words."""
     return all(point.entry.name == f"{point.x:g}" for point in points)
 
 
-def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
-    """The gain in each perspective, with interval, and that of single seeds."""
+def draw_gains(points: Sequence[CurvePoint], title: str, note: str) -> Figure:
+    """Draws the gain in each perspective, with intervals and single seeds."""
     figure, panel = plt.subplots(figsize=(7.6, 4.4), layout="constrained")
     reach = points[-1].x - points[0].x
     for index, name in enumerate(PERSPECTIVE_NAMES):
         colour, shift = COLOURS[index], 0.008 * reach * (index - 1)
         known = [(point, gain) for point in points if (gain := point.gains[index]).difference is not None]
-        line = "o-" if of_numbers(points) else "o"  # nothing lies between words
+        line = "o-" if is_numeric(points) else "o"  # nothing lies between words
         panel.plot(
             [point.x + shift for point, _ in known],
             [gain.difference for _, gain in known],
@@ -216,7 +218,7 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
         va="center",
         color="0.4",
     )
-    if not of_numbers(points):
+    if not is_numeric(points):
         panel.set_xticks([point.x for point in points], [point.entry.name for point in points])
         panel.margins(x=0.3)
     panel.set(xlabel=title, ylabel="gain over no reward, in points of 5")
@@ -227,22 +229,21 @@ def drawn(points: Sequence[Point], title: str, note: str) -> Figure:
     return figure
 
 
-def page(
-    points: Sequence[Point], key: str, title: str, image: Path, commands: Sequence[str], reading: str
+def curve_page(
+    points: Sequence[CurvePoint], key: str, title: str, image: Path, commands: Sequence[str], reading: str
 ) -> str:
-    """The dossier of a curve; `reading` is what a person makes of it, or empty."""
+    """The page of a curve; `reading` is a person's interpretation, or empty."""
     first = points[0].entry
     gains = [(point, point.gains) for point in points]
     beside = [
         (point, compare(point.entry.name, point.entry.cases, first.name, first.cases)) for point in points[1:]
     ]
-    said = "; ".join(
-        f"{name}: {where_it_vanishes(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES)
-    )
+    said = "; ".join(f"{name}: {gain_range(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES))
     notes = (
-        "Gain: mean score less that of the same training without reward, on the same cases, averaged over seeds first, with its 95 % interval over "
-        "photographs. p: sign flips of whole photographs, after Holm over the three perspectives. There is a gain where p is below "
-        f"{LEVEL:g} and the difference positive.\n"
+        "Gain: mean score less that of the same training without reward, on the same cases, averaged over"
+        " seeds first, with its 95 % interval over photographs. p: sign flips of whole photographs, after"
+        f" Holm over the three perspectives. There is a gain where p is below {LEVEL:g} and the difference"
+        " positive.\n"
     )
     listed = "".join(f"    {command}\n" for command in commands)
     parts = [
@@ -250,18 +251,18 @@ def page(
         f"**{said}.**\n",
         *([f"**Reading.** {reading.strip()}\n"] if reading else []),
     ]
-    parts += [listed, f"![gain]({image.name})\n", table(key, "gain", gains), notes]
+    parts += [listed, f"![gain]({image.name})\n", difference_table(key, "gain", gains), notes]
     parts += [
         f"## Against {key}={first.name}\n",
-        table(key, "difference", beside),
+        difference_table(key, "difference", beside),
         "## Mean scores, 0 to 5\n",
-        mean_scores(key, points),
+        mean_score_table(key, points),
     ]
     return "\n".join(parts)
 
 
-def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparison]]]) -> str:
-    """A line per point: its difference from something, with p, in each perspective."""
+def difference_table(key: str, what: str, compared: Sequence[tuple[CurvePoint, Sequence[Comparison]]]) -> str:
+    """A table with one line per point: a difference and its p in each perspective."""
     header = (
         key,
         "seeds",
@@ -275,10 +276,8 @@ def table(key: str, what: str, compared: Sequence[tuple[Point, Sequence[Comparis
     return markdown_table(header, lines)
 
 
-def mean_scores(key: str, points: Sequence[Point]) -> str:
-    """A line per group of runs, averaged over seeds: each point's with reward, and those without that it is
-    compared with.
-    """
+def mean_score_table(key: str, points: Sequence[CurvePoint]) -> str:
+    """A table of mean scores, averaged over seeds: the runs with reward at each point, and those without."""
     header = (key, "reward", "seeds", *(name[0].upper() for name in PERSPECTIVE_NAMES))
     lines = [(point.entry.name, "yes", point.entry) for point in points]
     if all(point.none is points[0].none for point in points):
@@ -288,21 +287,21 @@ def mean_scores(key: str, points: Sequence[Point]) -> str:
     return markdown_table(
         header,
         [
-            [name, reward, str(len(entry.rows)), *(f"{mean:.2f}" for mean in means_of(entry))]
+            [name, reward, str(len(entry.rows)), *(f"{mean:.2f}" for mean in mean_scores_of(entry))]
             for name, reward, entry in lines
         ],
     )
 
 
-def means_of(entry: Entry) -> list[float]:
-    """The mean score over cases in each perspective; nan where none was judged."""
+def mean_scores_of(entry: Entry) -> list[float]:
+    """The mean score over cases in each perspective; NaN if none was judged."""
     by_perspective = zip(*(each.scores for each in entry.cases), strict=True)
     known = [[score for score in scores if score is not None] for scores in by_perspective]
     return [sum(scores) / len(scores) if scores else math.nan for scores in known]
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Read, write, say where."""
+    """Reads the runs, writes page and figure, and prints the page's path."""
     parser = argparse.ArgumentParser(
         prog="python -m experiments.gain_curve", description=(__doc__ or "").splitlines()[0]
     )
@@ -313,27 +312,27 @@ def main(arguments: Sequence[str]) -> None:
         nargs="+",
         type=Path,
         required=True,
-        help="folders whose runs without reward are the other side",
+        help="folders with the runs without reward to compare with",
     )
     parser.add_argument(
         "--each",
         action="store_true",
         help="compare with the runs without reward at the same value (or --default) of the setting",
     )
-    parser.add_argument("--default", help="the value of runs whose config has none")
-    parser.add_argument("--encoder", help="only runs by these signals: score, text or score+text")
-    parser.add_argument("--target", default="5/5/5", help="the row that stands for a run")
-    parser.add_argument("--benchmark", default="synthetic_edit", help="which reports")
-    parser.add_argument("-x", "--title", help="what the setting is, below the axis")
+    parser.add_argument("--default", help="the value for runs whose config lacks the setting")
+    parser.add_argument("--encoder", help="only runs with these reward signals: score, text or score+text")
+    parser.add_argument("--target", default="5/5/5", help="the row that represents a run")
+    parser.add_argument("--benchmark", default="synthetic_edit", help="reports on this benchmark")
+    parser.add_argument("-x", "--title", help="label of the axis")
     parser.add_argument(
         "--reading",
         type=Path,
-        help="a file of Markdown that stands below the verdict: what you make of it, and why",
+        help="a Markdown file with your interpretation, shown below the verdict",
     )
     parser.add_argument("-o", "--output", type=Path, required=True, help="NAME.md")
     given = parser.parse_args(arguments)
     if given.output.suffix != ".md":
-        raise ValueError(f"--output {given.output}: a dossier is Markdown, give a name that ends in .md")
+        raise ValueError(f"--output {given.output}: a dossier is Markdown; give a name that ends in .md")
     rows = [
         row
         for row in run_rows(reports_below(given.folders, given.benchmark)[0])
@@ -355,7 +354,7 @@ def main(arguments: Sequence[str]) -> None:
         raise ValueError(
             f"--none {' '.join(map(str, given.none))}: no run without reward that stands for itself"
         )
-    none = grouped(given.key, plain, given.default) if given.each else entry_of("none", plain)
+    none = grouped(given.key, plain, given.default) if given.each else make_entry("none", plain)
     points = curve(given.key, grouped(given.key, rewarded, given.default), none)
     title = given.title or given.key
     means, counts = (
@@ -365,14 +364,17 @@ def main(arguments: Sequence[str]) -> None:
     seeds = " to ".join(map(str, dict.fromkeys((counts[0], counts[-1])))) + (
         " seeds" if counts[-1] > 1 else " seed"
     )
-    note = f"{means.n} cases on {means.clusters} photographs, {seeds} a point; bars: 95 % interval over photographs"
-    image = save(drawn(points, title, note), given.output.with_suffix(".png"))
+    note = (
+        f"{means.n} cases on {means.clusters} photographs, {seeds} a point; bars: 95 % interval over"
+        " photographs"
+    )
+    image = save_figure(draw_gains(points, title, note), given.output.with_suffix(".png"))
     commands = [
         command for folder in given.folders if (command := read_json(folder / "sweep.json").get("command"))
     ]
     commands.append(f"python -m experiments.gain_curve {shlex.join(arguments)}")
     reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
-    write_atomically(given.output, page(points, given.key, title, image, commands, reading))
+    write_atomically(given.output, curve_page(points, given.key, title, image, commands, reading))
     print(given.output)
 
 

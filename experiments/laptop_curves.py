@@ -1,8 +1,7 @@
-"""Validation scores against steps, from metrics.csv: a first stage and the runs that go on from it, as a
-image.
+"""Plots validation scores against steps, from metrics.csv: a first stage and the runs that continue from it.
 
-python experiments/laptop_curves.py curves.png runs/laptop/stage1 "no reward=runs/laptop/controls/0"
-"rewards=runs/laptop/controls/1"
+python experiments/laptop_curves.py curves.png runs/laptop/stage1 \
+      "no reward=runs/laptop/controls/0" "rewards=runs/laptop/controls/1"
 """
 
 import csv
@@ -23,7 +22,7 @@ def curve(run: Path, perspective: str) -> tuple[list[int], list[float]]:
 
 
 def main(target: Path, stage_1: Path, continuations: Mapping[str, Path]) -> None:
-    """Three panels; stage 1 first, then what goes on from it."""
+    """Draws one panel per perspective: stage 1, then the runs that continue from it."""
     figure, axes = plt.subplots(1, 3, figsize=(12, 3.8), layout="constrained", sharey=True)
     for panel, perspective in zip(axes, PERSPECTIVES, strict=True):
         steps, scores = curve(stage_1, perspective)

@@ -1,12 +1,12 @@
-"""How many planted faults the linter finds in the synthetic world's triplets with the noisy annotator, and
-how often it cries wolf.
+"""Measures how many planted faults the linter of reward data finds in synthetic triplets with the noisy
+annotator, and how many false alarms it raises.
 
-python experiments/linter.py 20000 experiments/results/linter.md     # half an hour on one core; 2000: 3
-minutes
+    python experiments/linter.py 20000 experiments/results/linter.md   # half an hour on one core
+    python experiments/linter.py 2000 experiments/results/linter.md    # 3 minutes
 
-Each kind of fault is planted in rows of its own. An alarm on a row that nobody touched may be right, as the
+Each kind of fault is planted in separate rows. An alarm on an untouched row may be right, because the
 annotator errs by itself: the oracle, which measures the image, decides. "None" at a score of 0 or 1 is a
-mistake where the oracle gives less than 3 (nobody overlooks that), a failure named at 5 where it gives less
+mistake where the oracle gives less than 3 (too bad to overlook), a failure named at 5 where it gives less
 than 4.5 (the 5 is wrong). Any other alarm is false.
 """
 
@@ -36,9 +36,10 @@ from src.synthetic.world import World
 
 CLEAN = 4.5
 SHARE = 0.01
-"""Of the rows, for each kind of fault."""
+"""Share of the rows that each kind of fault is planted in."""
 
 PHRASE = "the picture has flaws"
+"""A text that a lazy judge repeats."""
 NOTHING = ("None", "none.", "No issues found", "N/A", "Nothing failed.", "no visible problems")
 PRAISE = (
     "The instruction was followed perfectly.",
@@ -56,14 +57,14 @@ PRAISE = (
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the result.
+class FaultLine:
+    """One line of the result table.
 
     Attributes:
-        kind: of fault, with how it was planted if there are several ways.
-        planted, found: numbers of rows; found as this kind.
-        alarms: untouched rows with this finding; None where it stands in the line above.
-        false: those of them that the oracle does not confirm.
+        kind: of fault, with the way of planting if there are several.
+        planted, found: numbers of rows; found means as this kind.
+        alarms: untouched rows with this finding; None if counted in the line above.
+        false: alarms that the oracle does not confirm.
     """
 
     kind: str
@@ -74,11 +75,11 @@ class Line:
 
 
 @dataclass(frozen=True, eq=False)
-class Data:
-    """The synthetic world's triplets, as they are.
+class LinterData:
+    """Triplets of the synthetic world before planting.
 
     Attributes:
-        world: they are of.
+        world: that they belong to.
         entries: with the annotator's rewards.
         truth: the oracle's scores.
     """
@@ -88,8 +89,8 @@ class Data:
     truth: list[Scores]
 
 
-def made(world: World, count: int) -> Data:
-    """`count` training triplets."""
+def sample_triplets(world: World, count: int) -> LinterData:
+    """Samples `count` training triplets."""
     entries, truth = [], []
     for portion in with_progress(
         [range(start, min(start + 64, count)) for start in range(0, count, 64)], count, "making", "triplets"
@@ -106,7 +107,7 @@ def made(world: World, count: int) -> Data:
                 )
             )
             truth.append(measure(world.ground_truth(triplet.case.id), triplet.edited).scores)
-    return Data(world, entries, truth)
+    return LinterData(world, entries, truth)
 
 
 def with_verdict(entry: LintEntry, index: int, verdict: Verdict) -> LintEntry:
@@ -116,14 +117,14 @@ def with_verdict(entry: LintEntry, index: int, verdict: Verdict) -> LintEntry:
 
 
 def jpeg(image: Image, quality: int = 75) -> Image:
-    """Through a JPEG file."""
+    """The image after JPEG compression."""
     content = io.BytesIO()
     PIL.Image.fromarray(image).save(content, format="JPEG", quality=quality)
     return np.asarray(PIL.Image.open(content).convert("RGB"))
 
 
 def resized(image: Image, factor: float) -> Image:
-    """In another size."""
+    """The image scaled by a factor."""
     height, width = image.shape[:2]
     return np.asarray(
         PIL.Image.fromarray(image).resize(
@@ -133,7 +134,7 @@ def resized(image: Image, factor: float) -> Image:
 
 
 def cropped(image: Image, share: float = 0.9) -> Image:
-    """Its middle."""
+    """The centre of an image."""
     height, width = image.shape[:2]
     top, left = (round(side * (1 - share) / 2) for side in (height, width))
     return image[top : height - top, left : width - left]
@@ -146,9 +147,11 @@ DISTURBANCES: dict[str, Callable[[Image], Image]] = {
 }
 
 
-def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int]], list[KnownImage]]:
-    """The triplets with faults, the rows of each fault, and a benchmark's images that some of them are made
-    of.
+def plant_faults(
+    data: LinterData, rng: Random
+) -> tuple[list[LintEntry], dict[str, set[int]], list[KnownImage]]:
+    """Plants faults: the new entries, the rows of each fault, and the benchmark images that some of them
+    leak.
     """
     entries, rows = list(data.entries), dict[str, set[int]]()
     each = max(6, round(SHARE * len(entries)))
@@ -195,7 +198,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
         entries[row] = with_verdict(entries[row], rng.randrange(3), verdict)
     for name, disturb in {
         "": lambda image: image,
-        ", edited picture through JPEG 85": lambda image: jpeg(image, 85),
+        ", edited image through JPEG 85": lambda image: jpeg(image, 85),
     }.items():
         for row in take(f"unedited{name}", many=each // 2):
             original = data.world.triplet("train", 0, row).case.original
@@ -203,7 +206,9 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
             entries[row] = replace(high, hashes=hash_pair(original, disturb(original)))
 
     def earlier(row: int) -> int:
-        """An earlier row that stays as it is, so that the later one is the repeat; of the first row, any."""
+        """An earlier row that stays unchanged, so that the later one is the repeat; any row for the first
+        one.
+        """
         twin = next((other for other in free if other < row), free[0])
         free.remove(twin)
         return twin
@@ -232,7 +237,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
             entries[row],
             others=(replace(with_verdict(entries[row], index, Verdict(float(other))).reward, key="another"),),
         )
-    # originals and right answers of a benchmark turn up in the data
+    # leak originals and exact edits of a benchmark into the data
     cases = data.world.benchmark_cases()
     known = {}
     for case in cases:
@@ -256,7 +261,7 @@ def planted(data: Data, rng: Random) -> tuple[list[LintEntry], dict[str, set[int
     return entries, rows, list(known.values())
 
 
-def mistaken(finding: Finding, data: Data) -> bool:
+def is_confirmed(finding: Finding, data: LinterData) -> bool:
     """Whether the oracle confirms an alarm on an untouched row."""
     assert finding.row is not None
     if finding.perspective is None:
@@ -269,12 +274,12 @@ def mistaken(finding: Finding, data: Data) -> bool:
     )
 
 
-def lines(data: Data, ignored: Sequence[str] = (), seed: int = 0) -> list[Line]:
-    """Faults in single rows: planted, found, false alarms; findings of the `ignored` kinds are neither."""
-    entries, rows, known = planted(data, Random(seed))
+def row_fault_lines(data: LinterData, ignored: Sequence[str] = (), seed: int = 0) -> list[FaultLine]:
+    """Faults in single rows: planted, found, false alarms. `ignored` kinds are not counted."""
+    entries, rows, known = plant_faults(data, Random(seed))
     findings = [finding for finding in lint(entries, known) if finding.kind not in ignored]
     touched = set().union(*rows.values())
-    found: list[Line] = []
+    found: list[FaultLine] = []
     for kind in KINDS:
         alike = ("failure_at_5", "mild_at_5") if kind == "failure_at_5" else (kind,)
         flagged = {finding.row for finding in findings if finding.kind in alike}
@@ -283,13 +288,13 @@ def lines(data: Data, ignored: Sequence[str] = (), seed: int = 0) -> list[Line]:
             for finding in findings
             if finding.kind == kind and finding.row is not None and finding.row not in touched
         ]
-        false = {finding.row for finding in alarms if not mistaken(finding, data)}
+        false = {finding.row for finding in alarms if not is_confirmed(finding, data)}
         names = [name for name in rows if name.split(",")[0] == kind] or ([kind] if alarms else [])
         for number, name in enumerate(names):
             first, there = number == 0, rows.get(name, set())
             alarmed = len({finding.row for finding in alarms})
             found.append(
-                Line(
+                FaultLine(
                     name,
                     len(there),
                     len(there & flagged),
@@ -300,15 +305,15 @@ def lines(data: Data, ignored: Sequence[str] = (), seed: int = 0) -> list[Line]:
     return found
 
 
-def habit_lines(data: Data, part: int = 1000) -> list[Line]:
-    """Faults of a judge as a whole, each planted in every part of the data; false alarms are those on the
-    parts as they are.
+def habit_lines(data: LinterData, part: int = 1000) -> list[FaultLine]:
+    """Faults of a judge as a whole, each planted in every part of the data; alarms on the unchanged parts are
+    false.
     """
     parts = [
         data.entries[start : start + part] for start in range(0, len(data.entries) - part + 1, part)
     ] or [data.entries]
 
-    def each(change: Callable[[Reward, int], Reward]) -> list[list[LintEntry]]:
+    def in_every_part(change: Callable[[Reward, int], Reward]) -> list[list[LintEntry]]:
         return [
             [
                 replace(entry, reward=change(entry.reward, place))
@@ -327,23 +332,23 @@ def habit_lines(data: Data, part: int = 1000) -> list[Line]:
 
     failed = Verdict(None, None, "the reply was not JSON", "failed")
     plants = {
-        "constant": each(lambda reward, place: replace(reward, quality=replace(reward.quality, score=4.0))),
-        "copied": each(
+        "constant": in_every_part(
+            lambda reward, place: replace(reward, quality=replace(reward.quality, score=4.0))
+        ),
+        "copied": in_every_part(
             lambda reward, place: replace(reward, preserving=reward.following, quality=reward.following)
         ),
-        "failed": each(
+        "failed": in_every_part(
             lambda reward, place: replace(reward, preserving=failed) if place % 10 == 0 else reward
         ),
-        "repeated_text": each(
+        "repeated_text": in_every_part(
             lambda reward, place: (
-                replace(reward, quality=replace(reward.quality, feedback="the picture has flaws"))
-                if place % 3
-                else reward
+                replace(reward, quality=replace(reward.quality, feedback=PHRASE)) if place % 3 else reward
             )
         ),
-        "swapped, following and preserving": each(swapped(0, 1)),
-        "swapped, following and quality": each(swapped(0, 2)),
-        "swapped, preserving and quality": each(swapped(1, 2)),
+        "swapped, following and preserving": in_every_part(swapped(0, 1)),
+        "swapped, following and quality": in_every_part(swapped(0, 2)),
+        "swapped, preserving and quality": in_every_part(swapped(1, 2)),
     }
     clean = Counter(
         kind
@@ -357,23 +362,26 @@ def habit_lines(data: Data, part: int = 1000) -> list[Line]:
             any(finding.kind == kind and finding.row is None for finding in lint(entries))
             for entries in changed
         )
-        found.append(Line(name, len(changed), hits, clean[kind], clean[kind]))
+        found.append(FaultLine(name, len(changed), hits, clean[kind], clean[kind]))
     return found
 
 
-def operating_point(found: Sequence[Line], untouched: int) -> str:
-    """Cells of recall without and with crops, and of false alarms, over all kinds."""
+def operating_point(found: Sequence[FaultLine], untouched: int) -> str:
+    """Table cells over all kinds: recall without and with crops, false alarms."""
 
-    def recall(counted: Sequence[Line]) -> str:
+    def recall(counted: Sequence[FaultLine]) -> str:
         hits, plants = (sum(getattr(line, name) for line in counted) for name in ("found", "planted"))
         return f"{100 * hits / plants:.1f} % of {plants}"
 
     false = sum(line.false or 0 for line in found)
-    return f"{recall([line for line in found if 'cropped' not in line.kind])} | {recall(found)} | {false} ({100 * false / untouched:.2f} %)"
+    return (
+        f"{recall([line for line in found if 'cropped' not in line.kind])} | {recall(found)} | {false}"
+        f" ({100 * false / untouched:.2f} %)"
+    )
 
 
-def markdown(found: Sequence[Line], untouched: int) -> list[str]:
-    """The lines as a table; shares are of the untouched rows, or parts."""
+def markdown(found: Sequence[FaultLine], untouched: int) -> list[str]:
+    """The lines as a table; shares refer to the untouched rows, or parts."""
     rows = [
         "| planted fault | level | planted | found | recall | alarms on untouched | of these false |",
         "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
@@ -383,43 +391,61 @@ def markdown(found: Sequence[Line], untouched: int) -> list[str]:
             "" if number is None else f"{number} ({100 * number / untouched:.2f} %)"
             for number in (line.alarms, line.false)
         ]
-        recall = f"{100 * line.report / line.planted:.1f} %" if line.planted else ""
+        recall = f"{100 * line.found / line.planted:.1f} %" if line.planted else ""
         level = KINDS[line.kind.split(",")[0]].level
         rows.append(
-            f"| {line.kind} | {level} | {line.planted} | {line.report} | {recall} | {shares[0]} | {shares[1]} |"
+            f"| {line.kind} | {level} | {line.planted} | {line.found} | {recall} | {shares[0]} |"
+            f" {shares[1]} |"
         )
     return rows
 
 
 def main(count: int, target: Path, size: int = 128) -> None:
-    """Measure and write the result."""
+    """Measures and writes the page."""
     start = time.monotonic()
-    data = made(World(size), count)
-    single, habits = lines(data), habit_lines(data)
+    data = sample_triplets(World(size), count)
+    single, habits = row_fault_lines(data), habit_lines(data)
     untouched = count - sum(line.planted for line in single)
     alarms = sum(line.alarms or 0 for line in single)
     text = [
         "# What the linter of reward data finds",
         "",
-        f"`python experiments/linter.py {count} {target}`: {count:,} triplets of the synthetic world ({size} px) with the noisy annotator, "
-        f"{time.monotonic() - start:.0f} s.",
+        (
+            f"`python experiments/linter.py {count} {target}`: {count:,} triplets of the synthetic world"
+            f" ({size} px) with the noisy annotator, {time.monotonic() - start:.0f} s."
+        ),
         "",
-        "Faults in single rows, all kinds together, with and without the hint `mild_at_5`, which is neither a find nor an alarm in the second line:",
+        (
+            "Faults in single rows, all kinds together, with and without the hint `mild_at_5`, which is"
+            " neither a find nor an alarm in the second line:"
+        ),
         "",
-        "| findings that count | planted faults found | with crops, which the linter does not claim to find | false alarms on untouched triplets |",
+        (
+            "| findings that count | planted faults found | with crops, which the linter does not claim to"
+            " find | false alarms on untouched triplets |"
+        ),
         "| --- | --- | --- | --- |",
         f"| all | {operating_point(single, untouched)} |",
-        f"| without `mild_at_5` | {operating_point(lines(data, ignored=('mild_at_5',)), untouched)} |",
+        (
+            "| without `mild_at_5` |"
+            f" {operating_point(row_fault_lines(data, ignored=('mild_at_5',)), untouched)} |"
+        ),
         "",
         f"Alarms on untouched triplets are more ({100 * alarms / untouched:.1f} %): the annotator errs by "
-        "itself, and the oracle, which measures the pictures, decides which alarms are right: "
-        f'"None" at 0 or 1 where it gives less than {FORGIVABLE:g}, a failure named at 5 where it gives less than {CLEAN:g}. '
-        "A mild flaw in preserving is often worth a 5 to this annotator, so a failure named there is only a hint (`mild_at_5`). "
-        "The texts that praise, and those that say that nothing failed, were written for this test: other wordings may be missed.",
+        "itself, and the oracle, which measures the images, decides which alarms are right: "
+        f'"None" at 0 or 1 where it gives less than {FORGIVABLE:g}, a failure named at 5 where it gives less'
+        f" than {CLEAN:g}. "
+        "A mild flaw in preserving is often worth a 5 to this annotator, so a failure named there is only a"
+        " hint (`mild_at_5`). "
+        "The texts that praise, and those that say that nothing failed, were written for this test: other"
+        " wordings may be missed.",
         "",
         *markdown(single, untouched),
         "",
-        f"Faults of a judge as a whole, in parts of {min(1000, count):,} rows (planted: in every part; alarms: on the parts as they are):",
+        (
+            f"Faults of a judge as a whole, in parts of {min(1000, count):,} rows (planted: in every part;"
+            " alarms: on the parts as they are):"
+        ),
         "",
         *markdown(habits, habits[0].planted),
     ]

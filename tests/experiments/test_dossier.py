@@ -1,4 +1,4 @@
-"""experiments/dossier.py on sweeps that are made up: which runs become which line, the rule of the verdicts,
+"""experiments/dossier.py on sweeps that are made up: which runs become which line, the rule of the decisions,
 the page and its figures.
 """
 
@@ -16,13 +16,13 @@ from experiments.evidence import (
     MOVED,
     Claim,
     Entry,
-    by_following,
-    by_seed,
     control_of,
     decide,
+    decisions,
+    differences_by_seed,
     gather,
-    papers_difference,
-    verdicts,
+    published_difference,
+    shares_by_following,
 )
 from src.evaluation.comparison import Comparison, compare
 from src.evaluation.statistics import Interval
@@ -97,22 +97,22 @@ def test_seeds_are_averaged_case_by_case_and_compared_one_by_one(sweeps: Path) -
     assert none is not None
     rows = [[case.scores[0] for case in row.row.cases] for row in both.rows]
     np.testing.assert_allclose([case.scores[0] for case in both.cases], np.mean(rows, axis=0))
-    each = by_seed(both, none)
+    each = differences_by_seed(both, none)
     expected = [
         np.mean([case.scores[0] for case in both.seeds[seed]])
         - np.mean([case.scores[0] for case in none.seeds[seed]])
         for seed in (0, 1)
     ]
     np.testing.assert_allclose(each[0], expected)
-    found = verdicts(evidence, Claim("score + text", "none"))
+    found = decisions(evidence, Claim("score + text", "none"))
     assert found is not None
     assert found[0].comparison.difference == pytest.approx(np.mean(expected))
-    assert verdicts(evidence, Claim("score + text", "permuted rewards")) is None
+    assert decisions(evidence, Claim("score + text", "permuted rewards")) is None
     copy = evidence.entry("copy input")
     assert copy is not None
-    assert len(by_seed(both, copy)[0]) == 2  # one row stands beside every seed
-    assert papers_difference(evidence.question, Claim("score + text", "none"), 0) == pytest.approx(0.62)
-    assert papers_difference(evidence.question, Claim("score", "one scalar reward"), 0) is None
+    assert len(differences_by_seed(both, copy)[0]) == 2  # one row stands beside every seed
+    assert published_difference(evidence.question, Claim("score + text", "none"), 0) == pytest.approx(0.62)
+    assert published_difference(evidence.question, Claim("score", "one scalar reward"), 0) is None
 
 
 def test_controls_are_known_by_their_config() -> None:
@@ -194,7 +194,7 @@ def test_a_difference_is_taken_apart_by_what_became_of_following(sweeps: Path) -
     both, none = evidence.entry("score + text"), evidence.entry("none")
     assert both is not None
     assert none is not None
-    shares = by_following(both, none)
+    shares = shares_by_following(both, none)
     assert sum(each.share for each in shares) == pytest.approx(1.0)
     for index, whole in enumerate(compare("a", both.cases, "b", none.cases)):
         assert sum(each.parts[index] for each in shares) == pytest.approx(whole.difference)
@@ -203,7 +203,7 @@ def test_a_difference_is_taken_apart_by_what_became_of_following(sweeps: Path) -
     assert better.means[0] >= MOVED
     assert better.parts[0] == pytest.approx(better.share * better.means[0])
     assert worse.parts[0] <= -MOVED * worse.share
-    assert [each.share for each in by_following(none, both)] == pytest.approx(
+    assert [each.share for each in shares_by_following(none, both)] == pytest.approx(
         [worse.share, alike.share, better.share]
     )
 
@@ -219,7 +219,7 @@ def test_cases_that_were_not_judged_are_in_no_part(sweeps: Path) -> None:
         cases = tuple(replace(case, scores=each) for case, each in zip(row.row.cases, scores, strict=False))
         return replace(entry, rows=(replace(row, row=replace(row.row, cases=cases)),))
 
-    better, alike, worse = by_following(
+    better, alike, worse = shares_by_following(
         cut(both, (3.0, 4.0, 2.0), (2.0, 4.0, 4.0), (None, 1.0, 1.0)),
         cut(none, (1.0, 4.0, 5.0), (2.0, 5.0, 4.0), (0.0, 5.0, 5.0)),
     )
@@ -277,7 +277,7 @@ def test_a_world_without_good_triplets_has_no_paper_beside_it(sweeps: Path, tmp_
     ]
     assert not any(line.published for line in table_of(evidence).lines)
     assert evidence.missing == (tmp_path / "3",)
-    found = verdicts(evidence, Claim("score + text", "only the best rated"))
+    found = decisions(evidence, Claim("score + text", "only the best rated"))
     assert found is not None
     assert found[0].word == "confirmed"
 

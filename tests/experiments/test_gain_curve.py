@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from experiments.made_up import BOTH, data, write_job
 
-from experiments.evidence import entry_of, reports_below
-from experiments.gain_curve import curve, grouped, main, value_of, where_it_vanishes
+from experiments.evidence import make_entry, reports_below
+from experiments.gain_curve import curve, gain_range, grouped, main, value_of
 from src.images import load_image
 from src.tabulation.runs import run_rows
 
@@ -92,14 +92,14 @@ def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> N
 
 def test_points_are_seeds_of_one_setting(runs: Path) -> None:
     key = "annotator.score_deviation"
-    none = entry_of("none", run_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
+    none = make_entry("none", run_rows(reports_below([runs / "none"], "synthetic_edit")[0])[:2])
     rows = run_rows(reports_below([runs / "curve"], "synthetic_edit")[0])
     points = curve(key, grouped(key, rows, None), none)
     assert [(point.x, len(point.entry.rows), len(point.by_seed[0])) for point in points] == [
         (x, 2, 2) for x in DEVIATIONS
     ]
-    assert where_it_vanishes(points[:2], 0) == "a gain everywhere, up to 1.5"
-    assert where_it_vanishes([points[2], points[1]], 0) == "a gain at 1.5"
+    assert gain_range(points[:2], 0) == "a gain everywhere, up to 1.5"
+    assert gain_range([points[2], points[1]], 0) == "a gain at 1.5"
     (text,) = run_rows(reports_below([runs / "text"], "synthetic_edit")[0])
     # a run whose config has no such number is left out, or stands at the default, where it must be of the
     # same setting
