@@ -142,11 +142,7 @@ def check_request(cfg: DictConfig) -> None:
     for name, values in (("weights", ("ema", "raw")), ("on_error", ("fail", "skip"))):
         if cfg[name] not in values:
             raise ValueError(f"{name}={cfg[name]}: choose {' or '.join(values)}")
-    for name, least in (("batch_size", 1), ("most_pixels", 1), ("seed", None)):
-        if not isinstance(cfg[name], int) or (least is not None and cfg[name] < least):
-            raise ValueError(
-                f"{name}={cfg[name]}: a whole number{f', at least {least},' if least else ''} is needed"
-            )
+    launch.check_whole_numbers(cfg, {"batch_size": 1, "most_pixels": 1, "seed": None})
 
 
 def check_writable(folder: Path) -> None:

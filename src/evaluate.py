@@ -103,6 +103,7 @@ def check_request(cfg: DictConfig) -> None:
         raise FileNotFoundError(
             f"no checkpoint at {cfg.checkpoint}; give a .ckpt file or an exported editor/ folder"
         )
+    launch.check_whole_numbers(cfg, {"seed": None, "batch_size": 1})
     unknown = [step for step in cfg.steps if step not in STEPS]
     if unknown or not cfg.steps:
         raise ValueError(f"steps={list(cfg.steps)}: choose from {', '.join(STEPS)}")

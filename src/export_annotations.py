@@ -23,7 +23,6 @@ from src.data.dataset import RewardedTriplets
 from src.data.rewards import from_reward_file
 from src.data.rows import DatasetRow, RowStream
 from src.data.without_loader import without_loader
-from src.formats.reward_dataset import write_reward_dataset
 from src.formats.reward_edit_20k import write_reward_edit
 from src.judges.ledger import Ledger
 from src.progress import with_progress
@@ -60,6 +59,8 @@ def main(cfg: DictConfig) -> None:
             else instantiate(cfg.data.dataset)
         )
         usable = sum(not reward.failed for reward in rewards.values())
+        from src.formats.reward_dataset import write_reward_dataset  # needs `datasets`
+
         count = write_reward_dataset(rated(dataset, rewards), target, usable, about(folder))
         if count < usable:
             print(f"{usable - count} rewards belong to no row of the data")

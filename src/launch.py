@@ -15,7 +15,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import final
 
 import hydra
@@ -24,7 +24,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 from src import resolvers  # noqa: F401  # registers what configs call
@@ -125,6 +125,15 @@ def check_shared_folder() -> None:
             f"{processes} processes were started, each of which would take a run folder of its own: "
             "give hydra.run.dir=RUN"
         )
+
+
+def check_whole_numbers(cfg: DictConfig, least: Mapping[str, int | None]) -> None:
+    """Raise ValueError unless settings, by their dotted names, are whole numbers of at least this; None for any."""
+    for name, bound in least.items():
+        value = OmegaConf.select(cfg, name)
+        if isinstance(value, bool) or not isinstance(value, int) or (bound is not None and value < bound):
+            at_least = "" if bound is None else f", at least {bound},"
+            raise ValueError(f"{name}={value}: a whole number{at_least} is needed")
 
 
 def one_line(error: BaseException) -> str:

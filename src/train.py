@@ -48,6 +48,8 @@ EDITING = ("previews", "scores")
 def main(cfg: DictConfig) -> None:
     """Train in the run folder, alone in it: of two trainings there, each would resume the other's checkpoints."""
     check_complete(cfg)
+    steps = {"trainer.max_steps": None} if "max_steps" in cfg.trainer else {}
+    launch.check_whole_numbers(cfg, {"seed": None, "data.batch_size": 1, **steps})
     launch.check_shared_folder()
     from pytorch_lightning.utilities import rank_zero_only
 
