@@ -1,9 +1,10 @@
-"""What travels through training: EditBatch or EncodedBatch (from the data) and Condition (what the denoiser
-sees besides the noisy latent).
+"""The data classes of training: EditBatch or EncodedBatch (from the data) and Condition (the denoiser's input
+besides the noisy latent).
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import final
 
 import torch
 import torch.nn.functional as F
@@ -13,18 +14,20 @@ from torch import Tensor
 from src.records import Feedback
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class EditBatch:
-    """Triplets, stacked, with their rewards if they have been rated.
+    """A batch of triplets with their rewards, if they have any.
 
     Attributes:
         ids: the triplets' ids.
         original, edited: (b, 3, h, w), in [-1, 1].
         instructions: one text per sample.
-        scores: (b, 3), in [0, 5], order following, preserving, quality; None if nobody rated the triplets.
-        feedback: three texts per sample, "None" where nothing failed; None if nobody rated the triplets.
-        answers: the answer of each sample that is a conversation, a question in place of an instruction and
-            no edit; None for those with an edit. None as a whole if all samples have one.
+        scores: (b, 3), in [0, 5], in the order following, preserving, quality; None if the triplets are
+            unrated.
+        feedback: three texts per sample, "None" where nothing failed; None if the triplets are unrated.
+        answers: the answer of each chat sample, whose instruction is a question and which has no edit; None
+            for samples with an edit. None as a whole if there are no chat samples.
     """
 
     ids: Sequence[str]
@@ -48,13 +51,14 @@ class EditBatch:
         )
 
     def with_edit(self) -> Bool[Tensor, " b"]:
-        """Samples that are no conversations; on the CPU."""
+        """Samples that have an edit; on the CPU."""
         return torch.tensor([answer is None for answer in self.answers or [None] * len(self.ids)])
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class TextTokens:
-    """Encoded texts: tokens (n, l, d) and which of them are words rather than padding (n, l)."""
+    """Encoded texts: tokens (n, l, d) and a mask (n, l), False at padding."""
 
     tokens: Float[Tensor, "n l d"]
     mask: Bool[Tensor, "n l"]
@@ -64,28 +68,29 @@ class TextTokens:
         return TextTokens(self.tokens.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
 
     def mean(self) -> Float[Tensor, "n d"]:
-        """The mean over each text's words, without its padding."""
+        """The mean token of each text, without its padding."""
         weight = self.mask.unsqueeze(-1).to(self.tokens.dtype)
         return (self.tokens * weight).sum(1) / weight.sum(1).clamp_min(1.0)
 
     def padded_to_multiple(self, multiple: int) -> "TextTokens":
-        """The same texts with a number of positions that is a multiple of this, the new ones masked."""
+        """Pads every text to the next multiple of this length; padding is masked."""
         return self.padded_to(self.mask.shape[1] + -self.mask.shape[1] % multiple)
 
     def padded_to(self, length: int) -> "TextTokens":
-        """The same texts with so many positions, the new ones masked."""
+        """Pads every text to `length` tokens; padding is masked."""
         more = length - self.mask.shape[1]
         return TextTokens(F.pad(self.tokens, (0, 0, 0, more)), F.pad(self.mask, (0, more)))
 
     def last(self) -> Float[Tensor, "n d"]:
-        """The token at the end of each text; what CLIP calls its pooled output."""
+        """The last token of each text, which CLIP calls its pooled output."""
         ends = self.mask.sum(1) - 1
         return self.tokens[torch.arange(len(ends), device=ends.device), ends]
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Normal distributions over latents, as an autoencoder makes them of images; not scaled.
+    """An autoencoder's posterior over the latents of images: normal, not scaled.
 
     Attributes:
         mean, std: (b, c, h, w); the mean is also the mode.
@@ -95,17 +100,18 @@ class Moments:
     std: Float[Tensor, "b c h w"]
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Reading:
-    """What a multimodal language model makes of an original and its instruction together (SmartEdit), in
-    place of the text encoder's tokens.
+    """The encoding of original and instruction together by a multimodal language model (SmartEdit), in place
+    of the text encoder's tokens.
 
     Attributes:
-        instruction: the tokens that the denoiser's cross-attention reads, c_T of the paper.
+        instruction: tokens for the denoiser's cross-attention, c_T of the paper.
         stem_bias: (b, stem width, g, g) on the language model's grid of the image; added after conv_in,
             resized to the latent.
-        language_error: (b,), the language model's mean cross-entropy over the answer it should have given;
-            None where it is not trained. What else there is of a conversation's sample means nothing.
+        language_error: (b,), the language model's mean cross-entropy over the expected answer; None where it
+            is not trained. The other fields of a chat sample are meaningless.
     """
 
     instruction: TextTokens
@@ -118,18 +124,18 @@ class Reading:
         return Reading(self.instruction.to(device), self.stem_bias.to(device, non_blocking=True), error)
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class EncodedBatch:
-    """Triplets whose images and texts were encoded before the training (data/precomputed.py); otherwise an
-    EditBatch.
+    """A batch of triplets whose images and texts were precomputed (data/precomputed.py).
 
     Attributes:
         ids, instructions, scores, feedback: as in EditBatch.
         original: (b, c, h, w), the condition c_I.
-        edited: what the clean latent x_0 is drawn from.
-        reading: of original and instruction, for backbones that read them together; else None.
-        recall: the tokens of texts, on the CPU, in place of a text encoder; None on the way from a worker to
-            the training.
+        edited: the posterior from which the clean latent x_0 is sampled.
+        reading: for backbones that read original and instruction together; else None.
+        recall: looks up the tokens of texts, on the CPU, in place of a text encoder; None until the batch
+            arrives from its worker.
     """
 
     ids: Sequence[str]
@@ -154,21 +160,22 @@ class EncodedBatch:
         )
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
-        """What the text encoder made of these texts, on the batch's device. Raises ValueError for a text that
-        it was not asked about.
+        """The precomputed tokens of these texts, on the batch's device. Raises ValueError for a text that was
+        not precomputed.
         """
         assert self.recall is not None
         return self.recall(texts).to(self.original.device)
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class RewardTokens:
-    """The paper's c_R: one token sequence per sample, every signal's tokens side by side.
+    """The paper's c_R: one token sequence per sample, the concatenation of all signals' tokens.
 
     Attributes:
         tokens: (b, k, d).
-        mask: (b, k), True where a token means something (padding of the feedback text is False).
-        lengths: how many of the k tokens belong to each signal, in order; they sum to k.
+        mask: (b, k), False at the padding of feedback texts.
+        lengths: number of tokens of each signal, in order; they sum to k.
     """
 
     tokens: Float[Tensor, "b k d"]
@@ -177,7 +184,7 @@ class RewardTokens:
 
     def pooled(self) -> Float[Tensor, "b d"]:
         """One vector per sample: the mean over signals of each signal's mean token, so that a long text does
-        not drown the score.
+        not outweigh the scores.
         """
         return torch.stack(self.per_signal()).mean(0)
 
@@ -194,9 +201,10 @@ class RewardTokens:
         return means
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """What the denoiser is told besides the noisy latent and the time.
+    """The denoiser's input besides the noisy latent and the time.
 
     Attributes:
         original_latent: (b, c, h, w), the original image in latent space; zeros where the image condition

@@ -1,9 +1,9 @@
-"""An Editor saved, loaded and exported together with its config.
+"""Saves, loads and exports an Editor together with its config.
 
 A checkpoint is Lightning's .ckpt with three entries of ours: `editor_config` (the resolved model config as a
 YAML string), `picture_size` and `ema` (averaged weights). An export is a folder: `config.yaml` and
-`model.safetensors` with the averaged weights; a diffusers pipeline folder that pipeline.py wrote is read as
-well. Nothing is ever unpickled.
+`model.safetensors` with the averaged weights; a diffusers pipeline folder written by pipeline.py can be read
+as well. Nothing is ever unpickled.
 """
 
 import hashlib
@@ -24,35 +24,34 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from src.backbones.pretrained import tensor_differences
-from src.backbones.smartedit.smartedit import SmartEdit
 from src.differences import differing_leaves
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
 
 CONFIG = "editor_config"
-"""Under this name the weights' file of an export carries the text of its config.yaml."""
+"""Key under which an export's weights file carries the text of its config.yaml."""
 
 HERE = "."
 """Stands for the folder itself in the config of an exported pipeline folder."""
 
 ADAPTER = "reward_adapter"
-"""The folder of the reward's modules in a diffusers pipeline folder; not named in model_index.json, so stock
-pipelines pass it by.
+"""Folder of the reward modules in a diffusers pipeline folder; not listed in model_index.json, so stock
+pipelines ignore it.
 """
 
 UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 
 SETTINGS = "editor.yaml"
-"""What makes a pipeline folder an editor: its model config and the image size it was trained on."""
+"""The file that makes a pipeline folder an editor: its model config and the image size it was trained on."""
 
 TRUSTED = ("src.", "torch.", "diffusers.", "transformers.", "peft.")
-"""A config that comes with a checkpoint may only build objects from these packages."""
+"""The config in a checkpoint may only build objects of these packages."""
 
-BASE, READER = "backbone.base.", "backbone.reader."
-"""The two parts of a SmartEdit."""
+BACKBONE = "backbone."
+"""How the names of a backbone's weights begin in an editor."""
 
 REWARD_MODULES = ("reward_encoder.", "integration.")
-"""What an editor with reward conditioning has besides its backbone."""
+"""How the names of an editor's reward modules begin."""
 
 
 def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
@@ -64,7 +63,7 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: truncated, not of this project, or weights that don't fit the config it carries.
+        ValueError: truncated, not of this project, or weights that don't fit its config.
     """
     saved = read(path)
     if weights == "raw" and path.is_dir():
@@ -78,8 +77,8 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, for a .ckpt also what
-    Lightning saved), without building a model.
+    """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, and Lightning's of a .ckpt),
+    without building a model.
     """
     path = Path(path)
     if (path / SETTINGS).exists():
@@ -92,21 +91,25 @@ def read(path: Path) -> dict[str, Any]:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ValueError(
-            f"{path} can't be read as a checkpoint: it is a pickle of more than tensors, or of none; nothing of it was run"
+            f"{path} can't be read as a checkpoint: it is a pickle of more than tensors, or of none; nothing "
+            "of it was run"
         ) from error
     except (RuntimeError, EOFError, OSError, KeyError) as error:
         reason = str(error).splitlines()[0][:120]
         raise ValueError(
-            f"{path} can't be read as a checkpoint, it may be truncated ({reason}): copy it again, or take another one"
+            f"{path} can't be read as a checkpoint, it may be truncated ({reason}): copy it again, or take "
+            "another one"
         ) from error
     if not isinstance(saved, dict):
         raise ValueError(
-            f"{path} is not a checkpoint of this project: it holds a {type(saved).__name__}; give a .ckpt or editor/ of a run"
+            f"{path} is not a checkpoint of this project: it holds a {type(saved).__name__}; give a .ckpt or "
+            "editor/ of a run"
         )
     missing = [key for key in ("editor_config", "picture_size", "ema", "state_dict") if key not in saved]
     if missing:
         raise ValueError(
-            f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}; give a .ckpt or editor/ of a run"
+            f"{path} is not a checkpoint of this project: it lacks {', '.join(missing)}; give a .ckpt or "
+            "editor/ of a run"
         )
     return saved
 
@@ -124,7 +127,8 @@ def _read_export(folder: Path) -> dict[str, Any]:
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118  # not a dict
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{weights} can't be read, it may be truncated ({error}): copy it again, or export the run's .ckpt anew"
+            f"{weights} can't be read, it may be truncated ({error}): copy it again, or export the run's "
+            ".ckpt again"
         ) from error
     text = config.read_text()
     if carried is not None and carried != text:
@@ -141,7 +145,7 @@ def _read_export(folder: Path) -> dict[str, Any]:
 
 
 def _hint_for_folder(folder: Path) -> str:
-    """What somebody probably wanted who gave a folder that is no export."""
+    """A hint at what was probably meant by a folder that is not an export."""
     if (folder / "editor").is_dir():
         return f"; it is a run, give {folder / 'editor'} or {folder / 'checkpoints/last.ckpt'}"
     if (folder / "model_index.json").is_file():
@@ -155,11 +159,13 @@ def _parse_description(text: str, file: Path) -> dict[str, Any]:
         described = OmegaConf.to_container(OmegaConf.create(text))
     except (yaml.YAMLError, OmegaConfBaseException) as error:
         raise ValueError(
-            f"{file} is not YAML ({' '.join(str(error).split())[:120]}): copy it again, or export the editor anew"
+            f"{file} is not YAML ({' '.join(str(error).split())[:120]}): copy it again, or export the editor "
+            "again"
         ) from error
     if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
         raise ValueError(
-            f"{file} doesn't describe an editor: editor_config and picture_size are needed; export the editor anew"
+            f"{file} doesn't describe an editor: editor_config and picture_size are needed; export the "
+            "editor again"
         )
     return {str(name): value for name, value in described.items()}
 
@@ -171,7 +177,7 @@ def _read_pipeline(folder: Path) -> dict[str, Any]:
         tree.backbone.base.pretrained, tree.backbone.reader.folder = str(folder), str(folder)
     else:
         tree.backbone.pretrained = str(folder)
-    prefix = BASE if "base" in tree.backbone else "backbone."
+    prefix = f"{BACKBONE}base." if "base" in tree.backbone else BACKBONE
     weights = {f"{prefix}unet.{name}": value for name, value in _tensors(folder / UNET_WEIGHTS).items()}
     if (folder / ADAPTER).exists():
         weights |= _tensors(folder / ADAPTER / "model.safetensors")
@@ -186,13 +192,13 @@ def _tensors(file: Path) -> dict[str, Tensor]:
     """The tensors of a file of an exported pipeline. Raises FileNotFoundError or ValueError."""
     if not file.is_file():
         raise FileNotFoundError(
-            f"{file} is missing from an exported editor: copy it again, or export the run anew"
+            f"{file} is missing from an exported editor: copy it again, or export the run again"
         )
     try:
         return load_file(file)
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{file} can't be read, it may be truncated ({error}): copy it again, or export the run anew"
+            f"{file} can't be read, it may be truncated ({error}): copy it again, or export the run again"
         ) from error
 
 
@@ -235,73 +241,43 @@ def _target_paths(node: Any) -> list[str]:
 
 
 def load_weights(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy weights into an editor, strictly; a missing, extra or misshapen one is named."""
+    """Copy weights into an editor. Raises ValueError naming missing, extra or misshapen ones."""
     wrong = tensor_differences(
         tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor"
     )
     if wrong:
         raise ValueError(
-            f"the weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
+            f"the weights in {where} are of another configuration ({len(wrong)} differences): "
+            f"{'; '.join(wrong[:3])}; "
             "take the backbone, LoRA and reward modules that they were trained with"
         )
-    editor.load_state_dict(dict(tensors), strict=False)  # what is frozen isn't among them
+    editor.load_state_dict(dict(tensors), strict=False)  # frozen weights are not among them
 
 
 def start_from(editor: Editor, path: Path) -> None:
-    """Give an editor the averaged weights of another one: stage 1 without rewards, then the reward stage; or
-    a backbone, then a SmartEdit around it.
+    """Give an editor the averaged weights of another one: stage 1 without rewards before the reward stage, or
+    a backbone alone before a SmartEdit around it.
 
-    Reward modules that the other one lacks keep their fresh weights, and so does the reader of a SmartEdit
-    that starts from its base alone; everything else must be there and fit.
-
-    Raises:
-        FileNotFoundError: nothing there.
-        ValueError: truncated, or the weights of another configuration; a frozen reader that is not the other
-            one's.
-    """
-    own, found = editor.trained_state(), dict(read(path)["ema"])
-    fresh = {name: value for name, value in own.items() if name.startswith(REWARD_MODULES)}
-    if isinstance(editor.backbone, SmartEdit):
-        found = _for_smartedit(editor.backbone, found, path)
-        if not any(name.startswith(READER) for name in found):
-            fresh |= {name: value for name, value in own.items() if name.startswith(READER)}
-    load_weights(editor, fresh | found, str(path))
-
-
-def _for_smartedit(backbone: SmartEdit, found: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    """Weights of an editor as a SmartEdit wants them: those of its base under the base's name, and no
-    reader's if it has a frozen one already.
+    Reward modules that the other editor lacks keep their fresh weights. Everything else must be there and
+    fit, except for what the backbone keeps of its own (`Backbone.adopt`).
 
     Raises:
-        ValueError: the frozen reader is another one than these weights were trained with.
+        FileNotFoundError: no such checkpoint.
+        ValueError: truncated, of another configuration, or trained with another frozen reader.
     """
-    if not any(name.startswith(BASE) for name in found):
-        return {
-            name.replace("backbone.", BASE, 1) if name.startswith("backbone.") else name: value
-            for name, value in found.items()
-        }
-    if backbone.trained != "none":
-        return dict(found)
-    theirs = {name.removeprefix(READER): value for name, value in found.items() if name.startswith(READER)}
-    if theirs:
-        own = (
-            backbone.source.saved_tensors()
-        )  # a language model isn't built to be compared: it may never be needed
-        other = [
-            name
-            for name, value in theirs.items()
-            if name not in own or not torch.equal(own[name], value.to(own[name].dtype))
-        ]
-        if other:
-            raise ValueError(
-                f"{path} was trained with another reader than this editor's frozen one, they differ in {len(other)} of {len(theirs)} tensors such as "
-                f"{other[0]}: give model.backbone.reader.weights={path}, or with a SmartEdit folder that was exported from it leave out start="
-            )
-    return {name: value for name, value in found.items() if not name.startswith(READER)}
+    own, found = editor.trained_state(), read(path)["ema"]
+    weights = {name: value for name, value in own.items() if name.startswith(REWARD_MODULES)}
+    weights |= {name: value for name, value in found.items() if not name.startswith(BACKBONE)}
+    backbone = {
+        name.removeprefix(BACKBONE): value for name, value in found.items() if name.startswith(BACKBONE)
+    }
+    adopted = editor.backbone.adopt(backbone, str(path))
+    weights |= {f"{BACKBONE}{name}": value for name, value in adopted.items()}
+    load_weights(editor, weights, str(path))
 
 
 def config_differences(saved: str, present: str) -> list[str]:
-    """Entries in which two model configs differ, as "key: saved value, present value"."""
+    """Settings in which two model configs differ, in words."""
     one, other = (OmegaConf.to_container(OmegaConf.create(config)) for config in (saved, present))
     assert isinstance(one, dict)
     assert isinstance(other, dict)
@@ -312,8 +288,7 @@ def config_differences(saved: str, present: str) -> list[str]:
 
 
 def write(path: Path, saved: Mapping[str, Any]) -> None:
-    """Write what Lightning and the callbacks want saved; a kill or a full disk while doing so leaves the
-    checkpoint before.
+    """Write a checkpoint atomically: a kill or a full disk leaves the previous one.
 
     Raises:
         NotWrittenError: the disk is full.
@@ -321,12 +296,12 @@ def write(path: Path, saved: Mapping[str, Any]) -> None:
     with replacing(path) as partial:
         try:
             torch.save(dict(saved), partial)
-        except RuntimeError as error:  # what torch's writer makes of a full disk
+        except RuntimeError as error:  # raised by torch's writer when the disk is full
             raise not_written(path, error) from error
 
 
 def export(folder: Path, config: str, image_size: tuple[int, int], tensors: Mapping[str, Tensor]) -> None:
-    """Write an export. The weights' file carries the config as well, so that it alone decides: whoever reads
+    """Write an export. The weights file carries the config as well and takes precedence, so that a reader
     between the two renames, or after a kill there, finds config and weights of the same export.
 
     Raises:
@@ -344,9 +319,7 @@ def export(folder: Path, config: str, image_size: tuple[int, int], tensors: Mapp
 
 
 def content_hash(path: Path) -> str:
-    """sha256 over the averaged weights and the model config, so that a .ckpt and its export have the same
-    hash.
-    """
+    """sha256 of the averaged weights and the model config; equal for a .ckpt and its export."""
     saved = read(path)
     digest = hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(saved["editor_config"])).encode())
     for name, tensor in sorted(saved["ema"].items()):
@@ -356,7 +329,7 @@ def content_hash(path: Path) -> str:
 
 
 def _editor_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Weights of the editor among those of its LightningModule."""
+    """The editor's weights among those of its LightningModule."""
     return {
         name.removeprefix("editor."): tensor for name, tensor in state.items() if name.startswith("editor.")
     }

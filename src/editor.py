@@ -1,12 +1,12 @@
-"""The Editor: backbone + reward encoder + integration + process. Read this file first; everything else serves
-it.
+"""The Editor: backbone + reward encoder + integration + process. Read this file first.
 
 editor.condition(...)   original, instruction and reward -> Condition
-editor(x_t, t, condition)   network output, as trained by `algorithms/denoising.py`
-editor.edit(...)        an edited image, asked for with a target reward
+editor(x_t, t, condition)   network output, trained by `algorithms/denoising.py`
+editor.edit(...)        an edited image for a target reward
 """
 
 from collections.abc import Callable, Sequence
+from typing import final
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,14 +24,15 @@ from src.records import Feedback, TargetReward, three
 NULL_INSTRUCTION = ""
 
 
+@final
 class Editor(nn.Module):
     """A reward-conditioned editor.
 
     Args:
         backbone: the pretrained (or tiny) editing model.
         process: its noise process.
-        reward_encoder, integration: builders, completed here with sizes asked of the backbone. If either is
-            None the editor is its backbone: no reward parameters are built and rewards are not read.
+        reward_encoder, integration: factories that take sizes from the backbone. If either is None, the
+            editor is its backbone: no reward parameters are built and rewards are ignored.
     """
 
     def __init__(
@@ -44,8 +45,8 @@ class Editor(nn.Module):
         super().__init__()
         self.backbone = backbone
         self.process = process
-        # stands in for `forward` when images are edited (execution.py); a function, not a module: the
-        # weights keep their names
+        # replaces `forward` in `edit` (execution.py); a function and not a module, so that weights keep their
+        # names
         self.network: Callable[..., Latent] | None = None
         self.reward_encoder: RewardEncoder | None = None
         self.integration: Integration | None = None
@@ -75,19 +76,18 @@ class Editor(nn.Module):
         encode_text: Callable[[Sequence[str]], TextTokens] | None = None,
         reading: Reading | None = None,
     ) -> Condition:
-        """Everything the denoiser is told.
+        """Everything the denoiser is conditioned on.
 
         Args:
             original_latent: from `backbone.encode_image`.
             instructions: one text per sample.
-            scores: in [0, 5]; None, as feedback, only for an editor without reward conditioning.
+            scores: in [0, 5]; None, like feedback, only for an editor without reward conditioning.
             feedback: three texts per sample.
-            dropped: samples that lose their instruction or image (training only).
-            not_given: samples and signals whose reward is withheld.
-            encode_text: stands in for the backbone's where texts were encoded before; None for the backbone's
-                own.
-            reading: from `backbone.read`, of the same instructions. Who loses the instruction keeps the stem
-                bias, as in SmartEdit's release.
+            dropped: samples whose instruction or image is dropped (condition dropout, guidance).
+            not_given: samples and signals whose reward is replaced by "not given".
+            encode_text: replaces the backbone's text encoder where texts are precomputed.
+            reading: from `backbone.read`, for the same instructions. Samples whose instruction is dropped
+                keep the stem bias, as in the SmartEdit release.
 
         Raises:
             ValueError: no scores or no feedback for an editor with reward conditioning.
@@ -103,8 +103,8 @@ class Editor(nn.Module):
                 [NULL_INSTRUCTION if drop else text for text, drop in zip(instructions, lost, strict=True)]
             )
         else:
-            # the null instruction is encoded even if nobody lost theirs: ranks must use the same parameters
-            # at every step
+            # the null instruction is encoded even if no instruction is dropped: all ranks must use the same
+            # parameters at every step
             texts = (
                 reading.instruction
                 if dropped is None
@@ -135,14 +135,15 @@ class Editor(nn.Module):
         return self.reward_encoder(scores, text, not_given)
 
     def trained_state(self) -> dict[str, Tensor]:
-        """What training changes, by name: weights that require a gradient, and buffers. Checkpoints, averages
-        and exports hold exactly this; what is frozen is loaded again from where the config says.
+        """Everything that training changes, by name: weights that require a gradient, and buffers.
+        Checkpoints, averages and exports hold exactly this; frozen weights are loaded from the source that
+        the config names.
         """
         frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
         return {name: value for name, value in self.state_dict().items() if name not in frozen}
 
     def check_resolution(self, height: int, width: int) -> None:
-        """Raise ValueError unless the latent can hold a image of this size."""
+        """Raise ValueError unless a latent can hold an image of this size."""
         self.backbone.latent_shape(height, width)
 
     @torch.no_grad()
@@ -159,11 +160,12 @@ class Editor(nn.Module):
         Args:
             originals: in [-1, 1], on the editor's device.
             instructions, targets, seeds: one per sample. All noise of a sample is a function of its seed, so
-                the result depends neither on the batch nor on the order.
+                an edit depends neither on the rest of the batch nor on its order.
             sampler: steps and guidance.
 
         Raises:
-            ValueError: a size that the latent cannot hold, or guidance that the editor was not trained for.
+            ValueError: an image size that a latent cannot hold, or guidance that the editor was not trained
+                for.
         """
         shape = self.backbone.latent_shape(*originals.shape[-2:])
         original_latent = self.backbone.encode_image(originals)
@@ -201,7 +203,7 @@ class Editor(nn.Module):
         scores: Float[Tensor, "b 3"],
         feedback: Sequence[Feedback],
     ) -> Condition:
-        """The condition of one guidance branch; the target reward stays in all three branches of InsPix2Pix,
+        """The condition of one guidance branch. The target reward stays in all three branches of InsPix2Pix,
         as in the release.
         """
         samples = len(instructions)
@@ -214,7 +216,7 @@ class Editor(nn.Module):
         if branch is Branch.REFERENCE_REWARD:
             if self.reward_encoder is None:
                 raise ValueError(
-                    "reward guidance was asked of an editor without reward conditioning; set sampler.guidance.reward=1"
+                    "reward guidance needs an editor with reward conditioning; set sampler.guidance.reward=1"
                 )
             reference = sampler.guidance.reference
             if reference == "not_given":
@@ -233,7 +235,7 @@ class Editor(nn.Module):
 
 
 def _concatenate_conditions(conditions: Sequence[Condition]) -> Condition:
-    """Branches one after the other along the batch, texts padded to the longest."""
+    """Concatenates branches along the batch; texts are padded to the longest."""
     rewards = [condition.reward for condition in conditions if condition.reward is not None]
     biases = [condition.stem_bias for condition in conditions if condition.stem_bias is not None]
     return Condition(
@@ -251,7 +253,7 @@ def _concatenate_conditions(conditions: Sequence[Condition]) -> Condition:
 def _with_null_instruction(
     texts: TextTokens, lost: Sequence[bool], encode_text: Callable[[Sequence[str]], TextTokens]
 ) -> TextTokens:
-    """The same texts, those that are lost replaced by the null instruction."""
+    """Replaces dropped instructions by the null instruction."""
     null = encode_text([NULL_INSTRUCTION])
     longest = max(texts.mask.shape[1], null.mask.shape[1])
     texts, null = texts.padded_to(longest), null.padded_to(longest)

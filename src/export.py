@@ -1,13 +1,15 @@
-"""Write a trained InsPix2Pix or SmartEdit, with its reward modules, as a diffusers pipeline folder that works
-without this repository.
+"""Export a trained InsPix2Pix or SmartEdit, with its reward modules, as a diffusers pipeline folder that
+works without this repository.
 
-    python -m src.export checkpoint=runs/.../editor target=my-editor
+    python -m src.export checkpoint=runs/.../editor output=my-editor
 
-    pipeline = DiffusionPipeline.from_pretrained("my-editor", custom_pipeline="my-editor/pipeline.py", trust_remote_code=True)
+    pipeline = DiffusionPipeline.from_pretrained(
+        "my-editor", custom_pipeline="my-editor/pipeline.py", trust_remote_code=True
+    )
     pipeline("make the glasses green", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
 
 diffusers' own StableDiffusionInstructPix2PixPipeline loads the same folder, without reward and language
-model; `checkpoint=my-editor` works like an editor/.
+model. In this project `checkpoint=my-editor` works like an editor/ folder.
 """
 
 import json
@@ -23,15 +25,15 @@ def main(cfg: DictConfig) -> None:
     """Load the editor and write its folder, with a model card.
 
     Raises:
-        ValueError: checkpoint= or target= is missing, or what src.pipeline refuses.
+        ValueError: checkpoint= or output= is missing, or what src.pipeline refuses.
     """
-    for name in ("checkpoint", "target"):
+    for name in ("checkpoint", "output"):
         if not cfg[name]:
             raise ValueError(f"{name}=... is missing; see the head of src/export.py for a command")
     from src import checkpoint
     from src.pipeline import write_pipeline
 
-    path, target = Path(cfg.checkpoint), Path(cfg.target)
+    path, output = Path(cfg.checkpoint), Path(cfg.output)
     saved = checkpoint.read(path)
     editor = checkpoint.load_editor(path, cfg.weights)
     height, width = saved["picture_size"]
@@ -39,19 +41,19 @@ def main(cfg: DictConfig) -> None:
         editor,
         saved["editor_config"],
         (height, width),
-        model_card(saved, run_folder_of_checkpoint(path), target.name),
-        target,
+        model_card(saved, run_folder_of_checkpoint(path), output.name),
+        output,
     )
-    print(target)
+    print(output)
 
 
 def run_folder_of_checkpoint(path: Path) -> Path:
-    """The run that an editor/ or checkpoints/last.ckpt lies in."""
+    """The run folder of an editor/ or checkpoints/last.ckpt."""
     return path.parent if path.is_dir() else path.parent.parent
 
 
 def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
-    """What the editor was made of, from what its run recorded; what is not recorded is said to be unknown."""
+    """A model card of what the run recorded; anything else is "unknown"."""
     from src.pipeline import CODE
 
     model: Any = OmegaConf.create(saved["editor_config"])
@@ -93,7 +95,7 @@ def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
 An instruction-based image editor{told}, trained with the multi-reward-editing framework.
 
 - base model: {base}
-- pictures: {height}x{width}
+- images: {height}x{width}
 - steps: {record.get("steps", "unknown")}, commit {record.get("commit", "unknown")}, hardware {record.get("hardware", "unknown")}
 
 ## Use

@@ -1,10 +1,12 @@
-"""A reward-conditioned InsPix2Pix or SmartEdit as a diffusers pipeline, and its folder: a stock one, with the
-other modules and their code beside it.
+"""A reward-conditioned InsPix2Pix or SmartEdit as a diffusers pipeline folder: a stock one, with the other
+modules and their code beside it.
 
-    pipeline = DiffusionPipeline.from_pretrained(DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True)
+    pipeline = DiffusionPipeline.from_pretrained(
+        DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True
+    )
     pipeline("make it night", image, reward_scores=(5, 5, 5))
 
-The folder needs nothing of this repository: `pipeline.py` is written from the source of the classes below.
+The folder works without this repository: `pipeline.py` is assembled from the source of the classes below.
 diffusers' own `StableDiffusionInstructPix2PixPipeline` loads it, too, and edits without a reward and without
 a language model.
 """
@@ -16,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, final
 
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
@@ -27,19 +29,19 @@ from torch import Tensor
 from transformers import AutoTokenizer, LlavaForConditionalGeneration
 
 from src.backbones import word_tokenizer
-from src.backbones.inspix2pix import InsPix2Pix
+from src.backbones.backbone import AlignmentOutput
+from src.backbones.exportable import ExportableBackbone
 from src.backbones.pretrained import tensor_differences
 from src.backbones.smartedit import conversation, interaction, language, reader
 from src.backbones.smartedit.query_transformer import QueryTransformer
-from src.backbones.smartedit.reader import Reader, build_reader, save_reader
-from src.backbones.smartedit.smartedit import SmartEdit, StemBias
-from src.backbones.unet_hooks import UNetHooks, block_width, site_modules, site_widths
+from src.backbones.smartedit.reader import Reader, build_reader
+from src.backbones.unet_hooks import StemBias, UNetHooks, block_width, site_modules, site_widths
 from src.batch import Reading, RewardTokens, TextTokens
 from src.checkpoint import ADAPTER, HERE, SETTINGS
 from src.conditioning.addition import Addition
 from src.conditioning.attention import Attention
 from src.conditioning.both import Both
-from src.conditioning.integration import Integration, width_of
+from src.conditioning.integration import Integration, split_heads, width_of
 from src.conditioning.released import PostNormStem, Released, signal_layer
 from src.conditioning.reward_encoder import RewardEncoder, feedback_windows, sinusoidal_encoding
 from src.diffusion.ddpm import DDPM
@@ -50,7 +52,9 @@ CODE = "pipeline.py"
 """The code of a pipeline folder."""
 
 USE = """
-    pipeline = DiffusionPipeline.from_pretrained(DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True)
+    pipeline = DiffusionPipeline.from_pretrained(
+        DIR, custom_pipeline=f"{DIR}/pipeline.py", trust_remote_code=True
+    )
     edit = pipeline("make it night", image, reward_scores=(5, 5, 5), reward_text=None).images[0]
 """
 
@@ -66,7 +70,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, cast, final
 
 import torch
 import torch.nn.functional as F
@@ -82,7 +86,7 @@ PERSPECTIVES = ("following", "preserving", "quality")
 READER_IMPORTS = """
 import sys
 import warnings
-from typing import NamedTuple, final
+from typing import NamedTuple
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -94,8 +98,8 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 
 def build_node(node: dict[str, Any], **sizes: Any) -> Any:
-    """The object of a config node: its class is found by the last part of `_target_`, its parts are left to
-    be built with the same sizes.
+    """The object of a config node. Its class is found by the last part of `_target_`; its parts become
+    factories that take the same sizes.
     """
     kind = globals()[node["_target_"].rpartition(".")[2]]
     arguments = {name: value for name, value in node.items() if not name.startswith("_")}
@@ -107,7 +111,7 @@ def build_node(node: dict[str, Any], **sizes: Any) -> Any:
 
 
 def load_reward_modules(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
-    """The reward encoder and the integration in a pipeline's folder, and the hooks that let them act in its
+    """The reward encoder and the integration in a pipeline's folder, and the hooks that attach them to its
     U-Net.
     """
     folder = Path(pipeline.config["_name_or_path"], ADAPTER)
@@ -127,7 +131,7 @@ def load_reward_modules(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
 
 
 def encode_windows(pipeline: Any, texts: list[str]) -> TextTokens:
-    """Texts as a pipeline's text encoder reads them, with a mask over their padding."""
+    """Texts encoded by a pipeline's text encoder, with a mask over their padding."""
     tokenizer = pipeline.tokenizer
     tokens = tokenizer(
         texts,
@@ -163,15 +167,14 @@ def encode_reward(
 def for_guidance_branches(
     value: Tensor, num_images_per_prompt: int, guidance_scale: float, image_guidance_scale: float
 ) -> Tensor:
-    """Something of each prompt, as the U-Net sees it: for each image that is made of it, in each of the
-    branches of guidance.
-    """
+    """Repeats each prompt's value as diffusers does: for each image per prompt, in each guidance branch."""
     branches = 3 if guidance_scale > 1 and image_guidance_scale >= 1 else 1
     return torch.cat([value.repeat_interleave(num_images_per_prompt, 0)] * branches)
 
 
+@final
 class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
-    """diffusers' InsPix2Pix pipeline, told a target reward. Its reward modules are loaded from
+    """diffusers' InsPix2Pix pipeline with a target reward. Its reward modules are loaded from
     `reward_adapter/` when first needed.
     """
 
@@ -190,13 +193,14 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
         num_images_per_prompt: int = 1,
         **others: Any,
     ) -> Any:
-        """Edit, asking for a reward.
+        """Edit images for a target reward.
 
         Args:
             prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt,
                 others: as in diffusers.
-            reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt.
-            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing
+            reward_scores: target scores of following, preserving and quality, 0 to 5 each; or three for each
+                prompt.
+            reward_text: three feedback texts, or three for each prompt; None for edits in which nothing
                 failed.
         """
         self.reward_modules = self.reward_modules or load_reward_modules(self)
@@ -237,9 +241,10 @@ def load_reader(pipeline: Any, **options: Any) -> Reader:
     return reader.eval().requires_grad_(False)
 
 
+@final
 class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
-    """diffusers' InsPix2Pix pipeline, told by a language model what is to be done, and a target reward if the
-    folder holds `reward_adapter/`.
+    """diffusers' InsPix2Pix pipeline with a language model as its instruction encoder, and with a target
+    reward if the folder holds `reward_adapter/`.
 
     Attributes:
         offload_reader: move the language model and what follows it back to the CPU after each use.
@@ -251,7 +256,8 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
     reward_modules: Any = None
 
     def load_parts(self, **language_options: Any) -> None:
-        """Load what diffusers doesn't know of the folder; done by the first edit if it isn't done before.
+        """Load the parts of the folder that diffusers doesn't know; the first edit does this if it was not
+        done before.
 
         Args:
             language_options: for the language model's `from_pretrained`, such as dtype=torch.bfloat16 or
@@ -264,8 +270,8 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
                 self.reward_modules = load_reward_modules(self)
 
     def read(self, images: Tensor, instructions: list[str]) -> Reading:
-        """What the language model, and what follows it, make of images in [-1, 1] and instructions; one
-        image may serve several.
+        """The reader's encoding of images in [-1, 1] and instructions; one image may serve several
+        instructions.
         """
         device = self._execution_device
         reading = self.reader.to(device)(
@@ -288,18 +294,18 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
         num_images_per_prompt: int = 1,
         **others: Any,
     ) -> Any:
-        """Edit, asking for a reward if the pipeline has learnt to.
+        """Edit images, for a target reward if the pipeline is conditioned on one.
 
         Args:
             prompt, image, num_inference_steps, guidance_scale, image_guidance_scale, num_images_per_prompt,
                 others: as in diffusers.
-            reward_scores: following, preserving and quality asked for, 0 to 5 each; or three for each prompt.
-                None asks for 5/5/5.
-            reward_text: three feedback texts, or three for each prompt; None asks for edits in which nothing
+            reward_scores: target scores of following, preserving and quality, 0 to 5 each; or three for each
+                prompt. None stands for 5/5/5.
+            reward_text: three feedback texts, or three for each prompt; None for edits in which nothing
                 failed.
 
         Raises:
-            ValueError: a reward is asked of a pipeline without reward modules.
+            ValueError: a target reward for a pipeline without reward modules.
         """
         self.load_parts()
         instructions = [prompt] if isinstance(prompt, str) else list(prompt)
@@ -338,6 +344,7 @@ BUNDLE = (
     TextTokens,
     RewardTokens,
     width_of,
+    split_heads,
     Integration,
     Attention,
     Addition,
@@ -358,7 +365,7 @@ BUNDLE = (
     encode_reward,
     for_guidance_branches,
 )
-"""Everything that a pipeline.py is made of besides its pipeline, in the order of use."""
+"""The definitions that every pipeline.py needs besides its pipeline class, in the order of use."""
 
 READER_CONSTANTS: Mapping[ModuleType, Sequence[str]] = {
     word_tokenizer: ("PAD", "START", "END", "UNKNOWN"),
@@ -387,18 +394,21 @@ READER_BUNDLE = (
     interaction.TwoWayBlock,
     interaction.InteractionModule,
     tensor_differences,
-    reader.AlignmentOutput,
+    AlignmentOutput,
     reader.Reader,
     reader.build_reader,
     StemBias,
     load_reader,
 )
-"""What a SmartEdit's has besides."""
+"""The further definitions of a SmartEdit's pipeline.py."""
 
 
 def standalone_source() -> str:
     """The text of an InsPix2Pix's pipeline.py."""
-    about = f"A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers and safetensors only.\n{USE}"
+    about = (
+        "A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers\n"
+        f"and safetensors only.\n{USE}"
+    )
     return "\n\n".join(
         [
             f'"""{about}"""\n{IMPORTS}',
@@ -409,7 +419,10 @@ def standalone_source() -> str:
 
 def standalone_smartedit_source() -> str:
     """The text of a SmartEdit's pipeline.py."""
-    about = f"A SmartEdit for diffusers, with or without reward; needs torch, diffusers, transformers, tokenizers, peft and safetensors only.\n{USE}"
+    about = (
+        "A SmartEdit for diffusers, with or without reward; needs torch, diffusers, transformers, tokenizers, peft\n"
+        f"and safetensors only.\n{USE}"
+    )
     constants = "".join(
         f"{name} = {getattr(module, name)!r}\n"
         for module, names in READER_CONSTANTS.items()
@@ -428,8 +441,8 @@ def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], car
     """Write a pipeline folder.
 
     Args:
-        editor: an InsPix2Pix, with or without reward, or a SmartEdit around one; LoRA is merged, so that it
-            can't be trained any further. A SmartEdit's folder holds its reader, too.
+        editor: an InsPix2Pix, with or without reward, or a SmartEdit around one. LoRA is merged and can't be
+            trained any further. A SmartEdit's folder holds its reader, too.
         config: its resolved model config, as YAML.
         image_size: height and width trained on.
         card: the model card, written as README.md.
@@ -439,67 +452,50 @@ def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], car
         ValueError: another backbone or process, or a folder that exists.
         NotWrittenError: the disk is full.
     """
-    smartedit = editor.backbone if isinstance(editor.backbone, SmartEdit) else None
-    backbone, process = editor.backbone if smartedit is None else smartedit.base, editor.process
+    backbone, process = editor.backbone, editor.process
     if (
-        not isinstance(backbone, InsPix2Pix)
+        not isinstance(backbone, ExportableBackbone)
         or not isinstance(process, DDPM)
         or process.prediction != "epsilon"
     ):
         raise ValueError(
-            f"only an InsPix2Pix that predicts epsilon is a diffusers pipeline, this is {type(backbone).__name__} with {type(process).__name__}"
+            "only an InsPix2Pix that predicts epsilon is a diffusers pipeline, this is "
+            f"{type(backbone).__name__} with {type(process).__name__}"
         )
     if folder.exists():
-        raise ValueError(f"target={folder} exists already: give a new folder")
-    tree: Any = OmegaConf.create(config)
-    drawing = tree.backbone if smartedit is None else tree.backbone.base
-    if drawing.get("lora") is not None:
-        backbone.unet.fuse_lora()
-        backbone.unet.unload_lora()
-    drawing.update({"pretrained": HERE, "trained": "unet", "lora": None})
-    if smartedit is not None:
-        dtype = str(smartedit.whole_reader().language.llava.dtype).removeprefix(
-            "torch."
-        )  # as trained; at 7B fp32 would take twice the memory
-        node = {"_target_": "src.backbones.smartedit.reader.FromFolder", "folder": HERE, "dtype": dtype}
-        tree.backbone.update({"trained": "none", "reader": node})
-    cpu = torch.device("cpu")
-    scheduler: Any = EulerAncestralDiscreteScheduler(
+        raise ValueError(f"output={folder} exists already: give a new folder")
+    scheduler = EulerAncestralDiscreteScheduler(
         process.steps, process.beta_start, process.beta_end, "scaled_linear", steps_offset=1
     )
-    pipeline = StableDiffusionInstructPix2PixPipeline(
-        vae=backbone.vae.on(cpu),
-        text_encoder=backbone.text_encoder.on(cpu),
-        tokenizer=backbone.tokenizer,
-        unet=backbone.unet,
-        scheduler=scheduler,
-        safety_checker=None,  # pyright: ignore[reportArgumentType]
-        feature_extractor=None,  # pyright: ignore[reportArgumentType]
-        requires_safety_checker=False,
-    )
+    pipeline = backbone.to_pipeline(scheduler)
+    tree: Any = OmegaConf.create(config)
+    tree.backbone = backbone.config_in(HERE, OmegaConf.to_container(tree.backbone))
+    settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(image_size)}
     with replacing(folder) as partial:
         try:
             pipeline.save_pretrained(partial)
             if editor.reward_encoder is not None:
-                (partial / ADAPTER).mkdir()
-                nodes = OmegaConf.to_container(
-                    OmegaConf.create({name: tree[name] for name in ("reward_encoder", "integration")})
-                )
-                (partial / ADAPTER / "config.json").write_text(
-                    json.dumps(nodes, indent=2) + "\n", encoding="utf-8"
-                )
-                weights = {
-                    name: value.contiguous()
-                    for name, value in editor.state_dict().items()
-                    if not name.startswith("backbone.")
-                }
-                save_file(weights, partial / ADAPTER / "model.safetensors")
+                _write_adapter(editor, tree, partial / ADAPTER)
                 (partial / CODE).write_text(standalone_source(), encoding="utf-8")
-            if smartedit is not None:
-                save_reader(smartedit.whole_reader(), partial)
+            if backbone.has_reader:
+                backbone.save_reader(partial)
                 (partial / CODE).write_text(standalone_smartedit_source(), encoding="utf-8")
-            settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(image_size)}
-            (partial / SETTINGS).write_text(OmegaConf.to_yaml(OmegaConf.create(settings)), encoding="utf-8")
+            (partial / SETTINGS).write_text(OmegaConf.to_yaml(settings), encoding="utf-8")
             (partial / "README.md").write_text(card, encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(folder, error) from error
+
+
+def _write_adapter(editor: Editor, config: Any, folder: Path) -> None:
+    """Write the reward encoder and the integration of an editor: what builds them, and their weights."""
+    folder.mkdir()
+    nodes = OmegaConf.to_container(
+        OmegaConf.create({name: config[name] for name in ("reward_encoder", "integration")})
+    )
+    (folder / "config.json").write_text(json.dumps(nodes, indent=2) + "\n", encoding="utf-8")
+    weights = {
+        name: value.contiguous()
+        for name, value in editor.state_dict().items()
+        if not name.startswith("backbone.")
+    }
+    save_file(weights, folder / "model.safetensors")

@@ -1,12 +1,11 @@
-"""Encode the images and texts of a dataset once, for trainings without autoencoder and text encoder in
-memory.
+"""Encode the images and texts of a dataset once, to train without autoencoder and text encoder in memory.
 
-    python -m src.precompute +experiment=reward_inspix2pix data.dataset.folder=DIR target=CACHE data.augmentations=4
-    torchrun --nproc-per-node 8 -m src.precompute ...                # the same files, each process writes its share
+    python -m src.precompute +experiment=reward_inspix2pix data.dataset.folder=DIR output=CACHE
+    torchrun --nproc-per-node 8 -m src.precompute ...      # the same files; each process writes its share
     python -m src.train +experiment=reward_inspix2pix data.dataset.folder=DIR data.precomputed=CACHE
 
-Takes the same data and backbone as the training, in fp32. Killed at any moment, the same command goes on;
-data/precomputed.py says what is written.
+Takes the same data and backbone as the training, in fp32. If it is killed, the same command continues.
+data/precomputed.py describes the files.
 """
 
 import json
@@ -25,15 +24,15 @@ DTYPES = ("float32", "float16")
 
 
 def main(cfg: DictConfig) -> None:
-    """Write the shards of this rank that are not there yet.
+    """Write the missing shards of this rank.
 
     Raises:
         ValueError: data that is not on disk, a backbone whose encoders are trained, an option outside its
-            values, or a target that holds the conditions of something else.
-        FileNotFoundError: a image is missing.
+            values, or an output folder that holds the conditions of something else.
+        FileNotFoundError: an image is missing.
     """
     check_complete(cfg)
-    target, dtype = Path(cfg.target), cfg.dtype
+    output, dtype = Path(cfg.output), cfg.dtype
     if dtype not in DTYPES:
         raise ValueError(f"dtype is {' or '.join(DTYPES)}, not {dtype!r}")
     if min(cfg.batch_size, cfg.rows_per_shard) < 1:
@@ -68,15 +67,17 @@ def main(cfg: DictConfig) -> None:
         raise ValueError("only datasets on disk can be precomputed: data=pix2pix_tree, table or json_list")
     if data.precomputed is not None or data.augmentations is None or data.on_error != "fail":
         raise ValueError(
-            "precomputing needs data.precomputed=null, a number for data.augmentations, and data.on_error=fail"
+            "precomputing needs data.precomputed=null, a number for data.augmentations, and "
+            "data.on_error=fail"
         )
     backbone = instantiate(cfg.model.backbone)
     if not isinstance(backbone, FrozenEncoders):
         raise ValueError(
-            f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once"
+            f"{type(backbone).__name__} trains its text encoder, so that its conditions change at every step "
+            "and can't be computed once"
         )
     backbone = backbone.eval().to(device_of(cfg.device))
-    old = {each.id: each for each in read_identities(target / ROWS)} if (target / ROWS).is_file() else {}
+    old = {each.id: each for each in read_identities(output / ROWS)} if (output / ROWS).is_file() else {}
     prints, texts = shard_writer.identify_rows(data.dataset, old, cfg.windows)
     request = {
         "format": FORMAT,
@@ -100,21 +101,21 @@ def main(cfg: DictConfig) -> None:
             f"{crops} crops of {each} bytes, {len(texts)} texts of {text} bytes, {total:.1f} MB",
             file=sys.stderr,
         )
-    shard_writer.claim_cache(target, request, row_difference(list(old.values()), prints) if old else None)
+    shard_writer.claim_cache(output, request, row_difference(list(old.values()), prints) if old else None)
     if world_size == int(
         os.environ.get("LOCAL_WORLD_SIZE", "1")
-    ):  # else another machine's living processes would be taken for dead
-        remove_leftovers(target)
-    shard_writer.write_once(target / ROWS, "".join(identity_lines(prints)))
-    shard_writer.write_once(target / TEXTS, json.dumps(texts, ensure_ascii=False))
-    if read_texts(target / TEXTS) != texts:
+    ):  # processes of other machines can't be seen and would count as dead
+        remove_leftovers(output)
+    shard_writer.write_once(output / ROWS, "".join(identity_lines(prints)))
+    shard_writer.write_once(output / TEXTS, json.dumps(texts, ensure_ascii=False))
+    if read_texts(output / TEXTS) != texts:
         raise ValueError(
-            f"{target / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {RERUN}"
+            f"{output / TEXTS} is broken, it doesn't hold the {len(texts)} texts of these rows: {RERUN}"
         )
-    shard_writer.write_latents(backbone, data, target, request, rank, world_size, cfg.batch_size)
-    shard_writer.write_texts(backbone, texts, target, request, rank, world_size, cfg.batch_size)
+    shard_writer.write_latents(backbone, data, output, request, rank, world_size, cfg.batch_size)
+    shard_writer.write_texts(backbone, texts, output, request, rank, world_size, cfg.batch_size)
     if rank == 0:
-        print(target)
+        print(output)
 
 
 if __name__ == "__main__":

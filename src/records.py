@@ -8,7 +8,7 @@ as Condition, ICLR 2025).
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol, TypeVar, runtime_checkable
+from typing import Literal, Protocol, TypeVar, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -39,8 +39,8 @@ Feedback = tuple[str, str, str]
 
 @runtime_checkable
 class StoredImage(Protocol):
-    """A image in a file or table, read when it is needed: the photographs of a benchmark don't fit into
-    memory together.
+    """An image in a file or table, read when needed: a benchmark's photographs don't fit into memory
+    together.
     """
 
     def size(self) -> tuple[int, int]:
@@ -48,16 +48,17 @@ class StoredImage(Protocol):
         ...
 
     def decode(self) -> Image:
-        """The image, read anew at each call."""
+        """The image, decoded at each call."""
         ...
 
 
+@final
 @dataclass(frozen=True)
 class Turn:
-    """One of several edits, each of which is made of what the one before it made.
+    """One of several edits, each of which starts from the result of the previous one.
 
     Attributes:
-        id: names this edit's file, and its noise.
+        id: names this edit's file and seeds its noise.
         instruction: of this edit alone.
     """
 
@@ -65,19 +66,20 @@ class Turn:
     instruction: str
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a benchmark is made of: a image and what to do with it.
+    """One item of a benchmark: an image and an instruction.
 
     Attributes:
         id: names the edit.
         image: the original, in memory or stored.
-        instruction: all that is to be done.
+        instruction: the whole edit.
         edit_type: the row of the per-type table.
         photograph: the original that the case was made from; cases that share one are not independent, so
             intervals cluster by it.
-        turns: where the edit is made in several steps, these, the last one with the case's id; empty for one
-            step, as the instruction says.
+        turns: the steps of an edit that is made in several, the last one with the case's id; empty for a
+            single step.
     """
 
     id: str
@@ -89,28 +91,29 @@ class Case:
 
     @property
     def original(self) -> Image:
-        """The image; one that is stored is decoded at each call."""
+        """The image; a stored one is decoded at each call."""
         return self.image if isinstance(self.image, np.ndarray) else self.image.decode()
 
     @property
     def size(self) -> tuple[int, int]:
-        """Height and width of the original, known without decoding it."""
+        """Height and width of the original, without decoding it."""
         if isinstance(self.image, np.ndarray):
             height, width, _ = self.image.shape
             return height, width
         return self.image.size()
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Triplet:
     """A Case together with an edited image, as found in a dataset or made by an Editor.
 
     Attributes:
         case, edited: the two.
-        files: original and edited as their files hold them, where they come from files: a judge that is sent
-            files gets these untouched.
-        answer: None; or this is a conversation, a question about a image (the case's) and its answer.
-            Nothing is edited: `edited` is the original.
+        files: the bytes of original and edited, where they come from files: sent unchanged to judges that
+            take files.
+        answer: for a chat sample, the answer to a question about the case's image, and `edited` is the
+            original; None for an edit.
     """
 
     case: Case
@@ -119,16 +122,17 @@ class Triplet:
     answer: str | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Verdict:
-    """One perspective of one Triplet, seen by one Judge.
+    """A judge's assessment of one perspective of one triplet.
 
     Attributes:
         score: in [0, 5]; None if and only if the status is "failed".
-        success: whether the perspective's criterion is met; None in annotation, where only score and feedback
-            are asked for.
-        feedback: what failed, in words; "None" when nothing did.
-        status: "ok", "repaired" (the reply had to be mended before it parsed) or "failed" (no usable answer).
+        success: whether the perspective's criterion is met; None in annotation, which asks for score and
+            feedback only.
+        feedback: what failed, in words; "None" if nothing did.
+        status: "ok", "repaired" (the reply was corrected before it parsed) or "failed" (no usable answer).
 
     Raises:
         ValueError: a score outside [0, 5], a failed verdict with a score, or a verdict that is not failed
@@ -149,6 +153,7 @@ class Verdict:
             check_score(self.score)
 
 
+@final
 @dataclass(frozen=True)
 class Reward:
     """Three Verdicts of one Triplet by one Judge, with provenance.
@@ -156,8 +161,8 @@ class Reward:
     Attributes:
         id: the triplet's id.
         judge: the judge's name.
-        key: sha256 of original, edited, instruction and the judge's fingerprint; it says exactly what was
-            judged and how.
+        key: sha256 of original, edited, instruction and the judge's fingerprint; identifies what was judged
+            and how.
     """
 
     id: str
@@ -174,12 +179,13 @@ class Reward:
 
     @property
     def failed(self) -> bool:
-        """Whether any perspective has no answer; such a reward never trains a model and is counted in every
-        report.
+        """Whether any perspective has no answer. A failed reward never trains a model, and every report
+        counts it.
         """
         return any(verdict.status == "failed" for verdict in self.verdicts)
 
 
+@final
 @dataclass(frozen=True)
 class TargetReward:
     """The reward asked for at inference: the paper's 5/5/5 and "None" unless said otherwise.

@@ -12,6 +12,9 @@ EVERY = "*"
 RENAMED: dict[str, Mapping[str, str]] = {
     EVERY: {"control=mended": "control=partly_clean"},
     "contact_sheet": {"target": "output"},
+    "convert": {"target": "output"},
+    "export": {"target": "output"},
+    "precompute": {"target": "output"},
     "write_dataset": {"target": "output"},
     "check_data": {"target": "output"},
     "inspect_rewards": {"target": "output", "look": "check_images"},

@@ -41,16 +41,17 @@ DTYPES = {"float32": torch.float32, "float16": torch.float16}
 def identify_rows(
     rows: RowSource, known: Mapping[str, FileIdentity], windows: Sequence[Windows]
 ) -> tuple[list[FileIdentity], list[str]]:
-    """Fingerprints of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for a row
-    that can't be used.
+    """The file identities of all rows, and their distinct texts. Raises ValueError or FileNotFoundError for
+    an unusable row.
     """
     prints, said = [], []
     for part in with_progress(list(chunks(range(len(rows)), 1000)), len(rows), "read", "rows"):
         for index in part:
-            row = rows.row(index)  # one at a time, as it may hold its images
+            row = rows.row(index)  # one at a time, as a row may hold its images
             if row.answer is not None:
                 raise ValueError(
-                    f"row {row.id!r} is a conversation, of which nothing can be precomputed: leave conversations out of this dataset"
+                    f"row {row.id!r} is a conversation, which can't be precomputed: leave conversations out "
+                    "of this dataset"
                 )
             prints.append(file_identity(row, known.get(row.id)))
             said.append((row.instruction, feedback_texts(row.reward)))
@@ -58,7 +59,7 @@ def identify_rows(
 
 
 def loaded_encoder_digests(backbone: FrozenEncoders, image_size: Size) -> dict[str, str | None]:
-    """What the encoders are, after they have been used: what comes from a hub is on this machine only then.
+    """The encoders' digests, taken after their first use, which downloads what comes from a hub.
 
     Raises:
         ValueError: the weights can't be found.
@@ -74,43 +75,44 @@ def loaded_encoder_digests(backbone: FrozenEncoders, image_size: Size) -> dict[s
     return encoders
 
 
-def claim_cache(target: Path, request: Mapping[str, Any], row_change: str | None) -> None:
+def claim_cache(output: Path, request: Mapping[str, Any], row_change: str | None) -> None:
     """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks
     may do this at once: all write the same.
 
     Raises:
         ValueError: somebody else's files, or another request; the message names what differs.
     """
-    different = request_differences(files.claim(target / REQUEST, request), json.loads(json.dumps(request)))
+    different = request_differences(files.claim(output / REQUEST, request), json.loads(json.dumps(request)))
     if different:
         what = [row_change] if row_change is not None else []
         what += [each for each in different if row_change is None or not each.startswith("rows.")]
         raise ValueError(
-            f"target={target} holds the conditions of something else: {'; '.join(what[:3])}; give another folder, or the same command"
+            f"output={output} holds the conditions of something else: {'; '.join(what[:3])}; give another "
+            "folder, or the same command"
         )
 
 
 def write_once(path: Path, text: str) -> None:
-    """A text file that is whole or not there; one that is there is kept."""
+    """Write a text file atomically unless it exists."""
     if not path.exists():
         write_atomically(path, text)
 
 
 def chunks(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Slices of this size, the last one maybe smaller."""
+    """Slices of this size; the last one may be shorter."""
     return (things[first : first + size] for first in range(0, len(things), size))
 
 
 def open_shards(
-    kind: str, count: int, target: Path, request: Mapping[str, Any], rank: int, world_size: int
+    kind: str, count: int, output: Path, request: Mapping[str, Any], rank: int, world_size: int
 ) -> dict[Path, range]:
-    """Shards of this rank that are not there, and what belongs into each.
+    """The missing shards of this rank, and the range of rows or texts in each.
 
     Raises:
-        ValueError: one is there and can't be read, or is of another request.
+        ValueError: an existing shard can't be read, or is of another request.
     """
     of_rank = list(enumerate(chunks(range(count), request["rows_per_shard"])))[rank::world_size]
-    mine = {target / shard_name(kind, number): range(part[0], part[-1] + 1) for number, part in of_rank}
+    mine = {output / shard_name(kind, number): range(part[0], part[-1] + 1) for number, part in of_rank}
     for path in mine:
         if path.exists():
             open_shard(path, request_digest(request))
@@ -121,16 +123,16 @@ def open_shards(
 def write_latents(
     backbone: FrozenEncoders,
     data: EditData,
-    target: Path,
+    output: Path,
     request: Mapping[str, Any],
     rank: int,
     world_size: int,
     batch_size: int,
 ) -> None:
-    """Shards of latents. A batch never reaches over two shards, so that each comes out the same whoever
-    writes it, and after a kill.
+    """Write shards of latents. A batch never spans two shards, so that a shard has the same bytes whichever
+    process writes it, also after a kill.
     """
-    missing = open_shards("latents", len(data.dataset), target, request, rank, world_size)
+    missing = open_shards("latents", len(data.dataset), output, request, rank, world_size)
     augmentations, dtype, device = (
         request["augmentations"],
         DTYPES[request["dtype"]],
@@ -150,7 +152,7 @@ def write_latents(
             worker_init_fn=ignore_interrupts,
         )
     )
-    for path in shards_with_progress(missing, "encode pictures", "rows"):
+    for path in shards_with_progress(missing, "encode images", "rows"):
         parts_of: dict[str, list[Tensor]] = {name: [] for name in entry_names(request)}
         for _ in visits[path]:
             batch = next(batches).to(device)
@@ -173,10 +175,10 @@ def write_latents(
 def encode_for_cache(
     backbone: FrozenEncoders, originals: Tensor, edited: Tensor, instructions: Sequence[str]
 ) -> tuple[Tensor, ...]:
-    """What a cache keeps of images (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
-    original, target = backbone.encode_moments(originals), backbone.encode_moments(edited)
+    """The cached tensors of images (b, 3, H, W) in [-1, 1], in the order of `entry_names`."""
+    original, result = backbone.encode_moments(originals), backbone.encode_moments(edited)
     reading = backbone.read(originals, instructions)
-    latents = (original.mean, target.mean, target.std)
+    latents = (original.mean, result.mean, result.std)
     return latents if reading is None else (*latents, reading.instruction.tokens, reading.stem_bias)
 
 
@@ -184,14 +186,14 @@ def encode_for_cache(
 def write_texts(
     backbone: FrozenEncoders,
     texts: Sequence[str],
-    target: Path,
+    output: Path,
     request: Mapping[str, Any],
     rank: int,
     world_size: int,
     batch_size: int,
 ) -> None:
-    """Shards of tokens, each text once."""
-    missing = open_shards("texts", len(texts), target, request, rank, world_size)
+    """Write shards of tokens, each text once."""
+    missing = open_shards("texts", len(texts), output, request, rank, world_size)
     for path in shards_with_progress(missing, "encode texts", "texts"):
         part = missing[path]
         found = [backbone.encode_text(batch) for batch in chunks(texts[part.start : part.stop], batch_size)]
@@ -202,7 +204,7 @@ def write_texts(
 
 
 def shards_with_progress(missing: Mapping[Path, range], what: str, unit: str) -> Iterator[Path]:
-    """The shards to write, with progress shown."""
+    """Yields the shards to write, with a progress bar."""
     paths = iter(missing)
     for _ in with_progress(list(missing.values()), sum(map(len, missing.values())), what, unit):
         yield next(paths)

@@ -71,7 +71,7 @@ def train(cfg: DictConfig, folder: str) -> None:
     from pytorch_lightning.utilities import rank_zero_only
 
     from src import checkpoint
-    from src.algorithms.editor_module import NO_CHAT_SUPPORT
+    from src.backbones.backbone import NO_CHAT_SUPPORT
     from src.callbacks.editor_checkpoint import EditorCheckpoint
     from src.callbacks.free_encoders import FreeEncoders, check_encoders
     from src.callbacks.last_checkpoint import AtomicCheckpointIO, TrainingStopped

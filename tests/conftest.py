@@ -12,6 +12,7 @@ from commands import SMALL, only_error
 from hydra import compose, initialize_config_dir
 from hydra.utils import instantiate
 from omegaconf import DictConfig
+from options import SEARCH_PATH
 
 from src import launch
 from src.batch import EditBatch
@@ -25,7 +26,7 @@ os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start
 def config(*overrides: str, name: str = "train") -> DictConfig:
     """A composed config, as an entry point would get it."""
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(name, overrides=list(overrides))
+        return compose(name, overrides=[*SEARCH_PATH, *overrides])
 
 
 def small_editor(*overrides: str) -> Editor:

@@ -30,7 +30,7 @@ pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.schedule
 pipeline.scheduler.set_timesteps(int(steps))
 scale = float(pipeline.scheduler.init_noise_sigma)
 latents = torch.from_numpy(data["noise"]) * (1 + scale**2) ** 0.5 / scale
-images = [Image.fromarray(picture) for picture in data["pictures"]]
+images = [Image.fromarray(image) for image in data["images"]]
 text = ("the circle is still there", "None", "None")
 rewarded = os.path.isdir(folder + "/reward_adapter")
 noise = {"latents": latents, "generator": [torch.Generator().manual_seed(seed) for seed in (7, 8)]}

@@ -48,11 +48,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     log = folder / "log.txt"
     finished("src.train", *training(folder, folder / "run"), log=log)
     finished("src.train", *training(folder, folder / "lora"), "+model/lora=attention", log=log)
-    finished("src.export", f"checkpoint={folder / 'run/editor'}", f"target={folder / 'export'}", log=log)
+    finished("src.export", f"checkpoint={folder / 'run/editor'}", f"output={folder / 'export'}", log=log)
     finished(
         "src.precompute",
         *rows(folder),
-        f"target={folder / 'cache'}",
+        f"output={folder / 'cache'}",
         "data.augmentations=2",
         "device=cpu",
         "rows_per_shard=5",
@@ -253,7 +253,7 @@ def test_a_hub_id_without_a_network_is_one_line(
     monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
     places = {
         "src.train": f"hydra.run.dir={tmp_path / 'run'}",
-        "src.precompute": f"target={tmp_path / 'cache'}",
+        "src.precompute": f"output={tmp_path / 'cache'}",
     }
     for module, place in places.items():
         said = quickly_refused(
@@ -285,8 +285,8 @@ def uses(folder: Path, out: Path, checkpoint: Path) -> dict[str, list[str]]:
             "sampler.steps=1",
             f"output={out}",
         ],
-        "src.export": [f"checkpoint={checkpoint}", f"target={out}"],
-        "src.convert": [f"source={checkpoint}", f"target={out}", "reverse=true"],
+        "src.export": [f"checkpoint={checkpoint}", f"output={out}"],
+        "src.convert": [f"source={checkpoint}", f"output={out}", "reverse=true"],
         "src.train": [*training(folder, out), f"start={checkpoint}"],
     }
 
@@ -429,7 +429,7 @@ def test_a_damaged_release_is_named_in_one_line(
     )
     break_it(tmp_path / "release")
     said = quickly_refused(
-        f"source={tmp_path / 'release'}", f"target={tmp_path / 'ours'}", module="src.convert"
+        f"source={tmp_path / 'release'}", f"output={tmp_path / 'ours'}", module="src.convert"
     )
     assert message in said
     assert str(tmp_path / "release") in said
@@ -487,7 +487,7 @@ def test_a_damaged_cache_is_named_in_one_line(
     if damage.startswith("broken"):  # the command that wrote it doesn't pass it by
         again = [
             *rows(folder),
-            f"target={tmp_path / 'cache'}",
+            f"output={tmp_path / 'cache'}",
             "data.augmentations=2",
             "device=cpu",
             "rows_per_shard=5",

@@ -9,20 +9,15 @@ from backbones.smartedit.folders import write_llava
 from conftest import SMALL, config
 from data.written import write_tree
 from evaluation.tiny_encoders import write_clip, write_dino
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from judges.tiny_vlm import write_vlm
 from omegaconf import DictConfig, OmegaConf
+from options import CONFIG_DIRS, options, small_backbone
 from pytorch_lightning import Trainer
 
 from src.editor import Editor
 from src.launch import CONF
-
-HYDRA_SETTINGS = {"hydra"}
-
-
-def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (CONF / group).glob("*.yaml"))
-
 
 ENTRY_POINTS = sorted(path.stem for path in CONF.glob("*.yaml"))
 MODEL_GROUPS = ["backbone", "reward_encoder", "integration", "process"]
@@ -35,7 +30,11 @@ def test_every_entry_point_has_its_config_and_the_reverse(name: str) -> None:
     config(name=name)
 
 
-@pytest.mark.parametrize("path", sorted(CONF.rglob("*.yaml")), ids=lambda path: str(path.relative_to(CONF)))
+@pytest.mark.parametrize(
+    "path",
+    [path for folder in CONFIG_DIRS for path in sorted(folder.rglob("*.yaml"))],
+    ids=lambda path: f"{path.parent.name}/{path.name}",
+)
 def test_every_yaml_says_what_it_is(path) -> None:
     """The first line is a comment (or the package it belongs to)."""
     text = path.read_text()
@@ -45,25 +44,22 @@ def test_every_yaml_says_what_it_is(path) -> None:
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory) -> str:
-    return f"model.backbone.pretrained={write_pipeline(tmp_path_factory.mktemp('pipeline'))}"
+def pipeline(tmp_path_factory) -> Path:
+    return write_pipeline(tmp_path_factory.mktemp("pipeline"))
 
 
 @pytest.mark.parametrize(("group", "option"), MODEL_CHOICES)
-def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: str) -> None:
-    around = [each.replace("backbone.", "backbone.base.") for each in (pipeline, *SMALL)]
-    small = {"inspix2pix": [pipeline], "smartedit": around[:1], "smartedit_tiny": around[1:]}.get(
-        option, list(SMALL)
-    )
+def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: Path) -> None:
+    small = small_backbone(option if group == "backbone" else "tiny", pipeline)
     editor = instantiate(config(f"model/{group}={option}", *small).model)
     assert isinstance(editor, Editor)
 
 
 @pytest.mark.parametrize("experiment", options("experiment"))
-def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> None:
+def test_every_experiment_builds(experiment: str, pipeline: Path, tmp_path) -> None:
     given = []
     if experiment in ("reward_smartedit", "smartedit_stage1", "smartedit_stage2"):
-        given = [pipeline.replace("backbone.", "backbone.base.")]
+        given = small_backbone("smartedit", pipeline)
     if experiment.startswith("smartedit_stage"):
         given += [
             f"model.backbone.reader.language.llava.path={write_llava(tmp_path / 'llava')}",
@@ -77,7 +73,7 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
     if experiment == "reward_synthetic_smartedit":
         given += ["model.backbone.reader.weights=stage2/editor"]
     if "inspix2pix" in experiment:
-        given = [pipeline]
+        given = small_backbone("inspix2pix", pipeline)
     if "synthetic" not in experiment:
         given += [f"data.dataset.folder={write_tree(tmp_path)}", "data.dataset.extension=png"]
     cfg = config(f"+experiment={experiment}", *given)
@@ -88,23 +84,48 @@ def test_every_experiment_builds(experiment: str, pipeline: str, tmp_path) -> No
     instantiate(cfg.sampler)
 
 
-@pytest.mark.parametrize("experiment", options("experiment"))
-@pytest.mark.parametrize("sweep", options("sweep"))
-def test_every_sweep_fits_every_experiment(sweep: str, experiment: str) -> None:
-    """A sweep has axes only, and each of its jobs composes."""
+def jobs_of(sweep: str) -> list[tuple[str, ...]]:
+    """The overrides of each job; a sweep has axes only."""
     axes = OmegaConf.load(CONF / f"sweep/{sweep}.yaml").hydra.sweeper.params
-    if sweep == "table6_inference_score":
-        from hydra.core.override_parser.overrides_parser import OverridesParser
+    parsed = [OverridesParser.create().parse_override(f"{axis}={values}") for axis, values in axes.items()]
+    values = [
+        list(override.sweep_string_iterator())
+        if override.is_sweep_override()
+        else [override.get_value_string()]
+        for override in parsed
+    ]
+    return list(
+        product(*([f"{axis}={value}" for value in each] for axis, each in zip(axes, values, strict=True)))
+    )
 
-        ((axis, values),) = axes.items()
-        override = OverridesParser.create().parse_override(f"{axis}={values}")
-        for value in override.sweep_string_iterator():
-            assert len(config(f"{axis}={value}", name="evaluate").target_reward.scores) == 3
-        return
-    for job in product(
-        *([f"{axis}={value}" for value in str(values).split(",")] for axis, values in axes.items())
-    ):
-        config(f"+experiment={experiment}", *job)
+
+@pytest.mark.parametrize("sweep", options("sweep"))
+def test_every_job_of_a_sweep_composes(sweep: str) -> None:
+    for job in jobs_of(sweep):
+        if job[0].startswith("target_reward."):
+            assert len(config(*job, name="evaluate").target_reward.scores) == 3
+        else:
+            config("+experiment=reward_synthetic", *job)
+
+
+@pytest.mark.parametrize("experiment", options("experiment"))
+def test_the_sweeps_of_the_architecture_fit_every_experiment(experiment: str) -> None:
+    for sweep in ("table4_reward_signal", "table5_integration"):
+        for job in jobs_of(sweep):
+            config(f"+experiment={experiment}", *job)
+
+
+@pytest.mark.parametrize("control", options("control"))
+def test_a_control_is_made_of_rendered_triplets_alone(control: str, tmp_path: Path) -> None:
+    """It composes with data on disk, and is refused before any model is built."""
+    folder = write_tree(tmp_path)
+    on_disk = [f"data.dataset.folder={folder}", "data.dataset.extension=png", "model.backbone.pretrained=any"]
+    cfg = config("+experiment=reward_inspix2pix", f"+control={control}", *on_disk)
+    if cfg.data.get("control") is not None:
+        with pytest.raises(ValueError, match="a control can't be made of Pix2PixTree"):
+            instantiate(cfg.data)
+    else:
+        assert control in ("none", "rewarded")
 
 
 REWARDED = {"rewarded", "permuted", "scalar", "partly_clean"}

@@ -3,13 +3,13 @@
 import json
 import pickle
 import shutil
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 from backbones.pipelines import release_tensors, write_pipeline, write_release
+from commands import run
 from safetensors.torch import load_file, save_file
 
 from src import checkpoint
@@ -20,18 +20,16 @@ def release(tmp_path_factory) -> Path:
     return write_release(tmp_path_factory.mktemp("release") / "stage2")
 
 
-def convert(*arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "src.convert", *arguments], capture_output=True, text=True, check=False
-    )
+def convert(*arguments: str) -> CompletedProcess[str]:
+    return run(*arguments, module="src.convert")
 
 
 def test_there_and_back_bit_for_bit(release: Path, tmp_path: Path) -> None:
-    there = convert(f"source={release}", f"target={tmp_path / 'ours'}")
+    there = convert(f"source={release}", f"output={tmp_path / 'ours'}")
     assert there.returncode == 0, there.stderr
     editor = checkpoint.load_editor(tmp_path / "ours")
     assert torch.equal(editor.integration.stem.q.weight, release_tensors()["ca.attention.self.query.weight"])
-    back = convert(f"source={tmp_path / 'ours'}", f"target={tmp_path / 'theirs'}", "reverse=true")
+    back = convert(f"source={tmp_path / 'ours'}", f"output={tmp_path / 'theirs'}", "reverse=true")
     assert back.returncode == 0, back.stderr
     file = "unet/diffusion_pytorch_model.safetensors"
     before, after = load_file(release / file), load_file(tmp_path / "theirs" / file)
@@ -75,7 +73,7 @@ def test_a_damaged_release_is_named_in_one_line(
         file.with_suffix(".bin").write_bytes(pickle.dumps(Payload()))
     elif damage != "nothing":
         save_file(tensors, file, metadata={"format": "pt"})
-    done = convert(f"source={folder}", f"target={tmp_path / 'ours'}")
+    done = convert(f"source={folder}", f"output={tmp_path / 'ours'}")
     assert done.returncode == 1
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert message.lower() in line.lower()
@@ -99,7 +97,7 @@ def test_an_editor_of_another_wiring_is_refused(tmp_path: Path) -> None:
         "a card",
         tmp_path / "ours",
     )
-    done = convert(f"source={tmp_path / 'ours'}", f"target={tmp_path / 'theirs'}", "reverse=true")
+    done = convert(f"source={tmp_path / 'ours'}", f"output={tmp_path / 'theirs'}", "reverse=true")
     assert done.returncode == 1
     assert "only integration=released" in done.stderr
     assert json.loads((tmp_path / "ours/reward_adapter/config.json").read_text())

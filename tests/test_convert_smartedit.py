@@ -94,7 +94,7 @@ def arguments(world: Path, source: Path, target: Path) -> list[str]:
     return [
         "format=smartedit_release",
         f"source={source}",
-        f"target={target}",
+        f"output={target}",
         *elsewhere,
         "query_head_width=8",
         "interaction_heads=2",
@@ -121,7 +121,7 @@ def test_there_and_back_bit_for_bit(world: Path, tmp_path: Path) -> None:
         "src.convert",
         "format=smartedit_release",
         f"source={world / 'kept'}",
-        f"target={tmp_path / 'back'}",
+        f"output={tmp_path / 'back'}",
         "reverse=true",
         log=tmp_path / "log",
     )
@@ -178,7 +178,7 @@ def test_a_trained_folder_without_a_report_goes_back_as_well(world: Path, tmp_pa
         "src.convert",
         "format=smartedit_release",
         f"source={trained}",
-        f"target={tmp_path / 'back'}",
+        f"output={tmp_path / 'back'}",
         "reverse=true",
         log=tmp_path / "log",
     )
@@ -546,7 +546,7 @@ def test_what_can_not_go_back_is_named(world: Path, tmp_path: Path, quickly_refu
         return quickly_refused(
             "format=smartedit_release",
             f"source={source}",
-            f"target={tmp_path / 'back'}",
+            f"output={tmp_path / 'back'}",
             "reverse=true",
             module="src.convert",
         )

@@ -115,23 +115,23 @@ def test_conditions_go_on_when_there_is_room(release: Path, tmp_path: Path) -> N
         "data.augmentations=1",
     ]
     command += ["rows_per_shard=4", "device=cpu"]
-    finished("src.precompute", *command, f"target={tmp_path / 'whole'}", log=tmp_path / "log")
+    finished("src.precompute", *command, f"output={tmp_path / 'whole'}", log=tmp_path / "log")
     whole = contents(tmp_path / "whole")
     room = max(map(len, whole.values())) - 1  # the texts', which come after all latents
     message = refused(
-        tmp_path / "error", "src.precompute", *command, f"target={tmp_path / 'cache'}", room=room
+        tmp_path / "error", "src.precompute", *command, f"output={tmp_path / 'cache'}", room=room
     )
     assert "texts-00000.safetensors could not be written" in message
     left = contents(tmp_path / "cache")
     assert len(left) > 3
     assert left.items() < whole.items()
-    finished("src.precompute", *command, f"target={tmp_path / 'cache'}", log=tmp_path / "log")
+    finished("src.precompute", *command, f"output={tmp_path / 'cache'}", log=tmp_path / "log")
     assert contents(tmp_path / "cache") == whole
 
 
 def test_a_conversion_and_an_export_leave_nothing_behind(release: Path, tmp_path: Path) -> None:
     ours, again = tmp_path / "made/ours", tmp_path / "made/again"
-    there = [f"source={release / 'release'}", f"target={ours}"]
+    there = [f"source={release / 'release'}", f"output={ours}"]
     unet = len((release / "release/unet/diffusion_pytorch_model.safetensors").read_bytes())
     for room in (unet // 2, 1000):
         message = refused(tmp_path / "error", "src.convert", *there, room=room)
@@ -144,7 +144,7 @@ def test_a_conversion_and_an_export_leave_nothing_behind(release: Path, tmp_path
         "src.export": [f"checkpoint={ours}"],
         "src.convert": [f"source={ours}", "reverse=true"],
     }.items():
-        message = refused(tmp_path / module, module, *arguments, f"target={again}", room=unet // 2)
+        message = refused(tmp_path / module, module, *arguments, f"output={again}", room=unet // 2)
         assert f"{again} could not be written" in message
         assert [path.name for path in ours.parent.iterdir()] == ["ours"]
     assert contents(ours) == whole

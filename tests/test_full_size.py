@@ -27,6 +27,7 @@ MOST_MEMORY = 24 * 2**20
 
 
 def run(module: str, *arguments: str) -> str:
+    """Runs a command as a child of this process, so that its memory is counted."""
     done = subprocess.run(
         [sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False
     )
@@ -67,7 +68,7 @@ def test_one_step_export_and_edit(tmp_path: Path) -> None:
     run("edit", f"checkpoint={folder / 'editor'}", *edit, "sampler=paper", "sampler.steps=2")
     assert Image.open(tmp_path / "edited/astronaut.png").size == (256, 256)
     assert np.array(Image.open(tmp_path / "edited/astronaut.png")).std() > 0
-    run("export", f"checkpoint={folder / 'editor'}", f"target={tmp_path / 'mine'}")
+    run("export", f"checkpoint={folder / 'editor'}", f"output={tmp_path / 'mine'}")
     assert (tmp_path / "mine/unet/diffusion_pytorch_model.safetensors").stat().st_size > 3.4e9
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < MOST_MEMORY
 

@@ -3,24 +3,18 @@ previews, exports, edits a photograph.
 """
 
 import json
-import subprocess
-import sys
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 import torch
 from backbones.pipelines import write_pipeline
+from commands import run
 from data.written import reward, write_image, write_tree
 from PIL import Image
 from safetensors.torch import load_file
 
 from src.reward_file import append_rewards
-
-
-def run(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.fixture(scope="module")
@@ -36,9 +30,8 @@ def folder(tmp_path_factory) -> Path:
     return folder
 
 
-def train(folder: Path, target: Path, *overrides: str) -> subprocess.CompletedProcess:
+def train(folder: Path, target: Path, *overrides: str) -> CompletedProcess:
     return run(
-        "train",
         "+experiment=reward_inspix2pix",
         f"model.backbone.pretrained={folder / 'pipeline'}",
         f"data.dataset.folder={folder / 'tree'}",
@@ -128,7 +121,7 @@ def test_small_trainings_keep_small_checkpoints(
 
 
 def test_exports_and_edits_a_photograph(trained: Path, tmp_path: Path) -> None:
-    done = run("export", f"checkpoint={trained / 'editor'}", f"target={tmp_path / 'mine'}")
+    done = run(f"checkpoint={trained / 'editor'}", f"output={tmp_path / 'mine'}", module="src.export")
     assert done.returncode == 0, done.stderr[-2000:]
     card = (tmp_path / "mine/README.md").read_text()
     assert "steps: 4" in card
@@ -139,12 +132,12 @@ def test_exports_and_edits_a_photograph(trained: Path, tmp_path: Path) -> None:
         overrides = ["sampler=released", "sampler.steps=2", "sampler.resize=long_side_64:64"]
         out = tmp_path / name
         done = run(
-            "edit",
             f"checkpoint={checkpoint}",
             f"image={photo}",
             "instruction=make it night",
             f"output={out}",
             *overrides,
+            module="src.edit",
         )
         assert done.returncode == 0, done.stderr[-2000:]
         sizes[name] = Image.open(out / "photo.png").size

@@ -101,3 +101,27 @@ def test_no_test_file_imports_another() -> None:
                 if module.split(".")[-1].startswith("test_")
             ]
     assert not wrong
+
+
+CONCRETE, CLASSES = {"tiny", "inspix2pix", "smartedit"}, {"TinyBackbone", "InsPix2Pix", "SmartEdit"}
+"""Backbones. What needs one of them by name writes or reads its files: exports, conversions, benchmarks."""
+
+KNOW_A_BACKBONE = {"backbones", "pipeline", "convert", "formats", "benchmarking", "throughput"}
+
+
+def test_trainings_and_checkpoints_know_no_concrete_backbone() -> None:
+    """What they need of one is said in its interface (backbones/backbone.py)."""
+    wrong = []
+    for file in SRC.rglob("*.py"):
+        part = file.relative_to(SRC).parts[0].removesuffix(".py")
+        for node in ast.walk(ast.parse(file.read_text())):
+            names = node.module.split(".") if isinstance(node, ast.ImportFrom) and node.module else []
+            is_concrete = names[:2] == ["src", "backbones"] and not CONCRETE.isdisjoint(names[2:])
+            if is_concrete and part not in KNOW_A_BACKBONE:
+                wrong.append(f"{file.relative_to(SRC)} imports {node.module}")
+            is_asked = isinstance(node, ast.Call) and ast.unparse(node.func) == "isinstance"
+            if is_asked and CLASSES & {
+                name.id for name in ast.walk(node.args[1]) if isinstance(name, ast.Name)
+            }:
+                wrong.append(f"{file.relative_to(SRC)} asks for a concrete backbone in line {node.lineno}")
+    assert not wrong

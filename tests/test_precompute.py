@@ -56,7 +56,7 @@ def settings(folder: Path, pipeline: str = "pipeline", tree: str = "tree") -> li
 def precomputing(folder: Path, target: Path, **environment: str) -> Command:
     arguments = [
         *settings(folder),
-        f"target={target}",
+        f"output={target}",
         "data.augmentations=2",
         "rows_per_shard=3",
         "batch_size=4",
@@ -219,7 +219,7 @@ def test_backbones_that_train_their_text_encoder_are_refused(folder: Path, tmp_p
     tiny = ["model/backbone=tiny", *SMALL]
     arguments = [override for override in settings(folder) if not override.startswith("model.backbone")]
     code = Command(
-        "src.precompute", *arguments, *tiny, f"target={tmp_path / 'cache'}", log=tmp_path / "log.txt"
+        "src.precompute", *arguments, *tiny, f"output={tmp_path / 'cache'}", log=tmp_path / "log.txt"
     ).ended()
     assert "TinyBackbone trains its text encoder" in only_error((tmp_path / "log.txt").read_text(), code)
     assert not (tmp_path / "cache").exists()

@@ -129,7 +129,7 @@ def test_no_triplet_twice_and_the_same_after_a_kill(
     folder: Path, tmp_path: Path, form: str, whole: Path
 ) -> None:
     if form == "precomputed":
-        places = [*forms(folder)["table"], *model(folder), f"target={folder / 'cache'}"]
+        places = [*forms(folder)["table"], *model(folder), f"output={folder / 'cache'}"]
         ended(
             [
                 sys.executable,

@@ -57,12 +57,12 @@ def test_they_precompute_and_train_live_as_from_the_cache(tmp_path: Path) -> Non
     ]
     writing = [*settings, "data.augmentations=2", "rows_per_shard=16", "device=cpu", "batch_size=8"]
     log, cache = tmp_path / "log.txt", tmp_path / "cache"
-    killed = Command("src.precompute", *writing, f"target={cache}", log=log)
+    killed = Command("src.precompute", *writing, f"output={cache}", log=log)
     assert killed.killed_when(lambda: len(list(cache.glob("latents-*"))) >= 2)
     kept = {path: path.stat().st_mtime_ns for path in cache.glob("latents-*")}
-    finished("src.precompute", *writing, f"target={cache}", log=log)
+    finished("src.precompute", *writing, f"output={cache}", log=log)
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
-    finished("src.precompute", *writing, f"target={tmp_path / 'whole'}", log=log)
+    finished("src.precompute", *writing, f"output={tmp_path / 'whole'}", log=log)
     assert contents(cache) == contents(tmp_path / "whole")
 
     steps = [

@@ -4,8 +4,6 @@ export, conditions computed once, reward stage, edit; two processes train as one
 
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -14,7 +12,7 @@ import pytest
 import torch
 from backbones.pipelines import write_pipeline
 from backbones.smartedit.folders import write_llava
-from commands import only_error
+from commands import only_error, run, run_interpreter
 from data.written import pixels, reward, write_image, write_tree
 from killing import Command, finished, lines_in
 from PIL import Image
@@ -33,12 +31,6 @@ SMALL_READER = (
     "+model.backbone.reader.language.conversation.max_length=120",
     "+model.backbone.reader.language.conversation.before='USER:'",
 )
-
-
-def run(module: str, *arguments: str) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", f"src.{module}", *arguments], capture_output=True, text=True, check=False
-    )
 
 
 def done(module: str, *arguments: str) -> None:
@@ -129,11 +121,11 @@ def folder(tmp_path_factory) -> Path:
         f"hydra.run.dir={folder / 'stage1'}",
     )
     done("train", *second_stage(folder, f"hydra.run.dir={folder / 'stage2'}"))
-    done("export", f"checkpoint={folder / 'stage2/editor'}", f"target={folder / 'smartedit'}")
+    done("export", f"checkpoint={folder / 'stage2/editor'}", f"output={folder / 'smartedit'}")
     done(
         "precompute",
         *reward_stage(folder),
-        f"target={folder / 'cache'}",
+        f"output={folder / 'cache'}",
         "data.augmentations=2",
         "rows_per_shard=5",
         "batch_size=4",
@@ -194,14 +186,14 @@ def test_the_export_is_what_was_trained(folder: Path) -> None:
 
 def test_an_export_keeps_the_language_model_s_number_format(folder: Path, tmp_path: Path) -> None:
     """So a 7B one isn't loaded at twice its size."""
-    done("export", f"checkpoint={folder / 'smartedit'}", f"target={tmp_path / 'again'}")
+    done("export", f"checkpoint={folder / 'smartedit'}", f"output={tmp_path / 'again'}")
     assert "dtype: float32" in (tmp_path / "again/editor.yaml").read_text()
     short = tmp_path / "short"
     shutil.copytree(folder / "smartedit", short)
     (short / "editor.yaml").write_text(
         (short / "editor.yaml").read_text().replace("dtype: float32", "dtype: bfloat16")
     )
-    done("export", f"checkpoint={short}", f"target={tmp_path / 'still_short'}")
+    done("export", f"checkpoint={short}", f"output={tmp_path / 'still_short'}")
     assert "dtype: bfloat16" in (tmp_path / "still_short/editor.yaml").read_text()
     weights = load_file(tmp_path / "still_short/language_model/model.safetensors")
     assert {value.dtype for value in weights.values()} == {torch.bfloat16}
@@ -248,15 +240,17 @@ def test_conditions_computed_once_train_as_live_ones(folder: Path, tmp_path: Pat
 
 def test_anything_trained_upstream_refuses_the_cache(folder: Path, tmp_path: Path) -> None:
     trained = run(
-        "train",
         *reward_stage(folder, *steps(), "model.backbone.trained=all", f"data.precomputed={folder / 'cache'}"),
         f"hydra.run.dir={tmp_path}",
     )
-    assert "trains what reads picture and instruction" in only_error(trained.stderr, trained.returncode)
+    assert "trains the reader of image and instruction" in only_error(trained.stderr, trained.returncode)
     precomputing = run(
-        "precompute", *second_stage(folder)[:-5], f"target={tmp_path / 'no'}", "data.augmentations=1"
+        *second_stage(folder)[:-5],
+        f"output={tmp_path / 'no'}",
+        "data.augmentations=1",
+        module="src.precompute",
     )
-    assert "trains what reads picture and instruction" in only_error(
+    assert "trains the reader of image and instruction" in only_error(
         precomputing.stderr, precomputing.returncode
     )
 
@@ -297,7 +291,7 @@ def test_two_processes_train_it_equally(folder: Path, tmp_path: Path) -> None:
         "~callbacks.previews",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
-    ended = run("train", *ddp)  # Lightning starts the second process by the first one's command
+    ended = run_interpreter(*ddp)  # Lightning starts the second process by the first one's command
     assert ended.returncode == 0, ended.stderr[-2000:]
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["world_size"] == 2

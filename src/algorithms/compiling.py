@@ -1,9 +1,10 @@
-"""torch.compile for training, around a fault in it: without a word, half of a U-Net gets no gradient.
+"""torch.compile for training, with a workaround for a bug that silently leaves half of a U-Net without
+gradients.
 
-With weights or images in channels_last, Inductor (seen in torch 2.13 on CPUs) may place the backward pass
-of a nearest upsampling, which adds into a tensor of zeros, after those who read the sum. Everything below the
-upsampling then gets a gradient of exactly zero, and the loss still falls. tests/algorithms/test_compiling.py
-compares every gradient with that of the network as it is.
+With weights or images in channels_last, Inductor (seen in torch 2.13 on CPUs) may schedule the backward pass
+of a nearest upsampling, which accumulates into a tensor of zeros, after the kernels that read the sum.
+Everything below the upsampling then gets a gradient of exactly zero, and the loss still falls.
+tests/algorithms/test_compiling.py compares every gradient with that of the uncompiled network.
 """
 
 from collections.abc import Callable
@@ -16,11 +17,11 @@ from torch import Tensor, nn
 
 
 def compiled(network: nn.Module) -> Callable[..., Any]:
-    """The forward pass of a network, compiled for training; the weights stay the network's, under its names.
+    """The forward pass of a network, compiled for training. Weights keep their names.
 
-    Its upsamplings by nearest neighbours are replaced by copies of every cell, which make the same image
-    and whose gradient is a plain sum. Every size is compiled by itself: sizes left open fail in torch 2.13 (a
-    mask's stride is taken for fixed).
+    Nearest-neighbour upsampling is replaced by copying every cell, which gives the same result and whose
+    gradient is a plain sum. Every size is compiled separately: dynamic sizes fail in torch 2.13 (a mask's
+    stride is assumed to be fixed).
     """
     for module in network.modules():
         if isinstance(module, Upsample2D) and module.interpolate and not module.use_conv_transpose:
@@ -30,7 +31,7 @@ def compiled(network: nn.Module) -> Callable[..., Any]:
 
 
 def doubled(hidden: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
-    """Each cell as two by two equal ones, in the order of channels_last."""
+    """Each cell repeated two by two, in channels_last order."""
     batch, channels, height, width = hidden.shape
     cells = (
         hidden.permute(0, 2, 3, 1).reshape(batch, height, 1, width, 1, channels).expand(-1, -1, 2, -1, 2, -1)
@@ -39,9 +40,7 @@ def doubled(hidden: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c 2*h 2*w"]:
 
 
 def _doubled_first(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """A forward pre-hook of diffusers' Upsample2D, called with what it upsamples and, for odd sizes, the size
-    wanted.
-    """
+    """A forward pre-hook of diffusers' Upsample2D, called with its input and, at odd sizes, the output's."""
     hidden, *size = inputs
     image = doubled(hidden)
     if size and size[0] is not None:

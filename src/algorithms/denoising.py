@@ -1,8 +1,8 @@
 """Training an Editor by denoising: the paper's equations 1 and 4 as a LightningModule.
 
 Noise, times and dropped conditions are pure functions of (seed, optimiser step, micro-step, position in the
-global batch). Nothing else is random, so the gradients of several ranks are those of one process on the same
-global batch; but for dropout inside a network (SmartEdit's reader), which is a function of (seed, step,
+global batch). Nothing else is random, so several ranks compute the same gradients as one process on the same
+global batch. The exception is dropout inside a network (SmartEdit's reader), a function of (seed, step,
 micro-step, rank).
 """
 
@@ -16,27 +16,27 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.algorithms import compiling
-from src.algorithms.editor_module import NO_CHAT_SUPPORT, EditorModule
+from src.algorithms.editor_module import EditorModule
 from src.algorithms.uncertainty import Uncertainty, weighted_losses
 from src.backbones.frozen import FrozenEncoders
-from src.backbones.smartedit.smartedit import SmartEdit
-from src.batch import EditBatch, EncodedBatch, Reading
+from src.batch import EditBatch, EncodedBatch
 from src.diffusion.guidance import condition_dropout
 from src.diffusion.process import Latent, noised
 from src.editor import Editor
 from src.seeds import fold_seed
 
 GOLDEN_RATIO = 0.6180339887498949
-"""Its multiples, modulo 1, fill the unit interval evenly, however many there are."""
+"""Its multiples modulo 1 fill the unit interval evenly, whatever their number."""
 
 
+@final
 class Draws(NamedTuple):
     """Everything random in one training step, one row per sample. On the CPU.
 
     Attributes:
         time, condition, score, text: uniform in [0, 1).
-        eps, posterior: (b, c, h, w), N(0, I); the noise that is added, and what draws the clean latent from
-            the autoencoder's distribution.
+        eps, posterior: (b, c, h, w), N(0, I); the added noise, and the noise that samples the clean latent
+            from the autoencoder's posterior.
     """
 
     time: Float[Tensor, " b"]
@@ -47,9 +47,10 @@ class Draws(NamedTuple):
     posterior: Latent
 
 
+@final
 class Losses(NamedTuple):
-    """Equation 4's mean squared error (None without any edit), what is minimised, and the language model's
-    error where one is trained.
+    """Equation 4's mean squared error (None for a batch without edits), the minimised loss, and the language
+    model's error where one is trained.
     """
 
     error: Float[Tensor, ""] | None
@@ -58,7 +59,7 @@ class Losses(NamedTuple):
 
 
 def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
-    """The draws of these rows of the global batch; row i is the same whatever rank it lands on.
+    """The random numbers of these rows of the global batch. Row i is the same on every rank.
 
     Times are uniform for every row, but spread evenly over the rows of a batch (one random offset for all,
     then multiples of the golden ratio): the loss depends on the time more than on anything else, so this
@@ -90,10 +91,10 @@ def mean_over_edits(
 
     Args:
         losses: of all samples.
-        edits: samples with an edit; on the CPU, like `count`, so that no GPU is waited for where all have
-            one.
-        count: how many of these a rank has, on average over all ranks: gradients are averaged over ranks, and
-            this makes theirs the global mean's.
+        edits: samples with an edit; on the CPU, like `count`, so that the common case needs no GPU
+            synchronisation.
+        count: mean number of edit samples per rank. DDP averages gradients over ranks, so dividing by this
+            yields the gradient of the global mean.
     """
     if count == len(losses):
         return losses.mean()
@@ -103,19 +104,19 @@ def mean_over_edits(
 
 @final
 class Denoising(EditorModule):
-    """MSE between network output and the process's target, under condition dropout.
+    """MSE between network output and the process's regression target, with condition dropout.
 
     Args:
         editor, optimizer, scheduler: as in `EditorModule`.
         seed: of noise, times and dropout.
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are
             dropped with p each).
-        balanced: weigh every sample by how hard its time and instruction are known to be (uncertainty.py), so
-            that small edits count as much as those of the whole image. Off in the paper.
-        compiled: compile the network for training (torch.compile): a step is about a third faster, the first
-            one takes half a minute longer. Editing, with its other batch sizes, is left as it is.
-        language_weight: of the language model's error, where the backbone trains one (SmartEdit's stage 2,
-            where it is 1).
+        balanced: uncertainty weighting: divide each loss by its expected value for this time and instruction
+            (uncertainty.py), so that small edits count as much as those of the whole image. Off in the paper.
+        compiled: compile the network for training (torch.compile): steps are about a third faster, the first
+            one takes half a minute longer. Editing, which has other batch sizes, is not compiled.
+        language_weight: weight of the language model's error, where the backbone trains one; 1 in SmartEdit's
+            stage 2.
     """
 
     def __init__(
@@ -136,8 +137,8 @@ class Denoising(EditorModule):
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
 
     def losses(self, batch: EditBatch | EncodedBatch, draws: Draws) -> Losses:
-        """Equation 4: E |target - network(x_t, t, c_I, c_T, c_R)|^2, and what is minimised: the same, or
-        balanced.
+        """Equation 4, E |regression target - network(x_t, t, c_I, c_T, c_R)|^2, and the minimised loss: the
+        same, or uncertainty-weighted.
         """
         process, device = self.editor.process, batch.original.device
         with torch.no_grad():
@@ -145,7 +146,11 @@ class Denoising(EditorModule):
         eps = draws.eps.to(device)
         t = process.draw_time(draws.time).to(device)
         x_t = noised(x_0, eps, process.marginal(t))
-        reading = batch.reading if isinstance(batch, EncodedBatch) else self._read(batch)
+        reading = (
+            batch.reading
+            if isinstance(batch, EncodedBatch)
+            else self.editor.backbone.read(batch.original, batch.instructions, batch.answers)
+        )
         condition = self.editor.condition(
             original,
             batch.instructions,
@@ -179,31 +184,20 @@ class Denoising(EditorModule):
 
     @property
     def supports_chat(self) -> bool:
-        return isinstance(self.editor.backbone, SmartEdit) and self.editor.backbone.supports_chat
-
-    def _read(self, batch: EditBatch) -> Reading | None:
-        """What a backbone that reads image and instruction together makes of a batch."""
-        backbone = self.editor.backbone
-        if batch.answers is None:
-            return backbone.read(batch.original, batch.instructions)
-        if not isinstance(backbone, SmartEdit):
-            raise ValueError(NO_CHAT_SUPPORT)
-        return backbone.read(batch.original, batch.instructions, batch.answers)
+        return self.editor.backbone.supports_chat
 
     def _latents(self, batch: EditBatch | EncodedBatch, noise: Latent) -> tuple[Latent, Latent]:
-        """c_I and x_0; `noise` draws the latter from the autoencoder's distribution."""
+        """c_I and x_0; `noise` samples the latter from the autoencoder's posterior."""
         backbone = self.editor.backbone
         if isinstance(batch, EncodedBatch):
-            assert isinstance(
-                backbone, FrozenEncoders
-            )  # no other backbone's images are ever encoded beforehand
+            assert isinstance(backbone, FrozenEncoders)  # images are precomputed for such backbones only
             return batch.original, backbone.sample_latent(batch.edited, noise)
         original = backbone.encode_image(batch.original)
         return original, backbone.encode_edited(batch.edited, original, noise)
 
     def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
-        """Samples and signals whose reward is dropped, (b, signals), or None when the editor is not trained
-        for it.
+        """Samples and signals whose reward is dropped, (b, signals); None for an editor without reward
+        dropout.
         """
         encoder = self.editor.reward_encoder
         if encoder is None or encoder.dropout == 0.0:

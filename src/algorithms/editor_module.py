@@ -1,6 +1,4 @@
-"""What all trainings of an Editor have in common: what is optimised, how gradients are clipped, what a
-checkpoint holds.
-"""
+"""What all trainings of an Editor share: optimised parameters, gradient clipping, content of checkpoints."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -15,19 +13,14 @@ from torch.optim.lr_scheduler import LRScheduler
 from src.editor import Editor
 from src.seeds import fold_seed
 
-NO_CHAT_SUPPORT = (
-    "the data holds conversations (rows with an answer and without an edited picture), from which only a language model that is trained can learn "
-    "(+experiment=smartedit_stage2): leave them out"
-)
-
 
 class EditorModule(LightningModule, ABC):
-    """A LightningModule around an editor; subclasses say what is minimised, in `training_step`.
+    """A LightningModule around an editor; subclasses define the loss in `training_step`.
 
     Args:
-        editor: what is trained.
-        seed: of dropout inside the networks, where there is any.
-        optimizer: builds the optimiser from (name, parameter) pairs, as all of torch's do.
+        editor: the editor to train.
+        seed: of dropout layers inside the networks, if any.
+        optimizer: builds the optimiser from (name, parameter) pairs, as torch's optimisers can.
         scheduler: builds a learning rate schedule, stepped every optimiser step, or None for a constant rate.
     """
 
@@ -48,11 +41,11 @@ class EditorModule(LightningModule, ABC):
     @property
     @abstractmethod
     def supports_chat(self) -> bool:
-        """Whether it can learn from conversations, samples with an answer and without an edit."""
+        """Whether it can learn from chat samples, which have an answer and no edit."""
 
     @staticmethod
     def mean_over_ranks(number: int) -> float | int:
-        """The mean of a number that every rank has."""
+        """The mean over ranks of a number."""
         if not torch.distributed.is_available() or not torch.distributed.is_initialized():
             return number
         device = (
@@ -65,8 +58,8 @@ class EditorModule(LightningModule, ABC):
         return float(total) / torch.distributed.get_world_size()
 
     def on_train_batch_start(self, batch: Any, batch_index: int) -> None:
-        """Dropout draws from torch's own generator: seeded by the step, a training that goes on after a kill
-        draws what it would have drawn.
+        """Seed torch's global generator, from which dropout draws, by the step, so that a resumed training
+        draws the same numbers.
         """
         if self.drops:
             micro_step = batch_index % self.trainer.accumulate_grad_batches
@@ -85,9 +78,9 @@ class EditorModule(LightningModule, ABC):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clip by norm ourselves unless a gradient scaler is at work (fp16): Lightning refuses fused
-        optimisers under any mixed precision, though bf16 needs no scaler and its gradients are plain. The
-        norm is the one that was just logged: it takes a pass over all gradients.
+        """Clip by norm without Lightning unless a gradient scaler is in use (fp16): Lightning refuses fused
+        optimisers under any mixed precision, although bf16 needs no scaler. The norm that was just logged is
+        reused, as it takes a pass over all gradients.
         """
         if gradient_clip_val is None:
             return
@@ -98,12 +91,12 @@ class EditorModule(LightningModule, ABC):
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.gradient_norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out what is frozen: it is loaded again from where the config says."""
+        """Leave out frozen weights, which are loaded from the source that the config names."""
         for name in self._frozen():
             del checkpoint["state_dict"][name]
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Take what is frozen from the editor as it was built; everything else must be in the checkpoint."""
+        """Take frozen weights from the editor as it was built; everything else must be in the checkpoint."""
         checkpoint["state_dict"] |= {
             name: value for name, value in self.state_dict().items() if name in self._frozen()
         }
@@ -112,8 +105,8 @@ class EditorModule(LightningModule, ABC):
         return {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
 
     def configure_optimizers(self) -> Any:
-        """Only parameters that require a gradient are optimised; they come with their names, by which an
-        optimiser may treat them differently.
+        """Optimise the parameters that require a gradient. They come with their names, so that an optimiser
+        can treat them differently.
         """
         optimizer = self.build_optimizer(
             [(name, p) for name, p in self.named_parameters() if p.requires_grad]

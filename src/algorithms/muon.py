@@ -1,10 +1,10 @@
-"""Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum whose
-singular values are all made equal.
+"""Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks"): momentum with all
+singular values made equal.
 
 Trained from scratch, the tiny editor gets about twice as far per step with it as with AdamW, at a tenth more
 time per step (experiments/LOG.md). torch's own Muon takes matrices only; here convolutions count as matrices
-of (channels out) x (everything else), and what is no hidden matrix (vectors, embeddings, first and last
-layers) goes by Adam, so that one optimiser serves a whole network.
+of (channels out) x (everything else), and all other parameters (vectors, embeddings, first and last layers)
+are updated by Adam, so that one optimiser serves a whole network.
 """
 
 from collections.abc import Callable, Iterable
@@ -25,11 +25,11 @@ NOT_HIDDEN = (
     "new_head.",
     "queries",
 )
-"""Names of layers whose input or output is not a hidden state; theory and practice leave them to Adam."""
+"""Parts of the names of layers whose input or output is not a hidden state, which are left to Adam."""
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic iteration: steepest at zero, so five rounds bring every singular value to about 1 (0.7 to
-1.2).
+"""Coefficients of the quintic iteration: steepest at zero, so that five rounds bring every singular value to
+about 1 (0.7 to 1.2).
 """
 
 
@@ -39,8 +39,8 @@ DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
 def orthogonalised(
     matrix: Float[Tensor, "m n"], rounds: int = 5, dtype: torch.dtype = torch.bfloat16
 ) -> Float[Tensor, "m n"]:
-    """The matrix with its singular vectors and all singular values near 1, by Newton-Schulz iteration
-    computed in `dtype`; zero stays zero.
+    """The matrix with the same singular vectors and all singular values near 1, by Newton-Schulz iteration in
+    `dtype`; zero stays zero.
     """
     x = matrix.to(dtype)
     wide = x if x.shape[0] <= x.shape[1] else x.T
@@ -57,14 +57,14 @@ class Muon(Optimizer):
     """Muon for hidden weight matrices, Adam with decoupled weight decay for the rest.
 
     Args:
-        named_parameters: (name, parameter) pairs; names decide which of the two rules applies.
+        named_parameters: (name, parameter) pairs; the name decides which of the two rules applies.
         lr: of Muon; a step changes a matrix by about this much in every direction that it uses.
         adam_lr: of Adam.
         momentum: of Muon, in Nesterov's form.
         betas, eps: of Adam.
-        weight_decay: of both, times the respective rate; vectors have none.
-        dtype: bfloat16 or float32, of Muon's matrix products. bfloat16 is exact enough and faster where it is
-            multiplied in hardware; elsewhere it makes a step several times as long as all of the rest (1.4
+        weight_decay: of both, multiplied by the respective rate; vectors have none.
+        dtype: bfloat16 or float32, of Muon's matrix products. bfloat16 is accurate enough, and faster on
+            hardware that supports it; elsewhere it makes a step several times as long as everything else (1.4
             against 67 GFLOP/s on a core with AVX2 alone).
     """
 
@@ -81,7 +81,8 @@ class Muon(Optimizer):
     ) -> None:
         if min(lr, adam_lr, weight_decay) < 0.0 or not 0.0 <= momentum < 1.0:
             raise ValueError(
-                f"rates and decay are 0 or more and momentum is below 1, got {lr=}, {adam_lr=}, {weight_decay=}, {momentum=}"
+                f"rates and decay are 0 or more and momentum is below 1, got {lr=}, {adam_lr=}, "
+                f"{weight_decay=}, {momentum=}"
             )
         if dtype not in DTYPES:
             raise ValueError(f"the dtype of Muon is {' or '.join(DTYPES)}, not {dtype!r}")

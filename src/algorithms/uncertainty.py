@@ -1,9 +1,9 @@
-"""How hard each denoising task is, learnt on the way, so that easy and hard ones count alike (Kendall 2018;
-Karras 2024, eq. 21, 22).
+"""Uncertainty weighting: the expected loss of each denoising task is learnt, so that easy and hard ones count
+alike (Kendall 2018; Karras 2024, eq. 21, 22).
 
-A task is a time and an instruction. Redrawing a whole image leaves a squared error hundreds of times that
-of recolouring one object; in a plain mean, the small edits would hardly be learnt. The weight depends on
-nothing but what the network is told, so what minimises each task's loss is unchanged.
+A task is a time and an instruction. Redrawing a whole image has a squared error hundreds of times that of
+recolouring one object; with a plain mean, small edits would hardly be learnt. The weight depends only on the
+network's inputs, so the minimum of each task's loss is unchanged.
 """
 
 from typing import final
@@ -16,7 +16,7 @@ FREQUENCIES = 8
 
 
 def weighted_losses(losses: Float[Tensor, " b"], log_variance: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
-    """Each loss / variance + log variance, which is least at log_variance = log(loss), where every gradient
+    """Each loss / variance + log variance, which is minimal at log_variance = log(loss), where every gradient
     is relative to the loss.
     """
     return losses * torch.exp(-log_variance) + log_variance
@@ -24,7 +24,7 @@ def weighted_losses(losses: Float[Tensor, " b"], log_variance: Float[Tensor, " b
 
 @final
 class Uncertainty(nn.Module):
-    """log variance as a function of noise level and instruction; 0 at first, which is the plain mean.
+    """Log variance as a function of noise level and instruction; initially 0, which is the plain mean.
 
     Args:
         text_width: width of the instruction's tokens.
@@ -40,7 +40,7 @@ class Uncertainty(nn.Module):
 
     def forward(self, sigma: Float[Tensor, " b"], instruction: Float[Tensor, "b d"]) -> Float[Tensor, " b"]:
         """Log variance per sample, from the noise level sigma in [0, 1] and the instruction's mean token,
-        which is not trained by it.
+        through which no gradient flows.
         """
         angles = sigma.float().unsqueeze(1) * torch.exp2(torch.arange(FREQUENCIES, device=sigma.device))
         features = torch.cat([instruction.detach().float(), angles.cos(), angles.sin()], 1)

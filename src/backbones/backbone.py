@@ -1,9 +1,10 @@
-"""What an Editor needs from a pretrained editing model. A new one is one file that implements this, and one
-yaml.
+"""What an Editor needs from a pretrained editing model. A new backbone is one file that implements this
+interface and one yaml.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, final
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -12,9 +13,21 @@ from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
+NO_CHAT_SUPPORT = (
+    "the data holds conversations (rows with an answer and without an edited image), from which only a "
+    "trained "
+    "language model can learn (+experiment=smartedit_stage2): leave them out"
+)
+
+
+def refuse_answers(answers: Sequence[str | None] | None) -> None:
+    """Raise ValueError if a batch has chat samples; for backbones without `supports_chat`."""
+    if answers is not None:
+        raise ValueError(NO_CHAT_SUPPORT)
+
 
 class Backbone(nn.Module, ABC):
-    """Encode image, encode instruction, denoise, decode; and the sites where a reward can enter."""
+    """Encodes images and instructions, denoises and decodes; names the sites where a reward can enter."""
 
     @property
     @abstractmethod
@@ -28,12 +41,12 @@ class Backbone(nn.Module, ABC):
 
     @abstractmethod
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
-        """(c, h, w) of the latent of a image, or ValueError naming the sizes that the latent can hold."""
+        """(c, h, w) of an image's latent. Raises ValueError naming the image sizes that a latent can hold."""
 
     @abstractmethod
     def attach(self, integration: Integration) -> None:
-        """Let an integration act at its sites. Hooks of the backbone itself were registered before, so they
-        come first.
+        """Let an integration act at its sites. The backbone registered its own hooks earlier, so they run
+        first.
         """
 
     @abstractmethod
@@ -44,28 +57,87 @@ class Backbone(nn.Module, ABC):
     def encode_edited(
         self, edited: Float[Tensor, "b 3 H W"], original_latent: Latent, noise: Latent
     ) -> Latent:
-        """The edited image, in [-1, 1], as the latent x_0 to be noised.
+        """The edited image, in [-1, 1], as the clean latent x_0.
 
-        Some backbones describe it relative to the original's latent; those whose autoencoder gives a
-        distribution draw from it with `noise`, N(0, I).
+        Args:
+            edited: the edited image.
+            original_latent: for backbones whose latent is the change relative to the original.
+            noise: N(0, I), for autoencoders whose posterior is sampled.
         """
 
     @abstractmethod
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         """Instructions or feedback as tokens; the empty text is the null instruction."""
 
+    @property
     @abstractmethod
-    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
-        """What a backbone that reads original (in [-1, 1]) and instruction together makes of them; None for
-        one that encodes the text alone.
+    def supports_chat(self) -> bool:
+        """Whether training can use chat samples, which have an answer in place of an edited image."""
+
+    @abstractmethod
+    def read(
+        self,
+        original: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+    ) -> Reading | None:
+        """The encoding of original (in [-1, 1]) and instruction by a model that reads both together; None for
+        backbones that encode the text alone.
+
+        Args:
+            original: the original images.
+            instructions: one per sample; a question where the sample has an answer.
+            answers: of chat samples, None for those with an edit; None if there are no chat samples.
+
+        Raises:
+            ValueError: answers for a backbone without `supports_chat`.
+        """
+
+    @abstractmethod
+    def adopt(self, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """The trained weights with which this backbone starts from those of another editor's backbone.
+
+        Most backbones return `tensors`; one around a base also takes the weights of its base alone.
+
+        Args:
+            tensors: weights of the other backbone, named as in its module.
+            source: where they come from, for messages.
+
+        Raises:
+            ValueError: they were trained with other frozen parts than this backbone's.
         """
 
     @abstractmethod
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
-        """Network output for noisy latents; what it means is the process's business."""
+        """Network output for noisy latents; the process says what it means."""
 
     @abstractmethod
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        """A latent as a image in [-1, 1]; the inverse of `encode_edited`, with the same original and
-        without noise.
+        """A latent as an image in [-1, 1]: the inverse of `encode_edited` with the same original, without
+        noise.
+        """
+
+
+@final
+class AlignmentOutput(NamedTuple):
+    """What SmartEdit's stage 1 compares and minimises.
+
+    Attributes:
+        tokens: (b, queries, d), from the query transformer; they should become the text encoder's.
+        error: (b,), mean cross-entropy of the language model's answer.
+    """
+
+    tokens: Float[Tensor, "b q d"]
+    error: Float[Tensor, " b"]
+
+
+class AlignableBackbone(Backbone, ABC):
+    """A backbone whose reader is first aligned with a text encoder (algorithms/alignment.py)."""
+
+    @abstractmethod
+    def align(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> AlignmentOutput:
+        """The query transformer's tokens before the interaction module, and the language model's error.
+
+        Raises:
+            ValueError: the reader is frozen.
         """

@@ -1,10 +1,8 @@
-"""Networks that training leaves as they are: text encoders, autoencoders, language models; and backbones all
-of whose encoders are of this kind.
-"""
+"""Frozen networks (text encoders, autoencoders, language models) and backbones with frozen encoders only."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Generic, TypeVar, final
 
 import torch
 from jaxtyping import Float
@@ -17,12 +15,13 @@ from src.diffusion.process import Latent
 M = TypeVar("M", bound=nn.Module)
 
 
+@final
 class Frozen(Generic[M]):
-    """A network that is built when it is first needed, and lives outside the module tree: no optimiser,
-    average or checkpoint ever holds it.
+    """A network that is built when first needed and lives outside the module tree, so that no optimiser,
+    average or checkpoint holds it.
 
     Args:
-        build: makes it, or loads it from the place that the config names.
+        build: builds it, or loads it from the source that the config names.
     """
 
     def __init__(self, build: Callable[[], M]) -> None:
@@ -36,32 +35,32 @@ class Frozen(Generic[M]):
         return self.network.to(device)
 
     def free(self) -> None:
-        """Give its memory back; it is built again when it is needed again."""
+        """Release its memory; the next use builds it again."""
         self.network = None
 
 
 class FrozenEncoders(Backbone, ABC):
-    """A backbone whose image and text encoders never change, so that what they make of a dataset can be
-    computed once (data/precomputed.py).
+    """A backbone whose image and text encoders never change, so that a dataset can be encoded once
+    (data/precomputed.py).
     """
 
     @abstractmethod
     def encode_moments(self, images: Float[Tensor, "b 3 H W"]) -> Moments:
-        """What the autoencoder makes of images in [-1, 1]. The mean of an original is its condition c_I."""
+        """The autoencoder's posterior of images in [-1, 1]. The mean of an original is its condition c_I."""
 
     @abstractmethod
     def sample_latent(self, edited: Moments, noise: Latent) -> Latent:
-        """The latent x_0 to be noised, drawn from an edited image's distribution with `noise`, N(0, I)."""
+        """The clean latent x_0, sampled from an edited image's posterior with `noise`, N(0, I)."""
 
     @abstractmethod
     def encoder_digests(self) -> Mapping[str, str | None]:
-        """What the encoders' results depend on, part -> sha256; None for weights that are not on this machine
-        (yet).
+        """sha256 of everything that the encoders' results depend on, by part; None for weights that are not
+        on this machine (yet).
 
         Raises:
-            ValueError: random weights, which are others in every process.
+            ValueError: random weights, which differ in every process.
         """
 
     @abstractmethod
     def free(self) -> None:
-        """Give the frozen networks' memory back; each is built again when it is needed again."""
+        """Release the memory of the frozen networks; the next use builds them again."""

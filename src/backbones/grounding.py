@@ -1,10 +1,10 @@
-"""Where in the image an instruction means, and what it wants there: a small attention from the instruction
-to the cells of the original.
+"""Where in the image an instruction applies, and what it asks for there: a small attention from the
+instruction to the cells of the original.
 
-A U-Net that is told the instruction only by modulating its channels must find "the red circle" by itself, and
-from scratch that is learnt last. Here every head listens to words of its own choice, asks one question of
-every cell and answers, where the cell fits, with a vector. Not in the paper, whose networks come pretrained;
-experiments/LOG.md has what it is worth to the tiny editor.
+A U-Net whose channels are modulated by the instruction must locate "the red circle" by itself, which is
+learnt last when training from scratch. Here each head selects words, forms one query, compares it with every
+cell and adds a value vector where a cell matches. Not in the paper, whose networks are pretrained;
+experiments/LOG.md reports what it is worth to the tiny editor.
 """
 
 import math
@@ -18,7 +18,9 @@ from src.batch import TextTokens
 from src.diffusion.process import Latent
 
 FREQUENCIES = 4
-"""Of the waves that tell a cell its place: half a period, a whole one, and so on across the image."""
+"""Number of frequencies that encode a cell's position: half a period, a whole one, and so on across the
+image.
+"""
 
 
 @final
@@ -26,15 +28,15 @@ class Grounding(nn.Module):
     """(original latent, instruction) -> a map: sum over heads of sigmoid(query . key of the cell) times the
     head's value.
 
-    The gate is a sigmoid, not a softmax over cells: an object covers many cells, and a head must be able to
-    mean none.
+    The gate is a sigmoid and not a softmax over cells: an object covers many cells, and a head must be able
+    to select none.
 
     Args:
         text_width: of the instruction's tokens.
         image_channels: of the original latent.
-        channels: of the map, which is added to what a U-Net's first convolution makes.
-        heads: questions asked.
-        width: of the convolutions that look at the original.
+        channels: of the map, which is added to the output of a U-Net's first convolution.
+        heads: number of queries.
+        width: of the convolutions over the original.
         key_width: of queries and keys.
     """
 
@@ -66,7 +68,7 @@ class Grounding(nn.Module):
         self.key = nn.Conv2d(width + 4 * FREQUENCIES, heads * key_width, 1)
         self.query = nn.Linear(text_width, heads * key_width)
         self.value = nn.Linear(text_width, heads * channels)
-        # at first every head means about a quarter of the image
+        # initially every head selects about a quarter of the image
         self.threshold = nn.Parameter(torch.full((heads, 1), -1.0))
 
     def forward(self, original: Latent, instruction: TextTokens) -> Float[Tensor, "b channels h w"]:
@@ -87,8 +89,8 @@ class Grounding(nn.Module):
         return (value.transpose(1, 2) @ gate.to(value.dtype)).view(batch, self.channels, height, width)
 
     def heard(self, layer: nn.Linear, instruction: TextTokens) -> Float[Tensor, "b heads out"]:
-        """What a layer makes of the words, a slice of its outputs for each head, averaged over the words that
-        the head listens to.
+        """A layer's outputs for the words, one slice per head, averaged with the head's weights over the
+        words.
         """
         shares = (
             self.listen(instruction.tokens).masked_fill(~instruction.mask.unsqueeze(2), -math.inf).softmax(1)
@@ -98,9 +100,7 @@ class Grounding(nn.Module):
 
 
 def place_waves(latent: Latent) -> Float[Tensor, "b waves h w"]:
-    """Sines and cosines of how far down and how far right each cell is: sums of them single out any part of
-    the image.
-    """
+    """Sines and cosines of each cell's coordinates, sums of which can single out any part of the image."""
     batch, _, height, width = latent.shape
     wave = torch.arange(1, FREQUENCIES + 1, device=latent.device, dtype=latent.dtype) * (math.pi / 2)
     down = (

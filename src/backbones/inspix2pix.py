@@ -9,14 +9,18 @@ import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
-from typing import Any, Literal
+from pathlib import Path
+from typing import Any, Literal, final
 
 import torch
+from diffusers import StableDiffusionInstructPix2PixPipeline
 from jaxtyping import Float, Shaped
 from peft import LoraConfig
 from torch import Tensor, nn
 
 from src.backbones import stable_diffusion
+from src.backbones.backbone import refuse_answers
+from src.backbones.exportable import ExportableBackbone
 from src.backbones.frozen import Frozen, FrozenEncoders
 from src.backbones.unet_hooks import UNetHooks, conditioned_on, site_widths
 from src.batch import Condition, Moments, Reading, TextTokens
@@ -24,21 +28,20 @@ from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
 
-class InsPix2Pix(FrozenEncoders):
-    """A stock U-Net, with autoencoder and text encoder frozen and loaded when they are first needed.
+@final
+class InsPix2Pix(FrozenEncoders, ExportableBackbone):
+    """A stock U-Net; autoencoder and text encoder are frozen and loaded when first needed.
 
     The condition c_I is the mode of the original's posterior, not scaled; the clean latent is a sample of the
-    edited image's posterior, scaled. The missing scale is an oversight of the first release that all
-    published weights depend on.
+    edited image's posterior, scaled. The missing scale of c_I is an oversight in the first release on which
+    all published weights depend.
 
     Args:
         pretrained: a diffusers pipeline folder or hub id; None builds the full size with random weights.
-        trained: "unet" trains all of it, "lora" only `lora`, "none" only what is added to it (the reward's
-            modules).
-        lora: what "lora" adds to the U-Net.
-        gradient_checkpointing: compute activations again in the backward pass: less memory, a third more
-            time.
-        channels_last: the memory order in which convolutions are fastest on GPUs.
+        trained: "unet" trains the whole U-Net, "lora" only `lora`, "none" only the added reward modules.
+        lora: the LoRA layers of trained=lora.
+        gradient_checkpointing: recompute activations in the backward pass: less memory, a third more time.
+        channels_last: use the memory order in which convolutions are fastest on GPUs.
     """
 
     def __init__(
@@ -54,7 +57,8 @@ class InsPix2Pix(FrozenEncoders):
             raise ValueError(f"trained is unet, lora or none, not {trained!r}")
         if (trained == "lora") != (lora is not None):
             raise ValueError(
-                f"trained={trained} and lora={'null' if lora is None else 'given'} don't fit: LoRA layers are built exactly to be trained"
+                f"trained={trained} and lora={'null' if lora is None else 'given'} don't fit: give lora= "
+                "with trained=lora and only then"
             )
         self.pretrained = pretrained
         config = stable_diffusion.vae_config(pretrained)
@@ -67,15 +71,18 @@ class InsPix2Pix(FrozenEncoders):
         self.unet = stable_diffusion.load_unet(pretrained)
         if self.unet.config["cross_attention_dim"] != self._text_width:
             raise ValueError(
-                f"the U-Net of {pretrained} reads text of width {self.unet.config['cross_attention_dim']}, its text encoder writes {self._text_width}"
+                f"the U-Net of {pretrained} reads text of width {self.unet.config['cross_attention_dim']}, "
+                f"its text encoder writes {self._text_width}"
             )
         self.unet.requires_grad_(trained == "unet")
         if lora is not None:
             if not self.unet.conv_in.weight[:, stable_diffusion.LATENT_CHANNELS :].any():
                 raise ValueError(
-                    f"LoRA can't teach {pretrained} to see the original, as its input layer stays frozen: start from an InsPix2Pix pipeline"
+                    f"LoRA can't teach {pretrained} to see the original, as its input layer stays frozen: "
+                    "start from an InsPix2Pix pipeline"
                 )
             self.unet.add_adapter(lora)
+        self.lora = lora
         if gradient_checkpointing:
             self.unet.enable_gradient_checkpointing()
         if channels_last:
@@ -99,7 +106,8 @@ class InsPix2Pix(FrozenEncoders):
         multiple = self.pixels_per_cell
         if height % multiple or width % multiple:
             raise ValueError(
-                f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}"
+                f"this editor's latent holds images whose sides are multiples of {multiple}, got "
+                f"{height}x{width}"
             )
         return stable_diffusion.LATENT_CHANNELS, height // multiple, width // multiple
 
@@ -119,7 +127,8 @@ class InsPix2Pix(FrozenEncoders):
     def encoder_digests(self) -> Mapping[str, str | None]:
         if self.pretrained is None:
             raise ValueError(
-                "pretrained=null gives autoencoder and text encoder random weights, others in every process: name a pipeline"
+                "pretrained=null gives autoencoder and text encoder random weights, which differ in every "
+                "process: name a pipeline"
             )
         parts = {part: stable_diffusion.digests(self.pretrained, part) for part in ("vae", "text_encoder")}
         digests = {
@@ -150,8 +159,8 @@ class InsPix2Pix(FrozenEncoders):
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
-        """Every position of the window: the pretrained cross-attention reads those after the end of the text,
-        too. The mask tells them apart.
+        """Tokens of the whole window: the pretrained cross-attention also reads those after the end of the
+        text. The mask marks them.
         """
         distinct = list(dict.fromkeys(texts))
         row = {text: index for index, text in enumerate(distinct)}
@@ -170,8 +179,8 @@ class InsPix2Pix(FrozenEncoders):
         return TextTokens(encoded[rows], tokens.attention_mask.to(self.device).bool()[rows])
 
     def _frozen_precision(self) -> AbstractContextManager[object]:
-        """Autoencoder and text encoder compute in the U-Net's number format where that is a short one
-        (execution.py), else in their caller's.
+        """Autoencoder and text encoder run in the U-Net's number format if that is 16-bit (execution.py),
+        else in their caller's.
         """
         weight = self.unet.conv_in.weight
         return (
@@ -180,8 +189,48 @@ class InsPix2Pix(FrozenEncoders):
             else torch.autocast(weight.device.type, weight.dtype)
         )
 
-    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
+    @property
+    def supports_chat(self) -> bool:
+        return False
+
+    def read(
+        self,
+        original: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+    ) -> Reading | None:
+        refuse_answers(answers)
         return None
+
+    def adopt(self, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        return tensors
+
+    def to_pipeline(self, scheduler: Any) -> StableDiffusionInstructPix2PixPipeline:
+        if self.lora is not None:
+            self.unet.fuse_lora()
+            self.unet.unload_lora()
+            self.lora = None
+        cpu = torch.device("cpu")
+        return StableDiffusionInstructPix2PixPipeline(
+            vae=self.vae.on(cpu),
+            text_encoder=self.text_encoder.on(cpu),
+            tokenizer=self.tokenizer,
+            unet=self.unet,
+            scheduler=scheduler,
+            safety_checker=None,  # pyright: ignore[reportArgumentType]
+            feature_extractor=None,  # pyright: ignore[reportArgumentType]
+            requires_safety_checker=False,
+        )
+
+    def config_in(self, folder: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        return {**config, "pretrained": folder, "trained": "unet", "lora": None}
+
+    @property
+    def has_reader(self) -> bool:
+        return False
+
+    def save_reader(self, folder: Path) -> None:
+        """There is none."""
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         inputs = torch.cat([x_t, condition.original_latent.to(x_t.dtype)], 1)

@@ -1,8 +1,8 @@
-"""One part of somebody's model, loaded strictly from a folder or a hub id: all of its weights and no others,
-never run as code.
+"""One component of a published model, loaded strictly from a folder or a hub id: all of its weights and no
+others, never executing code.
 
-diffusers and transformers fill missing weights with random numbers and read any pickle; here every such
-folder ends in one line that names the file.
+diffusers and transformers fill missing weights with random numbers and read any pickle; here a broken folder
+is refused in one line that names the file.
 """
 
 import json
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 from torch import Tensor
 
@@ -20,12 +20,13 @@ from src.hub import UNREADABLE, check_on_hub, describe_damage, quiet_libraries, 
 T = TypeVar("T")
 
 
+@final
 @dataclass(frozen=True)
 class ModelKind:
-    """What parts belong to.
+    """A kind of model that components belong to.
 
     Attributes:
-        name, short: what a folder without one of the parts is not, in two lengths.
+        name, short: what messages call it, with and without detail.
         source: what `pretrained=` takes.
     """
 
@@ -34,15 +35,16 @@ class ModelKind:
     source: str
 
 
+@final
 @dataclass(frozen=True)
 class ModelComponent:
-    """What makes a part.
+    """A component's files.
 
     Attributes:
-        folder: its place in the whole; empty if it is the whole.
-        config: the file without which it can't be told.
-        weights: the file that its library saves its weights to; None for a tokenizer.
-        whole: what it is a part of.
+        folder: its folder in the model; empty if it is the model itself.
+        config: its config file, which must be there.
+        weights: the file to which its library saves weights; None for a tokenizer.
+        whole: the kind of model that it belongs to.
     """
 
     folder: str
@@ -72,10 +74,10 @@ PARTS: Mapping[str, ModelComponent] = {
 }
 
 VOCABULARIES = ("tokenizer.json", "vocab.json")
-"""Either holds a tokenizer's words."""
+"""Either file holds a tokenizer's vocabulary."""
 
 PASSED_BY = ("position_ids",)
-"""Constants that older files hold among their weights."""
+"""Constants that older files store among the weights."""
 
 
 def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -> T:
@@ -137,12 +139,14 @@ def weights(kind: Any, pretrained: str, part: str, **options: Any) -> Any:
     ]
     if wrong:
         raise ValueError(
-            f"config and weights of {component_folder(pretrained, part)} disagree in {len(wrong)} tensors: {'; '.join(wrong[:3])}; take both from the same model"
+            f"config and weights of {component_folder(pretrained, part)} disagree in {len(wrong)} tensors: "
+            f"{'; '.join(wrong[:3])}; take both from the same model"
         )
     surplus = [name for name in sorted(found["unexpected_keys"]) if not name.endswith(PASSED_BY)]
     if surplus:
         print(
-            f"warning: {component_folder(pretrained, part)} holds {len(surplus)} tensors that a stock {kind.__name__} has no place for, such as {surplus[0]}: "
+            f"warning: {component_folder(pretrained, part)} holds {len(surplus)} tensors that a stock "
+            f"{kind.__name__} has no place for, such as {surplus[0]}: "
             "they take no part; weights of the multi-reward release become an editor by src.convert",
             file=sys.stderr,
         )
@@ -180,7 +184,8 @@ def check_component_files(folder: Path, part: str) -> None:
     config = here / kind.config
     if not config.is_file():
         raise FileNotFoundError(
-            f"{folder} is not a whole {kind.whole.short}: {shown}{config.name} is missing; copy or download it again"
+            f"{folder} is not a whole {kind.whole.short}: {shown}{config.name} is missing; copy or download "
+            "it again"
         )
     try:
         described = json.loads(config.read_text(encoding="utf-8"))
@@ -188,11 +193,13 @@ def check_component_files(folder: Path, part: str) -> None:
         raise ValueError(f"{config} is not JSON ({error}); copy or download it again") from error
     if not isinstance(described, dict):
         raise ValueError(
-            f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it again"
+            f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it "
+            "again"
         )
     if kind.weights is None and not any((here / name).is_file() for name in VOCABULARIES):
         raise FileNotFoundError(
-            f"{folder} is not a whole {kind.whole.short}: {shown or 'it'} has none of {', '.join(VOCABULARIES)}; copy or download it again"
+            f"{folder} is not a whole {kind.whole.short}: {shown or 'it'} has none of "
+            f"{', '.join(VOCABULARIES)}; copy or download it again"
         )
 
 
@@ -204,12 +211,16 @@ def explain_load_failure(error: BaseException, pretrained: str, part: str) -> st
     )
     if shapes:
         name, wanted, found = shapes.groups()
-        return f"config and weights of {folder} disagree: {name} has shape ({found}), by config.json it is ({wanted}); take both from the same model"
+        return (
+            f"config and weights of {folder} disagree: {name} has shape ({found}), by config.json it is ({wanted}); "
+            "take both from the same model"
+        )
     file = weights_file(folder)
     if folder.is_dir() and file is None and kind.weights is not None:
         return f"{folder} has no weights: {kind.weights} is missing; copy or download it again"
     broken = None if file is None else describe_damage(file)
     return (
         broken
-        or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: {' '.join(str(error).split())[:300]}; copy or download it again"
+        or f"{kind.folder or 'the model'} of {pretrained} can't be loaded: "
+        f"{' '.join(str(error).split())[:300]}; copy or download it again"
     )

@@ -1,7 +1,6 @@
-"""The parts of a Stable Diffusion 1 pipeline, each loaded by itself from a diffusers pipeline folder or a hub
-id.
+"""The components of a Stable Diffusion 1 pipeline, each loaded from a diffusers pipeline folder or a hub id.
 
-Without either (None) they have the full size and random weights, for benchmarks and for tests without a
+Without a source (None) they have the full size and random weights, for benchmarks and for tests without a
 network.
 """
 
@@ -23,7 +22,7 @@ from src.hub import WEIGHT_FILES
 
 LATENT_CHANNELS = 4
 EDIT_CHANNELS = 2 * LATENT_CHANNELS
-"""Noisy latent and image latent, side by side."""
+"""Channels of noisy latent and image latent together."""
 
 UNET: dict[str, Any] = {"sample_size": 64, "in_channels": EDIT_CHANNELS, "cross_attention_dim": 768}
 VAE: dict[str, Any] = {
@@ -44,7 +43,7 @@ LONGEST_TEXT = 77
 
 
 def load_unet(pretrained: str | None) -> UNet2DConditionModel:
-    """The U-Net of an editor: that of InsPix2Pix as it is, that of Stable Diffusion widened.
+    """The U-Net of an editor: InsPix2Pix's as it is, Stable Diffusion's with four more input channels.
 
     Raises:
         FileNotFoundError, ValueError: as `pretrained.weights`; neither 4 nor 8 input channels, or other than
@@ -58,21 +57,23 @@ def load_unet(pretrained: str | None) -> UNet2DConditionModel:
     channels, out = network.config["in_channels"], network.config["out_channels"]
     if out != LATENT_CHANNELS:
         raise ValueError(
-            f"the U-Net of {pretrained} has {out} output channels, an editor's has {LATENT_CHANNELS}: start from Stable Diffusion 1.5"
+            f"the U-Net of {pretrained} has {out} output channels, an editor's has {LATENT_CHANNELS}: start "
+            "from Stable Diffusion 1.5"
         )
     if channels == EDIT_CHANNELS:
         return network
     if channels == LATENT_CHANNELS:
         return widened(network)
     raise ValueError(
-        f"the U-Net of {pretrained} has {channels} input channels; an editor starts from Stable Diffusion ({LATENT_CHANNELS}) "
+        f"the U-Net of {pretrained} has {channels} input channels; an editor starts from Stable Diffusion "
+        f"({LATENT_CHANNELS}) "
         f"or InsPix2Pix ({EDIT_CHANNELS})"
     )
 
 
 def widened(network: UNet2DConditionModel) -> UNet2DConditionModel:
-    """A text-to-image U-Net that also takes an image latent and ignores it: four more input channels of
-    weight zero, the bias kept.
+    """A text-to-image U-Net with four more input channels, whose weights are zero, so that the image latent
+    is ignored at first.
     """
     old = network.conv_in
     new = nn.Conv2d(EDIT_CHANNELS, old.out_channels, old.kernel_size, padding=old.padding)  # pyright: ignore[reportArgumentType]
@@ -105,11 +106,13 @@ def vae_config(pretrained: str | None) -> dict[str, Any]:
     missing = [name for name in ("block_out_channels", "latent_channels") if name not in config]
     if missing:
         raise ValueError(
-            f"vae/config.json of {pretrained} is not that of an autoencoder: it has no {', '.join(missing)}; take the one of the model"
+            f"vae/config.json of {pretrained} is not that of an autoencoder: it has no {', '.join(missing)}; "
+            "take the one of the model"
         )
     if config["latent_channels"] != LATENT_CHANNELS:
         raise ValueError(
-            f"the autoencoder of {pretrained} makes latents of {config['latent_channels']} channels, its U-Net works on {LATENT_CHANNELS}: "
+            f"the autoencoder of {pretrained} makes latents of {config['latent_channels']} channels, its "
+            f"U-Net works on {LATENT_CHANNELS}: "
             "take the autoencoder of Stable Diffusion 1.5"
         )
     return config
@@ -132,7 +135,7 @@ def text_config(pretrained: str | None) -> CLIPTextConfig:
 
 
 def load_tokenizer(pretrained: str | None) -> CLIPTokenizer:
-    """The tokenizer; without a source, one that knows bytes and no words.
+    """The tokenizer; without a source, one whose tokens are bytes.
 
     Raises:
         FileNotFoundError: as `pretrained.loaded`.
@@ -143,8 +146,10 @@ def load_tokenizer(pretrained: str | None) -> CLIPTokenizer:
     found, encoder = loaded(CLIPTokenizer.from_pretrained, pretrained, "tokenizer"), text_config(pretrained)
     if len(found) > encoder.vocab_size or found.model_max_length > encoder.max_position_embeddings:
         raise ValueError(
-            f"tokenizer and text encoder of {pretrained} don't fit: the one has {len(found)} tokens and windows of {found.model_max_length}, "
-            f"the other {encoder.vocab_size} and {encoder.max_position_embeddings}; take both from the same model"
+            f"tokenizer and text encoder of {pretrained} don't fit: the one has {len(found)} tokens and "
+            f"windows of {found.model_max_length}, "
+            f"the other {encoder.vocab_size} and {encoder.max_position_embeddings}; take both from the same "
+            "model"
         )
     return found
 

@@ -1,12 +1,12 @@
-"""A small editor for laptops and tests, made of the same parts as InsPix2Pix: a text model, a stock U-Net, an
-image latent.
+"""A small backbone for laptops and tests, made of the same parts as InsPix2Pix: a text encoder, a stock
+U-Net, an image latent.
 
 Everything is trained from scratch. The latent is lossless (pixels folded into channels), so there is no VAE
 to train or to download.
 """
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, final
 
 import torch
 import torch.nn.functional as F
@@ -15,7 +15,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
-from src.backbones.backbone import Backbone
+from src.backbones.backbone import Backbone, refuse_answers
 from src.backbones.grounding import Grounding
 from src.backbones.unet_hooks import StemBias, UNetHooks, conditioned_on, site_widths
 from src.backbones.word_tokenizer import WordTokenizer
@@ -24,28 +24,30 @@ from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
 FEW_LENGTHS = 32
-"""Encoded texts have a multiple of so many positions: compiled kernels are made anew for every length."""
+"""Text lengths are rounded up to a multiple of this, because torch.compile recompiles for every new length.
+"""
 
 
+@final
 class TinyBackbone(Backbone):
     """A U-Net on folded pixels.
 
-    The instruction reaches it three times: token by token through cross-attention, as in Stable Diffusion,
-    where the U-Net has any; as its mean token through the time embedding, as in later models; and as a map of
-    where it means what, added after conv_in (grounding.py). From scratch the second is learnt fastest, and
-    edits of the whole image need nothing else; the third finds objects.
+    The instruction enters in three places: token by token through cross-attention, as in Stable Diffusion, if
+    the U-Net has any; as its mean token through the time embedding, as in later models; and as a map of the
+    places it refers to, added after conv_in (grounding.py). From scratch the second is learnt fastest and
+    suffices for edits of the whole image; the third finds objects.
 
-    Besides the noisy latent and the original it sees two channels with each cell's place, so that "at the top
-    left" need not be inferred from borders.
+    Besides the noisy latent and the original, the U-Net gets two channels with each cell's coordinates, so
+    that "at the top left" need not be inferred from borders.
 
     Args:
-        tokenizer: words -> ids; its vocabulary sizes the text encoder.
+        tokenizer: words -> ids; the text encoder's size follows from its vocabulary.
         text_encoder: builds a `BertModel` from vocab_size and the special token ids.
         unet: builds a `UNet2DConditionModel` from its numbers of channels and the width of the text.
         grounding: builds a `Grounding` from text_width, image_channels and channels, those of conv_in.
         fold: pixels per latent cell along each side; the latent has 3 * fold**2 channels.
-        relative: the latent is the change that the edit makes to the original, so that whatever stays as it
-            is need not be drawn.
+        relative: the latent is the difference between edited and original image, so that unchanged regions
+            need not be drawn.
     """
 
     def __init__(
@@ -74,12 +76,11 @@ class TinyBackbone(Backbone):
             text_width=self.text_width, image_channels=channels, channels=self.unet.conv_in.out_channels
         )
         self.stem = StemBias(self.unet)
-        # the order in which convolutions are fastest, on CPUs above all
+        # the memory order in which convolutions are fastest, above all on CPUs
         for part in (self.unet, self.grounding):
             nn.utils.convert_conv2d_weight_memory_format(part, torch.channels_last)
         self.hooks: UNetHooks | None = None
-        # the first prediction is that there is nothing to predict: of a clean relative latent, that nothing
-        # changes
+        # start from predicting zero, which for a clean relative latent means that nothing changes
         nn.init.zeros_(self.unet.conv_out.weight)
         assert self.unet.conv_out.bias is not None
         nn.init.zeros_(self.unet.conv_out.bias)
@@ -96,7 +97,8 @@ class TinyBackbone(Backbone):
         multiple = self.fold * 2 ** (len(self.unet.down_blocks) - 1)
         if height % multiple or width % multiple:
             raise ValueError(
-                f"this editor's latent holds pictures whose sides are multiples of {multiple}, got {height}x{width}"
+                f"this editor's latent holds images whose sides are multiples of {multiple}, got "
+                f"{height}x{width}"
             )
         return 3 * self.fold**2, height // self.fold, width // self.fold
 
@@ -128,8 +130,21 @@ class TinyBackbone(Backbone):
         rows = torch.tensor([row[text] for text in texts], device=device)
         return TextTokens(tokens[rows], mask[rows]).padded_to_multiple(FEW_LENGTHS)
 
-    def read(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> Reading | None:
+    @property
+    def supports_chat(self) -> bool:
+        return False
+
+    def read(
+        self,
+        original: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        answers: Sequence[str | None] | None = None,
+    ) -> Reading | None:
+        refuse_answers(answers)
         return None
+
+    def adopt(self, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        return tensors
 
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         original, text = (
@@ -152,7 +167,7 @@ class TinyBackbone(Backbone):
 
 
 def coordinate_channels(latent: Latent) -> Float[Tensor, "b 2 h w"]:
-    """How far down and how far right each cell is, from -1 to 1."""
+    """Each cell's vertical and horizontal coordinate, from -1 to 1."""
     batch, _, height, width = latent.shape
     down = torch.linspace(-1.0, 1.0, height, device=latent.device, dtype=latent.dtype).view(1, 1, height, 1)
     right = torch.linspace(-1.0, 1.0, width, device=latent.device, dtype=latent.dtype).view(1, 1, 1, width)
@@ -162,12 +177,11 @@ def coordinate_channels(latent: Latent) -> Float[Tensor, "b 2 h w"]:
 def text_encoder(
     vocab_size: int, hidden_size: int, bos_token_id: int, eos_token_id: int, **config: Any
 ) -> BertModel:
-    """A BERT with random weights; its feed-forward is four times as wide as the tokens.
+    """A BERT with random weights and a feed-forward four times as wide as the tokens.
 
-    Not CLIP's: there a word sees only those before it, so "red" doesn't know what is red, and from scratch
-    much less is learnt in the same time (experiments/LOG.md). Its attention is made of plain products: over a
-    dozen words torch's fused kernel for CPUs takes several times as long in bf16. No dropout, so that a
-    resumed training is exact.
+    CLIP's causal attention would keep "red" from seeing which noun follows, and learns much less from scratch
+    in the same time (experiments/LOG.md). Attention uses plain matrix products: over a dozen words, torch's
+    fused CPU kernel takes several times as long in bf16. There is no dropout, so that resuming is exact.
     """
     sizes = {"vocab_size": vocab_size, "hidden_size": hidden_size, "intermediate_size": 4 * hidden_size}
     special = {"bos_token_id": bos_token_id, "eos_token_id": eos_token_id}

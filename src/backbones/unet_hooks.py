@@ -8,7 +8,7 @@ Sites: "stem" = conv_in, "block.i" = down blocks, mid block, up blocks in order 
 import functools
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from typing import Any, final
 
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
@@ -35,18 +35,19 @@ def site_widths(unet: UNet2DConditionModel) -> dict[str, int]:
 
 
 def block_width(block: nn.Module) -> int:
-    """Every U-Net block ends in a residual block of its output width (down- and upsamplers keep it)."""
+    """A block's output width: that of its last residual block, as down- and upsamplers keep it."""
     resnets = block.get_submodule("resnets")
     assert isinstance(resnets, nn.ModuleList)
     last: Any = resnets[-1]
     return last.out_channels
 
 
+@final
 class UNetHooks:
     """Calls an integration at its sites while `reward(...)` is active.
 
-    Hooks are partials of bound methods, never closures: a deepcopy (EMA) or a pickle of the owning module
-    then refers to its own copies.
+    Hooks are partials of bound methods and not closures, so that a deepcopy or pickle of the owning module
+    refers to its own copies.
     """
 
     def __init__(self, unet: UNet2DConditionModel, integration: Integration) -> None:
@@ -58,7 +59,7 @@ class UNetHooks:
 
     @contextmanager
     def reward(self, tokens: RewardTokens) -> Iterator[None]:
-        """Everything the U-Net computes inside sees these tokens (b, k, d)."""
+        """Inside this context the U-Net is conditioned on these tokens (b, k, d)."""
         self.current = tokens
         try:
             yield
@@ -69,7 +70,8 @@ class UNetHooks:
         """A forward hook; down blocks return (hidden, skips), the others a tensor."""
         if self.current is None:
             raise RuntimeError(
-                f"the U-Net has a reward integration but ran without a reward (at {site!r}); go through Editor or `hooks.reward(...)`"
+                f"the U-Net has a reward integration but ran without a reward (at {site!r}); go through "
+                "Editor or `hooks.reward(...)`"
             )
         reward = self.current
         hidden: Tensor = output[0] if isinstance(output, tuple) else output
@@ -87,10 +89,10 @@ class UNetHooks:
 
 
 def conditioned_on(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContextManager[None]:
-    """What the U-Net computes inside sees this reward, or none if it has no integration.
+    """A context in which the U-Net is conditioned on this reward, or on none if it has no integration.
 
     Raises:
-        ValueError: an integration without a reward, or a reward that nothing would read.
+        ValueError: an integration without a reward, or a reward that would be ignored.
     """
     if hooks is None and reward is None:
         return nullcontext()
@@ -103,8 +105,9 @@ def conditioned_on(hooks: UNetHooks | None, reward: RewardTokens | None) -> Abst
     return hooks.reward(reward)
 
 
+@final
 class StemBias:
-    """Adds a bias to what conv_in makes, while `adding(...)` is active; the reward's integration, attached
+    """Adds a bias to the output of conv_in while `adding(...)` is active. The reward's integration, attached
     later, sees the sum.
     """
 
@@ -114,7 +117,7 @@ class StemBias:
 
     @contextmanager
     def adding(self, bias: Float[Tensor, "b s gh gw"]) -> Iterator[None]:
-        """Everything the U-Net computes inside has this bias, resized (bilinear) to its latent."""
+        """Inside this context conv_in has this bias, resized (bilinear) to the latent."""
         self.current = bias
         try:
             yield

@@ -1,8 +1,7 @@
-"""A word-level tokenizer for a small closed language; one word is one token, an unknown word is an error that
-names it.
-"""
+"""A word-level tokenizer for a small closed language. Unknown words are refused by name."""
 
 from collections.abc import Sequence
+from typing import final
 
 import torch
 from jaxtyping import Bool, Int
@@ -12,11 +11,12 @@ from torch import Tensor
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
 
 
+@final
 class WordTokenizer:
     """Texts -> padded ids (n, l) with start and end tokens.
 
     Args:
-        vocabulary: every word of the language; punctuation marks are words of their own.
+        vocabulary: every word of the language; punctuation marks are separate words.
     """
 
     def __init__(self, vocabulary: Sequence[str]) -> None:
@@ -35,26 +35,28 @@ class WordTokenizer:
 
     @property
     def special_ids(self) -> dict[str, int]:
-        """What a text encoder's config needs to know."""
+        """The special token ids for a text encoder's config."""
         return {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
     def __call__(self, texts: Sequence[str], longest: int) -> tuple[Int[Tensor, "n l"], Bool[Tensor, "n l"]]:
         """Ids and mask, padded to the longest text.
 
         Raises:
-            ValueError: a word outside the vocabulary, or a text of more than `longest` tokens; nothing is cut
-                off silently.
+            ValueError: a word outside the vocabulary, or a text of more than `longest` tokens; texts are
+                never truncated silently.
         """
         encodings = self.tokenizer.encode_batch(list(texts))
         for text, encoding in zip(texts, encodings, strict=True):
             if UNKNOWN in encoding.tokens:
                 start, end = encoding.offsets[encoding.tokens.index(UNKNOWN)]
                 raise ValueError(
-                    f"the word {text[start:end]!r} in {text!r} is not in this editor's vocabulary of {len(self)} words"
+                    f"the word {text[start:end]!r} in {text!r} is not in this editor's vocabulary of "
+                    f"{len(self)} words"
                 )
             if sum(encoding.attention_mask) > longest:
                 raise ValueError(
-                    f"a text of {sum(encoding.attention_mask)} tokens doesn't fit the text encoder's {longest}: {text!r}"
+                    f"a text of {sum(encoding.attention_mask)} tokens doesn't fit the text encoder's "
+                    f"{longest}: {text!r}"
                 )
         return torch.tensor([e.ids for e in encodings]), torch.tensor(
             [e.attention_mask for e in encodings], dtype=torch.bool

@@ -1,7 +1,7 @@
-"""Makes every checkpoint self-describing and exports the finished editor."""
+"""Makes checkpoints self-describing and exports the finished editor."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 
@@ -9,9 +9,10 @@ from src import checkpoint as checkpoints
 from src.callbacks.ema import EMA
 
 
+@final
 class EditorCheckpoint(Callback):
-    """Adds the editor's config to the checkpoints, refuses to resume another configuration, and writes
-    `editor/` at the end.
+    """Adds the editor's config to every checkpoint, with which `src.train` refuses to resume another
+    configuration, and writes `editor/` at the end.
 
     Args:
         folder: the run folder.
@@ -19,8 +20,8 @@ class EditorCheckpoint(Callback):
             without unpickling).
         image_size: height and width trained on.
         ema: whose weights are exported.
-        settings: what else the training depends on, as YAML; one that is resumed with others isn't the same
-            training.
+        settings: everything else that the training depends on, as YAML, for `src.train` to compare when it
+            resumes.
     """
 
     def __init__(
@@ -35,7 +36,7 @@ class EditorCheckpoint(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Add what `checkpoint.load_editor` needs."""
+        """Add the entries that `checkpoint.load_editor` needs."""
         checkpoint["editor_config"] = self.config
         checkpoint["picture_size"] = list(self.image_size)
         checkpoint["settings"] = self.settings

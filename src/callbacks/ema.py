@@ -1,8 +1,8 @@
-"""Exponential moving average of the editor's weights; evaluation, previews and export use it."""
+"""Exponential moving average of the editor's weights, used by evaluation, previews and export."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -13,11 +13,12 @@ from src.algorithms.editor_module import EditorModule
 from src.editor import Editor
 
 
+@final
 class EMA(Callback):
     """Average after n optimiser steps: decay * average + (1 - decay) * weights, decay = min(decay, (1 + n) /
     (10 + n)).
 
-    Kept as plain tensors beside the module, for what is trained only, and saved under `ema` in the
+    Kept as plain tensors outside the module, for trained weights only, and saved under `ema` in the
     checkpoint.
 
     Args:
@@ -32,7 +33,7 @@ class EMA(Callback):
         self.average: dict[str, Tensor] = {}
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start from the present weights unless a checkpoint brought an average; move it to the module's
+        """Start from the current weights unless a checkpoint brought an average; move it to the module's
         device.
         """
         state = _editor(pl_module).trained_state()
@@ -50,7 +51,7 @@ class EMA(Callback):
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
         state = _editor(pl_module).trained_state()
         floating = [name for name, value in state.items() if value.is_floating_point()]
-        # all tensors in a few kernels: one each would keep a GPU waiting for a thousand of them
+        # all tensors in a few kernels, as a GPU would otherwise wait for a thousand launches
         get_ema_multi_avg_fn(decay)(
             [self.average[name] for name in floating], [state[name] for name in floating], self.updates
         )
@@ -59,7 +60,7 @@ class EMA(Callback):
 
     @contextmanager
     def averaged(self, editor: Editor) -> Iterator[None]:
-        """The editor has averaged weights inside and its own again afterwards."""
+        """A context in which the editor has the averaged weights."""
         self._swap(editor)
         try:
             yield

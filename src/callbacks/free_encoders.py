@@ -1,9 +1,9 @@
-"""Trainings on precomputed conditions hold no autoencoder and no text encoder, though their previews need
-both.
+"""Keeps autoencoder and text encoder out of memory in trainings on precomputed conditions, whose previews
+need both.
 """
 
 import sys
-from typing import Any
+from typing import Any, final
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from pytorch_lightning.utilities import rank_zero_only
@@ -14,13 +14,14 @@ from src.data.precomputed import PrecomputedConditions
 from src.editor import Editor
 
 
+@final
 class FreeEncoders(Callback):
-    """Gives the frozen networks back before every batch, whoever built them."""
+    """Frees the frozen networks before every batch."""
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Nothing to do unless something was edited since the last batch."""
+        """Has an effect only if something was edited since the last batch."""
         assert isinstance(pl_module, EditorModule)
         assert isinstance(pl_module.editor.backbone, FrozenEncoders)
         pl_module.editor.backbone.free()

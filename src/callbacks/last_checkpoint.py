@@ -1,14 +1,13 @@
-"""checkpoints/last.ckpt: written every so many optimiser steps, at the end, and when someone stops the
-training.
+"""checkpoints/last.ckpt, written every few optimiser steps, at the end, and when the training is stopped.
 
-Everything that a resumed training needs is in it, and it is always one between two optimiser steps. Written
-through `AtomicCheckpointIO`, so a kill while it is being written leaves the one before.
+It holds everything that a resumed training needs and is always taken between two optimiser steps. It is
+written through `AtomicCheckpointIO`, so a kill meanwhile leaves the previous one.
 """
 
 import signal
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, final
 
 from lightning_fabric.plugins import CheckpointIO
 from pytorch_lightning import LightningModule, Trainer
@@ -20,17 +19,19 @@ from src.callbacks.metrics_file import MetricsFile, write_row_before_checkpoint
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
 
+@final
 class TrainingStopped(Exception):  # noqa: N818  # nothing went wrong
     """Ctrl-C or SIGTERM ended a training after a checkpoint was written."""
 
 
+@final
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint. Lightning calls callbacks of this kind after all others, so what they did for a
-    step is done when it is saved.
+    """Keeps one checkpoint. Lightning calls checkpoint callbacks after all others, whose work for a step is
+    thus included.
 
     Args:
         dirpath: folder of last.ckpt.
-        every_n_train_steps: optimiser steps between two checkpoints.
+        every_n_train_steps: optimiser steps between checkpoints.
     """
 
     def __init__(self, dirpath: str | Path, every_n_train_steps: int = 500) -> None:
@@ -45,8 +46,8 @@ class LastCheckpoint(Checkpoint):
         self.handlers: dict[signal.Signals, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Continue the metrics where training continues, and take signals over from Lightning, which would
-        stop in the middle of a step.
+        """Cut the metrics to where training continues, and handle signals in place of Lightning, which would
+        stop within a step.
         """
         self.saved_step = trainer.global_step
         for logger in trainer.loggers:
@@ -60,10 +61,10 @@ class LastCheckpoint(Checkpoint):
         """Save when it is time.
 
         Raises:
-            TrainingStopped: somebody wants to end the training.
+            TrainingStopped: a signal asked to end the training.
         """
         if trainer.global_step == self.saved_step:
-            return  # the first of several micro-steps after a checkpoint, or one that was just continued: no state to save
+            return  # the first micro-steps after a checkpoint or a start: there is nothing to save
         if (batch_idx + 1) % trainer.accumulate_grad_batches:
             return
         stop = (
@@ -76,13 +77,13 @@ class LastCheckpoint(Checkpoint):
             raise TrainingStopped(f"stopped at step {trainer.global_step} of {trainer.max_steps}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Save the end."""
+        """Save the final state."""
         self._give_signals_back()
         if trainer.global_step != self.saved_step:
             self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Signals end the program again."""
+        """Restore the signal handlers."""
         self._give_signals_back()
 
     def _save(self, trainer: Trainer) -> None:
@@ -91,7 +92,7 @@ class LastCheckpoint(Checkpoint):
         trainer.save_checkpoint(self.path)
 
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        """The first signal ends the training after its step, a second one at once."""
+        """The first signal ends the training after the current step, a second one at once."""
         if self.stop_signal is not None:
             raise KeyboardInterrupt
         self.stop_signal = signal.Signals(number)
@@ -102,16 +103,17 @@ class LastCheckpoint(Checkpoint):
         self.handlers = {}
 
 
+@final
 class AtomicCheckpointIO(CheckpointIO):
-    """How Lightning writes a checkpoint here: beside its target, forced to the disk, renamed. Its own way
-    goes through the system's folder for temporary files, from which, if that is another disk, the checkpoint
-    is copied over the last good one.
+    """Writes checkpoints beside their final path, flushes them to disk and renames them. Lightning itself
+    writes to the system's temporary folder; if that is another disk, the checkpoint is then copied over the
+    last good one.
     """
 
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None
     ) -> None:
-        """Write it, or leave the one before."""
+        """Write it, or leave the previous one."""
         checkpoints.write(Path(path), checkpoint)
 
     def load_checkpoint(

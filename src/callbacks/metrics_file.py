@@ -1,8 +1,8 @@
-"""metrics.csv: one row per logged step, none lost and none doubled, however often the training was killed and
-continued.
+"""metrics.csv: one row per logged step, without gaps or duplicates, however often the training was killed and
+resumed.
 
 Lightning's CSVLogger deletes the file of an earlier start; this one keeps the rows before the step at which
-training goes on.
+training resumes.
 """
 
 import csv
@@ -10,7 +10,7 @@ import io
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 from pytorch_lightning import Trainer
 from pytorch_lightning.loggers import Logger
@@ -22,9 +22,10 @@ from src.files import not_written, write_atomically
 Cells = dict[str, str]
 
 
+@final
 class MetricsFile(Logger):
-    """Appends rows to `<save_dir>/metrics.csv`; each is handed to the operating system at once, so a kill can
-    tear no more than the last one.
+    """Appends rows to `<save_dir>/metrics.csv`. Each is handed to the operating system at once, so a kill can
+    damage the last row only.
 
     Args:
         save_dir: the run folder.
@@ -58,7 +59,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def keep_before(self, step: int) -> None:
-        """Drop the rows of this step and later ones, and a torn last line: training goes on there and writes
+        """Drop the rows of this step and later ones, and a torn last line: training resumes there and writes
         them again.
         """
         rows = [row for row in read_metrics(self.file) if int(row["step"]) < step]
@@ -73,7 +74,7 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float | Tensor], step: int | None = None) -> None:
-        """Append a row, unless its values were written for this step before.
+        """Append a row unless its values were already written for this step.
 
         Raises:
             ValueError: no step.
@@ -99,7 +100,7 @@ class MetricsFile(Logger):
             raise not_written(self.file, error) from error
 
     def _add_columns(self, row: Cells) -> None:
-        """Write the file anew with the columns of a row."""
+        """Rewrite the file with the columns of a row added."""
         rows = read_metrics(self.file) if self.columns else []
         self.columns = ordered_columns({*self.columns, *row})
         write_atomically(
@@ -108,16 +109,15 @@ class MetricsFile(Logger):
 
     @rank_zero_only
     def force_to_disk(self) -> None:
-        """Return when every row written so far would survive a loss of power."""
+        """Flush all rows to disk, so that they survive a loss of power."""
         if self.file.exists():
             with self.file.open("rb") as file:
                 os.fsync(file.fileno())
 
 
 def write_row_before_checkpoint(trainer: Trainer) -> None:
-    """Write the row of the step just done. Lightning logs after the hook in which a checkpoint is saved:
-    killed between the two, a training that goes on from that checkpoint would lack the row. Lightning's own
-    call then finds it written.
+    """Write the row of the step just completed. Lightning logs after the hook in which a checkpoint is saved;
+    a training killed in between would resume without that row. Lightning's own call later finds it written.
     """
     files = [logger for logger in trainer.loggers if isinstance(logger, MetricsFile)]
     step = trainer.global_step - 1
@@ -131,8 +131,8 @@ def write_row_before_checkpoint(trainer: Trainer) -> None:
 
 
 def read_metrics(file: Path) -> list[Cells]:
-    """The whole rows of a metrics.csv, empty cells left out; a last line without its line end does not count.
-    No file, no rows.
+    """The complete rows of a metrics.csv without empty cells; a last line without line end is ignored.
+    Without a file there are no rows.
     """
     if not file.exists():
         return []
@@ -146,7 +146,7 @@ def read_metrics(file: Path) -> list[Cells]:
 
 
 def ordered_columns(columns: set[str]) -> list[str]:
-    """The step first, the others by name, so that the order does not depend on what was logged first."""
+    """The step first, then the others by name, so that the order does not depend on what was logged first."""
     return sorted(columns, key=lambda name: (name != "step", name))
 
 

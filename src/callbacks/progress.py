@@ -1,10 +1,10 @@
-"""Progress of a training: a rich bar on a terminal, a plain line every few seconds elsewhere (CI, logs, sweep
+"""Progress of a training: a rich bar in a terminal, a plain line every few seconds elsewhere (CI, logs, sweep
 jobs).
 """
 
 import sys
 import time
-from typing import Any
+from typing import Any, final
 
 from pytorch_lightning import Callback, LightningModule, Trainer
 from rich.console import Console
@@ -14,6 +14,7 @@ from rich.progress import Progress as Bar
 from src.batch import EditBatch, EncodedBatch
 
 
+@final
 class Progress(Callback):
     """Step, loss, samples/s over all ranks, elapsed time and ETA.
 
@@ -68,7 +69,7 @@ class Progress(Callback):
         rate = self.samples / (now - self.start)
         loss = trainer.callback_metrics.get(
             "train/loss"
-        )  # none yet where a training begins with conversations alone
+        )  # absent while a training has seen chat samples only
         told = f"loss {'-' if loss is None else f'{float(loss):.4f}'}  {rate:.0f} samples/s"
         if self.bar is not None:
             self.bar.update(self.task, completed=trainer.global_step, told=told)

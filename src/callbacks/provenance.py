@@ -1,5 +1,5 @@
-"""Tells Weights & Biases what a training depends on and what came of it: settings, the files it read, the
-editor it exported.
+"""Logs to Weights & Biases what a training depends on and produces: settings, input files, the exported
+editor.
 """
 
 from collections.abc import Mapping
@@ -14,13 +14,13 @@ from src.tracking.wandb_run import WandbRun, editor_artifact, rewards_artifact
 
 @final
 class Provenance(Callback):
-    """Nothing for other loggers: the run folder holds all of it.
+    """Other loggers get nothing, as the run folder holds all of it.
 
     Args:
         folder: the run folder, whose `editor/` is the result; the callback that exports it must come before
             this one.
         settings: shown with the run, without secrets.
-        start: the checkpoint or export that the training begins with.
+        start: the checkpoint or export that the training starts from.
         rewards: the reward file that it reads.
     """
 

@@ -1,10 +1,10 @@
-"""`run.json`: what ran, where, on which commit, how long, and whether all ranks ended with equal weights."""
+"""`run.json`: what ran where, on which commit, for how long, and whether all ranks ended with one model."""
 
 import hashlib
 import json
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -14,6 +14,7 @@ from src.environment import commit, hardware, package_versions
 from src.files import write_atomically
 
 
+@final
 class RunRecord(Callback):
     """Writes `<folder>/run.json` at the start, at the end and when a run fails.
 
@@ -29,7 +30,7 @@ class RunRecord(Callback):
         self.facts: dict[str, object] = {}
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed training goes on counting from."""
+        """Counts that a resumed training continues."""
         return {"seconds": self._seconds(), "resumed_at_steps": self.resumed_at_steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -38,7 +39,7 @@ class RunRecord(Callback):
         self.resumed_at_steps = list(state_dict["resumed_at_steps"])
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note where a resumed training goes on.
+        """Record the step at which a resumed training continues.
 
         Raises:
             ValueError: the ranks begin at different steps.
@@ -47,7 +48,8 @@ class RunRecord(Callback):
         steps = pl_module.all_gather(step).reshape(-1).tolist()  # pyright: ignore[reportAttributeAccessIssue]
         if len(set(steps)) > 1:
             raise ValueError(
-                f"the ranks go on at different steps, {steps}: the run folder must lie on a disk that all machines share"
+                f"the ranks go on at different steps, {steps}: the run folder must lie on a disk that all "
+                "machines share"
             )
         if trainer.global_step:
             self.resumed_at_steps.append(trainer.global_step)
@@ -90,7 +92,7 @@ class RunRecord(Callback):
         self._write(trainer)
 
     def _seconds(self) -> float:
-        """Of work that is kept: up to the checkpoint that was resumed, and since this process began."""
+        """Seconds of work that is kept: up to the resumed checkpoint, and since this process began."""
         return self.earlier_seconds + time.monotonic() - self.start
 
     def _write(self, trainer: Trainer) -> None:

@@ -4,7 +4,7 @@ logger.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -20,16 +20,17 @@ from src.records import TargetReward
 from src.seeds import fold_seed
 
 
+@final
 class SampleEdits(Callback):
-    """Edits the same few cases every so many steps, with averaged weights.
+    """Edits the same few cases at regular steps, with averaged weights.
 
     Args:
         folder: images go to `<folder>/previews/step_<n>.png`.
-        examples: what to edit, with the answers to compare with; all of one size.
-        sampler: how.
+        examples: what to edit, with reference images; all of one size.
+        sampler: how edits are sampled.
         target: the target reward; its scores are replaced by each of `scores`.
         ema: whose weights are used.
-        every_n_steps: between previews; there is always one at the end.
+        every_n_steps: optimiser steps between previews; there is always one at the end.
         scores: the columns.
     """
 
@@ -57,7 +58,7 @@ class SampleEdits(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Draw when it is time."""
+        """Draw at every `every_n_steps`-th step."""
         if trainer.global_step % self.every_n_steps == 0:
             self._draw(trainer, pl_module)
 

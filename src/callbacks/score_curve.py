@@ -1,5 +1,5 @@
-"""Scores against steps: every so often the averaged editor edits validation cases, a judge scores them, and
-the curve is drawn.
+"""Scores against steps: at regular steps the averaged editor edits validation cases, a judge scores the
+edits, and the curve is drawn.
 
 Logged as `validation/following`, `validation/preserving`, `validation/quality` (means in [0, 5]); the image
 is `<folder>/score_curve.png`.
@@ -7,7 +7,7 @@ is `<folder>/score_curve.png`.
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import matplotlib.pyplot as plt
 import torch
@@ -25,18 +25,19 @@ from src.records import PERSPECTIVES, Reward, TargetReward, Triplet
 from src.seeds import fold_seed
 
 
+@final
 class ScoreCurve(Callback):
-    """Judges the same cases every so many steps, and at the end.
+    """Judges edits of the same cases at regular steps and at the end.
 
     Args:
         folder: the run folder.
-        benchmark: its cases are edited; never those that results are reported on.
-        judge: who scores the edits; a reward it failed on is left out and counted in `validation/failed`.
-        sampler: how edits are drawn.
-        target: the reward asked for.
+        benchmark: its cases are edited; they must differ from those that results are reported on.
+        judge: scores the edits; failed rewards are left out and counted in `validation/failed`.
+        sampler: how edits are sampled.
+        target: the target reward.
         ema: whose weights are used.
-        every_n_steps: between two points of the curve.
-        batch_size: edits at a time.
+        every_n_steps: optimiser steps between two points of the curve.
+        batch_size: edits per batch.
     """
 
     def __init__(
@@ -71,7 +72,7 @@ class ScoreCurve(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Judge when it is time."""
+        """Judge at every `every_n_steps`-th step."""
         if trainer.global_step % self.every_n_steps == 0:
             self._judge(trainer, pl_module)
 
@@ -93,7 +94,7 @@ class ScoreCurve(Callback):
         for logger in trainer.loggers:
             logger.log_metrics(
                 values, step=trainer.global_step - 1
-            )  # the last step's own row has this number, too
+            )  # the row of the step just completed has this number, too
         with replacing(self.image, durable=False) as partial:
             draw_curve(self.curve, partial)
 

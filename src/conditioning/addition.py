@@ -6,7 +6,7 @@ One Linear_2 cannot fit blocks of different widths, so there is one per block; c
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, final
 
 from torch import Tensor, nn
 
@@ -14,6 +14,7 @@ from src.batch import RewardTokens
 from src.conditioning.integration import Integration, width_of
 
 
+@final
 class Addition(Integration):
     """A linear map of the pooled reward tokens per site, broadcast over pixels.
 

@@ -4,16 +4,17 @@ the U-Net's first block.
 
 import contextlib
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from src.batch import RewardTokens
-from src.conditioning.integration import Integration, width_of
+from src.conditioning.integration import Integration, split_heads, width_of
 
 
+@final
 class Attention(Integration):
     """Latent after conv_in as query, reward tokens as key and value; pre-norm, residual, feed-forward ratio
     4.
@@ -78,8 +79,7 @@ class Attention(Integration):
         pixels = hidden.flatten(2).transpose(1, 2)
         key, value = self.key_value(self.key_norm(self.linear_1(reward.tokens))).chunk(2, -1)
         query, key, value = (
-            x.view(batch, -1, self.heads, channels // self.heads).transpose(1, 2)
-            for x in (self.query(self.query_norm(pixels)), key, value)
+            split_heads(x, self.heads) for x in (self.query(self.query_norm(pixels)), key, value)
         )
         # torch's fused kernel for CPUs takes three times as long as plain products in bf16, over a few dozen
         # keys

@@ -1,7 +1,7 @@
 """Several integrations at once; the paper's full model is attention and addition together."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import cast
+from typing import cast, final
 
 from torch import Tensor, nn
 
@@ -9,6 +9,7 @@ from src.batch import RewardTokens
 from src.conditioning.integration import Integration
 
 
+@final
 class Both(Integration):
     """Applies its parts in order at every site that they share.
 

@@ -1,5 +1,5 @@
-"""Where c_R enters the denoiser. An Integration names the sites it acts at; a backbone calls it there through
-forward hooks.
+"""Where c_R enters the denoiser. An Integration names the sites it acts at; the backbone calls it there
+through forward hooks.
 
 Sites of a U-Net: "stem" (after conv_in), "block.0" ... (after each down, mid and up block, in the order of
 execution), "time_embedding".
@@ -7,13 +7,14 @@ execution), "time_embedding".
 
 from abc import ABC, abstractmethod
 
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from src.batch import RewardTokens
 
 
 class Integration(nn.Module, ABC):
-    """The interface. Modes that are off build no parameters, so DDP never meets an unused one."""
+    """The interface. Modes that are off build no parameters, so DDP finds no unused ones."""
 
     @property
     @abstractmethod
@@ -35,6 +36,11 @@ class Integration(nn.Module, ABC):
         """The hidden state at a site, (b, c, h, w) or (b, c) for the time embedding, with the reward in it;
         same shape and type.
         """
+
+
+def split_heads(tokens: Float[Tensor, "b n d"], heads: int) -> Float[Tensor, "b h n _"]:
+    """Tokens for multi-head attention: each head gets a slice of the channels."""
+    return tokens.unflatten(-1, (heads, -1)).transpose(1, 2)
 
 
 def width_of(site: str, site_widths: dict[str, int]) -> int:

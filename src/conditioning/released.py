@@ -1,26 +1,25 @@
-"""The wiring of the paper's released code, which differs from its equations: for its checkpoints, and to
-compare.
+"""The conditioning of the paper's released code, which differs from its equations; for its checkpoints and
+for comparison.
 
-- The addition goes into the time embedding, through an MLP of the encoded scores and a linear map of the
-  text, and so into every residual block.
+- The reward is added to the time embedding, through an MLP of the encoded scores and a linear map of the
+  text, and so reaches every residual block.
 - The stem's attention is a post-norm layer between two 1x1 convolutions, with a residual connection around
   all of it; its keys are one vector of the
   scores and one of the text, without type embedding, through layers of their own.
 
-It goes with `reward_encoder=released`, which hands over the encoded scores and the text's last token as they
-are.
+Use it with `reward_encoder=released`, which returns the encoded scores and the text's last token unchanged.
 """
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from src.batch import RewardTokens
-from src.conditioning.integration import Integration, width_of
+from src.conditioning.integration import Integration, split_heads, width_of
 
 
 def signal_layer(signal: str, reward_width: int, width: int) -> nn.Module:
@@ -30,6 +29,7 @@ def signal_layer(signal: str, reward_width: int, width: int) -> nn.Module:
     return nn.Linear(reward_width, width)
 
 
+@final
 class PostNormStem(nn.Module):
     """One cross-attention layer, pixels as queries, that normalises after each residual sum (BERT's order).
 
@@ -59,10 +59,7 @@ class PostNormStem(nn.Module):
     ) -> Float[Tensor, "b c h w"]:
         """The stem's output with the reward in it."""
         pixels = self.proj_in(self.norm(hidden)).flatten(2).transpose(1, 2)
-        query, key, value = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for x in (self.q(pixels), self.k(keys), self.v(keys))
-        )
+        query, key, value = (split_heads(x, self.heads) for x in (self.q(pixels), self.k(keys), self.v(keys)))
         attention = self.dropout((query @ key.transpose(-1, -2) / query.shape[-1] ** 0.5).softmax(-1))
         mixed = (attention @ value).transpose(1, 2).flatten(2)
         pixels = self.norm1(pixels + self.dropout(self.o(mixed)))
@@ -70,6 +67,7 @@ class PostNormStem(nn.Module):
         return hidden + self.proj_out(pixels.transpose(1, 2).reshape(hidden.shape))
 
 
+@final
 class Released(Integration):
     """Attention at the stem and addition to the time embedding, each with layers of its own for every signal.
 

@@ -10,7 +10,7 @@ arguments.
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -24,9 +24,7 @@ Windows = Literal["joined", "per_perspective"]
 
 
 def feedback_windows(feedback: Feedback, windows: Windows) -> list[str]:
-    """The windows that the text encoder reads of a sample's feedback: one joined text, or one per
-    perspective.
-    """
+    """The texts to encode of a sample's feedback: all joined into one, or one per perspective."""
     return ["; ".join(feedback)] if windows == "joined" else list(feedback)
 
 
@@ -44,23 +42,24 @@ def sinusoidal_encoding(
     return torch.cat([angles.cos(), angles.sin()], -1)
 
 
+@final
 class RewardEncoder(nn.Module):
-    """Scores and encoded feedback -> reward tokens. A signal that is not used is absent, not zeroed, and
-    builds no parameters.
+    """Scores and encoded feedback -> reward tokens. An unused signal is absent, not zeroed, and has no
+    parameters.
 
     Args:
         width: D, width of the text encoder's tokens and so of every reward token.
         signals: which of "score" and "text" to use.
         windows: "joined" puts the three texts into one window of the text encoder (eq. 5); "per_perspective"
-            gives each its own, so that a long text cannot push out the next one.
+            gives each its own, so that a long text cannot truncate the next one.
         text_tokens: "sequence" keeps every token, "pooled" the mean of each window, "last" the token at its
             end, which CLIP pools to (release).
         score_tokens: 1 (eq. 6, scores concatenated) or 3 (one token per perspective).
         score_scale: scores are multiplied by it before the encoding; 1.0 as in the release, larger values
-            tell near scores further apart.
+            separate close scores further.
         encoding_width: channels of PE per score (256 in the release).
-        learnt: False hands over PE of the scores and the text's tokens as they are, without MLP and type
-            embedding (release, whose integration has layers of its own); the encoding then has a third of the
+        learnt: False returns PE of the scores and the text's tokens unchanged, without MLP and type embedding
+            (as in the release, whose integration has its own layers); the encoding then has a third of the
             width per score, 256 for CLIP's 768.
         dropout: probability with which scores, and independently feedback, are replaced by a learnt "not
             given" token in training. 0 as in the paper; needed for reward guidance against "not_given".
@@ -85,7 +84,8 @@ class RewardEncoder(nn.Module):
         unknown = [signal for signal in signals if signal not in ("score", "text")]
         if unknown or not signals:
             raise ValueError(
-                f"reward signals are score and text, got {list(signals)}; for no reward use reward_encoder=none"
+                f"reward signals are score and text, got {list(signals)}; for no reward use "
+                "reward_encoder=none"
             )
         if (
             windows not in ("joined", "per_perspective")
@@ -93,7 +93,8 @@ class RewardEncoder(nn.Module):
             or score_tokens not in (1, 3)
         ):
             raise ValueError(
-                f"unknown reward encoder option: windows={windows!r}, text_tokens={text_tokens!r}, score_tokens={score_tokens!r}"
+                f"unknown reward encoder option: windows={windows!r}, text_tokens={text_tokens!r}, "
+                f"score_tokens={score_tokens!r}"
             )
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"reward dropout must lie in [0, 1), got {dropout}")
@@ -108,7 +109,8 @@ class RewardEncoder(nn.Module):
         self.learnt = learnt
         if not learnt and score_tokens != 1:
             raise ValueError(
-                "without layers of its own (learnt=false) the encoder makes one token of all scores: say score_tokens=1"
+                "without layers of its own (learnt=false) the encoder makes one token of all scores: say "
+                "score_tokens=1"
             )
         if learnt:
             self.type_embedding = nn.Parameter(torch.randn(len(self.signals), width) * 0.02)
@@ -145,16 +147,18 @@ class RewardEncoder(nn.Module):
                 Needs dropout > 0.
 
         Raises:
-            ValueError: text missing or given in vain, or a signal withheld from a model that was not trained
+            ValueError: text missing or superfluous, or a signal withheld from a model that was not trained
                 for it.
         """
         if (text is None) == self.uses_text:
             raise ValueError(
-                f"signals {self.signals}: encoded feedback is {'missing' if text is None else 'given but not a signal'}"
+                f"signals {self.signals}: encoded feedback is "
+                f"{'missing' if text is None else 'given but not a signal'}"
             )
         if not_given is not None and self.dropout == 0.0:
             raise ValueError(
-                "a reward can only be withheld from a model trained with reward dropout (model.reward_encoder.dropout > 0)"
+                "a reward can only be withheld from a model trained with reward dropout "
+                "(model.reward_encoder.dropout > 0)"
             )
         tokens, masks = [], []
         for index, signal in enumerate(self.signals):

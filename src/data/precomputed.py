@@ -237,7 +237,7 @@ class PrecomputedConditions:
         if not (self.folder / REQUEST).is_file():
             raise FileNotFoundError(
                 f"no precomputed conditions in {folder}, which has no {REQUEST}: "
-                f"write them with src.precompute target={folder}"
+                f"write them with src.precompute output={folder}"
             )
         self.request = read_request(self.folder / REQUEST)
         if self.request.get("format") != FORMAT:

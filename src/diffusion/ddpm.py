@@ -2,7 +2,7 @@
 parametrisations.
 """
 
-from typing import Literal
+from typing import Literal, final
 
 import torch
 from jaxtyping import Float, Shaped
@@ -11,6 +11,7 @@ from torch import Tensor
 from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, per_sample
 
 
+@final
 class DDPM(Process):
     """1,000 steps of the "scaled linear" schedule: sqrt(beta) rises linearly, beta from 0.00085 to 0.012.
 

@@ -4,7 +4,8 @@ possible.
 InsPix2Pix (Brooks et al. 2023, eq. 3) combines three predictions; the optional fourth asks what a higher
 reward changes (not in the paper):
 
-    out = out(0, 0, R) + s_I [out(I, 0, R) - out(0, 0, R)] + s_T [out(I, T, R) - out(I, 0, R)] + (s_R - 1) [out(I, T, R) - out(I, T, R_ref)]
+    out = out(0, 0, R) + s_I [out(I, 0, R) - out(0, 0, R)] + s_T [out(I, T, R) - out(I, 0, R)]
+        + (s_R - 1) [out(I, T, R) - out(I, T, R_ref)]
 
 As a sum over branches the weights are: full s_T + s_R - 1, image only s_I - s_T, none 1 - s_I, reference
 reward 1 - s_R. They sum to one, and a branch whose weight is zero is never computed.
@@ -13,15 +14,15 @@ reward 1 - s_R. They sum to one, and a branch whose weight is zero is never comp
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 
 class Branch(StrEnum):
-    """What a guidance branch is told: everything, the image without the instruction, neither, or everything
-    but a reference reward.
+    """A guidance branch's condition: everything, the image without the instruction, neither, or everything
+    with a reference reward.
     """
 
     FULL = "full"
@@ -30,6 +31,7 @@ class Branch(StrEnum):
     REFERENCE_REWARD = "reference_reward"
 
 
+@final
 @dataclass(frozen=True)
 class Guidance:
     """Guidance scales; 1 everywhere means one plain prediction.
@@ -58,6 +60,7 @@ class Guidance:
         return {branch: weight for branch, weight in weights.items() if abs(weight) > 1e-9}
 
 
+@final
 class DroppedConditions(NamedTuple):
     """Which samples lose their instruction and which lose their image."""
 

@@ -5,7 +5,7 @@ w), times (b,).
 """
 
 from abc import ABC, abstractmethod
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 from jaxtyping import Float, Shaped
 from torch import Tensor
@@ -15,6 +15,7 @@ Time = Shaped[Tensor, " b"]
 """One time per sample, in the process's own unit: integer steps for DDPM, [0, 1] for rectified flow."""
 
 
+@final
 class Marginal(NamedTuple):
     """alpha_t and sigma_t of x_t = alpha_t x_0 + sigma_t eps, one value per sample."""
 
@@ -22,6 +23,7 @@ class Marginal(NamedTuple):
     sigma: Float[Tensor, " b"]
 
 
+@final
 class Prediction(NamedTuple):
     """What a network output says about x_t: its clean latent and its noise."""
 

@@ -1,6 +1,6 @@
 """Rectified flow (Liu et al. 2023): the straight line x_t = (1 - t) x_0 + t eps, t in [0, 1]."""
 
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, final
 
 import torch
 from jaxtyping import Float, Shaped
@@ -9,32 +9,34 @@ from torch import Tensor
 from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, noised, per_sample
 
 
+@final
 class LinearGuess(NamedTuple):
-    """The best guess of x_0 that is linear in x_t, for clean latents of mean 0 and a known deviation d.
+    """The best linear estimate of x_0 from x_t, for clean latents of mean 0 and a known deviation d.
 
     Attributes:
         x_0: x_t alpha d^2 / (alpha^2 d^2 + sigma^2).
-        error: standard deviation of what x_0 differs by from it, d sigma / sqrt(alpha^2 d^2 + sigma^2).
+        error: standard deviation of its error, d sigma / sqrt(alpha^2 d^2 + sigma^2).
     """
 
     x_0: Latent
     error: Float[Tensor, "b 1 1 1"]
 
 
+@final
 class RectifiedFlow(Process):
     """Straight paths between data and noise.
 
     Args:
         prediction: "velocity" = eps - x_0 (the usual choice); "sample" = x_0; or "preconditioned" (Karras et
-            al. 2022, table 1) = what x_0 differs by from the best linear guess of it, in standard deviations
-            of that difference. Its size is 1 at every time: near pure noise the network draws x_0, near the
-            data it finds the noise. Needs data_deviation.
+            al. 2022, table 1) = the error of the best linear estimate of x_0, in standard deviations of that
+            error. Its size is 1 at every time: near pure noise the network predicts x_0, near the data the
+            noise. Needs data_deviation.
         shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where
             there is more noise, which is where an edit is decided.
         data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 /
-            (alpha^2 d^2 + sigma^2), the best linear guess of x_0: all of x_t at t = 0 and nothing at t = 1,
-            where it holds nothing but noise. A network that predicts "sample" then needn't learn to ignore
-            that noise. None leaves x_t as it is.
+            (alpha^2 d^2 + sigma^2), the best linear estimate of x_0: all of x_t at t = 0 and nothing at t =
+            1, where x_t is pure noise. A network that predicts "sample" then needn't learn to ignore that
+            noise. None passes x_t unchanged.
         smallest_time: training and sampling stay above it; at t = 0 a "sample" prediction says nothing about
             the noise.
     """

@@ -47,15 +47,15 @@ def seeded_noise(seeds: Sequence[int], shape: Sequence[int], draw: int) -> Float
 
 
 class Sampler:
-    """How an edit is drawn: number of steps, randomness, guidance.
+    """How edits are sampled: number of steps, randomness, guidance.
 
     Args:
         steps: denoiser evaluations per branch.
         guidance: scales of instruction, image and reward.
         eta: 0 deterministic, 1 Euler ancestral.
-        clip: predictions of x_0 are clamped to [-clip, clip]; for latents that are pixels in [-1, 1]. None
-            leaves them alone.
-        resize: the size at which this protocol edits photographs, for whoever reads them from files:
+        clip: predictions of x_0 are clamped to [-clip, clip], for latents that are pixels in [-1, 1]; None
+            doesn't clamp.
+        resize: the size at which this protocol edits photographs, applied where they are read from files:
             "trained" (short side as in training), "keep", the short side in pixels, "long_side_64:512" or
             "square:256".
     """
@@ -105,7 +105,7 @@ class Sampler:
             process: the process the network was trained with.
             seeds: one per sample.
             shape: (c, h, w) of a latent.
-            device: where to work.
+            device: the network's device.
         """
         times = process.times(self.steps).to(device)
         x_t = seeded_noise(seeds, shape, 0).to(device)

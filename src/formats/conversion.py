@@ -22,25 +22,25 @@ from src.pipeline import CODE, standalone_smartedit_source, write_pipeline
 from src.progress import with_progress
 
 Conversion = Callable[[DictConfig, Path, Path], Sequence[str]]
-"""Writes a folder from another one, and says in lines what it did."""
+"""Writes one folder from another and returns lines that report what it did."""
 
 
-def multi_reward_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+def multi_reward_to_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
     """The multi-reward release as an editor. Raises as `from_release`."""
     cfg.model.backbone.pretrained = str(source)
     count = from_release(
-        source, target, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.image_size, cfg.image_size)
+        source, output, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.image_size, cfg.image_size)
     )
-    return [f"{target}: {count} tensors"]
+    return [f"{output}: {count} tensors"]
 
 
-def multi_reward_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+def multi_reward_from_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
     """An editor as the multi-reward release. Raises as `to_release`."""
-    return [f"{target}: {to_release(source, target)} tensors"]
+    return [f"{output}: {to_release(source, output)} tensors"]
 
 
-def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
-    """SmartEdit's release as a folder that a SmartEdit is loaded from.
+def smartedit_to_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
+    """SmartEdit's release as a folder that a SmartEdit can be loaded from.
 
     Raises:
         FileNotFoundError, ValueError: something is missing, broken, or of another model; nothing is written.
@@ -62,15 +62,15 @@ def smartedit_to_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[s
     folder = replace(folder, reader={**folder.reader, **told})
     count = write_counted(
         write_smartedit_folder(
-            folder, target, {SETTINGS: smartedit_settings(cfg), CODE: standalone_smartedit_source()}
+            folder, output, {SETTINGS: smartedit_settings(cfg), CODE: standalone_smartedit_source()}
         ),
         folder.tensors(),
     )
-    return [*folder.report_lines(), f"{target}: {count} tensors"]
+    return [*folder.report_lines(), f"{output}: {count} tensors"]
 
 
 def smartedit_settings(cfg: DictConfig) -> str:
-    """What makes a converted SmartEdit an editor: without a reward, which is what training adds."""
+    """The config that makes a converted SmartEdit an editor, without a reward."""
     cfg.smartedit.base.pretrained = HERE
     whole = {"_target_": cfg.model["_target_"], "backbone": cfg.smartedit, "process": cfg.model.process}
     config = OmegaConf.to_container(
@@ -82,14 +82,14 @@ def smartedit_settings(cfg: DictConfig) -> str:
     )
 
 
-def smartedit_from_ours(cfg: DictConfig, source: Path, target: Path) -> Sequence[str]:
+def smartedit_from_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
     """A SmartEdit folder as its release. Raises as `smartedit_to_ours`."""
     release = release_from_folder(source)
-    return [f"{target}: {write_counted(write_release(release, target), len(release.tensors))} tensors"]
+    return [f"{output}: {write_counted(write_release(release, output), len(release.tensors))} tensors"]
 
 
 def write_counted(files: Iterator[Sequence[str]], total: int) -> int:
-    """Let files be written and show how far that is; the number of tensors in them."""
+    """Write files with a progress bar; returns the number of tensors in them."""
     return sum(len(names) for names in with_progress(files, total, "writing", "tensors"))
 
 
@@ -97,11 +97,11 @@ CONVERSIONS: dict[str, tuple[Conversion, Conversion]] = {
     "multi_reward_release": (multi_reward_to_ours, multi_reward_from_ours),
     "smartedit_release": (smartedit_to_ours, smartedit_from_ours),
 }
-"""What can be converted: there, and back with reverse=true."""
+"""The formats: conversions to ours, and back with reverse=true."""
 
 
-def from_release(source: Path, target: Path, config: str, image_size: tuple[int, int]) -> int:
-    """Write a multi-reward release's folder as ours; the number of tensors of its U-Net."""
+def from_release(source: Path, output: Path, config: str, image_size: tuple[int, int]) -> int:
+    """Write a multi-reward release as a folder of ours; returns the number of tensors of its U-Net."""
     tensors = unet_tensors(source)
     editor = checkpoint.build(config)
     multi_reward_release.check_multi_reward_tensors(tensors, editor.trained_state(), str(source / "unet"))
@@ -110,14 +110,18 @@ def from_release(source: Path, target: Path, config: str, image_size: tuple[int,
         {multi_reward_release.editor_name(name): value for name, value in tensors.items()},
         str(source),
     )
-    card = f"# {target.name}\n\nConverted from the multi-reward release at `{source.name}`, tensor by tensor; nothing was trained.\n"
-    write_pipeline(editor, config, image_size, card, target)
+    card = (
+        f"# {output.name}\n\n"
+        f"Converted from the multi-reward release at `{source.name}`, tensor by tensor; nothing was "
+        "trained.\n"
+    )
+    write_pipeline(editor, config, image_size, card, output)
     return len(tensors)
 
 
-def to_release(source: Path, target: Path) -> int:
-    """Write an editor as the multi-reward release does: a pipeline whose U-Net holds all tensors; their
-    number.
+def to_release(source: Path, output: Path) -> int:
+    """Write an editor in the multi-reward release's format, a pipeline whose U-Net holds all tensors; returns
+    their number.
     """
     saved = checkpoint.read(source)
     tensors = {
@@ -126,7 +130,7 @@ def to_release(source: Path, target: Path) -> int:
     }
     editor = checkpoint.load_editor(source)
     multi_reward_release.check_multi_reward_tensors(tensors, editor.trained_state(), str(source))
-    with replacing(target) as partial:
+    with replacing(output) as partial:
         write_pipeline(editor, saved["editor_config"], tuple(saved["picture_size"]), "", partial)
         try:
             for ours in (
@@ -140,13 +144,13 @@ def to_release(source: Path, target: Path) -> int:
             (partial / ADAPTER).rmdir()
             save_file(tensors, partial / UNET_WEIGHTS, metadata={"format": "pt"})
         except (OSError, RuntimeError, SafetensorError) as error:
-            raise not_written(target, error) from error
+            raise not_written(output, error) from error
     return len(tensors)
 
 
 def unet_tensors(source: Path) -> dict[str, Tensor]:
-    """The tensors of a pipeline's U-Net: safetensors, several files of them, or a pickle that is read as
-    weights only.
+    """The tensors of a pipeline's U-Net, from one or several safetensors files or from a pickle, of which
+    only weights are read.
 
     Raises:
         FileNotFoundError: no weights there.

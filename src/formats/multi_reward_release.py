@@ -1,5 +1,5 @@
 """The published weights of the multi-reward paper (`Gstar666/Reward-InsPix2Pix`,
-`stage2_reward_instruct_pix2pix`): what their tensors are called.
+`stage2_reward_instruct_pix2pix`): names of their tensors.
 
 A diffusers pipeline folder whose U-Net holds 34 tensors besides a stock one's 686. They belong to
 `integration=released`.
@@ -30,19 +30,19 @@ OURS = {
     "ca.output.dense": "stem.ffn.2",
     "ca.output.LayerNorm": "stem.norm2",
 }
-"""The release's name of each layer that it adds to the U-Net, and ours in the integration."""
+"""The release's name of each layer that it adds to the U-Net -> our name in the integration."""
 
 THEIRS = {ours: theirs for theirs, ours in OURS.items()}
 
 
 def editor_name(theirs: str) -> str:
-    """What an editor calls a tensor of the release's U-Net."""
+    """The editor's name of a tensor of the release's U-Net."""
     layer, _, kind = theirs.rpartition(".")
     return f"integration.{OURS[layer]}.{kind}" if layer in OURS else f"backbone.unet.{theirs}"
 
 
 def multi_reward_name(ours: str) -> str:
-    """What the release calls a tensor of an editor.
+    """The release's name of an editor's tensor.
 
     Raises:
         ValueError: the release has no such tensor.
@@ -52,7 +52,8 @@ def multi_reward_name(ours: str) -> str:
     layer, _, kind = ours.removeprefix("integration.").rpartition(".")
     if layer not in THEIRS:
         raise ValueError(
-            f"the release has nothing that corresponds to {ours}; only integration=released with reward_encoder=released is its wiring"
+            f"the release has nothing that corresponds to {ours}; only integration=released with "
+            "reward_encoder=released is its wiring"
         )
     return f"{THEIRS[layer]}.{kind}"
 
@@ -72,5 +73,6 @@ def check_multi_reward_tensors(
     )
     if wrong:
         raise ValueError(
-            f"{where} is not a U-Net of the multi-reward release ({len(wrong)} differences): {'; '.join(wrong[:5])}"
+            f"{where} is not a U-Net of the multi-reward release ({len(wrong)} differences): "
+            f"{'; '.join(wrong[:5])}"
         )

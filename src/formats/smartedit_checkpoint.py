@@ -1,4 +1,4 @@
-"""The files of SmartEdit's release: found, read and checked, whatever the sizes, and written again.
+"""Finds, reads, checks and writes the files of SmartEdit's release, whatever its sizes.
 
 LLM-15000/adapter_model.bin                                   language model and LoRA; adapter_config.json
 beside it or one folder up embeddings_qformer/checkpoint-15000_embeddings_qformer.bin    Q-Former, its
@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from jaxtyping import Float
@@ -47,12 +47,12 @@ FILES = {
     INTERACTION: "modulate-{}/adapter_model.bin",
     UNET: "unet-{}/adapter_model.bin",
 }
-"""Where the release keeps what, by the step of its training."""
+"""The release's files, by the step of its training."""
 
 ADAPTER_CONFIG = "adapter_config.json"
 
 LORA_SETTINGS = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias")
-"""What peft has to know of the LoRA."""
+"""The LoRA settings that peft needs."""
 
 LORA_VARIANTS = (
     "use_rslora",
@@ -62,26 +62,27 @@ LORA_VARIANTS = (
     "fan_in_fan_out",
     "modules_to_save",
 )
-"""Settings of peft with which a LoRA would be something else."""
+"""Settings of peft that would change what a LoRA computes."""
 
 ROTARY_BASE = 10000.0
-"""Of LLaMA-1."""
+"""Rotary base of LLaMA-1."""
 
 RELEASED_HEAD_WIDTH = 128
-"""Of LLaMA's attention, at 7B and at 13B."""
+"""Width of LLaMA's attention heads, at 7B and at 13B."""
 
 LAYERS = "model.base_model.model.layers."
 
 
+@final
 @dataclass(frozen=True)
 class Release:
-    """The four files of one step, by the release's names.
+    """The content of the four files of one step, by the release's names.
 
     Attributes:
         step: "15000".
-        tensors: all of them.
-        lora: settings of the LoRA, in peft's words; None for a language model without.
-        repeated: the embedding, if it lies in a second file as well, where the release's code passes it by.
+        tensors: of all four files.
+        lora: peft's settings of the LoRA; None for a language model without LoRA.
+        repeated: the embedding, if a second file holds it as well, where the release's code ignores it.
     """
 
     step: str
@@ -90,20 +91,21 @@ class Release:
     repeated: Sequence[Tensor] = ()
 
     def file_name(self, file: str) -> str:
-        """Where one of the four files lies."""
+        """The path of one of the four files in the release."""
         return FILES[file].format(self.step)
 
 
+@final
 @dataclass(frozen=True)
 class UnstatedSizes:
-    """What the shapes of tensors don't tell.
+    """Sizes that can't be inferred from the shapes of tensors.
 
     Attributes:
-        image_tokens: how many <img_0>, <img_1>, ... there are.
-        language_head_width: of the language model's attention; None asks its rotary frequencies, or takes
-            LLaMA's 128.
-        query_head_width: of the Q-Former's.
-        interaction_heads: how many the interaction module has.
+        image_tokens: number of <img_0>, <img_1>, ...
+        language_head_width: width of the language model's attention heads; None infers it from the rotary
+            frequencies, or takes LLaMA's 128.
+        query_head_width: width of the Q-Former's attention heads.
+        interaction_heads: number of the interaction module's attention heads.
     """
 
     image_tokens: int = 32
@@ -112,9 +114,10 @@ class UnstatedSizes:
     interaction_heads: int = 8
 
 
+@final
 @dataclass(frozen=True)
 class Sizes:
-    """The architecture that a release's tensors are of: arguments of the three networks, without the U-Net.
+    """The architecture of a release: arguments of the three networks, without the U-Net.
 
     Attributes:
         language: the language model; its vocabulary is without SmartEdit's tokens.
@@ -133,7 +136,7 @@ def read_release(source: Path, step: str | None) -> Release:
 
     Args:
         source: the folder that holds LLM-15000/ and the others.
-        step: which one, where there are several; None for the only one.
+        step: which step, if there are several; None for the only one.
 
     Raises:
         FileNotFoundError: no such folder, or a file is missing.
@@ -146,7 +149,8 @@ def read_release(source: Path, step: str | None) -> Release:
     steps = {file: release_step(source, file, step) for file in FILES}
     if len(set(steps.values())) > 1:
         raise ValueError(
-            f"the files in {source} are of different steps ({', '.join(FILES[f].format(s) for f, s in steps.items())}): take one step's"
+            f"the files in {source} are of different steps "
+            f"({', '.join(FILES[f].format(s) for f, s in steps.items())}): take one step's"
         )
     (found,) = set(steps.values())
     tensors: dict[str, Tensor] = {}
@@ -158,7 +162,8 @@ def read_release(source: Path, step: str | None) -> Release:
                 repeated.append(value)
             elif family_or_error(name, path).file != file:
                 raise ValueError(
-                    f"{path} holds {name}, which belongs into {FILES[family_of(name).file].format(found)}: take the files as published"
+                    f"{path} holds {name}, which belongs into {FILES[family_of(name).file].format(found)}: "
+                    "take the files as published"
                 )
             else:
                 tensors[name] = value
@@ -169,7 +174,7 @@ def read_release(source: Path, step: str | None) -> Release:
 
 
 def family_or_error(name: str, path: Path) -> Family:
-    """The family of a tensor; ValueError names the file as well."""
+    """The family of a tensor. Raises ValueError naming the file as well."""
     try:
         return family_of(name)
     except ValueError as error:
@@ -177,8 +182,8 @@ def family_or_error(name: str, path: Path) -> Family:
 
 
 def release_step(source: Path, file: str, step: str | None) -> str:
-    """The step that one of the four files is there of. Raises FileNotFoundError if there is none, ValueError
-    if there are several.
+    """The step in the name of one of the four files. Raises FileNotFoundError if there is none, ValueError if
+    there are several.
     """
     before, after = FILES[file].split("{}")
     there = sorted(
@@ -186,17 +191,19 @@ def release_step(source: Path, file: str, step: str | None) -> str:
     )
     if not there:
         raise FileNotFoundError(
-            f"{source / FILES[file].format(step or '*')} is missing: download the release again; it has {', '.join(FILES.values())}"
+            f"{source / FILES[file].format(step or '*')} is missing: download the release again; it has "
+            f"{', '.join(FILES.values())}"
         )
     if len(there) > 1:
         raise ValueError(
-            f"{source} holds several checkpoints ({', '.join(there)}): say which one with step={there[-1][len(before) : -len(after)]}"
+            f"{source} holds several checkpoints ({', '.join(there)}): say which one with "
+            f"step={there[-1][len(before) : -len(after)]}"
         )
     return there[0][len(before) : -len(after)]
 
 
 def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What adapter_config.json says of the LoRA in a file, if it is what the tensors are.
+    """The settings of a file's LoRA in adapter_config.json, checked against its tensors.
 
     Raises:
         FileNotFoundError: it is neither beside the file nor one folder up.
@@ -206,7 +213,8 @@ def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
     path = next((place for place in places if place.is_file()), None)
     if path is None:
         raise FileNotFoundError(
-            f"{ADAPTER_CONFIG} is neither in {places[0].parent} nor in {places[1].parent}; it holds the scale of the LoRA: "
+            f"{ADAPTER_CONFIG} is neither in {places[0].parent} nor in {places[1].parent}; it holds the "
+            "scale of the LoRA: "
             "copy data/adapter_config.json of github.com/TencentARC/SmartEdit there"
         )
     try:
@@ -214,14 +222,16 @@ def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
         settings = {name: config[name] for name in LORA_SETTINGS}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} doesn't describe a LoRA ({error}): copy data/adapter_config.json of github.com/TencentARC/SmartEdit"
+            f"{path} doesn't describe a LoRA ({error}): copy data/adapter_config.json of "
+            "github.com/TencentARC/SmartEdit"
         ) from error
     other = [name for name in LORA_VARIANTS if config.get(name)] + (
         ["bias"] if settings["bias"] != "none" else []
     )
     if other:
         raise ValueError(
-            f"{path} sets {', '.join(other)}, which SmartEdit's LoRA doesn't have and this conversion doesn't know"
+            f"{path} sets {', '.join(other)}, which SmartEdit's LoRA doesn't have and this conversion "
+            "doesn't know"
         )
     factors = {name: value for name, value in tensors.items() if ".lora_A." in name}
     modules, ranks = (
@@ -230,8 +240,10 @@ def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
     )
     if modules != set(settings["target_modules"]) or ranks != {settings["r"]}:
         raise ValueError(
-            f"{path} describes a LoRA of rank {settings['r']} on {', '.join(sorted(settings['target_modules']))}, {language} holds one of rank "
-            f"{', '.join(map(str, sorted(ranks)))} on {', '.join(sorted(modules))}: take both from the same release"
+            f"{path} describes a LoRA of rank {settings['r']} on "
+            f"{', '.join(sorted(settings['target_modules']))}, {language} holds one of rank "
+            f"{', '.join(map(str, sorted(ranks)))} on {', '.join(sorted(modules))}: take both from the same "
+            "release"
         )
     return settings
 
@@ -247,15 +259,18 @@ def infer_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) -> Sizes
     read = tensor_side(tensors, "sd_qformer.encoder.layer.0.crossattention.self.key.weight", 1)
     if read != width:
         raise ValueError(
-            f"the language model has width {width}{published_name(width)} and the Q-Former reads width {read}{published_name(read)}: "
+            f"the language model has width {width}{published_name(width)} and the Q-Former reads width "
+            f"{read}{published_name(read)}: "
             "take LLM-*/ and embeddings_qformer/ of the same release, SmartEdit-7B or SmartEdit-13B"
         )
     rows, head_rows = tensor_side(tensors, EMBEDDING, 0), tensor_side(tensors, HEAD, 0)
     new = unstated.image_tokens + NEW_TOKENS
     if rows != head_rows or rows <= new:
         raise ValueError(
-            f"the language model's embedding has {rows} rows and its head {head_rows}; both have one per token, {new} of them SmartEdit's "
-            f"({NEW_TOKENS} and image_tokens={unstated.image_tokens}): take LLM-*/ and embeddings_qformer/ of the same release"
+            f"the language model's embedding has {rows} rows and its head {head_rows}; both have one per "
+            f"token, {new} of them SmartEdit's "
+            f"({NEW_TOKENS} and image_tokens={unstated.image_tokens}): take LLM-*/ and embeddings_qformer/ "
+            "of the same release"
         )
     return Sizes(
         language_config(tensors, width, rows - new, unstated),
@@ -266,21 +281,22 @@ def infer_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) -> Sizes
 
 
 def published_name(width: int) -> str:
-    """Which of the two releases has a language model of this width."""
+    """The published size of a language model of this width."""
     return {4096: " (7B)", 5120: " (13B)"}.get(width, "")
 
 
 def tensor_side(tensors: Mapping[str, Tensor], name: str, axis: int) -> int:
-    """One side of a tensor. Raises ValueError if it isn't there."""
+    """One side of a tensor. Raises ValueError if the tensor is missing."""
     if name not in tensors or axis >= tensors[name].ndim:
         raise ValueError(
-            f"{name}, which tells a size, is missing from the release's {family_of(name).file} file or misshapen: download it again"
+            f"{name}, which tells a size, is missing from the release's {family_of(name).file} file or "
+            "misshapen: download it again"
         )
     return tensors[name].shape[axis]
 
 
 def layer_numbers(tensors: Mapping[str, Tensor], before: str, after: str = "") -> list[int]:
-    """The numbers that stand between these two in names: of layers, for the most part."""
+    """The numbers between two parts of tensor names, mostly layer numbers."""
     found = (re.match(rf"{re.escape(before)}(\d+)\.{re.escape(after)}", name) for name in tensors)
     return sorted({int(match[1]) for match in found if match})
 
@@ -298,14 +314,16 @@ def language_config(
     keys = tensor_side(tensors, f"{LAYERS}0.self_attn.k_proj.weight", 0)
     if width % head or keys % head:
         raise ValueError(
-            f"attention heads of width {head} don't divide the language model's {width} and {keys}: set language_head_width"
+            f"attention heads of width {head} don't divide the language model's {width} and {keys}: set "
+            "language_head_width"
         )
     if frequencies is not None and (
         2 * frequencies.numel() != head
         or not torch.allclose(frequencies.float(), rotary_frequencies(head), rtol=0.01, atol=1e-6)
     ):
         raise ValueError(
-            f"the language model's rotary frequencies are not those of LLaMA-1 with heads of width {head}: take the release's own files"
+            f"the language model's rotary frequencies are not those of LLaMA-1 with heads of width {head}: "
+            "take the release's own files"
         )
     return LlamaConfig(
         vocab_size=vocabulary,
@@ -321,17 +339,20 @@ def language_config(
 
 
 def rotary_frequencies(head_width: int) -> Float[Tensor, " half"]:
-    """What LLaMA-1 turns its queries and keys by, per position."""
+    """LLaMA-1's rotary frequencies."""
     return 1.0 / (ROTARY_BASE ** (torch.arange(0, head_width, 2).float() / head_width))
 
 
 def query_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) -> dict[str, int]:
-    """Arguments of QueryTransformer. Raises ValueError as `tensor_side`, or for heads that don't divide the width."""
+    """Arguments of QueryTransformer. Raises ValueError as `tensor_side`, or for heads that don't divide the
+    width.
+    """
     layer = "sd_qformer.encoder.layer."
     width = tensor_side(tensors, QUERIES, 2)
     if width % unstated.query_head_width:
         raise ValueError(
-            f"attention heads of width {unstated.query_head_width} don't divide the Q-Former's {width}: set query_head_width"
+            f"attention heads of width {unstated.query_head_width} don't divide the Q-Former's {width}: set "
+            "query_head_width"
         )
     layers, reading = len(layer_numbers(tensors, layer)), layer_numbers(tensors, layer, "crossattention.")
     return {
@@ -361,7 +382,7 @@ def interaction_sizes(tensors: Mapping[str, Tensor], unstated: UnstatedSizes) ->
 
 
 def release_shapes(sizes: Sizes, lora: Mapping[str, Any] | None) -> dict[str, tuple[int, ...]]:
-    """Every tensor of a release of these sizes, without the U-Net's and without constants."""
+    """The shape of every tensor of a release of these sizes, without the U-Net's and without constants."""
     width, new = sizes.language.hidden_size, sizes.image_tokens + NEW_TOKENS
     with torch.device("meta"):
         language = LlamaModel(sizes.language)
@@ -398,8 +419,8 @@ def check_release_shapes(
 
     Args:
         tensors: by the release's names.
-        shapes: those that belong there.
-        what: what they are.
+        shapes: the expected ones.
+        what: what the tensors are, for the message.
     """
     wrong = tensor_differences(
         {name: value for name, value in tensors.items() if name in shapes or not is_constant(name)},

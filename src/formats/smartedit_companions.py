@@ -1,11 +1,11 @@
-"""What a SmartEdit needs besides its release: autoencoder and text encoder of another pipeline, CLIP's vision
-tower, a tokenizer, LLaVA's words.
+"""Models that a SmartEdit needs besides its release: autoencoder and text encoder of another pipeline, CLIP's
+vision tower, a tokenizer, LLaVA's embeddings.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
 from diffusers import (
@@ -25,9 +25,10 @@ from src.formats.weights import read_folder_tensors
 from src.hub import UNREADABLE, error_summary, load_by_name, quiet_libraries
 
 TOKENIZER, VISION = "hf-internal-testing/llama-tokenizer", "openai/clip-vit-large-patch14"
-"""The published ones."""
+"""The published models."""
 
 
+@final
 @dataclass(frozen=True)
 class CompanionModels:
     """Folders, or ids of the hub.
@@ -37,8 +38,8 @@ class CompanionModels:
             config.
         vision: the CLIP of LLaVA-1.1, or its vision tower alone.
         language_tokenizer: Vicuna-1.1's, which is LLaMA's.
-        llava: a folder with LLaVA-1.1 itself, whose words the release's code puts in place of the release's
-            at every start; None leaves them.
+        llava: a folder with LLaVA-1.1 itself, whose token embeddings replace the release's at every start of
+            its code; None keeps the release's.
     """
 
     pipeline: str
@@ -48,7 +49,7 @@ class CompanionModels:
 
 
 def build_release_unet(pipeline: str, tensors: Mapping[str, Tensor], sizes: Sizes) -> UNet2DConditionModel:
-    """The release's U-Net, by the config of another one.
+    """The release's U-Net, built by the config of another pipeline.
 
     Raises:
         FileNotFoundError, ValueError: no such pipeline, or one of other sizes than the release.
@@ -69,8 +70,10 @@ def build_release_unet(pipeline: str, tensors: Mapping[str, Tensor], sizes: Size
     made, bias = sizes.interaction["text_width"], sizes.interaction["stem_width"]
     if reads != made or sizes.query_transformer["width"] != made or stem != bias:
         raise ValueError(
-            f"the release's parts don't fit each other: the U-Net reads width {reads} and has a stem of {stem} channels, the Q-Former writes width "
-            f"{sizes.query_transformer['width']}, the interaction module width {made} and a bias of {bias} channels: take all files of one release"
+            f"the release's parts don't fit each other: the U-Net reads width {reads} and has a stem of "
+            f"{stem} channels, the Q-Former writes width "
+            f"{sizes.query_transformer['width']}, the interaction module width {made} and a bias of {bias} "
+            "channels: take all files of one release"
         )
     return unet.eval()
 
@@ -113,12 +116,14 @@ def load_vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
     lacking = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if lacking:
         raise ValueError(
-            f"vision={vision} lacks {len(lacking)} tensors of a CLIP vision tower, such as {lacking[0]}; give {VISION}"
+            f"vision={vision} lacks {len(lacking)} tensors of a CLIP vision tower, such as {lacking[0]}; "
+            f"give {VISION}"
         )
     width = sizes.interaction["image_width"]
     if tower.config.hidden_size != width:
         raise ValueError(
-            f"vision={vision} makes features of width {tower.config.hidden_size}, the release's projector and interaction module read width {width}; "
+            f"vision={vision} makes features of width {tower.config.hidden_size}, the release's projector "
+            f"and interaction module read width {width}; "
             f"give {VISION}"
         )
     return tower
@@ -128,8 +133,7 @@ def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
     """The language model's tokenizer, without SmartEdit's tokens.
 
     Raises:
-        FileNotFoundError, ValueError: it isn't there, or has another number of tokens than the language
-            model.
+        FileNotFoundError, ValueError: it is missing, or has another number of tokens than the language model.
     """
     try:
         with quiet_libraries():
@@ -137,19 +141,22 @@ def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise
-        # transformers tries to read it as a file of tiktoken's where sentencepiece is not installed
+        # transformers tries to read it with tiktoken if sentencepiece is not installed
         reason = (
             "its tokenizer.model needs the package sentencepiece"
             if "tiktoken" in str(error)
             else error_summary(error)
         )
         raise ValueError(
-            f"language_tokenizer={name} can't be read ({reason}); give one with a tokenizer.json, such as {TOKENIZER}"
+            f"language_tokenizer={name} can't be read ({reason}); give one with a tokenizer.json, such as "
+            f"{TOKENIZER}"
         ) from error
     if len(tokenizer) != sizes.language.vocab_size:
         raise ValueError(
-            f"language_tokenizer={name} has {len(tokenizer)} tokens, the language model {sizes.language.vocab_size} besides SmartEdit's "
-            f"{sizes.image_tokens + NEW_TOKENS} (image_tokens={sizes.image_tokens}): give Vicuna-1.1's, which is LLaMA's, such as {TOKENIZER}"
+            f"language_tokenizer={name} has {len(tokenizer)} tokens, the language model "
+            f"{sizes.language.vocab_size} besides SmartEdit's "
+            f"{sizes.image_tokens + NEW_TOKENS} (image_tokens={sizes.image_tokens}): give Vicuna-1.1's, "
+            f"which is LLaMA's, such as {TOKENIZER}"
         )
     return tokenizer
 
@@ -157,17 +164,18 @@ def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
 def with_llava_embeddings(
     tensors: Mapping[str, Tensor], sizes: Sizes, llava: str | None
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """The release's tensors with LLaVA's rows in embedding and head, all but SmartEdit's own; and what that
-    approximates.
+    """The release's tensors with LLaVA's rows in embedding and head, except SmartEdit's own; and notes on
+    what is approximated.
 
     Raises:
         FileNotFoundError: no weights there.
-        ValueError: another model, or the difference to one.
+        ValueError: another model, or delta weights.
     """
     words = sizes.language.vocab_size
     if llava is None:
         return dict(tensors), [
-            f"rows 0 to {words - 1} of embedding and head are those saved with the release, which its training may have moved; its own code takes "
+            f"rows 0 to {words - 1} of embedding and head are those saved with the release, which its training may "
+            "have moved; its own code takes "
             "LLaVA-1.1's, as llava=FOLDER does"
         ]
     folder = Path(llava)
@@ -178,7 +186,8 @@ def with_llava_embeddings(
     weights = read_folder_tensors(folder)
     if weights is None:
         raise FileNotFoundError(
-            f"llava={llava} has no weights: pytorch_model.bin or model.safetensors, or the index of several, is missing"
+            f"llava={llava} has no weights: pytorch_model.bin or model.safetensors, or the index of several, "
+            "is missing"
         )
     embedding, head = (
         only_tensor(weights, ending, llava) for ending in ("embed_tokens.weight", "lm_head.weight")
@@ -188,7 +197,8 @@ def with_llava_embeddings(
     rows = min(len(weights[embedding]), len(weights[head]))
     if rows < words:
         raise ValueError(
-            f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give LLaVA-1.1"
+            f"llava={llava} has {rows} tokens, SmartEdit's language model {words} without its own: give "
+            "LLaVA-1.1"
         )
     replaced = dict(tensors)
     for theirs, name in ((EMBEDDING, embedding), (HEAD, head)):
@@ -198,11 +208,12 @@ def with_llava_embeddings(
 
 
 def only_tensor(weights: Mapping[str, Tensor], ending: str, llava: str) -> str:
-    """The tensor whose name ends so. Raises ValueError unless there is exactly one."""
+    """The name of the only tensor with this ending. Raises ValueError unless there is exactly one."""
     names = [name for name in weights if name.endswith(ending)]
     if len(names) != 1:
         raise ValueError(
-            f"llava={llava} holds {len(names)} tensors whose name ends in {ending}, of which a LLaVA has one: give LLaVA-1.1's folder"
+            f"llava={llava} holds {len(names)} tensors whose name ends in {ending}, of which a LLaVA has "
+            "one: give LLaVA-1.1's folder"
         )
     return names[0]
 
@@ -210,8 +221,8 @@ def only_tensor(weights: Mapping[str, Tensor], ending: str, llava: str) -> str:
 def check_same_model(
     weights: Mapping[str, Tensor], base: str, tensors: Mapping[str, Tensor], llava: str
 ) -> None:
-    """Raise ValueError unless the normalisations of a LLaVA are those of the release's language model, which
-    SmartEdit's training left alone.
+    """Raise ValueError unless a LLaVA has the normalisation weights of the release's language model, which
+    SmartEdit's training left unchanged.
     """
     names = [
         name
@@ -223,7 +234,8 @@ def check_same_model(
         value is None or value.shape != tensors[name].shape for name, value in zip(names, theirs, strict=True)
     ):
         raise ValueError(
-            f"llava={llava} is of other sizes than the release's language model of width {len(tensors[names[0]])} and {len(names) // 2} layers: "
+            f"llava={llava} is of other sizes than the release's language model of width "
+            f"{len(tensors[names[0]])} and {len(names) // 2} layers: "
             "7B goes with 7B, 13B with 13B"
         )
     check_no_delta(
@@ -236,5 +248,6 @@ def check_same_model(
     )
     if (given - own).norm() > 0.02 * own.norm():
         raise ValueError(
-            f"llava={llava} is another model than the one that SmartEdit was trained from: give LLaVA-7B-v1-1 or LLaVA-13B-v1-1"
+            f"llava={llava} is another model than the one that SmartEdit was trained from: give "
+            "LLaVA-7B-v1-1 or LLaVA-13B-v1-1"
         )

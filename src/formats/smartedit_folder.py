@@ -1,15 +1,15 @@
-"""SmartEdit's release as the folder that a SmartEdit is loaded from, and back.
+"""Converts SmartEdit's release to the folder that a SmartEdit is loaded from, and back.
 
-    python -m src.convert format=smartedit_release source=DIR target=FOLDER
+    python -m src.convert format=smartedit_release source=DIR output=FOLDER
 
     FOLDER/{unet,vae,text_encoder,tokenizer,scheduler}/   a stock InsPix2Pix pipeline
     FOLDER/language_model/, language_tokenizer/           transformers' LLaVA and its tokenizer
-    FOLDER/reader/                                        what SmartEdit adds: Q-Former, interaction module, rows of the new tokens, LoRA if kept
+    FOLDER/reader/                                        what SmartEdit adds (Q-Former, new tokens, ...)
     FOLDER/editor.yaml                                    the config of the editor that it is, without reward
-    FOLDER/conversion.json, conversion.safetensors        what became of every tensor; what only the way back needs
+    FOLDER/conversion.json, conversion.safetensors        the fate of every tensor; what only the way back needs
 
-LLaVA-1.1's projector is one linear layer, LLaVA's of today two with a function between: here the function and
-the second layer are the identity.
+LLaVA-1.1's projector is one linear layer; today's LLaVA has two with an activation between them. Here
+activation and second layer are the identity.
 """
 
 import json
@@ -17,7 +17,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from diffusers import StableDiffusionInstructPix2PixPipeline
@@ -70,7 +70,7 @@ LANGUAGE_MODEL, TOKENIZER, READER = "language_model", "language_tokenizer", "rea
 REPORT, CONSTANTS = "conversion.json", "conversion.safetensors"
 
 SECOND_LAYER = "model.multi_modal_projector.linear_2"
-"""Of the projector, which LLaVA-1.1 doesn't have."""
+"""The projector's second layer, which LLaVA-1.1 doesn't have."""
 
 SAVED_NAMES = {
     "language_model.lm_head.": "lm_head.",
@@ -78,21 +78,22 @@ SAVED_NAMES = {
     "multi_modal_projector.": "model.multi_modal_projector.",
     "vision_tower.": "model.vision_tower.",
 }
-"""How LLaVA's names begin in files as transformers writes them, and in the model."""
+"""Prefixes of LLaVA's names in files written by transformers -> in the model."""
 
 LARGEST_FILE = "2GB"
 LAST = "last"
-"""The step of a training that has ended, in the release's file names."""
+"""Stands for the step in file names of a training that has ended."""
 
 Fate = dict[str, Any]
-"""What became of a tensor of the release: its file, name, shape and dtype, its fate in a word, and where it
-went.
+"""What became of a tensor of the release: its file, name, shape and dtype, its fate in a word, and its new
+names.
 """
 
 
+@final
 @dataclass(frozen=True)
 class SmartEditFolder:
-    """Everything that a folder will hold.
+    """The content of a SmartEdit folder.
 
     Attributes:
         pipeline: a stock one around the release's U-Net.
@@ -101,7 +102,7 @@ class SmartEditFolder:
         reader: sizes of what SmartEdit adds; reader_tensors: its weights.
         constants: tensors of the release that follow from its sizes.
         fates: of all of the release's tensors.
-        approximations: what is not exactly what the release's code runs.
+        approximations: deviations from what the release's code computes.
         step: of the release.
     """
 
@@ -117,18 +118,19 @@ class SmartEditFolder:
     step: str
 
     def tensors(self) -> int:
-        """How many tensors will be written."""
+        """The number of tensors that will be written."""
         return len(self.pipeline.unet.state_dict()) + len(self.language_tensors) + len(self.reader_tensors)
 
     def report_lines(self) -> list[str]:
-        """For the terminal: a line per file of the release with what became of its tensors, then what is
-        approximated.
+        """Lines for the terminal: per file of the release what became of its tensors, then the
+        approximations.
         """
         lines = []
         for file in dict.fromkeys(entry["file"] for entry in self.fates):
             fates = [str(entry["fate"]) for entry in self.fates if entry["file"] == file]
             lines.append(
-                f"{file}: {len(fates)} tensors, {', '.join(f'{fates.count(fate)} {fate}' for fate in dict.fromkeys(fates))}"
+                f"{file}: {len(fates)} tensors, "
+                f"{', '.join(f'{fates.count(fate)} {fate}' for fate in dict.fromkeys(fates))}"
             )
         return lines + [f"approximated: {what}" for what in self.approximations]
 
@@ -136,11 +138,11 @@ class SmartEditFolder:
 def folder_from_release(
     release: Release, unstated: UnstatedSizes, companions: CompanionModels, lora: Literal["merged", "kept"]
 ) -> SmartEditFolder:
-    """A release, checked, with what it needs from elsewhere. Tensors are moved and not computed with, except
-    where a LoRA is merged.
+    """Check a release and combine it with its companion models. Tensors are moved unchanged, except where a
+    LoRA is merged.
 
     Raises:
-        FileNotFoundError, ValueError: something is missing, or is of another model.
+        FileNotFoundError, ValueError: something is missing, or belongs to another model.
     """
     sizes = infer_sizes(release.tensors, unstated)
     check_release_shapes(
@@ -179,17 +181,17 @@ def folder_from_release(
 
 
 def without_widths(sizes: Mapping[str, int], *widths: str) -> dict[str, int]:
-    """Sizes of a module but for those that its neighbours tell it."""
+    """Sizes of a module without those that its neighbours determine."""
     return {name: size for name, size in sizes.items() if name not in widths}
 
 
 def without_unet(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The release's tensors but for those of the U-Net."""
+    """The release's tensors without the U-Net's."""
     return {name: value for name, value in tensors.items() if not name.startswith("unet.")}
 
 
 def tensors_of_part(ours: Mapping[str, Tensor], folder: str) -> dict[str, Tensor]:
-    """The tensors of one part of a SmartEdit folder, without its name."""
+    """The tensors of one subfolder, by their names without its prefix."""
     return {
         name.removeprefix(f"{folder}/"): value
         for name, value in ours.items()
@@ -198,7 +200,7 @@ def tensors_of_part(ours: Mapping[str, Tensor], folder: str) -> dict[str, Tensor
 
 
 def renamed_tensors(theirs: str, value: Tensor, sizes: Sizes) -> list[tuple[str, Tensor]]:
-    """Where a tensor of the release goes, by our names."""
+    """A tensor of the release by our names."""
     names = our_names(theirs)
     if theirs in SPLIT:
         return list(
@@ -208,7 +210,7 @@ def renamed_tensors(theirs: str, value: Tensor, sizes: Sizes) -> list[tuple[str,
 
 
 def without_factor(name: str) -> str:
-    """The name of the weight that a factor of a LoRA is added to; other names stay."""
+    """The name of the weight to which a LoRA factor belongs; other names are unchanged."""
     return re.sub(r"\.lora_[AB]\.\w+", "", name)
 
 
@@ -232,13 +234,14 @@ def merge_lora_factors(
 
 
 def rounding_notes(tensors: Mapping[str, Tensor]) -> list[str]:
-    """What merging loses to short numbers."""
+    """Notes on the rounding of merged weights in 16 bits."""
     formats = {
         str(tensors[without_factor(name)].dtype).removeprefix("torch.") for name in tensors if is_lora(name)
     } - {"float32"}
     return (
         [
-            f"weights with the LoRA in them are rounded to {' and '.join(sorted(formats))}; lora=kept keeps both as they are"
+            f"weights with the LoRA in them are rounded to {' and '.join(sorted(formats))}; "
+            "lora=kept keeps both as they are"
         ]
         if formats
         else []
@@ -246,13 +249,13 @@ def rounding_notes(tensors: Mapping[str, Tensor]) -> list[str]:
 
 
 def llava_config(tower: CLIPVisionModel, sizes: Sizes) -> LlavaConfig:
-    """A LLaVA of today that computes what LLaVA-1.1 does."""
+    """The config of a present-day LLaVA that computes what LLaVA-1.1 does."""
     vision: Any = tower.config
     return LlavaConfig(
         vision_config=vision,
         text_config=sizes.language,
         projector_hidden_act="linear",
-        image_token_index=sizes.language.vocab_size,  # that of no word, as images are put in as vectors
+        image_token_index=sizes.language.vocab_size,  # no word's id, as images enter as vectors
         vision_feature_layer=-2,
         vision_feature_select_strategy="default",
         image_seq_length=(vision.image_size // vision.patch_size) ** 2,
@@ -263,7 +266,7 @@ def llava_config(tower: CLIPVisionModel, sizes: Sizes) -> LlavaConfig:
 def llava_tensors(
     config: LlavaConfig, tower: CLIPVisionModel, tensors: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:
-    """All weights of a LLaVA, from its vision tower and from the release."""
+    """All weights of a LLaVA, from its vision tower and the release."""
     bias = tensors["model.multi_modal_projector.linear_1.bias"]
     whole = {f"model.vision_tower.{name}": value for name, value in tower.state_dict().items()} | dict(
         tensors
@@ -274,12 +277,12 @@ def llava_tensors(
     }
     with torch.device("meta"):
         model: Any = LlavaForConditionalGeneration(config)
-    model.load_state_dict(whole, assign=True)  # these and no others, or it raises
+    model.load_state_dict(whole, assign=True)  # strict: raises for missing or extra tensors
     return whole
 
 
 def tensor_fates(release: Release, merging: bool) -> list[Fate]:
-    """What becomes of every tensor of a release."""
+    """The fate of every tensor of a release."""
     fates = []
     changed = {without_factor(name) for name in release.tensors if is_lora(name)} if merging else set()
     for name, value in release.tensors.items():
@@ -300,7 +303,7 @@ def tensor_fates(release: Release, merging: bool) -> list[Fate]:
 
 
 def fate_entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]) -> Fate:
-    """One tensor in the report."""
+    """A tensor's entry in the report."""
     dtype = str(value.dtype).removeprefix("torch.")
     return {
         "file": file,
@@ -315,12 +318,12 @@ def fate_entry(file: str, name: str, value: Tensor, fate: str, to: Sequence[str]
 def write_smartedit_folder(
     folder: SmartEditFolder, target: Path, texts: Mapping[str, str]
 ) -> Iterator[Sequence[str]]:
-    """Write it, whole or not at all; the names of the tensors that were written, file by file.
+    """Write a SmartEdit folder atomically. Yields the names of the written tensors, file by file.
 
     Args:
-        folder: what to write.
+        folder: its content.
         target: must not exist yet.
-        texts: files of the same folder that say how it is used, by name.
+        texts: further text files, by name.
 
     Raises:
         NotWrittenError: the disk is full.
@@ -360,12 +363,14 @@ def conversion_report(folder: SmartEditFolder) -> str:
 
 
 def write_json(content: Mapping[str, Any], file: Path) -> None:
-    """A file that people read."""
+    """Write indented JSON."""
     file.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[Sequence[str]]:
-    """Write model.safetensors, or several files and their index as transformers does; the names in each."""
+    """Write model.safetensors, or several files and their index as transformers does. Yields the names in
+    each.
+    """
     split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=LARGEST_FILE)
     for file, names in split.filename_to_tensors.items():
         save_file(
@@ -380,8 +385,8 @@ def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[Seque
 
 
 def release_from_folder(source: Path) -> Release:
-    """A SmartEdit folder as the release again: every tensor as it was, if the folder was converted with
-    lora=kept and without llava.
+    """Restore the release from a SmartEdit folder: bit for bit if it was converted with lora=kept and without
+    llava.
 
     Raises:
         FileNotFoundError: no such folder, or a part of it is missing.
@@ -389,11 +394,12 @@ def release_from_folder(source: Path) -> Release:
             place for.
     """
     reader = read_folder_json(source / READER / "config.json", source)
-    read_folder_json(source / LANGUAGE_MODEL / "config.json", source)  # it is there and is JSON
+    read_folder_json(source / LANGUAGE_MODEL / "config.json", source)  # checks that it exists and is JSON
     language: Any = LlavaConfig.from_pretrained(source / LANGUAGE_MODEL).text_config
     if (source / ADAPTER).exists():
         raise ValueError(
-            f"source={source} is trained with a reward, which SmartEdit's release has no place for: take the SmartEdit it started from"
+            f"source={source} is trained with a reward, which SmartEdit's release has no place for: take the "
+            "SmartEdit it started from"
         )
     about = (
         read_folder_json(source / REPORT, source)
@@ -402,7 +408,8 @@ def release_from_folder(source: Path) -> Release:
     )
     if any("merged" in tensor["fate"] for tensor in about["tensors"]):
         raise ValueError(
-            f"the LoRA in source={source} is merged into its language model and can't be taken out: convert the release with lora=kept"
+            f"the LoRA in source={source} is merged into its language model and can't be taken out: convert "
+            "the release with lora=kept"
         )
     ours: dict[str, Tensor] = {}
     for folder in (LANGUAGE_MODEL, READER, "unet"):
@@ -432,10 +439,11 @@ def release_from_folder(source: Path) -> Release:
 
 
 def read_folder_json(file: Path, source: Path) -> Any:
-    """What a file of a SmartEdit folder says. Raises FileNotFoundError or ValueError."""
+    """The content of a JSON file in a SmartEdit folder. Raises FileNotFoundError or ValueError."""
     if not file.is_file():
         raise FileNotFoundError(
-            f"source={source} is not a SmartEdit folder: {file.relative_to(source)} is missing; give one that src.convert wrote"
+            f"source={source} is not a SmartEdit folder: {file.relative_to(source)} is missing; give one "
+            "that src.convert wrote"
         )
     try:
         return json.loads(file.read_text(encoding="utf-8"))
@@ -454,16 +462,17 @@ def name_in_file(name: str) -> str:
 
 
 def replace_prefix(name: str, beginnings: Mapping[str, str]) -> str:
-    """A name whose beginning, if it is one of these, is replaced."""
+    """A name with its prefix replaced, if it is one of these."""
     before = next((before for before in beginnings if name.startswith(before)), "")
     return beginnings.get(before, "") + name.removeprefix(before)
 
 
 def release_tensors(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tensor]:
-    """The release's tensors, without constants, from those of a SmartEdit folder.
+    """The release's tensors, without constants, from those in a SmartEdit folder.
 
     Raises:
-        ValueError: the projector's second layer does something, or the release has no place for a tensor.
+        ValueError: the projector's second layer is not the identity, or the release has no place for a
+            tensor.
     """
     weight, bias = (ours.get(f"{LANGUAGE_MODEL}/{SECOND_LAYER}.{kind}") for kind in ("weight", "bias"))
     if (
@@ -473,7 +482,8 @@ def release_tensors(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tenso
         or not torch.equal(weight, torch.eye(len(weight), dtype=weight.dtype))
     ):
         raise ValueError(
-            f"the projector of source={source} has a second layer, which LLaVA-1.1 and SmartEdit's release don't have: it can't go back"
+            f"the projector of source={source} has a second layer, which LLaVA-1.1 and SmartEdit's release "
+            "don't have: it can't go back"
         )
     pieces: dict[str, list[Tensor]] = {}
     for name, value in ours.items():
@@ -487,7 +497,7 @@ def release_tensors(ours: Mapping[str, Tensor], source: Path) -> dict[str, Tenso
 
 
 def release_constants(source: Path, language: LlamaConfig) -> dict[str, Tensor]:
-    """The release's constants: as they were, or computed for a folder that was trained here."""
+    """The release's constants: as they were saved, or computed for a folder that was trained here."""
     if (source / CONSTANTS).is_file():
         return read_tensors(source / CONSTANTS)
     frequencies = rotary_frequencies(language.hidden_size // language.num_attention_heads)

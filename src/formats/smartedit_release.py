@@ -1,23 +1,24 @@
-"""SmartEdit's published weights (`TencentARC/SmartEdit-7B`, `-13B`; Huang et al. 2024): what their tensors
-are called, and what we call them.
+"""SmartEdit's published weights (`TencentARC/SmartEdit-7B`, `-13B`; Huang et al. 2024): the names of their
+tensors, and ours.
 
 Four pickles: the language model with its LoRA (LLM), Q-Former, head and projector (embeddings_qformer),
-interaction module (modulate), U-Net (unet). Our names begin with the part of a SmartEdit folder that a tensor
-goes to: language_model/, reader/ or unet/.
+interaction module (modulate), U-Net (unet). Our names begin with the folder in a SmartEdit folder to which a
+tensor belongs: language_model/, reader/ or unet/.
 """
 
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import final
 
 LANGUAGE, QUERY, INTERACTION, UNET = "LLM", "embeddings_qformer", "modulate", "unet"
 """The release's four files."""
 
 EMBEDDING, HEAD = "model.base_model.model.embed_tokens.weight", "lm_head.weight"
-"""Hold a row for each token of the language model, and behind those one for each that SmartEdit adds."""
+"""Hold a row for each token of the language model, followed by one for each that SmartEdit adds."""
 
 NEW_TOKENS = 3
-"""Added besides the image tokens: <img>, <im_start>, <im_end>, in front of them."""
+"""Number of tokens added before the image tokens: <img>, <im_start>, <im_end>."""
 
 SPLIT = {
     EMBEDDING: (
@@ -26,23 +27,24 @@ SPLIT = {
     ),
     HEAD: ("language_model/lm_head.weight", "reader/language.new_head.weight"),
 }
-"""Tensors whose rows go to two of ours: those of the language model, and the added ones."""
+"""Tensors whose rows are split into two of ours: the language model's and the added ones."""
 
 QUERIES = "sd_query_tokens"
 """(1, queries, width) in the release, (queries, width) here."""
 
 FREQUENCIES, POSITIONS = ".rotary_emb.inv_freq", "sd_qformer.embeddings.position_ids"
-"""Constants that older libraries saved with the weights."""
+"""Suffixes of constants that older libraries saved with the weights."""
 
 
+@final
 @dataclass(frozen=True)
 class Family:
-    """Tensors that are renamed alike.
+    """Tensors that are renamed by the same rule.
 
     Attributes:
-        file: which of the release's.
-        theirs, ours: how the names begin.
-        renamed: parts of the rest, theirs to ours; between dots, as a whole.
+        file: the release's file.
+        theirs, ours: prefixes of the names.
+        renamed: renamed parts of the rest between dots, theirs to ours.
         lora: whether these are LoRA's factors.
     """
 
@@ -108,18 +110,18 @@ def family_of(theirs: str) -> Family:
 
 
 def is_constant(theirs: str) -> bool:
-    """Whether a tensor follows from the sizes of the model, so that nothing of ours holds it."""
+    """Whether a tensor is a constant that follows from the model's sizes, which we don't store."""
     return theirs.endswith(FREQUENCIES) or theirs == POSITIONS
 
 
 def is_lora(name: str) -> bool:
-    """Whether a tensor, by our name or theirs, is one of LoRA's two factors."""
+    """Whether a tensor, by our name or theirs, is a LoRA factor."""
     return ".lora_A." in name or ".lora_B." in name
 
 
 def our_names(theirs: str) -> tuple[str, ...]:
-    """What a SmartEdit folder calls a tensor of the release: one name, two if its rows are split, none if it
-    is a constant.
+    """The names in a SmartEdit folder of a tensor of the release: one, two if its rows are split, none for a
+    constant.
 
     Raises:
         ValueError: the release has no such tensor.
@@ -133,14 +135,14 @@ def our_names(theirs: str) -> tuple[str, ...]:
 
 
 def keeps_its_name(theirs: str) -> bool:
-    """Whether only the beginning of a tensor's name changes."""
+    """Whether only the prefix of a tensor's name changes."""
     family = family_of(theirs)
     return our_names(theirs) == (family.ours + theirs.removeprefix(family.theirs),)
 
 
 def smartedit_release_name(ours: str) -> str:
-    """What the release calls a tensor of a SmartEdit folder; two of ours that are rows of one tensor of
-    theirs have the same.
+    """The release's name of a tensor in a SmartEdit folder. Two of ours that are rows of one tensor of theirs
+    have the same name.
 
     Raises:
         ValueError: the release has nothing that corresponds to it.
@@ -160,7 +162,7 @@ def smartedit_release_name(ours: str) -> str:
 
 
 def _renamed(name: str, parts: Mapping[str, str]) -> str:
-    """A dotted name with some of its parts replaced, each once and as a whole."""
+    """A dotted name with whole parts replaced."""
     if not parts:
         return name
     one_of = "|".join(re.escape(part) for part in parts)

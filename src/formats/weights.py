@@ -1,7 +1,7 @@
-"""Weights that others wrote: safetensors, several files with an index, or pickles, which are read as weights
-only and never run.
+"""Reads published weights: safetensors, several files with an index, or pickles, of which only tensors are
+read and no code is run.
 
-A pickle is mapped into memory, not read: of 13 GB only what is asked for comes from the disk.
+Pickles are memory-mapped: of 13 GB only the tensors that are used come from the disk.
 """
 
 import json
@@ -16,7 +16,7 @@ from src.hub import UNREADABLE, describe_damage, weights_file
 
 
 def read_folder_tensors(folder: Path) -> dict[str, Tensor] | None:
-    """All tensors of a folder as diffusers and transformers write it, in one file or several; None if no file
+    """All tensors in a folder as diffusers and transformers write it, in one file or several; None if no file
     there holds weights.
 
     Raises:
@@ -38,8 +38,8 @@ def read_folder_tensors(folder: Path) -> dict[str, Tensor] | None:
 
 
 def read_tensors(file: Path) -> dict[str, Tensor]:
-    """The tensors of a file. Raises FileNotFoundError, or ValueError if it is cut off or a pickle of anything
-    else, which is never run.
+    """The tensors in a file. Raises FileNotFoundError, or ValueError if it is truncated or a pickle of
+    anything else, which is never run.
     """
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: download the release again")
@@ -59,7 +59,7 @@ def read_tensors(file: Path) -> dict[str, Tensor]:
 
 
 def _unpickled(file: Path) -> object:
-    """What a pickle of tensors holds. Raises ValueError as `read_tensors`."""
+    """The content of a pickle of tensors. Raises ValueError as `read_tensors`."""
     try:
         return torch.load(file, map_location="cpu", weights_only=True, mmap=True)
     except UNREADABLE as error:
@@ -68,4 +68,4 @@ def _unpickled(file: Path) -> object:
             raise ValueError(broken) from error
         return torch.load(
             file, map_location="cpu", weights_only=True
-        )  # of a time when pickles could not be mapped
+        )  # written when pickles could not be memory-mapped

@@ -5,61 +5,35 @@ import io
 import pickle
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
-from conditioning.editors import editor, wake
-from conftest import small_editor
+from conditioning.editors import editor, equal_weights, gradients, loss, output, wake
+from conftest import config, small_editor
+from options import options
 from torch.nn.parallel import DistributedDataParallel
 
 from src.algorithms.denoising import Denoising, draw
 from src.batch import EditBatch
-from src.editor import Editor
-from src.launch import CONF
+from src.differences import leaves
 
-INTEGRATIONS = sorted(path.stem for path in (CONF / "model/integration").glob("*.yaml"))
-ENCODERS = sorted(path.stem for path in (CONF / "model/reward_encoder").glob("*.yaml"))
-WITH_REWARD = [(i, e) for i in INTEGRATIONS for e in ENCODERS if "none" not in (i, e)]
+INTEGRATIONS, ENCODERS = options("model/integration"), options("model/reward_encoder")
+PAIRS = [(name, "score_text") for name in INTEGRATIONS]
+PAIRS += [("both", name) for name in ENCODERS if name != "score_text"]
+"""Each integration with one encoder, each encoder with one integration: encoders act through tokens alone."""
 
-
-def output(model: Editor, batch: EditBatch, scores: torch.Tensor | None = None) -> torch.Tensor:
-    """Network output at fixed noise and times."""
-    latent = model.backbone.encode_image(batch.original)
-    x_t = torch.randn(latent.shape, generator=torch.Generator().manual_seed(3))
-    condition = model.condition(
-        latent, batch.instructions, batch.scores if scores is None else scores, batch.feedback
-    )
-    return model(x_t, torch.tensor([0.2, 0.5, 0.9]), condition)
+WITH_REWARD = [pair for pair in PAIRS if "none" not in pair]
 
 
-def loss(model: Editor, batch: EditBatch) -> torch.Tensor:
-    module = Denoising(model, torch.optim.AdamW, seed=0)
-    return module.losses(batch, draw(0, 0, 0, range(3), model.backbone.latent_shape(16, 16))).minimised
-
-
-def gradients(model: Editor, batch: EditBatch) -> dict[str, torch.Tensor | None]:
-    model.zero_grad()
-    loss(model, batch).backward()
-    return {name: None if p.grad is None else p.grad.clone() for name, p in model.named_parameters()}
-
-
-@pytest.mark.parametrize("integration", INTEGRATIONS)
-@pytest.mark.parametrize("encoder", ENCODERS)
-def test_untrained_editor_equals_its_backbone_bit_for_bit(
+@pytest.mark.parametrize(("integration", "encoder"), PAIRS)
+def test_untrained_editor_equals_its_backbone_exactly_if_it_says_so(
     integration: str, encoder: str, batch: EditBatch
 ) -> None:
     plain, model = editor("none"), editor(integration, encoder)
-    if model.integration is None or not model.integration.identity_at_init:
-        assert "none" in (integration, encoder) or integration in ("released", "both_random")
-    generator = torch.Generator().manual_seed(4)
-    weights = {
-        name: torch.randn(value.shape, generator=generator) * 0.1
-        for name, value in plain.backbone.state_dict().items()
-    }
-    plain.backbone.load_state_dict(weights)
-    model.backbone.load_state_dict(weights)
-    if model.integration is None or model.integration.identity_at_init:
-        assert torch.equal(output(plain, batch), output(model, batch))
+    equal_weights(plain, model)
+    is_identity = model.integration is None or model.integration.identity_at_init
+    assert torch.equal(output(plain, batch), output(model, batch)) == is_identity
 
 
 @pytest.mark.parametrize(("integration", "encoder"), WITH_REWARD)
@@ -67,31 +41,27 @@ def test_output_depends_on_the_reward(integration: str, encoder: str, batch: Edi
     model = wake(editor(integration, encoder))
     before = output(model, batch)
     if encoder == "text":
-        other = output(
-            model,
-            EditBatch(
-                **{**vars(batch), "feedback": [("the red circle was not removed", "None", "None")] * 3}
-            ),
-        )
+        feedback = [("the red circle was not removed", "None", "None")] * 3
+        other = output(model, replace(batch, feedback=feedback))
     else:
         other = output(model, batch, scores=torch.full((3, 3), 2.0))
     assert all((before[i] - other[i]).abs().max() > 1e-6 for i in (0, 2))
 
 
-@pytest.mark.parametrize(("integration", "encoder"), WITH_REWARD)
-def test_init_random_starts_away_from_the_backbone(integration: str, encoder: str, batch: EditBatch) -> None:
-    if integration == "both_random":
-        overrides = []  # it is the paper's start by name
-    elif integration == "both":
-        overrides = [
-            "model.integration.parts.attention.init=random",
-            "model.integration.parts.addition.init=random",
-        ]
-    else:
-        overrides = ["model.integration.init=random"]
-    model = editor(integration, encoder, *overrides)
-    assert model.integration is not None
-    assert not model.integration.identity_at_init
+def init_overrides(integration: str, value: str) -> list[str]:
+    """Overrides that set every `init` in an integration's config."""
+    config_tree = config(f"model/integration={integration}").model.integration or {}
+    names = [name for name, _ in leaves(config_tree) if name.rpartition(".")[2] == "init"]
+    return [f"model.integration.{name}={value}" for name in names]
+
+
+@pytest.mark.parametrize("integration", [name for name in INTEGRATIONS if init_overrides(name, "random")])
+@pytest.mark.parametrize("init", ["zero", "random"])
+def test_init_says_where_an_untrained_editor_starts(integration: str, init: str, batch: EditBatch) -> None:
+    """Zero at the backbone, bit for bit; random away from it, as the paper does."""
+    plain, model = editor("none"), editor(integration, "score_text", *init_overrides(integration, init))
+    equal_weights(plain, model)
+    assert torch.equal(output(plain, batch), output(model, batch)) == (init == "zero")
 
 
 @pytest.mark.parametrize("name", ["integration", "reward_encoder"])
@@ -126,8 +96,7 @@ def test_gradient_checkpointing_gives_equal_gradients(integration: str, batch: E
         torch.testing.assert_close(checkpointed[name], gradient, atol=1e-6, rtol=1e-4, msg=name)
 
 
-@pytest.mark.parametrize("integration", INTEGRATIONS)
-@pytest.mark.parametrize("encoder", ENCODERS)
+@pytest.mark.parametrize(("integration", "encoder"), PAIRS)
 def test_every_parameter_gets_a_gradient(integration: str, encoder: str, batch: EditBatch) -> None:
     """So DDP needs no search for unused parameters."""
     assert not [

@@ -1,12 +1,12 @@
-"""What is said around a image and an instruction, and its tokens: Vicuna's form, a fixed answer, the image
+"""The prompt around an image and an instruction, and its tokens: Vicuna's format, a fixed answer, image
 tokens at its end.
 
     [start] before <im_start> (image) <im_end> between INSTRUCTION after answer <img_0> ... <img_31>
 
-Every piece of text is tokenised by itself, as a tokenizer does it between special tokens. SmartEdit's release
-draws the wording of question and answer from a list, lets the model write the answer and hopes that it ends
-in the image tokens; here the answer is given, so that one forward pass reads it, and the same image and
-instruction always make the same edit.
+Every piece of text is tokenised separately, as tokenizers do between special tokens. SmartEdit's release
+samples the wording of question and answer from a list, generates the answer and relies on it to end in the
+image tokens. Here the answer is given, so that one forward pass suffices and the same image and instruction
+always give the same edit.
 """
 
 import warnings
@@ -24,7 +24,7 @@ MARKERS = (IMAGE, IMAGE_START, IMAGE_END)
 """The new tokens before <img_0>, in the order of the release."""
 
 Tokenizer = PreTrainedTokenizerBase | WordTokenizer
-"""Either of the two kinds of tokenizers that `token_ids` and `start_id` understand."""
+"""The two kinds of tokenizers that `token_ids` and `start_id` support."""
 
 UNLIMITED = 10**9
 
@@ -32,22 +32,23 @@ UNLIMITED = 10**9
 @final
 @dataclass(frozen=True)
 class Conversation:
-    """The words of a conversation; the text may mention the image tokens as <img>.
+    """The texts of a conversation; they may refer to the image tokens as <img>.
 
     Attributes:
-        before: what is said before the image; ends in the user's name.
-        between: between image and instruction.
+        before: text before the image; ends in the user's name.
+        between: text between image and instruction.
         after: the assistant's name.
-        answer: what the assistant says before the image tokens.
-        max_length: the most tokens that all of this may have, with instruction and image tokens and without
-            the image's; the release has 256.
+        answer: the assistant's text before the image tokens.
+        max_length: maximum number of tokens of the whole, including instruction and image tokens but not the
+            image's patches; 256 in the release.
 
     Raises:
-        ValueError: a line break, which Vicuna's form has none of.
+        ValueError: a line break, which Vicuna's format doesn't allow.
     """
 
     before: str = (
-        "A user shows a picture to an assistant and says what should be changed in it. The assistant looks at the picture, thinks about what is "
+        "A user shows a picture to an assistant and says what should be changed in it. The assistant looks "
+        "at the picture, thinks about what is "
         "meant, and answers with the edited picture, written in image tokens <img>. USER:"
     )
     between: str = ""
@@ -63,26 +64,26 @@ class Conversation:
                 )
 
     def words(self) -> tuple[str, ...]:
-        """Its words and punctuation marks, as a WordTokenizer tells them apart."""
+        """Its words and punctuation marks, split as by a WordTokenizer."""
         text = " ".join((self.before, self.between, self.after, self.answer)).replace(IMAGE, " ")
         return tuple(dict.fromkeys(word for word, _ in Whitespace().pre_tokenize_str(text)))
 
 
 @final
 class PromptTemplate:
-    """A conversation in token ids. The new tokens stand behind the language model's rows: <img>, <im_start>,
+    """A conversation in token ids. Ids of new tokens follow those of the language model: <img>, <im_start>,
     <im_end>, <img_0>, <img_1> ...
 
     Args:
         conversation: the words.
-        tokenizer: words -> ids.
-        rows: of the language model's embedding.
-        image_tokens: how many end the answer.
+        tokenizer: text -> ids.
+        rows: number of rows of the language model's embedding.
+        image_tokens: number of image tokens that end the answer.
 
     Attributes:
-        head: ids from the start up to and with <im_start>.
-        answer: ids of the answer, with the image tokens; every sequence ends in them.
-        room: the most tokens of an instruction.
+        head: ids up to and including <im_start>.
+        answer: ids of the answer and its image tokens, with which every sequence ends.
+        room: maximum number of tokens of an instruction.
 
     Raises:
         ValueError: a tokenizer of another model, or a conversation that leaves no room for an instruction.
@@ -93,8 +94,10 @@ class PromptTemplate:
     ) -> None:
         if len(tokenizer) > rows:
             raise ValueError(
-                f"wrong vocabulary size: the tokenizer has {len(tokenizer)} tokens and the language model has rows for {rows}; take both from the "
-                f"same model, and don't add the {image_tokens + len(MARKERS)} new tokens to either: SmartEdit keeps their rows itself"
+                f"wrong vocabulary size: the tokenizer has {len(tokenizer)} tokens and the language model "
+                f"has rows for {rows}; take both from the "
+                f"same model, and don't add the {image_tokens + len(MARKERS)} new tokens to either: "
+                "SmartEdit keeps their rows itself"
             )
         self.conversation, self.tokenizer, self.rows = conversation, tokenizer, rows
         images = [rows + len(MARKERS) + index for index in range(image_tokens)]
@@ -108,13 +111,14 @@ class PromptTemplate:
         )
         if self.room < 1:
             raise ValueError(
-                f"the conversation leaves no room for an instruction: it has {conversation.max_length - self.room} tokens, image tokens included, "
+                "the conversation leaves no room for an instruction: it has "
+                f"{conversation.max_length - self.room} tokens, image tokens included, "
                 f"of conversation.max_length={conversation.max_length}; shorten its text or raise max_length"
             )
 
     def tail_ids(self, instruction: str) -> list[int]:
-        """Ids from <im_end> to the last image token. Line breaks and repeated spaces count as one space; what
-        doesn't fit is cut, with a warning.
+        """Ids from <im_end> to the last image token. Line breaks and repeated spaces become one space; longer
+        instructions are truncated with a warning.
 
         Raises:
             ValueError: a word that a WordTokenizer doesn't know.
@@ -125,10 +129,10 @@ class PromptTemplate:
         return [*self.behind, *ids[: self.room], *self.turn, *self.answer]
 
     def chat_ids(self, question: str, answer: str) -> tuple[list[int], int]:
-        """Ids from <im_end> to the end of somebody's own answer, which image tokens don't follow, and how
-        many of them are the answer's.
+        """Ids from <im_end> to the end of a chat sample's answer, which has no image tokens, and the number
+        of ids of the answer.
 
-        Spaces and what doesn't fit are treated as in `tail_ids`; the question has no more than half of the room.
+        Spaces and long texts are treated as in `tail_ids`; the question may take half of the room.
 
         Raises:
             ValueError: a word that a WordTokenizer doesn't know.
@@ -149,7 +153,7 @@ class PromptTemplate:
         return self.rows + MARKERS.index(name)
 
     def _ids(self, text: str) -> list[int]:
-        """Ids of a piece of the conversation, in which <img> is a token of its own."""
+        """Ids of a piece of the conversation, in which <img> is a separate token."""
         ids: list[int] = []
         for index, piece in enumerate(text.split(IMAGE)):
             ids += [self._marker(IMAGE)] if index else []
@@ -157,16 +161,17 @@ class PromptTemplate:
             unknown = not isinstance(self.tokenizer, WordTokenizer) and self.tokenizer.unk_token_id in written
             if unknown or (
                 piece.strip() and not written
-            ):  # transformers makes an empty tokenizer where it finds none
+            ):  # transformers returns an empty tokenizer if it finds none
                 raise ValueError(
-                    f"the tokenizer of {len(self.tokenizer)} tokens can't write {piece.strip()!r}; take tokenizer and model from the same place"
+                    f"the tokenizer of {len(self.tokenizer)} tokens can't write {piece.strip()!r}; take "
+                    "tokenizer and model from the same place"
                 )
             ids += written
         return ids
 
 
 def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """Ids of a text without start and end. What looks like a special token ("</s>") is a text like any other.
+    """Ids of a text without start and end. Special tokens in it ("</s>") are treated as plain text.
 
     Raises:
         ValueError: a word that a WordTokenizer doesn't know.
@@ -201,5 +206,5 @@ def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def word_tokenizer(vocabulary: Sequence[str], conversation: Conversation) -> WordTokenizer:
-    """A tokenizer for a small closed language and for the conversation around it."""
+    """A tokenizer for a small closed language and the conversation around it."""
     return WordTokenizer((*vocabulary, *conversation.words()))

@@ -1,9 +1,9 @@
-"""SmartEdit's bidirectional interaction module: instruction and image read each other before they reach the
-denoiser (Huang et al. 2024, 3.3).
+"""SmartEdit's bidirectional interaction module: instruction and image attend to each other before they reach
+the denoiser (Huang et al. 2024, 3.3).
 
 The two-way transformer of Segment Anything (Kirillov et al. 2023, appendix A) between the Q-Former's tokens
-and the vision tower's features. The tokens leave as c_T, the features as a bias behind the U-Net's first
-convolution. Both outputs start at zero: at first the denoiser sees neither.
+and the vision tower's features. The tokens become c_T, the features a bias after the U-Net's first
+convolution. Both outputs are initialised to zero, so that the denoiser starts without them.
 """
 
 import math
@@ -14,14 +14,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from src.conditioning.integration import split_heads
+
 TEXT_STEP = 0.5
-"""How much of the text side's result is added to the Q-Former's tokens, in the release."""
+"""Factor of the text branch's output that is added to the Q-Former's tokens in the release."""
 
 
 def grid_encoding(
     height: int, width: int, frequencies: Float[Tensor, "2 half"]
 ) -> Float[Tensor, "cells 2*half"]:
-    """Random Fourier features of a grid's places (Tancik et al. 2020): sine and cosine of 2 pi (x, y) B, row
+    """Random Fourier features of grid positions (Tancik et al. 2020): sine and cosine of 2 pi (x, y) B, row
     by row.
 
     Args:
@@ -42,11 +44,11 @@ class NarrowAttention(nn.Module):
 
     Args:
         width: of the tokens.
-        heads: they must divide what is left of the width.
+        heads: they must divide the narrower width.
         downsample: how many times narrower.
 
     Raises:
-        ValueError: they don't.
+        ValueError: heads or downsampling don't divide the width.
     """
 
     def __init__(self, width: int, heads: int, downsample: int = 1) -> None:
@@ -54,7 +56,8 @@ class NarrowAttention(nn.Module):
         inner = width // downsample
         if inner * downsample != width or inner % heads:
             raise ValueError(
-                f"{heads} heads and a downsampling of {downsample} don't divide the interaction module's width of {width}"
+                f"{heads} heads and a downsampling of {downsample} don't divide the interaction module's "
+                f"width of {width}"
             )
         self.heads = heads
         self.query, self.key, self.value = (nn.Linear(width, inner) for _ in range(3))
@@ -63,25 +66,22 @@ class NarrowAttention(nn.Module):
     def forward(
         self, query: Float[Tensor, "b n d"], key: Float[Tensor, "b m d"], value: Float[Tensor, "b m d"]
     ) -> Float[Tensor, "b n d"]:
-        """What each query gathers of the values."""
-        split = (
-            x.unflatten(-1, (self.heads, -1)).transpose(1, 2)
-            for x in (self.query(query), self.key(key), self.value(value))
-        )
+        """Attention output of each query."""
+        split = (split_heads(x, self.heads) for x in (self.query(query), self.key(key), self.value(value)))
         return self.out(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
 
 
 @final
 class TwoWayBlock(nn.Module):
-    """Text attends to itself, then to the image, then goes through a feed-forward; the image attends to
-    the text. Normalised after each sum.
+    """Text attends to itself and to the image and passes a feed-forward; then the image attends to the text.
+    Each residual sum is normalised.
 
     Args:
         width: of text and image.
         heads: of each attention.
         feedforward: hidden width, on the text's side only.
         downsample: of the attention between text and image.
-        first: the first block's self-attention replaces the text, with neither residual sum nor places, as in
+        first: the first block's self-attention replaces the text, without residual sum and positions, as in
             Segment Anything.
     """
 
@@ -107,7 +107,7 @@ class TwoWayBlock(nn.Module):
         """Text and image after this block.
 
         Args:
-            text, image: after the block before.
+            text, image: output of the previous block.
             start: the text as it entered the first block, which is added to queries and keys of the text.
             places: the same for the image.
         """
@@ -135,7 +135,7 @@ class InteractionModule(nn.Module):
         downsample: of the attention between text and image.
 
     Attributes:
-        sizes: the arguments that its weights don't tell.
+        sizes: the arguments that can't be inferred from its weights.
 
     Raises:
         ValueError: heads and downsampling don't divide the width, or the width is odd.
@@ -156,7 +156,8 @@ class InteractionModule(nn.Module):
         super().__init__()
         if image_width % 2:
             raise ValueError(
-                f"the interaction module's width of {image_width} is odd: half of a place's encoding is sines, half cosines"
+                f"the interaction module's width of {image_width} is odd: half of a place's encoding is "
+                "sines, half cosines"
             )
         self.sizes = {"depth": depth, "heads": heads, "feedforward": feedforward, "downsample": downsample}
         self.text_in = nn.Linear(text_width, image_width)
@@ -174,8 +175,8 @@ class InteractionModule(nn.Module):
     def forward(
         self, text: Float[Tensor, "b n text_width"], image: Float[Tensor, "b image_width height width"]
     ) -> tuple[Float[Tensor, "b n text_width"], Float[Tensor, "b stem_width height width"]]:
-        """c_T, and the stem's bias on the image's own grid: resizing it to the latent later gives the same,
-        as a 1x1 convolution commutes with it.
+        """c_T, and the stem's bias on the image features' grid. It can be resized to the latent later, as
+        resizing commutes with a 1x1 convolution.
 
         Args:
             text: the Q-Former's tokens.

@@ -1,9 +1,9 @@
-"""The multimodal language model of SmartEdit (Huang et al. 2024): LLaVA reads image and instruction, then
-32 image tokens that ask it for the edit.
+"""The multimodal language model of SmartEdit (Huang et al. 2024): LLaVA reads image and instruction, then 32
+image tokens that query the edit.
 
-What it makes of the image tokens (their last hidden states) goes to the query transformer, what its vision
-tower makes of the image to the interaction module. One forward pass over the whole conversation, of any
-batch: nothing is sampled, nothing generated.
+The last hidden states of the image tokens go to the query transformer, the vision tower's features of the
+image to the interaction module. One forward pass over the whole conversation suffices: nothing is sampled or
+generated.
 """
 
 from collections.abc import Sequence
@@ -24,15 +24,16 @@ from src.backbones.smartedit.conversation import MARKERS, Conversation, PromptTe
 Trained = Literal["none", "alignment", "all"]
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class LanguageModelOutput:
-    """What the language model makes of images and instructions, in fp32.
+    """The language model's output for images and instructions, in fp32.
 
     Attributes:
         hidden: (b, n, D), the last hidden states at the image tokens, after the final normalisation.
-        features: (b, w, g, g), what the vision tower makes of each patch, before the projection to D.
-        error: (b,), mean cross-entropy of the answer (text and image tokens), natural logarithm; None where
-            the new tokens aren't being trained.
+        features: (b, w, g, g), the vision tower's features of each patch, before the projection to D.
+        error: (b,), mean cross-entropy of the answer (text and image tokens), natural logarithm; None unless
+            the new tokens are being trained.
     """
 
     hidden: Float[Tensor, "b n D"]
@@ -44,29 +45,29 @@ class LanguageModelOutput:
 class LanguageModel(nn.Module):
     """A LLaVA with image tokens.
 
-    The tokens' embeddings and their rows of the output layer are modules of their own beside the pretrained
-    ones, which therefore never change in size and needn't be put back after each step. They start as the mean
-    of the old rows, as in SmartEdit. Nothing is trained until `train_parts` says so.
+    Embeddings and output rows of the new tokens are separate modules beside the pretrained ones, which
+    therefore keep their size and needn't be restored after each step. They are initialised with the mean of
+    the old rows, as in SmartEdit. Nothing is trained until `train_parts` says so.
 
     Args:
         llava: vision tower (CLIP), projector and language model.
         tokenizer: that of the language model.
-        conversation: the words around image and instruction.
-        image_tokens: how many ask for the edit.
-        lora: layers beside the language model's (not the vision tower's), kept in fp32; None for none.
-        gradient_checkpointing: compute the language model's activations again in the backward pass: less
-            memory, a third more time.
+        conversation: the text around image and instruction.
+        image_tokens: number of image tokens.
+        lora: LoRA of the language model (not of the vision tower), kept in fp32; None for none.
+        gradient_checkpointing: recompute the language model's activations in the backward pass: less memory,
+            a third more time.
 
     Attributes:
         width: D, of the language model.
-        image_width: w, of the vision tower, times the number of its layers that are read.
+        image_width: w, width of the vision tower times the number of its layers that are used.
         grid: g, patches along a side of the image.
         new_tokens: embeddings of <img>, <im_start>, <im_end>, <img_0>, <img_1> ...
-        new_head: their rows of the output layer.
+        new_head: rows of the output layer for the same tokens.
 
     Raises:
-        ValueError: a tokenizer of another model; a vision tower that isn't CLIP's; an output layer that is
-            quantised; a conversation that is too long.
+        ValueError: a tokenizer of another model, a vision tower that isn't CLIP's, a quantised output layer,
+            or a conversation that is too long.
     """
 
     def __init__(
@@ -83,7 +84,8 @@ class LanguageModel(nn.Module):
         vision, text = config.vision_config, config.text_config
         if vision.model_type != "clip_vision_model":
             raise ValueError(
-                f"the vision tower is a {vision.model_type}; pictures are prepared as CLIP's towers want them: take a LLaVA with CLIP"
+                f"the vision tower is a {vision.model_type}; images are preprocessed for CLIP's: take a "
+                "LLaVA with CLIP"
             )
         self.llava = llava
         self.width: int = text.hidden_size
@@ -96,13 +98,15 @@ class LanguageModel(nn.Module):
         old_tokens, old_head = self._old_tokens.weight, self._old_head.weight
         if not old_head.is_floating_point():
             raise ValueError(
-                "the language model's output layer is quantised, and its rows are needed as they are: add lm_head to llm_int8_skip_modules"
+                "the language model's output layer is quantised, and its rows are needed as they are: add "
+                "lm_head to llm_int8_skip_modules"
             )
         self.template = PromptTemplate(conversation, tokenizer, len(old_tokens), image_tokens)
         positions = self.grid**2 + 1 + conversation.max_length
         if positions > text.max_position_embeddings:
             raise ValueError(
-                f"conversation.max_length={conversation.max_length} and a picture of {self.grid**2 + 1} tokens make sequences of {positions}; "
+                f"conversation.max_length={conversation.max_length} and an image of {self.grid**2 + 1} "
+                f"tokens make sequences of {positions}; "
                 f"the language model takes {text.max_position_embeddings}: lower max_length"
             )
         new = image_tokens + len(MARKERS)
@@ -120,7 +124,7 @@ class LanguageModel(nn.Module):
             self._language_model.activation_checkpointing_enable()
         self.train_parts("none")
 
-    # the parts that LLaVA's own forward puts together; untyped in transformers
+    # the modules that LLaVA's own forward combines; untyped in transformers
     @property
     def _language_model(self) -> Any:
         return self.llava.model.language_model
@@ -134,17 +138,17 @@ class LanguageModel(nn.Module):
         return self.llava.lm_head
 
     def train_parts(self, which: Trained, train_vision: bool = False) -> None:
-        """Say which parameters are trained; all others are frozen.
+        """Select the trained parameters; all others are frozen.
 
         Args:
             which: "alignment": the new tokens and their head (stage 1). "all": besides them LoRA, or without
                 LoRA the whole language model with its embedding, projector and head. "none": nothing.
-            train_vision: with "all" also the vision tower, as far as it is read; for small ones that weren't
-                pretrained.
+            train_vision: with "all" also the layers of the vision tower that are used; for small ones that
+                weren't pretrained.
 
         Raises:
-            ValueError: another word, a vision tower to be trained by itself, or all of a model whose weights
-                are quantised.
+            ValueError: an unknown value, train_vision without "all", or "all" of a model whose weights are
+                quantised.
         """
         if which not in ("none", "alignment", "all"):
             raise ValueError(f"which parts are trained is none, alignment or all, not {which!r}")
@@ -154,7 +158,8 @@ class LanguageModel(nn.Module):
             )
         if which == "all" and self.lora is None and getattr(self.llava, "is_quantized", False):
             raise ValueError(
-                "the language model's weights are quantised and can't be trained: give lora, or load it without quantization"
+                "the language model's weights are quantised and can't be trained: give lora, or load it "
+                "without quantization"
             )
         self.requires_grad_(False)
         if which == "none":
@@ -174,7 +179,7 @@ class LanguageModel(nn.Module):
                 part.requires_grad_(True)
 
     def merge_lora(self) -> None:
-        """Make LoRA part of the weights that it lies beside; it can't be trained any further."""
+        """Merge LoRA into the weights, after which it can't be trained further."""
         for name, layer in list(self._language_model.named_modules()):
             if isinstance(layer, BaseTunerLayer):
                 layer.merge()
@@ -182,8 +187,8 @@ class LanguageModel(nn.Module):
         self.lora = None
 
     def _vision_parts(self) -> list[nn.Module]:
-        """What of the vision tower the features depend on: not the layers behind them, whose parameters would
-        never get a gradient.
+        """The modules of the vision tower that the features depend on; later layers would never get a
+        gradient.
         """
         tower: Any = self.llava.model.vision_tower
         depth = len(tower.encoder.layers)
@@ -196,21 +201,21 @@ class LanguageModel(nn.Module):
         instructions: Sequence[str],
         answers: Sequence[str | None] | None = None,
     ) -> LanguageModelOutput:
-        """What it makes of each image, in [-1, 1] and of any size, and its instruction; a sample's result
-        doesn't depend on the others'.
+        """Hidden states and features of images, in [-1, 1] and of any size, and their instructions. A
+        sample's result doesn't depend on the others'.
 
         Args:
-            images, instructions: as said.
-            answers: of samples that are conversations, whose instruction is a question; None for those that
-                are to be edited, and as a whole if all are. A conversation has no image tokens: its error is
-                that of its own answer, its hidden states mean nothing.
+            images, instructions: as above.
+            answers: of chat samples, whose instruction is a question; None for samples to edit, and as a
+                whole without chat samples. A chat sample has no image tokens: its error is that of its own
+                answer, and its hidden states are meaningless.
 
         Raises:
-            ValueError: a word that the tokenizer doesn't know, or another number of instructions than of
+            ValueError: a word that the tokenizer doesn't know, or different numbers of instructions and
                 images.
         """
         if len(images) != len(instructions):
-            raise ValueError(f"{len(instructions)} instructions for {len(images)} pictures")
+            raise ValueError(f"{len(instructions)} instructions for {len(images)} images")
         device = self._old_tokens.weight.device
         features, seen = self._image_features(images.to(device))
         head = self._embed(torch.tensor([self.template.head], device=device)).expand(len(images), -1, -1)
@@ -226,7 +231,7 @@ class LanguageModel(nn.Module):
         ).last_hidden_state
         ends = mask.sum(
             1, keepdim=True
-        )  # the answer is what every sequence ends in, whatever its length, and image tokens are what it ends in
+        )  # every sequence ends in its answer, whatever its length, and the answer in the image tokens
         hidden = hidden_states_at(read, ends + torch.arange(-self.image_tokens, 0, device=device))
         if not (self.training and torch.is_grad_enabled() and self.new_head.weight.requires_grad):
             return LanguageModelOutput(hidden, features, None)
@@ -238,7 +243,7 @@ class LanguageModel(nn.Module):
         return LanguageModelOutput(hidden, features, self._error(before, wanted, there))
 
     def _tail_and_answer_length(self, instruction: str, answer: str | None) -> tuple[list[int], int]:
-        """Ids behind the image, and how many of them are to be learnt."""
+        """Ids after the image, and the number of them that are to be learnt."""
         return (
             (self.template.tail_ids(instruction), len(self.template.answer))
             if answer is None
@@ -248,7 +253,7 @@ class LanguageModel(nn.Module):
     def _image_features(
         self, images: Float[Tensor, "b 3 H W"]
     ) -> tuple[Float[Tensor, "b w g g"], Float[Tensor, "b v D"]]:
-        """The vision tower's features on their grid, and the same as the language model reads them."""
+        """The vision tower's features on their grid, and projected for the language model."""
         tower: Any = self.llava.model.vision_tower
         states = tower(clip_pixels(images, self.side), output_hidden_states=True).hidden_states
         selected = torch.cat([states[layer] for layer in self.vision_layers], -1)
@@ -259,7 +264,7 @@ class LanguageModel(nn.Module):
         return patches.transpose(1, 2).unflatten(2, (self.grid, self.grid)).float(), projected
 
     def _embed(self, ids: Int[Tensor, "b l"]) -> Float[Tensor, "b l D"]:
-        """Old and new tokens as vectors, in the language model's number format."""
+        """Embeddings of old and new tokens, in the language model's number format."""
         old = self._old_tokens(ids.clamp_max(self.template.rows - 1))
         new = self.new_tokens((ids - self.template.rows).clamp_min(0))
         return torch.where((ids >= self.template.rows).unsqueeze(-1), new.to(old.dtype), old)
@@ -267,7 +272,7 @@ class LanguageModel(nn.Module):
     def _error(
         self, hidden: Float[Tensor, "b a D"], answer: Int[Tensor, "b a"], there: Bool[Tensor, "b a"]
     ) -> Float[Tensor, " b"]:
-        """How badly each state predicts the answer's next token, mean over what is there of each answer."""
+        """Cross-entropy of each state's prediction of the answer's next token, averaged over each answer."""
         with torch.autocast(hidden.device.type, enabled=False):  # a softmax over 32,000 words needs fp32
             logits = torch.cat(
                 [
@@ -282,12 +287,12 @@ class LanguageModel(nn.Module):
 
 
 def hidden_states_at(read: Float[Tensor, "b l D"], at: Int[Tensor, "b n"]) -> Float[Tensor, "b n D"]:
-    """The states at some places of each sequence, in fp32; those at its end stand in for places outside it."""
+    """The states at some positions of each sequence, in fp32; positions outside it are clamped."""
     return read.gather(1, at.clamp(0, read.shape[1] - 1).unsqueeze(-1).expand(-1, -1, read.shape[2])).float()
 
 
 def clip_pixels(images: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b 3 side side"]:
-    """Images in [-1, 1] as squares, resized whatever their aspect ratio and normalised as CLIP was trained."""
+    """Images in [-1, 1] resized to squares, whatever their aspect ratio, and normalised for CLIP."""
     square = F.interpolate(images.float(), (side, side), mode="bicubic", antialias=True).clamp(-1.0, 1.0)
     mean, std = (
         torch.tensor(values, device=square.device).view(1, 3, 1, 1)
@@ -297,14 +302,14 @@ def clip_pixels(images: Float[Tensor, "b 3 H W"], side: int) -> Float[Tensor, "b
 
 
 def pad_ids(sequences: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "b l"], Bool[Tensor, "b l"]]:
-    """Ids padded on the right to the longest, and which of them are none of the padding."""
+    """Ids padded on the right to the longest, and a mask that is False at padding."""
     longest = max(map(len, sequences))
     ids = torch.tensor([[*sequence, *[0] * (longest - len(sequence))] for sequence in sequences])
     return ids, torch.arange(longest) < torch.tensor([[len(sequence)] for sequence in sequences])
 
 
 def mean_rows(weight: Tensor, known: int, count: int) -> Float[Tensor, "count D"]:
-    """So many rows, each the mean of those that the tokenizer knows (models may have more, which were never
-    trained).
+    """`count` rows, each the mean of the rows that the tokenizer uses; models may have further, untrained
+    ones.
     """
     return weight.detach()[:known].float().mean(0).repeat(count, 1)

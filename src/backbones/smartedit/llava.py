@@ -1,8 +1,8 @@
-"""Where a LLaVA comes from: a folder, the hub, or for laptops and tests a small one with random weights; and
-the tokenizer beside it.
+"""Loads a LLaVA and its tokenizer from a folder or the hub, or builds a small one with random weights for
+laptops and tests.
 
 FOLDER/language_model/ and FOLDER/language_tokenizer/ are what src.convert and src.export write; `part=llava`
-takes a LLaVA that lies in a folder or hub id by itself, such as llava-hf/llava-1.5-7b-hf.
+loads a plain LLaVA from a folder or hub id such as llava-hf/llava-1.5-7b-hf.
 """
 
 from collections.abc import Mapping
@@ -25,8 +25,8 @@ from src.backbones.smartedit.conversation import Tokenizer
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 SMALLEST_NORM = 0.05
-"""Mean size of a normalisation's weights below which they are a difference: those of LLaMA models reach 1 and
-more, their differences some 0.001.
+"""Mean magnitude of normalisation weights below which they are taken for delta weights: those of LLaMA models
+reach 1 and more, deltas about 0.001.
 """
 
 
@@ -55,8 +55,10 @@ def pretrained_llava(
     missing = [name for name in ("vision_config", "text_config") if name not in config]
     if config.get("model_type") != "llava" or missing:
         raise ValueError(
-            f"{component_folder(path, part)} is no LLaVA as transformers writes it, with vision tower, projector and language model: its config.json is of type "
-            f"{config.get('model_type')}{''.join(f', without {name}' for name in missing)}; give one that is, or let src.convert build it: the "
+            f"{component_folder(path, part)} is no LLaVA as transformers writes it, with vision tower, "
+            "projector and language model: its config.json is of type "
+            f"{config.get('model_type')}{''.join(f', without {name}' for name in missing)}; give one that "
+            "is, or let src.convert build it: the "
             "original LLaVA-1.1 holds only the language model, its vision tower is CLIP's"
         )
     options = {} if quantization is None else {"quantization_config": quantization}
@@ -71,7 +73,8 @@ def pretrained_llava(
         )
     except ImportError as error:
         raise ValueError(
-            f"quantization can't be had: {' '.join(str(error).split())}; install it, or give quantization=null"
+            f"quantization can't be had: {' '.join(str(error).split())}; install it, or give "
+            "quantization=null"
         ) from error
     language: nn.Module = llava.model.language_model
     check_no_delta(dict(language.named_parameters()), str(component_folder(path, part)))
@@ -79,13 +82,12 @@ def pretrained_llava(
 
 
 def check_no_delta(tensors: Mapping[str, Tensor], source: str) -> None:
-    """Raise ValueError if a language model's weights are only the difference from LLaMA's, as Vicuna-1.1 and
-    LLaVA-1.1 were published.
+    """Raise ValueError if a language model's weights are deltas to LLaMA's, as Vicuna-1.1 and LLaVA-1.1 were
+    published.
 
     Args:
-        tensors: by name; normalisations are recognised by "norm.weight" at its end, and no others are looked
-            at.
-        source: where they are from, for the message.
+        tensors: by name; only those that end in "norm.weight" are checked.
+        source: their source, for the message.
     """
     sizes = [
         float(value.detach().float().abs().mean())
@@ -94,8 +96,10 @@ def check_no_delta(tensors: Mapping[str, Tensor], source: str) -> None:
     ]
     if sizes and max(sizes) < SMALLEST_NORM:
         raise ValueError(
-            f"{source} holds delta weights: its normalisation layers are {max(sizes):.2g} at most, and no language model's are; they are the "
-            "difference from LLaMA's weights: add those first (python -m llava.model.apply_delta --base-model-path LLAMA --delta-path DELTA "
+            f"{source} holds delta weights: its normalisation layers are {max(sizes):.2g} at most, and no "
+            "language model's are; they are the "
+            "difference from LLaMA's weights: add those first (python -m llava.model.apply_delta "
+            "--base-model-path LLAMA --delta-path DELTA "
             "--target-model-path TARGET, of the LLaVA project), and give TARGET"
         )
 
@@ -127,8 +131,7 @@ def small_llava(
     image_layers: int = 2,
     image_heads: int = 2,
 ) -> LlavaForConditionalGeneration:
-    """A LLaVA with random weights, of LLaVA-1.1's form: its projector is a single linear layer, followed by
-    an identity.
+    """A LLaVA-1.1 with random weights: its projector is a single linear layer, followed by an identity.
 
     Args:
         tokenizer: its number of tokens is the number of the model's rows.
@@ -142,7 +145,8 @@ def small_llava(
     """
     if image_size % patch_size:
         raise ValueError(
-            f"the vision tower's pictures of {image_size} pixels can't be cut into patches of {patch_size}: give a multiple"
+            f"the vision tower's images of {image_size} pixels can't be cut into patches of {patch_size}: "
+            "give a multiple"
         )
     vision = CLIPVisionConfig(
         hidden_size=image_width,

@@ -1,9 +1,9 @@
-"""SmartEdit's Q-Former: what the language model says about an edit, in the words of Stable Diffusion's text
-encoder (Huang et al. 2024, section 3.2).
+"""SmartEdit's Q-Former: translates the language model's hidden states into tokens like those of Stable
+Diffusion's text encoder (Huang et al. 2024, section 3.2).
 
-A BLIP-2 Q-Former (Li et al. 2023) of six layers: 77 learnt queries read the language model's hidden states at
-its image tokens, every second layer, and leave as what the denoiser's cross-attention reads in place of the
-text encoder's 77 tokens.
+A BLIP-2 Q-Former (Li et al. 2023) of six layers: 77 learnt queries attend to the language model's hidden
+states at its image tokens in every second layer and replace the text encoder's 77 tokens in the denoiser's
+cross-attention.
 """
 
 from typing import Any, final
@@ -21,19 +21,19 @@ class QueryTransformer(nn.Module):
 
     Args:
         encoder_width: D, of the language model's hidden states.
-        width: of the tokens that come out.
+        width: of the output tokens.
         queries: their number.
         layers: blocks of self-attention and feed-forward.
         heads: of every attention.
         feedforward: hidden width of the feed-forward.
-        cross_attention_every: layers 0, n, 2n, ... read the hidden states.
+        cross_attention_every: layers 0, n, 2n, ... attend to the hidden states.
         dropout: on attention and on every layer's output, in training.
 
     Attributes:
-        sizes: the arguments that its weights don't tell.
+        sizes: the arguments that can't be inferred from its weights.
 
     Raises:
-        ValueError: heads don't divide the width, or no layer would read the hidden states.
+        ValueError: heads don't divide the width, or no layer attends to the hidden states.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class QueryTransformer(nn.Module):
             raise ValueError(f"{heads} heads don't divide the query transformer's width of {width}")
         if layers < 1 or cross_attention_every < 1:
             raise ValueError(
-                f"layers={layers} and cross_attention_every={cross_attention_every}: both are at least 1, or nothing reads the picture"
+                f"layers={layers} and cross_attention_every={cross_attention_every}: both must be at least 1"
             )
         self.sizes = {
             "queries": queries,
@@ -79,8 +79,7 @@ class QueryTransformer(nn.Module):
         """Tokens for the denoiser, before the interaction module.
 
         Args:
-            hidden: the language model's last hidden states at its image tokens; all of them are read, none is
-                padding.
+            hidden: the language model's last hidden states at its image tokens; none is padding.
         """
         queries = self.queries.expand(hidden.shape[0], -1, -1)
         output: Any = self.qformer(query_embeds=queries, encoder_hidden_states=hidden)

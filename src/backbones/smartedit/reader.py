@@ -1,8 +1,9 @@
-"""What SmartEdit reads with: language model -> query transformer -> interaction module, and the folder that
-holds them.
+"""SmartEdit's reader: language model -> query transformer -> interaction module, and the folder that holds
+them.
 
     FOLDER/language_model/, language_tokenizer/       as transformers writes them
-    FOLDER/reader/config.json, model.safetensors      what SmartEdit adds: image tokens, LoRA if kept apart, query transformer, interaction module
+    FOLDER/reader/config.json, model.safetensors      what SmartEdit adds: image tokens, LoRA if kept apart,
+                                                      query transformer, interaction module
 
 Shapes at 7B, for b images: language model (b, 32, 4096) -> query transformer (b, 77, 768) -> interaction
 with the vision tower's (b, 1024, 16, 16) -> c_T (b, 77, 768) and the stem bias (b, 320, 16, 16).
@@ -15,7 +16,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, final
+from typing import Any, Literal, final
 
 import torch
 from huggingface_hub import hf_hub_download, try_to_load_from_cache
@@ -26,6 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import LlavaForConditionalGeneration, PreTrainedTokenizerBase
 
+from src.backbones.backbone import AlignmentOutput
 from src.backbones.pretrained import loaded, tensor_differences
 from src.backbones.smartedit.conversation import Conversation, Tokenizer
 from src.backbones.smartedit.interaction import InteractionModule
@@ -37,32 +39,20 @@ from src.files import digest, not_written
 
 PART, CONFIG, WEIGHTS = "reader", "config.json", "model.safetensors"
 LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
-"""What of a LoRA's settings says how it computes."""
+"""The settings of a LoRA that affect its output."""
 
 BASE = "language.llava."
-"""Weights under this name are the language model's own, but for LoRA."""
-
-
-class AlignmentOutput(NamedTuple):
-    """What stage 1 looks at.
-
-    Attributes:
-        tokens: (b, queries, d), the query transformer's, which are to become the text encoder's.
-        error: (b,), the language model's mean cross-entropy over its answer.
-    """
-
-    tokens: Float[Tensor, "b q d"]
-    error: Float[Tensor, " b"]
+"""Weights under this prefix belong to the pretrained language model, except LoRA's."""
 
 
 @final
 class Reader(nn.Module):
-    """Image and instruction as a U-Net can be told of them.
+    """Encodes image and instruction for a U-Net.
 
     Args:
         language: the multimodal language model.
-        query_transformer, interaction: what follows, in sizes that fit it and the U-Net.
-        train_vision: whether training all of it includes the vision tower.
+        query_transformer, interaction: the modules after it, in sizes that fit it and the U-Net.
+        train_vision: whether trained=all includes the vision tower.
     """
 
     def __init__(
@@ -84,16 +74,15 @@ class Reader(nn.Module):
         instructions: Sequence[str],
         answers: Sequence[str | None] | None = None,
     ) -> Reading:
-        """c_T and stem bias of images in [-1, 1] and their instructions; the language model's error where
+        """c_T and stem bias of images in [-1, 1] and their instructions, and the language model's error where
         it is trained.
 
-        `answers` are those of samples that are conversations (LanguageModel), of which nothing but the error
-        means anything.
+        `answers` are those of chat samples (LanguageModel), for which only the error is meaningful.
         """
         answer = self.language(images, instructions, answers)
         dtype = (
             self.query_transformer.queries.dtype
-        )  # short where images are edited in short numbers (execution.py)
+        )  # 16-bit where images are edited in 16 bits (execution.py)
         tokens, bias = self.interaction(
             self.query_transformer(answer.hidden.to(dtype)), answer.features.to(dtype)
         )
@@ -104,20 +93,20 @@ class Reader(nn.Module):
         )
 
     def align(self, images: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> AlignmentOutput:
-        """What is compared with the text encoder in stage 1."""
+        """The outputs that stage 1 trains."""
         answer = self.language(images, instructions)
         assert answer.error is not None
         return AlignmentOutput(self.query_transformer(answer.hidden), answer.error)
 
     def train_parts(self, which: Literal["none", "alignment", "all"]) -> None:
-        """Let exactly these parts require a gradient; SmartEdit says what they are."""
+        """Let exactly these parts require a gradient; see SmartEdit's `trained`."""
         self.language.train_parts(which, self.train_vision and which == "all")
         self.query_transformer.requires_grad_(which != "none")
         self.interaction.requires_grad_(which == "all")
 
     def load_weights(self, found: Mapping[str, Tensor], where: str) -> None:
-        """Copy weights, strictly; the interaction module alone may be missing as a whole: stage 1 doesn't
-        train it.
+        """Copy weights. Raises ValueError naming missing, extra or misshapen ones; only the interaction
+        module may be missing as a whole, as stage 1 doesn't train it.
         """
         own = self.state_dict()
         wanted = {
@@ -128,7 +117,9 @@ class Reader(nn.Module):
         interaction = {f"interaction.{name}" for name, _ in self.interaction.named_parameters()}
         if not interaction & found.keys():
             wanted -= interaction
-            print(f"reader: {where} has no interaction module, which starts anew", file=sys.stderr)
+            print(
+                f"reader: {where} has no interaction module, which starts with fresh weights", file=sys.stderr
+            )
         wrong = tensor_differences(
             found,
             {name: value.shape for name, value in own.items() if name in wanted or name in found},
@@ -136,34 +127,34 @@ class Reader(nn.Module):
         )
         if wrong:
             raise ValueError(
-                f"the reader's weights in {where} are of another configuration ({len(wrong)} differences): {'; '.join(wrong[:3])}; "
+                f"the reader's weights in {where} are of another configuration ({len(wrong)} differences): "
+                f"{'; '.join(wrong[:3])}; "
                 "take language model, query transformer and interaction module of one SmartEdit, 7B or 13B"
             )
         self.load_state_dict(dict(found), strict=False)
 
 
 class ReaderSource(ABC):
-    """Where a reader comes from."""
+    """Builds a reader from its files."""
 
     @abstractmethod
     def build(self, text_width: int, stem_width: int) -> Reader:
-        """The reader for a U-Net that reads tokens of this width and has so many channels after conv_in.
+        """The reader for a U-Net with cross-attention of width `text_width` and `stem_width` channels after
+        conv_in.
 
         Raises:
-            FileNotFoundError, ValueError: weights that are not there, can't be read, or are of other sizes.
+            FileNotFoundError, ValueError: weights that are missing, can't be read, or have other sizes.
         """
 
     @property
     @abstractmethod
     def has_trained_weights(self) -> bool:
-        """Whether its weights come from a training, rather than being random ones that are others in every
-        process.
-        """
+        """Whether its weights were trained; random ones differ in every process."""
 
     @abstractmethod
     def saved_tensors(self) -> Mapping[str, Tensor]:
-        """Its tensors by their names in Reader, as they lie in its files, without building it; of the
-        language model only what SmartEdit adds.
+        """The tensors in its files, by their names in Reader, without building it; of the language model only
+        those that SmartEdit adds.
 
         Raises:
             FileNotFoundError, ValueError: as `build`.
@@ -171,8 +162,8 @@ class ReaderSource(ABC):
 
     @abstractmethod
     def digests(self) -> Mapping[str, str | None]:
-        """What its results depend on besides image and instruction, part -> sha256, without building it;
-        None for weights not on this machine.
+        """sha256 of everything that its results depend on besides image and instruction, by part, without
+        building it; None for weights that are not on this machine.
 
         Raises:
             FileNotFoundError, ValueError: as `build`.
@@ -181,14 +172,14 @@ class ReaderSource(ABC):
 
 @final
 class FromParts(ReaderSource):
-    """A reader of any size around a language model, new or trained before.
+    """A reader of any size around a language model, new or trained.
 
     Args:
         language: the multimodal language model.
-        query_transformer, interaction: builders, completed here with sizes asked of the other parts.
-        weights: a SmartEdit folder, or the editor/ of a training, with what SmartEdit adds; None starts anew.
-        train_vision: let a reader that is trained as a whole train its vision tower, too; for small ones that
-            nobody pretrained.
+        query_transformer, interaction: factories that take sizes from the other parts.
+        weights: a SmartEdit folder, or the editor/ of a training, with the weights that SmartEdit adds; None
+            for fresh ones.
+        train_vision: include the vision tower in trained=all; for small ones that weren't pretrained.
     """
 
     def __init__(
@@ -241,13 +232,13 @@ class FromFolder(ReaderSource):
     """The reader of a SmartEdit folder.
 
     Args:
-        folder: what src.convert or src.export wrote, or a hub id; None for trainings on precomputed
+        folder: written by src.convert or src.export, or a hub id; None for trainings on precomputed
             conditions, which never build it.
         dtype: of the language model's weights, while they are not trained.
         quantization: a `transformers.BitsAndBytesConfig` or another of its kind; None for none.
-        lora: layers to be trained beside the language model's (stage 2), where the folder has none yet.
-        gradient_checkpointing: compute the language model's activations again in the backward pass: less
-            memory, a third more time.
+        lora: LoRA to train in the language model (stage 2), if the folder has none yet.
+        gradient_checkpointing: recompute the language model's activations in the backward pass: less memory,
+            a third more time.
     """
 
     def __init__(
@@ -270,7 +261,8 @@ class FromFolder(ReaderSource):
         described = read_reader_config(file)
         if self.lora is not None and described.get("lora") is not None:
             raise ValueError(
-                f"{file} has LoRA layers already, which are trained further as they are: leave out model.backbone.reader.lora"
+                f"{file} has LoRA layers already, which are trained further as they are: leave out "
+                "model.backbone.reader.lora"
             )
         llava = pretrained_llava(folder, self.dtype, self.quantization)
         tokenizer = pretrained_tokenizer(folder)
@@ -296,7 +288,8 @@ class FromFolder(ReaderSource):
     def _folder(self) -> str:
         if self.folder is None:
             raise ValueError(
-                "the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit folder"
+                "the reader is needed, and model.backbone.reader.folder=null names none: give a SmartEdit "
+                "folder"
             )
         return self.folder
 
@@ -310,13 +303,13 @@ def build_reader(
     lora: LoraConfig | None = None,
     gradient_checkpointing: bool = False,
 ) -> Reader:
-    """A reader around a language model, everything else in it with fresh weights.
+    """A reader around a language model; all other modules have fresh weights.
 
     Args:
-        described: what its config.json says.
+        described: the content of its config.json.
         llava, tokenizer, gradient_checkpointing: as in LanguageModel.
         text_width, stem_width: as in `ReaderSource.build`.
-        lora: for a reader that is described without.
+        lora: for a reader whose config has none.
     """
     kept = described.get("lora")
     language = LanguageModel(
@@ -340,13 +333,13 @@ def build_reader(
 
 
 def component_file(source: str, subfolder: str, name: str) -> Path:
-    """A file of a part that is no model of a library, in a folder or from the hub. Raises OSError."""
+    """A file of a component, in a folder or from the hub. Raises OSError."""
     path = Path(source) / subfolder / name
     return path if Path(source).is_dir() else Path(hf_hub_download(source, f"{subfolder}/{name}"))
 
 
 def read_reader_config(file: Path) -> dict[str, Any]:
-    """The sizes in a reader's config.json. Raises ValueError."""
+    """The sizes in a reader's config.json. Raises ValueError if it is broken."""
     try:
         described = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
@@ -362,8 +355,8 @@ def read_reader_config(file: Path) -> dict[str, Any]:
 
 
 def file_digests(source: str, part: str) -> dict[str, str | None]:
-    """sha256 of every file of a part that decides what it computes; {"files": None} where they are not on
-    this machine.
+    """sha256 of every file that a component's output depends on; {"files": None} if they are not on this
+    machine.
     """
     folder = Path(source).expanduser() / part
     if not folder.is_dir():
@@ -387,18 +380,20 @@ def read_reader_weights(path: Path) -> dict[str, Tensor]:
         return read_weights(file)
     if not editor.is_file():
         raise FileNotFoundError(
-            f"no reader's weights in {path}: neither {PART}/{WEIGHTS} of a SmartEdit folder nor {WEIGHTS} of an editor/"
+            f"no reader's weights in {path}: neither {PART}/{WEIGHTS} of a SmartEdit folder nor {WEIGHTS} of "
+            "an editor/"
         )
     found = read_weights(editor, "backbone.reader.")
     if not found:
         raise ValueError(
-            f"{editor} is of an editor without a trained reader: give the one of smartedit_stage2, or a SmartEdit folder"
+            f"{editor} is of an editor without a trained reader: give the one of smartedit_stage2, or a "
+            "SmartEdit folder"
         )
     return found
 
 
 def read_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
-    """Tensors whose names begin like this, without it. Raises ValueError."""
+    """The tensors whose names begin with a prefix, without it. Raises ValueError for an unreadable file."""
     try:
         with safe_open(file, framework="pt") as opened:
             return {
@@ -408,7 +403,8 @@ def read_weights(file: Path, prefix: str = "") -> dict[str, Tensor]:
             }
     except (SafetensorError, OSError) as error:
         raise ValueError(
-            f"{file} can't be read, it may be truncated ({error}); copy it again, or convert or export it anew"
+            f"{file} can't be read, it may be truncated ({error}); copy it again, or convert or export it "
+            "anew"
         ) from error
 
 
@@ -417,7 +413,7 @@ def save_reader(reader: Reader, folder: Path) -> None:
     language model.
 
     Raises:
-        ValueError: a tokenizer that is no transformers tokenizer, as in the synthetic world.
+        ValueError: a tokenizer that is not transformers', as in the synthetic world.
         NotWrittenError: the disk is full.
     """
     language = reader.language

@@ -4,47 +4,51 @@ backbone draws.
 model/backbone=smartedit model.backbone.base.pretrained=FOLDER      (a folder that src.convert or src.export
 wrote)
 
-    original, instruction -> Reader -> c_T, in place of the text encoder's tokens, and a bias that is added after conv_in -> U-Net
+    original, instruction -> Reader -> c_T (in place of the text encoder's tokens) and a bias after conv_in -> U-Net
 
-The release draws the language model's answer at random, token by token, and needs 27 GB for it; here one
-forward pass over a fixed answer is enough, and as long as the reader is not trained its results can be
-computed before the training (src/precompute.py).
+The release samples the language model's answer token by token and needs 27 GB for it. Here one forward pass
+over a fixed answer suffices, and the results of a frozen reader can be precomputed (src/precompute.py).
 """
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from pathlib import Path
+from typing import Any, Literal, final
 
 import torch
-from diffusers import UNet2DConditionModel
+from diffusers import StableDiffusionInstructPix2PixPipeline, UNet2DConditionModel
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from src.backbones.backbone import Backbone
+from src.backbones.backbone import AlignableBackbone, AlignmentOutput, Backbone
+from src.backbones.exportable import ExportableBackbone
 from src.backbones.frozen import Frozen, FrozenEncoders
-from src.backbones.smartedit.reader import AlignmentOutput, Reader, ReaderSource
+from src.backbones.smartedit.reader import FromFolder, Reader, ReaderSource, save_reader
 from src.backbones.unet_hooks import StemBias
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
+BASE, READER = "base.", "reader."
+"""How the names of the two parts' weights begin."""
+
 
 @final
-class SmartEdit(FrozenEncoders):
-    """A backbone that is told what a language model made of image and instruction.
+class SmartEdit(FrozenEncoders, AlignableBackbone, ExportableBackbone):
+    """A diffusion backbone conditioned on a language model's encoding of image and instruction.
 
-    Images, latents, sites and feedback texts are the base's business. The null instruction of
-    classifier-free guidance is the base's text encoding of the empty text; the stem bias is never dropped.
-    Both as released.
+    Images, latents, sites and feedback texts are left to the base. The null instruction of classifier-free
+    guidance is the base's encoding of the empty text, and the stem bias is never dropped, both as released.
 
     Args:
-        base: a backbone around a stock `UNet2DConditionModel`; its own config says what is trained of it.
-        reader: where the `Reader` comes from; its sizes are asked of the base.
-        trained: of the reader. "none" keeps it frozen, outside the module tree, and builds it when it is
-            first needed; "alignment" trains the image tokens' rows and the query transformer (stage 1); "all"
-            the interaction module and the language model's LoRA, too (stage 2).
-        offload: move a frozen reader back to the CPU after each use, so that it never shares a GPU with the
-            U-Net's work.
+        base: a backbone around a stock `UNet2DConditionModel`; its own config says which of its parts are
+            trained.
+        reader: source of the `Reader`, whose sizes are asked of the base.
+        trained: the trained parts of the reader. "none" keeps it frozen, outside the module tree, and builds
+            it when first needed; "alignment" trains the image tokens' rows and the query transformer (stage
+            1); "all" also the interaction module and the language model's LoRA (stage 2).
+        offload: move a frozen reader back to the CPU after each use, so that it doesn't share the GPU with
+            the U-Net.
 
     Raises:
         ValueError: a base without a stock U-Net.
@@ -63,7 +67,8 @@ class SmartEdit(FrozenEncoders):
         unet = getattr(base, "unet", None)
         if not isinstance(unet, UNet2DConditionModel):
             raise ValueError(
-                f"SmartEdit adds a bias inside a stock U-Net, and {type(base).__name__} has none: take inspix2pix or tiny as its base"
+                f"SmartEdit adds a bias inside a stock U-Net, and {type(base).__name__} has none: take "
+                "inspix2pix or tiny as its base"
             )
         self.base = base
         self.trained = trained
@@ -85,7 +90,7 @@ class SmartEdit(FrozenEncoders):
 
     @property
     def device(self) -> torch.device:
-        """Where the U-Net is; a frozen reader follows it."""
+        """The U-Net's device; a frozen reader follows it."""
         return next(self.base.parameters()).device
 
     def latent_shape(self, height: int, width: int) -> tuple[int, int, int]:
@@ -107,7 +112,6 @@ class SmartEdit(FrozenEncoders):
 
     @property
     def supports_chat(self) -> bool:
-        """Whether its language model learns answers, and so can learn from conversations."""
         return self.trained != "none"
 
     def read(
@@ -116,18 +120,17 @@ class SmartEdit(FrozenEncoders):
         instructions: Sequence[str],
         answers: Sequence[str | None] | None = None,
     ) -> Reading | None:
-        """As every backbone's; `answers` are those of samples that are conversations (LanguageModel), for a
-        reader that is trained.
-        """
         if isinstance(self.reader, Reader):
             return self.reader(original, instructions, answers)
         if answers is not None:
             raise ValueError(
-                "a frozen reader learns nothing from conversations: leave them out of the data, or say model.backbone.trained=all"
+                "a frozen reader can't learn from conversations: leave them out of the data, or say "
+                "model.backbone.trained=all"
             )
         if not self.source.has_trained_weights:
             raise ValueError(
-                "the reader would be frozen with random weights, others in every process: give model.backbone.reader.weights=STAGE_2/editor, or a "
+                "the reader would be frozen with random weights, which differ in every process: give "
+                "model.backbone.reader.weights=STAGE_2/editor, or a "
                 "SmartEdit folder"
             )
         with torch.no_grad():
@@ -136,25 +139,90 @@ class SmartEdit(FrozenEncoders):
             self.reader.on(torch.device("cpu"))
         return reading
 
+    def adopt(self, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
+        """Weights of a base alone start the base, and the reader keeps its own. A frozen reader must be the
+        one that the weights were trained with.
+        """
+        is_base_alone = not any(name.startswith(BASE) for name in tensors)
+        base = {
+            name.removeprefix(BASE): value for name, value in tensors.items() if not name.startswith(READER)
+        }
+        reader = {
+            name: value for name, value in tensors.items() if not is_base_alone and name.startswith(READER)
+        }
+        if is_base_alone:
+            base = dict(tensors)
+        elif self.trained == "none":
+            self._check_reader({name.removeprefix(READER): value for name, value in reader.items()}, source)
+            reader = {}
+        adopted = {f"{BASE}{name}": value for name, value in self.base.adopt(base, source).items()}
+        return adopted | (reader or self._trained_reader())
+
+    def _trained_reader(self) -> dict[str, Tensor]:
+        """The reader's own weights, as far as they are trained."""
+        frozen = {name for name, parameter in self.named_parameters() if not parameter.requires_grad}
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if name.startswith(READER) and name not in frozen
+        }
+
+    def _check_reader(self, tensors: Mapping[str, Tensor], source: str) -> None:
+        """Raise ValueError unless the frozen reader holds exactly these tensors. They are compared with its
+        files, as the language model may never be needed.
+        """
+        if not tensors:
+            return
+        own = self.source.saved_tensors()
+        other = [
+            name
+            for name, value in tensors.items()
+            if name not in own or not torch.equal(own[name], value.to(own[name].dtype))
+        ]
+        if other:
+            raise ValueError(
+                f"{source} was trained with another reader than this editor's frozen one, they differ in "
+                f"{len(other)} of "
+                f"{len(tensors)} tensors such as {other[0]}: give model.backbone.reader.weights={source}, or "
+                "with a "
+                "SmartEdit folder that was exported from it leave out start="
+            )
+
     def whole_reader(self) -> Reader:
-        """The reader, frozen or not; a frozen one is built if it isn't there, on the CPU."""
+        """The reader; a frozen one is built on the CPU if necessary."""
         return self.reader if isinstance(self.reader, Reader) else self.reader.on(torch.device("cpu"))
 
     def align(self, original: Float[Tensor, "b 3 H W"], instructions: Sequence[str]) -> AlignmentOutput:
-        """The query transformer's tokens before the interaction module, and the language model's error (stage
-        1).
-
-        Raises:
-            ValueError: the reader is frozen.
-        """
         if not isinstance(self.reader, Reader):
             raise ValueError("a frozen reader can't be aligned: say model.backbone.trained=alignment")
         return self.reader.align(original, instructions)
 
+    def to_pipeline(self, scheduler: Any) -> StableDiffusionInstructPix2PixPipeline:
+        return self._exportable_base().to_pipeline(scheduler)
+
+    def config_in(self, folder: str, config: Mapping[str, Any]) -> dict[str, Any]:
+        # the number format it was trained in; at 7B, fp32 would take twice the memory
+        dtype = str(self.whole_reader().language.llava.dtype).removeprefix("torch.")
+        reader = {
+            "_target_": f"{FromFolder.__module__}.{FromFolder.__name__}",
+            "folder": folder,
+            "dtype": dtype,
+        }
+        base = self._exportable_base().config_in(folder, config["base"])
+        return {**config, "base": base, "trained": "none", "reader": reader}
+
+    @property
+    def has_reader(self) -> bool:
+        return True
+
+    def save_reader(self, folder: Path) -> None:
+        save_reader(self.whole_reader(), folder)
+
     def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
         if condition.stem_bias is None:
             raise ValueError(
-                "SmartEdit needs what its reader made of picture and instruction, and the condition has no stem bias"
+                "SmartEdit needs its reader's encoding of image and instruction, and the condition has no "
+                "stem bias"
             )
         with self.stem.adding(condition.stem_bias):
             return self.base.denoise(x_t, network_time, condition)
@@ -171,7 +239,8 @@ class SmartEdit(FrozenEncoders):
     def encoder_digests(self) -> Mapping[str, str | None]:
         if isinstance(self.reader, Reader):
             raise ValueError(
-                f"model.backbone.trained={self.trained} trains what reads picture and instruction, so that its results change at every step and "
+                f"model.backbone.trained={self.trained} trains the reader of image and instruction, so that "
+                "its results change at every step and "
                 "can't be computed once; leave out data.precomputed, or say model.backbone.trained=none"
             )
         return {**self._frozen_base().encoder_digests(), **self.source.digests()}
@@ -182,9 +251,18 @@ class SmartEdit(FrozenEncoders):
         if isinstance(self.base, FrozenEncoders):
             self.base.free()
 
+    def _exportable_base(self) -> ExportableBackbone:
+        if not isinstance(self.base, ExportableBackbone):
+            raise ValueError(
+                "only a SmartEdit around an InsPix2Pix is a diffusers pipeline, this is "
+                f"{type(self.base).__name__}"
+            )
+        return self.base
+
     def _frozen_base(self) -> FrozenEncoders:
         if not isinstance(self.base, FrozenEncoders):
             raise ValueError(
-                f"{type(self.base).__name__} trains its text encoder, so that its conditions change at every step and can't be computed once"
+                f"{type(self.base).__name__} trains its text encoder, so that its conditions change at every "
+                "step and can't be computed once"
             )
         return self.base

@@ -664,7 +664,7 @@ REFUSED: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "instructions missing": (
         lambda: small_language_model()(random_images(3), ["make it night"]),
-        "1 instructions for 3 pictures",
+        "1 instructions for 3 images",
     ),
 }
 

@@ -358,7 +358,7 @@ def test_stage_one_leaves_the_interaction_module_to_stage_two(folder: Path, tmp_
 
     fresh = small_reader(seed=1, awake=False)
     fresh.load_weights(read_reader_weights(tmp_path / "stage1"), "stage 1")
-    assert "starts anew" in capsys.readouterr().err
+    assert "starts with fresh weights" in capsys.readouterr().err
     assert torch.equal(fresh.query_transformer.queries, reader.query_transformer.queries)
     assert not fresh.interaction.text_out.weight.any()
     del state["backbone.reader.query_transformer.queries"]

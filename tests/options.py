@@ -1,0 +1,44 @@
+"""The options of config groups: those of conf/, and those of further config directories.
+
+EXTRA_CONFIG_DIRS (folders, separated as in PATH) lets the laws run on one's own backbones and integrations:
+
+    EXTRA_CONFIG_DIRS=mine/conf python -m pytest tests/backbones/test_laws.py tests/conditioning/test_integrations.py
+"""
+
+import os
+from pathlib import Path
+
+from commands import SMALL
+
+from src.launch import CONF
+
+EXTRA_DIRS = [Path(folder) for folder in os.environ.get("EXTRA_CONFIG_DIRS", "").split(os.pathsep) if folder]
+CONFIG_DIRS = [CONF, *EXTRA_DIRS]
+SEARCH_PATH = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in EXTRA_DIRS)}]"] * bool(
+    EXTRA_DIRS
+)
+"""Overrides with which Hydra finds the options of the further directories."""
+
+
+def options(group: str) -> list[str]:
+    return sorted({path.stem for folder in CONFIG_DIRS for path in (folder / group).glob("*.yaml")})
+
+
+def small_backbone(option: str, pipeline: Path) -> list[str]:
+    """Overrides that make a backbone small and spare it any download. One that is not of conf/ names them in its
+    yaml, in a line `# small: KEY=VALUE ...`, or is built as it is.
+
+    Args:
+        option: of model/backbone.
+        pipeline: a small diffusers pipeline.
+    """
+    stock = f"model.backbone.pretrained={pipeline}"
+    base = [override.replace("backbone.", "backbone.base.") for override in (stock, *SMALL)]
+    ours = {"tiny": list(SMALL), "inspix2pix": [stock], "smartedit": base[:1], "smartedit_tiny": base[1:]}
+    if option in ours:
+        return ours[option]
+    (yaml,) = [path for folder in EXTRA_DIRS for path in (folder / "model/backbone").glob(f"{option}.yaml")]
+    lines = [
+        line.removeprefix("# small:") for line in yaml.read_text().splitlines() if line.startswith("# small:")
+    ]
+    return [override for line in lines for override in line.split()]
