@@ -2,7 +2,7 @@
 
 EXTRA_CONFIG_DIRS (folders, separated as in PATH) lets the laws run on one's own backbones and integrations:
 
-    EXTRA_CONFIG_DIRS=mine/conf python -m pytest tests/backbones/test_laws.py tests/conditioning/test_integrations.py
+    EXTRA_CONFIG_DIRS=mine/conf python -m pytest tests/backbones/test_backbone_laws.py tests/conditioning/test_integrations.py
 """
 
 import os

@@ -135,7 +135,7 @@ FILES = {
     "conf/model/integration/homemade.yaml": INTEGRATION_YAML,
 }
 TESTS = Path(__file__).parent
-LAWS = {"backbones/test_laws.py": 10, "conditioning/test_integrations.py": 10, "test_config.py": 4}
+LAWS = {"backbones/test_backbone_laws.py": 10, "conditioning/test_integrations.py": 10, "test_config.py": 4}
 """Files of laws, and how many of them concern a backbone or an integration."""
 
 
