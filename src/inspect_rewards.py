@@ -82,7 +82,7 @@ def main(cfg: DictConfig) -> None:
     if cfg.data is not None:
         check_ids(data.source, rewards)
     known = known_images(cfg)
-    entries = read_entries(data, rewards)
+    entries = read_lint_entries(data, rewards)
     findings = lint(entries, known, instantiate(cfg.limits))
 
     # draws with matplotlib and wordcloud, which --help and a refused request do without
@@ -184,7 +184,7 @@ def dataset_location(data: DictConfig) -> str:
     return next((str(place) for place in places if place is not None), type(dataset).__name__)
 
 
-def read_entries(data: InspectedData, rewards: RewardFile) -> list[LintEntry]:
+def read_lint_entries(data: InspectedData, rewards: RewardFile) -> list[LintEntry]:
     """Read every triplet, with the rewards of the file if there is one.
 
     Raises:

@@ -1,4 +1,4 @@
-"""A callback that writes down, rank by rank, which triplets a training saw.
+"""A callback that records, by rank, which triplets a training used.
 
 +callbacks.samples._target_=sample_log.SampleLog +callbacks.samples.folder=DIR, with tests/ on the path
 """

@@ -1,4 +1,4 @@
-"""Looking at reward data, by the real command: numbers by hand, odd input, loggers, and the order that Table
+"""Inspecting reward data by the real command: numbers by hand, odd input, loggers, and the order that Table
 4 should show.
 """
 
@@ -33,7 +33,7 @@ def read(folder: Path) -> dict:
     return json.loads((folder / "summary.json").read_text())
 
 
-def test_beliefs_by_hand() -> None:
+def test_label_precision_by_hand() -> None:
     best = np.array([[1, 1, 1], [1, 1, 1], [0, 1, 1], [1, 0, 0]], dtype=bool)
     nothing = np.array([[1, 1, 1], [0, 1, 1], [1, 1, 1], [0, 0, 0]], dtype=bool)
     clean = np.array([[1, 1, 1], [1, 0, 1], [1, 1, 1], [0, 0, 0]], dtype=bool)
@@ -44,7 +44,7 @@ def test_beliefs_by_hand() -> None:
     assert str(LabelPrecision(0, 0)) == "- (0 of 0)"
 
 
-def test_score_and_text_together_are_believed_more_than_either_alone() -> None:
+def test_score_and_text_together_are_more_precise_than_either_alone() -> None:
     world, annotator = World(32), NoisyAnnotator()
     pairs = [world.rewarded_triplet("train", 0, index, annotator) for index in range(1200)]
     clean = (
@@ -107,7 +107,7 @@ def test_examples_cover_every_score_and_are_always_the_same() -> None:
     assert len(chosen) <= 3 * 6 * 3
 
 
-def test_clouds_leave_out_what_says_nothing_and_what_the_font_lacks() -> None:
+def test_clouds_leave_out_empty_feedback_and_undrawable_words() -> None:
     words = count_words(["None", "The hat is missing", "the HAT is red", "图像模糊", "😀"])
     assert dict(words.counts) == {"hat": 2, "missing": 1, "red": 1}
     assert dict(words.undrawable) == {"图像模糊": 1}
@@ -117,7 +117,7 @@ def test_clouds_leave_out_what_says_nothing_and_what_the_font_lacks() -> None:
     assert np.array_equal(drawn[0], drawn[1])
 
 
-def test_the_synthetic_world_as_it_comes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_synthetic_world(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "new"
     inspect("count=40", f"output={target}", "leakage=[synthetic_validation]", "per_score=2")
     printed = capsys.readouterr().out
@@ -219,7 +219,7 @@ def test_a_missing_image_is_a_finding(tmp_path: Path) -> None:
     [[], [reward("a", None)] * 1, [reward("a")], [reward(str(row), None) for row in range(30)]],
     ids=len,
 )
-def test_rewards_alone_however_odd(tmp_path: Path, rewards: list[Reward]) -> None:
+def test_odd_rewards_without_a_dataset(tmp_path: Path, rewards: list[Reward]) -> None:
     """An empty file, one row, one failed row, all failed."""
     file = tmp_path / "rewards.jsonl"
     file.touch()

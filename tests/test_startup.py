@@ -3,17 +3,22 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from data.written import write_list
 
 from src.__main__ import commands
+from src.data.columns import FEEDBACK, SCORES
 from src.launch import CONF
 
 HEAVY = ("torch", "pytorch_lightning", "diffusers", "transformers")
 LIGHT = (
+    "src.data.huggingface_table",
     "src.data.json_list",
     "src.data.pix2pix_tree",
     "src.data.synthetic",
+    "src.data.training_rows",
     "src.judges.openai_chat",
     "src.judges.oracle",
     "src.evaluation.report",
@@ -41,6 +46,26 @@ def imported() -> dict[str, list[str]]:
 
 def test_every_command_checks_its_arguments_before_it_imports_torch(imported: dict[str, list[str]]) -> None:
     assert {name: heavy for name, heavy in imported.items() if heavy} == {}
+
+
+@pytest.mark.parametrize("command", ["check_data", "inspect_rewards"])
+def test_reading_a_dataset_needs_no_torch(command: str, tmp_path: Path) -> None:
+    """Neither for the data module's rows nor for the page about them."""
+    rewards = {name: [5, 4, 0] for name in SCORES} | {name: ["None", "blurred", "lost"] for name in FEEDBACK}
+    dataset = [
+        "data=json_list",
+        f"data.dataset.file={write_list(tmp_path, 3, **rewards)}",
+        f"output={tmp_path / 'out'}",
+    ]
+    program = (
+        "import atexit, sys\n"
+        f"sys.argv = ['{command}', *{dataset!r}]\n"
+        f"atexit.register(lambda: print([heavy for heavy in {HEAVY!r} if heavy in sys.modules]))\n"
+        f"from src import launch, {command}\n"
+        f"launch.entry_point({command}.main, '{command}')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
 
 
 def test_every_command_is_listed_with_what_it_does() -> None:

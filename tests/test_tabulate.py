@@ -1,4 +1,4 @@
-"""tabulate: finds reports, keeps judges apart, says what is missing."""
+"""tabulate finds reports, keeps judges apart, names what is missing."""
 
 from pathlib import Path
 

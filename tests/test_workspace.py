@@ -1,4 +1,4 @@
-"""The layout for Weights & Biases, as it would be sent, and what a user without account or network is told."""
+"""The layout for Weights & Biases as it is sent, and the errors without an account or network."""
 
 import json
 import socket
@@ -13,7 +13,7 @@ from src.records import PERSPECTIVES
 
 
 @pytest.fixture
-def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home without keys."""
     for name in ("WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE", "NETRC"):
         monkeypatch.delenv(name, raising=False)
@@ -21,7 +21,7 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_dry_run_writes_the_whole_layout(nobody: Path) -> None:
+def test_a_dry_run_writes_the_whole_layout(no_account: Path) -> None:
     evaluations = ["synthetic_edit/oracle", "real_edit/gpt4o"]
     file = nobody / "layout.json"
     workspace.main(
@@ -69,12 +69,12 @@ def test_a_dry_run_writes_the_whole_layout(nobody: Path) -> None:
     assert headings == list(sections)
 
 
-def test_without_an_account_one_line(nobody: Path, quickly_refused) -> None:
+def test_without_an_account_one_line(no_account: Path, quickly_refused) -> None:
     assert "not logged in to Weights & Biases" in quickly_refused("entity=me", module="src.workspace")
 
 
 def test_without_a_network_one_line_and_soon(
-    nobody: Path, quickly_refused, monkeypatch: pytest.MonkeyPatch
+    no_account: Path, quickly_refused, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("src.workspace.has_key", lambda address: True)
     with socket.socket() as silent:  # takes connections and never answers
@@ -97,6 +97,6 @@ def test_without_a_network_one_line_and_soon(
         (["entity=me", "rows=[]"], "shows nothing"),
     ],
 )
-def test_requests_that_are_refused(nobody: Path, overrides: list[str], message: str) -> None:
+def test_requests_that_are_refused(no_account: Path, overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         workspace.main(config(*overrides, name="workspace"))

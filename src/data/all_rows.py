@@ -9,7 +9,7 @@ from typing import final
 
 from src.data.dataset import RewardedTriplets
 from src.data.problems import Problem
-from src.data.rows import DatasetRow, RowSource, RowStream, StoredImage, decode_row
+from src.data.rows import DatasetRow, EncodedImage, RowSource, RowStream, decode_row
 from src.images import encode_png
 from src.records import Triplet
 
@@ -101,7 +101,7 @@ def row_in_memory(triplet: Triplet) -> DatasetRow:
     """Turn a triplet that was made on the fly into a row whose images are PNGs in memory."""
     case = triplet.case
     original, edited = (
-        StoredImage(f"{case.id}, {name}", encode_png(image))
+        EncodedImage(f"{case.id}, {name}", encode_png(image))
         for name, image in (("original", case.original), ("edited", triplet.edited))
     )
     return DatasetRow(case.id, original, edited, case.instruction, None, case.edit_type, case.photograph)

@@ -18,8 +18,8 @@ from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward
 from src.data.rows import (
     CHAT_SAMPLES,
     DatasetRow,
+    EncodedImage,
     RowSource,
-    StoredImage,
     check_index,
     content_id,
     first_duplicate,
@@ -249,14 +249,14 @@ def count_chat_samples(table: Dataset, columns: Mapping[str, str]) -> int:
     )
 
 
-def stored_image(value: Any, where: str) -> StoredImage:
+def stored_image(value: Any, where: str) -> EncodedImage:
     """Read a cell of an image column."""
     if isinstance(value, bytes):
-        return StoredImage(where, value)
+        return EncodedImage(where, value)
     if isinstance(value, Mapping) and value.get("bytes") is not None:
-        return StoredImage(where, value["bytes"])
+        return EncodedImage(where, value["bytes"])
     if isinstance(value, Mapping) and value.get("path") is not None:
-        return StoredImage(value["path"])
+        return EncodedImage(value["path"])
     raise ValueError(f"{where} holds no image")
 
 

@@ -12,8 +12,8 @@ from src.data.columns import REQUIRED, find_columns, has_rewards, reward_of_colu
 from src.data.rows import (
     CHAT_SAMPLES,
     DatasetRow,
+    EncodedImage,
     RowSource,
-    StoredImage,
     check_index,
     content_id,
     first_duplicate,
@@ -104,10 +104,10 @@ class JsonList(RowSource):
             return None
         return entry.get(self.columns.get("answer", ""))
 
-    def _images(self, index: int) -> tuple[StoredImage, StoredImage]:
+    def _images(self, index: int) -> tuple[EncodedImage, EncodedImage]:
         """Original and edited; twice the original for a chat sample."""
         files = self.files(index)
-        return StoredImage(str(files[0])), StoredImage(str(files[-1]))
+        return EncodedImage(str(files[0])), EncodedImage(str(files[-1]))
 
     def _field(self, index: int, what: str) -> Any:
         name = self.columns.get(what, what)

@@ -91,10 +91,10 @@ def largest_change(original: Image, edited: NewImage) -> float:
     """
     if original.shape == edited.shape and np.array_equal(original, edited):
         return 0.0
-    return block_difference(block_means(original), block_means(edited))
+    return block_difference(grid_means(original), grid_means(edited))
 
 
-def block_means(image: Image) -> UInt8[np.ndarray, "32 32 3"]:
+def grid_means(image: Image) -> UInt8[np.ndarray, "32 32 3"]:
     """Average 32 x 32 blocks."""
     return np.asarray(PIL.Image.fromarray(image).resize((GRID, GRID), PIL.Image.Resampling.BOX))
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from src.data.rows import DatasetRow, RowSource, StoredImage, check_index
+from src.data.rows import DatasetRow, EncodedImage, RowSource, check_index
 from src.records import Reward
 
 TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
@@ -57,7 +57,7 @@ class Pix2PixTree(RowSource):
         original, edited, description = (str(path) for path in self.files(index))
         id = self.id_of(index)
         instruction = read_instruction(Path(description))
-        return DatasetRow(id, StoredImage(original), StoredImage(edited), instruction, photograph=id)
+        return DatasetRow(id, EncodedImage(original), EncodedImage(edited), instruction, photograph=id)
 
     def id_of(self, index: int) -> str:
         prompt, seed = self.pairs[index]

@@ -20,7 +20,7 @@ from src.records import Case, Image, Reward, Triplet
 
 @final
 @dataclass(frozen=True)
-class StoredImage:
+class EncodedImage:
     """An encoded image, in a file or in memory as a table holds it.
 
     Attributes:
@@ -72,8 +72,8 @@ class DatasetRow:
     """
 
     id: str
-    original: StoredImage
-    edited: StoredImage
+    original: EncodedImage
+    edited: EncodedImage
     instruction: str
     reward: Reward | None = None
     edit_type: str = ""
@@ -151,7 +151,7 @@ def decode_row(row: DatasetRow) -> Triplet:
 
 
 def content_id(
-    original: StoredImage, instruction: str, edited: StoredImage, answer: str | None = None
+    original: EncodedImage, instruction: str, edited: EncodedImage, answer: str | None = None
 ) -> str:
     """Return the id of a triplet that brings none: sha256 of original, instruction and edited image (or
     answer), each preceded by its length.

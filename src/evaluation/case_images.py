@@ -19,7 +19,7 @@ import numpy as np
 import PIL.Image
 from jaxtyping import Bool
 
-from src.data.rows import StoredImage
+from src.data.rows import EncodedImage
 from src.data.transforms import Size, resize_to
 from src.evaluation.benchmark import Reference
 from src.evaluation.crop import WHOLE, Crop
@@ -32,7 +32,7 @@ from src.records import Case, Image, Triplet, Turn
 class FramedImage:
     """A stored image at the size that a framing makes of its own."""
 
-    image: StoredImage
+    image: EncodedImage
     framing: Framing
 
     def size(self) -> Size:
@@ -40,14 +40,16 @@ class FramedImage:
         return self.framing(*self.image.size()).size
 
     def decode(self) -> Image:
-        """RGB, upright. Raises as StoredImage."""
+        """RGB, upright. Raises as EncodedImage."""
         return self.image.decode(self.framing)
 
 
 def frame_case(case: Case, framing: Framing) -> Case:
     """The case with its photograph at another size; one in memory stays as it is."""
     return (
-        replace(case, image=FramedImage(case.image, framing)) if isinstance(case.image, StoredImage) else case
+        replace(case, image=FramedImage(case.image, framing))
+        if isinstance(case.image, EncodedImage)
+        else case
     )
 
 
@@ -59,7 +61,7 @@ def frame_of_height(height: int, width: int, pixels: int) -> Frame:
 
 
 def decode_case(case: Case) -> Case:
-    """The case with its image decoded. Raises as StoredImage."""
+    """The case with its image decoded. Raises as EncodedImage."""
     return replace(case, image=case.original)
 
 
@@ -88,7 +90,7 @@ def prepare_for_judge(triplet: Triplet, height: int | None, framing: Framing | N
         FileNotFoundError: the photograph is gone.
     """
     case, edited = triplet.case, triplet.edited
-    if not isinstance(case.image, StoredImage):
+    if not isinstance(case.image, EncodedImage):
         return triplet
     size: Size = (edited.shape[0], edited.shape[1])
     if height is not None:
@@ -118,7 +120,7 @@ def shown_crop(triplet: Triplet, framing: Framing | None) -> Crop:
         FileNotFoundError: the photograph is gone.
     """
     case, edited = triplet.case, triplet.edited.shape
-    if framing is None or not isinstance(case.image, StoredImage):
+    if framing is None or not isinstance(case.image, EncodedImage):
         return WHOLE
     height, width = case.size
     frame = framing(height, width)

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
-from src.data.rows import StoredImage, first_duplicate
+from src.data.rows import EncodedImage, first_duplicate
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, read_region
 from src.evaluation.references import copy_of_input
@@ -86,9 +86,9 @@ class Custom(Benchmark):
         return [known.case for known in self._known.values()]
 
     def ground_truth(self, case: Case) -> Image | None:
-        """The row's target. Raises as StoredImage."""
+        """The row's target. Raises as EncodedImage."""
         target = self._known[case.id].target
-        return None if target is None else StoredImage(str(target)).decode()
+        return None if target is None else EncodedImage(str(target)).decode()
 
     def failed_feedback(self, case: Case) -> Feedback | None:
         """Nobody knows it."""
@@ -99,7 +99,7 @@ class Custom(Benchmark):
         return self._known[case.id].captions
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """What the row's mask leaves open, at the size of the original. Raises as StoredImage."""
+        """What the row's mask leaves open, at the size of the original. Raises as EncodedImage."""
         mask = self._known[case.id].mask
         return None if mask is None else read_region(mask, case.size)
 
@@ -117,7 +117,7 @@ class Custom(Benchmark):
     def _target(self, case: Case) -> Image:
         target = self._known[case.id].target
         assert target is not None
-        return StoredImage(str(target)).decode()
+        return EncodedImage(str(target)).decode()
 
     @cached_property
     def _known(self) -> dict[str, CustomCase]:
@@ -206,7 +206,7 @@ def parse_row(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> C
     } | parse_captions(given)
     case = Case(
         id,
-        StoredImage(str(folder / original)),
+        EncodedImage(str(folder / original)),
         text_field(given, "instruction"),
         text_field(given, "type", "all"),
         text_field(given, "photograph", original),
@@ -226,7 +226,7 @@ def parse_captions(given: Fields) -> dict[str, str]:
 
 def referenced_files(known: CustomCase) -> list[Path]:
     """The images that a row names."""
-    assert isinstance(known.case.image, StoredImage)
+    assert isinstance(known.case.image, EncodedImage)
     return [
         Path(known.case.image.where),
         *(file for file in (known.target, known.mask) if file is not None),

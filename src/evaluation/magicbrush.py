@@ -39,7 +39,7 @@ from rich.progress import track
 
 from src.data.huggingface_table import open_table, stored_image
 from src.data.json_list import parse_json, read_entries
-from src.data.rows import StoredImage
+from src.data.rows import EncodedImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, read_region
 from src.evaluation.references import copy_of_input
@@ -123,8 +123,8 @@ class MagicBrush(Benchmark):
         return [case for case, _ in self._known.values()]
 
     def ground_truth(self, case: Case) -> Image:
-        """The true image after the turn, or after the session's last. Raises as StoredImage."""
-        return StoredImage(str(self._steps(case)[-1].after)).decode()
+        """The true image after the turn, or after the session's last. Raises as EncodedImage."""
+        return EncodedImage(str(self._steps(case)[-1].after)).decode()
 
     def failed_feedback(self, case: Case) -> Feedback | None:
         """Nobody knows it."""
@@ -137,7 +137,7 @@ class MagicBrush(Benchmark):
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
         """What the masks of all turns of the case leave open, at the size of the original. Raises as
-        StoredImage.
+        EncodedImage.
         """
         masks = [step.mask for step in self._steps(case)]
         regions = [read_region(mask, case.size) for mask in masks if mask is not None]
@@ -194,7 +194,7 @@ def turn_case(step: SessionTurn) -> Case:
     name = f"{step.session}_1" if step.number == 1 else f"{step.session}_inde_{step.number}"
     return Case(
         f"{step.session}/{name}",
-        StoredImage(str(step.before)),
+        EncodedImage(str(step.before)),
         step.instruction,
         f"turn {step.number}",
         step.session,
@@ -209,7 +209,7 @@ def session_case(steps: Sequence[SessionTurn]) -> Case:
         for step in steps
     ]
     turns = tuple(Turn(name, step.instruction) for name, step in zip(names, steps, strict=True))
-    image, edit_type = StoredImage(str(first.before)), f"{number} turn{'s' if number > 1 else ''}"
+    image, edit_type = EncodedImage(str(first.before)), f"{number} turn{'s' if number > 1 else ''}"
     if number == 1:
         return Case(names[0], image, first.instruction, edit_type, first.session)
     instruction = " ".join(f"({step.number}) {step.instruction}" for step in steps)

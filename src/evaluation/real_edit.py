@@ -31,7 +31,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from jaxtyping import Bool
 
-from src.data.rows import StoredImage
+from src.data.rows import EncodedImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, natural_sort_key
 from src.evaluation.references import copy_of_input
@@ -168,7 +168,7 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
     listed = read_instructions(instructions)
     there = {path.name for path in photographs.iterdir() if path.suffix.lower() in ENDINGS}
     names = [name for name, _ in listed]
-    images = {name: StoredImage(str(photographs / name)) for name in names}
+    images = {name: EncodedImage(str(photographs / name)) for name in names}
     cases, malformed = [], []
     # the two releases list the photographs in different orders
     for name, lines in sorted(listed, key=lambda entry: natural_sort_key(entry[0])):

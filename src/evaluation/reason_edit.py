@@ -35,7 +35,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool
 
-from src.data.rows import StoredImage
+from src.data.rows import EncodedImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, natural_sort_key, read_region
 from src.evaluation.masked import GreyMask, square_mask
@@ -123,12 +123,12 @@ class ReasonEdit(Benchmark):
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
         """Where the mask is nearer to white than to black, at the size of the original. Raises as
-        StoredImage.
+        EncodedImage.
         """
         return read_region(self._known[case.id].mask, case.size)
 
     def mask(self, case: Case) -> GreyMask | None:
-        """The mask. Raises as StoredImage."""
+        """The mask. Raises as EncodedImage."""
         return read_mask(self._known[case.id].mask)
 
     def references(self) -> Sequence[Reference]:
@@ -250,7 +250,7 @@ def split_line(line: str) -> tuple[str, str] | None:
 
 def parse_case(scene: str, image: Path, mask: Path, line: str) -> ReasonEditCase:
     """One case; its line has the right form."""
-    stored, texts = StoredImage(str(image)), split_line(line)
+    stored, texts = EncodedImage(str(image)), split_line(line)
     assert texts is not None
     instruction, label = texts
     return ReasonEditCase(

@@ -15,7 +15,7 @@ def log_inspection(
     logger: Logger, folder: Path, summary: RewardSummary, cards: Sequence[TripletCard]
 ) -> None:
     """Send numbers to any logger, figures to those that show them, and the examples as a table to wandb."""
-    logger.log_metrics({f"rewards/{name}": value for name, value in numbers_of(summary).items()}, step=0)
+    logger.log_metrics({f"rewards/{name}": value for name, value in summary_numbers(summary).items()}, step=0)
     figures = {path.stem: load_image(path) for path in sorted(folder.glob("*.png"))}
     if isinstance(logger, TensorBoardLogger):
         for name, image in figures.items():
@@ -33,7 +33,7 @@ def log_inspection(
     logger.finalize("success")
 
 
-def numbers_of(summary: RewardSummary) -> dict[str, float]:
+def summary_numbers(summary: RewardSummary) -> dict[str, float]:
     """Flatten a summary to metric names and numbers."""
     numbers: dict[str, float] = {
         "triplets": summary.triplets,

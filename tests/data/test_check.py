@@ -1,4 +1,4 @@
-"""The report before training finds what is wrong, all of it, and says what it looked at."""
+"""The check before training finds every broken row and says what it checked."""
 
 import json
 import sys
@@ -25,7 +25,7 @@ def kinds(report) -> dict[int | None, str]:
 
 @pytest.fixture
 def broken(tmp_path: Path) -> Path:
-    """A tree of 40 rows: 0 lacks a image, 5 has half of one, 8 one of another shape, 10 and 11 no
+    """A tree of 40 rows: 0 lacks an image, 5 has half of one, 8 one of another shape, 10 and 11 no
     instruction.
     """
     folder = write_tree(tmp_path / "tree")
@@ -46,7 +46,9 @@ def broken(tmp_path: Path) -> Path:
         (0, {0: "missing"}),
     ],
 )
-def test_everything_within_reach_is_found(broken: Path, how: int | str, found: dict[int, str]) -> None:
+def test_all_broken_rows_that_are_checked_are_found(
+    broken: Path, how: int | str, found: dict[int, str]
+) -> None:
     report = check_rows(WithRewards(Pix2PixTree(broken, split="all", extension="png")), how)  # type: ignore[arg-type]
     assert kinds(report) == found
     text = str(report)
@@ -60,7 +62,7 @@ def test_everything_within_reach_is_found(broken: Path, how: int | str, found: d
     assert "missing 1" in text
 
 
-def test_reasons_name_the_place(broken: Path) -> None:
+def test_reasons_name_the_file(broken: Path) -> None:
     reasons = {
         problem.index: problem.reason
         for problem in check_rows(Pix2PixTree(broken, split="all", extension="png"), "all").problems
@@ -90,7 +92,7 @@ def test_repeats_are_counted(tmp_path: Path) -> None:
     assert counts["shortest side in pixels"] == 24
 
 
-def test_rows_are_spread_evenly() -> None:
+def test_decoded_rows_are_spread_evenly() -> None:
     assert list(rows_to_decode(10, 5)) == [0, 2, 4, 6, 8]
     assert list(rows_to_decode(3, 1000)) == [0, 1, 2]
     assert len(set(rows_to_decode(1001, 1000))) == 1000
@@ -183,9 +185,7 @@ def test_rewards_are_joined_from_the_command_line(tmp_path: Path, capfd) -> None
     assert "dropped, no reward: 3" in out
 
 
-def test_nothing_is_left_or_nothing_to_look_at(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd
-) -> None:
+def test_no_row_left_and_nothing_to_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd) -> None:
     assert run(monkeypatch) == 0
     assert "no files to check" in capfd.readouterr().out
     file = write_list(tmp_path, count=1)

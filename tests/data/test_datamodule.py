@@ -1,4 +1,4 @@
-"""From files to batches: the same whoever prepares them, and never a image that isn't there."""
+"""From files to batches: the same for any workers, and never from a missing image."""
 
 from itertools import islice
 from pathlib import Path
@@ -64,7 +64,7 @@ def test_workers_and_batch_sizes_change_nothing(folder: Path) -> None:
     assert alone[0].original.shape == (4, 3, 16, 16)
 
 
-def test_each_pass_crops_anew_and_other_seeds_otherwise(folder: Path) -> None:
+def test_every_pass_and_every_seed_has_its_own_crops(folder: Path) -> None:
     served = TransformedDataset(tree(folder).dataset, RandomCrop(16, 0.0), 0, frozenset(), None)
     crops = [served[SampleIndex(5, epoch)][0].edited.tobytes() for epoch in range(20)]
     assert len(set(crops)) > 3
@@ -72,7 +72,7 @@ def test_each_pass_crops_anew_and_other_seeds_otherwise(folder: Path) -> None:
     assert [other[SampleIndex(5, epoch)][0].edited.tobytes() for epoch in range(20)] != crops
 
 
-def test_another_whole_row_stands_for_a_broken_one(folder: Path, tmp_path: Path) -> None:
+def test_a_broken_row_is_replaced_by_a_whole_one(folder: Path, tmp_path: Path) -> None:
     (folder / "0000003" / "7_1.png").write_bytes(b"broken")
     listed = tmp_path / "listed.jsonl"
     data = tree(folder, on_error="skip", check=0)
@@ -93,7 +93,7 @@ def test_another_whole_row_stands_for_a_broken_one(folder: Path, tmp_path: Path)
     )
 
 
-def test_a_broken_row_ends_the_training_unless_told_otherwise(folder: Path, tmp_path: Path) -> None:
+def test_a_broken_row_ends_the_training_unless_skipped(folder: Path, tmp_path: Path) -> None:
     (folder / "0000003" / "7_1.png").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"7_1.png is not a readable picture .* data.on_error=skip"):
         tree(folder).check(tmp_path / "listed")
@@ -111,7 +111,7 @@ def test_images_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
         collate([tall, other])
 
 
-def test_previews_show_the_first_rows_that_can_be_shown(folder: Path) -> None:
+def test_previews_show_the_first_usable_rows(folder: Path) -> None:
     (folder / "0000000" / "7_0.png").unlink()
     rows = Pix2PixTree(folder, split="all", extension="png")
     shown = first_rows(rows, CentreCrop(16), 3)
@@ -139,7 +139,7 @@ def world_on_disk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def places(name: str, folder: Path) -> dict[str, list[str]]:
-    """What each yaml of conf/data has to be told, once for each way to use it."""
+    """The settings that each yaml of conf/data requires, once for each way to use it."""
     rewards = [
         "+rewards@data.rewards=reward_file",
         f"data.rewards.path={folder / 'pix2pix_tree/rewards.jsonl'}",
@@ -197,7 +197,7 @@ class Losses(Callback):
 
 
 def losses(tmp_path: Path, *overrides: str) -> list[float]:
-    """Of two steps of a small editor."""
+    """Train a small editor for two steps."""
     workers = "data.readers=0" if "data=stream" in overrides else "data.num_workers=0"
     cfg = config(*SMALL, "data.batch_size=4", workers, *overrides)
     seed_everything(0, verbose=False)
@@ -217,7 +217,7 @@ def of_the_world(tmp_path_factory: pytest.TempPathFactory) -> list[float]:
 
 
 @pytest.mark.parametrize("name", ON_DISK)
-def test_the_world_written_out_trains_as_the_world_itself(
+def test_a_written_world_trains_like_the_rendered_one(
     name: str, world_on_disk: Path, of_the_world: list[float], tmp_path: Path
 ) -> None:
     ways = places(name, world_on_disk)
@@ -236,7 +236,7 @@ def test_the_world_written_out_trains_as_the_world_itself(
     assert len(of_the_world) == 2
 
 
-def test_a_stream_of_the_same_rows_in_the_same_order_trains_as_the_world_itself(
+def test_a_stream_of_the_same_rows_in_the_same_order_trains_like_the_rendered_world(
     world_on_disk: Path, of_the_world: list[float], tmp_path: Path
 ) -> None:
     """A stream serves the rows of a file as they stand, sets of a known length are shuffled: a file written

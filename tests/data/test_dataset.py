@@ -1,4 +1,4 @@
-"""Stacking triplets, and where their rewards come from."""
+"""Triplets are stacked into batches, and rewards of the synthetic world are kept."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def row(score: float | None) -> tuple[Triplet, Reward]:
     return Triplet(case, IMAGE[::-1].copy()), Reward("x", "test", "key", Verdict(5.0), verdict, Verdict(2.0))
 
 
-def test_images_survive_the_way_to_a_tensor_and_back() -> None:
+def test_images_survive_the_conversion_to_a_tensor_and_back() -> None:
     tensor = to_tensor([IMAGE])
     assert tensor.min() >= -1.0
     assert tensor.max() <= 1.0
@@ -67,7 +67,7 @@ def test_an_unrated_dataset_shows_the_same_triplets() -> None:
 
 
 class Counting:
-    """The noisy annotator, counting how often it is asked."""
+    """The noisy annotator, with a count of its calls."""
 
     name = "counting"
 

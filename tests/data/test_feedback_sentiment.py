@@ -1,4 +1,4 @@
-"""What a feedback text claims: phrases by kind, and every text of the synthetic world is read as what it is."""
+"""The polarity of feedback: phrases by kind, and every text of the synthetic world."""
 
 import pytest
 
@@ -70,5 +70,5 @@ def test_other_scripts_are_not_read(text: str) -> None:
     assert polarity_of(text) is Polarity.UNREAD
 
 
-def test_other_latin_languages_and_emoji_count_as_said() -> None:
+def test_other_latin_languages_and_emoji_count_as_failures() -> None:
     assert polarity_of("Das Bild ist unscharf") is polarity_of("😀 bad") is Polarity.FAILURE

@@ -1,4 +1,4 @@
-"""Rows in JSON, with the fields that people use."""
+"""Rows in JSON, with common names of fields."""
 
 import json
 from pathlib import Path
@@ -37,7 +37,7 @@ def test_ids_are_given_or_depend_on_the_whole_content(tmp_path: Path) -> None:
     assert JsonList(file, columns={"id": False}).id_of(0) != ids[0]
 
 
-def test_fields_of_other_names_are_told(tmp_path: Path) -> None:
+def test_fields_of_other_names_can_be_given(tmp_path: Path) -> None:
     file = write_list(tmp_path, text=["make it day"] * 6)
     assert JsonList(file, columns={"instruction": "text"}).row(0).instruction == "make it day"
     assert JsonList(file, folder=tmp_path).row(0).instruction == "make it night 0"

@@ -94,11 +94,11 @@ def painted(
         (Verdict(None, feedback="None", status="failed"), []),
     ],
 )
-def test_what_contradicts_a_score(verdict: Verdict, expected: list[str]) -> None:
+def test_contradictions_of_a_score(verdict: Verdict, expected: list[str]) -> None:
     assert [kind for kind, _ in contradictions_in(verdict, LintLimits())] == expected
 
 
-def test_a_stricter_limit_finds_what_an_overlooking_annotator_may_do() -> None:
+def test_a_stricter_limit_finds_overlooked_failures() -> None:
     assert contradictions_in(Verdict(3.0), LintLimits()) == []
     assert [kind for kind, _ in contradictions_in(Verdict(3.0), LintLimits(silent_below=5.0))] == [
         "silent_low"
@@ -182,7 +182,7 @@ def test_judged_twice_far_apart() -> None:
     ]
 
 
-def test_a_image_of_a_benchmark() -> None:
+def test_an_image_of_a_benchmark() -> None:
     known = [KnownImage("cup.png", "bench", perceptual_hash(OTHER))]
     for leaked in (OTHER, jpeg(OTHER, 60), resized(OTHER, 200, 256)):
         (finding,) = lint([entry(0, pair=(leaked, painted(leaked, side=40)))], known)[:1]
@@ -194,7 +194,7 @@ def test_a_image_of_a_benchmark() -> None:
     )
 
 
-def test_plain_images_have_one_hash_and_are_told_apart() -> None:
+def test_plain_images_have_one_hash_and_are_distinguished() -> None:
     plain = [np.full((64, 64, 3), value, dtype=np.uint8) for value in (0, 90, 180)]
     assert lint([entry(row, pair=(each, OTHER)) for row, each in enumerate(plain)]) == []
 
@@ -247,12 +247,12 @@ def test_every_kind_has_its_rule_and_the_reverse() -> None:
     assert all(source.count(f'"{kind}"') >= 2 for kind in KINDS)
 
 
-def test_nothing_at_all() -> None:
+def test_no_entries() -> None:
     assert lint([]) == []
     assert lint([LintEntry(0, "a")], [KnownImage("x", "y", perceptual_hash(PHOTO))]) == []
 
 
-def test_unlikeness_is_zero_for_the_same_and_symmetric() -> None:
+def test_block_difference_is_zero_for_the_same_image_and_symmetric() -> None:
     first, second = perceptual_hash(PHOTO).thumbnail, perceptual_hash(OTHER).thumbnail
     assert block_difference(first, first) == 0
     assert block_difference(first, second) == block_difference(second, first) > 50
@@ -264,7 +264,7 @@ def test_unlikeness_is_zero_for_the_same_and_symmetric() -> None:
     st.lists(st.integers(0, 2**64 - 1), max_size=12),
     st.integers(0, 40),
 )
-def test_candidates_are_all_pairs_within_reach(first: list[int], second: list[int], bits: int) -> None:
+def test_candidates_are_all_pairs_within_the_limit(first: list[int], second: list[int], bits: int) -> None:
     arrays = [np.array(each, dtype=np.uint64) for each in (first, second)]
     expected = {
         (i, j)

@@ -1,4 +1,4 @@
-"""Datasets mixed by shares, and conversations: rows with an answer and without an edited image."""
+"""Datasets mixed by shares, and chat samples: rows with an answer and without an edited image."""
 
 import io
 import json
@@ -46,7 +46,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_a_conversation_is_a_row_with_an_answer(folder: Path) -> None:
+def test_a_chat_sample_is_a_row_with_an_answer(folder: Path) -> None:
     rows = chat(folder)
     assert len({rows.id_of(index) for index in range(3)}) == 3
     assert rows.files(1) == [folder / "images/1.png"]
@@ -68,7 +68,7 @@ def test_a_conversation_is_a_row_with_an_answer(folder: Path) -> None:
     )
 
 
-def test_edits_and_conversations_in_one_list_or_table(folder: Path) -> None:
+def test_edits_and_chat_samples_in_one_list_or_table(folder: Path) -> None:
     listed = [
         {
             "input": "images/0.png",
@@ -118,7 +118,7 @@ def test_a_mixture_has_its_shares_and_all_rows(folder: Path) -> None:
     edits, questions = JsonList(folder / "rows.json"), chat(folder)
     mixed = Mixture({"edits": edits, "chat": questions}, {"edits": 3, "chat": 1})
     ids = [mixed.id_of(index) for index in range(len(mixed))]
-    assert len(ids) == 12  # all three conversations once, the six edits in turn
+    assert len(ids) == 12  # all three chat samples once, the six edits in turn
     assert Counter(id.split("/")[0] for id in ids) == {"edits": 9, "chat": 3}
     assert set(ids) == {f"edits/{edits.id_of(i)}" for i in range(6)} | {
         f"chat/{questions.id_of(i)}" for i in range(3)
@@ -136,6 +136,6 @@ def test_a_mixture_has_its_shares_and_all_rows(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("shares", [{}, {"edits": 1}, {"edits": 1, "chat": 0}, {"edits": 1, "talk": 1}])
-def test_shares_that_make_no_mixture(folder: Path, shares: dict[str, float]) -> None:
+def test_impossible_shares_are_refused(folder: Path, shares: dict[str, float]) -> None:
     with pytest.raises(ValueError, match="mixture"):
         Mixture({"edits": JsonList(folder / "rows.json"), "chat": chat(folder)}, shares)

@@ -40,7 +40,7 @@ def test_splits_are_the_originals_and_complete(folder: Path) -> None:
     ]
 
 
-def test_the_generator_scripts_spelling_reads_alike(tmp_path: Path) -> None:
+def test_both_spellings_of_prompt_json_are_read(tmp_path: Path) -> None:
     tree = Pix2PixTree(write_tree(tmp_path, 1, caption="caption", extension="jpg"), split="all")
     assert tree.row(0).instruction == "make it night 0"
     assert tree[0][0].edited.shape == (24, 32, 3)
@@ -75,7 +75,7 @@ def test_no_tree_and_unknown_splits_are_refused(tmp_path: Path, folder: Path) ->
 
 
 @pytest.mark.parametrize("edit", [["make it night", "make it day"], None, " "])
-def test_anything_but_one_instruction_is_refused_with_its_place(folder: Path, edit: object) -> None:
+def test_anything_but_one_instruction_is_refused_with_its_file(folder: Path, edit: object) -> None:
     (folder / "0000000" / "prompt.json").write_text(json.dumps({"edit": edit}))
     with pytest.raises(ValueError, match="0000000"):
         Pix2PixTree(folder, extension="png").row(0)

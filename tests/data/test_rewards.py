@@ -56,7 +56,7 @@ def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Pa
     assert len(WithRewards(rows, from_reward_file(file), "fail")) == 6
 
 
-def test_rewards_that_fit_nothing_are_refused_with_an_id_of_each_side(rows: JsonList, tmp_path: Path) -> None:
+def test_rewards_of_other_rows_are_refused_with_ids_of_both(rows: JsonList, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
         match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; give",
@@ -78,7 +78,7 @@ def test_one_judge_is_chosen_and_keys_are_not_mixed(tmp_path: Path) -> None:
         from_reward_file(tmp_path / "gone")
 
 
-def test_rewards_of_columns_are_dropped_where_there_are_none(tmp_path: Path) -> None:
+def test_rows_without_rewards_in_their_columns_are_dropped(tmp_path: Path) -> None:
     scores: list[float | None] = [1.0, None, 3.0, 9.0, 5.0, 0.0]
     columns: dict[str, list] = {name: scores for name in SCORES} | {name: ["None"] * 6 for name in FEEDBACK}
     rated = WithRewards(JsonList(write_list(tmp_path, id=list("abcdef"), **columns)))
@@ -128,12 +128,12 @@ def test_resolvers() -> None:
 
 
 def by_number(key: str, seeds: dict[str, int]) -> str:
-    """Somebody's own resolver: keys that count rows."""
+    """A user's resolver: keys that count rows."""
     prompt, _, place = key.partition("#")
     return f"{int(prompt):07d}/{seeds[place]}"
 
 
-def test_a_resolver_of_ones_own_is_named_on_the_command_line(tmp_path: Path, quickly_refused, capfd) -> None:
+def test_a_users_resolver_is_named_on_the_command_line(tmp_path: Path, quickly_refused, capfd) -> None:
     write_tree(tmp_path / "tree", 2)
     file = tmp_path / "RewardEdit_20K.json"
     file.write_text(json.dumps({"0#first": verdicts(1, 2, 3), "1#second": verdicts(4, 5, 0)}))
@@ -181,7 +181,7 @@ def test_other_files_than_the_releases_are_refused(tmp_path: Path, content: str,
 
 
 @pytest.mark.parametrize("entry", [verdicts(1, 2), "text", [1, 2, 3], [{"Score": 1}] * 3])
-def test_entries_of_another_form_are_listed_and_not_guessed(tmp_path: Path, entry: object) -> None:
+def test_malformed_entries_are_listed(tmp_path: Path, entry: object) -> None:
     (tmp_path / "r.json").write_text(json.dumps({"a": entry}))
     rewards = from_reward_edit(tmp_path / "r.json")
     assert isinstance(rewards, Rewards)

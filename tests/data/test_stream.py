@@ -1,4 +1,4 @@
-"""Streams: complete and without repeats for any number of lanes, and the same after a kill."""
+"""Streams: complete and without repeats for any number of lanes, and unchanged by a kill."""
 
 from itertools import islice
 from pathlib import Path
@@ -97,7 +97,7 @@ def batches(rows: StreamedRows, count: int, start: int = 0, **settings) -> list[
 
 
 @pytest.mark.parametrize("start", [1, 4, 7, 11])
-def test_batches_after_a_resume_are_those_without(rows: StreamedRows, start: int) -> None:
+def test_batches_after_a_resume_are_unchanged(rows: StreamedRows, start: int) -> None:
     whole, rest = batches(rows, 13), batches(rows, 13 - start, start)
     assert [batch.ids for batch in rest] == [batch.ids for batch in whole[start:]]
     assert all(torch.equal(one.edited, other.edited) for one, other in zip(rest, whole[start:], strict=True))
@@ -122,7 +122,7 @@ def test_workers_serve_what_their_lanes_hold(folder: Path) -> None:
     assert [batch.ids for batch in served(0, 0, 4)] == [batch.ids for batch in served(1, 0, 4)]
 
 
-def test_rewards_are_joined_and_rows_without_one_left_out(folder: Path) -> None:
+def test_rewards_are_joined_and_rows_without_one_dropped(folder: Path) -> None:
     chosen = [World(48).case_id("train", 0, index) for index in (3, 4, 20)]
     rewards = Rewards("test", {id: reward(id, 2.0) for id in chosen} | {"other": reward("other")}, {})
     joined = StreamedRows(open_stream(str(folder)), rewards=rewards)
@@ -147,7 +147,7 @@ def test_rewards_are_joined_and_rows_without_one_left_out(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def broken(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
-    """The same with two images cut off, one behind the other."""
+    """The same with two truncated images in consecutive rows."""
     import pyarrow
     import pyarrow.parquet
 
@@ -163,7 +163,7 @@ def broken(tmp_path_factory: pytest.TempPathFactory, folder: Path) -> Path:
     return target
 
 
-def test_the_next_whole_row_stands_for_a_broken_one_wherever_one_resumes(
+def test_a_broken_row_is_replaced_by_the_next_whole_one_wherever_training_resumes(
     broken: Path, tmp_path: Path
 ) -> None:
     rows, listed = StreamedRows(open_stream(str(broken))), tmp_path / "listed.jsonl"
@@ -187,7 +187,7 @@ def test_the_next_whole_row_stands_for_a_broken_one_wherever_one_resumes(
         batches(rows, COUNT, world_size=1)
 
 
-def test_the_first_rows_are_looked_at_before_training(broken: Path, tmp_path: Path) -> None:
+def test_the_first_rows_are_checked_before_training(broken: Path, tmp_path: Path) -> None:
     listed = tmp_path / "listed.jsonl"
     with pytest.raises(ValueError, match=r"2 of the first 23 rows can't be used"):
         StreamedEditData(open_stream(str(broken)), 3, 0, 0).check(listed)

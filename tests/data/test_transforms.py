@@ -1,4 +1,4 @@
-"""What happens to a pair happens to both images, depends on the seed alone, and keeps the aspect ratio."""
+"""A transform treats both images alike, depends on the seed alone, and keeps the aspect ratio."""
 
 import numpy as np
 import pytest
@@ -38,13 +38,13 @@ def test_the_crop_moves_along_the_long_side_and_reaches_its_ends() -> None:
     assert int(CentreCrop(16)(pair(ramp), None, 0).edited[0, 0, 0]) == 24
 
 
-def test_nothing_is_resampled_when_nothing_needs_to_be() -> None:
+def test_nothing_is_resampled_at_the_right_size() -> None:
     image = pixels(3, 32, 32)
     np.testing.assert_array_equal(RandomCrop(32)(pair(image), None, 5).edited, image)
 
 
 def test_the_aspect_ratio_is_kept() -> None:
-    """A circle stays one: the release's resize to a square would make an ellipse of it."""
+    """A circle stays one; the release's resize to a square would make it an ellipse."""
     y, x = np.mgrid[:200, :400]
     disc = np.repeat((((y - 100) ** 2 + (x - 200) ** 2) < 50**2)[..., None], 3, 2).astype(np.uint8) * 255
     made = CentreCrop(100)(pair(disc), None, 0).edited[..., 0] > 127

@@ -1,4 +1,4 @@
-"""Small datasets of real files, in the forms that people have them in."""
+"""Small datasets of real files, in common forms."""
 
 import json
 from collections.abc import Sequence

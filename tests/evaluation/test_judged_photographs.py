@@ -10,7 +10,7 @@ from conftest import small_editor
 from data.written import pixels, write_image
 from PIL import Image
 
-from src.data.rows import StoredImage
+from src.data.rows import EncodedImage
 from src.editor import Editor
 from src.evaluation.case_images import (
     frame_case,
@@ -43,7 +43,7 @@ def editor() -> Editor:
 
 
 def case_of(path: Path) -> Case:
-    return Case(path.stem, StoredImage(str(path)), "make it night", "local", path.name)
+    return Case(path.stem, EncodedImage(str(path)), "make it night", "local", path.name)
 
 
 @pytest.mark.parametrize("resize", ["keep", "trained", 48, "long_side_64:64"])

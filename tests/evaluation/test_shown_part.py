@@ -13,7 +13,7 @@ from evaluation.drawn import Drawn
 from PIL import Image
 
 from src import evaluate
-from src.data.rows import StoredImage
+from src.data.rows import EncodedImage
 from src.evaluation.case_images import shown_crop
 from src.evaluation.crop import WHOLE, Crop, crop
 from src.evaluation.image_metrics import ImageMetrics
@@ -33,7 +33,7 @@ def ramp(height: int, width: int) -> np.ndarray:
 
 def as_the_editor_saw_it(photograph: Path, resize: str, multiple: int = 8) -> np.ndarray:
     """At the size of the framing, without the rim that a latent of so many pixels can't hold."""
-    seen = StoredImage(str(photograph)).decode(framing_for(resize, 64))
+    seen = EncodedImage(str(photograph)).decode(framing_for(resize, 64))
     return centre_crop(seen, *(side // multiple * multiple for side in seen.shape[:2]))
 
 
@@ -48,7 +48,7 @@ def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_part_is_where_the_edit_lies(photograph: Path, resize: str) -> None:
     framing, edited = framing_for(resize, 64), as_the_editor_saw_it(photograph, resize)
     part = shown_crop(
-        Triplet(Case("a", StoredImage(str(photograph)), "paint", "local", "a"), edited), framing
+        Triplet(Case("a", EncodedImage(str(photograph)), "paint", "local", "a"), edited), framing
     )
     original = ramp(*SIZE)
     there = crop(original, part)
@@ -61,7 +61,7 @@ def test_the_part_is_where_the_edit_lies(photograph: Path, resize: str) -> None:
 
 
 def test_what_is_shown_whole_is_not_touched(photograph: Path) -> None:
-    original, stored = ramp(*SIZE), StoredImage(str(photograph))
+    original, stored = ramp(*SIZE), EncodedImage(str(photograph))
     assert crop(original, WHOLE) is original
     for size in ((512, 512), (480, 640), (91, 150)):
         case = Case("a", stored if size == SIZE else ramp(*size), "paint", "local", "a")
@@ -84,7 +84,7 @@ def test_whole_pixels_are_cut_out_as_they_are() -> None:
 
 
 def test_an_edit_larger_than_its_framing_is_refused(photograph: Path) -> None:
-    triplet = Triplet(Case("a", StoredImage(str(photograph)), "paint", "local", "a"), ramp(130, 128))
+    triplet = Triplet(Case("a", EncodedImage(str(photograph)), "paint", "local", "a"), ramp(130, 128))
     with pytest.raises(
         ValueError, match="the edit of a has 128x130 pixels and was made of 192x128; make it again"
     ):

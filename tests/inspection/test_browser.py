@@ -27,7 +27,7 @@ HOSTILE = '<script>document.title = "taken"</script><img src="http://127.0.0.1:{
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[tuple[int, list[str]]]:
-    """A real server that writes down what it is asked for."""
+    """A real server that records its requests."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -118,9 +118,7 @@ def shown(html: str) -> list[int]:
     ]
 
 
-def test_it_shows_everything_and_says_nothing_on_the_console(
-    page: Path, server: tuple[int, list[str]]
-) -> None:
+def test_it_shows_everything_and_leaves_the_console_empty(page: Path, server: tuple[int, list[str]]) -> None:
     seen = dumped(page)
     assert shown(seen.stdout) == list(range(12))
     assert "12 of 12" in seen.stdout
@@ -149,7 +147,7 @@ def test_a_view_is_an_address(page: Path, view: str, rows: list[int]) -> None:
 
 
 def test_the_instruments_of_these_tests_work(tmp_path: Path, server: tuple[int, list[str]]) -> None:
-    """A page that does ask for a image, and does complain, is noticed."""
+    """A page that requests an image and prints an error is noticed."""
     bad = tmp_path / "bad.html"
     bad.write_text(
         f'<img src="http://127.0.0.1:{server[0]}/asked"><script>console.error("complaint")</script>'
@@ -162,7 +160,7 @@ def test_the_instruments_of_these_tests_work(tmp_path: Path, server: tuple[int, 
 
 
 @pytest.mark.parametrize("width", [1280, 500])
-def test_it_can_be_looked_at(page: Path, tmp_path: Path, width: int) -> None:
+def test_it_renders_at_every_width(page: Path, tmp_path: Path, width: int) -> None:
     image = tmp_path / "page.png"
     browse(f"--window-size={width},1400", "--hide-scrollbars", f"--screenshot={image}", page.as_uri())
     with Image.open(image) as opened:

@@ -1,4 +1,4 @@
-"""Run folders written by hand: a config, and a report of rewards whose means can be worked out on paper."""
+"""Run folders made by hand: a config, and a report of rewards with simple means."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -52,7 +52,7 @@ def config(
     seed: int = 0,
     **more: object,
 ) -> dict[str, object]:
-    """What .hydra/config.yaml says of a run, as far as tables read it."""
+    """The parts of .hydra/config.yaml that tables read."""
     backbone = {"_target_": "src.backbones.tiny.TinyBackbone"}
     model = {
         "_target_": "src.editor.Editor",

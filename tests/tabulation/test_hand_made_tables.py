@@ -187,11 +187,11 @@ COMMANDS = {
     "booktabs": ("toprule", "midrule", "bottomrule", "cmidrule"),
     "amssymb": ("checkmark",),
 }
-"""What our tables use, by the package that has it; LaTeX itself has the first."""
+"""The commands of our tables by package; the first belong to LaTeX itself."""
 
 
 def check_latex(text: str) -> None:
-    """What would keep it from being compiled, as far as that can be told without LaTeX."""
+    """List what would break compilation, as far as it shows without LaTeX."""
     check_structure(text)
     packages = re.findall(r"^% \\usepackage\{([\w, ]+)\}$", text, re.MULTILINE)[0].split(", ")
     code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)

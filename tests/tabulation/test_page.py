@@ -81,7 +81,7 @@ def test_the_page_holds_every_edit_with_its_feedback(reports: list[RunReport]) -
 
 
 def test_feedback_is_that_of_the_reward_in_the_report(tmp_path: Path) -> None:
-    """An edit that was made and judged anew has two rewards; the report is about one of them."""
+    """An edit that was made and judged again has two rewards; the report is about one of them."""
     run, _ = write_page_runs(tmp_path, 7)
     from dataclasses import replace
 
@@ -95,7 +95,7 @@ def test_feedback_is_that_of_the_reward_in_the_report(tmp_path: Path) -> None:
     assert data["cases"][3]["edits"][0]["feedback"][0] == "only 1.5 of the sky is dark"
 
 
-def test_an_edit_that_is_gone_is_said_to_be(reports: list[RunReport]) -> None:
+def test_a_missing_edit_is_marked(reports: list[RunReport]) -> None:
     (reports[0].folder.parent / "5-5-5" / "edits" / "g2.png").unlink()
     data, _ = page_data(all_cases(reports), edit_columns(reports, None), 10.0)
     assert [data["cases"][2]["edits"][column]["image"] is None for column in range(3)] == [
@@ -117,7 +117,7 @@ def test_rows_can_be_chosen(reports: list[RunReport]) -> None:
 
 
 @pytest.mark.parametrize("most", [60_000, 12_000, 3_000])
-def test_images_are_made_small_enough(most: int) -> None:
+def test_images_meet_the_size_limit(most: int) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
     assert len(fit_webp(noise, most)) <= most
     flat = np.full((64, 64, 3), 7, np.uint8)

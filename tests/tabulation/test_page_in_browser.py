@@ -53,9 +53,9 @@ def rows_in_table(browser: Chromium) -> list[str]:
     return browser.value("[...document.querySelectorAll('#rows tbody th')].map(cell => cell.textContent)")
 
 
-def test_all_cases_are_shown_soon_and_nothing_is_asked_for(page: Path, browser: Chromium) -> None:
+def test_all_cases_are_shown_soon_and_nothing_is_requested(page: Path, browser: Chromium) -> None:
     browser.open(page, "#perspective=0")
-    assert browser.value("document.images.length") > 10, "the first pictures belong to what is measured"
+    assert browser.value("document.images.length") > 10, "the first images belong to what is measured"
     milliseconds = int(browser.value("document.documentElement.dataset.shownAfter"))
     print(f"560 cases shown after {milliseconds} ms, {page.stat().st_size / 2**20:.1f} MB")
     if os.environ.get("CI") == "true":
@@ -63,7 +63,7 @@ def test_all_cases_are_shown_soon_and_nothing_is_asked_for(page: Path, browser: 
     assert shown(browser) == [f"g{index}" for index in range(560)]
     assert browser.value("document.getElementById('count').textContent") == "560 of 560"
     assert browser.value("document.images.length") < 200, (
-        "pictures far below the window are not in the page yet"
+        "images far below the window are not in the page yet"
     )
     assert browser.value("[...document.images].every(image => image.naturalWidth === 16)")
     assert browser.messages == []
@@ -84,7 +84,7 @@ def test_no_text_becomes_code(page: Path, browser: Chromium) -> None:
 
 
 def test_the_instruments_of_these_tests_work(tmp_path: Path, browser: Chromium) -> None:
-    """A page that does ask for a image, and does complain, is noticed."""
+    """A page that requests an image and prints an error is noticed."""
     bad = tmp_path / "bad.html"
     code = 'console.error("complaint"); setTimeout(() => { document.documentElement.dataset.shownAfter = "1" }, 300)'
     bad.write_text(f'<img src="http://127.0.0.1:9/asked"><script>{code}</script>')

@@ -150,7 +150,7 @@ def test_table_2_has_the_metrics_that_are_there(tmp_path: Path) -> None:
         table(tmp_path / "c", "table2")
 
 
-def test_columns_are_titled_as_their_metrics_are_defined() -> None:
+def test_titles_of_columns_follow_the_metrics() -> None:
     for name, column in zip(METRICS, image_columns(list(METRICS)), strict=True):
         metric = METRICS[name]
         assert (column.key, column.group) == (name, name.partition("/")[0])
@@ -169,7 +169,7 @@ def test_columns_are_titled_as_their_metrics_are_defined() -> None:
     )
 
 
-def test_image_metrics_that_do_not_compare_are_refused(tmp_path: Path) -> None:
+def test_image_metrics_that_are_not_comparable_are_refused(tmp_path: Path) -> None:
     def numbers(n: int) -> dict[str, dict[str, dict[str, object]]]:
         return {"5/5/5": {"multi_reward/clip_t": {"mean": 0.3, "ci95": None, "n": n}}}
 
@@ -233,7 +233,7 @@ def test_runs_that_differ_elsewhere_are_not_averaged_and_said_so(tmp_path: Path)
     assert not any("the runs differ" in note for note in made.notes), "the lines say it"
 
 
-def test_what_an_ablation_does_not_say_is_noted(tmp_path: Path) -> None:
+def test_differences_that_an_ablation_does_not_express_are_noted(tmp_path: Path) -> None:
     data = {"dataset": {"_target_": "src.data.synthetic.SyntheticTriplets", "length": 8000}}
     permuted = {"dataset": {"_target_": "src.data.permuted.PermutedRewards", "dataset": {"length": 8000}}}
     write_run(tmp_path / "a", {"5/5/5": THREE}, config(integration=None, data=data))
@@ -245,7 +245,7 @@ def test_what_an_ablation_does_not_say_is_noted(tmp_path: Path) -> None:
     )
 
 
-def test_a_checkpoints_own_config_will_do(tmp_path: Path) -> None:
+def test_a_checkpoints_own_config_is_enough(tmp_path: Path) -> None:
     from omegaconf import OmegaConf
 
     write_run(tmp_path / "a", {"5/5/5": THREE}, None)
@@ -268,7 +268,7 @@ def test_edits_judged_elsewhere_belong_to_the_run_that_made_them(tmp_path: Path)
     assert [line.name for line in table(tmp_path / "b", "table4_reward_signal").lines] == ["text"]
 
 
-def test_failures_are_said_with_what_they_allow(tmp_path: Path) -> None:
+def test_failures_are_noted_with_their_bounds(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": judged([3, 3, None, 3], [4.0] * 4, [5.0] * 4)}, config())
     notes = " ".join(table(tmp_path, "table4_reward_signal").notes)
     # 3 of 4 scored 3: 9 / 4 to (9 + 5) / 4
@@ -278,7 +278,7 @@ def test_failures_are_said_with_what_they_allow(tmp_path: Path) -> None:
     )
 
 
-def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
+def test_reports_that_are_not_comparable_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": THREE}, config())
     write_run(tmp_path / "b", {"5/5/5": THREE}, config(seed=1), benchmark="seven")
     write_run(tmp_path / "c", {"5/5/5": THREE}, config(seed=2), judge="foot")
@@ -309,7 +309,7 @@ def test_what_does_not_compare_is_refused(tmp_path: Path) -> None:
         select_reports(everything, "eight", None)
 
 
-def test_tables_and_rows_that_are_not_there(tmp_path: Path) -> None:
+def test_unknown_tables_and_rows_are_refused(tmp_path: Path) -> None:
     write_run(tmp_path / "a", {"5/5/5": THREE}, None)
     with pytest.raises(ValueError, match="table=table3: choose from table1, table2, table4_reward_signal"):
         table(tmp_path, "table3")

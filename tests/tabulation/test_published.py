@@ -1,4 +1,4 @@
-"""The paper's numbers, held against what its text says of them in other words."""
+"""The paper's numbers, checked against its text."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def gains(table: int, row: str, against: str) -> list[int]:
     return [one - other for one, other in zip(acc(table, row), acc(table, against), strict=True)]
 
 
-def test_table_1_as_section_6_2_tells_it() -> None:
+def test_table_1_agrees_with_section_6_2() -> None:
     assert gains(1, "Reward-InsPix2Pix", "InsPix2Pix") == [11, 5, 4]
     for metric, gain in (("following_score", 0.45), ("preserving_score", 0.12), ("quality_score", 0.11)):
         assert score(1, "Reward-InsPix2Pix", metric) - score(1, "InsPix2Pix", metric) == pytest.approx(gain)
@@ -30,7 +30,7 @@ def test_table_1_as_section_6_2_tells_it() -> None:
     assert max(each.numbers["following_score"].value for each in published_table(1).rows) == 3.72
 
 
-def test_table_2_as_section_6_2_tells_it() -> None:
+def test_table_2_agrees_with_section_6_2() -> None:
     for name, gain_i, gain_t in (("InsPix2Pix", 3.5, 0.6), ("SmartEdit", 0.9, 0.2)):
         assert 100 * (
             score(2, f"Reward-{name}", "multi_reward/clip_i") - score(2, name, "multi_reward/clip_i")
@@ -40,7 +40,7 @@ def test_table_2_as_section_6_2_tells_it() -> None:
         ) == pytest.approx(gain_t)
 
 
-def test_ablations_as_section_6_4_tells_them() -> None:
+def test_ablations_agree_with_section_6_4() -> None:
     assert acc(4, "none") == [49, 38, 32]
     assert gains(4, "score", "none") == [12, 17, 21]
     assert gains(4, "text", "none") == [11, 14, 19]

@@ -1,4 +1,4 @@
-"""What `datasets` loads, in each form: the same rows, with columns found by name."""
+"""Every form that `datasets` loads gives the same rows, with columns found by name."""
 
 import io
 from pathlib import Path
@@ -119,13 +119,13 @@ def test_ids_of_a_column_are_used_and_checked() -> None:
 
 
 def test_the_hash_is_that_of_the_same_rows_in_json(tmp_path: Path) -> None:
-    from src.data.rows import StoredImage, content_id
+    from src.data.rows import EncodedImage, content_id
 
     row = HuggingFaceTable(table_of()).row(2)
     (tmp_path / "a.png").write_bytes(encoded(pixels(2)))
     (tmp_path / "b.png").write_bytes(encoded(pixels(52)))
     assert row.id == content_id(
-        StoredImage(str(tmp_path / "a.png")), "remove it", StoredImage(str(tmp_path / "b.png"))
+        EncodedImage(str(tmp_path / "a.png")), "remove it", EncodedImage(str(tmp_path / "b.png"))
     )
 
 
@@ -136,12 +136,12 @@ def test_images_as_plain_bytes_are_read() -> None:
     np.testing.assert_array_equal(HuggingFaceTable(table)[0][0].edited, pixels(2))
 
 
-def test_anything_else_in_a_image_column_is_refused() -> None:
+def test_anything_else_in_an_image_column_is_refused() -> None:
     with pytest.raises(ValueError, match=r"column 'input' holds .* no images"):
         HuggingFaceTable(Dataset.from_dict({"input": [1], "output": [2], "instruction": ["x"]}))
 
 
-def test_a_list_of_instructions_is_refused_where_it_stands() -> None:
+def test_a_list_of_instructions_is_refused_with_its_row() -> None:
     table = Dataset.from_dict(
         {"input": [encoded(pixels(1))], "output": [encoded(pixels(2))], "edit": [["a", "b"]]}
     )
@@ -160,7 +160,7 @@ def test_rewards_in_columns_are_checked_row_by_row() -> None:
         table.reward_of(1)
 
 
-def test_columns_that_could_be_meant_twice_are_refused() -> None:
+def test_ambiguous_columns_are_refused() -> None:
     with pytest.raises(ValueError, match="original_image and input_image: choose"):
         find_columns(["original_image", "input_image", "edit_prompt", "edited_image"], {}, "x")
     given = find_columns(
@@ -179,7 +179,7 @@ def test_columns_that_could_be_meant_twice_are_refused() -> None:
         ("broken", ValueError, "can't be loaded"),
     ],
 )
-def test_paths_that_hold_no_table_are_refused(
+def test_paths_without_a_table_are_refused(
     tmp_path: Path, name: str, error: type[Exception], message: str
 ) -> None:
     (tmp_path / "empty").mkdir()
@@ -189,7 +189,7 @@ def test_paths_that_hold_no_table_are_refused(
         open_table(str(tmp_path / name), cache=str(tmp_path / "cache"))
 
 
-def test_a_split_that_is_not_there_is_refused(tmp_path: Path) -> None:
+def test_a_missing_split_is_refused(tmp_path: Path) -> None:
     DatasetDict(train=table_of()).save_to_disk(str(tmp_path / "saved"))
     with pytest.raises(ValueError, match="split 'test'"):
         open_table(str(tmp_path / "saved"), split="test")
