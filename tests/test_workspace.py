@@ -23,7 +23,7 @@ def no_account(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_a_dry_run_writes_the_whole_layout(no_account: Path) -> None:
     evaluations = ["synthetic_edit/oracle", "real_edit/gpt4o"]
-    file = nobody / "layout.json"
+    file = no_account / "layout.json"
     workspace.main(
         config(
             "entity=me",
