@@ -1,4 +1,4 @@
-"""The card of a judge: what it was tried on, how it did, and whether it passed, as JSON, as a image and as
+"""The card of a judge: what it was tried on, how it did, and whether it passed, as JSON, as an image and as
 a table.
 
 Laws are shares of cases, a tie counting half: 0.5 is what a judge without eyes gets. Correlations and growing
