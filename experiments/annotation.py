@@ -2,7 +2,7 @@
 
     python -m experiments.annotation   # 20 minutes on two cores; writes results/annotation.md, .json
 
-The server is tests/judges/openai_server.py in its own process. It speaks the OpenAI protocol, decodes every
+The server is src/judges/fake_server.py in its own process. It speaks the OpenAI protocol, decodes every
 image and invents its answers. The scores mean nothing; only the asking is measured.
 """
 
@@ -19,16 +19,16 @@ from tempfile import TemporaryDirectory
 
 import PIL.Image
 
+from src.judges.fake_server import RunningServer, running_server
 from src.synthetic.world import World
-from tests.judges.openai_server import Running, running_server
 
 RESULTS = Path(__file__).resolve().parent / "results"
 KEY = {"OPENAI_API_KEY": "test-key"}
 
 
-def command(server: Running, output: Path, *more: str) -> list[str]:
+def command(server: RunningServer, output: Path, *more: str) -> list[str]:
     """The annotation command that asks this server."""
-    address = f"judge.respondent.base_url={server.base_url}"
+    address = f"judge.client.base_url={server.base_url}"
     return [
         sys.executable,
         "-m",
@@ -94,7 +94,7 @@ def write_files(folder: Path, rows: int, repeats: int = 1) -> Path:
     return folder / "rows.json"
 
 
-def rate(server: Running, folder: Path, files: Path, concurrency: int, rows: int) -> float:
+def rate(server: RunningServer, folder: Path, files: Path, concurrency: int, rows: int) -> float:
     """Calls per second, from the server's log, so without the start of the process."""
     before = len(server.requests())
     options = (

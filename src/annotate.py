@@ -1,19 +1,21 @@
-"""Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on
-what failed (the paper's RewardEdit-20K).
+"""Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on what
+failed (the paper's RewardEdit-20K).
 
-    python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o dry_run=true       # calls, tokens, dollars, hours
+    python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o dry_run=true    # calls, tokens, dollars, hours
     python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o budget_usd=50 output=annotations
-    python -m src.annotate -m shard=1/4,2/4,3/4,4/4 data=...; python -m src.merge_annotations folder=annotations
+    python -m src.annotate -m shard=1/4,2/4,3/4,4/4 data=... judge=gpt4o       # in parts, one per machine if you like
+    python -m src.annotate steps=[merge] output=annotations                    # the parts as one
+    python -m src.annotate steps=[verify] output=annotations judge=gpt4o       # every score again from the raw replies
+    python -m src.annotate steps=[export] output=annotations data=... export.output=DIR   # a dataset with a card
 
-Leaves in the output folder `rewards.jsonl`, which any training reads (`+rewards@data.rewards=reward_file`),
-`ledger.sqlite` with every raw reply, and `annotation.json`. Stopped or killed at any moment, the same command
-goes on; nothing that was answered is asked again. Look at the result with `python -m src.inspect_rewards`,
-derive it again with `python -m src.verify_annotations`, pass it on with `python -m src.export_annotations`.
+The output folder holds `rewards.jsonl`, which any training reads (`+rewards@data.rewards=reward_file`),
+`ledger.sqlite` with every raw reply, and `annotation.json` with the counts. If stopped or killed, the same
+command continues, and nothing that was answered is asked again. `python -m src.inspect_rewards` shows the
+result. `export.format=reward_edit_20k` and `ledger` write RewardEdit_20K.json and the raw replies.
 """
 
-import json
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +23,21 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import launch
-from src.annotation import RECORD, REWARDS, Annotation, claim, claim_judge
-from src.data.all_rows import Shard, all_rows, decode_with_files, number_of_rows, parse_shard
+from src.annotation.annotator import Annotation
+from src.annotation.estimate import describe_cost
+from src.annotation.export import FORMATS, export_annotation
+from src.annotation.folder import REWARDS, claim_judge, claim_rows, write_record
+from src.annotation.merge import merge_annotations
+from src.annotation.verify import verify_annotation
+from src.data.all_rows import all_rows, number_of_rows, parse_shard
 from src.data.dataset import RewardedTriplets
-from src.data.problems import Problem
-from src.data.rows import DatasetRow, RowStream
+from src.data.rows import RowStream
 from src.data.without_loader import without_loader
-from src.files import alone_in, write_atomically
-from src.judges.asking import VLMJudge
-from src.judges.judge import Judge
+from src.files import alone_in
 from src.missing_settings import check_complete
 from src.tracking.settings import loggable_settings
+
+STEPS = ("ask", "merge", "verify", "export")
 
 OmegaConf.register_new_resolver(
     "shard_folder",
@@ -41,25 +47,64 @@ OmegaConf.register_new_resolver(
 
 
 def main(cfg: DictConfig) -> None:
-    """Ask, or say what asking would cost.
+    """Do the steps, in their order.
 
     Raises:
-        ValueError: the output folder holds the annotation of something else; whatever the data or the judge
-            raise.
+        ValueError: a step that can't be done, or an error of the data or the judge.
     """
-    check_complete(cfg)
-    shard = parse_shard(cfg.shard)
-    dataset = dataset_of(cfg.data)
-    if cfg.dry_run:
-        judge = instantiate(
-            cfg.judge, **({} if "ledger" not in cfg.judge or Path(cfg.ledger).exists() else {"ledger": None})
+    check_request(cfg)
+    if "ask" in cfg.steps:
+        check_complete(cfg)
+        if cfg.dry_run:
+            print(estimate(cfg))
+            return
+        ask(cfg)
+    folder = Path(cfg.shard_folder)
+    if "merge" in cfg.steps:
+        sources = [Path(source) for source in cfg.merge.sources] if cfg.merge.sources else None
+        print(merge_annotations(Path(cfg.output), sources, cfg.merge.allow_missing))
+        print(Path(cfg.output) / REWARDS)
+    if "verify" in cfg.steps:
+        print(verify_annotation(folder, instantiate(cfg.judge)))
+    if "export" in cfg.steps:
+        output = Path(cfg.export.output)
+        print(
+            export_annotation(
+                folder, cfg.export.format, output, cfg.export.judge, lambda: load_rows(cfg.data)
+            )
         )
-        print(estimate(judge, dataset, shard, cfg.limit, cfg.dry_run_rows, cfg.seconds_per_call))
-        return
-    folder = Path(cfg.folder)
+
+
+def check_request(cfg: DictConfig) -> None:
+    """Raise ValueError where the command contradicts itself, before anything is built."""
+    unknown = [step for step in cfg.steps if step not in STEPS]
+    if unknown or not cfg.steps:
+        raise ValueError(f"steps={list(cfg.steps)}: choose from {', '.join(STEPS)}")
+    if "export" in cfg.steps:
+        if cfg.export.format not in FORMATS:
+            raise ValueError(f"export.format={cfg.export.format}: choose from {', '.join(FORMATS)}")
+        if not cfg.export.output:
+            raise ValueError("the step export needs export.output=, the file or folder to write")
+
+
+def estimate(cfg: DictConfig) -> str:
+    """The cost of asking; an existing ledger tells what is already answered, and none is made."""
+    ledger = {} if "ledger" not in cfg.judge or Path(cfg.ledger).exists() else {"ledger": None}
+    judge = instantiate(cfg.judge, **ledger)
+    shard = parse_shard(cfg.shard)
+    return describe_cost(judge, load_rows(cfg.data), shard, cfg.limit, cfg.dry_run_rows, cfg.seconds_per_call)
+
+
+def ask(cfg: DictConfig) -> None:
+    """Have the rows of the shard judged, and log the counts.
+
+    Raises:
+        ValueError: the folder holds the annotation of something else, or an error of the data or the judge.
+    """
+    shard, dataset, folder = parse_shard(cfg.shard), load_rows(cfg.data), Path(cfg.shard_folder)
     with alone_in(folder, "annotating"):
-        # before the judge, whose ledger lies in the folder
-        claim(folder, {"data": rows_asked_for(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
+        # before the judge is built, whose ledger is in the folder
+        claim_rows(folder, {"data": rows_config(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
         judge = instantiate(cfg.judge)
         claim_judge(folder, judge)
         annotation = Annotation(folder, judge, cfg.retry_failed)
@@ -67,8 +112,8 @@ def main(cfg: DictConfig) -> None:
             annotation.run(all_rows(dataset, shard, cfg.limit), number_of_rows(dataset, shard, cfg.limit))
         finally:
             record = annotation.record()
-            write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-            print(in_words(record))
+            write_record(folder, record)
+            print(describe_record(record))
     print(folder / REWARDS)
     if cfg.get("logger") is not None:
         from src.tracking.annotation_log import log_annotation
@@ -77,97 +122,28 @@ def main(cfg: DictConfig) -> None:
         log_annotation(logger, folder / REWARDS, record, loggable_settings(cfg, os.environ))
 
 
-def dataset_of(data: DictConfig) -> RewardedTriplets | RowStream:
-    """The triplets of a data config, whether rated or not: what is to be judged is the dataset at its native
-    size, not what training makes of it.
-    """
+def load_rows(data: DictConfig) -> RewardedTriplets | RowStream:
+    """The triplets of a data config at their native size, whatever training makes of them and their rewards."""
     if "stream" in data:
         return instantiate(without_loader(data), rewards=None, own_rewards=False).rows
     return instantiate(data.dataset)
 
 
-def rows_asked_for(data: DictConfig) -> Any:
-    """What decides which rows there are, out of a data config that also says how to train on them."""
+def rows_config(data: DictConfig) -> Any:
+    """The part of a data config that determines the rows."""
     return OmegaConf.to_container(data.stream if "stream" in data else data.dataset, resolve=True)
 
 
-def in_words(record: dict[str, Any]) -> str:
-    """The record in one or two lines."""
-    text = f"{record['rows']} rows: {record['scored']} scored, {record['failed']} failed; {record['seconds']:.0f} s"
+def describe_record(record: Mapping[str, Any]) -> str:
+    """The counts in a line."""
+    text = (
+        f"{record['rows']} rows: {record['scored']} scored, {record['failed']} failed; "
+        f"{record['seconds']:.0f} s"
+    )
     if "calls" in record:
         text += f"; {record['calls']} calls, {record['input_tokens']:,} + {record['output_tokens']:,} tokens"
         text += f", ${record['dollars']:.4f}" if record["dollars"] is not None else ", price unknown"
     return text
-
-
-def estimate(
-    judge: Judge,
-    dataset: RewardedTriplets | RowStream,
-    shard: Shard,
-    limit: int | None,
-    sample: int,
-    seconds_per_call: float,
-) -> str:
-    """What asking would cost, from some of the rows, spread evenly.
-
-    Raises:
-        ValueError: the judge costs nothing, or there is no row.
-    """
-    if not isinstance(judge, VLMJudge):
-        raise ValueError(f"judge={judge.name} makes no calls, so there is nothing to estimate")
-    total = number_of_rows(dataset, shard, limit)
-    rows = [
-        row for row in spread(all_rows(dataset, shard, limit), total, sample) if isinstance(row, DatasetRow)
-    ]
-    if not rows:
-        raise ValueError("there is no row to estimate from")
-    calls = answered = given = taken = 0
-    mean = judge.ledger.mean_output_tokens()
-    for row in rows:
-        for question in judge.rubric.questions(decode_with_files(row)):
-            calls += 1
-            answered += judge.ledger.reply(question.key(judge.respondent.fingerprint)) is not None
-            expected = judge.respondent.tokens(question)
-            given += expected[0]
-            taken += round(mean) if mean is not None else expected[1]
-    scale = (total if total is not None else len(rows)) / len(rows)
-    minutes = [calls * scale * seconds_per_call / judge.limits.concurrency / 60]
-    minutes += [calls * scale / judge.limits.requests_per_minute] if judge.limits.requests_per_minute else []
-    minutes += (
-        [(given + taken) * scale / judge.limits.tokens_per_minute] if judge.limits.tokens_per_minute else []
-    )
-    dollars = (
-        f"${judge.price.dollars(round(given * scale), round(taken * scale)):.2f}"
-        if judge.price
-        else "price unknown"
-    )
-    counted_rows = (
-        f"{total} rows"
-        if total is not None
-        else f"{len(rows)} rows, the first of a stream whose length nobody knows"
-    )
-    basis = (
-        "all of them looked at" if total is not None and len(rows) == total else f"estimated from {len(rows)}"
-    )
-    return (
-        f"{counted_rows}, {basis}: {calls * scale:,.0f} calls to {judge.respondent.model} ({answered * scale:,.0f} already in the ledger)\n"
-        f"tokens: {given * scale:,.0f} in, {taken * scale:,.0f} out; {dollars} for all of them\n"
-        f"time: {max(minutes):,.1f} min at {seconds_per_call:g} s per call, {judge.limits.concurrency} at once, within the limits per minute"
-    )
-
-
-def spread(
-    rows: Iterator[DatasetRow | Problem], total: int | None, sample: int
-) -> list[DatasetRow | Problem]:
-    """So many rows, spread evenly; the first ones of a stream."""
-    step = 1 if total is None else max(1, total // sample)
-    chosen = []
-    for index, row in enumerate(rows):
-        if len(chosen) == sample:
-            break
-        if index % step == 0:
-            chosen.append(row)
-    return chosen
 
 
 if __name__ == "__main__":

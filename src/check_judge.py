@@ -1,15 +1,14 @@
-"""Is a judge any good? Try it on synthetic triplets whose truth is known, before its scores become training
-data.
+"""Test a judge on synthetic triplets of known truth, before its scores become training data.
 
     python -m src.check_judge judge=oracle
-    python -m src.check_judge judge=gpt4o dry_run=true      # how many triplets and tokens that would be
+    python -m src.check_judge judge=gpt4o dry_run=true      # number of triplets, calls and tokens
     python -m src.check_judge judge=gpt4o budget_usd=10
 
 Asks about everyday triplets (rank correlation with the exact scores, yes and no) and about probes: shuffled
-instruction, unedited image, swapped images, growing blur, noise and compression; and about some of them
-twice. Leaves card.json and card.png in the output folder and says whether the judge passed, by the thresholds
-in conf/check_judge.yaml. The judge never sees an id of the synthetic world, except the oracle, which is
-nothing without. Stopped at any moment, the same command goes on.
+instruction, unedited image, swapped images, growing blur, noise and compression; and about some of them twice.
+Writes card.json and card.png to the output folder and says whether the judge passed, by the thresholds in
+conf/check_judge.yaml. The judge never sees an id of the synthetic world, except the oracle, which needs it. If
+stopped, the same command continues.
 """
 
 import itertools
@@ -24,58 +23,74 @@ from rich.console import Console
 from rich.progress import track
 
 from src import launch
-from src.evaluation.judge_battery import EVERYDAY, PROBES, Probe, everyday, hidden, probes
+from src.evaluation.judge_battery import (
+    EVERYDAY,
+    PROBES_PER_CASE,
+    JudgeProbe,
+    anonymized,
+    everyday_probes,
+    targeted_probes,
+)
 from src.evaluation.judging import judge_row
-from src.judges.asking import VLMJudge
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
 from src.judges.oracle import OracleJudge
-from src.judges.redrawn import Redrawn
+from src.judges.reseeded import Reseeded
+from src.judges.vlm_judge import VLMJudge
 from src.missing_settings import check_complete
 from src.records import Reward, Triplet
 from src.synthetic.world import World
 
 
 def main(cfg: DictConfig) -> None:
-    """Ask, tabulate, draw.
+    """Ask, tabulate and draw.
 
     Raises:
-        ValueError: too few triplets; whatever the judge raises.
+        ValueError: too few triplets, or an error of the judge.
     """
     check_complete(cfg)
-    from src.evaluation.judge_card import Asked, Card, card_table, checks_of, details_of, write_card
+    from src.evaluation.judge_card import (
+        JudgeCard,
+        ProbeResult,
+        all_checks,
+        card_details,
+        card_table,
+        write_card,
+    )
     from src.judges.agreement import agreement_table
 
     world: World = instantiate(cfg.world)
-    made = itertools.chain(everyday(world, cfg.count), probes(world, cfg.cases))
-    asked_about = list(
+    made = itertools.chain(everyday_probes(world, cfg.count), targeted_probes(world, cfg.cases))
+    probes = list(
         track(
             made,
             "making triplets",
-            cfg.count + PROBES * cfg.cases,
+            cfg.count + PROBES_PER_CASE * cfg.cases,
             transient=True,
             console=Console(stderr=True),
         )
     )
     judge: Judge = instantiate(cfg.judge)
     if cfg.dry_run:
-        print(estimate(judge, asked_about))
+        print(estimate_trial(judge, probes))
         return
     folder = Path(cfg.output)
-    truth = rewards_of(OracleJudge(world), asked_about, folder / "truth.jsonl", "truth", cfg.batch_size)
+    truth = judge_probes(OracleJudge(world), probes, folder / "truth.jsonl", "truth", cfg.batch_size)
     start = time.monotonic()
-    said = rewards_of(judge, asked_about, folder / "rewards.jsonl", judge.name, cfg.batch_size)
+    judged = judge_probes(judge, probes, folder / "rewards.jsonl", judge.name, cfg.batch_size)
     seconds = time.monotonic() - start
-    twice = [index for index, probe in enumerate(asked_about) if probe.kind == EVERYDAY][: cfg.retest]
-    repeated = rewards_of(
-        asked_anew(judge, folder),
-        [asked_about[index] for index in twice],
+    twice = [index for index, probe in enumerate(probes) if probe.kind == EVERYDAY][: cfg.retest]
+    repeated = judge_probes(
+        with_empty_ledger(judge, folder),
+        [probes[index] for index in twice],
         folder / "rewards_again.jsonl",
         "once more",
         cfg.batch_size,
     )
-    pairs = [(said[index], reward) for index, reward in zip(twice, repeated, strict=True)]
-    asked = [Asked(probe, one, true) for probe, one, true in zip(asked_about, said, truth, strict=True)]
+    pairs = [(judged[index], reward) for index, reward in zip(twice, repeated, strict=True)]
+    results = [
+        ProbeResult(probe, reward, true) for probe, reward, true in zip(probes, judged, truth, strict=True)
+    ]
     described = {
         "version": world.version,
         "size": world.size,
@@ -83,47 +98,45 @@ def main(cfg: DictConfig) -> None:
         "cases": cfg.cases,
         "asked_twice": len(pairs),
     }
-    checks = checks_of(asked, pairs, cfg.thresholds)
-    card = Card(
+    checks = all_checks(results, pairs, cfg.thresholds)
+    card = JudgeCard(
         judge.name,
         judge.fingerprint,
         described,
         checks,
-        cost_of(judge, len(asked), seconds),
-        details_of(asked),
+        trial_cost(judge, len(results), seconds),
+        card_details(results),
         cfg.note,
     )
     write_card(card, folder)
     console = Console(width=120)
     console.print(card_table(card))
     if isinstance(judge, EnsembleJudge):
-        console.print(agreement_table(members_said(judge, asked_about, folder, cfg.batch_size)))
+        console.print(agreement_table(member_scores(judge, probes, folder, cfg.batch_size)))
     print(f"{judge.name} {'passed' if card.passed else 'has not passed: do not train on its scores'}")
     print(folder / "card.json")
     print(folder / "card.png")
 
 
-def shown_to(judge: Judge, triplet: Triplet) -> Triplet:
-    """The triplet without what could give it away."""
-    return triplet if isinstance(judge, OracleJudge) else hidden(triplet)
+def blinded_for(judge: Judge, triplet: Triplet) -> Triplet:
+    """The triplet without anything that reveals its truth; the oracle needs the id."""
+    return triplet if isinstance(judge, OracleJudge) else anonymized(triplet)
 
 
-def rewards_of(
-    judge: Judge, asked_about: Sequence[Probe], path: Path, what: str, batch_size: int
+def judge_probes(
+    judge: Judge, probes: Sequence[JudgeProbe], path: Path, what: str, batch_size: int
 ) -> list[Reward]:
-    """What the judge says, in order; what stands in the reward file isn't asked again."""
-    triplets = (shown_to(judge, probe.triplet) for probe in asked_about)
-    judged = judge_row(triplets, len(asked_about), judge, path, what, batch_size)
+    """The judge's rewards, in order; those in the reward file are not asked for again."""
+    triplets = (blinded_for(judge, probe.triplet) for probe in probes)
+    judged = judge_row(triplets, len(probes), judge, path, what, batch_size)
     return [each.reward for each in judged if each.reward is not None]
 
 
-def asked_anew(judge: Judge, folder: Path) -> Judge:
-    """The same judge without its memory: with another ledger and other random numbers, within what is left of
-    the budget.
-    """
+def with_empty_ledger(judge: Judge, folder: Path) -> Judge:
+    """The same judge with an empty ledger and other seeds, within the rest of the budget."""
     if isinstance(judge, EnsembleJudge):
         return EnsembleJudge(
-            {name: asked_anew(member, folder) for name, member in judge.members.items()},
+            {name: with_empty_ledger(member, folder) for name, member in judge.members.items()},
             judge.reduction,
             judge.name,
         )
@@ -135,26 +148,26 @@ def asked_anew(judge: Judge, folder: Path) -> Judge:
     return VLMJudge(
         judge.name,
         judge.rubric,
-        Redrawn(judge.respondent),
+        Reseeded(judge.client),
         folder / "ledger_again.sqlite",
         limits,
         judge.price,
     )
 
 
-def members_said(judge: EnsembleJudge, asked_about: Sequence[Probe], folder: Path, batch_size: int) -> dict:
-    """Scores of the members on the everyday triplets; their ledgers know them already."""
-    from src.evaluation.judge_card import scores_of
+def member_scores(judge: EnsembleJudge, probes: Sequence[JudgeProbe], folder: Path, batch_size: int) -> dict:
+    """Scores of the members on the everyday triplets, from their ledgers."""
+    from src.evaluation.judge_card import score_matrix
 
-    common = [probe for probe in asked_about if probe.kind == EVERYDAY]
+    common = [probe for probe in probes if probe.kind == EVERYDAY]
     return {
-        name: scores_of(rewards_of(member, common, folder / f"rewards_{name}.jsonl", name, batch_size))
+        name: score_matrix(judge_probes(member, common, folder / f"rewards_{name}.jsonl", name, batch_size))
         for name, member in judge.members.items()
     }
 
 
-def cost_of(judge: Judge, triplets: int, seconds: float) -> dict[str, float | None]:
-    """What the trial cost, without the second asking; of a judge without a ledger, the time."""
+def trial_cost(judge: Judge, triplets: int, seconds: float) -> dict[str, float | None]:
+    """The cost of the test without the retest; for a judge without a ledger, the time."""
     members = list(judge.members.values()) if isinstance(judge, EnsembleJudge) else [judge]
     # members may share a ledger
     ledgers = {str(member.ledger.path): member for member in members if isinstance(member, VLMJudge)}
@@ -171,22 +184,25 @@ def cost_of(judge: Judge, triplets: int, seconds: float) -> dict[str, float | No
     }
 
 
-def estimate(judge: Judge, asked_about: Sequence[Probe]) -> str:
-    """How much would be asked.
+def estimate_trial(judge: Judge, probes: Sequence[JudgeProbe]) -> str:
+    """The number of triplets, calls and tokens, and the price.
 
     Raises:
-        ValueError: a judge that makes no calls.
+        ValueError: the judge makes no calls.
     """
     if not isinstance(judge, VLMJudge):
         raise ValueError(f"judge={judge.name} makes no calls, so there is nothing to estimate")
     counted = [
-        judge.respondent.tokens(question)
-        for probe in asked_about
-        for question in judge.rubric.questions(hidden(probe.triplet))
+        judge.client.tokens(question)
+        for probe in probes
+        for question in judge.rubric.questions(anonymized(probe.triplet))
     ]
     given, taken = (sum(each) for each in zip(*counted, strict=True))
     dollars = f"${judge.price.dollars(given, taken):.2f}" if judge.price else "price unknown"
-    return f"{len(asked_about)} triplets, {len(counted)} calls, {given:,} + {taken:,} tokens, {dollars}, and those that are asked twice"
+    return (
+        f"{len(probes)} triplets, {len(counted)} calls, {given:,} + {taken:,} tokens, {dollars}, "
+        "and some triplets are asked about twice"
+    )
 
 
 if __name__ == "__main__":

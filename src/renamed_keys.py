@@ -10,7 +10,13 @@ EVERY = "*"
 """Stands for all commands."""
 
 RENAMED: dict[str, Mapping[str, str]] = {
-    EVERY: {"control=mended": "control=partly_clean"},
+    EVERY: {
+        "control=mended": "control=partly_clean",
+        "judge.respondent": "judge.client",
+        "judge.members.gpt4o.respondent": "judge.members.gpt4o.client",
+        "judge.members.local_vlm.respondent": "judge.members.local_vlm.client",
+        "selector.respondent": "selector.client",
+    },
     "contact_sheet": {"target": "output"},
     "convert": {"target": "output"},
     "export": {"target": "output"},
@@ -19,6 +25,14 @@ RENAMED: dict[str, Mapping[str, str]] = {
     "check_data": {"target": "output"},
     "inspect_rewards": {"target": "output", "look": "check_images"},
     "tabulate": {"target": "row"},
+    "annotate": {
+        "folder": "output",
+        "sources": "merge.sources",
+        "allow_missing": "merge.allow_missing",
+        "format": "export.format",
+        "target": "export.output",
+        "judge_name": "export.judge",
+    },
 }
 """Old key -> new key, by command ("train" is `python -m src.train`). A key may be dotted, and then stands for
 all keys below it, too; or a choice in a config group ("control=mended").

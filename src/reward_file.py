@@ -1,5 +1,5 @@
-"""Rewards on disk: JSON lines, append-only, one object per (triplet, judge), so that a judgement once paid
-for is never paid for twice.
+"""Rewards on disk: append-only JSON lines, one object per (triplet, judge), so that no judgement is paid for
+twice.
 
 A line is `{"id", "judge", "key", "following": {"score", "success", "feedback", "status"}, "preserving": ...,
 "quality": ..., "usage"}`. A failed verdict has `"score": null` and is counted, never replaced by a number. A
@@ -20,23 +20,24 @@ F = TypeVar("F")
 BLOCK = 1 << 16
 """Bytes read at once in search of a torn last line."""
 
-Usage = Mapping[str, int | float | str]
-"""What a judgement cost, as its judge counts it (tokens, seconds, model); empty for the oracle."""
+UsageFields = Mapping[str, int | float | str]
+"""The cost of a judgement as its judge counts it (tokens, seconds, model); empty for the oracle."""
 
 
-def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage] | None = None) -> None:
-    """Append rewards and return only when they are on the disk; a line torn by an earlier kill is repaired
-    first.
+def append_rewards(
+    path: Path, rewards: Sequence[Reward], usages: Sequence[UsageFields] | None = None
+) -> None:
+    """Append rewards and return when they are on the disk; a line torn by an earlier kill is removed first.
 
-    One process at a time may append to a file.
+    Only one process at a time may append to a file.
 
     Args:
-        path: the reward file; it and its folder are made when missing.
-        rewards: any number, written in this order.
-        usages: one per reward, or None where nothing was used.
+        path: the reward file; it and its folder are created if missing.
+        rewards: written in this order.
+        usages: one per reward, or None if nothing was used.
 
     Raises:
-        ValueError: another number of usages than of rewards.
+        ValueError: the numbers of rewards and usages differ.
         NotWrittenError: the disk is full; the file is as it was before.
     """
     if usages is not None and len(usages) != len(rewards):
@@ -51,26 +52,25 @@ def append_rewards(path: Path, rewards: Sequence[Reward], usages: Sequence[Usage
 
 
 def read_rewards(path: Path) -> list[Reward]:
-    """The valid rewards of a file: the last line per (id, judge, key), in the order in which those lines
-    stand. No file, no rewards.
+    """The valid rewards of a file: the last line per (id, judge, key), in file order; none without a file.
 
     Raises:
         ValueError: a line that is not a reward, with file and line number.
     """
     last: dict[tuple[str, str, str], Reward] = {}
-    for reward, _ in each_reward(path):
+    for reward, _ in iter_rewards(path):
         name = (reward.id, reward.judge, reward.key)
         last.pop(name, None)
         last[name] = reward
     return list(last.values())
 
 
-def each_reward(path: Path) -> Iterator[tuple[Reward, Usage]]:
-    """Every line of a file, one after the other, replaced ones too, with what it cost: for files that are
-    larger than they should be in memory.
+def iter_rewards(path: Path) -> Iterator[tuple[Reward, UsageFields]]:
+    """Every line of a file with its cost, superseded ones too, without holding the file in memory; none without a
+    file.
 
-    A last line without its line end was being written when its process was killed; it does not count and the
-    next append removes it. No file, no lines.
+    A last line without line end is what a killed process was writing; it doesn't count, and the next append
+    removes it.
 
     Raises:
         ValueError: a line that is not a reward, with file and line number.
@@ -95,9 +95,7 @@ def each_reward(path: Path) -> Iterator[tuple[Reward, Usage]]:
 
 
 def repair_torn_line(path: Path) -> None:
-    """Cut off what stands behind the last line end, so that the next append starts a line of its own. A
-    missing file is fine.
-    """
+    """Cut off what follows the last line end, so that the next append starts a new line. A missing file is fine."""
     if not path.exists():
         return
     with path.open("rb") as file:
@@ -109,16 +107,14 @@ def repair_torn_line(path: Path) -> None:
 
 
 def _last_line_end(file: BinaryIO, end: int) -> int:
-    """Where the last line end of the last block before `end` stops, or where that block begins if it has
-    none.
-    """
+    """The position after the last line end in the block before `end`, or the block's start if it has none."""
     start = max(0, end - BLOCK)
     file.seek(start)
     return start + file.read(end - start).rfind(b"\n") + 1
 
 
-def reward_line(reward: Reward, usage: Usage) -> str:
-    """One reward as one line of JSON, line end included."""
+def reward_line(reward: Reward, usage: UsageFields) -> str:
+    """A reward as one line of JSON, line end included."""
     row: dict[str, object] = {"id": reward.id, "judge": reward.judge, "key": reward.key}
     for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True):
         row[perspective.value] = {
@@ -135,7 +131,7 @@ def parse_reward(row: object) -> Reward:
     """The reward in a line's JSON value.
 
     Raises:
-        ValueError: a field missing or of the wrong kind, a score outside [0, 5].
+        ValueError: a field is missing or of the wrong type, or a score lies outside [0, 5].
     """
     if not isinstance(row, dict):
         raise ValueError("not a JSON object")
@@ -162,7 +158,7 @@ def _field(row: dict[str, object], name: str, *kinds: type[F]) -> F:
     if name not in row:
         raise ValueError(f"field {name!r} is missing")
     value = row[name]
-    # JSON's true is Python's int 1: a score of true is a mistake, not a 1.
+    # bool is a subclass of int in Python, but a score of true is a mistake, not a 1
     if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
         raise ValueError(f"field {name!r} holds {value!r}")
     return cast(F, value)

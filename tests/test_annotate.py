@@ -15,11 +15,11 @@ import pytest
 
 from src.data.rewards import from_reward_edit, from_reward_file
 from src.files import alone_in
+from src.judges.fake_server import RunningServer, running_server
 from src.judges.ledger import Ledger
 from src.records import Reward
-from src.reward_file import each_reward, read_rewards
+from src.reward_file import iter_rewards, read_rewards
 from tests.data.written import write_list
-from tests.judges.openai_server import Running, running_server
 from tests.killing import Command, finished
 
 KEY = "test-key"
@@ -30,7 +30,7 @@ CALLS = 3  # per row
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running_server(tmp_path_factory.mktemp("server") / "log.jsonl", "--latency=0.01") as running:
         yield running
 
@@ -40,20 +40,20 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_list(tmp_path_factory.mktemp("rows"), 30)
 
 
-def asking(server: Running | str, rows: Path, output: Path, *more: str) -> list[str]:
+def asking(server: RunningServer | str, rows: Path, output: Path, *more: str) -> list[str]:
     address = server if isinstance(server, str) else server.base_url
     data = ["data=json_list", f"data.dataset.file={rows}"]
     return [
         *data,
         "judge=gpt4o",
-        f"judge.respondent.base_url={address}",
+        f"judge.client.base_url={address}",
         f"output={output}",
         "judge.limits.longest_wait=0.2",
         *more,
     ]
 
 
-def annotated(server: Running, rows: Path, output: Path, *more: str) -> list[Reward]:
+def annotated(server: RunningServer, rows: Path, output: Path, *more: str) -> list[Reward]:
     finished(
         "src.annotate",
         *asking(server, rows, output, *more),
@@ -63,12 +63,12 @@ def annotated(server: Running, rows: Path, output: Path, *more: str) -> list[Rew
     return read_rewards(output / "rewards.jsonl")
 
 
-def verified(server: Running, folder: Path) -> str:
-    options = ["judge=gpt4o", f"judge.respondent.base_url={server.base_url}", f"folder={folder}"]
-    return finished("src.verify_annotations", *options, log=folder.with_suffix(".log"))
+def verified(server: RunningServer, folder: Path) -> str:
+    options = ["judge=gpt4o", f"judge.client.base_url={server.base_url}", f"output={folder}"]
+    return finished("src.annotate", "steps=[verify]", *options, log=folder.with_suffix(".log"))
 
 
-def calls_of(server: Running, before: int) -> list[dict]:
+def calls_of(server: RunningServer, before: int) -> list[dict]:
     return server.requests()[before:]
 
 
@@ -78,27 +78,27 @@ def by_id(rewards: list[Reward]) -> dict[str, Reward]:
 
 
 @pytest.fixture(scope="module")
-def whole(server: Running, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def whole(server: RunningServer, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An annotation that nothing happened to."""
     folder = tmp_path_factory.mktemp("whole") / "annotations"
     annotated(server, rows, folder)
     return folder
 
 
-def test_every_row_is_scored_and_every_score_can_be_derived_again(server: Running, whole: Path) -> None:
+def test_every_row_is_scored_and_every_score_can_be_derived_again(server: RunningServer, whole: Path) -> None:
     rewards = by_id(read_rewards(whole / "rewards.jsonl"))
     assert len(rewards) == 30
     assert all(verdict.status == "ok" for reward in rewards.values() for verdict in reward.verdicts)
     assert "30 rewards derived" in verified(server, whole)
     record = json.loads((whole / "annotation.json").read_text())
     assert (record["rows"], record["scored"], record["failed"], record["calls"]) == (30, 30, 0, 30 * CALLS)
-    usages = [usage for _, usage in each_reward(whole / "rewards.jsonl")]
+    usages = [usage for _, usage in iter_rewards(whole / "rewards.jsonl")]
     assert sum(usage["input_tokens"] for usage in usages) == record["input_tokens"]
     assert record["dollars"] == pytest.approx(sum(usage["dollars"] for usage in usages))
 
 
 def test_a_second_run_makes_no_call_and_leaves_the_same_file(
-    server: Running, rows: Path, whole: Path
+    server: RunningServer, rows: Path, whole: Path
 ) -> None:
     before, content = len(server.requests()), (whole / "rewards.jsonl").read_bytes()
     annotated(server, rows, whole)
@@ -110,17 +110,19 @@ def test_a_second_run_makes_no_call_and_leaves_the_same_file(
     assert calls_of(server, before) == []
 
 
-def test_a_changed_score_is_found(server: Running, whole: Path, tmp_path: Path) -> None:
+def test_a_changed_score_is_found(server: RunningServer, whole: Path, tmp_path: Path) -> None:
     text = (whole / "rewards.jsonl").read_text()
     lines = text.splitlines()
     row = json.loads(lines[4])
     row["quality"]["score"] = 5.0 if row["quality"]["score"] != 5.0 else 4.0
     try:
         (whole / "rewards.jsonl").write_text("\n".join([*lines[:4], json.dumps(row), *lines[5:]]) + "\n")
-        command = Command("src.verify_annotations", "judge=gpt4o", f"folder={whole}", log=tmp_path / "log")
+        command = Command(
+            "src.annotate", "steps=[verify]", "judge=gpt4o", f"output={whole}", log=tmp_path / "log"
+        )
         assert command.ended() == 1
         assert re.search(
-            r"error: 1 of 30 rewards .* are not what the replies say, the first: '",
+            r"error: 1 of 30 rewards .* differ from the replies, the first: '",
             (tmp_path / "log").read_text(),
         )
     finally:
@@ -128,7 +130,7 @@ def test_a_changed_score_is_found(server: Running, whole: Path, tmp_path: Path) 
 
 
 def test_the_estimate_is_what_the_server_counts(
-    server: Running, rows: Path, whole: Path, tmp_path: Path
+    server: RunningServer, rows: Path, whole: Path, tmp_path: Path
 ) -> None:
     before = len(server.requests())
     said = finished(
@@ -177,7 +179,7 @@ def test_faults_leave_every_row_scored_or_failed_and_no_score_is_made_up(
 
 
 @pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.slow)])
-def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, tmp_path: Path) -> None:
+def test_killed_three_times_the_same_rows_come_out(count: int, server: RunningServer, tmp_path: Path) -> None:
     many = write_list(tmp_path / "rows", count)
     concurrency, output, log = 6, tmp_path / "annotations", tmp_path / "log"
     before = len(server.requests())
@@ -209,7 +211,7 @@ def test_killed_three_times_the_same_rows_come_out(count: int, server: Running, 
 
 
 def test_the_budget_stops_the_run_and_a_larger_one_goes_on(
-    server: Running, rows: Path, whole: Path, tmp_path: Path
+    server: RunningServer, rows: Path, whole: Path, tmp_path: Path
 ) -> None:
     cost = json.loads((whole / "annotation.json").read_text())["dollars"]
     log = tmp_path / "log"
@@ -224,7 +226,7 @@ def test_the_budget_stops_the_run_and_a_larger_one_goes_on(
     assert by_id(rewards) == by_id(read_rewards(whole / "rewards.jsonl"))
 
 
-def test_shards_join_to_the_whole(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
+def test_shards_join_to_the_whole(server: RunningServer, rows: Path, whole: Path, tmp_path: Path) -> None:
     output = tmp_path / "annotations"
     for shard in ("1/3", "3/3"):
         finished(
@@ -234,7 +236,7 @@ def test_shards_join_to_the_whole(server: Running, rows: Path, whole: Path, tmp_
             environment=ENVIRONMENT,
         )
     log = tmp_path / "merge.log"
-    assert Command("src.merge_annotations", f"folder={output}", log=log).ended() == 1
+    assert Command("src.annotate", "steps=[merge]", f"output={output}", log=log).ended() == 1
     assert "lacks 1 of 3 shards, the first is 2" in log.read_text()
     finished(
         "src.annotate",
@@ -243,22 +245,29 @@ def test_shards_join_to_the_whole(server: Running, rows: Path, whole: Path, tmp_
         environment=ENVIRONMENT,
     )
     for _ in range(2):
-        finished("src.merge_annotations", f"folder={output}", log=tmp_path / "log")
+        finished("src.annotate", "steps=[merge]", f"output={output}", log=tmp_path / "log")
         assert by_id(read_rewards(output / "rewards.jsonl")) == by_id(read_rewards(whole / "rewards.jsonl"))
     assert "30 rewards derived" in verified(server, output)
     assert json.loads((output / "annotation.json").read_text())["rows"] == 30
     # the same rows under another division overlap
     log = tmp_path / "overlap.log"
-    sources = f"sources=[{output / 'shard-1-of-3'},{whole}]"
-    assert Command("src.merge_annotations", f"folder={tmp_path / 'both'}", sources, log=log).ended() == 1
+    sources = f"merge.sources=[{output / 'shard-1-of-3'},{whole}]"
+    assert (
+        Command("src.annotate", "steps=[merge]", f"output={tmp_path / 'both'}", sources, log=log).ended() == 1
+    )
     assert re.search(r"^error: .* overlap: both hold a reward of '", log.read_text(), re.MULTILINE)
 
 
-def test_an_annotation_is_passed_on(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
+def test_an_annotation_is_passed_on(server: RunningServer, rows: Path, whole: Path, tmp_path: Path) -> None:
     rewards = by_id(read_rewards(whole / "rewards.jsonl"))
     data = ("data=json_list", f"data.dataset.file={rows}")
     finished(
-        "src.export_annotations", f"folder={whole}", *data, f"target={tmp_path / 'set'}", log=tmp_path / "log"
+        "src.annotate",
+        "steps=[export]",
+        f"output={whole}",
+        *data,
+        f"export.output={tmp_path / 'set'}",
+        log=tmp_path / "log",
     )
     table = datasets.load_dataset("parquet", data_dir=str(tmp_path / "set/data"), split="train")
     assert table["id"][:] == [row["id"] for row in table]
@@ -272,10 +281,11 @@ def test_an_annotation_is_passed_on(server: Running, rows: Path, whole: Path, tm
     loaded = datasets.load_dataset(str(tmp_path / "set"), split="train")  # as the hub would, by the card
     assert len(loaded) == 30
     finished(
-        "src.export_annotations",
-        f"folder={whole}",
-        "format=reward_edit_20k",
-        f"target={tmp_path / 'R.json'}",
+        "src.annotate",
+        "steps=[export]",
+        f"output={whole}",
+        "export.format=reward_edit_20k",
+        f"export.output={tmp_path / 'R.json'}",
         log=tmp_path / "log",
     )
     read = from_reward_edit(tmp_path / "R.json")
@@ -285,10 +295,11 @@ def test_an_annotation_is_passed_on(server: Running, rows: Path, whole: Path, tm
             (v.score, v.feedback) for v in rewards[id].verdicts
         ]
     finished(
-        "src.export_annotations",
-        f"folder={whole}",
-        "format=ledger",
-        f"target={tmp_path / 'replies.parquet'}",
+        "src.annotate",
+        "steps=[export]",
+        f"output={whole}",
+        "export.format=ledger",
+        f"export.output={tmp_path / 'replies.parquet'}",
         log=tmp_path / "log",
     )
     assert (
@@ -297,21 +308,24 @@ def test_an_annotation_is_passed_on(server: Running, rows: Path, whole: Path, tm
     )
 
 
-def test_a_stream_is_annotated_like_a_table(server: Running, rows: Path, whole: Path, tmp_path: Path) -> None:
+def test_a_stream_is_annotated_like_a_table(
+    server: RunningServer, rows: Path, whole: Path, tmp_path: Path
+) -> None:
     """Rows of a set that needn't fit on a disk, a shard at a time."""
     finished(
-        "src.export_annotations",
-        f"folder={whole}",
+        "src.annotate",
+        "steps=[export]",
+        f"output={whole}",
         "data=json_list",
         f"data.dataset.file={rows}",
-        f"target={tmp_path / 'set'}",
+        f"export.output={tmp_path / 'set'}",
         log=tmp_path / "log",
     )
-    judge = ("judge=gpt4o", f"judge.respondent.base_url={server.base_url}", f"output={tmp_path / 'a'}")
+    judge = ("judge=gpt4o", f"judge.client.base_url={server.base_url}", f"output={tmp_path / 'a'}")
     for shard in ("1/2", "2/2"):
         data = ("data=stream", f"data.stream.path={tmp_path / 'set/data'}", f"shard={shard}")
         finished("src.annotate", *data, *judge, log=tmp_path / "log", environment=ENVIRONMENT)
-    finished("src.merge_annotations", f"folder={tmp_path / 'a'}", log=tmp_path / "log")
+    finished("src.annotate", "steps=[merge]", f"output={tmp_path / 'a'}", log=tmp_path / "log")
     scores = {
         id: [verdict.score for verdict in reward.verdicts]
         for id, reward in by_id(read_rewards(tmp_path / "a/rewards.jsonl")).items()
@@ -344,13 +358,13 @@ def test_the_rewards_join_the_rows_they_were_made_of(rows: Path, whole: Path, tm
     assert re.search(r"^error: none of 30 rewards of .* fits any of 5 rows", log.read_text(), re.MULTILINE)
 
 
-def test_an_unreadable_image_fails_its_row_and_the_run_goes_on(server: Running, tmp_path: Path) -> None:
+def test_an_unreadable_image_fails_its_row_and_the_run_goes_on(server: RunningServer, tmp_path: Path) -> None:
     rows = write_list(tmp_path / "rows", 6, id=[f"row-{index}" for index in range(6)])
     (tmp_path / "rows/images/2.png").write_bytes(b"not a picture")
     (tmp_path / "rows/images/4-edited.png").unlink()
     rewards = by_id(annotated(server, rows, tmp_path / "annotations"))
     assert {id for id, reward in rewards.items() if reward.failed} == {"row-2", "row-4"}
-    assert "images/2.png is not a readable image" in rewards["row-2"].following.feedback
+    assert "images/2.png is not a readable picture" in rewards["row-2"].following.feedback
     # mended, they are judged, and the new rewards take the place of the failed ones
     mended = write_list(tmp_path / "rows", 6, id=[f"row-{index}" for index in range(6)])
     annotated(server, mended, tmp_path / "annotations")
@@ -360,11 +374,11 @@ def test_an_unreadable_image_fails_its_row_and_the_run_goes_on(server: Running, 
 
 
 BAD = {
-    "no key": (["judge.respondent.key_variable=NO_SUCH_KEY"], "environment variable NO_SUCH_KEY is not set"),
-    "wrong key": (["judge.respondent.key_variable=WRONG_KEY"], "the key is not accepted"),
-    "unknown model": (["judge.respondent.model=gpt-99"], "gpt-99"),
-    "wrong path": (["judge.respondent.base_url={address}/oops"], "not found"),
-    "nobody listens": (["judge.respondent.base_url=http://127.0.0.1:9/v1"], "can't be asked"),
+    "no key": (["judge.client.key_variable=NO_SUCH_KEY"], "environment variable NO_SUCH_KEY is not set"),
+    "wrong key": (["judge.client.key_variable=WRONG_KEY"], "the key is not accepted"),
+    "unknown model": (["judge.client.model=gpt-99"], "gpt-99"),
+    "wrong path": (["judge.client.base_url={address}/oops"], "not found"),
+    "nobody listens": (["judge.client.base_url=http://127.0.0.1:9/v1"], "can't be reached"),
     "no such prompts": (["judge.rubric.prompts=v999"], "no prompt"),
     "a shard that isn't": (["shard=4/3"], "shards are numbered from 1 to 3"),
     "no such file": (["data.dataset.file=/nowhere/rows.json"], "/nowhere/rows.json"),
@@ -373,7 +387,7 @@ BAD = {
 
 @pytest.mark.parametrize("what", BAD)
 def test_bad_input_is_one_line_after_at_most_one_call(
-    what: str, server: Running, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    what: str, server: RunningServer, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     overrides, words = BAD[what]
     monkeypatch.setenv("WRONG_KEY", "sk-wrong-and-secret")
@@ -394,7 +408,7 @@ def test_bad_input_is_one_line_after_at_most_one_call(
     ("override", "words"), [("judge.rubric.quality_sees=both", "another judge"), ("limit=3", "other rows")]
 )
 def test_another_judge_or_other_rows_are_refused_in_the_same_folder(
-    override: str, words: str, server: Running, rows: Path, whole: Path, tmp_path: Path
+    override: str, words: str, server: RunningServer, rows: Path, whole: Path, tmp_path: Path
 ) -> None:
     assert (
         Command(
@@ -408,7 +422,7 @@ def test_another_judge_or_other_rows_are_refused_in_the_same_folder(
     assert words in (tmp_path / "log").read_text().splitlines()[-1]
 
 
-def test_two_annotations_in_one_folder_are_refused(server: Running, rows: Path, tmp_path: Path) -> None:
+def test_two_annotations_in_one_folder_are_refused(server: RunningServer, rows: Path, tmp_path: Path) -> None:
     with alone_in(tmp_path / "both", "annotating"):
         command = Command(
             "src.annotate",

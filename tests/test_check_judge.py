@@ -13,11 +13,10 @@ import numpy as np
 import pytest
 from conftest import config
 from hydra.utils import instantiate
-from judges.openai_server import image_key, running_server
 from PIL import Image
 
 from src import check_judge
-from src.check_judge import shown_to
+from src.check_judge import blinded_for
 from src.evaluation.judge_battery import (
     EVERYDAY,
     EXACT,
@@ -25,11 +24,20 @@ from src.evaluation.judge_battery import (
     SHUFFLED,
     SWAPPED,
     UNEDITED,
-    everyday,
-    hidden,
-    probes,
+    anonymized,
+    everyday_probes,
+    targeted_probes,
 )
-from src.evaluation.judge_card import Asked, Card, Check, checks_of, correlation, details_of, write_card
+from src.evaluation.judge_card import (
+    JudgeCard,
+    JudgeCheck,
+    ProbeResult,
+    all_checks,
+    card_details,
+    clustered_correlation,
+    write_card,
+)
+from src.judges.fake_server import image_key, running_server
 from src.judges.oracle import OracleJudge
 from src.launch import CONF
 from src.records import PERSPECTIVES, Reward, Verdict
@@ -46,40 +54,42 @@ def world() -> World:
 
 
 @pytest.fixture(scope="module")
-def truth(world: World) -> list[Asked]:
+def truth(world: World) -> list[ProbeResult]:
     """The oracle's answers to a battery."""
     oracle = OracleJudge(world)
     return [
-        Asked(probe, reward, reward)
-        for probe in [*everyday(world, 28), *probes(world, 14)]
+        ProbeResult(probe, reward, reward)
+        for probe in [*everyday_probes(world, 28), *targeted_probes(world, 14)]
         for reward in oracle.judge([probe.triplet])
     ]
 
 
-def answered(truth: list[Asked], change: Callable[[Asked], list[float | None]]) -> dict[str, Check]:
+def answered(
+    truth: list[ProbeResult], change: Callable[[ProbeResult], list[float | None]]
+) -> dict[str, JudgeCheck]:
     """The checks of a judge who gives these three scores; success from 2.5 points on."""
 
-    def said(each: Asked) -> Reward:
+    def said(each: ProbeResult) -> Reward:
         verdicts = [
             Verdict(None, None, "?", "failed") if score is None else Verdict(float(score), score >= 2.5)
             for score in change(each)
         ]
         return Reward("x", "fake", "key", *verdicts)
 
-    asked = [Asked(each.probe, said(each), each.truth) for each in truth]
-    pairs = [(each.said, said(each)) for each in asked if each.probe.kind == EVERYDAY]
-    return {check.name: check for check in checks_of(asked, pairs, THRESHOLDS)}
+    asked = [ProbeResult(each.probe, said(each), each.truth) for each in truth]
+    pairs = [(each.judged, said(each)) for each in asked if each.probe.kind == EVERYDAY]
+    return {check.name: check for check in all_checks(asked, pairs, THRESHOLDS)}
 
 
-def true_scores(each: Asked) -> list[float]:
+def true_scores(each: ProbeResult) -> list[float]:
     return [float(verdict.score or 0.0) for verdict in each.truth.verdicts]
 
 
-def missed(checks: dict[str, Check]) -> set[str]:
+def missed(checks: dict[str, JudgeCheck]) -> set[str]:
     return {name for name, check in checks.items() if not check.passed}
 
 
-def test_probes_are_what_they_are_called(truth: list[Asked]) -> None:
+def test_probes_are_what_they_are_called(truth: list[ProbeResult]) -> None:
     scores = {
         kind: np.array([true_scores(each) for each in truth if each.probe.kind == kind])
         for kind in (EXACT, UNEDITED, SHUFFLED, SWAPPED)
@@ -104,7 +114,7 @@ def test_probes_are_what_they_are_called(truth: list[Asked]) -> None:
     assert np.array_equal(swapped.edited, exact.case.original)
 
 
-def test_the_truth_passes_with_full_marks(truth: list[Asked]) -> None:
+def test_the_truth_passes_with_full_marks(truth: list[ProbeResult]) -> None:
     checks = answered(truth, true_scores)
     assert not missed(checks)
     kappas = [check for name, check in checks.items() if "kappa" in name]
@@ -115,7 +125,7 @@ def test_the_truth_passes_with_full_marks(truth: list[Asked]) -> None:
     assert not low
 
 
-def test_a_rough_but_honest_judge_passes(truth: list[Asked]) -> None:
+def test_a_rough_but_honest_judge_passes(truth: list[ProbeResult]) -> None:
     """Whole points, and one point off at random."""
     rng = np.random.default_rng(0)
     checks = answered(
@@ -127,14 +137,14 @@ def test_a_rough_but_honest_judge_passes(truth: list[Asked]) -> None:
     assert not missed(checks) - {"asked twice: points apart"}
 
 
-def test_a_constant_judge_fails(truth: list[Asked]) -> None:
+def test_a_constant_judge_fails(truth: list[ProbeResult]) -> None:
     checks = answered(truth, lambda each: [5.0, 5.0, 5.0])
     assert len(missed(checks)) >= 12
     assert checks["following: exact edit above unedited"].value == 0.5
     assert checks["quality falls with blur"].value == 0
 
 
-def test_a_random_judge_fails(truth: list[Asked]) -> None:
+def test_a_random_judge_fails(truth: list[ProbeResult]) -> None:
     rng = np.random.default_rng(1)
     checks = answered(truth, lambda each: rng.uniform(0, 5, 3).tolist())
     assert len(missed(checks)) >= 12
@@ -142,27 +152,29 @@ def test_a_random_judge_fails(truth: list[Asked]) -> None:
 
 
 @pytest.mark.parametrize("order", [(0, 2, 1), (1, 0, 2), (2, 1, 0), (1, 2, 0), (2, 0, 1)])
-def test_a_judge_who_mixes_up_the_perspectives_fails(truth: list[Asked], order: tuple[int, int, int]) -> None:
+def test_a_judge_who_mixes_up_the_perspectives_fails(
+    truth: list[ProbeResult], order: tuple[int, int, int]
+) -> None:
     checks = answered(truth, lambda each: [true_scores(each)[index] for index in order])
     assert any("ranks as the truth" in name for name in missed(checks))
     assert len(missed(checks)) >= 3
 
 
-def test_a_judge_with_one_opinion_for_all_three_fails(truth: list[Asked]) -> None:
+def test_a_judge_with_one_opinion_for_all_three_fails(truth: list[ProbeResult]) -> None:
     assert missed(answered(truth, lambda each: [sum(true_scores(each)) / 3] * 3))
 
 
-def test_a_judge_blind_to_the_instruction_fails(truth: list[Asked]) -> None:
+def test_a_judge_blind_to_the_instruction_fails(truth: list[ProbeResult]) -> None:
     """Who takes any change for the right one."""
 
-    def looks_at_images_only(each: Asked) -> list[float]:
+    def looks_at_images_only(each: ProbeResult) -> list[float]:
         changed = not np.array_equal(each.probe.triplet.case.original, each.probe.triplet.edited)
         return [5.0 if changed else 0.0, *true_scores(each)[1:]]
 
     assert f"following: exact edit above {SHUFFLED}" in missed(answered(truth, looks_at_images_only))
 
 
-def test_failures_are_counted_and_never_scored(truth: list[Asked]) -> None:
+def test_failures_are_counted_and_never_scored(truth: list[ProbeResult]) -> None:
     checks = answered(truth, lambda each: [None, None, None] if each.probe.case % 2 else true_scores(each))
     assert missed(checks) == {"rewards that failed"}
     assert checks["rewards that failed"].value == pytest.approx(0.5)
@@ -171,46 +183,50 @@ def test_failures_are_counted_and_never_scored(truth: list[Asked]) -> None:
     assert {check.value for name, check in silent.items() if name != "rewards that failed"} == {None}
 
 
-def test_a_judge_who_is_not_asked_for_yes_or_no_is_not_blamed(truth: list[Asked]) -> None:
+def test_a_judge_who_is_not_asked_for_yes_or_no_is_not_blamed(truth: list[ProbeResult]) -> None:
     asked = [
-        Asked(each.probe, Reward("x", "f", "k", *(Verdict(score) for score in true_scores(each))), each.truth)
+        ProbeResult(
+            each.probe, Reward("x", "f", "k", *(Verdict(score) for score in true_scores(each))), each.truth
+        )
         for each in truth
         if each.probe.kind != EVERYDAY or each.probe.case < 20
     ]
-    checks = checks_of(asked, [(each.said, each.said) for each in asked[:5]], THRESHOLDS)
+    checks = all_checks(asked, [(each.judged, each.judged) for each in asked[:5]], THRESHOLDS)
     assert all(check.passed for check in checks)
     assert sum(not check.asked for check in checks) == len(PERSPECTIVES)
 
 
 def test_a_judge_under_trial_sees_nothing_but_the_triplet(world: World) -> None:
     triplet = world.triplet("benchmark", 0, 3)
-    seen = hidden(triplet)
+    seen = anonymized(triplet)
     assert seen.case.id.isalnum()
     assert not set("-w") & set(seen.case.id)
     assert (seen.case.edit_type, seen.case.photograph) == ("", "")
     assert (seen.case.instruction, seen.edited is triplet.edited) == (triplet.case.instruction, True)
-    assert hidden(world.triplet("benchmark", 0, 4)).case.id != seen.case.id
+    assert anonymized(world.triplet("benchmark", 0, 4)).case.id != seen.case.id
     assert OracleJudge(world).judge([seen])[0].failed, "nobody can measure what he can't name"
-    assert shown_to(OracleJudge(world), triplet) is triplet
+    assert blinded_for(OracleJudge(world), triplet) is triplet
 
 
 def test_intervals_of_correlations_hold_the_value() -> None:
     rng = np.random.default_rng(0)
     scores = rng.uniform(0, 5, 80)
-    value, interval, n = correlation(
+    value, interval, n = clustered_correlation(
         scores + rng.normal(0, 1, 80), scores, [str(index % 8) for index in range(80)]
     )
     assert n == 80
     assert interval is not None
     assert interval.low < value < interval.high
-    assert correlation(np.full(3, math.nan), np.arange(3.0), list("abc"))[0] is None
+    assert clustered_correlation(np.full(3, math.nan), np.arange(3.0), list("abc"))[0] is None
 
 
-def test_a_card_is_written_whole(truth: list[Asked], tmp_path: Path) -> None:
-    checks = checks_of(truth, [(each.said, each.truth) for each in truth[:9]], THRESHOLDS)
+def test_a_card_is_written_whole(truth: list[ProbeResult], tmp_path: Path) -> None:
+    checks = all_checks(truth, [(each.judged, each.truth) for each in truth[:9]], THRESHOLDS)
     described = {"version": "2", "size": 32, "everyday": 28, "cases": 14}
     write_card(
-        Card("oracle", "print", described, checks, {"seconds_per_triplet": 0.1}, details_of(truth), "a note"),
+        JudgeCard(
+            "oracle", "print", described, checks, {"seconds_per_triplet": 0.1}, card_details(truth), "a note"
+        ),
         tmp_path,
     )
     card = json.loads((tmp_path / "card.json").read_text())
@@ -263,15 +279,18 @@ def http_judge(url: str, folder: Path, *more: str) -> list[str]:
     small = ["world.size=32", "count=14", "cases=7", "retest=4", f"output={folder}", "note=a fake for tests"]
     judge = [
         "judge=openai_compatible",
-        "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct",
+        "judge.client.model=Qwen/Qwen3-VL-8B-Instruct",
         "judge.rubric.mode=evaluation",
     ]
-    judge += ["judge.respondent.key_variable=OPENAI_API_KEY"]
-    return [*judge, f"judge.respondent.base_url={url}", *small, *more]
+    judge += ["judge.client.key_variable=OPENAI_API_KEY"]
+    return [*judge, f"judge.client.base_url={url}", *small, *more]
 
 
 def test_a_judge_over_http_that_knows_images_but_not_instructions(
-    truth: list[Asked], tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    truth: list[ProbeResult],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The test server gives the truth by the edited image alone, so it can't tell the edit asked for from
     another instruction's.

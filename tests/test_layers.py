@@ -125,3 +125,16 @@ def test_trainings_and_checkpoints_know_no_concrete_backbone() -> None:
             }:
                 wrong.append(f"{file.relative_to(SRC)} asks for a concrete backbone in line {node.lineno}")
     assert not wrong
+
+
+def test_who_may_import_judges() -> None:
+    """Formats import no judge; evaluation imports the interface and the figures of agreement, no model."""
+    allowed = {"formats": set(), "evaluation": {"src.judges.judge", "src.judges.agreement"}}
+    wrong = []
+    for part, modules in allowed.items():
+        for file in (SRC / part).rglob("*.py"):
+            for node in ast.walk(ast.parse(file.read_text())):
+                module = node.module if isinstance(node, ast.ImportFrom) else None
+                if module and module.startswith("src.judges") and module not in modules:
+                    wrong.append(f"{file.relative_to(SRC)} imports {module}")
+    assert not wrong

@@ -1,10 +1,9 @@
-"""The card of a judge: what it was tried on, how it did, and whether it passed, as JSON, as an image and as
-a table.
+"""The card of a judge: its tests, its results and whether it passed, as JSON, as an image and as a table.
 
-Laws are shares of cases, a tie counting half: 0.5 is what a judge without eyes gets. Correlations and growing
-flaws give such a judge 0. Intervals are clustered by photograph: Student's for means and shares
-(statistics.py), a bootstrap of whole photographs for correlations, which with eight of them is somewhat too
-narrow. Pass or fail is decided by the value; the interval says how sure that is.
+Comparisons are shares of cases, ties counting half, so a blind judge gets 0.5; correlations and growing flaws
+give such a judge 0. Intervals are clustered by photograph: Student's for means and shares (statistics.py), and
+for correlations a bootstrap of whole photographs, which is somewhat too narrow with eight of them. The value
+decides about pass or fail; the interval says how certain that is.
 """
 
 import json
@@ -12,7 +11,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -20,40 +19,40 @@ from jaxtyping import Float
 from matplotlib.axes import Axes
 from rich.table import Table
 
-from src.evaluation.judge_battery import EVERYDAY, EXACT, GROWING, SHUFFLED, SWAPPED, UNEDITED, Probe
+from src.evaluation.judge_battery import EVERYDAY, EXACT, GROWING, SHUFFLED, SWAPPED, UNEDITED, JudgeProbe
 from src.evaluation.statistics import Interval, clustered_interval
 from src.files import replacing, write_atomically
-from src.judges.agreement import kappa, rank_correlation
+from src.judges.agreement import cohen_kappa, rank_correlation
 from src.records import MAX_SCORE, PERSPECTIVES, Reward
 from src.seeds import fold_seed
 
 DRAWS = 1000
 FEWEST_CLUSTERS = 5
-"""Fewer photographs, drawn with replacement, say nothing of a correlation."""
+"""A bootstrap of fewer photographs says nothing about a correlation."""
 
 CLEAR = 2.0
-"""A law is asked of a case only if the truth obeys it by so many points."""
+"""A case counts for a comparison only if its true scores differ by at least this."""
 
 KEPT = 4.0
-"""The least score for keeping everything that was to be kept."""
+"""The least score that says that everything was preserved."""
 
 GOOD, BAD, NEUTRAL = "#228833", "#cc3311", "#777777"
 
 
+@final
 @dataclass(frozen=True)
-class Check:
-    """One thing that a judge has to show.
+class JudgeCheck:
+    """One requirement of a judge.
 
     Attributes:
-        name: what.
-        value: how it did; None where there is no answer that would tell.
+        name: for readers.
+        value: the result; None where the judge gave no usable answer.
         interval: 95 %, or None.
         needed: the threshold.
-        at_least: whether the value has to reach the threshold, or must not pass it.
-        n: of how many triplets or cases.
+        n: number of triplets or cases.
+        at_least: whether the value must reach the threshold (True) or must not exceed it (False).
         scale: the largest possible value, for drawing.
-        asked: False for what this judge isn't asked (yes or no, in annotation mode); it then isn't held
-            against him.
+        asked: False for what this judge isn't asked (yes or no, in annotation mode); it then can't fail.
     """
 
     name: str
@@ -67,91 +66,96 @@ class Check:
 
     @property
     def passed(self) -> bool:
-        """Without an answer to what was asked, nothing is passed."""
+        """Whether the requirement is met; a question without any answer is a failure."""
         if self.value is None:
             return not self.asked
         return self.value >= self.needed if self.at_least else self.value <= self.needed
 
 
+@final
 @dataclass(frozen=True)
-class Asked:
-    """A probe, what the judge said of it, and the truth."""
+class ProbeResult:
+    """A probe, the judge's reward and the true one."""
 
-    probe: Probe
-    said: Reward
+    probe: JudgeProbe
+    judged: Reward
     truth: Reward
 
 
+@final
 @dataclass(frozen=True)
-class Card:
+class JudgeCard:
     """A judge's card.
 
     Attributes:
-        judge, fingerprint: who was tried.
-        world: what on: version, image size, number of everyday triplets and of cases.
-        checks: all of them have to be passed.
-        cost: of the trial, as far as the judge tells; per triplet.
+        judge, fingerprint: of the judge under test.
+        world: version and image size of the synthetic world, number of everyday triplets and of cases.
+        checks: all must be passed.
+        cost: of the test per triplet, as far as the judge counts it.
         details: mean scores per kind of triplet, statuses, the curves drawn.
-        note: printed on the card, for judges that are none ("a fake: ...").
+        note: printed on the card, for judges that aren't real ("a fake: ...").
     """
 
     judge: str
     fingerprint: str
     world: Mapping[str, Any]
-    checks: tuple[Check, ...]
+    checks: tuple[JudgeCheck, ...]
     cost: Mapping[str, float | None]
     details: Mapping[str, Any] = field(default_factory=dict)
     note: str = ""
 
     @property
     def passed(self) -> bool:
-        """Whether the judge may be trusted for training data."""
+        """Whether the judge may label training data."""
         return all(check.passed for check in self.checks)
 
 
-def checks_of(
-    asked: Sequence[Asked], again: Sequence[tuple[Reward, Reward]], thresholds: Mapping[str, float]
-) -> tuple[Check, ...]:
+def all_checks(
+    results: Sequence[ProbeResult], again: Sequence[tuple[Reward, Reward]], thresholds: Mapping[str, float]
+) -> tuple[JudgeCheck, ...]:
     """All checks.
 
     Args:
-        asked: everyday triplets and probes.
-        again: rewards of the same triplets, asked twice.
+        results: everyday triplets and probes.
+        again: pairs of rewards of the same triplet, asked twice.
         thresholds: by name: correlation, told_apart, kept, falls, kappa, retest, failures.
     """
-    common = [each for each in asked if each.probe.kind == EVERYDAY]
-    scores, truth = scores_of([each.said for each in common]), scores_of([each.truth for each in common])
+    common = [each for each in results if each.probe.kind == EVERYDAY]
+    scores, truth = (
+        score_matrix([each.judged for each in common]),
+        score_matrix([each.truth for each in common]),
+    )
     places = [each.probe.triplet.case.photograph for each in common]
     checks = []
     for index, perspective in enumerate(PERSPECTIVES):
-        value, interval, n = correlation(scores[:, index], truth[:, index], places)
+        value, interval, n = clustered_correlation(scores[:, index], truth[:, index], places)
         checks.append(
-            Check(
+            JudgeCheck(
                 f"{perspective.value} ranks as the truth does", value, interval, thresholds["correlation"], n
             )
         )
     for kind in (SHUFFLED, UNEDITED, SWAPPED):
-        checks.append(told_apart(asked, kind, thresholds["told_apart"]))
-    checks.append(share_kept(asked, thresholds["kept"]))
+        checks.append(check_separation(results, kind, thresholds["told_apart"]))
+    checks.append(check_preserved(results, thresholds["kept"]))
     for flaw in GROWING:
-        checks.append(falls(asked, flaw, thresholds["falls"]))
+        checks.append(check_decline(results, flaw, thresholds["falls"]))
     for index, perspective in enumerate(PERSPECTIVES):
         checks.append(
-            yes_or_no(common, index, f"{perspective.value}: yes and no (kappa)", thresholds["kappa"])
+            check_success(common, index, f"{perspective.value}: yes and no (kappa)", thresholds["kappa"])
         )
-    checks.append(spread(again, thresholds["retest"]))
-    failed = float(np.mean([each.said.failed for each in asked]))
+    checks.append(check_retest(again, thresholds["retest"]))
+    failed = float(np.mean([each.judged.failed for each in results]))
     checks.append(
-        Check("rewards that failed", failed, None, thresholds["failures"], len(asked), at_least=False)
+        JudgeCheck("rewards that failed", failed, None, thresholds["failures"], len(results), at_least=False)
     )
     return tuple(checks)
 
 
-def correlation(
+def clustered_correlation(
     scores: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"], clusters: Sequence[str]
 ) -> tuple[float | None, Interval | None, int]:
-    """Spearman's correlation, its interval over photographs, and of how many scores it is; None of fewer than
-    two.
+    """Spearman's correlation (None for fewer than two scores), its interval over photographs, and the number of
+    scores.
     """
     there = np.isfinite(scores)
     value = rank_correlation(scores, truth)
@@ -169,26 +173,30 @@ def correlation(
     return value, Interval(float(low), float(high)), int(there.sum())
 
 
-def told_apart(asked: Sequence[Asked], kind: str, needed: float) -> Check:
-    """How often the exact edit gets more points for following than this kind of probe of the same case."""
-    exact, other = by_case(asked, EXACT), by_case(asked, kind)
+def check_separation(results: Sequence[ProbeResult], kind: str, needed: float) -> JudgeCheck:
+    """How often the exact edit scores higher in following than this kind of probe of the same case."""
+    exact, other = results_by_case(results, EXACT), results_by_case(results, kind)
     values, places = [], []
     for case in exact:
-        true, said = (
-            scores_of(each)[:, 0]
-            for each in ([exact[case].truth, other[case].truth], [exact[case].said, other[case].said])
+        true, judged = (
+            score_matrix(each)[:, 0]
+            for each in ([exact[case].truth, other[case].truth], [exact[case].judged, other[case].judged])
         )
-        if true[0] - true[1] >= CLEAR and np.isfinite(said).all():
-            values.append(float(said[0] > said[1]) + 0.5 * float(said[0] == said[1]))
+        if true[0] - true[1] >= CLEAR and np.isfinite(judged).all():
+            values.append(float(judged[0] > judged[1]) + 0.5 * float(judged[0] == judged[1]))
             places.append(exact[case].probe.triplet.case.photograph)
-    return of_mean(f"following: exact edit above {kind}", values, places, needed)
+    return check_of_mean(f"following: exact edit above {kind}", values, places, needed)
 
 
-def share_kept(asked: Sequence[Asked], needed: float) -> Check:
-    """How often an unedited image is said to keep everything."""
-    there = [each for each in by_case(asked, UNEDITED).values() if each.said.preserving.score is not None]
-    values = [float((each.said.preserving.score or 0.0) >= KEPT) for each in there]
-    return of_mean(
+def check_preserved(results: Sequence[ProbeResult], needed: float) -> JudgeCheck:
+    """How often an unedited image gets at least KEPT points for preserving."""
+    there = [
+        each
+        for each in results_by_case(results, UNEDITED).values()
+        if each.judged.preserving.score is not None
+    ]
+    values = [float((each.judged.preserving.score or 0.0) >= KEPT) for each in there]
+    return check_of_mean(
         "preserving: unedited keeps everything",
         values,
         [each.probe.triplet.case.photograph for each in there],
@@ -196,16 +204,16 @@ def share_kept(asked: Sequence[Asked], needed: float) -> Check:
     )
 
 
-def falls(asked: Sequence[Asked], flaw: str, needed: float) -> Check:
-    """How steadily quality falls as a flaw grows: minus the rank correlation of score and severity in a case,
-    on average; 0 if it never moves.
+def check_decline(results: Sequence[ProbeResult], flaw: str, needed: float) -> JudgeCheck:
+    """How steadily quality falls as a flaw grows: the negative rank correlation of score and severity within a
+    case, averaged; 0 if the score never moves.
     """
     values, places = [], []
-    for case, exact in by_case(asked, EXACT).items():
-        steps = [(0.0, exact.said.quality.score)]
+    for case, exact in results_by_case(results, EXACT).items():
+        steps = [(0.0, exact.judged.quality.score)]
         steps += [
-            (each.probe.severity, each.said.quality.score)
-            for each in asked
+            (each.probe.severity, each.judged.quality.score)
+            for each in results
             if each.probe.kind == flaw and each.probe.case == case
         ]
         known = np.array(
@@ -214,46 +222,48 @@ def falls(asked: Sequence[Asked], flaw: str, needed: float) -> Check:
         if len(known) >= 3:
             values.append(-rank_correlation(known[:, 0], known[:, 1]))
             places.append(exact.probe.triplet.case.photograph)
-    return of_mean(f"quality falls with {flaw}", values, places, needed)
+    return check_of_mean(f"quality falls with {flaw}", values, places, needed)
 
 
-def yes_or_no(common: Sequence[Asked], index: int, name: str, needed: float) -> Check:
+def check_success(common: Sequence[ProbeResult], index: int, name: str, needed: float) -> JudgeCheck:
     """Agreement with the truth on success, beyond chance."""
-    pairs = [(each.said.verdicts[index], each.truth.verdicts[index].success) for each in common]
-    told = [(said.success, true) for said, true in pairs if said.success is not None]
-    if not told:
-        return Check(name, None, None, needed, 0, asked=all(said.status == "failed" for said, _ in pairs))
-    said, true = (np.array(each, dtype=bool) for each in zip(*told, strict=True))
-    return Check(name, kappa(said, true), None, needed, len(told))
+    pairs = [(each.judged.verdicts[index], each.truth.verdicts[index].success) for each in common]
+    answered = [(judged.success, true) for judged, true in pairs if judged.success is not None]
+    if not answered:
+        return JudgeCheck(
+            name, None, None, needed, 0, asked=all(judged.status == "failed" for judged, _ in pairs)
+        )
+    judged, true = (np.array(each, dtype=bool) for each in zip(*answered, strict=True))
+    return JudgeCheck(name, cohen_kappa(judged, true), None, needed, len(answered))
 
 
-def spread(again: Sequence[tuple[Reward, Reward]], needed: float) -> Check:
-    """Mean distance, in points, of two scores for the same triplet."""
-    gaps = np.abs(scores_of([one for one, _ in again]) - scores_of([two for _, two in again]))
+def check_retest(again: Sequence[tuple[Reward, Reward]], needed: float) -> JudgeCheck:
+    """Mean difference in points of two scores for the same triplet."""
+    gaps = np.abs(score_matrix([one for one, _ in again]) - score_matrix([two for _, two in again]))
     known = gaps[np.isfinite(gaps)]
     value = float(known.mean()) if len(known) else None
-    return Check(
+    return JudgeCheck(
         "asked twice: points apart", value, None, needed, len(again), at_least=False, scale=MAX_SCORE
     )
 
 
-def of_mean(name: str, values: Sequence[float], places: Sequence[str], needed: float) -> Check:
+def check_of_mean(name: str, values: Sequence[float], places: Sequence[str], needed: float) -> JudgeCheck:
     """A check of a mean over cases."""
     numbers = np.array(values, dtype=float)
     if len(numbers) == 0:
-        return Check(name, None, None, needed, 0)
+        return JudgeCheck(name, None, None, needed, 0)
     interval = clustered_interval(numbers, places)
     if interval is not None:
         interval = Interval(max(interval.low, -1.0), min(interval.high, 1.0))
-    return Check(name, float(numbers.mean()), interval, needed, len(numbers))
+    return JudgeCheck(name, float(numbers.mean()), interval, needed, len(numbers))
 
 
-def by_case(asked: Sequence[Asked], kind: str) -> dict[int, Asked]:
+def results_by_case(results: Sequence[ProbeResult], kind: str) -> dict[int, ProbeResult]:
     """The probes of a kind by their case."""
-    return {each.probe.case: each for each in asked if each.probe.kind == kind}
+    return {each.probe.case: each for each in results if each.probe.kind == kind}
 
 
-def scores_of(rewards: Sequence[Reward]) -> Float[np.ndarray, "n 3"]:
+def score_matrix(rewards: Sequence[Reward]) -> Float[np.ndarray, "n 3"]:
     """Scores by perspective, NaN where a verdict failed."""
     return np.array(
         [
@@ -263,43 +273,41 @@ def scores_of(rewards: Sequence[Reward]) -> Float[np.ndarray, "n 3"]:
     ).reshape(-1, 3)
 
 
-def details_of(asked: Sequence[Asked]) -> dict[str, Any]:
-    """What the image shows beside the checks: mean scores per kind and severity, the judge's and the true
-    ones, and statuses.
-    """
+def card_details(results: Sequence[ProbeResult]) -> dict[str, Any]:
+    """What the card shows beside the checks: judged and true mean scores per kind and severity, and statuses."""
     kinds: dict[str, Any] = {}
-    for kind, severity in dict.fromkeys((each.probe.kind, each.probe.severity) for each in asked):
-        members = [each for each in asked if (each.probe.kind, each.probe.severity) == (kind, severity)]
-        said, true = (
-            scores_of(rewards)
-            for rewards in ([each.said for each in members], [each.truth for each in members])
+    for kind, severity in dict.fromkeys((each.probe.kind, each.probe.severity) for each in results):
+        members = [each for each in results if (each.probe.kind, each.probe.severity) == (kind, severity)]
+        judged, true = (
+            score_matrix(rewards)
+            for rewards in ([each.judged for each in members], [each.truth for each in members])
         )
         means = [
             float(column[np.isfinite(column)].mean()) if np.isfinite(column).any() else None
-            for column in said.T
+            for column in judged.T
         ]
         kinds[f"{kind} {severity:g}" if severity else kind] = {
             "n": len(members),
             "judge": means,
             "truth": true.mean(axis=0).tolist(),
         }
-    common = [each for each in asked if each.probe.kind == EVERYDAY]
-    statuses = [verdict.status for each in asked for verdict in each.said.verdicts]
+    common = [each for each in results if each.probe.kind == EVERYDAY]
+    statuses = [verdict.status for each in results for verdict in each.judged.verdicts]
     return {
         "mean_scores": kinds,
         "everyday": {
-            "judge": [[verdict.score for verdict in each.said.verdicts] for each in common],
+            "judge": [[verdict.score for verdict in each.judged.verdicts] for each in common],
             "truth": [[verdict.score for verdict in each.truth.verdicts] for each in common],
         },
         "verdicts": {status: statuses.count(status) for status in ("ok", "repaired", "failed")},
     }
 
 
-def write_card(card: Card, folder: Path) -> None:
+def write_card(card: JudgeCard, folder: Path) -> None:
     """Write card.json and card.png.
 
     Raises:
-        NotWrittenError: no room.
+        NotWrittenError: the disk is full.
     """
     checks = [{**asdict(check), "passed": check.passed} for check in card.checks]
     content = {
@@ -316,9 +324,9 @@ def write_card(card: Card, folder: Path) -> None:
         draw_card(card, partial)
 
 
-def card_table(card: Card) -> Table:
+def card_table(card: JudgeCard) -> Table:
     """The checks, for the terminal."""
-    table = Table(title=f"{card.judge}: {verdict_of(card)}", title_justify="left")
+    table = Table(title=f"{card.judge}: {card_verdict(card)}", title_justify="left")
     for title in ("check", "value", "95 %", "needed", "of", ""):
         table.add_column(title, justify="left" if title in ("check", "") else "right")
     for check in card.checks:
@@ -327,22 +335,22 @@ def card_table(card: Card) -> Table:
             f"{check.value:.2f}" if check.value is not None else "no answer" if check.asked else "not asked"
         )
         needed = f"{'at least' if check.at_least else 'at most'} {check.needed:g}"
-        table.add_row(check.name, value, interval, needed, str(check.n), mark_of(check))
+        table.add_row(check.name, value, interval, needed, str(check.n), check_mark(check))
     return table
 
 
-def verdict_of(card: Card) -> str:
-    """Passed or not, and how many checks were missed."""
+def card_verdict(card: JudgeCard) -> str:
+    """Passed or not, and the number of failed checks."""
     missed = sum(not check.passed for check in card.checks)
     return "passed" if card.passed else f"not passed ({missed} of {len(card.checks)} checks missed)"
 
 
-def mark_of(check: Check) -> str:
-    """Of one check."""
+def check_mark(check: JudgeCheck) -> str:
+    """The result of a check in a word."""
     return "-" if not check.asked else "passed" if check.passed else "MISSED"
 
 
-def draw_card(card: Card, path: Path) -> None:
+def draw_card(card: JudgeCard, path: Path) -> None:
     """The image: checks on the left, scores against the truth and growing flaws on the right."""
     figure = plt.figure(figsize=(13, 7.2), layout="constrained")
     panels = [["checks", *PERSPECTIVES], ["checks", *GROWING]]
@@ -353,13 +361,14 @@ def draw_card(card: Card, path: Path) -> None:
     for flaw in GROWING:
         draw_growth(axes[flaw], card, flaw)
     figure.suptitle(
-        f"{card.judge}: {verdict_of(card)}",
+        f"{card.judge}: {card_verdict(card)}",
         fontsize=15,
         fontweight="bold",
         color=GOOD if card.passed else BAD,
     )
     words = [
-        f"{card.world['everyday']} everyday triplets, {card.world['cases']} cases probed, {card.world['size']} px, world {card.world['version']}"
+        f"{card.world['everyday']} everyday triplets, {card.world['cases']} cases probed, "
+        f"{card.world['size']} px, world {card.world['version']}"
     ]
     words += [
         f"{name.replace('_', ' ')} {f'{value:,.0f}' if value >= 100 else f'{value:.3g}'}"
@@ -371,7 +380,7 @@ def draw_card(card: Card, path: Path) -> None:
     plt.close(figure)
 
 
-def draw_checks(axis: Axes, card: Card) -> None:
+def draw_checks(axis: Axes, card: JudgeCard) -> None:
     """A bar per check, the threshold as a line across it."""
     for row, check in enumerate(card.checks):
         colour = NEUTRAL if not check.asked else GOOD if check.passed else BAD
@@ -408,13 +417,13 @@ def draw_checks(axis: Axes, card: Card) -> None:
     axis.tick_params(axis="y", length=0)
 
 
-def draw_scores(axis: Axes, card: Card, index: int) -> None:
+def draw_scores(axis: Axes, card: JudgeCard, index: int) -> None:
     """The judge's scores of everyday triplets over the true ones."""
     common = card.details["everyday"]
     pairs = [
-        (true[index], said[index])
-        for true, said in zip(common["truth"], common["judge"], strict=True)
-        if said[index] is not None
+        (true[index], judged[index])
+        for true, judged in zip(common["truth"], common["judge"], strict=True)
+        if judged[index] is not None
     ]
     axis.plot([0, MAX_SCORE], [0, MAX_SCORE], color=NEUTRAL, linewidth=0.8, linestyle=":")
     if pairs:
@@ -426,7 +435,7 @@ def draw_scores(axis: Axes, card: Card, index: int) -> None:
         axis.set_ylabel("judge's score")
 
 
-def draw_growth(axis: Axes, card: Card, flaw: str) -> None:
+def draw_growth(axis: Axes, card: JudgeCard, flaw: str) -> None:
     """Mean quality as a flaw grows, the judge's and the true one."""
     means = card.details["mean_scores"]
     steps = [(0.0, means[EXACT])]

@@ -13,7 +13,7 @@ from jaxtyping import Float
 from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, LintEntry, shorten
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES
-from src.reward_file import Usage
+from src.reward_file import UsageFields
 from src.seeds import fold_seed
 
 SCORES = tuple(range(int(MAX_SCORE) + 1))
@@ -104,7 +104,7 @@ def summarise(
     judge: str,
     entries: Sequence[LintEntry],
     findings: Sequence[Finding],
-    usages: Sequence[Usage] = (),
+    usages: Sequence[UsageFields] = (),
     unused: int = 0,
 ) -> RewardSummary:
     """Compute all numbers; nothing in them is random.
@@ -210,7 +210,7 @@ def normalise_reason(reason: str) -> str:
     return shorten(re.sub(r"\d+(\.\d+)?", "#", QUOTED.sub("…", reason)), 160)
 
 
-def usage_sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
+def usage_sums(usages: Sequence[UsageFields]) -> dict[str, tuple[float, int]]:
     """Sum each number in the usages; with the number of usages that have it."""
     found: dict[str, tuple[float, int]] = {}
     for usage in usages:
@@ -221,7 +221,7 @@ def usage_sums(usages: Sequence[Usage]) -> dict[str, tuple[float, int]]:
     return found
 
 
-def usage_texts(usages: Sequence[Usage]) -> dict[str, dict[str, int]]:
+def usage_texts(usages: Sequence[UsageFields]) -> dict[str, dict[str, int]]:
     """Count each text in the usages, without fields whose text differs for nearly every triplet (an answer's
     id).
     """

@@ -15,7 +15,7 @@ from src.data.lint import LintEntry, hash_pair
 from src.data.rewards import Rewards
 from src.data.rows import RowSource, decode_row
 from src.records import Image, Reward, Triplet
-from src.reward_file import Usage, each_reward
+from src.reward_file import UsageFields, iter_rewards
 
 PORTION = 64
 """Triplets read between two updates of the progress bar."""
@@ -38,7 +38,7 @@ class RewardFile:
     judge: str
     chosen: Mapping[str, Reward]
     others: Mapping[str, tuple[Reward, ...]]
-    usages: Sequence[Usage]
+    usages: Sequence[UsageFields]
 
 
 def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
@@ -50,8 +50,8 @@ def read_reward_file(path: str | Path, judge: str | None = None) -> RewardFile:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no reward file {path}; give an existing one")
-    last: dict[tuple[str, str, str], tuple[Reward, Usage]] = {}
-    for reward, usage in each_reward(Path(path)):
+    last: dict[tuple[str, str, str], tuple[Reward, UsageFields]] = {}
+    for reward, usage in iter_rewards(Path(path)):
         place = (reward.id, reward.judge, reward.key)
         last.pop(place, None)
         last[place] = reward, usage

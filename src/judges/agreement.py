@@ -1,15 +1,15 @@
-"""How far judges agree, as pure functions of their scores. NaN is a verdict that failed, and is left out
-where it stands.
+"""Agreement of judges, as pure functions of their scores. NaN stands for a failed verdict and is left out.
 
-Several figures, since each hides something: rank correlation sees no shift (a judge who always gives a point
-less), exact matches count a gap of half a point like one of five, and both call judges unanimous who give
-everything a 5. Krippendorff's alpha compares the disagreement with chance.
+No single figure is enough: rank correlation ignores a shift (a judge that always gives one point less), exact
+matches treat a gap of half a point like one of five, and both call judges unanimous that give everything a 5.
+Krippendorff's alpha compares the disagreement with chance.
 """
 
 import itertools
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,14 +19,15 @@ from scipy.stats import rankdata
 from src.records import PERSPECTIVES
 
 
+@final
 @dataclass(frozen=True)
 class Agreement:
-    """Of two judges, or on average of all pairs of several; NaN where it isn't defined.
+    """Agreement of two judges, or the mean over all pairs of several; NaN where undefined.
 
     Attributes:
-        items: triplets that at least two judges scored.
-        spearman: rank correlation; 0 where a judge gives everything the same score, which ranks nothing.
-        alpha: Krippendorff's, for intervals: 1 for no disagreement, 0 for that of chance.
+        items: number of triplets that at least two judges scored.
+        spearman: rank correlation; 0 where a judge gives everything the same score.
+        alpha: Krippendorff's, for interval data: 1 for no disagreement, 0 for that of chance.
         exact: share of equal scores.
         difference: mean absolute difference in points.
     """
@@ -39,8 +40,8 @@ class Agreement:
 
 
 def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, " n"]) -> float:
-    """Spearman's correlation over the items that both scored; 0 if one of them ranks nothing, NaN of fewer
-    than two items.
+    """Spearman's correlation over the items that both scored; 0 if one judge's scores are all equal, NaN for
+    fewer than two items.
     """
     both = np.isfinite(first) & np.isfinite(second)
     if both.sum() < 2:
@@ -52,8 +53,8 @@ def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, "
 
 
 def krippendorff_alpha(scores: Float[np.ndarray, "judges items"]) -> float:
-    """Krippendorff's alpha with squared differences, 1 - observed / expected disagreement; NaN where no two
-    scores differ.
+    """Krippendorff's alpha with squared differences, 1 - observed / expected disagreement; NaN if all scores are
+    equal.
 
     Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011.
     """
@@ -70,13 +71,13 @@ def krippendorff_alpha(scores: Float[np.ndarray, "judges items"]) -> float:
     return 1 - observed / expected
 
 
-def agreement(scores: Float[np.ndarray, "judges items"], tolerance: float = 1e-9) -> Agreement:
-    """How far judges agree in one perspective; means over the pairs of judges, but for alpha, which takes all
-    at once.
+def measure_agreement(scores: Float[np.ndarray, "judges items"], tolerance: float = 1e-9) -> Agreement:
+    """Agreement of judges on one perspective: means over the pairs of judges, except for alpha, which is of all
+    judges at once.
 
     Args:
         scores: in [0, 5], NaN where a verdict failed.
-        tolerance: of scores that count as equal.
+        tolerance: largest difference of scores that count as equal.
     """
     ranks, equal, apart = [], [], []
     for one, other in itertools.combinations(scores, 2):
@@ -86,43 +87,49 @@ def agreement(scores: Float[np.ndarray, "judges items"], tolerance: float = 1e-9
         equal.append(float(np.mean(gaps <= tolerance)) if len(gaps) else math.nan)
         apart.append(float(np.mean(gaps)) if len(gaps) else math.nan)
     items = int((np.isfinite(scores).sum(axis=0) >= 2).sum())
-    return Agreement(items, mean_of(ranks), krippendorff_alpha(scores), mean_of(equal), mean_of(apart))
+    return Agreement(
+        items,
+        mean_of_defined(ranks),
+        krippendorff_alpha(scores),
+        mean_of_defined(equal),
+        mean_of_defined(apart),
+    )
 
 
-def kappa(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
-    """Cohen's kappa of two yes/no judges: agreement beyond what their shares of yes make likely; 0 where one
-    of them always says the same.
+def cohen_kappa(first: Bool[np.ndarray, " n"], second: Bool[np.ndarray, " n"]) -> float:
+    """Cohen's kappa of two yes/no judges: agreement beyond chance at their shares of yes; 0 where chance
+    agreement is certain, NaN for no item.
 
-    NaN of no item. Source: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960.
+    Source: Cohen, "A Coefficient of Agreement for Nominal Scales", 1960.
     """
     if len(first) == 0:
         return math.nan
-    seen = float(np.mean(first == second))
+    observed = float(np.mean(first == second))
     chance = float(first.mean() * second.mean() + (1 - first.mean()) * (1 - second.mean()))
-    return (seen - chance) / (1 - chance) if chance < 1 else 0.0
+    return (observed - chance) / (1 - chance) if chance < 1 else 0.0
 
 
-def mean_of(values: list[float]) -> float:
-    """The mean of those that are defined."""
+def mean_of_defined(values: list[float]) -> float:
+    """The mean without NaN; NaN if nothing is left."""
     defined = [value for value in values if not math.isnan(value)]
     return math.fsum(defined) / len(defined) if defined else math.nan
 
 
 def agreement_table(scores: Mapping[str, Float[np.ndarray, "items 3"]]) -> Table:
-    """Per perspective, each pair of judges and all of them."""
+    """A table for the terminal: per perspective, each pair of judges and all together."""
     table = Table(title=f"Agreement of {', '.join(scores)}")
     for title in ("perspective", "judges", "triplets", "Spearman", "alpha", "equal", "apart"):
         table.add_column(title, justify="left" if title in ("perspective", "judges") else "right")
     pairs = list(itertools.combinations(scores, 2))
     for index, perspective in enumerate(PERSPECTIVES):
         for names in pairs if len(pairs) == 1 else [*pairs, tuple(scores)]:
-            found = agreement(np.stack([scores[name][:, index] for name in names]))
-            figures = (found.spearman, found.alpha, found.exact, found.difference)
-            who = " and ".join(names) if len(names) == 2 else "all"
+            measured = measure_agreement(np.stack([scores[name][:, index] for name in names]))
+            figures = (measured.spearman, measured.alpha, measured.exact, measured.difference)
+            label = " and ".join(names) if len(names) == 2 else "all"
             table.add_row(
                 perspective.value,
-                who,
-                str(found.items),
+                label,
+                str(measured.items),
                 *("-" if math.isnan(each) else f"{each:.2f}" for each in figures),
             )
     return table

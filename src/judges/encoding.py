@@ -1,5 +1,5 @@
-"""Images as they are sent to a judge: the file itself where it will do, else a PNG, which adds no flaw of
-its own to what is judged.
+"""Encodes images for a judge: the file itself where possible, else a PNG, which adds no flaw of its own to the
+image under judgement.
 """
 
 import io
@@ -9,42 +9,42 @@ import numpy as np
 import PIL.Image
 
 from src.images import encode_png, image_size
-from src.judges.question import Encoded
+from src.judges.question import ImagePart
 from src.records import Image
 
 MEDIA_TYPES = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-"""Formats that the OpenAI protocol and its servers take."""
+"""Formats that the OpenAI protocol and its servers accept."""
 
 
-def encoded(image: Image, file: bytes | None, max_pixels: int) -> Encoded:
-    """A image ready to be sent.
+def encode_for_judge(image: Image, file: bytes | None, max_pixels: int) -> ImagePart:
+    """Encode an image for sending.
 
     Args:
-        image: as it was decoded, upright, RGB.
-        file: as it is stored, or None. It is passed through byte for byte if it is a still PNG, JPEG or WebP
-            within the budget that every reader sees the same way: not turned by its EXIF orientation, not
+        image: decoded, upright, RGB.
+        file: the stored file, or None. It is passed through byte for byte if it is a still PNG, JPEG or WebP
+            of at most `max_pixels` that every reader decodes alike: not rotated by its EXIF orientation, not
             transparent, 8 bits.
-        max_pixels: larger images are made smaller, aspect ratio kept.
+        max_pixels: larger images are downsized, aspect ratio kept.
 
     Raises:
-        ValueError: a budget below one pixel.
+        ValueError: max_pixels below 1.
     """
     if max_pixels < 1:
-        raise ValueError(f"max_pixels={max_pixels}: a judge has to be shown at least one pixel")
+        raise ValueError(f"max_pixels={max_pixels}: an image for a judge has at least one pixel")
     height, width = image.shape[:2]
     if height * width <= max_pixels:
-        media_type = passed_through(file, image) if file is not None else None
+        media_type = passthrough_type(file, image) if file is not None else None
         if file is not None and media_type is not None:
-            return Encoded(file, media_type, height, width)
+            return ImagePart(file, media_type, height, width)
     else:
         scale = math.sqrt(max_pixels / (height * width))
         size = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
         image = np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
-    return Encoded(encode_png(image), "image/png", *image.shape[:2])
+    return ImagePart(encode_png(image), "image/png", *image.shape[:2])
 
 
-def passed_through(file: bytes, image: Image) -> str | None:
-    """The media type of a file that needs no change, or None."""
+def passthrough_type(file: bytes, image: Image) -> str | None:
+    """The media type of a file that can be sent as it is, or None."""
     with PIL.Image.open(io.BytesIO(file)) as opened:
         plain = (
             opened.format in MEDIA_TYPES and opened.mode in ("RGB", "L") and not opened.has_transparency_data
@@ -52,4 +52,4 @@ def passed_through(file: bytes, image: Image) -> str | None:
         if not plain or getattr(opened, "n_frames", 1) > 1 or opened.getexif().get(0x0112, 1) != 1:
             return None
         media_type = MEDIA_TYPES[str(opened.format)]
-    return media_type if image_size(io.BytesIO(file), "a judged picture") == image.shape[:2] else None
+    return media_type if image_size(io.BytesIO(file), "a judged image") == image.shape[:2] else None

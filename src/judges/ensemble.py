@@ -1,5 +1,5 @@
-"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of
-the one nearest to the score.
+"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of the
+judge nearest to the score.
 
 python -m src.check_judge judge=ensemble          # with a table of how far its members agree
 """
@@ -8,21 +8,21 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
-from src.judges.judge import Judge, reward_key
+from src.judges.judge import Judge, PaidJudge, reward_key
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 
 
 @final
 class EnsembleJudge:
-    """Asks all its members about all triplets. Implements `Judge`.
+    """Asks all its members about all triplets. Implements `Judge` and `PaidJudge`.
 
     Args:
-        members: the judges by a name each, at least two.
-        reduction: "mean", or "median", which one judge who is far off doesn't move.
+        members: at least two judges by name.
+        reduction: "mean", or "median", which ignores a single outlier.
         name: see Judge.
 
     Attributes:
-        last: what each member said of the triplets judged last, for reports of their agreement.
+        last_rewards: each member's rewards of the triplets judged last, for reports of their agreement.
 
     Raises:
         ValueError: fewer than two members, or an unknown reduction.
@@ -44,28 +44,33 @@ class EnsembleJudge:
         self.fingerprint = f"ensemble {reduction} of " + ", ".join(
             f"[{judge.fingerprint}]" for judge in self.members.values()
         )
-        self.last: dict[str, list[Reward]] = {}
+        self.last_rewards: dict[str, list[Reward]] = {}
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether any member is."""
+        return any(isinstance(member, PaidJudge) and member.is_paid for member in self.members.values())
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
-        """One Reward per triplet, in order; whatever a member raises ends the asking."""
-        self.last = {name: member.judge(triplets) for name, member in self.members.items()}
+        """One Reward per triplet, in order; an error of one member is raised at once."""
+        self.last_rewards = {name: member.judge(triplets) for name, member in self.members.items()}
         return [
             Reward(
                 triplet.case.id,
                 self.name,
                 reward_key(triplet, self.fingerprint),
-                *united(said, self.reduction),
+                *combine_rewards(rewards, self.reduction),
             )
-            for triplet, *said in zip(triplets, *self.last.values(), strict=True)
+            for triplet, *rewards in zip(triplets, *self.last_rewards.values(), strict=True)
         ]
 
 
-def united(
+def combine_rewards(
     rewards: Sequence[Reward], reduction: Literal["mean", "median"] = "mean"
 ) -> tuple[Verdict, Verdict, Verdict]:
-    """Three verdicts out of several rewards of one triplet."""
+    """Three verdicts from several rewards of one triplet."""
     following, preserving, quality = (
-        one_of(
+        combine_verdicts(
             [reward.verdicts[index] for reward in rewards], [reward.judge for reward in rewards], reduction
         )
         for index in range(len(PERSPECTIVES))
@@ -73,14 +78,14 @@ def united(
     return following, preserving, quality
 
 
-def one_of(
+def combine_verdicts(
     verdicts: Sequence[Verdict], names: Sequence[str], reduction: Literal["mean", "median"] = "mean"
 ) -> Verdict:
-    """One verdict out of several judges' on one perspective.
+    """One verdict from several judges' verdicts on one perspective.
 
-    Those that failed are left out, and the verdict marked as repaired, as long as more than half answered;
-    otherwise it failed, as with the passes of one judge (rubric.combined). A tie of yes and no is a no:
-    nothing is called a success that half of the judges call none.
+    Failed verdicts are left out, and the result is marked as repaired, as long as more than half of the judges
+    answered; otherwise it fails, as with the repeats of one judge (rubric.combine_answers). A tie of yes and
+    no is a no: nothing counts as a success that half of the judges deny.
     """
     given = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
     if 2 * len(given) <= len(verdicts):

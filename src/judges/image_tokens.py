@@ -1,8 +1,7 @@
-"""What a image counts as, in tokens, by the rule of the model's maker; an estimate before asking needs no
-network and costs nothing.
+"""Tokens of an image by the rule of the model's provider, so that an estimate needs no network and costs nothing.
 
-Pure functions hold the arithmetic, small frozen classes hold a rule's numbers for the config (`image_tokens:
-{_target_: ...TileTokens, ...}`). Sources: OpenAI, "Images and vision", section "Calculating costs"
+Pure functions hold the arithmetic; small frozen classes hold the numbers of a rule for the config
+(`image_tokens: {_target_: ...TileTokens, ...}`). Sources: OpenAI, "Images and vision", section "Calculating costs"
 (platform.openai.com/docs/guides/images-vision), with the rounding seen on real bills
 (community.openai.com/t/1281361 and /t/1262691); Qwen: `smart_resize` of transformers and the models'
 preprocessor_config.json.
@@ -15,7 +14,7 @@ from typing import Protocol, final, runtime_checkable
 
 @runtime_checkable
 class ImageTokens(Protocol):
-    """A rule of counting."""
+    """A rule that counts the tokens of an image."""
 
     def tokens(self, height: int, width: int, detail: str | None) -> int:
         """Tokens of one image.
@@ -23,8 +22,8 @@ class ImageTokens(Protocol):
         Args:
             height: in pixels.
             width: in pixels.
-            detail: "low", "high", "auto" or None, as the request says; what is not "low" counts as "high",
-                which it never exceeds.
+            detail: "low", "high", "auto" or None, as in the request; anything but "low" counts as "high", the
+                upper bound.
         """
         ...
 
@@ -32,11 +31,11 @@ class ImageTokens(Protocol):
 @final
 @dataclass(frozen=True)
 class TileTokens:
-    """OpenAI's gpt-4o, gpt-4.1, gpt-4.5, o1, o3, gpt-5: so many 512-pixel tiles, and a base for the whole.
+    """OpenAI's gpt-4o, gpt-4.1, gpt-4.5, o1, o3, gpt-5: tokens per 512-pixel tile, plus a base.
 
     Attributes:
-        base: tokens of the image as a whole, and all that it costs in low detail: 85 for gpt-4o and
-            gpt-4.1, 2833 for gpt-4o-mini, 75 for o1 and o3, 70 for gpt-5.
+        base: tokens of the image as a whole, and its full cost in low detail: 85 for gpt-4o and gpt-4.1, 2833
+            for gpt-4o-mini, 75 for o1 and o3, 70 for gpt-5.
         per_tile: 170, 5667, 150 and 140.
     """
 
@@ -44,19 +43,19 @@ class TileTokens:
     per_tile: int = 170
 
     def tokens(self, height: int, width: int, detail: str | None) -> int:
-        return self.base if detail == "low" else self.base + self.per_tile * tiles(height, width)
+        return self.base if detail == "low" else self.base + self.per_tile * count_tiles(height, width)
 
 
 @final
 @dataclass(frozen=True)
 class PatchTokens:
-    """OpenAI's gpt-4.1-mini, gpt-4.1-nano, gpt-5-mini, gpt-5-nano, o4-mini: a token per patch, times a factor
-    by which the bill is made.
+    """OpenAI's gpt-4.1-mini, gpt-4.1-nano, gpt-5-mini, gpt-5-nano, o4-mini: one token per patch, times a billing
+    factor. No config of ours uses it; set `judge.client.image_tokens` to it for one of these models.
 
     Attributes:
         patch: side of a patch in pixels.
-        max_patches: larger images are made smaller until they need no more.
-        multiplier: gpt-4.1-mini and gpt-5-mini: 1.62, gpt-4.1-nano and gpt-5-nano: 2.46, o4-mini: 1.72.
+        max_patches: larger images are downsized to this number.
+        multiplier: billing factor; gpt-4.1-mini and gpt-5-mini: 1.62, gpt-4.1-nano and gpt-5-nano: 2.46, o4-mini: 1.72.
     """
 
     patch: int = 32
@@ -64,20 +63,20 @@ class PatchTokens:
     multiplier: float = 1.0
 
     def tokens(self, height: int, width: int, detail: str | None) -> int:
-        return math.ceil(patches(height, width, self.patch, self.max_patches) * self.multiplier)
+        return math.ceil(count_patches(height, width, self.patch, self.max_patches) * self.multiplier)
 
 
 @final
 @dataclass(frozen=True)
 class MergedPatchTokens:
-    """Qwen-VL and its kin: the image is resized to whole patches, `merge` x `merge` of which make a token,
-    framed by a start and an end token.
+    """Qwen-VL and its relatives: the image is resized to whole patches, `merge` x `merge` patches make a token,
+    and a start and an end token are added.
 
     Attributes:
         patch: side of a patch in pixels (Qwen2.5-VL: 14, Qwen3-VL: 16).
         merge: patches per token and side.
-        min_pixels: smaller images are made larger (3,136 and 65,536 in the released configs).
-        max_pixels: larger images are made smaller (12,845,056 and 16,777,216).
+        min_pixels: smaller images are enlarged (3,136 and 65,536 in the released configs).
+        max_pixels: larger images are downsized (12,845,056 and 16,777,216).
     """
 
     patch: int = 14
@@ -87,13 +86,13 @@ class MergedPatchTokens:
 
     def tokens(self, height: int, width: int, detail: str | None) -> int:
         unit = self.patch * self.merge
-        rows, columns = whole_units(height, width, unit, self.min_pixels, self.max_pixels)
+        rows, columns = resized_grid(height, width, unit, self.min_pixels, self.max_pixels)
         return rows * columns + 2
 
 
-def tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile: int = 512) -> int:
-    """Tiles of a image that is shrunk to fit into a square box, then until its shorter side is no longer
-    than `short_side`; it is never enlarged.
+def count_tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile: int = 512) -> int:
+    """Tiles of an image that is shrunk into a square box, then to a shorter side of at most `short_side`; it is
+    never enlarged.
 
     Sides are rounded to whole pixels after each step: 513 x 2049 becomes 513 x 2048 (8 tiles), 513 x 2050
     becomes 512 x 2048 (4 tiles).
@@ -105,12 +104,11 @@ def tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile:
     return math.ceil(height / tile) * math.ceil(width / tile)
 
 
-def patches(height: int, width: int, patch: int = 32, max_patches: int = 1536) -> int:
-    """Patches that cover a image; one that needs too many is shrunk until one of its sides is whole patches
-    and all of them fit.
+def count_patches(height: int, width: int, patch: int = 32, max_patches: int = 1536) -> int:
+    """Patches that cover an image; if they are too many, it is shrunk until they fit and one side is whole patches.
 
-    This is the published rule. The bill for one such large image was 6 % above it: 1536 in place of 1449
-    patches for 4000 x 1474 (community.openai.com/t/1281361).
+    This is the published rule. The bill for one such large image was 6 % higher: 1536 instead of 1449 patches
+    for 4000 x 1474 (community.openai.com/t/1281361).
     """
     needed = math.ceil(height / patch) * math.ceil(width / patch)
     if needed <= max_patches:
@@ -120,21 +118,21 @@ def patches(height: int, width: int, patch: int = 32, max_patches: int = 1536) -
     scale *= min(
         math.floor(rows) / rows if rows >= 1 else 1.0, math.floor(columns) / columns if columns >= 1 else 1.0
     )
-    # the side that was made whole must not be carried to the next patch by an error in the last place
+    # a rounding error must not push the side that is whole patches to the next patch
     rows, columns = (math.ceil(side * scale / patch - 1e-9) for side in (height, width))
     return min(rows * columns, max_patches)
 
 
-def whole_units(height: int, width: int, unit: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Rows and columns of units of a image resized to whole units, within a range of pixels, aspect ratio
-    nearly kept.
+def resized_grid(height: int, width: int, unit: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
+    """Rows and columns of units of an image resized to whole units within a range of pixels, aspect ratio nearly
+    kept.
 
     Raises:
-        ValueError: longer than 200 times its shorter side, which these models refuse.
+        ValueError: an aspect ratio above 200, which these models refuse.
     """
     if max(height, width) > 200 * min(height, width):
         raise ValueError(
-            f"a picture of {width} x {height} pixels is too long for this model, whose limit is an aspect ratio of 200"
+            f"an image of {width} x {height} pixels is too long for this model, whose limit is an aspect ratio of 200"
         )
     rows, columns = round(height / unit), round(width / unit)
     pixels = rows * columns * unit**2

@@ -1,6 +1,4 @@
-"""The one interface through which edits are judged: annotation, evaluation, best-of-N, curation and RL all
-use it.
-"""
+"""The interface of judges: annotation, evaluation, best-of-N and curation all judge edits through it."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,7 +9,7 @@ from src.records import Reward, Triplet
 
 @runtime_checkable
 class Judge(Protocol):
-    """Triplets in, Rewards out, in the same order and number; a triplet that cannot be judged gets failed
+    """Turns triplets into Rewards, in the same order and number; a triplet that can't be judged gets failed
     verdicts, never a number.
 
     Attributes:
@@ -28,9 +26,19 @@ class Judge(Protocol):
         ...
 
 
+@runtime_checkable
+class PaidJudge(Protocol):
+    """A Judge whose calls may cost money."""
+
+    @property
+    def is_paid(self) -> bool:
+        """Whether it has a price, so that asking it more often than necessary is for the user to decide."""
+        ...
+
+
 def reward_key(triplet: Triplet, fingerprint: str) -> str:
-    """sha256 over original, edited, instruction and the judge's fingerprint: equal keys mean the same
-    question to the same judge.
+    """sha256 over original, edited, instruction and the judge's fingerprint: equal keys mean the same question
+    to the same judge.
     """
     digest = hashlib.sha256()
     for image in (triplet.case.original, triplet.edited):

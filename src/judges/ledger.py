@@ -1,10 +1,10 @@
-"""The ledger: every attempt to ask a judge, in an append-only SQLite file, so that nothing that was paid for
-is asked twice or lost.
+"""The ledger: every attempt to ask a judge, in an append-only SQLite file, so that no paid answer is lost or
+asked for twice.
 
-Content-addressed: an attempt belongs to the key of its question (question.py: images, text, form, model,
-parameters, repeat). Rewards are derived from the replies in it and can be derived again (`python -m
-src.verify_annotations`). Write-ahead logging lets several processes write at once and survives kill -9 at any
-moment; what was being answered then is asked again.
+It is content-addressed: an attempt belongs to the key of its question (question.py: images, text, schema,
+model, parameters, repeat). Rewards are derived from its replies and can be derived again (`python -m
+src.annotate steps=[verify]`). Write-ahead logging lets several processes write at once and survives kill -9
+at any moment; calls in flight are then asked again.
 """
 
 import json
@@ -15,16 +15,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import pyarrow
 import pyarrow.parquet
 
 from src.files import not_written, replacing
-from src.judges.question import Form, Question, Reply
+from src.judges.question import AnswerSchema, Question, Reply
 
 PATIENCE = 60.0
-"""Seconds that one process waits for another to finish writing."""
+"""Seconds that a process waits for another one to finish writing."""
 
 ROWS_PER_GROUP = 1000
 
@@ -42,23 +42,24 @@ CREATE TABLE IF NOT EXISTS given_up (key TEXT NOT NULL, time REAL NOT NULL, reas
 CREATE TABLE IF NOT EXISTS rewards (key TEXT PRIMARY KEY, triplet TEXT NOT NULL, judge TEXT NOT NULL, questions TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, reward TEXT NOT NULL) WITHOUT ROWID;
 """
-"""questions: what was asked (prompt: its sha256). attempts: what came back, each with an id of its own so
-that ledgers can be merged. given_up: questions without an answer after all attempts. rewards: which questions
-a reward was made of. rows: rows of a dataset whose reward is known, by the digest of their files, so that a
-finished row need not be decoded to know that it is finished."""
+"""questions: what was asked (prompt: its sha256; respondent: the client's fingerprint; form: the schema).
+attempts: what came back, each with an id of its own so that ledgers can be merged. given_up: questions
+without an answer after all attempts. rewards: the questions behind a reward. rows: dataset rows whose reward
+is known, by the digest of their files, so that a finished row is skipped without decoding it."""
 
 NAMES = ("questions", "attempts", "given_up", "rewards", "rows")
 
 
+@final
 @dataclass(frozen=True)
 class Usage:
-    """What questions cost, all attempts counted.
+    """The cost of questions, all attempts counted.
 
     Attributes:
-        calls: attempts that reached the model or tried to.
-        input_tokens, output_tokens: as the respondent counts them.
+        calls: attempts, whether they reached the model or not.
+        input_tokens, output_tokens: as the client counts them.
         dollars: by the price at the time.
-        seconds: of the calls, added up.
+        seconds: of the calls, summed.
     """
 
     calls: int = 0
@@ -68,15 +69,16 @@ class Usage:
     seconds: float = 0.0
 
 
+@final
 class Ledger:
-    """A ledger file, made when missing. Used by one thread.
+    """A ledger file, created if missing. Used by one thread.
 
     Args:
         path: the file.
 
     Raises:
         ValueError: the file is no ledger.
-        NotWrittenError: no room, or no right to write.
+        NotWrittenError: the disk is full or the file read-only.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -87,24 +89,30 @@ class Ledger:
                 self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
             )
             self.connection.execute("PRAGMA journal_mode=WAL")
-            # a kill loses nothing; a loss of power may lose the last replies, never break the file
+            # a kill loses nothing; a power failure may lose the last replies, but never breaks the file
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.executescript(TABLES)
 
     def close(self) -> None:
-        """Give the file free."""
+        """Close the file."""
         self.connection.close()
 
-    # what is written
-
     def record_reply(
-        self, key: str, question: Question, model: str, respondent: str, reply: Reply, dollars: float
+        self, key: str, question: Question, model: str, client: str, reply: Reply, dollars: float
     ) -> None:
-        """An attempt that brought a reply, whatever the reply is worth. On return it is safe from a kill."""
+        """Record an attempt that brought a reply, readable or not. On return it survives a kill.
+
+        Args:
+            key: of the question.
+            question: what was asked.
+            model, client: name and fingerprint of the client.
+            reply: as received.
+            dollars: its price.
+        """
         values = (reply.text, reply.finish, reply.input_tokens, reply.output_tokens, dollars)
         alternatives = json.dumps(reply.alternatives) if reply.alternatives else None
         self._record(
-            key, question, model, respondent, ("reply", "", reply.seconds), values, alternatives, reply.raw
+            key, question, model, client, ("reply", "", reply.seconds), values, alternatives, reply.raw
         )
 
     def record_failure(
@@ -112,27 +120,25 @@ class Ledger:
         key: str,
         question: Question,
         model: str,
-        respondent: str,
+        client: str,
         kind: str,
         reason: str,
         seconds: float,
     ) -> None:
-        """An attempt that brought none."""
+        """Record an attempt that brought no reply."""
         self._record(
-            key, question, model, respondent, (kind, reason, seconds), (None, None, 0, 0, 0.0), None, None
+            key, question, model, client, (kind, reason, seconds), (None, None, 0, 0, 0.0), None, None
         )
 
     def record_given_up(self, key: str, reason: str) -> None:
-        """All attempts at a question failed."""
+        """Record that all attempts at a question failed."""
         with self._checked():
             self.connection.execute(
                 "INSERT OR IGNORE INTO given_up VALUES (?, ?, ?)", (key, time.time(), reason)
             )
 
     def record_reward(self, key: str, triplet: str, judge: str, questions: Sequence[str]) -> None:
-        """Of which questions a reward was made, in the order of the rubric; a second question after an
-        unusable reply stands behind its first.
-        """
+        """Record the questions behind a reward, in the order of the rubric; a second try follows the first."""
         with self._checked():
             self.connection.execute(
                 "INSERT OR REPLACE INTO rewards VALUES (?, ?, ?, ?)",
@@ -140,15 +146,13 @@ class Ledger:
             )
 
     def record_row(self, digest: str, reward: str) -> None:
-        """A row of a dataset, by the digest of its files, has the reward with this key."""
+        """Record the reward of a dataset row, by the digest of the row's files."""
         with self._checked():
             self.connection.execute("INSERT OR REPLACE INTO rows VALUES (?, ?)", (digest, reward))
 
-    # what is read
-
     def reply(self, key: str) -> Reply | None:
-        """The reply to a question, or None. If two processes asked at once, that of the first, so that all
-        derive the same from it.
+        """The reply to a question, or None. If two processes asked at once, the first reply counts, so that
+        both derive the same reward.
         """
         row = self._one(
             "SELECT text, finish, input_tokens, output_tokens, seconds, alternatives, raw FROM attempts "
@@ -159,25 +163,25 @@ class Ledger:
             return None
         text, finish, input_tokens, output_tokens, seconds, alternatives, raw = row
         choices = json.loads(alternatives) if alternatives else []
-        told = tuple(tuple((token, share) for token, share in each) for each in choices)
-        return Reply(text, finish, input_tokens, output_tokens, seconds, told, raw or "")
+        tokens = tuple(tuple((token, share) for token, share in options) for options in choices)
+        return Reply(text, finish, input_tokens, output_tokens, seconds, tokens, raw or "")
 
     def given_up(self, key: str) -> str | None:
         """Why a question was given up, or None."""
         row = self._one("SELECT reason FROM given_up WHERE key = ? ORDER BY time DESC LIMIT 1", key)
         return None if row is None else row[0]
 
-    def form(self, key: str) -> Form | None:
-        """The form of a question that was asked, or None."""
+    def schema(self, key: str) -> AnswerSchema | None:
+        """The answer schema of a question that was asked, or None."""
         row = self._one("SELECT form FROM questions WHERE key = ?", key)
-        return None if row is None else Form(**json.loads(row[0]))
+        return None if row is None else AnswerSchema(**json.loads(row[0]))
 
     def about(self, key: str) -> tuple[str, int, int] | None:
-        """What a question was about, its repeat and whether it was asked again; or None."""
+        """`about`, `repeat` and `again` of a question that was asked, or None."""
         return self._one("SELECT about, repeat, again FROM questions WHERE key = ?", key)
 
     def questions_of(self, reward: str) -> list[str] | None:
-        """Of which questions a reward was made, or None if the ledger doesn't know it."""
+        """The keys of the questions behind a reward, or None if the ledger doesn't hold it."""
         row = self._one("SELECT questions FROM rewards WHERE key = ?", reward)
         return None if row is None else json.loads(row[0])
 
@@ -187,14 +191,14 @@ class Ledger:
         return None if row is None else row[0]
 
     def usage(self, keys: Sequence[str]) -> Usage:
-        """What these questions cost."""
+        """The cost of these questions."""
         places = ", ".join("?" * len(keys))
         row = self._one(f"{SUMS} WHERE key IN ({places})", *keys)
         assert row is not None
         return Usage(*row)
 
     def total(self) -> Usage:
-        """What everything in the ledger cost."""
+        """The cost of everything in the ledger."""
         row = self._one(SUMS)
         assert row is not None
         return Usage(*row)
@@ -214,22 +218,22 @@ class Ledger:
             )
 
     def attempts(self) -> Iterator[dict[str, Any]]:
-        """All attempts with their questions, in order of time."""
+        """All attempts with their questions, by time."""
         with self._checked():
             cursor = self.connection.execute(
                 "SELECT a.id, a.key, triplet, about, repeat, again, model, respondent, prompt, pictures, form, time, seconds, outcome, reason, text, "
                 "finish, input_tokens, output_tokens, dollars, raw FROM attempts a JOIN questions q ON a.key = q.key ORDER BY time, a.id"
             )
-            names = [each[0] for each in cursor.description]
+            names = [column[0] for column in cursor.description]
             for row in cursor:
                 yield dict(zip(names, row, strict=True))
 
     def export(self, path: Path) -> int:
-        """Write all attempts to a .jsonl or .parquet file; their number.
+        """Write all attempts to a .jsonl or .parquet file and return their number.
 
         Raises:
             ValueError: another suffix.
-            NotWrittenError: no room.
+            NotWrittenError: the disk is full.
         """
         if path.suffix not in (".jsonl", ".parquet"):
             raise ValueError(f"{path}: a ledger is exported to a .jsonl or a .parquet file")
@@ -253,7 +257,7 @@ class Ledger:
         return count
 
     def merge(self, other: Path) -> None:
-        """Take in all that another ledger holds; doing so twice changes nothing.
+        """Copy everything that another ledger holds; doing so twice changes nothing.
 
         Raises:
             FileNotFoundError: no such file.
@@ -261,7 +265,7 @@ class Ledger:
         """
         if not other.is_file():
             raise FileNotFoundError(f"no ledger {other}; give an existing one")
-        Ledger(other).close()  # says whether it is one
+        Ledger(other).close()  # raises if it is none
         with self._checked(other):
             self.connection.execute("ATTACH DATABASE ? AS other", (str(other),))
             try:
@@ -279,7 +283,7 @@ class Ledger:
         key: str,
         question: Question,
         model: str,
-        respondent: str,
+        client: str,
         outcome: tuple[str, str, float],
         values: tuple[str | None, str | None, int, int, float],
         alternatives: str | None,
@@ -293,12 +297,12 @@ class Ledger:
             question.repeat,
             question.again,
             model,
-            respondent,
+            client,
             question.prompt_digest(),
         )
         asked += (
             json.dumps([image.digest() for image in question.images]),
-            json.dumps(asdict(question.form)),
+            json.dumps(asdict(question.schema)),
         )
         attempt = (uuid.uuid4().hex, key, time.time(), seconds, kind, reason, *values, alternatives, raw)
         with self._checked():
@@ -321,7 +325,7 @@ class Ledger:
 
     @contextmanager
     def _checked(self, source: Path | None = None) -> Iterator[None]:
-        """SQLite's errors as ours."""
+        """Translates SQLite's errors."""
         try:
             yield
         except sqlite3.OperationalError as error:

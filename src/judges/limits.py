@@ -13,14 +13,14 @@ class Limits:
 
     Attributes:
         concurrency: calls at once; also the most that a kill can waste.
-        requests_per_minute, tokens_per_minute: as the provider allows them; None for no limit. Tokens are
-            estimated before a call.
+        requests_per_minute, tokens_per_minute: the provider's limits; None for no limit. Tokens are estimated
+            before a call.
         attempts: per question, the first one included.
-        longest_wait: seconds between two attempts at most; the server's own Retry-After goes before.
-        budget_usd: for all that stands in the ledger, earlier runs included; None for no limit.
+        longest_wait: most seconds between two attempts; the server's own Retry-After takes precedence.
+        budget_usd: for everything in the ledger, earlier runs included; None for no limit.
 
     Raises:
-        ValueError: a number below its least.
+        ValueError: a number below its minimum.
     """
 
     concurrency: int = 32
@@ -42,33 +42,33 @@ class Limits:
 
 
 @final
-class Pace:
-    """Hands out starting times so that never more than `per_minute` units are begun in a minute; evenly,
-    without bursts. None: at once.
+class RateLimiter:
+    """Spaces units evenly, without bursts, so that at most `per_minute` start in any minute; None: no limit.
 
     Used by the tasks of one event loop.
     """
 
     def __init__(self, per_minute: float | int | None) -> None:
         self.per_minute = per_minute
-        self.free = 0.0
+        self.free_at = 0.0
 
-    async def take(self, units: float = 1.0) -> None:
-        """Return when so many units may be begun."""
+    async def acquire(self, units: float = 1.0) -> None:
+        """Return when `units` may start."""
         if self.per_minute is None:
             return
-        start = max(time.monotonic(), self.free)
-        self.free = start + units * 60.0 / self.per_minute
+        start = max(time.monotonic(), self.free_at)
+        self.free_at = start + units * 60.0 / self.per_minute
         await asyncio.sleep(start - time.monotonic())
 
 
+@final
 class OverBudgetError(ValueError):
-    """The next call would pass the budget."""
+    """The next call would exceed the budget."""
 
 
 @final
-class Purse:
-    """What may be spent: a call is paid in advance by its estimate, and settled when it is done.
+class Budget:
+    """What may be spent: the estimate of a call is reserved before it and replaced by its cost afterwards.
 
     Args:
         budget: dollars; None for no limit.
@@ -81,19 +81,20 @@ class Purse:
         self.reserved = 0.0
 
     def reserve(self, estimate: float) -> None:
-        """Put dollars aside for a call.
+        """Reserve the dollars of a call.
 
         Raises:
-            OverBudgetError: spent, put aside and this together pass the budget.
+            OverBudgetError: what is spent, reserved and estimated exceeds the budget.
         """
         if self.budget is not None and self.spent + self.reserved + estimate > self.budget:
             raise OverBudgetError(
-                f"the budget of ${self.budget:.2f} would be passed: ${self.spent:.4f} are spent and the next call costs about ${estimate:.4f}; "
-                "what was answered is kept, the same command with a larger budget_usd goes on"
+                f"the budget of ${self.budget:.2f} would be exceeded: ${self.spent:.4f} are spent and the next "
+                f"call costs about ${estimate:.4f}; all answers are kept, the same command with a larger "
+                "budget_usd continues"
             )
         self.reserved += estimate
 
     def settle(self, estimate: float, dollars: float) -> None:
-        """A call is done and cost so much."""
+        """Replace the estimate of a finished call by its cost."""
         self.reserved -= estimate
         self.spent += dollars

@@ -1,5 +1,5 @@
-"""The oracle with errors: what a judge of known accuracy would say, for best-of-N and whatever else depends
-on how good a judge is.
+"""The oracle with errors: a judge of known accuracy, for best-of-N and whatever else depends on how good a
+judge is.
 
 python -m src.evaluate checkpoint=runs/.../editor best_of=8 judge@selector=noisy_oracle selector.deviation=1.0
 """
@@ -18,20 +18,20 @@ from src.synthetic.world import World
 
 @final
 class NoisyOracleJudge:
-    """The oracle's scores, each with an error of its own N(0, deviation), clipped to [0, 5]. Implements
+    """The oracle's scores, each with an independent error N(0, deviation), clipped to [0, 5]. Implements
     `Judge`.
 
-    An error is a function of (seed, what the oracle was shown, perspective): the same edit gets the same
-    error whenever and in whatever company it is judged, and a larger deviation stretches the same errors. The
-    words are the oracle's; there is no yes or no, as an error of a score says nothing about one. What the
-    oracle can't judge fails here, too.
+    An error is a function of (seed, the oracle's key of the triplet, perspective): an edit gets the same error
+    whenever and in whatever batch it is judged, and a larger deviation stretches the same errors. The feedback
+    is the oracle's; there is no yes or no, as an error of a score says nothing about one. What the oracle
+    can't judge fails here, too.
 
     Args:
-        world: whose ids and image size are understood.
+        world: the synthetic world, whose ids and image size it knows.
         deviation: standard deviation of the error, in points, before rounding and clipping.
-        whole_points: round to whole points, as most models that judge do; makes ties.
-        seed: of the errors; another one is another judge of the same accuracy.
-        name: see Judge; give two of them two names to compare them in one report.
+        whole_points: round to whole points, as most judging models do; makes ties.
+        seed: of the errors; another seed is another judge of the same accuracy.
+        name: see Judge; two of them need two names to be compared in one report.
 
     Raises:
         ValueError: a negative deviation.
@@ -57,11 +57,11 @@ class NoisyOracleJudge:
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""
         return [
-            self._blurred(triplet, exact)
+            self._with_errors(triplet, exact)
             for triplet, exact in zip(triplets, self.oracle.judge(triplets), strict=True)
         ]
 
-    def _blurred(self, triplet: Triplet, exact: Reward) -> Reward:
+    def _with_errors(self, triplet: Triplet, exact: Reward) -> Reward:
         pairs = zip(PERSPECTIVES, exact.verdicts, strict=True)
         following, preserving, quality = (
             self._verdict(verdict, perspective, exact.key) for perspective, verdict in pairs
@@ -76,9 +76,9 @@ class NoisyOracleJudge:
         error = Random(fold_seed("noisy oracle", self.seed, key, perspective.value)).gauss(
             0.0, self.deviation
         )
-        return Verdict(on_scale(verdict.score + error, self.whole_points), None, verdict.feedback)
+        return Verdict(clip_score(verdict.score + error, self.whole_points), None, verdict.feedback)
 
 
-def on_scale(score: float, whole_points: bool) -> float:
+def clip_score(score: float, whole_points: bool) -> float:
     """The score rounded to whole points (halves go up) if asked, then clipped to [0, 5]."""
     return float(min(MAX_SCORE, max(0.0, math.floor(score + 0.5) if whole_points else score)))

@@ -1,8 +1,8 @@
-"""Judges behind the OpenAI chat protocol: OpenAI itself, Azure, vLLM, SGLang, and whatever else speaks it.
+"""A client of models behind the OpenAI chat protocol: OpenAI itself, Azure, vLLM, SGLang and others.
 
-One `ask` is one HTTP attempt: the client's own retries are off, so that every attempt is counted, paid for
-and recorded by who asks. The key comes from the environment and is never kept here: the client alone holds
-it, and what servers say is passed on without it. Source: platform.openai.com/docs/api-reference/chat;
+One `ask` is one HTTP attempt: the OpenAI library's own retries are off, so that the caller counts, pays for and
+records every attempt. The key comes from the environment; only the library holds it, and it is removed from
+whatever servers return. Source: platform.openai.com/docs/api-reference/chat;
 docs.vllm.ai (OpenAI-compatible server); Azure: learn.microsoft.com, Azure OpenAI REST reference.
 """
 
@@ -23,30 +23,30 @@ from urllib.parse import urlsplit
 import openai
 
 from src.judges.image_tokens import ImageTokens
-from src.judges.question import Encoded, Form, Question, Reply, Unanswered
+from src.judges.question import AnswerSchema, CallFailed, ImagePart, Question, Reply
 from src.seeds import fold_seed
 
 LAYOUT = "pictures-then-text"
-"""How a question is laid out; part of the fingerprint. Images come first: servers that keep the states of
-equal beginnings (vLLM's prefix cache) then read the images of a triplet once for all its questions."""
+"""Order of a question's parts; part of the fingerprint. Images come first, so that servers with a prefix cache
+(vLLM) process the images of a triplet once for all its questions."""
 
 ORDINALS = ("First", "Second", "Third", "Fourth")
 NO_KEY = "no-key"
-"""Sent to servers that ask for none; the client insists on something."""
+"""Sent to servers that need no key; the library insists on one."""
 
 FRAME_TOKENS = 7
-"""What OpenAI adds to a single user message: 12 tokens were billed for five words of text
+"""Overhead of a single user message at OpenAI: 12 tokens were billed for five words of text
 (community.openai.com/t/1262691).
 """
 LABEL_TOKENS = 4
-"""Of "First image:" (3, o200k_base) and its line end."""
+"""Tokens of "First picture:" (3, o200k_base) and its line end."""
 
-NAME_OF_A_VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]{0,39}")
+VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,39}")
 
-# What a status means for the next attempt; the rest of 4xx can't be answered however often it is asked.
+# What a status means for the next attempt; any other 4xx refuses the question for good.
 TRANSIENT = (408, 409, 425)
 FATAL = (401, 402, 403, 404)
-# Codes that say: not this question, but every question is wrong (or nobody pays for them).
+# Codes that refuse every question, not just this one.
 FATAL_CODES = (
     "insufficient_quota",
     "billing_hard_limit_reached",
@@ -60,34 +60,34 @@ FATAL_CODES += ("unsupported_parameter", "unsupported_value", "unknown_parameter
 
 @final
 class OpenAIChat:
-    """A vision-language model behind POST <base_url>/chat/completions.
+    """A vision-language model behind POST <base_url>/chat/completions. Implements `VLMClient`.
 
     Args:
-        model: as the server calls it; at Azure, the deployment's name.
+        model: its name at the server; at Azure, the deployment's name.
         image_tokens: the provider's rule, for estimates.
-        base_url: up to and with the version ("https://api.openai.com/v1", "http://localhost:8000/v1"); at
-            Azure, the resource ("https://x.openai.azure.com").
-        azure_api_version: "2024-10-21" and the like; null if this isn't Azure.
-        key_variable: environment variable that holds the key; null for servers that ask for none.
-        revision: anything that tells weights of the same name apart (a commit of the hub); it goes into the
+        base_url: up to the version ("https://api.openai.com/v1", "http://localhost:8000/v1"); at Azure, the
+            resource ("https://x.openai.azure.com"). It is no part of the fingerprint: two servers with the
+            same model and revision share answers.
+        azure_api_version: such as "2024-10-21"; null if this isn't Azure.
+        key_variable: environment variable that holds the key; null for servers that need none.
+        revision: anything that distinguishes weights of the same name (a commit of the hub); part of the
             fingerprint.
         temperature: null is not sent, as some models refuse any.
-        temperature_again: when asked again, after a reply that could not be read; at 0 the same words might
-            come again. Not sent where `temperature` isn't.
-        seed: of the sampling; together with the question's repeat it gives the seed of a call. Null is not
-            sent.
-        max_tokens: an answer is cut off there.
+        temperature_again: of the second try after an unreadable reply; at 0 the same words might come again.
+            Not sent if `temperature` is null.
+        seed: of the sampling; the seed of a call is made of it and the question's repeat. Null is not sent.
+        max_tokens: longer answers are cut off.
         max_tokens_name: "max_completion_tokens" for OpenAI's newer models, "max_tokens" for most other
             servers.
         timeout: seconds for a whole call.
         detail: "high", "low", "auto", or null, which is not sent.
         structured: "json_schema" (strict), "json_object", or null for words only.
-        probabilities: how many alternatives per token to ask for (at most 20 at OpenAI), null for none.
+        probabilities: number of alternatives per token (at most 20 at OpenAI); null for none.
         characters_per_token: of English text, for estimates.
         output_tokens: expected in an answer, for estimates.
 
     Raises:
-        ValueError: a setting out of range, a password in the address; when first asked: no key in the
+        ValueError: a setting out of range, or a password in the address; on the first `ask`: no key in the
             environment (estimates need none).
     """
 
@@ -117,9 +117,8 @@ class OpenAIChat:
             ("structured", structured, ("json_schema", "json_object", None)),
         ):
             if value not in allowed:
-                raise ValueError(
-                    f"{name}={value}: say one of {', '.join('null' if each is None else each for each in allowed)}"
-                )
+                choices = ", ".join("null" if choice is None else choice for choice in allowed)
+                raise ValueError(f"{name}={value}: say one of {choices}")
         if (
             not 0 < timeout < math.inf
             or max_tokens < 1
@@ -127,17 +126,18 @@ class OpenAIChat:
             or (probabilities is not None and probabilities < 1)
         ):
             raise ValueError(
-                f"timeout={timeout}, max_tokens={max_tokens}, characters_per_token={characters_per_token}, probabilities={probabilities}: "
-                "all of them have to be positive"
+                f"timeout={timeout}, max_tokens={max_tokens}, characters_per_token={characters_per_token}, "
+                f"probabilities={probabilities}: all of them must be positive"
             )
         address = urlsplit(base_url)
         if address.username or address.password or address.query:
             raise ValueError(
-                "base_url holds a password or a query; keys belong into the environment, see key_variable"
+                "base_url holds a password or a query; keys belong in the environment, see key_variable"
             )
         if address.scheme not in ("http", "https") or not address.hostname:
             raise ValueError(
-                f"base_url={base_url} is no address; it looks like https://api.openai.com/v1 or http://localhost:8000/v1"
+                f"base_url={base_url} is no address; give one like https://api.openai.com/v1 or "
+                "http://localhost:8000/v1"
             )
         self.model = model
         self.image_tokens = image_tokens
@@ -156,44 +156,45 @@ class OpenAIChat:
         self.characters_per_token = characters_per_token
         self.output_tokens = output_tokens
         self.fingerprint = (
-            f"{model} revision={revision} layout={LAYOUT} temperature={temperature} again={temperature_again} seed={seed} max_tokens={max_tokens} "
-            f"detail={detail} structured={structured} probabilities={probabilities}"
+            f"{model} revision={revision} layout={LAYOUT} temperature={temperature} again={temperature_again} "
+            f"seed={seed} max_tokens={max_tokens} detail={detail} structured={structured} "
+            f"probabilities={probabilities}"
         )
         self._client: tuple[asyncio.AbstractEventLoop, openai.AsyncOpenAI] | None = None
-        self._formats: dict[Form, dict[str, object]] = {}
-        name_of_variable(key_variable)
+        self._formats: dict[AnswerSchema, dict[str, object]] = {}
+        check_variable_name(key_variable)
 
     async def ask(self, question: Question) -> Reply:
         start = time.perf_counter()
         try:
-            # a deadline for the whole call: the HTTP client's own limits are per packet, which a slow server
-            # never exceeds
+            # a deadline for the whole call: the library's own limits are per packet, and a slow server never
+            # exceeds them
             async with asyncio.timeout(self.timeout):
                 response = await self._connected().chat.completions.with_raw_response.create(
                     **self._request(question)
                 )
             failure = None
         except TimeoutError:
-            failure = Unanswered(f"no answer from {self.base_url} within {self.timeout:g} s", "transient")
+            failure = CallFailed(f"no answer from {self.base_url} within {self.timeout:g} s", "transient")
         except openai.APIStatusError as error:
-            failure = self._unanswered(error.status_code, error.body, error.response.headers)
+            failure = self._failure(error.status_code, error.body, error.response.headers)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
-            failure = Unanswered(
-                f"no connection to {self.base_url} ({type(cause).__name__}: {self._public(str(cause))})",
+            failure = CallFailed(
+                f"no connection to {self.base_url} ({type(cause).__name__}: {self._without_key(str(cause))})",
                 "transient",
             )
         if failure is not None:
-            # raised out here, where no other error hangs on to it: the client's errors hold the request, and
-            # the server's words
+            # raised outside the handlers, so that it carries no cause: the library's errors hold the request
+            # with its key
             raise failure
-        return self._reply(self._public(response.text), response.headers, time.perf_counter() - start)
+        return self._reply(self._without_key(response.text), response.headers, time.perf_counter() - start)
 
     def tokens(self, question: Question) -> tuple[int, int]:
         characters = len(question.prompt)
         if self.structured == "json_schema":
-            # servers put the schema before the prompt and count it
-            characters += len(json.dumps(question.form.schema()))
+            # servers prepend the schema to the prompt and count it
+            characters += len(json.dumps(question.schema.json_schema()))
         images = sum(
             self.image_tokens.tokens(image.height, image.width, self.detail) for image in question.images
         )
@@ -208,16 +209,16 @@ class OpenAIChat:
         self._client = None
 
     def _connected(self) -> openai.AsyncOpenAI:
-        """The client of the running event loop, made when first needed; connections can't move from one loop
-        to the next.
+        """The library's client for the running event loop, made on first use; connections can't move between
+        loops.
         """
         loop = asyncio.get_running_loop()
         if self._client is None or self._client[0] is not loop:
-            # the HTTP library writes a line per request, in which a run of 60,000 calls would drown
+            # the HTTP library logs a line per request, 60,000 of them in a long run
             for name in ("httpx", "httpx2"):
                 logging.getLogger(name).setLevel(logging.WARNING)
             settings: dict[str, Any] = {
-                "api_key": key_of(self.key_variable),
+                "api_key": read_api_key(self.key_variable),
                 "max_retries": 0,
                 "timeout": openai.Timeout(None, connect=self.timeout),
             }
@@ -243,58 +244,51 @@ class OpenAIChat:
         optional = {
             "temperature": temperature,
             "seed": seed,
-            "response_format": self._format(question.form),
+            "response_format": self._format(question.schema),
             "top_logprobs": self.probabilities,
         }
         return {
             "model": self.model,
-            "messages": [{"role": "user", "content": content_of(question, self.detail)}],
+            "messages": [{"role": "user", "content": message_content(question, self.detail)}],
             self.max_tokens_name: self.max_tokens,
             **{name: value for name, value in optional.items() if value is not None},
             **({"logprobs": True} if self.probabilities else {}),
         }
 
-    def _format(self, form: Form) -> dict[str, object] | None:
+    def _format(self, schema: AnswerSchema) -> dict[str, object] | None:
         if self.structured is None:
             return None
         if self.structured == "json_object":
             return {"type": "json_object"}
-        if form not in self._formats:
-            self._formats[form] = {
+        if schema not in self._formats:
+            self._formats[schema] = {
                 "type": "json_schema",
-                "json_schema": {"name": "answer", "strict": True, "schema": form.schema()},
+                "json_schema": {"name": "answer", "strict": True, "schema": schema.json_schema()},
             }
-        return self._formats[form]
+        return self._formats[schema]
 
     def _reply(self, text: str, headers: Mapping[str, str], seconds: float) -> Reply:
-        """The reply in a body that came with status 200.
+        """The reply in a body with status 200.
 
         Raises:
-            Unanswered: the body is none.
+            CallFailed: the body holds none.
         """
         try:
             body = json.loads(text)
         except (ValueError, RecursionError):
-            kind = (
-                "an HTML page"
-                if text.lstrip()[:1] == "<"
-                else "an empty body"
-                if not text.strip()
-                else "a body that is no JSON or was cut off"
-            )
-            raise Unanswered(
-                f"{self.base_url} answered with {kind}: {beginning(text)}", "transient"
+            kind = "an HTML page" if text.lstrip()[:1] == "<" else "a body that is no JSON or was cut off"
+            kind = kind if text.strip() else "an empty body"
+            raise CallFailed(
+                f"{self.base_url} answered with {kind}: {excerpt_line(text)}", "transient"
             ) from None
         if not isinstance(body, dict):
-            raise Unanswered(
-                f"{self.base_url} answered with JSON that is no object: {beginning(text)}", "transient"
+            raise CallFailed(
+                f"{self.base_url} answered with JSON that is no object: {excerpt_line(text)}", "transient"
             )
         if body.get("error"):
-            # some routers answer 200 and put the status of the model's own server into the body
+            # some routers answer 200 and put the status of the model's server into the body
             code = body["error"].get("code") if isinstance(body["error"], dict) else None
-            raise self._unanswered(
-                code if isinstance(code, int) and 400 <= code < 600 else 502, body, headers
-            )
+            raise self._failure(code if isinstance(code, int) and 400 <= code < 600 else 502, body, headers)
         try:
             choice, usage = body["choices"][0], body.get("usage") or {}
             message, finish = choice["message"], choice.get("finish_reason") or "stop"
@@ -303,114 +297,110 @@ class OpenAIChat:
                 if isinstance(message.get("content"), list)
                 else message.get("content")
             )
-            alternatives = alternatives_of(choice.get("logprobs"))
+            alternatives = token_alternatives(choice.get("logprobs"))
             counted = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
         except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-            raise Unanswered(
-                f"{self.base_url} answered without a choice in it: {beginning(text)}", "transient"
+            raise CallFailed(
+                f"{self.base_url} answered without a choice in it: {excerpt_line(text)}", "transient"
             ) from None
         if message.get("refusal"):
             words, finish = str(message["refusal"]), "refusal"
-        # half a character, which some servers cut an emoji into, can't be stored
+        # half of an emoji, as some servers cut them, can't be stored
         words = (words or "").encode(errors="replace").decode()
         return Reply(words, finish, *counted, seconds, alternatives, text)
 
-    def _unanswered(self, status: int, body: object, headers: Mapping[str, str]) -> Unanswered:
-        """What an error status means for the next attempt, in a sentence."""
+    def _failure(self, status: int, body: object, headers: Mapping[str, str]) -> CallFailed:
+        """The failure that an error status stands for."""
         fields = error_fields(body)
-        code, said = (
-            str(fields.get("code") or fields.get("type") or ""),
-            beginning(self._public(str(fields.get("message") or body or ""))),
-        )
-        said = f" ({said})" if said else ""
+        code = str(fields.get("code") or fields.get("type") or "")
+        message = excerpt_line(self._without_key(str(fields.get("message") or body or "")))
+        detail = f" ({message})" if message else ""
         where = f"{self.base_url}, model {self.model}"
         if status == 401 or code == "invalid_api_key":
-            # what the server says about a wrong key often quotes parts of it
-            return Unanswered(
+            # a server's message about a wrong key often quotes parts of it
+            return CallFailed(
                 f"{where}: the key is not accepted; check the environment variable {self.key_variable}",
                 "fatal",
             )
         if code in FATAL_CODES:
-            return Unanswered(
-                f"{where}: {code}{said}; no question can be answered before this is put right", "fatal"
+            return CallFailed(
+                f"{where}: {code}{detail}; no question can be answered until this is fixed", "fatal"
             )
         if status == 404:
-            return Unanswered(
-                f"{where}: not found{said}; check model, and that base_url ends as the server's address does (mostly in /v1)",
+            return CallFailed(
+                f"{where}: not found{detail}; check model, and that base_url is complete (most end in /v1)",
                 "fatal",
             )
         if status in FATAL:
-            return Unanswered(
-                f"{where}: status {status}{said}; the account may not use this model, or its balance is used up",
+            return CallFailed(
+                f"{where}: status {status}{detail}; the account has no access to this model, or its balance is used up",
                 "fatal",
             )
         if status == 429:
-            return Unanswered(f"{where}: busy{said}", "busy", retry_after(headers))
+            return CallFailed(f"{where}: busy{detail}", "busy", retry_after_seconds(headers))
         if status in TRANSIENT or status >= 500:
-            return Unanswered(f"{where}: status {status}{said}", "transient", retry_after(headers))
+            return CallFailed(f"{where}: status {status}{detail}", "transient", retry_after_seconds(headers))
         if fields.get("param") and str(fields["param"]).split(".")[0] not in ("messages", "prompt"):
-            return Unanswered(f"{where}: the server refuses the setting {fields['param']}{said}", "fatal")
-        return Unanswered(f"{where}: refused with status {status}{said}", "refused")
+            return CallFailed(f"{where}: the server refuses the setting {fields['param']}{detail}", "fatal")
+        return CallFailed(f"{where}: refused with status {status}{detail}", "refused")
 
-    def _public(self, text: str) -> str:
-        """A server's words without the key, which some servers repeat."""
+    def _without_key(self, text: str) -> str:
+        """A server's text without the key, which some servers repeat."""
         key = self._client[1].api_key if self._client is not None else NO_KEY
         return text if key == NO_KEY else text.replace(key, "***")
 
 
-def key_of(variable: str | None) -> str:
-    """The key that an environment variable holds; a dummy if there is to be none.
+def read_api_key(variable: str | None) -> str:
+    """The key in an environment variable; a dummy if no variable is named.
 
     Raises:
-        ValueError: it isn't set.
+        ValueError: the variable isn't set.
     """
     if variable is None:
         return NO_KEY
     key = os.environ.get(variable, "").strip()
     if not key:
         raise ValueError(
-            f"the environment variable {variable} is not set; it has to hold the key of the server (key_variable: null for servers without)"
+            f"the environment variable {variable} is not set; set it to the key of the server, or give "
+            "judge.client.key_variable=null for a server without keys"
         )
     return key
 
 
-def name_of_variable(name: str | None) -> None:
-    """Check that a name can be an environment variable's; a key written in its place must not end up in an
-    error or a config dump.
+def check_variable_name(name: str | None) -> None:
+    """Check that a name can be that of an environment variable, as a key in its place must not end up in an error
+    or a config dump.
 
     Raises:
-        ValueError: it can't; the message doesn't show it.
+        ValueError: it can't; the message doesn't repeat it.
     """
-    if name is not None and not NAME_OF_A_VARIABLE.fullmatch(name):
+    if name is not None and not VARIABLE_NAME.fullmatch(name):
         raise ValueError(
-            "key_variable is to be the name of an environment variable, in capitals, such as OPENAI_API_KEY; it must not be the key itself"
+            "key_variable is the name of an environment variable in capitals, such as OPENAI_API_KEY, and never the "
+            "key itself"
         )
 
 
-def content_of(question: Question, detail: str | None) -> list[dict[str, object]]:
-    """Images in order, each named if there are several, then the text."""
+def message_content(question: Question, detail: str | None) -> list[dict[str, object]]:
+    """The images in order, each labelled if there are several, then the text."""
     parts: list[dict[str, object]] = []
     for index, image in enumerate(question.images):
         if len(question.images) > 1:
-            parts.append(
-                {
-                    "type": "text",
-                    "text": f"{ORDINALS[index] if index < len(ORDINALS) else f'{index + 1}th'} picture:",
-                }
-            )
-        shown = {"url": data_uri(image)} | ({"detail": detail} if detail is not None else {})
-        parts.append({"type": "image_url", "image_url": shown})
+            ordinal = ORDINALS[index] if index < len(ORDINALS) else f"{index + 1}th"
+            parts.append({"type": "text", "text": f"{ordinal} picture:"})
+        address = {"url": image_data_uri(image)} | ({"detail": detail} if detail is not None else {})
+        parts.append({"type": "image_url", "image_url": address})
     return [*parts, {"type": "text", "text": question.prompt}]
 
 
-def data_uri(image: Encoded) -> str:
-    """A image inside an address (RFC 2397)."""
+def image_data_uri(image: ImagePart) -> str:
+    """An image as a data URI (RFC 2397)."""
     return f"data:{image.media_type};base64,{base64.b64encode(image.content).decode()}"
 
 
-def retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, None if it doesn't say: OpenAI's retry-after-ms, or Retry-After in
-    seconds or as a date (RFC 9110).
+def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
+    """Seconds that a server asks to wait, or None: OpenAI's retry-after-ms, or Retry-After in seconds or as a date
+    (RFC 9110).
     """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:
@@ -426,8 +416,8 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, (date.replace(tzinfo=date.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
 
 
-def alternatives_of(logprobs: Mapping[str, Any] | None) -> tuple[tuple[tuple[str, float], ...], ...]:
-    """Per token the most probable ones with their probabilities, the chosen one first."""
+def token_alternatives(logprobs: Mapping[str, Any] | None) -> tuple[tuple[tuple[str, float], ...], ...]:
+    """Per token of the answer, the most probable tokens with their probabilities, the chosen one first."""
     places = []
     for place in (logprobs or {}).get("content") or ():
         chosen = (place["token"], math.exp(place["logprob"]))
@@ -437,14 +427,14 @@ def alternatives_of(logprobs: Mapping[str, Any] | None) -> tuple[tuple[tuple[str
 
 
 def error_fields(body: object) -> Mapping[str, Any]:
-    """The fields of an error's body: OpenAI wraps them into "error", vLLM used not to."""
+    """The fields of an error's body: OpenAI wraps them in "error", older vLLM doesn't."""
     if isinstance(body, dict):
         inner = body.get("error", body)
         return inner if isinstance(inner, dict) else {"message": inner}
     return {}
 
 
-def beginning(text: str, length: int = 200) -> str:
-    """The beginning of a text on one line."""
+def excerpt_line(text: str, length: int = 200) -> str:
+    """The beginning of a text, on one line."""
     line = " ".join(text.split())
     return line if len(line) <= length else line[: length - 1] + "…"

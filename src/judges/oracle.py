@@ -1,5 +1,5 @@
-"""The judge that knows the answer: it rebuilds a synthetic triplet's scene from its id and measures the
-edited image against it.
+"""The judge that knows the truth: it rebuilds a synthetic triplet's scene from its id and measures the edited
+image against it.
 """
 
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from src.synthetic.world import World, code_digest
 
 @final
 class OracleJudge:
-    """Exact scores, success and feedback for triplets of one world; anything else gets failed verdicts, never
-    a number.
+    """Exact scores, success and feedback for triplets of one synthetic world; anything else gets failed
+    verdicts, never a number. Implements `Judge`.
 
     Args:
-        world: whose ids and image size are understood.
+        world: the synthetic world, whose ids and image size it knows.
     """
 
     def __init__(self, world: World) -> None:
@@ -35,8 +35,7 @@ class OracleJudge:
             truth = self.world.ground_truth(triplet.case.id)
             measured = measure(truth, triplet.edited)
         except ValueError as error:
-            # An id of another world, or a image of another size: there is no scene to measure against, so
-            # there is no score.
+            # the id of another world, or an image of another size: no scene to measure against, so no score
             following, preserving, quality = (Verdict(None, None, str(error), "failed") for _ in PERSPECTIVES)
             return Reward(triplet.case.id, self.name, key, following, preserving, quality)
         following, preserving, quality = (

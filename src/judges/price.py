@@ -1,5 +1,5 @@
-"""What tokens cost. Prices live in conf/judge/*.yaml with date and source; a model whose price isn't known
-has none (null), and then no budget.
+"""Prices of tokens. They are set in conf/judge/*.yaml with date and source; a model of unknown price has none
+(null), and then no budget.
 """
 
 from dataclasses import dataclass
@@ -12,8 +12,8 @@ class Price:
     """Dollars per million tokens.
 
     Attributes:
-        input_per_million: of what is sent, images included.
-        output_per_million: of what comes back.
+        input_per_million: of prompts, images included.
+        output_per_million: of replies.
 
     Raises:
         ValueError: a negative price.
@@ -25,9 +25,10 @@ class Price:
     def __post_init__(self) -> None:
         if not (self.input_per_million >= 0 and self.output_per_million >= 0):
             raise ValueError(
-                f"a price is not negative, got {self.input_per_million} and {self.output_per_million} dollars per million tokens"
+                f"a price is not negative, got {self.input_per_million} and {self.output_per_million} dollars "
+                "per million tokens"
             )
 
     def dollars(self, input_tokens: int, output_tokens: int) -> float:
-        """The price of so many tokens."""
+        """The price of these tokens."""
         return (input_tokens * self.input_per_million + output_tokens * self.output_per_million) / 1_000_000

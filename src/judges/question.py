@@ -1,22 +1,23 @@
-"""What a vision-language model is asked about an edit, and what it answers: Question, Form, Reply, Answer.
-Nothing here knows a server or a model.
+"""What a vision-language model is asked about an edit, and what it answers: Question, AnswerSchema, Reply,
+Answer. Nothing here knows a server or a model.
 
-A rubric (rubric.py) turns a triplet into questions, a respondent (openai_chat.py, local_vlm.py) answers one
-at a time with a raw reply, parsing.py reads the reply by the question's form, and the rubric turns the
-answers into a Reward.
+A rubric (rubric.py) turns a triplet into questions. A client (openai_chat.py, local_vlm.py) answers one at a
+time with a raw reply. parsing.py reads the reply by the question's schema, and the rubric turns the answers
+into a Reward.
 """
 
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 from src.records import MAX_SCORE
 
 
+@final
 @dataclass(frozen=True)
-class Encoded:
-    """A image as it is sent: an encoded file in memory.
+class ImagePart:
+    """An image as it is sent: an encoded file in memory.
 
     Attributes:
         content: the file.
@@ -34,16 +35,17 @@ class Encoded:
         return hashlib.sha256(self.content).hexdigest()
 
 
+@final
 @dataclass(frozen=True)
-class Form:
-    """The fields of an answer, in the order in which they are to be written: words first, because a judge
-    that explains first scores better.
+class AnswerSchema:
+    """The fields of an answer, in the order in which the model writes them: words first, because a judge that
+    explains first scores better.
 
     Attributes:
         text: name of the field with words.
         score: name of the field with the score, or with a list of `count` scores.
         success: name of the yes/no field, or None.
-        count: how many scores are asked for.
+        count: number of scores.
         max_score: scores lie in [0, max_score].
         nothing: the words that mean "nothing failed"; with them, and only with them, the text may be left
             empty. None: the text may always be empty.
@@ -57,13 +59,13 @@ class Form:
     nothing: str | None = "None"
 
     @property
-    def score_alone(self) -> bool:
-        """Whether a reply that is only a score, or only the list of scores, has all that is needed."""
+    def score_is_enough(self) -> bool:
+        """Whether a reply that is only a score, or only the list of scores, is a full answer."""
         return self.nothing is None and self.success is None
 
-    def schema(self) -> dict[str, object]:
-        """As a JSON schema that OpenAI's strict mode and the grammars of vLLM and SGLang take: closed object,
-        all fields required, whole points.
+    def json_schema(self) -> dict[str, object]:
+        """The schema as OpenAI's strict mode and the grammars of vLLM and SGLang take it: closed object, all
+        fields required, whole points.
         """
         points: dict[str, object] = {"type": "integer", "enum": list(range(int(self.max_score) + 1))}
         scores = (
@@ -83,16 +85,17 @@ class Form:
         }
 
 
+@final
 @dataclass(frozen=True)
 class Question:
-    """One call: images, words and the form of the answer.
+    """One call: images, words and the schema of the answer.
 
     Attributes:
-        triplet: id of the triplet that it is about.
+        triplet: id of the triplet in question.
         about: what is asked, unique among the questions of a triplet ("following").
         prompt: the whole text, instruction included.
-        images: in the order in which the text speaks of them.
-        form: of the answer.
+        images: in the order in which the text mentions them.
+        schema: of the answer.
         repeat: 0, 1, ...: independent answers to one question, for a self-ensemble.
         again: 0, or 1 where the first answer could not be read.
     """
@@ -100,8 +103,8 @@ class Question:
     triplet: str
     about: str
     prompt: str
-    images: tuple[Encoded, ...]
-    form: Form
+    images: tuple[ImagePart, ...]
+    schema: AnswerSchema
     repeat: int = 0
     again: int = 0
 
@@ -109,35 +112,37 @@ class Question:
         """sha256 of the whole text."""
         return hashlib.sha256(self.prompt.encode()).hexdigest()
 
-    def key(self, respondent: str) -> str:
-        """sha256 over everything that the answer depends on: images, text, form, respondent, repeat. Not
-        the id: equal questions share an answer.
+    def key(self, client: str) -> str:
+        """sha256 over everything that the answer depends on: images, text, schema, client, repeat. The
+        triplet's id is left out, so equal questions share an answer. The names in the digest are those of
+        existing ledgers, so they never change.
 
         Args:
-            respondent: the respondent's fingerprint.
+            client: the client's fingerprint.
         """
-        parts = [image.digest() for image in self.images]
-        asked = {
-            "pictures": parts,
+        content = {
+            "pictures": [image.digest() for image in self.images],
             "prompt": self.prompt,
-            "schema": self.form.schema(),
-            "respondent": respondent,
+            "schema": self.schema.json_schema(),
+            "respondent": client,
+            "repeat": self.repeat,
+            "again": self.again,
         }
-        asked |= {"repeat": self.repeat, "again": self.again}
-        return hashlib.sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
+@final
 @dataclass(frozen=True)
 class Reply:
-    """What came back, unread.
+    """A client's raw reply.
 
     Attributes:
         text: the model's words.
         finish: why it stopped: "stop", "length" (cut off), "refusal" or "content_filter".
-        input_tokens, output_tokens: as the respondent counts them.
+        input_tokens, output_tokens: as the client counts them.
         seconds: from the question to the reply.
         alternatives: per generated token the most probable tokens there with their probabilities, in the
-            order of the text, the chosen one first; empty where the respondent doesn't tell them.
+            order of the text, the chosen one first; empty where the client doesn't return them.
         raw: the whole reply as received, for the ledger.
     """
 
@@ -150,15 +155,16 @@ class Reply:
     raw: str = field(default="", repr=False)
 
 
+@final
 @dataclass(frozen=True)
 class Answer:
-    """A reply, read by the question's form.
+    """A reply, read by the question's schema.
 
     Attributes:
-        scores: one or several, in [0, the form's max_score].
+        scores: one or several, in [0, the schema's max_score].
         text: the words; "None" when nothing failed.
-        success: None if the form doesn't ask.
-        repaired: the reply was not what the schema asks for, but can mean only this.
+        success: None if the schema doesn't ask for it.
+        repaired: the reply does not follow the schema, but has only one possible meaning.
     """
 
     scores: tuple[float, ...]
@@ -167,7 +173,8 @@ class Answer:
     repaired: bool = False
 
 
-class Unanswered(Exception):  # noqa: N818  # most of them are followed by another attempt
+@final
+class CallFailed(Exception):  # noqa: N818  # most failures are followed by another attempt
     """A call that brought no reply.
 
     Args:
@@ -184,7 +191,7 @@ class Unanswered(Exception):  # noqa: N818  # most of them are followed by anoth
 
 
 @runtime_checkable
-class Respondent(Protocol):
+class VLMClient(Protocol):
     """A vision-language model, wherever it runs.
 
     Attributes:
@@ -196,17 +203,17 @@ class Respondent(Protocol):
     model: str
 
     async def ask(self, question: Question) -> Reply:
-        """One attempt at one question, without any retry of its own. Many may be asked at once.
+        """One attempt at one question, without any retry of its own. Many may run at once.
 
         Raises:
-            Unanswered: no reply.
+            CallFailed: no reply.
         """
         ...
 
     def tokens(self, question: Question) -> tuple[int, int]:
-        """Tokens that the question and its answer will count as, estimated before asking: (input, output)."""
+        """Estimated (input, output) tokens of the question and its answer."""
         ...
 
     async def close(self) -> None:
-        """Part from the model or server; called in the event loop that asked."""
+        """Disconnect from the model or server; called in the event loop that asked."""
         ...

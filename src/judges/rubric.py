@@ -1,7 +1,7 @@
-"""Rubrics: what is asked about a triplet, and how the answers become a Reward. The paper's: one question per
-perspective, two modes.
+"""Rubrics: the questions about a triplet, and how their answers become a Reward. The paper's rubric asks one
+question per perspective and has two modes.
 
-In annotation mode a judge gives score and feedback (training data); in evaluation mode yes/no and score (Acc
+In annotation mode a judge gives score and feedback (training data), in evaluation mode yes/no and score (Acc
 and Score of the paper's tables). The prompts are text files,
 src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {instruction} stands for the instruction.
 """
@@ -13,22 +13,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, final
 
-from src.judges.encoding import encoded
-from src.judges.parsing import expected_score, parse
-from src.judges.question import Answer, Encoded, Form, Question, Reply
+from src.judges.encoding import encode_for_judge
+from src.judges.parsing import expected_score, parse_reply
+from src.judges.question import Answer, AnswerSchema, ImagePart, Question, Reply
 from src.records import PERSPECTIVES, Perspective, Triplet, Verdict
 
 PROMPTS = Path(__file__).resolve().parent / "prompts"
 INSTRUCTION = "{instruction}"
 
-FORMS = {
-    "annotation": Form(text="feedback"),
-    "evaluation": Form(text="reason", success="success", nothing=None),
+SCHEMAS = {
+    "annotation": AnswerSchema(text="feedback"),
+    "evaluation": AnswerSchema(text="reason", success="success", nothing=None),
 }
 
 
 class Rubric(ABC):
-    """Triplet -> questions; answers -> three verdicts.
+    """Turns a triplet into questions, and their answers into three verdicts.
 
     Attributes:
         fingerprint: everything that the questions and the combination of answers depend on.
@@ -40,39 +40,39 @@ class Rubric(ABC):
 
     @abstractmethod
     def questions(self, triplet: Triplet) -> list[Question]:
-        """What is to be asked, always in the same order."""
+        """The questions, always in the same order."""
 
     @abstractmethod
     def read(self, question: Question, reply: Reply) -> Answer:
         """The answer in a reply.
 
         Raises:
-            UnusableReply: there is none.
+            UnusableReply: the reply holds none.
         """
 
     @abstractmethod
     def verdicts(self, answers: Sequence[Answer | str]) -> tuple[Verdict, Verdict, Verdict]:
-        """The verdicts out of the answers, in the order of `questions`; a text instead of an answer says why
-        there is none.
+        """The verdicts from the answers, which stand in the order of `questions`; a text in place of an answer
+        is the reason why there is none.
         """
 
 
 @final
 class PerspectiveRubric(Rubric):
-    """The paper's protocol: each perspective is a question of its own.
+    """The paper's protocol: one question per perspective.
 
     Args:
         mode: "annotation" or "evaluation".
-        prompts: folder with the six prompts; a name without a slash is a version of ours ("v1").
-        quality_sees: "edited", as released, or "both".
+        prompts: folder with the six prompts; a name without a slash is one of our versions ("v1").
+        quality_sees: images shown for quality: "edited", as released, or "both".
         max_pixels: of each image sent.
         repeats: independent answers per question, whose mean is the score.
-        expected: the score is the mean under the probabilities of the score's token, not the token written;
-            the respondent has to tell them.
+        expected: take the mean score under the probabilities of the score's token instead of the token
+            written; the client must return them.
 
     Raises:
         FileNotFoundError: a prompt is missing.
-        ValueError: a prompt without {instruction}, an unknown mode or view, no repeat.
+        ValueError: a prompt without {instruction}, an unknown mode or view, fewer than 1 repeat.
     """
 
     def __init__(
@@ -84,13 +84,13 @@ class PerspectiveRubric(Rubric):
         repeats: int = 1,
         expected: bool = False,
     ) -> None:
-        if mode not in FORMS:
+        if mode not in SCHEMAS:
             raise ValueError(f"mode={mode}: a judge works in annotation or in evaluation mode")
         if quality_sees not in ("edited", "both"):
             raise ValueError(f"quality_sees={quality_sees}: say edited or both")
         if repeats < 1:
             raise ValueError(f"repeats={repeats}: a question is asked at least once")
-        self.form = FORMS[mode]
+        self.schema = SCHEMAS[mode]
         self.quality_sees = quality_sees
         self.max_pixels = max_pixels
         self.repeats = repeats
@@ -98,50 +98,56 @@ class PerspectiveRubric(Rubric):
         self.calls = len(PERSPECTIVES) * repeats
         folder = PROMPTS / prompts if "/" not in prompts else Path(prompts)
         suffix = "_beside_original" if quality_sees == "both" else ""
-        names = [f"{mode}_{each}{suffix if each is Perspective.QUALITY else ''}.txt" for each in PERSPECTIVES]
+        names = [
+            f"{mode}_{perspective}{suffix if perspective is Perspective.QUALITY else ''}.txt"
+            for perspective in PERSPECTIVES
+        ]
         self.prompts = dict(zip(PERSPECTIVES, (read_prompt(folder / name) for name in names), strict=True))
         words = hashlib.sha256("\0".join(self.prompts.values()).encode()).hexdigest()[:16]
-        self.fingerprint = f"{mode} prompts={words} quality_sees={quality_sees} max_pixels={max_pixels} repeats={repeats} expected={expected}"
+        self.fingerprint = (
+            f"{mode} prompts={words} quality_sees={quality_sees} max_pixels={max_pixels} repeats={repeats} "
+            f"expected={expected}"
+        )
 
     def questions(self, triplet: Triplet) -> list[Question]:
-        original, edited = encoded_pair(triplet, self.max_pixels)
-        images: dict[Perspective, tuple[Encoded, ...]] = {each: (original, edited) for each in PERSPECTIVES}
+        original, edited = encode_pair(triplet, self.max_pixels)
+        images: dict[Perspective, tuple[ImagePart, ...]] = dict.fromkeys(PERSPECTIVES, (original, edited))
         if self.quality_sees == "edited":
             images[Perspective.QUALITY] = (edited,)
         return [
             Question(
                 triplet.case.id,
-                each.value,
-                self.prompts[each].replace(INSTRUCTION, triplet.case.instruction),
-                images[each],
-                self.form,
+                perspective.value,
+                self.prompts[perspective].replace(INSTRUCTION, triplet.case.instruction),
+                images[perspective],
+                self.schema,
                 repeat,
             )
-            for each in PERSPECTIVES
+            for perspective in PERSPECTIVES
             for repeat in range(self.repeats)
         ]
 
     def read(self, question: Question, reply: Reply) -> Answer:
-        answer = parse(reply, question.form)
+        answer = parse_reply(reply, question.schema)
         if not self.expected:
             return answer
-        return with_expected_score(answer, reply, question.form)
+        return with_expected_score(answer, reply, question.schema)
 
     def verdicts(self, answers: Sequence[Answer | str]) -> tuple[Verdict, Verdict, Verdict]:
-        each = [
+        repeated = [
             list(answers[index * self.repeats : (index + 1) * self.repeats])
             for index in range(len(PERSPECTIVES))
         ]
-        following, preserving, quality = (combined(one) for one in each)
+        following, preserving, quality = (combine_answers(one) for one in repeated)
         return following, preserving, quality
 
 
-def combined(answers: Sequence[Answer | str]) -> Verdict:
-    """One verdict out of repeated answers to one question: mean score, majority of yes, the words of the
-    answer nearest to the mean.
+def combine_answers(answers: Sequence[Answer | str]) -> Verdict:
+    """One verdict from repeated answers to one question: mean score, majority of yes, the words of the answer
+    nearest to the mean.
 
-    A repeat without an answer is left out, and the verdict marked as repaired, as long as more than half of
-    them have one; otherwise it failed.
+    Repeats without an answer are left out, and the verdict is marked as repaired, as long as more than half
+    are answered; otherwise the verdict fails.
     """
     given = [answer for answer in answers if isinstance(answer, Answer)]
     if 2 * len(given) <= len(answers):
@@ -155,32 +161,35 @@ def combined(answers: Sequence[Answer | str]) -> Verdict:
     return Verdict(mean, success, nearest.text, "ok" if whole else "repaired")
 
 
-def with_expected_score(answer: Answer, reply: Reply, form: Form) -> Answer:
+def with_expected_score(answer: Answer, reply: Reply, schema: AnswerSchema) -> Answer:
     """The answer with the expected score in place of the written one.
 
     Raises:
-        ValueError: the reply has no probabilities: the respondent doesn't tell them, so no reply will have
-            any.
+        ValueError: the reply has no probabilities; the client returns none, so no reply will have any.
     """
-    score = expected_score(reply, form)
+    score = expected_score(reply, schema)
     if score is None:
         raise ValueError(
-            "expected=true needs the probabilities of the score's tokens, and the model's reply has none; ask the respondent for them"
+            "expected=true needs the probabilities of the score's tokens, and the model's reply has none; "
+            "turn them on in judge.client"
         )
     return Answer((score,), answer.text, answer.success, answer.repaired)
 
 
-def encoded_pair(triplet: Triplet, max_pixels: int) -> tuple[Encoded, Encoded]:
-    """Original and edited as they are sent."""
+def encode_pair(triplet: Triplet, max_pixels: int) -> tuple[ImagePart, ImagePart]:
+    """Original and edited image, encoded for sending."""
     files = triplet.files or (None, None)
-    return encoded(triplet.case.original, files[0], max_pixels), encoded(triplet.edited, files[1], max_pixels)
+    return (
+        encode_for_judge(triplet.case.original, files[0], max_pixels),
+        encode_for_judge(triplet.edited, files[1], max_pixels),
+    )
 
 
 def read_prompt(path: Path) -> str:
     """A prompt file.
 
     Raises:
-        FileNotFoundError: it isn't there.
+        FileNotFoundError: it doesn't exist.
         ValueError: it has no place for the instruction.
     """
     if not path.is_file():
@@ -189,5 +198,5 @@ def read_prompt(path: Path) -> str:
         )
     text = path.read_text(encoding="utf-8").strip()
     if INSTRUCTION not in text:
-        raise ValueError(f"{path} has no {INSTRUCTION}, so the judge would not know what was asked for")
+        raise ValueError(f"{path} has no {INSTRUCTION}, so the judge would not know the instruction")
     return text

@@ -36,7 +36,7 @@ from src.images import load_image, save_png
 from src.judges.ensemble import EnsembleJudge
 from src.judges.judge import Judge
 from src.records import Case
-from src.reward_file import each_reward, read_rewards
+from src.reward_file import iter_rewards, read_rewards
 
 CASES, N = 7, 3
 ROW = "5/5/5 best of 3 by noisy_oracle"
@@ -140,7 +140,7 @@ def test_killed_in_the_making_and_in_the_choosing_then_finished_by_two_ranks(
     assert start().ended() == 0
     assert results(folder) == results(whole)
     for path in folder.rglob("rewards.jsonl"):
-        assert len(list(each_reward(path))) == len(read_rewards(path)) == CASES
+        assert len(list(iter_rewards(path))) == len(read_rewards(path)) == CASES
 
 
 def test_more_candidates_keep_the_first_ones(tmp_path: Path, editor: Path, whole: Path) -> None:

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 from conftest import SMALL, config, small_editor
 from evaluation.folders import write_magicbrush, write_real_edit
-from judges.openai_server import Running, running_server
 from killing import Command, finished
 from omegaconf import OmegaConf
 
 from src import checkpoint, evaluate
 from src.images import load_image
+from src.judges.fake_server import RunningServer, running_server
 
 PHOTOGRAPHS = {"1.png": (40, 60), "2.png": (60, 40), "3.jpg": (40, 60)}
 SESSIONS = {"5": 3, "6": 1, "7": 2}
@@ -24,7 +24,7 @@ LINES = ("1. Local: remove the red circle", "6. Global: make it night")
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with running_server(tmp_path_factory.mktemp("server") / "requests.jsonl", "--key=") as running:
         yield running
 
@@ -44,7 +44,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def asked(server: Running, data: Path, benchmark: str, output: Path, *more: str) -> list[str]:
+def asked(server: RunningServer, data: Path, benchmark: str, output: Path, *more: str) -> list[str]:
     folder = data / ("real_edit" if benchmark == "real_edit" else "magicbrush")
     source = (
         [f"checkpoint={data}/editor", "sampler.steps=1", "batch_size=2"]
@@ -53,8 +53,8 @@ def asked(server: Running, data: Path, benchmark: str, output: Path, *more: str)
     )
     judge = [
         "judge=openai_compatible",
-        "judge.respondent.model=Qwen/Qwen3-VL-8B-Instruct",
-        f"judge.respondent.base_url={server.base_url}",
+        "judge.client.model=Qwen/Qwen3-VL-8B-Instruct",
+        f"judge.client.base_url={server.base_url}",
         f"ledger={output}/ledger.sqlite",
     ]
     return [
@@ -92,7 +92,7 @@ def rows_of(output: Path, benchmark: str) -> dict[str, dict]:
 
 
 @pytest.fixture(scope="module")
-def photographs(server: Running, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def photographs(server: RunningServer, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Real-Edit, never stopped."""
     output = tmp_path_factory.mktemp("photographs")
     evaluated(asked(server, data, "real_edit", output))
@@ -100,7 +100,7 @@ def photographs(server: Running, data: Path, tmp_path_factory: pytest.TempPathFa
 
 
 @pytest.fixture(scope="module")
-def sessions(server: Running, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def sessions(server: RunningServer, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Multi-turn MagicBrush, never stopped."""
     output = tmp_path_factory.mktemp("sessions")
     evaluated(asked(server, data, "magicbrush_multi_turn", output))
@@ -126,7 +126,7 @@ def test_photographs_are_edited_at_the_size_of_the_sampler(photographs: Path) ->
     assert load_image(photographs / "evaluation/real_edit/openai_compatible/gallery.png").shape[0] > 2 * 128
 
 
-def test_another_size_is_refused_by_name(server: Running, data: Path, photographs: Path) -> None:
+def test_another_size_is_refused_by_name(server: RunningServer, data: Path, photographs: Path) -> None:
     with pytest.raises(ValueError, match="resize: 32 there, 40 asked for"):
         evaluated(asked(server, data, "real_edit", photographs, "sampler.resize=40"))
     with pytest.raises(
@@ -136,7 +136,9 @@ def test_another_size_is_refused_by_name(server: Running, data: Path, photograph
         evaluated(asked(server, data, "real_edit", photographs, "targets=table6"))
 
 
-def test_photographs_on_two_ranks(server: Running, data: Path, photographs: Path, tmp_path: Path) -> None:
+def test_photographs_on_two_ranks(
+    server: RunningServer, data: Path, photographs: Path, tmp_path: Path
+) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         shared = {"WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1])}
@@ -175,7 +177,7 @@ def test_a_turn_edits_what_the_turn_before_made(data: Path, sessions: Path) -> N
 
 
 def test_a_killed_session_goes_on_and_ends_the_same(
-    server: Running, data: Path, sessions: Path, tmp_path: Path
+    server: RunningServer, data: Path, sessions: Path, tmp_path: Path
 ) -> None:
     arguments, edits = (
         asked(server, data, "magicbrush_multi_turn", tmp_path),
@@ -195,7 +197,7 @@ def test_a_killed_session_goes_on_and_ends_the_same(
 
 
 def test_edits_made_elsewhere_are_taken_by_the_names_of_the_release(
-    server: Running, data: Path, sessions: Path, tmp_path: Path, capsys
+    server: RunningServer, data: Path, sessions: Path, tmp_path: Path, capsys
 ) -> None:
     theirs = tmp_path / "theirs"
     shutil.copytree(sessions / "evaluation/magicbrush_multi_turn/5-5-5/edits", theirs)
@@ -212,7 +214,7 @@ def test_edits_made_elsewhere_are_taken_by_the_names_of_the_release(
 
 
 def test_edits_of_another_run_are_judged_as_they_were_there(
-    server: Running, data: Path, photographs: Path, tmp_path: Path
+    server: RunningServer, data: Path, photographs: Path, tmp_path: Path
 ) -> None:
     edits = photographs / "evaluation/real_edit/5-5-5/edits"
     evaluated(asked(server, data, "real_edit", tmp_path, f"edits={edits}", "row=again"))
@@ -222,11 +224,11 @@ def test_edits_of_another_run_are_judged_as_they_were_there(
     )
 
 
-def test_a_broken_photograph_is_one_sentence(server: Running, data: Path, tmp_path: Path) -> None:
+def test_a_broken_photograph_is_one_sentence(server: RunningServer, data: Path, tmp_path: Path) -> None:
     folder = write_real_edit(tmp_path / "real_edit", PHOTOGRAPHS, LINES)
     broken = folder / "Real-Edit/2.png"
     broken.write_bytes(b"not a picture")
     with pytest.raises(
-        ValueError, match=r"Real-Edit/2\.png is not a readable image .* replace it or leave it out$"
+        ValueError, match=r"Real-Edit/2\.png is not a readable picture .* replace it or leave it out$"
     ):
         evaluated([*asked(server, data, "real_edit", tmp_path / "run"), f"benchmark.folder={folder}"])

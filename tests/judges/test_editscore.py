@@ -10,17 +10,17 @@ import pytest
 from src.judges.editscore import (
     SILENT,
     EditScoreRubric,
-    Numbers,
+    PassScores,
     expected_scores,
-    numbers_of,
-    overall,
-    overall_of,
+    overall_of_reward,
+    overall_score,
+    pass_scores,
 )
 from src.judges.parsing import UnusableReply
-from src.judges.question import Answer, Form, Reply
+from src.judges.question import Answer, AnswerSchema, Reply
 from src.records import Case, Reward, Triplet, Verdict
 
-FORM = Form(text="reasoning", count=2, max_score=25.0, nothing=None)
+FORM = AnswerSchema(text="reasoning", count=2, max_score=25.0, nothing=None)
 
 
 def triplet(size: tuple[int, int] = (20, 30)) -> Triplet:
@@ -59,21 +59,21 @@ def test_the_edited_image_comes_to_the_originals_size(resize: bool, size: tuple[
 
 
 def test_the_combination_by_hand() -> None:
-    numbers = numbers_of(answer(20, 10), answer(25, 15), 25.0)
-    assert numbers == Numbers(8.0, 4.0, 6.0)
+    numbers = pass_scores(answer(20, 10), answer(25, 15), 25.0)
+    assert numbers == PassScores(8.0, 4.0, 6.0)
     assert numbers.overall == pytest.approx(math.sqrt(4 * 6))
-    assert Numbers(0.0, 10.0, 10.0).overall == 0
+    assert PassScores(0.0, 10.0, 10.0).overall == 0
 
 
 def test_reductions() -> None:
-    passes = [Numbers(10.0, 10.0, 10.0), Numbers(4.0, 1.0, 4.0)]
-    assert overall(passes) == pytest.approx((10 + 2) / 2)
-    assert overall(passes, "average_first") == pytest.approx(math.sqrt(5.5 * 7))
-    assert overall(passes[:1]) == overall(passes[:1], "average_first") == 10
+    passes = [PassScores(10.0, 10.0, 10.0), PassScores(4.0, 1.0, 4.0)]
+    assert overall_score(passes) == pytest.approx((10 + 2) / 2)
+    assert overall_score(passes, "average_first") == pytest.approx(math.sqrt(5.5 * 7))
+    assert overall_score(passes[:1]) == overall_score(passes[:1], "average_first") == 10
     drops_consistency = math.sqrt(7 * 7)
-    assert overall(passes, "average_first") < drops_consistency
+    assert overall_score(passes, "average_first") < drops_consistency
     with pytest.raises(ValueError, match="0 passes"):
-        overall([])
+        overall_score([])
 
 
 def test_verdicts_are_means_on_our_scale() -> None:
@@ -95,8 +95,11 @@ def test_the_overall_score_of_a_reward_is_that_of_its_only_pass() -> None:
     rubric = EditScoreRubric()
     answers = [answer(18, 7), answer(11, 23)]
     reward = Reward("a", "editscore", "key", *rubric.verdicts(answers))
-    assert overall_of(reward) == pytest.approx(rubric.overall(answers))
-    assert overall_of(Reward("a", "editscore", "key", *rubric.verdicts(["unread", answer(11, 23)]))) is None
+    assert overall_of_reward(reward) == pytest.approx(rubric.overall(answers))
+    assert (
+        overall_of_reward(Reward("a", "editscore", "key", *rubric.verdicts(["unread", answer(11, 23)])))
+        is None
+    )
 
 
 def test_failures_are_failures() -> None:
@@ -188,4 +191,4 @@ def test_fingerprints_and_bad_settings(tmp_path: Path) -> None:
     (tmp_path / "semantic_consistency.txt").write_text("from 0 to {max_score}: {instruction}")
     asked = EditScoreRubric(prompts=str(tmp_path)).questions(triplet())
     assert asked[0].prompt == "from 0 to 25: paint {max_score} dogs"
-    assert json.dumps(asked[1].form.schema()).count("25") == 1
+    assert json.dumps(asked[1].schema.schema()).count("25") == 1

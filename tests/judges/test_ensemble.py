@@ -7,8 +7,14 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from src.judges.agreement import agreement, agreement_table, kappa, krippendorff_alpha, rank_correlation
-from src.judges.ensemble import EnsembleJudge, one_of
+from src.judges.agreement import (
+    agreement_table,
+    cohen_kappa,
+    krippendorff_alpha,
+    measure_agreement,
+    rank_correlation,
+)
+from src.judges.ensemble import EnsembleJudge, combine_verdicts
 from src.judges.judge import Judge, reward_key
 from src.records import Case, Reward, Triplet, Verdict
 
@@ -39,18 +45,18 @@ FAILED = Verdict(None, None, "no answer", "failed")
 
 def test_mean_median_majority_and_the_nearest_words() -> None:
     verdicts = [Verdict(5.0, True, "None"), Verdict(4.0, True, "nearly"), Verdict(0.0, False, "nothing done")]
-    assert one_of(verdicts, "abc") == Verdict(3.0, True, "nearly")
-    assert one_of(verdicts, "abc", "median") == Verdict(4.0, True, "nearly")
-    assert one_of(verdicts[::2], "ac").success is False, "a tie is a no"
-    assert one_of([Verdict(1.0), Verdict(2.0)], "ab").success is None
+    assert combine_verdicts(verdicts, "abc") == Verdict(3.0, True, "nearly")
+    assert combine_verdicts(verdicts, "abc", "median") == Verdict(4.0, True, "nearly")
+    assert combine_verdicts(verdicts[::2], "ac").success is False, "a tie is a no"
+    assert combine_verdicts([Verdict(1.0), Verdict(2.0)], "ab").success is None
 
 
 def test_failures_as_with_the_passes_of_one_judge() -> None:
     good = Verdict(4.0, True, "fine")
-    assert one_of([good, good, FAILED], "abc") == Verdict(4.0, True, "fine", "repaired")
-    failed = one_of([good, FAILED], "ab")
+    assert combine_verdicts([good, good, FAILED], "abc") == Verdict(4.0, True, "fine", "repaired")
+    failed = combine_verdicts([good, FAILED], "ab")
     assert (failed.score, failed.status, failed.feedback) == (None, "failed", "b: no answer")
-    assert one_of([good, Verdict(4.0, True, "fine", "repaired")], "ab").status == "repaired"
+    assert combine_verdicts([good, Verdict(4.0, True, "fine", "repaired")], "ab").status == "repaired"
 
 
 def test_an_ensemble_is_a_judge() -> None:
@@ -63,7 +69,7 @@ def test_an_ensemble_is_a_judge() -> None:
     assert [reward.id for reward in rewards] == ["a", "b"]
     assert rewards[0].key == reward_key(triplet("a"), judge.fingerprint)
     assert (rewards[0].following.score, rewards[0].quality.status) == (3.0, "failed")
-    assert [len(said) for said in judge.last.values()] == [2, 2]
+    assert [len(said) for said in judge.last_rewards.values()] == [2, 2]
     assert judge.judge([]) == []
     with pytest.raises(ValueError, match="at least two"):
         EnsembleJudge({"kind": Fixed("kind", best, best, best)})
@@ -93,12 +99,12 @@ def test_alpha_at_its_limits() -> None:
     assert krippendorff_alpha(random) == pytest.approx(0, abs=0.03)
     # a constant shift is invisible to ranks, and not to alpha
     shifted = np.array([[0.0, 1.0, 2.0, 3.0], [2.0, 3.0, 4.0, 5.0]])
-    assert agreement(shifted).spearman == pytest.approx(1)
+    assert measure_agreement(shifted).spearman == pytest.approx(1)
     assert krippendorff_alpha(shifted) < 0.5
 
 
 def test_agreement_by_hand() -> None:
-    found = agreement(np.array([[1.0, 2.0, NAN, 4.0], [1.0, 4.0, 3.0, 5.0]]))
+    found = measure_agreement(np.array([[1.0, 2.0, NAN, 4.0], [1.0, 4.0, 3.0, 5.0]]))
     assert (found.items, found.exact, found.difference) == (3, pytest.approx(1 / 3), pytest.approx(1.0))
     assert found.spearman == pytest.approx(1.0)
     assert rank_correlation(np.full(4, 3.0), np.arange(4.0)) == 0
@@ -107,12 +113,12 @@ def test_agreement_by_hand() -> None:
 
 def test_kappa() -> None:
     yes, no = np.ones(10, dtype=bool), np.arange(10) < 5
-    assert kappa(yes, no) == 0
-    assert kappa(no, no) == pytest.approx(1)
-    assert kappa(no, ~no) == pytest.approx(-1)
+    assert cohen_kappa(yes, no) == 0
+    assert cohen_kappa(no, no) == pytest.approx(1)
+    assert cohen_kappa(no, ~no) == pytest.approx(-1)
     first = np.repeat([True, True, False, False], [20, 5, 10, 15])
     second = np.repeat([True, False, True, False], [20, 5, 10, 15])
-    assert kappa(first, second) == pytest.approx(0.4)
+    assert cohen_kappa(first, second) == pytest.approx(0.4)
 
 
 def test_the_table_has_a_row_per_pair_and_one_for_all() -> None:

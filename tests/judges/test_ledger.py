@@ -10,23 +10,25 @@ import pyarrow.parquet
 import pytest
 
 from src.judges.ledger import Ledger
-from src.judges.question import Encoded, Form, Question, Reply
+from src.judges.question import AnswerSchema, ImagePart, Question, Reply
 
 QUESTION = Question(
     "t1",
     "following",
     "was the dog removed?",
-    (Encoded(b"one", "image/png", 4, 4), Encoded(b"two", "image/png", 4, 4)),
-    Form(),
+    (ImagePart(b"one", "image/png", 4, 4), ImagePart(b"two", "image/png", 4, 4)),
+    AnswerSchema(),
 )
 REPLY = Reply('{"feedback": "None", "score": 5}', "stop", 100, 10, 0.5, ((("5", 0.9), ("4", 0.1)),), "{}")
 
 CHANGED = {
-    "a picture's bytes": replace(QUESTION, images=(Encoded(b"other", "image/png", 4, 4), QUESTION.images[1])),
+    "a picture's bytes": replace(
+        QUESTION, images=(ImagePart(b"other", "image/png", 4, 4), QUESTION.images[1])
+    ),
     "the order of pictures": replace(QUESTION, images=QUESTION.images[::-1]),
     "a picture less": replace(QUESTION, images=QUESTION.images[:1]),
     "the text": replace(QUESTION, prompt="was the cat removed?"),
-    "the form": replace(QUESTION, form=Form(max_score=10)),
+    "the schema": replace(QUESTION, schema=AnswerSchema(max_score=10)),
     "the repeat": replace(QUESTION, repeat=1),
     "asked again": replace(QUESTION, again=1),
 }
@@ -50,7 +52,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert ledger.reply(key) is None
     ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, 0.25)
     assert ledger.reply(key) == REPLY
-    assert ledger.form(key) == QUESTION.form
+    assert ledger.schema(key) == QUESTION.schema
     usage = ledger.usage([key])
     assert (usage.calls, usage.input_tokens, usage.output_tokens, usage.dollars) == (2, 100, 10, 0.25)
     assert ledger.outcomes() == {"busy": 1, "reply": 1}

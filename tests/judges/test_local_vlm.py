@@ -16,14 +16,15 @@ from judges.tiny_vlm import FAMILIES, write_adapter, write_vlm
 from peft import PeftModel
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
-from src.judges.asking import VLMJudge
 from src.judges.editscore import EditScoreRubric
 from src.judges.limits import Limits
-from src.judges.local_vlm import Choice, Inputs, LocalVLM, places_of_scores
+from src.judges.local_vlm import LocalVLM
 from src.judges.parsing import UnusableReply, expected_score
-from src.judges.question import Encoded, Form, Question, Reply, Respondent, Unanswered
-from src.judges.redrawn import Redrawn
+from src.judges.question import AnswerSchema, CallFailed, ImagePart, Question, Reply, VLMClient
+from src.judges.reseeded import Reseeded
 from src.judges.rubric import PerspectiveRubric, Rubric
+from src.judges.vlm_judge import VLMJudge
+from src.judges.vlm_network import Decoding, NetworkInputs, TokenChoice, VLMNetwork, score_spans
 from src.records import Case, Triplet
 
 SIZES = ((40, 40), (60, 33), (90, 130))
@@ -40,18 +41,18 @@ def adapter(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     return write_adapter(tmp_path_factory.mktemp("adapter"), models["qwen2_5_vl"])
 
 
-def image(height: int, width: int, seed: int = 0) -> Encoded:
+def image(height: int, width: int, seed: int = 0) -> ImagePart:
     content = io.BytesIO()
     pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
     PIL.Image.fromarray(pixels).save(content, format="PNG")
-    return Encoded(content.getvalue(), "image/png", height, width)
+    return ImagePart(content.getvalue(), "image/png", height, width)
 
 
 def question(
-    prompt: str, *sizes: tuple[int, int], form: Form | None = None, repeat: int = 0, again: int = 0
+    prompt: str, *sizes: tuple[int, int], schema: AnswerSchema | None = None, repeat: int = 0, again: int = 0
 ) -> Question:
     images = tuple(image(*size, seed) for seed, size in enumerate(sizes))
-    return Question("id", "following", prompt, images, form or Form(), repeat, again)
+    return Question("id", "following", prompt, images, schema or AnswerSchema(), repeat, again)
 
 
 QUESTIONS = [
@@ -61,12 +62,12 @@ QUESTIONS = [
 ]
 
 
-def ask(respondent: Respondent, *questions: Question) -> list[Reply]:
+def ask(client: VLMClient, *questions: Question) -> list[Reply]:
     async def all_at_once() -> list[Reply]:
         try:
-            return list(await asyncio.gather(*map(respondent.ask, questions)))
+            return list(await asyncio.gather(*map(client.ask, questions)))
         finally:
-            await respondent.close()
+            await client.close()
 
     return asyncio.run(all_at_once())
 
@@ -79,24 +80,24 @@ def small(model: Path, **settings: object) -> LocalVLM:
 def test_place_holders_are_as_many_as_features_and_tokens_are_counted_exactly(
     models: dict[str, Path], family: str
 ) -> None:
-    respondent = small(models[family])
-    assert isinstance(respondent, Respondent)
-    respondent.load()
+    client = small(models[family])
+    assert isinstance(client, VLMClient)
+    client.network.load()
     for each in QUESTIONS:
-        inputs = respondent.inputs(each)
-        places = int((inputs.ids == respondent.config.image_token_id).sum())
+        inputs = client.network.prepare(each)
+        places = int((inputs.ids == client.network.config.image_token_id).sum())
         assert places == sum(int(grid.prod()) // 4 for grid in inputs.grids) == len(inputs.pixels) // 4
-        assert respondent.tokens(each) == (len(inputs.ids), 8)
-        kinds = respondent.padded([inputs])["mm_token_type_ids"]
+        assert client.tokens(each) == (len(inputs.ids), 8)
+        kinds = client.network.pad([inputs])["mm_token_type_ids"]
         assert set(kinds.unique().tolist()) == {0, 1}
         assert int(kinds.sum()) == places
-        side = respondent.images.patch_size * 2
-        budget = respondent.images.size
+        side = client.network.images.patch_size * 2
+        budget = client.network.images.size
         for grid, sent in zip(inputs.grids, each.images, strict=True):
-            area = int(grid.prod()) * respondent.images.patch_size**2
+            area = int(grid.prod()) * client.network.images.patch_size**2
             assert budget["shortest_edge"] - side**2 <= area <= budget["longest_edge"]
             assert int(grid[1]) / int(grid[2]) == pytest.approx(sent.height / sent.width, rel=0.6)
-        (reply,) = ask(respondent, each)
+        (reply,) = ask(client, each)
         assert reply.input_tokens == len(inputs.ids)
 
 
@@ -105,15 +106,15 @@ def test_inputs_are_those_of_the_librarys_processor(models: dict[str, Path], fam
     """Its expansion is called unbound: the whole processor can't be built without torchvision."""
     from transformers import Qwen2_5_VLProcessor, Qwen3VLProcessor
 
-    respondent = small(models[family])
+    client = small(models[family])
     kind = {"qwen2_5_vl": Qwen2_5_VLProcessor, "qwen3_vl": Qwen3VLProcessor}[family]
 
     class Parts:
         image_token = "<|image_pad|>"
-        image_processor = respondent.images
+        image_processor = client.network.images
 
     each = QUESTIONS[1]
-    inputs = respondent.inputs(each)
+    inputs = client.network.prepare(each)
     expanded = "".join(
         "<|vision_start|>"
         + kind.replace_image_token(Parts(), {"image_grid_thw": inputs.grids}, index)
@@ -121,15 +122,15 @@ def test_inputs_are_those_of_the_librarys_processor(models: dict[str, Path], fam
         for index in range(2)
     )
     text = f"<|im_start|>user\n{expanded}{each.prompt}<|im_end|>\n<|im_start|>assistant\n"
-    assert inputs.ids.tolist() == respondent.words(text)["input_ids"]
+    assert inputs.ids.tolist() == client.network.words(text)["input_ids"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_batch_answers_as_each_question_alone(models: dict[str, Path], family: str) -> None:
-    respondent = small(models[family], batch_size=3, probabilities=3)
-    together = ask(respondent, *QUESTIONS)
+    client = small(models[family], batch_size=3, probabilities=3)
+    together = ask(client, *QUESTIONS)
     for each, reply in zip(QUESTIONS, together, strict=True):
-        (alone,) = ask(respondent, each)
+        (alone,) = ask(client, each)
         assert alone.text == reply.text
         assert (alone.input_tokens, alone.output_tokens, alone.finish) == (
             reply.input_tokens,
@@ -148,13 +149,13 @@ def test_a_batch_answers_as_each_question_alone(models: dict[str, Path], family:
 def test_logits_of_a_padded_batch_are_those_of_the_questions_alone(
     models: dict[str, Path], family: str
 ) -> None:
-    respondent = small(models[family])
-    respondent.load()
-    inputs = [respondent.inputs(each) for each in QUESTIONS]
+    client = small(models[family])
+    client.network.load()
+    inputs = [client.network.prepare(each) for each in QUESTIONS]
     with torch.inference_mode():
-        together = respondent._network(**respondent.padded(inputs)).logits[:, -1]
+        together = client.network._network(**client.network.pad(inputs)).logits[:, -1]
         for row, each in enumerate(inputs):
-            alone = respondent._network(**respondent.padded([each])).logits[0, -1]
+            alone = client.network._network(**client.network.pad([each])).logits[0, -1]
             torch.testing.assert_close(together[row], alone, atol=2e-4, rtol=2e-4)
 
 
@@ -163,15 +164,15 @@ def test_written_step_by_step_is_what_reading_the_whole_says(models: dict[str, P
     """Caches, padding and three-dimensional positions: each token of a batch's answers is the most probable
     one after all that precedes it.
     """
-    respondent = small(models[family], batch_size=3)
-    for each, reply in zip(QUESTIONS, ask(respondent, *QUESTIONS), strict=True):
+    client = small(models[family], batch_size=3)
+    for each, reply in zip(QUESTIONS, ask(client, *QUESTIONS), strict=True):
         written = json.loads(reply.raw)["tokens"]
         assert written, "an empty answer tests nothing"
-        inputs = respondent.inputs(each)
-        whole = Inputs(torch.cat([inputs.ids, torch.tensor(written)]), inputs.pixels, inputs.grids)
+        inputs = client.network.prepare(each)
+        whole = NetworkInputs(torch.cat([inputs.ids, torch.tensor(written)]), inputs.pixels, inputs.grids)
         with torch.inference_mode():
             said = (
-                respondent._network(**respondent.padded([whole]))
+                client.network._network(**client.network.pad([whole]))
                 .logits[0, len(inputs.ids) - 1 : -1]
                 .argmax(-1)
             )
@@ -179,47 +180,47 @@ def test_written_step_by_step_is_what_reading_the_whole_says(models: dict[str, P
 
 
 def test_probabilities_are_the_networks_own_with_the_written_token_first(models: dict[str, Path]) -> None:
-    respondent = small(models["qwen3_vl"], probabilities=4)
-    (reply,) = ask(respondent, QUESTIONS[0])
+    client = small(models["qwen3_vl"], probabilities=4)
+    (reply,) = ask(client, QUESTIONS[0])
     assert "".join(choices[0][0] for choices in reply.alternatives) == reply.text or "\ufffd" in reply.text
     for choices in reply.alternatives:
         shares = [share for _, share in choices]
         assert len(choices) == 4
         assert sum(shares) <= 1 + 1e-6
         assert shares == sorted(shares, reverse=True), "at temperature 0 the most probable token is written"
-    inputs = respondent.inputs(QUESTIONS[0])
-    first = respondent._network(**respondent.padded([inputs])).logits[0, -1].softmax(-1)
+    inputs = client.network.prepare(QUESTIONS[0])
+    first = client.network._network(**client.network.pad([inputs])).logits[0, -1].softmax(-1)
     assert reply.alternatives[0][0][1] == pytest.approx(float(first.max()), rel=1e-4)
 
 
 def test_what_is_drawn_depends_on_seed_and_repeat_and_not_on_the_batch(models: dict[str, Path]) -> None:
     drawn = {"temperature": 1.5, "max_new_tokens": 6, "probabilities": 1}
-    respondent = small(models["qwen2_5_vl"], **drawn, batch_size=4)
+    client = small(models["qwen2_5_vl"], **drawn, batch_size=4)
     asked = [
         question("draw", SIZES[0], repeat=repeat, again=again) for repeat, again in ((0, 0), (1, 0), (0, 1))
     ]
-    replies = ask(respondent, *asked, QUESTIONS[1])[:3]
+    replies = ask(client, *asked, QUESTIONS[1])[:3]
     assert len({reply.text for reply in replies}) == 3
-    assert [ask(respondent, each)[0].text for each in asked] == [reply.text for reply in replies]
+    assert [ask(client, each)[0].text for each in asked] == [reply.text for reply in replies]
     assert ask(small(models["qwen2_5_vl"], **drawn, seed=1), asked[0])[0].text != replies[0].text
 
 
 def test_redrawn_answers_differ_where_something_is_drawn(models: dict[str, Path]) -> None:
     for temperature in (0.0, 1.5):
-        respondent = small(models["qwen2_5_vl"], temperature=temperature, max_new_tokens=6)
-        other = Redrawn(respondent)
-        assert isinstance(other, Respondent)
-        assert other.fingerprint != respondent.fingerprint
-        (first,), (second,) = ask(respondent, QUESTIONS[0]), ask(other, QUESTIONS[0])
+        client = small(models["qwen2_5_vl"], temperature=temperature, max_new_tokens=6)
+        other = Reseeded(client)
+        assert isinstance(other, VLMClient)
+        assert other.fingerprint != client.fingerprint
+        (first,), (second,) = ask(client, QUESTIONS[0]), ask(other, QUESTIONS[0])
         assert (first.text != second.text) == (temperature > 0)
 
 
 def test_asked_again_at_temperature_0_it_answers_otherwise(models: dict[str, Path]) -> None:
-    respondent = small(models["qwen3_vl"], batch_size=2, temperature_again=1.5)
+    client = small(models["qwen3_vl"], batch_size=2, temperature_again=1.5)
     asked = [question("draw", SIZES[0], again=again) for again in (0, 1)]
-    first, second = ask(respondent, *asked)
+    first, second = ask(client, *asked)
     assert first.text != second.text
-    assert ask(respondent, asked[0])[0].text == first.text
+    assert ask(client, asked[0])[0].text == first.text
 
 
 def test_draws_follow_the_probabilities_and_the_limits() -> None:
@@ -227,7 +228,7 @@ def test_draws_follow_the_probabilities_and_the_limits() -> None:
     ids = torch.zeros(2000, 1, dtype=torch.long)
 
     def shares(temperature: float = 1.0, **limits: float) -> list[float]:
-        choice = Choice(
+        choice = TokenChoice(
             list(range(2000)), [temperature] * 2000, **{"top_p": 1.0, "top_k": 0, "count": 0, **limits}
         )
         chosen = choice(ids, scores.clone()).argmax(-1)
@@ -243,15 +244,16 @@ def test_draws_follow_the_probabilities_and_the_limits() -> None:
 def test_an_adapter_changes_answers_as_peft_does(models: dict[str, Path], adapter: Path) -> None:
     plain, adapted = (small(models["qwen2_5_vl"], adapter=each) for each in (None, str(adapter)))
     assert plain.fingerprint != adapted.fingerprint
-    plain.load()
-    adapted.load()
-    batch = adapted.padded([adapted.inputs(QUESTIONS[1])])
+    plain.network.load()
+    adapted.network.load()
+    batch = adapted.network.pad([adapted.network.prepare(QUESTIONS[1])])
     theirs = PeftModel.from_pretrained(
         AutoModelForImageTextToText.from_pretrained(models["qwen2_5_vl"]), str(adapter)
     ).eval()
     with torch.inference_mode():
         ours, unadapted, expected = (
-            network(**batch).logits[0, -1] for network in (adapted._network, plain._network, theirs)
+            network(**batch).logits[0, -1]
+            for network in (adapted.network._network, plain.network._network, theirs)
         )
     torch.testing.assert_close(ours, expected, atol=1e-3, rtol=1e-3)
     assert not torch.allclose(ours, unadapted, atol=0.1)
@@ -263,43 +265,43 @@ def test_an_adapter_of_another_model_is_refused(
     import shutil
 
     with pytest.raises(ValueError, match=r"made for Qwen2_5_VL.*this is Qwen3VL"):
-        small(models["qwen3_vl"], adapter=str(adapter)).load()
+        small(models["qwen3_vl"], adapter=str(adapter)).network.load()
     other = tmp_path / "other"
     shutil.copytree(adapter, other)
     settings = json.loads((other / "adapter_config.json").read_text())
     (other / "adapter_config.json").write_text(json.dumps(settings | {"r": 5}))
-    with pytest.raises(Unanswered, match=r"doesn't fit") as caught:
+    with pytest.raises(CallFailed, match=r"doesn't fit") as caught:
         ask(small(models["qwen2_5_vl"], adapter=str(other)), QUESTIONS[0])
     assert caught.value.kind == "fatal"
     assert "\n" not in str(caught.value)
     (other / "adapter_config.json").write_text(json.dumps(settings | {"target_modules": ["nothing_like_it"]}))
     with pytest.raises(ValueError, match=r"doesn't fit"):
-        small(models["qwen2_5_vl"], adapter=str(other)).load()
+        small(models["qwen2_5_vl"], adapter=str(other)).network.load()
     (other / "adapter_config.json").write_text(
         json.dumps(settings | {"target_modules": ["q_proj", "v_proj", "k_proj"]})
     )
     with pytest.raises(ValueError, match=r"4 weights are missing"):
-        small(models["qwen2_5_vl"], adapter=str(other)).load()
+        small(models["qwen2_5_vl"], adapter=str(other)).network.load()
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_shares_of_numbers_are_those_of_reading_each_number_in_full(
     models: dict[str, Path], family: str
 ) -> None:
-    respondent = small(models[family])
-    respondent.load()
-    inputs = respondent.inputs(QUESTIONS[1])
-    shares = respondent.number_shares(inputs, 25)
+    client = small(models[family])
+    client.network.load()
+    inputs = client.network.prepare(QUESTIONS[1])
+    shares = client.network.number_shares(inputs, 25)
     assert len(shares) == 26
     assert math.fsum(shares) == pytest.approx(1)
     plain = []
     with torch.inference_mode():
         for number in range(26):
-            digits = respondent.words(str(number))["input_ids"]
+            digits = client.network.words(str(number))["input_ids"]
             ids = torch.cat([inputs.ids, torch.tensor(digits)])
-            batch = respondent.padded([type(inputs)(ids, inputs.pixels, inputs.grids)])
-            steps = respondent._network(**batch).logits[0, -len(digits) - 1 :].softmax(-1)
-            digit = [respondent.words(each)["input_ids"][0] for each in "0123456789."]
+            batch = client.network.pad([type(inputs)(ids, inputs.pixels, inputs.grids)])
+            steps = client.network._network(**batch).logits[0, -len(digits) - 1 :].softmax(-1)
+            digit = [client.network.words(each)["input_ids"][0] for each in "0123456789."]
             share = math.prod(float(steps[step, token]) for step, token in enumerate(digits))
             plain.append(share * (1 - float(steps[-1, digit].sum())))
     assert shares == pytest.approx([share / sum(plain) for share in plain], rel=2e-3)
@@ -311,20 +313,20 @@ def test_an_exact_score_stands_in_the_answer_as_one_token(
     """The random network never writes an answer, so it is made to: its next tokens are those of a text, the
     probabilities stay its own.
     """
-    respondent = small(models["qwen3_vl"], max_new_tokens=60, exact_scores=True)
-    answer = respondent.words('{"reasoning": "score 3", "score": [18, 7]}<|im_end|>')["input_ids"]
-    chosen = Choice.__call__
+    client = small(models["qwen3_vl"], max_new_tokens=60, exact_scores=True)
+    answer = client.network.words('{"reasoning": "score 3", "score": [18, 7]}<|im_end|>')["input_ids"]
+    chosen = TokenChoice.__call__
 
-    def dictated(self: Choice, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    def dictated(self: TokenChoice, ids: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
         step = len(self.steps)
         chosen(self, ids, scores)
         first = torch.full((len(ids),), answer[step])
         self.steps[step] = (first, *self.steps[step][1:])
         return torch.full_like(scores, -torch.inf).scatter(1, first.unsqueeze(1), 0.0)
 
-    monkeypatch.setattr(Choice, "__call__", dictated)
-    form = Form(text="reasoning", count=2, max_score=25.0, nothing=None)
-    (reply,) = ask(respondent, question("rate", SIZES[0], SIZES[0], form=form))
+    monkeypatch.setattr(TokenChoice, "__call__", dictated)
+    schema = AnswerSchema(text="reasoning", count=2, max_score=25.0, nothing=None)
+    (reply,) = ask(client, question("rate", SIZES[0], SIZES[0], schema=schema))
     assert reply.text == '{"reasoning": "score 3", "score": [18, 7]}'
     numbers = [choices for choices in reply.alternatives if len(choices) == 26]
     assert [choices[0][0] for choices in numbers] == ["18", "7"]
@@ -333,28 +335,32 @@ def test_an_exact_score_stands_in_the_answer_as_one_token(
         assert sum(share for _, share in choices) == pytest.approx(1)
     assert "".join(choices[0][0] for choices in reply.alternatives) == reply.text
     # one score of one digit: the paper's rubric reads its expectation off the same alternatives
-    answer = respondent.words('{"feedback": "x", "score": 4}<|im_end|>')["input_ids"]
-    (reply,) = ask(respondent, question("rate", SIZES[0], form=Form()))
-    expected = expected_score(reply, Form())
+    answer = client.network.words('{"feedback": "x", "score": 4}<|im_end|>')["input_ids"]
+    (reply,) = ask(client, question("rate", SIZES[0], schema=AnswerSchema()))
+    expected = expected_score(reply, AnswerSchema())
     (choices,) = (choices for choices in reply.alternatives if len(choices) == 6)
     assert expected == pytest.approx(sum(int(token) * share for token, share in choices))
 
 
 @pytest.mark.parametrize(
-    ("tokens", "form", "places"),
+    ("tokens", "schema", "places"),
     [
-        (["score", "1", ' "', "score", '": ', "4", "}"], Form(), [(5, 6)]),
-        (['"score": [', "1", "8", ",", " ", "7", "]"], Form(count=2, max_score=25.0), [(1, 3), (5, 6)]),
-        (['"score": ', "4", ".", "5"], Form(), []),
-        (['"score": ', "9"], Form(), []),
-        (['"score": ', "0", "4"], Form(), []),
-        (['"score": 4', "}"], Form(), []),
-        (["nothing ", "4"], Form(), []),
-        (['"score": ', "", "4", "", "}"], Form(), [(2, 3)]),
+        (["score", "1", ' "', "score", '": ', "4", "}"], AnswerSchema(), [(5, 6)]),
+        (
+            ['"score": [', "1", "8", ",", " ", "7", "]"],
+            AnswerSchema(count=2, max_score=25.0),
+            [(1, 3), (5, 6)],
+        ),
+        (['"score": ', "4", ".", "5"], AnswerSchema(), []),
+        (['"score": ', "9"], AnswerSchema(), []),
+        (['"score": ', "0", "4"], AnswerSchema(), []),
+        (['"score": 4', "}"], AnswerSchema(), []),
+        (["nothing ", "4"], AnswerSchema(), []),
+        (['"score": ', "", "4", "", "}"], AnswerSchema(), [(2, 3)]),
     ],
 )
-def test_places_of_scores(tokens: list[str], form: Form, places: list[tuple[int, int]]) -> None:
-    assert places_of_scores(tokens, form) == places
+def test_places_of_scores(tokens: list[str], schema: AnswerSchema, places: list[tuple[int, int]]) -> None:
+    assert score_spans(tokens, schema) == places
 
 
 def test_a_random_network_gives_reasons_and_never_a_number(models: dict[str, Path]) -> None:
@@ -380,10 +386,8 @@ def test_as_a_judge_with_a_ledger(models: dict[str, Path], tmp_path: Path, rubri
     """Two attempts at each question, no number out of garbage; a second run in another event loop asks
     nothing, a third triplet is asked about.
     """
-    respondent = small(models["qwen3_vl"], batch_size=4, max_new_tokens=4)
-    judge = VLMJudge(
-        "tiny", rubric, respondent, tmp_path / "ledger.sqlite", Limits(concurrency=8, attempts=2)
-    )
+    client = small(models["qwen3_vl"], batch_size=4, max_new_tokens=4)
+    judge = VLMJudge("tiny", rubric, client, tmp_path / "ledger.sqlite", Limits(concurrency=8, attempts=2))
     pixels = np.random.default_rng(0).integers(0, 256, (4, 40, 40, 3), dtype=np.uint8)
     triplets = [
         Triplet(Case(str(index), pixels[index], "remove the dog", "remove", "p"), pixels[index + 1])
@@ -414,41 +418,41 @@ def test_an_instruction_with_a_special_token_fails_alone(models: dict[str, Path]
         for index, text in enumerate(("plain", "<|image_pad|> <|im_end|>"))
     ]
     plain, tricked = judge.judge(asked)
-    assert "no text to" in tricked.following.feedback
-    assert "no text to" not in plain.following.feedback
+    assert "a special token of" in tricked.following.feedback
+    assert "a special token of" not in plain.following.feedback
 
 
 def test_bad_questions_are_refused_and_the_others_answered(models: dict[str, Path]) -> None:
-    respondent = small(models["qwen2_5_vl"], batch_size=2)
+    client = small(models["qwen2_5_vl"], batch_size=2)
 
     async def both() -> list[Reply | BaseException]:
         asked = (question("show <|image_pad|> and <|im_end|>", SIZES[0]), QUESTIONS[0])
-        found = await asyncio.gather(*map(respondent.ask, asked), return_exceptions=True)
-        await respondent.close()
+        found = await asyncio.gather(*map(client.ask, asked), return_exceptions=True)
+        await client.close()
         return found
 
     refused, answered = asyncio.run(both())
-    assert isinstance(refused, Unanswered)
+    assert isinstance(refused, CallFailed)
     assert refused.kind == "refused"
     assert isinstance(answered, Reply)
 
 
 def test_out_of_memory_halves_the_batch(models: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    respondent = small(models["qwen2_5_vl"], batch_size=3)
-    generate, sizes = LocalVLM.generate, []
+    client = small(models["qwen2_5_vl"], batch_size=3)
+    generate, sizes = VLMNetwork.generate, []
 
-    def cramped(self: LocalVLM, asked: list) -> list[Reply]:
+    def cramped(self: VLMNetwork, asked: list, decoding: Decoding) -> list[Reply]:
         sizes.append(len(asked))
         if len(asked) > room:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return generate(self, asked)
+        return generate(self, asked, decoding)
 
-    monkeypatch.setattr(LocalVLM, "generate", cramped)
+    monkeypatch.setattr(VLMNetwork, "generate", cramped)
     room = 1
-    assert len(ask(respondent, *QUESTIONS)) == 3
+    assert len(ask(client, *QUESTIONS)) == 3
     assert sizes == [3, 1, 2, 1, 1]
     room = 0
-    with pytest.raises(Unanswered, match="max_pixels") as caught:
+    with pytest.raises(CallFailed, match="max_pixels") as caught:
         ask(small(models["qwen2_5_vl"]), QUESTIONS[0])
     assert caught.value.kind == "fatal"
 
@@ -480,6 +484,6 @@ def test_fingerprints_follow_weights_and_parameters(models: dict[str, Path], tmp
 
 
 def test_the_images_processor_and_tokenizer_are_the_saved_ones(models: dict[str, Path]) -> None:
-    respondent = small(models["qwen3_vl"])
-    assert type(respondent.images) is type(AutoImageProcessor.from_pretrained(models["qwen3_vl"]))
-    assert len(respondent.words) == len(AutoTokenizer.from_pretrained(models["qwen3_vl"]))
+    client = small(models["qwen3_vl"])
+    assert type(client.network.images) is type(AutoImageProcessor.from_pretrained(models["qwen3_vl"]))
+    assert len(client.network.words) == len(AutoTokenizer.from_pretrained(models["qwen3_vl"]))

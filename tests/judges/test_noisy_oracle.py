@@ -5,7 +5,7 @@ failures.
 import numpy as np
 import pytest
 
-from src.judges.noisy_oracle import NoisyOracleJudge, on_scale
+from src.judges.noisy_oracle import NoisyOracleJudge, clip_score
 from src.judges.oracle import OracleJudge
 from src.records import Reward, Triplet
 from src.synthetic.world import World
@@ -63,8 +63,8 @@ def test_an_error_belongs_to_the_edit_not_to_the_call(world: World, triplets: li
 def test_whole_points(world: World, triplets: list[Triplet]) -> None:
     rounded = scores(NoisyOracleJudge(world, whole_points=True).judge(triplets[:30]))
     assert set(np.unique(rounded)) <= {0.0, 1.0, 2.0, 3.0, 4.0, 5.0}
-    assert [on_scale(score, True) for score in (-0.4, 0.5, 2.49, 5.7)] == [0.0, 1.0, 2.0, 5.0]
-    assert [on_scale(score, False) for score in (-0.4, 2.49, 5.7)] == [0.0, 2.49, 5.0]
+    assert [clip_score(score, True) for score in (-0.4, 0.5, 2.49, 5.7)] == [0.0, 1.0, 2.0, 5.0]
+    assert [clip_score(score, False) for score in (-0.4, 2.49, 5.7)] == [0.0, 2.49, 5.0]
 
 
 def test_everything_that_decides_an_answer_is_in_the_fingerprint(world: World) -> None:

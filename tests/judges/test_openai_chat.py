@@ -1,4 +1,4 @@
-"""The OpenAI respondent against a real server in its own process: every status and every kind of reply, what
+"""The OpenAI client against a real server in its own process: every status and every kind of reply, what
 is sent, and what never is.
 """
 
@@ -12,13 +12,13 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from conftest import CONF, config
-from judges.openai_server import ONLY_BY_NAME, Running, running_server
 from omegaconf import OmegaConf
 
+from src.judges.fake_server import ONLY_BY_NAME, RunningServer, running_server
 from src.judges.image_tokens import TileTokens
-from src.judges.openai_chat import OpenAIChat, content_of, key_of, retry_after
-from src.judges.parsing import expected_score, parse
-from src.judges.question import Form, Question, Reply, Unanswered
+from src.judges.openai_chat import OpenAIChat, message_content, read_api_key, retry_after_seconds
+from src.judges.parsing import expected_score, parse_reply
+from src.judges.question import AnswerSchema, CallFailed, Question, Reply
 from src.judges.rubric import PerspectiveRubric
 from src.records import Case, Triplet
 
@@ -28,7 +28,7 @@ RUBRIC = PerspectiveRubric()
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory) -> Iterator[Running]:
+def server(tmp_path_factory) -> Iterator[RunningServer]:
     with running_server(
         tmp_path_factory.mktemp("server") / "requests.jsonl",
         f"--key={KEY}",
@@ -52,7 +52,7 @@ def triplet(number: int = 0, side: int = 32) -> Triplet:
 QUESTION = RUBRIC.questions(triplet())[0]
 
 
-def asked(server: Running, model: str = MODEL, question: Question = QUESTION, **settings) -> Reply:
+def asked(server: RunningServer, model: str = MODEL, question: Question = QUESTION, **settings) -> Reply:
     """One question in an event loop of its own."""
     settings = {"base_url": server.base_url, **settings}
     chat = OpenAIChat(model, TileTokens(), **settings)
@@ -66,16 +66,16 @@ def asked(server: Running, model: str = MODEL, question: Question = QUESTION, **
     return asyncio.run(ask())
 
 
-def unanswered(server: Running, model: str, **settings) -> Unanswered:
-    with pytest.raises(Unanswered) as caught:
+def unanswered(server: RunningServer, model: str, **settings) -> CallFailed:
+    with pytest.raises(CallFailed) as caught:
         asked(server, model, **settings)
     return caught.value
 
 
-def test_a_question_is_answered(server: Running) -> None:
+def test_a_question_is_answered(server: RunningServer) -> None:
     reply = asked(server)
     assert reply.finish == "stop"
-    assert 0 <= parse(reply, QUESTION.form).scores[0] <= 5
+    assert 0 <= parse_reply(reply, QUESTION.schema).scores[0] <= 5
     assert 0.01 <= reply.seconds < 10
     assert json.loads(reply.raw)["choices"][0]["message"]["content"] == reply.text
     (row,) = [row for row in server.requests() if row["model"] == MODEL][-1:]
@@ -88,25 +88,25 @@ def test_a_question_is_answered(server: Running) -> None:
 
 @pytest.mark.parametrize("structured", ["json_schema", "json_object", None])
 @pytest.mark.parametrize(
-    "form",
+    "schema",
     [
-        RUBRIC.form,
-        Form(text="reason", success="success", nothing=None),
-        Form(text="reasoning", count=2, max_score=25.0, nothing=None),
+        RUBRIC.schema,
+        AnswerSchema(text="reason", success="success", nothing=None),
+        AnswerSchema(text="reasoning", count=2, max_score=25.0, nothing=None),
     ],
 )
-def test_every_form_is_taken(server: Running, structured: str | None, form: Form) -> None:
+def test_every_form_is_taken(server: RunningServer, structured: str | None, schema: AnswerSchema) -> None:
     prompt = json.dumps(
         {
-            form.text: "why",
-            **({form.success: "yes"} if form.success else {}),
-            form.score: [1, 2] if form.count == 2 else 3,
+            schema.text: "why",
+            **({schema.success: "yes"} if schema.success else {}),
+            schema.score: [1, 2] if schema.count == 2 else 3,
         }
     )
-    question = Question("a", "following", f"Answer like this: {prompt}", QUESTION.images, form)
-    answer = parse(asked(server, question=question, structured=structured), form)
-    assert len(answer.scores) == form.count
-    assert (answer.success is None) == (form.success is None)
+    question = Question("a", "following", f"Answer like this: {prompt}", QUESTION.images, schema)
+    answer = parse_reply(asked(server, question=question, structured=structured), schema)
+    assert len(answer.scores) == schema.count
+    assert (answer.success is None) == (schema.success is None)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_every_form_is_taken(server: Running, structured: str | None, form: Form
         ("bad_gateway", "transient"),
     ],
 )
-def test_what_a_failure_means(server: Running, kind: str, status: str) -> None:
+def test_what_a_failure_means(server: RunningServer, kind: str, status: str) -> None:
     before = len(server.requests())
     error = unanswered(server, f"fault:{kind}")
     assert error.kind == status
@@ -145,7 +145,7 @@ def test_what_a_failure_means(server: Running, kind: str, status: str) -> None:
     assert len(server.requests()) == before + 1  # one attempt, no retry of the client's own
 
 
-def test_an_html_page_is_named(server: Running) -> None:
+def test_an_html_page_is_named(server: RunningServer) -> None:
     assert "HTML page" in str(unanswered(server, "fault:html"))
 
 
@@ -163,7 +163,7 @@ def test_an_html_page_is_named(server: Running) -> None:
         ("out_of_range", "stop", "{"),
     ],
 )
-def test_strange_replies_are_replies(server: Running, kind: str, finish: str, words: str) -> None:
+def test_strange_replies_are_replies(server: RunningServer, kind: str, finish: str, words: str) -> None:
     """They were paid for, and go into the ledger."""
     reply = asked(server, f"fault:{kind}")
     assert reply.finish == finish
@@ -171,7 +171,7 @@ def test_strange_replies_are_replies(server: Running, kind: str, finish: str, wo
     assert reply.input_tokens > 300
 
 
-def test_how_long_to_wait(server: Running) -> None:
+def test_how_long_to_wait(server: RunningServer) -> None:
     assert unanswered(server, "fault:busy").retry_after == 0.25
     assert unanswered(server, "fault:busy_ms").retry_after == 0.25
     assert 25 < unanswered(server, "fault:busy_date").retry_after <= 30
@@ -193,17 +193,17 @@ def test_how_long_to_wait(server: Running) -> None:
     ],
 )
 def test_retry_after(headers: dict[str, str], seconds: float | None) -> None:
-    assert retry_after(headers) == seconds
+    assert retry_after_seconds(headers) == seconds
 
 
-def test_a_server_that_takes_too_long(server: Running) -> None:
+def test_a_server_that_takes_too_long(server: RunningServer) -> None:
     start = time.monotonic()
     error = unanswered(server, MODEL, timeout=0.005)
     assert (error.kind, time.monotonic() - start < 2) == ("transient", True)
     assert "within 0.005 s" in str(error)
 
 
-def test_what_no_retry_will_mend_is_said_in_one_sentence(server: Running, monkeypatch) -> None:
+def test_what_no_retry_will_mend_is_said_in_one_sentence(server: RunningServer, monkeypatch) -> None:
     unknown = unanswered(server, "gpt-9")
     assert unknown.kind == "fatal"
     assert server.base_url in str(unknown)
@@ -218,13 +218,13 @@ def test_what_no_retry_will_mend_is_said_in_one_sentence(server: Running, monkey
     assert "6789" not in str(wrong)
 
 
-def test_nobody_there(server: Running) -> None:
+def test_nobody_there(server: RunningServer) -> None:
     error = unanswered(server, MODEL, base_url="http://127.0.0.1:9/v1")
     assert error.kind == "transient"
     assert "http://127.0.0.1:9/v1" in str(error)
 
 
-def test_no_key(server: Running, monkeypatch) -> None:
+def test_no_key(server: RunningServer, monkeypatch) -> None:
     monkeypatch.delenv("OPENAI_API_KEY")
     with pytest.raises(ValueError, match="OPENAI_API_KEY is not set"):
         asked(server)
@@ -262,7 +262,7 @@ def test_settings_that_cannot_work(settings: dict, reason: str) -> None:
     assert "secret" not in str(caught.value) or isinstance(caught.value, TypeCheckError)
 
 
-def test_the_key_is_nowhere(server: Running, caplog, capfd) -> None:
+def test_the_key_is_nowhere(server: RunningServer, caplog, capfd) -> None:
     caplog.set_level(logging.DEBUG)
     chat = OpenAIChat(MODEL, TileTokens(), server.base_url)
     reply = asked(server)
@@ -270,7 +270,7 @@ def test_the_key_is_nowhere(server: Running, caplog, capfd) -> None:
     for kind in (*ONLY_BY_NAME, "dropped", "truncated"):
         try:
             asked(server, f"fault:{kind}", timeout=5.0)
-        except Unanswered as error:
+        except CallFailed as error:
             errors += [repr(error), str(error), repr(error.__cause__), repr(error.__context__)]
     assert any("***" in error for error in errors)  # a server that repeats it
     said = [
@@ -288,7 +288,7 @@ def test_the_key_is_nowhere(server: Running, caplog, capfd) -> None:
 
 
 def test_images_come_in_order_before_the_text() -> None:
-    content = content_of(QUESTION, "high")
+    content = message_content(QUESTION, "high")
     assert [part["type"] for part in content] == ["text", "image_url", "text", "image_url", "text"]
     assert [content[index]["text"] for index in (0, 2, 4)] == [
         "First picture:",
@@ -301,34 +301,34 @@ def test_images_come_in_order_before_the_text() -> None:
         assert base64.b64decode(data) == image.content
         assert part["image_url"]["detail"] == "high"
     quality = RUBRIC.questions(triplet())[2]
-    assert [part["type"] for part in content_of(quality, None)] == ["image_url", "text"]
-    assert "detail" not in content_of(quality, None)[0]["image_url"]
+    assert [part["type"] for part in message_content(quality, None)] == ["image_url", "text"]
+    assert "detail" not in message_content(quality, None)[0]["image_url"]
 
 
-def test_the_order_of_the_images_arrives(server: Running) -> None:
-    swapped = Question("0", "following", QUESTION.prompt, QUESTION.images[::-1], QUESTION.form)
+def test_the_order_of_the_images_arrives(server: RunningServer) -> None:
+    swapped = Question("0", "following", QUESTION.prompt, QUESTION.images[::-1], QUESTION.schema)
     asked(server)
     asked(server, question=swapped)
     one, other = server.requests()[-2:]
     assert one["key"] != other["key"]
 
 
-def test_probabilities(server: Running) -> None:
+def test_probabilities(server: RunningServer) -> None:
     reply = asked(server, probabilities=3)
     assert "".join(place[0][0] for place in reply.alternatives) == reply.text
-    score = parse(reply, QUESTION.form).scores[0]
+    score = parse_reply(reply, QUESTION.schema).scores[0]
     beside = [(step, share) for step, share in ((-1, 0.2), (1, 0.1)) if 0 <= score + step <= 5]
     expected = (score * 0.7 + sum((score + step) * share for step, share in beside)) / (
         0.7 + sum(share for _, share in beside)
     )
-    assert expected_score(reply, QUESTION.form) == pytest.approx(expected)
+    assert expected_score(reply, QUESTION.schema) == pytest.approx(expected)
     assert asked(server).alternatives == ()
 
 
 def test_seeds_and_temperature() -> None:
     def sent(again: int = 0, repeat: int = 0, **settings) -> dict:
         request = OpenAIChat(MODEL, TileTokens(), **settings)._request(
-            Question("a", "following", "?", (), RUBRIC.form, repeat, again)
+            Question("a", "following", "?", (), RUBRIC.schema, repeat, again)
         )
         return {
             name: request.get(name)
@@ -371,12 +371,12 @@ def test_the_fingerprint_names_what_an_answer_depends_on() -> None:
     assert fingerprint() == fingerprint(base_url="http://localhost:8000/v1", timeout=5.0, key_variable=None)
 
 
-def test_azure(server: Running) -> None:
+def test_azure(server: RunningServer) -> None:
     root = server.base_url.removesuffix("/v1")
     assert asked(server, base_url=root, azure_api_version="2024-10-21").text == asked(server).text
 
 
-def test_one_respondent_lives_through_several_event_loops(server: Running) -> None:
+def test_one_respondent_lives_through_several_event_loops(server: RunningServer) -> None:
     chat = OpenAIChat(MODEL, TileTokens(), server.base_url)
 
     async def many() -> list[Reply]:
@@ -398,7 +398,7 @@ def test_one_respondent_lives_through_several_event_loops(server: Running) -> No
 @pytest.mark.parametrize("structured", ["json_schema", None])
 @pytest.mark.parametrize("detail", ["high", "low", None])
 def test_the_estimate_is_near_what_the_server_counts(
-    server: Running, side: int, structured: str | None, detail: str | None
+    server: RunningServer, side: int, structured: str | None, detail: str | None
 ) -> None:
     chat = OpenAIChat(MODEL, TileTokens(), server.base_url, structured=structured, detail=detail)
     for question in RUBRIC.questions(triplet(side, side)):
@@ -411,17 +411,14 @@ def test_the_configs_name_every_setting_and_no_secret(name: str) -> None:
     import inspect
 
     cfg = config(f"judge={name}", name="evaluate").judge
-    assert set(cfg.respondent) - {"_target_"} == set(inspect.signature(OpenAIChat.__init__).parameters) - {
-        "self"
-    }
+    assert set(cfg.client) - {"_target_"} == set(inspect.signature(OpenAIChat.__init__).parameters) - {"self"}
     text = OmegaConf.to_yaml(cfg)
     assert KEY not in text
     assert (CONF / "judge" / f"{name}.yaml").read_text().startswith("# ")
 
 
 def test_the_server_knows_what_our_prompts_ask() -> None:
-    from judges.openai_server import PERSPECTIVES
-
+    from src.judges.fake_server import PERSPECTIVES
     from src.judges.rubric import PROMPTS
 
     for path in (PROMPTS / "v1").glob("*.txt"):
@@ -431,4 +428,4 @@ def test_the_server_knows_what_our_prompts_ask() -> None:
 
 def test_a_key_is_taken_as_it_is_written(monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
-    assert key_of("OPENAI_API_KEY") == KEY
+    assert read_api_key("OPENAI_API_KEY") == KEY

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from src.judges.parsing import UnusableReply, expected_score, parse
-from src.judges.question import Form, Reply
-from src.judges.rubric import FORMS
+from src.judges.parsing import UnusableReply, expected_score, parse_reply
+from src.judges.question import AnswerSchema, Reply
+from src.judges.rubric import SCHEMAS
 
-ANNOTATION, EVALUATION = FORMS["annotation"], FORMS["evaluation"]
-EDITSCORE = Form(text="reasoning", score="score", count=2, max_score=25.0, nothing=None)
-NUMBER = Form(text="comment", nothing=None)
+ANNOTATION, EVALUATION = SCHEMAS["annotation"], SCHEMAS["evaluation"]
+EDITSCORE = AnswerSchema(text="reasoning", score="score", count=2, max_score=25.0, nothing=None)
+NUMBER = AnswerSchema(text="comment", nothing=None)
 
 WHOLE = [
     # as the schema asks for
@@ -149,8 +149,8 @@ UNUSABLE = [
 ]
 
 
-def read(text: str, form: Form = ANNOTATION, finish: str = "stop"):
-    return parse(Reply(text, finish), form)
+def read(text: str, schema: AnswerSchema = ANNOTATION, finish: str = "stop"):
+    return parse_reply(Reply(text, finish), schema)
 
 
 def short(value: object) -> str:
@@ -263,16 +263,16 @@ WORDS = st.text(st.sampled_from("ab 5{}[]:,'\"\\/.score“”\n"), max_size=30)
 
 
 @st.composite
-def good_replies(draw: st.DrawFn) -> tuple[str, Form]:
+def good_replies(draw: st.DrawFn) -> tuple[str, AnswerSchema]:
     """Replies that hold an answer, in every dress."""
-    form = draw(st.sampled_from([ANNOTATION, EVALUATION, EDITSCORE]))
-    score = st.integers(0, int(form.max_score))
+    schema = draw(st.sampled_from([ANNOTATION, EVALUATION, EDITSCORE]))
+    score = st.integers(0, int(schema.max_score))
     fields: dict[str, object] = {
-        form.text: draw(WORDS),
-        form.score: draw(score) if form.count == 1 else draw(st.tuples(score, score).map(list)),
+        schema.text: draw(WORDS),
+        schema.score: draw(score) if schema.count == 1 else draw(st.tuples(score, score).map(list)),
     }
-    if form.success:
-        fields[form.success] = draw(st.sampled_from(["yes", "no"]))
+    if schema.success:
+        fields[schema.success] = draw(st.sampled_from(["yes", "no"]))
     fields = dict(draw(st.permutations(list(fields.items()))))
     text = draw(
         st.sampled_from([json.dumps, lambda value: json.dumps(value, indent=2, ensure_ascii=False), repr])
@@ -288,21 +288,21 @@ def good_replies(draw: st.DrawFn) -> tuple[str, Form]:
             ]
         )
     )
-    return before + text + after, form
+    return before + text + after, schema
 
 
 @given(good_replies())
 @settings(max_examples=120, deadline=None)
-def test_a_reply_cut_off_anywhere_gives_its_scores_or_none(reply: tuple[str, Form]) -> None:
+def test_a_reply_cut_off_anywhere_gives_its_scores_or_none(reply: tuple[str, AnswerSchema]) -> None:
     """The server's word that a reply was cut off is not relied on."""
-    text, form = reply
+    text, schema = reply
     try:
-        whole = read(text, form)
+        whole = read(text, schema)
     except UnusableReply:
         whole = None
     for end in range(len(text)):
         try:
-            part = read(text[:end], form)
+            part = read(text[:end], schema)
         except UnusableReply:
             continue
         assert whole is not None
@@ -313,8 +313,8 @@ def test_a_reply_cut_off_anywhere_gives_its_scores_or_none(reply: tuple[str, For
 
 @given(good_replies())
 @settings(max_examples=120, deadline=None)
-def test_what_is_read_is_what_was_written(reply: tuple[str, Form]) -> None:
-    text, form = reply
+def test_what_is_read_is_what_was_written(reply: tuple[str, AnswerSchema]) -> None:
+    text, schema = reply
     start, end = text.index("{", max(0, text.find("</think>"))), text.rindex("}") + 1
     fields = (
         json.loads(text[start:end])
@@ -322,24 +322,24 @@ def test_what_is_read_is_what_was_written(reply: tuple[str, Form]) -> None:
         else eval(text[start:end])
     )
     try:
-        answer = read(text, form)
+        answer = read(text, schema)
     except UnusableReply:
         return
-    scores = fields[form.score]
+    scores = fields[schema.score]
     assert answer.scores == tuple(scores if isinstance(scores, list) else [scores])
-    assert answer.success == (None if form.success is None else fields[form.success] == "yes")
+    assert answer.success == (None if schema.success is None else fields[schema.success] == "yes")
 
 
 @given(st.text(max_size=80) | st.text(st.sampled_from("{}[]\"':,score 45feedback\\n<think>/`"), max_size=80))
 @settings(max_examples=150, deadline=None)
 def test_anything_is_an_answer_or_unusable(text: str) -> None:
-    for form in (ANNOTATION, EVALUATION, EDITSCORE, NUMBER):
+    for schema in (ANNOTATION, EVALUATION, EDITSCORE, NUMBER):
         try:
-            answer = read(text, form)
+            answer = read(text, schema)
         except UnusableReply as reason:
             str(reason).encode()
             continue
-        assert all(0 <= score <= form.max_score for score in answer.scores)
+        assert all(0 <= score <= schema.max_score for score in answer.scores)
         answer.text.encode()
 
 

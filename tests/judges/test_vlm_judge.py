@@ -1,4 +1,4 @@
-"""Asking: how often, how many at once, until when, and for how much. The respondent here is scripted; the
+"""Asking: how often, how many at once, until when, and for how much. The client here is scripted; the
 real one is in test_openai_chat.py.
 """
 
@@ -12,12 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from src.judges.asking import StoppedAskingError, VLMJudge
 from src.judges.judge import Judge
-from src.judges.limits import Limits, OverBudgetError, Pace, Purse
+from src.judges.limits import Budget, Limits, OverBudgetError, RateLimiter
 from src.judges.price import Price
-from src.judges.question import Question, Reply, Unanswered
+from src.judges.question import CallFailed, Question, Reply
 from src.judges.rubric import PerspectiveRubric
+from src.judges.session import JudgingStoppedError
+from src.judges.vlm_judge import VLMJudge
 from src.records import Case, Triplet
 
 GOOD = '{"feedback": "the dog is still there", "score": 3}'
@@ -32,7 +33,7 @@ def triplet(number: int, instruction: str = "remove the dog") -> Triplet:
 class Scripted:
     """Answers as a function of the question and of how often it was asked."""
 
-    def __init__(self, script: Callable[[Question, int], str | Unanswered], seconds: float = 0.0) -> None:
+    def __init__(self, script: Callable[[Question, int], str | CallFailed], seconds: float = 0.0) -> None:
         self.script, self.seconds = script, seconds
         self.fingerprint = self.model = "scripted"
         self.asked: Counter[tuple[str, str, int]] = Counter()
@@ -46,7 +47,7 @@ class Scripted:
         await asyncio.sleep(self.seconds)
         self.at_once -= 1
         said = self.script(question, self.asked[name])
-        if isinstance(said, Unanswered):
+        if isinstance(said, CallFailed):
             raise said
         return Reply(said, input_tokens=1000, output_tokens=100)
 
@@ -57,99 +58,99 @@ class Scripted:
         return
 
 
-def judge(respondent: Scripted, ledger: Path | None = None, limits: Limits = QUICK, **options) -> VLMJudge:
-    return VLMJudge("scripted", PerspectiveRubric(), respondent, ledger, limits, **options)
+def judge(client: Scripted, ledger: Path | None = None, limits: Limits = QUICK, **options) -> VLMJudge:
+    return VLMJudge("scripted", PerspectiveRubric(), client, ledger, limits, **options)
 
 
 def test_rewards_come_in_order_and_a_second_run_asks_nobody(tmp_path: Path) -> None:
-    respondent = Scripted(lambda question, _: GOOD)
+    client = Scripted(lambda question, _: GOOD)
     triplets = [triplet(number) for number in range(10)]
-    first = judge(respondent, tmp_path / "ledger.sqlite").judge(triplets)
+    first = judge(client, tmp_path / "ledger.sqlite").judge(triplets)
     assert [reward.id for reward in first] == [f"t{number}" for number in range(10)]
     assert all(
         verdict.score == 3.0 and verdict.status == "ok" for reward in first for verdict in reward.verdicts
     )
-    assert respondent.asked.total() == 30
-    again = judge(respondent, tmp_path / "ledger.sqlite")
+    assert client.asked.total() == 30
+    again = judge(client, tmp_path / "ledger.sqlite")
     assert isinstance(again, Judge)
     assert again.judge(triplets) == first
-    assert respondent.asked.total() == 30
-    assert [again.derived(reward.id, reward.key) for reward in first] == first
+    assert client.asked.total() == 30
+    assert [again.derive(reward.id, reward.key) for reward in first] == first
 
 
 def test_a_reply_that_cannot_be_read_is_asked_for_once_more() -> None:
-    respondent = Scripted(lambda question, _: GOOD if question.again else "I would rather not say.")
-    (reward,) = judge(respondent).judge([triplet(0)])
+    client = Scripted(lambda question, _: GOOD if question.again else "I would rather not say.")
+    (reward,) = judge(client).judge([triplet(0)])
     assert not reward.failed
-    assert respondent.asked == {
+    assert client.asked == {
         ("t0", about, again): 1 for about in ("following", "preserving", "quality") for again in (0, 1)
     }
 
 
 def test_a_second_reply_that_cannot_be_read_is_a_failure_with_its_reason(tmp_path: Path) -> None:
-    respondent = Scripted(
+    client = Scripted(
         lambda question, _: '{"feedback": "x", "score": 9}' if question.about == "quality" else GOOD
     )
-    asking = judge(respondent, tmp_path / "ledger.sqlite")
+    asking = judge(client, tmp_path / "ledger.sqlite")
     (reward,) = asking.judge([triplet(0)])
     assert (reward.following.score, reward.preserving.score) == (3.0, 3.0)
     assert (reward.quality.score, reward.quality.status) == (None, "failed")
     assert "9 lies outside [0, 5]" in reward.quality.feedback
-    assert asking.derived("t0", reward.key) == reward
-    judge(respondent, tmp_path / "ledger.sqlite").judge([triplet(0)])
-    assert respondent.asked.total() == 4
+    assert asking.derive("t0", reward.key) == reward
+    judge(client, tmp_path / "ledger.sqlite").judge([triplet(0)])
+    assert client.asked.total() == 4
 
 
 def test_what_is_transient_is_tried_again_and_what_is_refused_is_not() -> None:
-    def script(question: Question, attempt: int) -> str | Unanswered:
+    def script(question: Question, attempt: int) -> str | CallFailed:
         if question.about == "quality":
-            return Unanswered("not this picture", "refused")
-        return GOOD if attempt == 3 else Unanswered("busy", "busy" if attempt == 1 else "transient")
+            return CallFailed("not this picture", "refused")
+        return GOOD if attempt == 3 else CallFailed("busy", "busy" if attempt == 1 else "transient")
 
-    respondent = Scripted(script)
+    client = Scripted(script)
     warm = Scripted(lambda question, _: GOOD)
-    (reward,) = judge(respondent).judge([triplet(0)])
-    assert respondent.asked["t0", "following", 0] == 3
-    assert respondent.asked["t0", "quality", 0] == 1
+    (reward,) = judge(client).judge([triplet(0)])
+    assert client.asked["t0", "following", 0] == 3
+    assert client.asked["t0", "quality", 0] == 1
     assert reward.quality.feedback == "quality: not this picture"
     assert judge(warm).judge([]) == []
 
 
 def test_attempts_end_and_the_end_is_remembered_until_a_retry_is_asked_for(tmp_path: Path) -> None:
-    def script(question: Question, attempt: int) -> str | Unanswered:
+    def script(question: Question, attempt: int) -> str | CallFailed:
         # the last question of its triplet: the first call of a run, which has fewer attempts, is a first one,
         # whichever triplet is ready first
         return (
-            Unanswered("status 500", "transient")
+            CallFailed("status 500", "transient")
             if (question.triplet, question.about) == ("t1", "quality") and attempt <= 4
             else GOOD
         )
 
-    respondent = Scripted(script)
+    client = Scripted(script)
     limits = replace(QUICK, attempts=4)
     ledger = tmp_path / "ledger.sqlite"
     asked = [triplet(0), triplet(1)]
-    first = judge(respondent, ledger, limits).judge(asked)
+    first = judge(client, ledger, limits).judge(asked)
     assert [reward.failed for reward in first] == [False, True]
-    assert respondent.asked["t1", "quality", 0] == 4
-    assert judge(respondent, ledger, limits).judge(asked) == first
-    assert respondent.asked["t1", "quality", 0] == 4
-    assert not judge(respondent, ledger, limits, retry_failed=True).judge(asked)[1].failed
+    assert client.asked["t1", "quality", 0] == 4
+    assert judge(client, ledger, limits).judge(asked) == first
+    assert client.asked["t1", "quality", 0] == 4
+    assert not judge(client, ledger, limits, retry_failed=True).judge(asked)[1].failed
 
 
 def test_equal_questions_are_asked_once() -> None:
-    respondent = Scripted(lambda question, _: GOOD, seconds=0.01)
+    client = Scripted(lambda question, _: GOOD, seconds=0.01)
     same = replace(triplet(0).case, id="another id")
-    rewards = judge(respondent).judge([triplet(0), Triplet(same, triplet(0).edited)])
+    rewards = judge(client).judge([triplet(0), Triplet(same, triplet(0).edited)])
     assert [reward.id for reward in rewards] == ["t0", "another id"]
-    assert respondent.asked.total() == 3
+    assert client.asked.total() == 3
 
 
 @pytest.mark.parametrize("concurrency", [1, 5])
 def test_never_more_calls_at_once_than_allowed(concurrency: int) -> None:
-    respondent = Scripted(lambda question, _: GOOD, seconds=0.002)
-    judge(respondent, limits=Limits(concurrency=concurrency)).judge([triplet(number) for number in range(20)])
-    assert respondent.most_at_once == concurrency
+    client = Scripted(lambda question, _: GOOD, seconds=0.002)
+    judge(client, limits=Limits(concurrency=concurrency)).judge([triplet(number) for number in range(20)])
+    assert client.most_at_once == concurrency
 
 
 def test_triplets_are_read_as_they_are_needed() -> None:
@@ -168,38 +169,38 @@ def test_triplets_are_read_as_they_are_needed() -> None:
 
 
 def test_a_fatal_answer_ends_the_run_at_the_first_call() -> None:
-    respondent = Scripted(lambda question, _: Unanswered("no model gpt-6", "fatal"))
-    with pytest.raises(StoppedAskingError, match="no model gpt-6"):
-        judge(respondent).judge([triplet(number) for number in range(50)])
-    assert respondent.asked.total() == 1
+    client = Scripted(lambda question, _: CallFailed("no model gpt-6", "fatal"))
+    with pytest.raises(JudgingStoppedError, match="no model gpt-6"):
+        judge(client).judge([triplet(number) for number in range(50)])
+    assert client.asked.total() == 1
 
 
 def test_a_server_that_cannot_be_reached_ends_the_run_in_a_few_calls() -> None:
-    respondent = Scripted(lambda question, _: Unanswered("connection refused", "transient", retry_after=0.0))
-    with pytest.raises(StoppedAskingError, match="connection refused"):
-        judge(respondent).judge([triplet(number) for number in range(50)])
-    assert respondent.asked.total() == 3
+    client = Scripted(lambda question, _: CallFailed("connection refused", "transient", retry_after=0.0))
+    with pytest.raises(JudgingStoppedError, match="connection refused"):
+        judge(client).judge([triplet(number) for number in range(50)])
+    assert client.asked.total() == 3
 
 
 def test_a_server_that_refuses_everything_ends_the_run() -> None:
-    respondent = Scripted(lambda question, _: Unanswered("bad request", "refused"))
-    with pytest.raises(StoppedAskingError, match="refuses whatever it is asked"):
-        judge(respondent).judge([triplet(number) for number in range(50)])
-    assert respondent.asked.total() <= 12
+    client = Scripted(lambda question, _: CallFailed("bad request", "refused"))
+    with pytest.raises(JudgingStoppedError, match="refuses every question"):
+        judge(client).judge([triplet(number) for number in range(50)])
+    assert client.asked.total() <= 12
 
 
 def test_a_server_that_dies_ends_the_run_and_keeps_what_was_answered(tmp_path: Path) -> None:
     answered = Counter()
 
-    def script(question: Question, attempt: int) -> str | Unanswered:
+    def script(question: Question, attempt: int) -> str | CallFailed:
         if answered.total() >= 30:
-            return Unanswered("gone", "transient")
+            return CallFailed("gone", "transient")
         answered[question.about] += 1
         return GOOD
 
     asking = judge(Scripted(script), tmp_path / "ledger.sqlite")
     kept = []
-    with pytest.raises(StoppedAskingError, match="were not answered"):
+    with pytest.raises(JudgingStoppedError, match="were not answered"):
         kept.extend(asking.judgements(iter([triplet(number) for number in range(200)])))
     assert asking.ledger.outcomes()["reply"] == 30
 
@@ -211,7 +212,7 @@ def test_the_budget_is_never_passed_and_what_was_paid_for_is_handed_out(tmp_path
         Scripted(lambda question, _: GOOD, seconds=0.001), tmp_path / "ledger.sqlite", limits, price=price
     )
     judgements = []
-    with pytest.raises(OverBudgetError, match=r"the budget of \$0\.05 would be passed"):
+    with pytest.raises(OverBudgetError, match=r"the budget of \$0\.05 would be exceeded"):
         judgements.extend(asking.judgements(iter([triplet(number) for number in range(40)])))
     assert asking.ledger.total().calls == 25
     assert asking.ledger.total().dollars <= 0.0501
@@ -230,22 +231,22 @@ def test_a_budget_needs_a_price() -> None:
 
 
 def test_a_purse_counts_what_is_under_way() -> None:
-    purse = Purse(1.0, 0.5)
-    purse.reserve(0.3)
+    budget = Budget(1.0, 0.5)
+    budget.reserve(0.3)
     with pytest.raises(OverBudgetError):
-        purse.reserve(0.3)
-    purse.settle(0.3, 0.1)
-    purse.reserve(0.3)
-    assert purse.spent == pytest.approx(0.6)
+        budget.reserve(0.3)
+    budget.settle(0.3, 0.1)
+    budget.reserve(0.3)
+    assert budget.spent == pytest.approx(0.6)
 
 
 def test_a_pace_hands_out_starting_times_evenly() -> None:
     async def starts() -> list[float]:
-        pace = Pace(6000)
+        limiter = RateLimiter(6000)
         times = []
 
         async def one() -> None:
-            await pace.take(2)
+            await limiter.acquire(2)
             times.append(time.monotonic())
 
         await asyncio.gather(*(one() for _ in range(6)))
@@ -265,10 +266,10 @@ def test_limits_below_their_least_are_refused(wrong: dict) -> None:
 
 def test_repeats_give_the_mean_and_survive_one_failure() -> None:
     said = {0: 2, 1: 4, 2: 4}
-    respondent = Scripted(
+    client = Scripted(
         lambda question, _: f'{{"feedback": "repeat {question.repeat}", "score": {said[question.repeat]}}}'
     )
-    asking = VLMJudge("scripted", PerspectiveRubric(repeats=3), respondent, None, QUICK)
+    asking = VLMJudge("scripted", PerspectiveRubric(repeats=3), client, None, QUICK)
     (reward,) = asking.judge([triplet(0)])
     assert reward.following.score == pytest.approx(10 / 3)
     assert reward.following.feedback in ("repeat 1", "repeat 2")

@@ -1,57 +1,62 @@
-"""Join the shards of an annotation: one reward file, one ledger.
-
-    python -m src.merge_annotations folder=annotations            # annotations/shard-1-of-8 ... into annotations/
-    python -m src.merge_annotations folder=all sources=[mine,yours]
-
-Nothing is asked. Doing it again, after a shard went on, makes it anew.
+"""Joins the shards of an annotation into one reward file and one ledger. Nothing is asked; merging again, after a
+shard was continued, starts over.
 """
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig
-
-from src import launch
-from src.annotation import LEDGER, RECORD, REQUEST, REWARDS, short
+from src.annotation.folder import (
+    LEDGER,
+    RECORD,
+    REQUEST,
+    REWARDS,
+    read_annotation_request,
+    read_record,
+    reward_hash,
+    write_annotation_request,
+    write_record,
+)
 from src.differences import unlike_request
-from src.files import replacing, write_atomically
+from src.files import replacing
 from src.judges.ledger import Ledger
-from src.reward_file import each_reward
+from src.reward_file import iter_rewards
 
 SUMMED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens")
 
 
-def main(cfg: DictConfig) -> None:
-    """Check that the shards belong together and are all there, then write them as one.
+def merge_annotations(folder: Path, sources: Sequence[Path] | None, allow_missing: bool) -> str:
+    """Check that the shards are complete and belong together, and write them as one annotation; the counts in a
+    sentence.
+
+    Args:
+        folder: of the merged annotation.
+        sources: folders of annotations; None: the shards in `folder`.
+        allow_missing: merge although shards in `folder` are missing.
 
     Raises:
         FileNotFoundError: no shards.
-        ValueError: shards missing, of other data or judges, unfinished, or with a triplet in two of them.
+        ValueError: shards are missing, unfinished, of other data or judges, or share a triplet.
     """
-    folder = Path(cfg.folder)
-    shards = [Path(source) for source in cfg.sources] if cfg.sources else shards_of(folder, cfg.allow_missing)
-    check_kinship(shards)
+    shards = list(sources) if sources else find_shards(folder, allow_missing)
+    check_same_annotation(shards)
     merge_rewards(shards, folder / REWARDS)
     ledgers = [shard / LEDGER for shard in shards if (shard / LEDGER).exists()]
     if ledgers:
-        whole = Ledger(folder / LEDGER)
+        merged = Ledger(folder / LEDGER)
         for ledger in ledgers:
-            whole.merge(ledger)
-        whole.close()
-    request = json.loads((shards[0] / REQUEST).read_text(encoding="utf-8"))
-    write_atomically(folder / REQUEST, json.dumps(request | {"shard": "1/1"}, indent=2) + "\n")
-    record = summed([json.loads((shard / RECORD).read_text(encoding="utf-8")) for shard in shards])
-    write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
-    print(
+            merged.merge(ledger)
+        merged.close()
+    write_annotation_request(folder, read_annotation_request(shards[0]) | {"shard": "1/1"})
+    record = sum_records([read_record(shard) for shard in shards])
+    write_record(folder, record)
+    return (
         f"{record['rows']} rows of {len(shards)} shards: {record['scored']} scored, {record['failed']} failed"
     )
-    print(folder / REWARDS)
 
 
-def shards_of(folder: Path, allow_missing: bool) -> list[Path]:
+def find_shards(folder: Path, allow_missing: bool) -> list[Path]:
     """The shards in a folder, in order.
 
     Raises:
@@ -65,70 +70,71 @@ def shards_of(folder: Path, allow_missing: bool) -> list[Path]:
     }
     if not found:
         raise FileNotFoundError(
-            f"no shard-1-of-N folders in {folder}; give the output= of src.annotate, or sources=[DIR,DIR]"
+            f"no shard-1-of-N folders in {folder}; give the output= of the shards, or merge.sources=[DIR,DIR]"
         )
     counts = sorted({count for _, count in found.values()})
     if len(counts) > 1:
         raise ValueError(
-            f"{folder} holds shards of several divisions ({', '.join(counts)} parts): move those that don't belong here away"
+            f"{folder} holds shards of several divisions ({', '.join(counts)} parts): move away those that don't "
+            "belong here"
         )
     numbers = {int(number): path for path, (number, _) in found.items()}
     missing = sorted(set(range(1, int(counts[0]) + 1)) - numbers.keys())
     if missing and not allow_missing:
         raise ValueError(
-            f"{folder} lacks {len(missing)} of {counts[0]} shards, the first is {missing[0]}: annotate it, or say allow_missing=true"
+            f"{folder} lacks {len(missing)} of {counts[0]} shards, the first is {missing[0]}: annotate it, or give "
+            "merge.allow_missing=true"
         )
     return [numbers[number] for number in sorted(numbers)]
 
 
-def check_kinship(shards: Sequence[Path]) -> None:
-    """Raise ValueError unless all shards are finished and are parts of one annotation: of the same data, by
-    the same judge, different parts.
-    """
+def check_same_annotation(shards: Sequence[Path]) -> None:
+    """Raise ValueError unless all shards are finished and belong to one annotation: the same data and judge."""
     requests: dict[Path, dict[str, Any]] = {}
     for shard in shards:
         for name in (REQUEST, RECORD, REWARDS):
             if not (shard / name).exists():
                 raise ValueError(
-                    f"{shard} has no {name}: it is no annotation, or an unfinished one; let src.annotate finish it"
+                    f"{shard} has no {name}: it is no annotation, or an unfinished one; finish it by src.annotate"
                 )
-        requests[shard] = json.loads((shard / REQUEST).read_text(encoding="utf-8"))
+        requests[shard] = read_annotation_request(shard)
     first = requests[shards[0]]
     for shard, request in requests.items():
         common = {name: value for name, value in request.items() if name != "shard"}
         different = unlike_request({name: value for name, value in first.items() if name != "shard"}, common)
         if different:
             raise ValueError(
-                f"{shards[0]} and {shard} are no shards of one annotation ({'; '.join(different)})"
+                f"{shards[0]} and {shard} are not shards of one annotation ({'; '.join(different)})"
             )
 
 
-def merge_rewards(shards: Sequence[Path], target: Path) -> None:
-    """All reward lines, shard after shard, replaced ones left out.
+def merge_rewards(shards: Sequence[Path], output: Path) -> None:
+    """Write all reward lines, shard after shard, without superseded ones.
 
     Raises:
-        ValueError: a triplet stands in two shards.
+        ValueError: two shards share a triplet.
     """
     owner: dict[bytes, Path] = {}
-    with replacing(target) as partial, partial.open("wb") as file:
+    with replacing(output) as partial, partial.open("wb") as file:
         for shard in shards:
             lines: dict[bytes, bytes] = {}
-            rewards = each_reward(shard / REWARDS)
+            rewards = iter_rewards(shard / REWARDS)
             with (shard / REWARDS).open("rb") as source:
                 for (reward, _), line in zip(
                     rewards, (line for line in source if line.strip()), strict=False
                 ):
-                    name = short(reward.id, reward.judge)
+                    name = reward_hash(reward.id, reward.judge)
                     if owner.setdefault(name, shard) != shard:
                         raise ValueError(
-                            f"{owner[name]} and {shard} overlap: both hold a reward of {reward.id!r}; merge shards of one division only"
+                            f"{owner[name]} and {shard} overlap: both hold a reward of {reward.id!r}; "
+                            "merge shards of one division only"
                         )
-                    lines[short(reward.id, reward.key)] = line
+                    lines[reward_hash(reward.id, reward.key)] = line
             file.writelines(lines.values())
 
 
-def summed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The record of all shards together."""
+def sum_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The counts of all shards together."""
     total: dict[str, Any] = {
         name: sum(record[name] for record in records)
         for name in SUMMED
@@ -144,7 +150,3 @@ def summed(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "fingerprint": records[0]["fingerprint"],
         "shards": len(records),
     }
-
-
-if __name__ == "__main__":
-    launch.entry_point(main, "merge_annotations")

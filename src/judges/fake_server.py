@@ -1,16 +1,15 @@
-"""A server that speaks the OpenAI chat protocol, for the tests: POST /v1/chat/completions, GET /v1/models,
-and Azure's address of the former.
+"""A server that speaks the OpenAI chat protocol and makes its answers up, to try annotation and evaluation
+without a key or cost: POST /v1/chat/completions, Azure's address of the same, GET /v1/models.
 
-It reads nothing of the code under test: images are decoded, tokens are counted and answers are made up
-here. It prints its port and serves until it is ended:
+    python -m src.judges.fake_server --port 8000 --latency 0.2 --faults 0.3
 
-    python -m tests.judges.openai_server --port 0 --latency 0.2 --faults 0.3 --seed 1 --log requests.jsonl
-
-The answer depends on the content of the question alone (and on the seed asked for, if the temperature is
-above 0); a fault depends on the content, the number of the attempt at it and --seed. So a run can be
-repeated. With `--truth`, JSON lines {"edited": image_key(edited), "following": {"score", "feedback",
-"success"}, "preserving": ..., "quality": ...}, images that are found there get the scores given there,
-rounded. The model "fault:KIND" always answers with that fault; kinds are the keys of FAULTS and ONLY_BY_NAME.
+It shares no code with the clients, as tests check them against it: images are decoded and tokens counted here.
+It prints its port and serves until it is stopped. An answer depends only on the content of the question (and
+on the seed in the request, at temperatures above 0), a fault on the content, the number of the attempt and
+--seed, so every run can be repeated. With `--truth`, a file of JSON lines {"edited": image_key(edited),
+"following": {"score", "feedback", "success"}, "preserving": ..., "quality": ...}, the images in it get these
+scores, rounded. The model "fault:KIND" always answers with that fault; kinds are those of FAULTS and
+ONLY_BY_NAME.
 """
 
 import argparse
@@ -30,6 +29,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import PIL.Image
@@ -51,7 +51,7 @@ FAULTS = (
     "empty",
     "two_answers",
 )
-"""Drawn from with --faults: the first five happen on the way, the others are what a model says."""
+"""Kinds for --faults: the first five are the server's, the others are replies of a model."""
 
 ERRORS = {
     "busy": (429, "rate_limit_exceeded", "Rate limit reached, please try again later."),
@@ -98,9 +98,9 @@ PERSPECTIVES = {
     "preserving": "leaves alone was left alone",
     "quality": "how well made",
 }
-"""Words of src/judges/prompts by which the server knows what it is asked, needed for --truth only."""
+"""Words of src/judges/prompts that tell the perspective in question; needed for --truth only."""
 
-SAID = {
+FEEDBACK = {
     "following": (
         "the {} was not changed as asked",
         "only half of the {} was edited",
@@ -116,7 +116,8 @@ SAID = {
 THINGS = ("dog", "sky", "cup", "house", "red circle", "left hand", "window", "tree")
 
 
-class Bad(Exception):
+@final
+class RequestError(Exception):
     """A request that is answered with an error."""
 
     def __init__(self, status: int, message: str, code: str | None = None, param: str | None = None) -> None:
@@ -124,23 +125,25 @@ class Bad(Exception):
         self.status, self.code, self.param = status, code, param
 
 
+@final
 @dataclass(frozen=True)
-class Shown:
-    """A image that came with a request."""
+class ReceivedImage:
+    """An image in a request."""
 
     height: int
     width: int
     key: str
 
 
+@final
 @dataclass(frozen=True)
-class Asked:
-    """A request that was understood."""
+class ChatRequest:
+    """A valid request."""
 
     model: str
     prompt: str
     characters: int
-    images: tuple[Shown, ...]
+    images: tuple[ReceivedImage, ...]
     schema: dict | None
     key: str
     detail: str | None
@@ -149,13 +152,14 @@ class Asked:
     logprobs: int | None
 
 
-class Server:
-    """Settings and what happened so far."""
+@final
+class FakeServer:
+    """Answers requests; holds the settings and the state of a run."""
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         self.arguments = arguments
         self.attempts: Counter[str] = Counter()
-        self.seen: OrderedDict[bytes, Shown] = OrderedDict()
+        self.seen: OrderedDict[bytes, ReceivedImage] = OrderedDict()
         self.log = Path(arguments.log).open("a", buffering=1) if arguments.log else None  # noqa: SIM115  # open as long as the server
         lines = Path(arguments.truth).read_text().splitlines() if arguments.truth else []
         self.truth = {row["edited"]: row for row in map(json.loads, lines)}
@@ -163,8 +167,8 @@ class Server:
     async def models(self, request: web.Request) -> web.Response:
         try:
             self.check_key(request)
-        except Bad as bad:
-            return error(bad)
+        except RequestError as error:
+            return error_response(error)
         return web.json_response(
             {
                 "object": "list",
@@ -177,21 +181,21 @@ class Server:
         try:
             self.check_key(request)
             body = json.loads(await request.read())
-            asked = self.understood(body, request.match_info.get("deployment"))
-            note |= {"key": asked.key, "model": asked.model}
-            self.attempts[asked.key] += 1
-            note["attempt"] = self.attempts[asked.key]
-            note["fault"] = fault = self.fault(asked, note["attempt"])
+            chat = self.parse_request(body, request.match_info.get("deployment"))
+            note |= {"key": chat.key, "model": chat.model}
+            self.attempts[chat.key] += 1
+            note["attempt"] = self.attempts[chat.key]
+            note["fault"] = fault = self.fault(chat, note["attempt"])
             await asyncio.sleep(
                 self.arguments.latency * (self.arguments.slow_factor if fault == "slow" else 1)
             )
-            return self.answered(request, asked, fault, note)
+            return self.respond(request, chat, fault, note)
         except json.JSONDecodeError:
             note["status"] = 400
-            return error(Bad(400, "We could not parse the JSON body of your request."))
-        except Bad as bad:
-            note["status"] = bad.status
-            return error(bad)
+            return error_response(RequestError(400, "We could not parse the JSON body of your request."))
+        except RequestError as error:
+            note["status"] = error.status
+            return error_response(error)
         finally:
             if self.log is not None:
                 self.log.write(json.dumps(note) + "\n")
@@ -202,17 +206,19 @@ class Server:
             "Bearer "
         )
         if expected and given != expected:
-            raise Bad(401, f"Incorrect API key provided: {given[:3]}***{given[-4:]}.", "invalid_api_key")
+            raise RequestError(
+                401, f"Incorrect API key provided: {given[:3]}***{given[-4:]}.", "invalid_api_key"
+            )
 
-    def understood(self, body: dict, deployment: str | None) -> Asked:
-        """What is asked.
+    def parse_request(self, body: dict, deployment: str | None) -> ChatRequest:
+        """The request in a body.
 
         Raises:
-            Bad: a request that OpenAI would not take.
+            RequestError: OpenAI would refuse it.
         """
         model = deployment or body.get("model", "")
         if model not in MODELS and not model.startswith("fault:"):
-            raise Bad(
+            raise RequestError(
                 404, f"The model `{model}` does not exist or you do not have access to it.", "model_not_found"
             )
         texts, images, details = [], [], set()
@@ -225,17 +231,19 @@ class Server:
                     images.append(self.image(part["image_url"]["url"]))
                     details.add(part["image_url"].get("detail"))
                 else:
-                    raise Bad(400, f"Invalid value: '{part['type']}'.", param="messages")
+                    raise RequestError(400, f"Invalid value: '{part['type']}'.", param="messages")
         if not texts:
-            raise Bad(
+            raise RequestError(
                 400, "Missing required parameter: 'messages'.", "missing_required_parameter", "messages"
             )
         if details - {None, "auto", "low", "high"}:
-            raise Bad(400, f"Invalid value: {details}.", param="messages[0].content[0].image_url.detail")
+            raise RequestError(
+                400, f"Invalid value: {details}.", param="messages[0].content[0].image_url.detail"
+            )
         limit = body.get("max_completion_tokens", body.get("max_tokens", 4096))
         if not isinstance(limit, int) or limit < 1:
-            raise Bad(400, "Invalid 'max_tokens'.", "integer_below_min_value", "max_tokens")
-        schema = checked_format(body.get("response_format"))
+            raise RequestError(400, "Invalid 'max_tokens'.", "integer_below_min_value", "max_tokens")
+        schema = parse_response_format(body.get("response_format"))
         content = "\0".join([*texts, *(image.key for image in images)])
         key = hashlib.sha256(content.encode()).hexdigest()[:32]
         sampled = f"{body.get('seed')}" if body.get("temperature", 1) else ""
@@ -244,8 +252,10 @@ class Server:
         )
         logprobs = (body.get("top_logprobs") or 0) if body.get("logprobs") else None
         if logprobs is not None and not 0 <= logprobs <= 20:
-            raise Bad(400, "Invalid value for 'top_logprobs'.", "integer_above_max_value", "top_logprobs")
-        return Asked(
+            raise RequestError(
+                400, "Invalid value for 'top_logprobs'.", "integer_above_max_value", "top_logprobs"
+            )
+        return ChatRequest(
             model,
             texts[-1],
             sum(map(len, texts)),
@@ -258,14 +268,12 @@ class Server:
             logprobs,
         )
 
-    def image(self, address: str) -> Shown:
-        """The image in a data URI, decoded; a few are remembered, as a triplet's images come with several
-        questions.
-        """
+    def image(self, address: str) -> ReceivedImage:
+        """The image in a data URI, decoded; the last ones are cached, as several questions share an image."""
         head, comma, _ = address[:64].partition(",")
         match = re.fullmatch(r"data:(image/[a-z]+);base64", head)
         if not comma or match is None:
-            raise Bad(
+            raise RequestError(
                 400,
                 "Invalid image URL; expected a base64 data URL with an image MIME type.",
                 "invalid_image_url",
@@ -274,7 +282,7 @@ class Server:
         try:
             file = base64.b64decode(address[len(head) + 1 :], validate=True)
         except ValueError:
-            raise Bad(400, "Invalid base64 image_url.", "invalid_base64", "messages") from None
+            raise RequestError(400, "Invalid base64 image_url.", "invalid_base64", "messages") from None
         digest = hashlib.sha1(file).digest()
         if digest not in self.seen:
             try:
@@ -282,14 +290,14 @@ class Server:
                     image = opened.convert("RGB")
                     media_type = f"image/{str(opened.format).lower()}"
             except (OSError, SyntaxError, ValueError):
-                raise Bad(
+                raise RequestError(
                     400, "You uploaded an unsupported image.", "invalid_image_format", "messages"
                 ) from None
             if media_type != match[1]:
-                raise Bad(
+                raise RequestError(
                     400, f"The file is {media_type}, not {match[1]}.", "invalid_image_format", "messages"
                 )
-            self.seen[digest] = Shown(
+            self.seen[digest] = ReceivedImage(
                 image.height,
                 image.width,
                 image_key(np.asarray(image)) if self.truth else digest.hex(),
@@ -298,17 +306,17 @@ class Server:
                 self.seen.popitem(last=False)
         return self.seen[digest]
 
-    def fault(self, asked: Asked, attempt: int) -> str | None:
-        if asked.model.startswith("fault:"):
-            return asked.model.removeprefix("fault:")
-        digest = hashlib.sha256(f"{self.arguments.seed} {asked.key} {attempt}".encode()).digest()
+    def fault(self, chat: ChatRequest, attempt: int) -> str | None:
+        if chat.model.startswith("fault:"):
+            return chat.model.removeprefix("fault:")
+        digest = hashlib.sha256(f"{self.arguments.seed} {chat.key} {attempt}".encode()).digest()
         if int.from_bytes(digest[:6], "big") / 2**48 >= self.arguments.faults:
             return None
         kinds = self.arguments.kinds.split(",")
         return kinds[int.from_bytes(digest[6:10], "big") % len(kinds)]
 
-    def answered(
-        self, request: web.Request, asked: Asked, fault: str | None, note: dict
+    def respond(
+        self, request: web.Request, chat: ChatRequest, fault: str | None, note: dict
     ) -> web.StreamResponse:
         if fault in ("dropped", "short_body"):
             note["status"] = 0
@@ -322,10 +330,12 @@ class Server:
             return web.Response()
         if fault in ERRORS:
             note["status"] = ERRORS[fault][0]
-            return self.refused(fault)
+            return self.error_of(fault)
         if fault == "key_echo":
             note["status"] = 400
-            return error(Bad(400, f"Your header was {request.headers.get('Authorization')}"))
+            return error_response(
+                RequestError(400, f"Your header was {request.headers.get('Authorization')}")
+            )
         note["status"] = 502 if fault == "bad_gateway" else 200
         if fault in ("html", "bad_gateway"):
             page = "<html><body><h1>Welcome to the proxy</h1></body></html>"
@@ -334,7 +344,7 @@ class Server:
             return web.json_response([{"role": "assistant"}])
         if fault == "error_in_200":
             return web.json_response({"error": {"code": 429, "message": "Provider returned error"}})
-        completion = self.completion(asked, fault)
+        completion = self.completion(chat, fault)
         note |= {
             "input_tokens": completion["usage"]["prompt_tokens"],
             "output_tokens": completion["usage"]["completion_tokens"],
@@ -344,7 +354,7 @@ class Server:
             text = text[: len(text) * 2 // 3]
         return web.Response(text=text, content_type="application/json")
 
-    def refused(self, fault: str) -> web.Response:
+    def error_of(self, fault: str) -> web.Response:
         status, code, message = ERRORS[fault]
         wait = self.arguments.retry_after
         headers = {
@@ -353,10 +363,10 @@ class Server:
             "busy_ms": {"retry-after-ms": f"{wait * 1000:g}", "Retry-After": f"{math.ceil(wait) + 5}"},
         }.get(fault, {})
         param = {"unsupported": "max_tokens", "bad_setting": "top_logprobs", "policy": None}.get(fault)
-        return error(Bad(status, message, code, param), headers)
+        return error_response(RequestError(status, message, code, param), headers)
 
-    def completion(self, asked: Asked, fault: str | None) -> dict:
-        fields = self.fields(asked)
+    def completion(self, chat: ChatRequest, fault: str | None) -> dict:
+        fields = self.fields(chat)
         if fault == "out_of_range":
             (name,) = [each for each in fields if "score" in each]
             fields[name] = [99] * len(fields[name]) if isinstance(fields[name], list) else 99
@@ -382,47 +392,47 @@ class Server:
             content, refusal = None, "I'm sorry, I can't assist with that."
         elif fault == "content_filter":
             content, finish = "", "content_filter"
-        words = pieces(content or refusal or "")
-        if fault == "cut" or len(words) > asked.limit:
-            words = words[: min(asked.limit, max(1, len(words) // 2))]
+        words = split_tokens(content or refusal or "")
+        if fault == "cut" or len(words) > chat.limit:
+            words = words[: min(chat.limit, max(1, len(words) // 2))]
             content, finish = "".join(words), "length"
         message = {"role": "assistant", "content": content, "refusal": refusal}
         if fault == "parts":
             message["content"] = [{"type": "text", "text": content}]
         choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
-        if asked.logprobs is not None:
-            choice["logprobs"] = {"content": [logprobs_of(word, asked.logprobs) for word in words]}
+        if chat.logprobs is not None:
+            choice["logprobs"] = {"content": [fake_logprobs(word, chat.logprobs) for word in words]}
         return {
-            "id": f"chatcmpl-{asked.key[:12]}",
+            "id": f"chatcmpl-{chat.key[:12]}",
             "object": "chat.completion",
             "created": int(time.time()),
-            "model": asked.model,
+            "model": chat.model,
             "choices": [] if fault == "no_choices" else [choice],
-            "usage": counted(asked, len(words)),
+            "usage": count_usage(chat, len(words)),
         }
 
-    def fields(self, asked: Asked) -> dict:
-        """An answer in the form that the schema, or else the prompt, asks for."""
-        names = [name for name, words in PERSPECTIVES.items() if words in asked.prompt]
+    def fields(self, chat: ChatRequest) -> dict:
+        """An answer with the fields that the schema, or else the prompt, asks for."""
+        names = [name for name, words in PERSPECTIVES.items() if words in chat.prompt]
         perspective = names[0] if len(names) == 1 else "quality"
-        known = self.truth.get(asked.images[-1].key) if asked.images else None
-        score = int(asked.random.integers(6))
+        known = self.truth.get(chat.images[-1].key) if chat.images else None
+        score = int(chat.random.integers(6))
         words = (
             "None"
             if score == 5
-            else str(asked.random.choice(SAID[perspective])).format(asked.random.choice(THINGS))
+            else str(chat.random.choice(FEEDBACK[perspective])).format(chat.random.choice(THINGS))
         )
         success = score >= 4
         if known is not None and len(names) == 1:
             score, words = round(known[perspective]["score"]), known[perspective]["feedback"]
             success = known[perspective].get("success", score >= 4)
-        properties = (asked.schema or {}).get("properties") or json_example(asked.prompt)
+        properties = (chat.schema or {}).get("properties") or fields_of_example(chat.prompt)
         fields: dict = {}
         for name, rule in properties.items():
             if rule.get("type") == "array":
                 top = max(rule["items"].get("enum", [25]))
                 fields[name] = [
-                    int(value) for value in asked.random.integers(top + 1, size=rule.get("minItems", 2))
+                    int(value) for value in chat.random.integers(top + 1, size=rule.get("minItems", 2))
                 ]
             elif rule.get("type") == "integer":
                 top = max(rule.get("enum", [5]))
@@ -434,20 +444,20 @@ class Server:
         return fields
 
 
-def checked_format(form: dict | None) -> dict | None:
+def parse_response_format(form: dict | None) -> dict | None:
     """The schema of a response_format.
 
     Raises:
-        Bad: one that OpenAI's strict mode doesn't take.
+        RequestError: OpenAI's strict mode would refuse it.
     """
     if form is None or form.get("type") in ("text", "json_object"):
         return None
     if form.get("type") != "json_schema":
-        raise Bad(400, f"Invalid value: {form.get('type')}.", param="response_format.type")
+        raise RequestError(400, f"Invalid value: {form.get('type')}.", param="response_format.type")
     described = form.get("json_schema") or {}
     schema = described.get("schema") or {}
     if not re.fullmatch(r"[A-Za-z0-9_-]{1,64}", described.get("name", "")):
-        raise Bad(
+        raise RequestError(
             400,
             "Missing required parameter: 'response_format.json_schema.name'.",
             param="response_format.json_schema.name",
@@ -456,7 +466,7 @@ def checked_format(form: dict | None) -> dict | None:
     if described.get("strict") and not (
         closed and schema.get("required") == list(schema.get("properties") or {})
     ):
-        raise Bad(
+        raise RequestError(
             400,
             "Invalid schema: every object is closed and requires all of its fields.",
             param="response_format",
@@ -464,8 +474,8 @@ def checked_format(form: dict | None) -> dict | None:
     return schema
 
 
-def json_example(prompt: str) -> dict:
-    """The form of the last JSON object that a prompt shows, as a schema's properties."""
+def fields_of_example(prompt: str) -> dict:
+    """The fields of the last JSON object in a prompt, as a schema's properties."""
     for text in reversed(re.findall(r"\{.*?\}", prompt)):
         with contextlib.suppress(ValueError):
             kinds = {
@@ -482,33 +492,31 @@ def image_key(image: np.ndarray) -> str:
     return hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()
 
 
-def pieces(text: str) -> list[str]:
-    """A text cut into the server's tokens: a word of up to nine letters with the space before it, a digit, a
-    mark.
-    """
+def split_tokens(text: str) -> list[str]:
+    """The server's tokens of a text: a word of up to nine letters with the space before it, a digit, or a mark."""
     return re.findall(r" ?[^\W\d_]{1,9}|\d| ?[^\w\s]{1,2}|\s+|_", text)
 
 
-def counted(asked: Asked, output: int) -> dict[str, int]:
-    """Usage: OpenAI's tiles (the image fits into 2048 x 2048, its short side into 768), a token per 4.2
-    characters of text, 7 for the message.
+def count_usage(chat: ChatRequest, output: int) -> dict[str, int]:
+    """The tokens used: OpenAI's tiles (the image fits into 2048 x 2048, its short side into 768), a token per 4.2
+    characters of text, and 7 for the message.
     """
-    base, per_tile = (2833, 5667) if "mini" in asked.model else (85, 170)
+    base, per_tile = (2833, 5667) if "mini" in chat.model else (85, 170)
     total = (
         7
-        + math.ceil(asked.characters / 4.2)
-        + (math.ceil(len(json.dumps(asked.schema)) / 4.2) if asked.schema else 0)
+        + math.ceil(chat.characters / 4.2)
+        + (math.ceil(len(json.dumps(chat.schema)) / 4.2) if chat.schema else 0)
     )
-    for image in asked.images:
+    for image in chat.images:
         long, short = max(image.height, image.width), min(image.height, image.width)
         shrink = min(1.0, 2048 / long, 768 / short)
         count = math.ceil(long * shrink / 512 - 1e-6) * math.ceil(short * shrink / 512 - 1e-6)
-        total += base if asked.detail == "low" else base + per_tile * count
+        total += base if chat.detail == "low" else base + per_tile * count
     return {"prompt_tokens": total, "completion_tokens": output, "total_tokens": total + output}
 
 
-def logprobs_of(word: str, number: int) -> dict:
-    """The chosen token has 0.7 of the probability; next to a digit stand its neighbours with 0.2 and 0.1."""
+def fake_logprobs(word: str, number: int) -> dict:
+    """Made-up probabilities: 0.7 for the token, and for the neighbours of a digit 0.2 and 0.1."""
     others = (
         [
             (str(int(word) + step), share)
@@ -530,7 +538,8 @@ def logprobs_of(word: str, number: int) -> dict:
     }
 
 
-def error(bad: Bad, headers: dict[str, str] | None = None) -> web.Response:
+def error_response(bad: RequestError, headers: dict[str, str] | None = None) -> web.Response:
+    """The response to a refused request, as OpenAI words it."""
     kind = (
         "insufficient_quota"
         if bad.code == "insufficient_quota"
@@ -542,41 +551,43 @@ def error(bad: Bad, headers: dict[str, str] | None = None) -> web.Response:
     return web.json_response(body, status=bad.status, headers=headers)
 
 
+@final
 @dataclass(frozen=True)
-class Running:
-    """A server in a process of its own."""
+class RunningServer:
+    """A fake server in a process of its own."""
 
     base_url: str
     log: Path
     process: subprocess.Popen
 
     def requests(self) -> list[dict]:
-        """What the server wrote down, one row per request."""
+        """The server's log, one row per request."""
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
 @contextlib.contextmanager
-def running_server(log: Path, *options: str) -> Iterator[Running]:
-    """Start the server on a free port and end it afterwards.
+def running_server(log: Path, *options: str) -> Iterator[RunningServer]:
+    """Start the server on a free port and stop it afterwards.
 
     Args:
-        log: where it writes its requests.
-        options: of the command line, such as "--latency=0.2".
+        log: file for its requests.
+        options: command-line options, such as "--latency=0.2".
     """
-    command = [sys.executable, "-m", "tests.judges.openai_server", "--port=0", f"--log={log}", *options]
+    command = [sys.executable, "-m", "src.judges.fake_server", "--port=0", f"--log={log}", *options]
     process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         port = process.stdout.readline().strip()
         assert port.isdigit(), f"the server did not start: {port}"
-        yield Running(f"http://127.0.0.1:{port}/v1", log, process)
+        yield RunningServer(f"http://127.0.0.1:{port}/v1", log, process)
     finally:
         process.terminate()
         process.wait(timeout=10)
 
 
 async def serve(arguments: argparse.Namespace) -> None:
-    server = Server(arguments)
+    """Serve until cancelled."""
+    server = FakeServer(arguments)
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_get("/v1/models", server.models)
     app.router.add_post("/v1/chat/completions", server.completions)
@@ -590,20 +601,21 @@ async def serve(arguments: argparse.Namespace) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="A server that speaks the OpenAI chat protocol, for tests")
-    parser.add_argument("--port", type=int, default=0, help="0: a free one")
+    """Read the command line and serve."""
+    parser = argparse.ArgumentParser(description="A fake server that speaks the OpenAI chat protocol")
+    parser.add_argument("--port", type=int, default=0, help="0: any free port")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds per answer")
     parser.add_argument(
-        "--slow-factor", type=float, default=5.0, help="times the latency, for the fault slow"
+        "--slow-factor", type=float, default=5.0, help="latency of the fault slow, in units of --latency"
     )
     parser.add_argument("--faults", type=float, default=0.0, help="share of requests with a fault")
-    parser.add_argument("--kinds", default=",".join(FAULTS), help="of faults, separated by commas")
+    parser.add_argument("--kinds", default=",".join(FAULTS), help="of faults, comma-separated")
     parser.add_argument(
         "--retry-after", type=float, default=0.1, help="seconds that a busy server asks to wait"
     )
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
-    parser.add_argument("--key", default="test-key", help="expected; empty: none")
-    parser.add_argument("--truth", help="JSON lines with true scores by edited picture")
+    parser.add_argument("--key", default="test-key", help="expected key; empty: none")
+    parser.add_argument("--truth", help="JSON lines with true scores by edited image")
     parser.add_argument("--log", help="JSON lines, one per request, appended")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parser.parse_args()))
