@@ -2,7 +2,8 @@
 
 EXTRA_CONFIG_DIRS (folders, separated as in PATH) lets the laws run on one's own backbones and integrations:
 
-    EXTRA_CONFIG_DIRS=mine/conf python -m pytest tests/backbones/test_backbone_laws.py tests/conditioning/test_integrations.py
+    EXTRA_CONFIG_DIRS=mine/conf python -m pytest tests/backbones/test_backbone_laws.py
+    EXTRA_CONFIG_DIRS=mine/conf python -m pytest tests/conditioning/test_integrations.py
 """
 
 import os
@@ -25,8 +26,10 @@ def options(group: str) -> list[str]:
 
 
 def small_backbone(option: str, pipeline: Path) -> list[str]:
-    """Overrides that make a backbone small and spare it any download. One that is not of conf/ names them in its
-    yaml, in a line `# small: KEY=VALUE ...`, or is built as it is.
+    """Overrides that make a backbone small and spare it any download.
+
+    A backbone that is not in conf/ names them in its yaml, in a line `# small: KEY=VALUE ...`; without that line
+    it is built as it is.
 
     Args:
         option: of model/backbone.

@@ -10,6 +10,7 @@ from conftest import SMALL, config
 from data.written import write_tree
 from evaluation.tiny_encoders import write_clip, write_dino
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from judges.tiny_vlm import write_vlm
 from omegaconf import DictConfig, OmegaConf
@@ -122,7 +123,7 @@ def test_a_control_is_made_of_rendered_triplets_alone(control: str, tmp_path: Pa
     on_disk = [f"data.dataset.folder={folder}", "data.dataset.extension=png", "model.backbone.pretrained=any"]
     cfg = config("+experiment=reward_inspix2pix", f"+control={control}", *on_disk)
     if cfg.data.get("control") is not None:
-        with pytest.raises(ValueError, match="a control can't be made of Pix2PixTree"):
+        with pytest.raises(InstantiationException, match="a control can't be made of Pix2PixTree"):
             instantiate(cfg.data)
     else:
         assert control in ("none", "rewarded")
