@@ -1,8 +1,8 @@
-"""Jobs of a sweep through a scheduler (SLURM, by submitit): each is one submission that runs all its steps;
-the sweep follows and records them.
+"""Runs the jobs of a sweep through a scheduler (SLURM, with submitit). Each job is one submission with all its
+steps; the sweep follows and records it.
 
-A killed sweep leaves its submissions to the scheduler; the same command follows those that are still there,
-and submits no second one.
+A killed sweep leaves its submissions to the scheduler. The same command follows those that still exist and
+submits no second one.
 """
 
 import time
@@ -20,7 +20,7 @@ FOLDER = "scheduler"
 
 
 def run_steps(steps: Sequence[Step]) -> list[Outcome]:
-    """Run the steps of a job to their end, or to the first that fails; what a submission does."""
+    """Run the steps of a job until all are done or one fails; this is what a submission executes."""
     running = LocalJob(steps, Share())
     try:
         while (outcomes := running.poll()) is None:
@@ -32,7 +32,7 @@ def run_steps(steps: Sequence[Step]) -> list[Outcome]:
 
 @final
 class SubmittedJob:
-    """A submission that is followed."""
+    """A submission that the sweep follows."""
 
     def __init__(self, submission: Any, kind: Step) -> None:
         self.submission = submission
@@ -41,11 +41,11 @@ class SubmittedJob:
 
     @property
     def id(self) -> str:
-        """By which the scheduler knows it."""
+        """The scheduler's number of the submission."""
         return str(self.submission.job_id)
 
     def poll(self) -> Sequence[Outcome] | None:
-        """How its steps ended; None while it waits or runs."""
+        """Outcomes of its steps; None while it waits or runs."""
         if not self.submission.done():
             return None
         error = self.submission.exception()
@@ -59,18 +59,18 @@ class SubmittedJob:
         self.submission.cancel(check=False)
 
     def stop(self) -> Sequence[Outcome]:
-        """It was cancelled; what it has done lies in its folder."""
+        """Nothing to report: it was cancelled, and its results lie in its folder."""
         return []
 
 
 def submission_starter(
     folder: Path, cluster: str, settings: Mapping[str, Any]
 ) -> Callable[[Job, Sequence[Step], Share], RunningJob]:
-    """How jobs are begun through a scheduler.
+    """A function that starts jobs through a scheduler.
 
     Args:
         folder: the sweep's, on a disk that all machines share.
-        cluster: "slurm", or for trying it out "local": processes of this machine that submitit starts.
+        cluster: "slurm"; or "local", processes that submitit starts on this machine, to try it out.
         settings: of submitit's executor: timeout_min, gpus_per_node, slurm_partition, ...
 
     Raises:

@@ -1,8 +1,8 @@
-"""Which code the result of a job depends on, so that cells of one table come from one program.
+"""Fingerprints the code that a job's result depends on, so that all cells of a table come from one program.
 
-Counted are the files of src/ that the entry point and the classes named in the config import, directly or
-not, without comments, docstrings and layout: a better explanation or another command's code does not make
-finished jobs worthless, a changed line of the training does.
+The fingerprint covers the files of src/ that the entry point and the classes named in the config import,
+directly or indirectly, without comments, docstrings and layout: a better explanation or another command's
+code doesn't invalidate finished jobs, a changed line of the training does.
 """
 
 import ast
@@ -23,11 +23,11 @@ LEFT_OUT = (
     "src.sweeps",
     "src.tracking",
 )
-"""How jobs are started, what dashboards are told, and how files are written."""
+"""Modules that decide how jobs start, what is logged and how files are written, but not what comes out."""
 
 
 def code_fingerprints(entry_point: str, settings: Mapping[str, Any]) -> dict[str, str]:
-    """The files that a job depends on and a fingerprint of each: {"src/editor.py": "0123456789ab"}.
+    """The files that a job depends on, each with a fingerprint: {"src/editor.py": "0123456789ab"}.
 
     Args:
         entry_point: its module, "src.train".
@@ -56,12 +56,12 @@ def code_hash(files: Mapping[str, str]) -> str:
 
 
 def changed_files(saved: Mapping[str, str], present: Mapping[str, str]) -> list[str]:
-    """Files that differ, appeared or went."""
+    """Files that differ, or that only one of the two versions has."""
     return [name for name in sorted(saved.keys() | present.keys()) if saved.get(name) != present.get(name)]
 
 
 def module_file(module: str) -> Path | None:
-    """The file of a module of src; None where it is none."""
+    """The file of a module of src; None for any other name."""
     parts = module.split(".")
     if parts[0] != "src":
         return None
@@ -78,7 +78,7 @@ def module_file(module: str) -> Path | None:
 
 @cache
 def _read(file: Path, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
-    """Fingerprint of a file, and the modules that it imports; `changed` and `size` tell its versions apart."""
+    """Fingerprint of a file, and the modules it imports; `changed` and `size` keep versions apart in the cache."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = tuple(_imports(tree))
     for node in ast.walk(tree):

@@ -1,4 +1,4 @@
-"""A sweep from its command to its table: matched with what its folder has, planned, run, tabulated."""
+"""Takes a sweep from its command to its table: match it with its folder, plan, run, tabulate."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,24 +21,24 @@ from src.sweeps.work import Jobs
 @final
 @dataclass(frozen=True)
 class SweepRequest:
-    """A sweep as its command asks for it.
+    """A sweep as its command requests it.
 
     Attributes:
-        name: of its config in conf/sweep, or its axes.
-        entry_point: module.
-        command: as a shell takes it.
-        folder: the sweep's.
-        cells: its jobs.
+        name: of its config in conf/sweep, or of its axes.
+        entry_point: module that the jobs run.
+        command: as typed into a shell.
+        folder: of the sweep.
+        cells: the jobs.
         is_trained: whether a run folder holds a finished training; None for entry points that don't train.
-        evaluate: overrides of src.evaluate for each job; None: none is evaluated.
+        evaluate: overrides of src.evaluate for each job; None: no evaluation.
         code: "same" or "any".
-        jobs: at a time.
+        jobs: number that run at a time.
         gpus_per_job: of the visible ones, with several jobs at a time.
         gpus: visible, as CUDA_VISIBLE_DEVICES names them.
         probe: run a few steps of a training for the plan.
         dry_run: print the plan and stop.
         cluster: a scheduler that runs the jobs; None: they run here.
-        submission: settings of that.
+        submission: settings for the scheduler.
     """
 
     name: str
@@ -59,11 +59,11 @@ class SweepRequest:
 
 
 def run_sweep(request: SweepRequest, commit: Callable[[], str]) -> None:
-    """Run what is left of a sweep.
+    """Run the jobs of a sweep that are left.
 
     Raises:
-        ValueError: the folder belongs to another sweep, or to this one with other settings or code; another
-            process runs it.
+        ValueError: the folder belongs to another sweep, or to this one with other settings or code; or
+            another process runs it.
         JobsFailed: some jobs failed, the others are done.
     """
     if request.code not in ("same", ANY):
@@ -110,10 +110,10 @@ def run_sweep(request: SweepRequest, commit: Callable[[], str]) -> None:
 
 
 def load_or_create_sweep(request: SweepRequest) -> Sweep:
-    """What the folder has of this sweep.
+    """The sweep that the folder holds, or a new one.
 
     Raises:
-        ValueError: the folder belongs to another one.
+        ValueError: the folder belongs to another sweep.
     """
     sweep = read_sweep(request.folder)
     if sweep is None:

@@ -1,5 +1,5 @@
-"""Which jobs of a command a sweep's folder already has: recognised by what their results depend on, and
-refused where that has changed.
+"""Finds the jobs of a command in a sweep's folder, by what their results depend on, and refuses those for
+which that has changed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,20 @@ from src.sweeps.record import Job, Sweep
 from src.sweeps.settings import changed_settings, fingerprint, first_few
 
 ANY = "any"
-"""Value of `hydra.launcher.code` that goes on with other code; recorded."""
+"""Value of `hydra.launcher.code` that continues with other code; recorded."""
 
 
 @final
 @dataclass(frozen=True)
 class Cell:
-    """A job as a command asks for it.
+    """A job as a command requests it.
 
     Attributes:
-        overrides: of the entry point's command.
-        axes: those in which the jobs differ.
+        overrides: for the entry point.
+        axes: the overrides in which the jobs differ.
         settings: what the result depends on, flat.
-        files: the code it runs on, fingerprints by file.
-        code: their hash.
+        files: fingerprints of the code it runs on, by file.
+        code: hash of these.
         results: the folder whose reports it adds to, where that isn't its own.
     """
 
@@ -38,24 +38,24 @@ class Cell:
 
     @property
     def hash(self) -> str:
-        """Of the settings."""
+        """Fingerprint of the settings."""
         return fingerprint(self.settings)
 
 
 def match_cells(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) -> list[Job]:
-    """The jobs of the cells, in their order: those that the sweep has, and new ones, which are added to it.
+    """The jobs of the cells, in their order: existing ones of the sweep, and new ones, which are added to it.
 
-    A cell is a job that the sweep has if its axes have the same values, or if its settings are the same:
+    A cell matches a job if their axes have the same values, or if their settings are the same:
     `seed=0,1,2` adds to `seed=0,1`.
 
     Args:
-        sweep: of the folder; changed.
+        sweep: of the folder; modified.
         cells: of the command.
-        folder: the sweep's, in which begun jobs lie.
+        folder: of the sweep, with the folders of its jobs.
         code: ANY, or "same": jobs of other code are refused.
 
     Raises:
-        ValueError: a begun or finished job has other settings or other code, named.
+        ValueError: a begun or finished job has other settings or other code; names them.
     """
     by_axes = {tuple(sorted(job.axes)): job for job in sweep.jobs}
     found: list[Job | None] = [by_axes.get(tuple(sorted(cell.axes))) for cell in cells]
@@ -80,7 +80,7 @@ def match_cells(sweep: Sweep, cells: Sequence[Cell], folder: Path, code: str) ->
 
 
 def has_begun(job: Job, folder: Path) -> bool:
-    """Whether there is work of a job that would be used."""
+    """Whether a job has results or a checkpoint that would be used."""
     return (
         job.status in ("trained", "finished")
         or (folder / str(job.number) / "checkpoints" / "last.ckpt").exists()
@@ -88,7 +88,7 @@ def has_begun(job: Job, folder: Path) -> bool:
 
 
 def check_settings(cell: Cell, job: Job, folder: Path) -> None:
-    """Raise ValueError, naming them, if settings of a job changed."""
+    """Raise ValueError, naming the settings, if those of a job changed."""
     changed = changed_settings(job.settings, cell.settings)
     if changed and job.hash != cell.hash:
         raise ValueError(
@@ -98,9 +98,7 @@ def check_settings(cell: Cell, job: Job, folder: Path) -> None:
 
 
 def check_code(cell: Cell, job: Job, folder: Path, sweep: Sweep, code: str) -> None:
-    """Raise ValueError, naming the files, if the code of a job changed, unless other code is allowed, which
-    is noted.
-    """
+    """Raise ValueError, naming the files, if the code of a job changed; if other code is allowed, note it."""
     if job.code == cell.code:
         return
     known = sweep.code.get(job.code, {})
@@ -121,7 +119,7 @@ def _word(job: Job) -> str:
 
 
 def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
-    """The job with what the cell says; a finished one keeps the code that made it."""
+    """The job, updated from the cell; a finished one keeps the code that made it."""
     if not has_begun(job, folder) or job.status not in ("trained", "finished"):
         job.code = cell.code
     job.overrides, job.axes, job.settings, job.hash = (
@@ -134,12 +132,12 @@ def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
 
 
 def find_same_job(job: Job, sweeps: Mapping[Path, Sweep], code: str) -> tuple[Path, Job] | None:
-    """A finished job that is the same as this one, and its folder; None where there is none.
+    """A finished job that equals this one, and its folder; None if there is none.
 
     Args:
-        job: wanted.
+        job: to be matched.
         sweeps: by folder; may hold this job itself.
-        code: ANY, or "same": jobs of other code are others.
+        code: ANY, or "same": jobs of other code don't match.
     """
     for where, sweep in sweeps.items():
         for other in sweep.jobs:

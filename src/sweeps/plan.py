@@ -1,5 +1,5 @@
-"""What a sweep is going to do, said before it does it: jobs, time, disk, and the difference that its results
-will be able to show.
+"""What a sweep will do, printed before it starts: jobs, time, disk, and the smallest difference that its
+results can show.
 """
 
 import math
@@ -28,13 +28,13 @@ benchmark.
 @final
 @dataclass(frozen=True)
 class SweepPlan:
-    """What is to be done.
+    """The jobs of a command, by what is left of them.
 
     Attributes:
-        done: jobs of which nothing is left.
-        shared: jobs that another one does or did, with that one's folder or number.
-        evaluated: jobs that are trained and only evaluated.
-        run: jobs to be done, from their beginning or from a checkpoint.
+        done: finished jobs.
+        shared: jobs that equal another one, with that one's folder or number.
+        evaluated: trained jobs that lack their evaluation.
+        run: jobs to run, from the start or from a checkpoint.
     """
 
     done: list[Job] = field(default_factory=list)
@@ -63,7 +63,7 @@ def plan_sweep(mine: Sequence[Job], jobs: Jobs) -> SweepPlan:
 
 
 def plan_text(plan: SweepPlan, mine: Sequence[Job], jobs: Jobs) -> str:
-    """The plan in words: one line about all jobs, one for each."""
+    """The plan as text: a summary line, then one line per job."""
     words = {
         job.number: "done" if job.shared is None else f"done, the same as {job.shared}" for job in plan.done
     }
@@ -85,10 +85,10 @@ def plan_text(plan: SweepPlan, mine: Sequence[Job], jobs: Jobs) -> str:
 @final
 @dataclass(frozen=True)
 class CostEstimate:
-    """What the jobs that are left will take.
+    """What the remaining jobs will take.
 
     Attributes:
-        seconds: of one job; None where nothing is known.
+        seconds: for one job; None if nothing is known.
         words: lines about time, disk and the smallest detectable difference.
     """
 
@@ -99,16 +99,16 @@ class CostEstimate:
 def estimate_cost(
     plan: SweepPlan, jobs: Jobs, at_a_time: int, probe: Callable[[Sequence[str]], Probe] | None
 ) -> CostEstimate:
-    """Time and disk from finished jobs of the sweep, else from a probe of the first job that is left.
+    """Estimate time and disk from finished jobs of the sweep, or from a probe of the first job that is left.
 
     Args:
         plan: what is left.
         jobs: of the sweep.
-        at_a_time: jobs.
-        probe: runs a few steps with overrides; None: nothing is run.
+        at_a_time: number of jobs that run at a time.
+        probe: runs a few steps with overrides; None: no probe.
 
     Raises:
-        ValueError: the disk has no room for what is left.
+        ValueError: the disk has no room for the remaining jobs.
     """
     lines: list[str] = []
     seconds: float | None = None
@@ -152,10 +152,10 @@ def _time(seconds: float, count: int, at_a_time: int, source: str) -> str:
 
 
 def _disk(needed: float, folder: Path) -> str:
-    """How much disk is needed of how much.
+    """Needed and free disk space as text.
 
     Raises:
-        ValueError: more than there is.
+        ValueError: more is needed than free.
     """
     free = shutil.disk_usage(folder).free
     if needed > free:
@@ -166,7 +166,7 @@ def _disk(needed: float, folder: Path) -> str:
 
 
 def _detectable(finished: Sequence[Job], folder: Path) -> str:
-    """The smallest difference that one comparison of two jobs is likely to show."""
+    """The smallest difference that a comparison of two jobs is likely to detect, as text."""
     measured = [cases for job in finished if (cases := evaluated_cases(folder / str(job.number)))]
     found = [
         each.detectable
@@ -184,7 +184,7 @@ def _detectable(finished: Sequence[Job], folder: Path) -> str:
 
 
 def evaluated_cases(run: Path) -> Sequence[CaseScores]:
-    """The cases of the first row that a run's editor made; () where it was not evaluated."""
+    """The cases of the first row that a run's editor made; () if it wasn't evaluated."""
     for file in sorted(run.glob("evaluation/*/*/report.json")):
         rows = [row for row in read_report(file).rows if row.made_by and row.cases]
         if rows:

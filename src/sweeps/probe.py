@@ -1,5 +1,5 @@
-"""A handful of steps of one training, to say how long a sweep takes and how much disk it fills before it is
-begun.
+"""Runs a few steps of one training to estimate, before a sweep starts, how long it takes and how much disk it
+fills.
 """
 
 import re
@@ -15,21 +15,21 @@ from src.sweeps.processes import Share, Step, StepProcess
 
 STEPS = 8
 WARM_UP = 2
-"""Steps that the rate leaves out: they compile, and fill caches."""
+"""Steps left out of the rate: they compile and fill caches."""
 LONGEST = 300.0
-"""Seconds after which a probe has seen enough."""
+"""Seconds after which a probe ends, finished or not."""
 PAUSE = 0.02
 
 
 @final
 @dataclass(frozen=True)
 class Probe:
-    """What a few steps told.
+    """What a few steps cost.
 
     Attributes:
-        around: seconds that a training takes beside its steps; beginning, checkpoint, export.
-        step: seconds of one optimiser step.
-        bytes: that a run folder takes; None if the probe didn't come to its end.
+        around: seconds that a training takes besides its steps: start, checkpoint, export.
+        step: seconds per optimiser step.
+        bytes: size of a run folder; None if the probe didn't finish.
     """
 
     around: float
@@ -37,7 +37,7 @@ class Probe:
     bytes: int | None
 
     def seconds(self, steps: int) -> float:
-        """Of a training of so many steps."""
+        """Estimated duration of a training with this number of steps."""
         return self.around + steps * self.step
 
 
@@ -84,5 +84,5 @@ def probe(entry_point: str, folder: Path, share: Share, overrides: Sequence[str]
 
 
 def bytes_in(folder: Path) -> int:
-    """Of all files below a folder; what a link points to is not in it."""
+    """Size of all files below a folder; links aren't followed."""
     return sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())

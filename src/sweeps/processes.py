@@ -1,4 +1,4 @@
-"""A job's steps as processes of their own: dealt cores or GPUs, ended with the sweep, their errors read from
+"""Runs a job's steps as processes: on their share of cores or GPUs, ended with the sweep, errors read from
 their logs.
 """
 
@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
-# Left by a job's DDP or by the scheduler, these would make the next job believe that it is a rank of somebody
-# else's run.
+# Set by a job's DDP or by the scheduler, these would make the next job take itself for a rank of another run.
 RANK_VARIABLES = (
     "LOCAL_RANK",
     "NODE_RANK",
@@ -26,7 +25,7 @@ RANK_VARIABLES = (
 )
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
 PATIENCE = 30.0
-"""Seconds for a process to write its checkpoint and end, before it is killed."""
+"""Seconds that a process has to write its checkpoint and exit before it is killed."""
 TOLD_TO_DIE = 1
 """PR_SET_PDEATHSIG of Linux."""
 
@@ -39,10 +38,10 @@ class Step:
     """One command of a job.
 
     Attributes:
-        kind: what it does: train, evaluate the training, or run another entry point.
+        kind: train, evaluate the training, or run another entry point.
         command: program and arguments.
-        log: takes its output, after what is there.
-        environment: beside that of the sweep.
+        log: file to which its output is appended.
+        environment: variables besides those of the sweep.
     """
 
     kind: Kind
@@ -54,7 +53,7 @@ class Step:
 @final
 @dataclass(frozen=True)
 class Share:
-    """The part of a machine that one job gets.
+    """The part of a machine that one job may use.
 
     Attributes:
         cores: of the processor; () for all.
@@ -65,9 +64,9 @@ class Share:
     gpus: tuple[str, ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """What the libraries of a job are told."""
-        told = {"OMP_NUM_THREADS": str(len(self.cores))} if self.cores else {}
-        return told | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
+        """Environment variables that limit a job's libraries to the share."""
+        variables = {"OMP_NUM_THREADS": str(len(self.cores))} if self.cores else {}
+        return variables | ({"CUDA_VISIBLE_DEVICES": ",".join(self.gpus)} if self.gpus else {})
 
 
 @final
@@ -77,8 +76,8 @@ class Outcome:
 
     Attributes:
         kind: of the step.
-        seconds: it took.
-        error: in a few words; None for success.
+        seconds: duration.
+        error: short reason; None for success.
     """
 
     kind: Kind
@@ -87,16 +86,16 @@ class Outcome:
 
 
 def divide_machine(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_per_job: int) -> list[Share]:
-    """The machine in equal parts, one for each of the jobs that run at a time; one job gets all of it.
+    """Divide the machine into equal shares for jobs that run at the same time; a single job gets all of it.
 
     Args:
-        jobs: at a time.
-        cores: this process may run on.
-        gpus: visible; () for none.
-        gpus_per_job: of these for each job.
+        jobs: number that run at a time.
+        cores: that this process may use.
+        gpus: visible ones; () for none.
+        gpus_per_job: GPUs for each job.
 
     Raises:
-        ValueError: fewer GPUs than that takes, or no job at a time.
+        ValueError: too few GPUs or cores, or fewer than one job at a time.
     """
     if jobs < 1 or gpus_per_job < 1:
         raise ValueError(f"hydra.launcher.jobs={jobs}, gpus_per_job={gpus_per_job}: at least one of each")
@@ -116,7 +115,7 @@ def divide_machine(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_pe
 
 
 def available_cores() -> list[int]:
-    """The cores that this process may run on."""
+    """The cores that this process may use."""
     return (
         sorted(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
@@ -149,7 +148,7 @@ class StepProcess:
         )
 
     def poll(self) -> Outcome | None:
-        """How it ended; None while it runs."""
+        """Its outcome; None while it runs."""
         code = self.process.poll()
         if code is None:
             return None
@@ -160,11 +159,11 @@ class StepProcess:
         )
 
     def ask_to_stop(self) -> None:
-        """Have it end soon: a training writes a checkpoint first."""
+        """Ask it to end; a training writes a checkpoint first."""
         self._end_group(signal.SIGTERM)
 
     def stop(self) -> Outcome:
-        """Wait until it has ended, and make sure."""
+        """Wait until it has ended; kill it if it takes too long."""
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -187,8 +186,8 @@ class StepProcess:
 
 
 def _prepared(cores: Sequence[int], parent: int) -> Callable[[], None]:
-    """What a new process does before its command: keep to its cores, and end when the sweep does, even if
-    that is killed.
+    """What a new process does before its command: keep to its cores, and die with the sweep, even if that is
+    killed.
     """
 
     def prepare() -> None:

@@ -1,5 +1,5 @@
-"""`sweep.json`: what a sweep is, and how far each of its jobs is. Written whole at every change, so that a
-kill at any moment leaves a true one.
+"""`sweep.json`: a sweep and the progress of its jobs. Rewritten at every change, so that it is true even after
+a kill.
 """
 
 import json
@@ -15,9 +15,7 @@ FILE = "sweep.json"
 FORMAT = 1
 
 Status = Literal["waiting", "running", "trained", "finished", "failed", "interrupted"]
-"""Of a job: not begun; being done; done but for its evaluation; done; ended with an error; stopped or killed
-on the way.
-"""
+"""Of a job: not begun; running; trained but not evaluated; done; ended with an error; stopped or killed."""
 
 
 @final
@@ -26,19 +24,19 @@ class Job:
     """One job of a sweep.
 
     Attributes:
-        number: its folder is `<sweep>/<number>`; kept for good.
-        overrides: of the entry point's command, without machinery of the sweep.
-        axes: those in which the jobs of the sweep differ.
+        number: its folder is `<sweep>/<number>`; never changes.
+        overrides: for the entry point, without the sweep's own.
+        axes: the overrides in which the jobs of the sweep differ.
         settings: what its result depends on, flat.
-        hash: their fingerprint.
+        hash: fingerprint of the settings.
         code: hash of the code that it runs on, a key of `Sweep.code`.
-        status: how far it is.
-        shared: the folder of another job that is the same, relative to the sweep's folder; this job's folder
-            is then a link to it.
-        evaluated: the overrides with which it was evaluated; None if it was not.
+        status: its progress.
+        shared: the folder of an equal job, relative to the sweep's folder; this job's folder is then a link
+            to it.
+        evaluated: the overrides with which it was evaluated; None if it wasn't.
         seconds: spent by its steps, "train" and "evaluate", over all starts.
         error: why it failed.
-        submission: by which a scheduler knows it, while it waits or runs there.
+        submission: the scheduler's number, while it waits or runs there.
     """
 
     number: int
@@ -55,7 +53,7 @@ class Job:
     submission: str | None = None
 
     def described(self) -> str:
-        """What is special about it."""
+        """What sets it apart from the other jobs."""
         return " ".join(self.axes) or "as it is"
 
 
@@ -65,13 +63,13 @@ class Sweep:
     """A sweep.
 
     Attributes:
-        name: of its config in conf/sweep, or its axes.
+        name: of its config in conf/sweep, or of its axes.
         entry_point: the module that its jobs run, "src.train".
-        command: the arguments of the last command, as a shell takes them.
+        command: the last command, as typed into a shell.
         jobs: by number.
         code: by hash, the commit and the fingerprints of the files that jobs ran on.
-        notes: what was allowed that is otherwise refused.
-        table: the table of its results, relative to the sweep's folder; None where there is none.
+        notes: exceptions that the user allowed.
+        table: the table of its results, relative to the sweep's folder; None if there is none.
     """
 
     name: str
@@ -105,9 +103,7 @@ class Sweep:
 
     @property
     def status(self) -> str:
-        """finished; running; or partial, where jobs are left and nobody was running them when this was
-        written.
-        """
+        """finished; running; or partial, if jobs were left and none was running when this was written."""
         states = {job.status for job in self.jobs}
         return "finished" if states <= {"finished"} else "running" if "running" in states else "partial"
 
@@ -118,7 +114,7 @@ def _job_tree(job: Job, shared: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def read_sweep(folder: Path) -> Sweep | None:
-    """The sweep of a folder; None where there is none.
+    """The sweep of a folder; None if there is none.
 
     Raises:
         ValueError: a file that can't be read.

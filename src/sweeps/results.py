@@ -1,4 +1,4 @@
-"""What a sweep found, as the table that it is for: the paper's where it has one, else all rows."""
+"""Tabulates the results of a sweep: as the paper's table of that name if there is one, else all rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,8 +16,10 @@ TARGET = "5/5/5"
 
 
 def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
-    """Write `table.md` into a sweep's folder from the reports below its runs; what to print about it: the
-    table and the command that makes it in other formats, or why there is none.
+    """Write `table.md` into a sweep's folder from the reports below its runs.
+
+    Returns:
+        What to print: the table and the command that makes it in other formats, or why there is none yet.
     """
     table = f" table={sweep.name}" if sweep.name in LAYOUTS else ""
     command = f"python -m src.tabulate {' '.join(map(str, runs))}{table}"

@@ -1,5 +1,5 @@
-"""The jobs of a sweep, so many at a time: started, followed, recorded, named when they fail. A failing job
-doesn't stop the others.
+"""Runs the jobs of a sweep, several at a time: starts, follows and records them, and names those that fail. A
+failing job doesn't stop the others.
 """
 
 import os
@@ -14,7 +14,7 @@ from src.sweeps.processes import Outcome, Share, Step, StepProcess
 from src.sweeps.record import Job, Sweep
 
 PAUSE = 0.1
-"""Seconds between two looks at the running jobs."""
+"""Seconds between polls of the running jobs."""
 
 
 class JobsFailed(Exception):  # noqa: N818  # the jobs did, the sweep went to its end
@@ -23,23 +23,23 @@ class JobsFailed(Exception):  # noqa: N818  # the jobs did, the sweep went to it
 
 @runtime_checkable
 class RunningJob(Protocol):
-    """A job on its way through its steps."""
+    """A job whose steps are running."""
 
     def poll(self) -> Sequence[Outcome] | None:
-        """How its steps ended, up to the first that failed; None while it runs."""
+        """Outcomes of its steps, up to the first that failed; None while it runs."""
         ...
 
     def ask_to_stop(self) -> None:
-        """Have it end soon."""
+        """Ask it to end."""
         ...
 
     def stop(self) -> Sequence[Outcome]:
-        """End it; how its steps ended."""
+        """End it; the outcomes of its steps."""
         ...
 
 
 StartJob = Callable[[Job, Sequence[Step], Share], RunningJob]
-"""Begins a job's steps, one after the other, on a part of the machine."""
+"""Starts a job's steps, one after the other, on a share of the machine."""
 
 
 @runtime_checkable
@@ -47,24 +47,24 @@ class Work(Protocol):
     """What the jobs of a sweep are."""
 
     def steps(self, job: Job) -> Sequence[Step]:
-        """The steps that are left of it; none when it is done."""
+        """The steps of a job that are left; none when it is done."""
         ...
 
     def note(self, job: Job, outcome: Outcome) -> None:
-        """Keep what a step did for its job."""
+        """Record the outcome of a step."""
         ...
 
     def same(self, job: Job) -> tuple[Path, Job] | None:
-        """A finished job elsewhere that is the same, and its folder."""
+        """An equal, finished job, and its folder."""
         ...
 
     def check(self, job: Job) -> None:
-        """Raise ValueError if no job may begin any more."""
+        """Raise ValueError if no further job may begin."""
         ...
 
 
 class LocalJob:
-    """The steps of a job as processes of this machine, one after the other."""
+    """A job's steps as processes on this machine, one after the other."""
 
     def __init__(self, steps: Sequence[Step], share: Share) -> None:
         self.waiting = list(steps)
@@ -73,7 +73,7 @@ class LocalJob:
         self.current = StepProcess(self.waiting.pop(0), share)
 
     def poll(self) -> Sequence[Outcome] | None:
-        """As the protocol has it; begins the next step when one is done."""
+        """Start the next step when one is done."""
         outcome = self.current.poll()
         if outcome is None:
             return None
@@ -84,29 +84,29 @@ class LocalJob:
         return None
 
     def ask_to_stop(self) -> None:
-        """As the protocol has it."""
+        """Ask the current step to end."""
         self.current.ask_to_stop()
 
     def stop(self) -> Sequence[Outcome]:
-        """As the protocol has it."""
+        """End the current step."""
         return [*self.outcomes, self.current.stop()]
 
 
 def start_locally(job: Job, steps: Sequence[Step], share: Share) -> RunningJob:
-    """Begin a job on this machine."""
+    """Start a job on this machine."""
     return LocalJob(steps, share)
 
 
 class Runner:
-    """Runs what is left of a sweep.
+    """Runs the remaining jobs of a sweep.
 
     Args:
-        sweep: written at every change.
-        folder: its folder.
-        parts: of the machine; as many jobs run at a time.
-        start: how a job is begun.
+        sweep: its record, written at every change.
+        folder: of the sweep.
+        parts: shares of the machine; one job runs on each.
+        start: starts a job.
         work: what the jobs are.
-        seconds: a first guess at a whole job's, None if nothing is known.
+        seconds: estimated duration of a job; None if nothing is known.
     """
 
     def __init__(
@@ -128,8 +128,8 @@ class Runner:
         """Run the jobs that are not finished.
 
         Raises:
-            JobsFailed: some did; the others are done.
-            ValueError: no further job may begin (`check`); those that ran are done.
+            JobsFailed: some jobs failed; the others are done.
+            ValueError: no further job may begin (`check`); those that had started are done.
         """
         left = [job for job in jobs if job.status != "finished"]
         refused: ValueError | None = None
@@ -158,13 +158,13 @@ class Runner:
             raise refused
         failed = [job for job in jobs if job.status == "failed"]
         if failed:
-            told = "; ".join(f"job {job.number} ({job.described()}): {job.error}" for job in failed)
+            reasons = "; ".join(f"job {job.number} ({job.described()}): {job.error}" for job in failed)
             raise JobsFailed(
-                f"{len(failed)} of the sweep's {len(jobs)} jobs failed: {told}; the same command runs them again"
+                f"{len(failed)} of the sweep's {len(jobs)} jobs failed: {reasons}; the same command runs them again"
             )
 
     def _next(self, left: Sequence[Job]) -> Job | None:
-        """The next job that is not the same as one that runs."""
+        """The next job that equals none of the running ones."""
         busy = {job.hash for job, *_ in self.running.values()}
         return next((job for job in left if job.hash not in busy), None)
 
@@ -194,13 +194,11 @@ class Runner:
         )
 
     def _share(self, job: Job) -> None:
-        """Make the job's folder a link to that of a finished job that is the same, unless it has begun by
-        itself.
-        """
+        """Link the job's folder to that of an equal, finished job, unless it has begun itself."""
         place = self.folder / str(job.number)
         if place.exists():
             return
-        place.unlink(missing_ok=True)  # a link to what is no more
+        place.unlink(missing_ok=True)  # a dangling link
         same = self.work.same(job)
         job.shared, job.evaluated, job.seconds = None, None, {}
         if same is not None:
@@ -245,7 +243,7 @@ class Runner:
             self.work.note(job, outcome)
 
     def _eta(self, left: int) -> str:
-        """When all will be done, from the jobs done so far."""
+        """Remaining time, from the jobs done so far."""
         whole = [
             sum(job.seconds.values())
             for job in self.sweep.jobs
@@ -259,7 +257,7 @@ class Runner:
         return f", about {duration_text(rest / self.at_a_time)} to go" if left or self.running else ""
 
     def _stop(self) -> None:
-        """End what still runs; nothing if the loop came to its end."""
+        """End the jobs that still run; there are none unless the loop was interrupted."""
         for _, running, *_ in self.running.values():
             running.ask_to_stop()
         for job, running, *_ in self.running.values():
@@ -273,12 +271,12 @@ class Runner:
 
 
 def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM ends a sweep as Ctrl-C does."""
+    """Treat SIGTERM as Ctrl-C."""
     raise KeyboardInterrupt
 
 
 def duration_text(seconds: float) -> str:
-    """42 s, 5 min 10 s, 3 h 20 min."""
+    """A duration as text: 42 s, 5 min 10 s, 3 h 20 min."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -1,6 +1,6 @@
-"""What the result of a job depends on, as flat settings: their fingerprint, and the words for a difference.
+"""The settings that a job's result depends on: their fingerprint, and differences as text.
 
-Two jobs with equal settings are the same job, however their commands spell it: it is run once.
+Jobs with equal settings are the same job, however their commands spell it, and run once.
 """
 
 import hashlib
@@ -15,7 +15,7 @@ from src.sweeps.titles import MACHINERY
 
 
 def whole_config(cfg: DictConfig) -> dict[str, Any]:
-    """A config without its machinery, its interpolations followed."""
+    """A config without machinery, resolved."""
     named = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"])
     tree = OmegaConf.to_container(named, resolve=True)
     assert isinstance(tree, dict)
@@ -23,7 +23,7 @@ def whole_config(cfg: DictConfig) -> dict[str, Any]:
 
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
-    """16 hex digits that are equal for equal settings; 5 and 5.0 are equal, True and 1 are not."""
+    """16 hex digits, the same for equal settings; 5 equals 5.0, True doesn't equal 1."""
     text = json.dumps({name: _plain(value) for name, value in settings.items()}, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -38,7 +38,7 @@ def changed_settings(saved: Mapping[str, Any], present: Mapping[str, Any]) -> li
 
 
 def first_few(found: Sequence[str], most: int = 4) -> str:
-    """The first few of a list, for an error of one line."""
+    """The first items of a list, for an error of one line."""
     return "; ".join(found[:most]) + (f"; and {len(found) - most} more" if len(found) > most else "")
 
 

@@ -1,6 +1,4 @@
-"""What the jobs of a sweep are: which commands they run, which of them are left, and which other sweep has
-done them already.
-"""
+"""The jobs of a sweep: the commands they run, which are left, and which another sweep has done already."""
 
 import json
 import sys
@@ -24,14 +22,14 @@ class Jobs:
     """The jobs of one sweep.
 
     Attributes:
-        sweep: theirs.
-        folder: its folder.
+        sweep: the record.
+        folder: of the sweep.
         is_trained: whether a run folder holds a finished training; None for entry points that don't train.
-        evaluate: overrides of src.evaluate with which each training is evaluated; None: not at all.
+        evaluate: overrides of src.evaluate for each training; None: no evaluation.
         code: ANY, or "same": no job begins on other code than the sweep began with.
-        commit: gives the checked-out commit, for the record.
-        done: jobs of an entry point that doesn't train which this process saw end well.
-        warned: files of other sweeps that can't be read.
+        commit: returns the checked-out commit, for the record.
+        done: numbers of jobs that ended well in this process, for entry points that don't train.
+        warned: unreadable files of other sweeps that a warning has named.
     """
 
     sweep: Sweep
@@ -44,8 +42,8 @@ class Jobs:
     warned: set[Path] = field(default_factory=set)
 
     def refresh(self) -> None:
-        """Bring the record up to what the folders hold: a killed sweep could not write how its jobs ended,
-        and folders may have been removed.
+        """Update the record from the folders: a killed sweep couldn't write how its jobs ended, and folders
+        may have been removed.
         """
         for job in self.sweep.jobs:
             place = self.folder / str(job.number)
@@ -66,7 +64,7 @@ class Jobs:
                 )
 
     def steps(self, job: Job) -> list[Step]:
-        """The commands that are left of a job, in order."""
+        """The remaining steps of a job, in order."""
         place = self.folder / str(job.number)
         environment = {SWEEP: self.folder.name, AXES: json.dumps(job.axes or job.overrides)}
         if self.is_trained is None:
@@ -88,14 +86,14 @@ class Jobs:
         return steps
 
     def note(self, job: Job, outcome: Outcome) -> None:
-        """Keep that a step is done."""
+        """Record that a step is done."""
         if outcome.kind == "run" and outcome.error is None:
             self.done.add(job.number)
         if outcome.kind == "evaluate" and outcome.error is None:
             job.evaluated = self._evaluation(job)
 
     def same(self, job: Job) -> tuple[Path, Job] | None:
-        """A finished training that is the same, of this sweep or of another one beside it."""
+        """An equal, finished training of this sweep or of a neighbouring one."""
         if self.is_trained is None:
             return None
         sweeps = {self.folder: self.sweep}
@@ -105,7 +103,7 @@ class Jobs:
             try:
                 other = read_sweep(file.parent)
                 sweeps |= {} if other is None else {file.parent: other}
-            except ValueError as error:  # somebody else's sweep; without it there is less to share
+            except ValueError as error:  # another sweep's file; without it there is less to share
                 if file not in self.warned:
                     self.warned.add(file)
                     print(
@@ -123,9 +121,7 @@ class Jobs:
         return found
 
     def check(self, job: Job) -> None:
-        """Raise ValueError, naming the files, if the code has changed since the sweep was begun or gone on
-        with.
-        """
+        """Raise ValueError, naming the files, if the code has changed since this command began."""
         files = code_fingerprints(self.sweep.entry_point, job.settings)
         present = code_hash(files)
         if present == job.code or job.status in ("trained", "finished"):
@@ -140,11 +136,11 @@ class Jobs:
         job.code = present
 
     def remember(self, code: str, files: dict[str, str]) -> None:
-        """Record a version of the code."""
+        """Add a version of the code to the record."""
         self.sweep.code.setdefault(code, {"commit": self.commit(), "files": dict(files)})
 
     def prepare(self) -> None:
-        """Remove what a kill left half-written."""
+        """Remove files that a kill left half-written."""
         remove_leftovers(self.folder)
 
     def _command(self, job: Job, place: Path) -> tuple[str, ...]:
@@ -158,9 +154,7 @@ class Jobs:
         )
 
     def _evaluation(self, job: Job) -> list[str]:
-        """The overrides of an evaluation; the synthetic world's images are as large as those of the
-        training.
-        """
+        """The overrides of an evaluation, which takes the synthetic world's image size from the training."""
         given = list(self.evaluate or ())
         sizes = {value for name, value in job.settings.items() if name.endswith("world.size")}
         if len(sizes) == 1 and not any(override.startswith("world.size=") for override in given):
