@@ -1,12 +1,14 @@
-"""How fast training, editing and loading are here, rung by rung from what the paper's released code does.
+"""Measure the speed of training, editing and loading, change by change from what the paper's released code does.
 
-    python -m src.throughput +experiment=reward_inspix2pix                                  # random weights of the full size, files of its own
+    # random weights of the full size, and files that it writes itself
+    python -m src.throughput +experiment=reward_inspix2pix
     python -m src.throughput +experiment=reward_inspix2pix ladders=[training] rungs=[as_released,precomputed]
-    python -m src.throughput +experiment=reward_inspix2pix model.backbone.pretrained=FOLDER # another size
+    # another size
+    python -m src.throughput +experiment=reward_inspix2pix model.backbone.pretrained=FOLDER
 
-Measured are the project's own training step, edits and loader, with the switches that users have;
-conf/throughput.yaml says what each rung changes. Leaves throughput.json, throughput.md, throughput.png and a
-log of every rung in the run folder. A rung that fails is reported with its reason and the ladder goes on
+It measures the project's own training step, edits and loader with the settings that users have;
+conf/throughput.yaml lists what each rung changes. Leaves throughput.json, throughput.md, throughput.png and a
+log of every rung in the run folder. A rung that fails is reported with its reason, and the ladder continues
 without its change; exit code 1 if the first rung of a ladder failed, as nothing can then be compared.
 """
 
@@ -51,7 +53,7 @@ DTYPES = {"bf16-mixed": "bfloat16", "bf16-true": "bfloat16", "16-mixed": "float1
 
 
 def main(cfg: DictConfig) -> None:
-    """Write files, climb the ladders, report.
+    """Write files, measure the ladders, report.
 
     Raises:
         ValueError: an experiment that can't be measured, an unknown ladder or rung, or a ladder whose first
@@ -143,9 +145,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def check_request(cfg: DictConfig) -> None:
-    """Raise ValueError for a ladder or rung that there isn't, or an experiment on other data than a tree of
-    images.
-    """
+    """Raise ValueError for an unknown ladder or rung, or an experiment on other data than a tree of images."""
     unknown = [name for name in cfg.ladders if name not in cfg.rungs_of]
     if unknown or not cfg.ladders:
         raise ValueError(f"ladders={list(cfg.ladders)}: say some of {', '.join(cfg.rungs_of)}")
@@ -160,14 +160,14 @@ def check_request(cfg: DictConfig) -> None:
 
 
 def chosen_rungs(cfg: DictConfig, ladder: str) -> list[str]:
-    """The rungs asked for; if none are, all of the ladder but those that this kind of device leaves out."""
+    """The requested rungs; by default all of the ladder except those that this kind of device leaves out."""
     if cfg.rungs is not None:
         return list(cfg.rungs)
     return [rung for rung in cfg.rungs_of[ladder] if f"{ladder}.{rung}" not in cfg.left_out[cfg.device]]
 
 
 def rung_settings(cfg: DictConfig, changes: Sequence[str]) -> dict[str, Any]:
-    """What the process of a rung is sent: the config with these changes, resolved.
+    """The settings sent to a rung's process: the config with these changes, resolved.
 
     Raises:
         FailedError: a change of something that this experiment doesn't have.

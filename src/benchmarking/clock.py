@@ -1,5 +1,5 @@
-"""What is measured: time by phase, floating point operations, memory, and how fast this device multiplies
-matrices. The same on CPUs and GPUs.
+"""Measures time by phase, floating point operations, memory, and the matrix rate of a device, on CPUs and
+GPUs alike.
 """
 
 import resource
@@ -7,21 +7,22 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 CUDA_SIDE, CPU_SIDE = 8192, 4096
-"""Matrices so large that nothing but the multiplication takes time."""
+"""Sides of matrices large enough that only the multiplication takes time."""
 
 
+@final
 class Clock:
-    """Shares the time between marks out to phases. On a GPU, where calls return before the work is done,
-    events are recorded and read at the end.
+    """Assigns the time between marks to phases. On a GPU, where calls return before the work is done, events
+    are recorded and read at the end.
 
     Args:
-        device: where the work is done.
+        device: on which the work is done.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -29,12 +30,12 @@ class Clock:
         self._marks: list[tuple[str | None, Any]] = []
 
     def restart(self) -> None:
-        """Forget everything; time runs from here."""
+        """Discard all marks and start timing."""
         self._marks.clear()
         self.mark(None)
 
     def mark(self, phase: str | None) -> None:
-        """The time since the last mark belongs to this phase."""
+        """Assign the time since the last mark to a phase; None discards it."""
         if self.device.type != "cuda":
             self._marks.append((phase, time.perf_counter()))
             return
@@ -55,10 +56,10 @@ class Clock:
 
 
 def operation_counter() -> FlopCounterMode:
-    """Counts floating point operations of matrix products, convolutions and attention, while it is entered;
-    two per multiplication and addition.
+    """A context that counts floating point operations of matrix products, convolutions and attention; a
+    multiply-add counts as two.
 
-    torch's table lacks the attention of CPUs, which is added here.
+    torch's table lacks CPU attention, which is added here.
     """
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     return FlopCounterMode(
@@ -87,7 +88,7 @@ def _backward_operations(
     out_shape: Any = None,
     **named: Any,
 ) -> int:
-    """Five products: the weights once more, and two for each of the two products."""
+    """Five products: the weights again, and two for each of the two forward products."""
     batch, heads, queries, width = query
     return 2 * batch * heads * queries * key[2] * (3 * width + 2 * value[3])
 
@@ -95,13 +96,12 @@ def _backward_operations(
 def matrix_rate(
     device: torch.device, dtype: torch.dtype, side: int | None = None, seconds: float = 2.0
 ) -> float:
-    """Operations per second of this device in products of two large square matrices: the best of as many as
-    fit into the time, at least three.
+    """Operations per second of a device in products of two large square matrices: the best of at least three.
 
     Args:
         device, dtype: of the matrices.
-        side: their size; None for one that is large enough for this kind of device.
-        seconds: how long to go on.
+        side: of the matrices; None for a size that suits the kind of device.
+        seconds: how long to measure.
     """
     side = side or (CUDA_SIDE if device.type == "cuda" else CPU_SIDE)
     left, right = torch.randn(2, side, side, device=device).to(dtype).unbind()
@@ -112,32 +112,32 @@ def matrix_rate(
         torch.mm(left, right)
         clock.mark("product")
         times.append(clock.seconds()["product"])
-    return 2 * side**3 / min(times[1:])  # the first one also prepares
+    return 2 * side**3 / min(times[1:])  # the first product includes set-up
 
 
 def peak_memory(device: torch.device) -> float:
-    """Most bytes in use so far: of the GPU since `forget_peak`, or of this process."""
+    """Peak memory in bytes: of the GPU since `reset_peak_memory`, or of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def reset_peak_memory(device: torch.device) -> None:
-    """What is to be measured begins now; a process on a CPU can't forget."""
+    """Start measuring peak memory; the peak of a process on a CPU can't be reset."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
 
 
 @contextmanager
 def timed(clock: Clock, phase: str) -> Iterator[None]:
-    """The time inside belongs to the phase."""
+    """Assign the time inside to a phase."""
     clock.mark(None)
     yield
     clock.mark(phase)
 
 
 def mark_calls(network: Callable[..., Any], clock: Clock, before: str, after: str) -> Callable[..., Any]:
-    """The same function; what came before a call belongs to one phase, the call itself to another."""
+    """Wrap a function so that the time before each call goes to one phase and the call itself to another."""
 
     def call(*inputs: Any) -> Any:
         clock.mark(before)

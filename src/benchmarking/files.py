@@ -1,16 +1,15 @@
-"""The files that the benchmark reads: an InstructPix2Pix tree with rewards, and precomputed conditions of it.
-They cost what real ones cost.
+"""Writes the files that the benchmark reads: an InstructPix2Pix tree with rewards, and precomputed conditions.
+Reading them costs what reading real ones costs.
 
-Images are photographs, as their detail decides how long a JPEG takes to decode. Latents and tokens are
-noise of the right shape: what a network makes of them costs the same, and full-size encoders need not run for
-them.
+Images are photographs, because detail decides how long a JPEG takes to decode. Latents and tokens are noise of
+the right shape: networks take the same time for them, and no full-size encoder has to run.
 """
 
 import json
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import PIL.Image
 import torch
@@ -41,25 +40,26 @@ from src.synthetic.photos import photo_files, read_photograph, wheel_folder
 
 ROWS_PER_SHARD = 256
 DISTINCT = 32
-"""Distinct images, instructions and feedbacks; all others are links and repetitions, which costs a loader
+"""Number of distinct images, instructions and feedbacks; the rest are links and repetitions, which cost a loader
 the same.
 """
 
 JUDGE = "benchmark"
 
 WORDS = 16
-"""So many tokens of a text are words, the others padding."""
+"""Tokens of a text that are words; the rest is padding."""
 
 
+@final
 class Shapes(NamedTuple):
-    """Of what is precomputed: a latent (c, h, w), and a text's tokens (l, d)."""
+    """Shapes of precomputed tensors: a latent (c, h, w) and a text's tokens (l, d)."""
 
     latent: tuple[int, int, int]
     tokens: tuple[int, int]
 
 
 def photograph_squares(side: int, count: int) -> list[Image]:
-    """Squares of this side out of photographs."""
+    """Square crops of photographs."""
     images = [read_photograph(file).pixels for file in photo_files(wheel_folder())]
     return [
         centre_crop(resize_short_side(images[index % len(images)], side), side, side)
@@ -92,7 +92,7 @@ def write_image_tree(folder: Path, rows: int, side: int) -> Path:
 
 
 def write_conditions(folder: Path, rows: RowSource, transform: Transform | None, shapes: Shapes) -> Path:
-    """What src.precompute would write of these rows, one crop of each, in fp32."""
+    """Write what src.precompute would write for these rows, one crop of each, in fp32."""
     known = [rows.row(index) for index in range(len(rows))]
     prints = [file_identity(row) for row in known]
     windows = ["joined", "per_perspective"]

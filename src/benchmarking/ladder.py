@@ -1,5 +1,5 @@
-"""Ladders of rungs, each measured in a process of its own, so that memory and compiled code are those of one
-rung.
+"""Measures ladders of rungs, each rung in its own process, so that memory and compiled code are those of one
+rung alone.
 """
 
 import multiprocessing
@@ -19,8 +19,8 @@ from src.benchmarking.measurement import RungMeasurement
 from src.benchmarking.report import Entry, entry
 
 CONTEXT = multiprocessing.get_context("forkserver")
-"""Rungs are forked from a server that has only imported: in a second, with no memory of the rungs before, and
-on a GPU with no context of them.
+"""Rungs are forked from a server that has only imported modules: they start in a second, without memory or GPU
+context of earlier rungs.
 """
 
 
@@ -39,7 +39,7 @@ class Rung:
     """One step of a ladder.
 
     Attributes:
-        ladder: which.
+        ladder: its name.
         name: of the change.
         changes: settings, as `name=value`.
     """
@@ -50,11 +50,12 @@ class Rung:
 
 
 Work = Callable[[str, Mapping[str, Any]], Any]
-"""Measures something, in another process: a name and settings -> a result that can be sent."""
+"""Measures something in another process: a name and settings -> a picklable result."""
 
 
+@final
 class FailedError(Exception):
-    """A process ended without a result; the message says why."""
+    """Raised when a process ends without a result; the message says why."""
 
 
 def measure_ladder(
@@ -62,16 +63,16 @@ def measure_ladder(
     chosen: Sequence[str] | None,
     measure: Callable[[Rung, Sequence[str]], RungMeasurement],
 ) -> list[Entry]:
-    """Measure every chosen rung, with its changes and those of all before it.
+    """Measure the chosen rungs, each with its own changes and those of all rungs before it.
 
-    A rung that fails is reported with its reason, and its change is left out of the rungs after it, so that
-    they don't fail for the same reason. The first rung's changes are never left out: without them nothing
-    could be compared.
+    A rung that fails is reported with its reason, and its change is left out of later rungs, so that they
+    don't fail for the same reason. The first rung's changes are always kept: without them nothing could be
+    compared.
 
     Args:
         ladder: all of its rungs.
-        chosen: names; None for all.
-        measure: a rung, and all changes.
+        chosen: names of rungs; None for all.
+        measure: measures a rung with a list of changes.
     """
     changes, left_out, entries = [], [], []
     for place, rung in enumerate(ladder):
@@ -91,7 +92,7 @@ def measure_ladder(
 
 
 def run_in_process(work: Work, name: str, settings: Mapping[str, Any], log: Path, minutes: float) -> Any:
-    """What `work(name, settings)` returns, from a process of its own whose output goes to a file.
+    """Run `work(name, settings)` in a new process, whose output goes to a file, and return its result.
 
     Raises:
         FailedError: it raised, was killed, or took too long.
@@ -128,9 +129,9 @@ def _ending(code: int | None) -> str:
 
 
 def _report(pipe: Any, work: Work, name: str, settings: Mapping[str, Any], log: str) -> None:
-    """The life of a rung's process."""
-    multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
-    threading.Thread(target=_end_with_the_command, daemon=True).start()
+    """Main function of a rung's process: run the work and send its result."""
+    multiprocessing.set_start_method("fork", force=True)  # as in a command that wasn't started by this one
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     with Path(log).open("wb") as sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(sink.fileno(), 2)
@@ -151,8 +152,8 @@ def _report(pipe: Any, work: Work, name: str, settings: Mapping[str, Any], log: 
     sys.stdout.flush()
 
 
-def _end_with_the_command() -> None:
-    """A rung must not go on, with gigabytes of memory, for a command that was killed."""
+def _exit_with_parent() -> None:
+    """End this process, and free its gigabytes, when the command is killed."""
     command = multiprocessing.parent_process()
     assert command is not None
     wait([command.sentinel])
@@ -161,20 +162,20 @@ def _end_with_the_command() -> None:
 
 @final
 class RungProgress:
-    """Progress in words: one line a rung, with the time that is left if all take as long as those before."""
+    """Prints a line per rung, with the time left if all rungs take as long as those before."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
         self.start = time.monotonic()
 
-    def report(self, rung: Rung, said: str) -> None:
-        """A rung is done."""
+    def report(self, rung: Rung, result: str) -> None:
+        """Report that a rung is done."""
         self.done += 1
         spent = time.monotonic() - self.start
         left = spent / self.done * (self.total - self.done)
         print(
-            f"{self.done}/{self.total} {rung.ladder} {rung.name}: {said}; {spent:.0f} s, about {left:.0f} s left",
+            f"{self.done}/{self.total} {rung.ladder} {rung.name}: {result}; {spent:.0f} s, about {left:.0f} s left",
             file=sys.stderr,
             flush=True,
         )

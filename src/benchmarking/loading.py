@@ -1,4 +1,4 @@
-"""How fast batches come out of the project's own loader: one process, one thread, files in the page cache."""
+"""Measures the project's data loader: one process, one thread, files in the page cache."""
 
 import time
 from typing import Any, final
@@ -11,13 +11,12 @@ from src.data.datamodule import EditData
 
 @final
 class BatchReader:
-    """Takes batches, and if asked for the tokens of their texts.
+    """Reads batches and, optionally, the tokens of their texts.
 
     Args:
-        data: with num_workers=0, so that all the work is done in this process.
+        data: with num_workers=0, so that this process does all the work.
         trainer: of one process.
-        tokens: read what the text encoder made of instructions and feedback, which a training does in its own
-            process.
+        tokens: also read the encoded instructions and feedback, as a training does in its own process.
     """
 
     def __init__(self, data: EditData, trainer: Trainer, tokens: bool) -> None:
@@ -27,7 +26,7 @@ class BatchReader:
         self.batches = iter(data.train_dataloader())
 
     def read(self, samples: int) -> None:
-        """At least so many."""
+        """Read at least this many samples."""
         for _ in range(-(-samples // self.data.batch_size)):
             batch: Any = next(self.batches)
             if self.tokens:
@@ -37,15 +36,15 @@ class BatchReader:
 
 
 def measure_loading(reader: BatchReader, samples: int, seconds: float) -> RungMeasurement:
-    """Read everything once to warm the page cache, then on and on for a while; the best of three thirds
-    counts, as other processes only slow it down.
+    """Read everything once to warm the page cache, then repeatedly; the best third of the time counts, since
+    other processes only slow reading down.
 
-    The time is that of the processor: what others do on the same core in between is not counted.
+    Times are CPU times, so other processes on the same core don't count.
 
     Args:
-        reader: takes batches.
-        samples: how many there are, and so how many are read between two looks at the clock.
-        seconds: how long to read, in all.
+        reader: reads batches.
+        samples: number of samples in the dataset, read between two looks at the clock.
+        seconds: total duration.
     """
     reader.read(samples)
     rates = []

@@ -1,4 +1,4 @@
-"""The result of a rung, and what can be said of it."""
+"""The result of a rung."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,17 +8,17 @@ from typing import final
 @final
 @dataclass(frozen=True)
 class RungMeasurement:
-    """What one rung took.
+    """What one rung cost.
 
     Attributes:
         samples_per_s: the rate.
         batch_size: samples at a time.
         phases: seconds per sample by phase; they sum to 1 / samples_per_s.
-        tflop_per_sample: 10^12 floating point operations that were carried out, also those done twice or in
-            vain; None where they mean nothing.
+        tflop_per_sample: 10^12 floating point operations that were executed, including repeated and unused
+            ones; None where they mean nothing.
         peak_memory_gb: 10^9 bytes.
-        extrapolated: what was really measured, where the rate is not; else empty.
-        first_call_s: of it, seconds that compiling took before; 0 where nothing was compiled.
+        extrapolated: what was actually measured, if the rate is extrapolated from it; else empty.
+        first_call_s: seconds of the first compiled call, not part of the rate; 0 if nothing was compiled.
     """
 
     samples_per_s: float

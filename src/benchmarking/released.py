@@ -1,8 +1,7 @@
-"""What the paper's released code computes beside the work itself, on every batch, without ever reading the
-result.
+"""Work that the paper's released code does on every batch without using the result.
 
-The whole CLIP ViT-H/14 image encoder, and the null instruction, encoded anew at every step. What else makes
-it slow are switches of this project (gradient checkpointing, live encoders, ...).
+It runs the whole CLIP ViT-H/14 image encoder, and encodes the null instruction at every step. What else makes
+it slow are settings of this project (gradient checkpointing, live encoders, ...).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,11 +22,11 @@ from src.editor import NULL_INSTRUCTION
 
 @final
 class ReleaseOverhead(Callback):
-    """Computes it, and forgets it.
+    """Does this work and discards the result.
 
     Args:
         image_encoder: settings of a CLIPVisionConfig, built with random weights; None for no image encoder.
-        null_text: encode the null instruction by itself.
+        null_text: encode the null instruction separately.
         dtype: of the image encoder's weights.
     """
 
@@ -47,7 +46,7 @@ class ReleaseOverhead(Callback):
     def compute(
         self, originals: Float[Tensor, "b 3 H W"], encode_text: Callable[[Sequence[str]], Any]
     ) -> None:
-        """Everything that the release computes in vain for these images."""
+        """Compute everything that the release computes and doesn't use for these images."""
         if self.null_text:
             encode_text([NULL_INSTRUCTION])
         if self.image_encoder is not None:

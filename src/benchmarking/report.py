@@ -1,9 +1,9 @@
-"""What the ladders say: ratios, targets, a table in Markdown and a image."""
+"""Reports the ladders: ratios, targets, a table in Markdown and a chart."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 from src.benchmarking.measurement import RungMeasurement
 from src.files import replacing
@@ -36,9 +36,9 @@ def entry(
     Args:
         rung: its name.
         changes: what it changes with regard to the one before.
-        measured: None if it failed.
-        failed: why.
-        left_out: earlier rungs that failed, and whose changes this one therefore lacks.
+        measured: result; None if it failed.
+        failed: why it failed.
+        left_out: earlier rungs that failed, whose changes this one therefore lacks.
     """
     numbers = {} if measured is None else asdict(measured)
     return {
@@ -53,8 +53,8 @@ def entry(
 
 
 def with_ratios(entries: Sequence[Entry], matrix_rate: float | None) -> list[Entry]:
-    """Every rung of a ladder compared with its first, with the one that has no unused tower, and with what
-    the device can do.
+    """Compare every rung of a ladder with the first one, with the one without the unused tower, and with the
+    device's matrix rate.
 
     Args:
         entries: of one ladder, in order.
@@ -79,13 +79,14 @@ def with_ratios(entries: Sequence[Entry], matrix_rate: float | None) -> list[Ent
     return compared
 
 
+@final
 class TargetCheck(NamedTuple):
-    """One target of the project, and whether it is reached.
+    """A speed target of the project and what was measured.
 
     Attributes:
-        what: in words.
-        target, measured: the figures.
-        rung: where it was measured.
+        what: description.
+        target, measured: figures.
+        rung: that was measured.
     """
 
     what: str
@@ -95,12 +96,12 @@ class TargetCheck(NamedTuple):
 
     @property
     def reached(self) -> bool:
-        """At least the target."""
+        """Whether the target is reached."""
         return self.measured >= self.target
 
 
 def check_targets(ladders: Mapping[str, Sequence[Entry]], device: str, hardware: str) -> list[TargetCheck]:
-    """Targets that can be told on this device. Training and sampling are represented by their fastest rung.
+    """Targets that apply to this device. The fastest rung stands for training and for sampling.
 
     Args:
         ladders: entries with ratios.
@@ -136,7 +137,7 @@ def check_targets(ladders: Mapping[str, Sequence[Entry]], device: str, hardware:
 
 
 def fastest(entries: Sequence[Entry]) -> Entry | None:
-    """The rung with the highest rate, if there is one to compare it with."""
+    """The rung with the highest rate; None if there is no other to compare it with."""
     measured = [each for each in entries if each["ratio"] is not None]
     return max(measured, key=lambda each: each["samples_per_s"]) if len(measured) > 1 else None
 
@@ -231,7 +232,7 @@ def _table(ladder: str, entries: Sequence[Entry]) -> list[str]:
 
 
 def _number(value: float | None) -> str:
-    """Three digits."""
+    """A number with three significant digits."""
     if value is None:
         return ""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
@@ -242,9 +243,7 @@ def _ratio(value: float | None) -> str:
 
 
 def draw_ladders(report: Mapping[str, Any], target: Path) -> None:
-    """Bars, a panel per ladder: the rate of every rung, and how many times that of the first it is. Raises
-    NotWrittenError.
-    """
+    """Draw a panel of bars per ladder: the rate of every rung and its ratio to the first. Raises NotWrittenError."""
     import matplotlib.pyplot as plt  # heavy, and only needed at the end
 
     ladders = {name: report[name] for name in TITLES if report[name]}

@@ -26,7 +26,7 @@ from src.ranks import device_of
 
 
 def write_files(cfg: DictConfig, folder: Path) -> None:
-    """A tree of images with rewards, and conditions precomputed of it, which the config then names."""
+    """Write a tree of images with rewards, and precomputed conditions of it, and name them in the config."""
     cfg.size = cfg.sizes[cfg.device]
     tree = write_image_tree(folder / "tree", cfg.files.rows, cfg.files.side)
     OmegaConf.update(cfg, "data.dataset", {"folder": str(tree), "split": "all", "extension": "jpg"})
@@ -42,7 +42,7 @@ def write_files(cfg: DictConfig, folder: Path) -> None:
 
 
 def encoded_shapes(cfg: DictConfig, data: EditData) -> Shapes:
-    """Of what the backbone's encoders make. Raises ValueError for a backbone that trains its encoders."""
+    """Shapes of what the backbone's encoders return. Raises ValueError for a backbone that trains its encoders."""
     # without weights, where they would be random
     with torch.device("meta" if cfg.model.backbone.get("pretrained") is None else "cpu"):
         backbone = instantiate(cfg.model.backbone)
@@ -71,7 +71,7 @@ def matrices(cfg: DictConfig) -> float:
 
 
 def training(cfg: DictConfig) -> RungMeasurement:
-    """Steps of the experiment's training."""
+    """Measure steps of the experiment's training."""
     data = instantiate(cfg.data, num_workers=0)
     algorithm = instantiate(cfg.algorithm)(editor=instantiate(cfg.model))
     # the first step counts operations and is never compiled
@@ -86,7 +86,7 @@ def training(cfg: DictConfig) -> RungMeasurement:
 
 
 def sampling(cfg: DictConfig) -> RungMeasurement:
-    """Edits by the experiment's sampler."""
+    """Measure edits by the experiment's sampler."""
     device = device_of(cfg.device)
     editor = instantiate(cfg.model).to(device)
     count, steps = cfg.size.edits, cfg.sampler.steps
@@ -108,7 +108,7 @@ def sampling(cfg: DictConfig) -> RungMeasurement:
 
 
 def loading(cfg: DictConfig) -> RungMeasurement:
-    """Batches of the experiment's loader."""
+    """Measure batches of the experiment's loader."""
     torch.set_num_threads(1)
     data: EditData = instantiate(cfg.data, num_workers=0)
     samples = min(len(data.dataset), cfg.size.samples if data.precomputed is None else len(data.dataset))

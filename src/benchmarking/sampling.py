@@ -1,5 +1,5 @@
-"""How fast the project's own editing is: Editor.edit with the experiment's sampler, from images on the
-device to images on the device.
+"""Measures the project's editing: Editor.edit with the experiment's sampler, from images on the device to images
+on the device.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ PHASES = ("encode", "denoiser", "sampler", "decode")
 @final
 @dataclass(frozen=True, eq=False)
 class Edits:
-    """What to edit.
+    """Images to edit.
 
     Attributes:
         originals: (b, 3, H, W), in [-1, 1], on the editor's device.
@@ -39,13 +39,13 @@ class Edits:
     def by(
         self, editor: Editor, sampler: Sampler, unread: ReleaseOverhead, clock: Clock | None = None
     ) -> None:
-        """Make the edits, asked for with the best reward; before them what the release computes in vain."""
+        """Edit with the best target reward, after the unused work of the release."""
         unread.compute(self.originals, editor.backbone.encode_text)
         count = len(self.instructions)
         network, clock = editor.network, clock or Clock(torch.device("cpu"))
 
         def first(*inputs: Any) -> Latent:
-            """Everything before the first call is encoding."""
+            """Assign everything before the first call to encoding."""
             clock.mark("encode")
             editor.network = network
             assert network is not None
@@ -71,13 +71,13 @@ def measure_sampling(
 
     Args:
         editor: on its device.
-        execution: how it is to compute.
+        execution: how the editor computes.
         edits: a batch of images.
-        unread: what the release computes beside.
-        samplers: the experiment's, with 1 step, to count operations and to compile, and with as many as are
-            timed.
-        steps: of a whole edit; those that are not timed are extrapolated.
-        warm_up, repeats: edits before and while timing.
+        unread: unused work of the release.
+        samplers: the experiment's sampler by its number of steps: 1, to count operations and to compile, and
+            the number that is timed.
+        steps: of a whole edit; the rate is extrapolated to it.
+        warm_up, repeats: edits before and during timing.
     """
     execution.prepare(editor)
     clock, count, timed_steps = Clock(edits.originals.device), len(edits.instructions), max(samplers)

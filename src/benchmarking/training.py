@@ -1,5 +1,5 @@
-"""How fast the project's own training step is: Lightning's loop around Denoising, with clipping, optimiser
-and EMA, on batches that lie ready.
+"""Measures the project's training step: Lightning's loop around Denoising, with clipping, optimiser and EMA, on
+prepared batches.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from src.benchmarking.measurement import RungMeasurement
 from src.data.datamodule import EditData
 
 DISTINCT_BATCHES = 4
-"""So many are taken from the loader; they come in turn."""
+"""Number of batches taken from the loader and used in turn."""
 
 PHASES = ("encode", "forward", "backward", "optimiser")
 """Encode: everything before the denoiser: transfer, autoencoder and text encoder, or looking texts up.
@@ -26,13 +26,13 @@ Optimiser: with clipping and EMA.
 
 @final
 class TimedSteps(Callback):
-    """Counts the operations of the first step, and times those after the warm-up. The last of the trainer's
-    callbacks, so that EMA is in the time.
+    """Counts the operations of the first step and times the steps after the warm-up. It must be the last of
+    the trainer's callbacks, so that the time includes EMA.
 
     Args:
-        clock: takes the times.
-        untimed: steps before timing; the first of them is never compiled, as a compiled network hides what it
-            computes.
+        clock: for the times.
+        untimed: steps before timing; the first is never compiled, because a compiled network hides its
+            operations.
     """
 
     def __init__(self, clock: Clock, untimed: int) -> None:
@@ -43,24 +43,24 @@ class TimedSteps(Callback):
         self.first_call_s = 0.0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begin to count."""
+        """Start counting."""
         assert isinstance(pl_module, Denoising)
         self.network = pl_module.compiled
         pl_module.compiled = mark_calls(pl_module.editor, self.clock, "encode", "forward")
         self.counter.__enter__()
 
     def on_before_backward(self, trainer: Trainer, pl_module: LightningModule, loss: Any) -> None:
-        """The loss belongs to the forward pass."""
+        """Assign the loss to the forward pass."""
         self.clock.mark("forward")
 
     def on_after_backward(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Gradients are there."""
+        """Assign the gradients to the backward pass."""
         self.clock.mark("backward")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """A step is done, with its average."""
+        """Assign the rest of the step to the optimiser."""
         assert isinstance(pl_module, Denoising)
         self.clock.mark("optimiser")
         done = trainer.global_step
@@ -87,13 +87,13 @@ def first_batches(data: EditData, trainer: Trainer, count: int) -> list[EditBatc
 def measure_training(
     algorithm: Denoising, trainer: Trainer, steps: TimedSteps, batches: Sequence[EditBatch | EncodedBatch]
 ) -> RungMeasurement:
-    """Train for as many steps as the trainer is told.
+    """Train for the trainer's number of steps.
 
     Args:
-        algorithm: what is trained.
+        algorithm: to be trained.
         trainer: with `steps` as the last of its callbacks.
-        steps: measures.
-        batches: of one size; they come in turn.
+        steps: the callback that measures.
+        batches: of one size, used in turn.
     """
     order = [batches[step % len(batches)] for step in range(trainer.max_steps)]
     trainer.fit(algorithm, train_dataloaders=DataLoader(order, batch_size=None))  # pyright: ignore[reportArgumentType]  # any sequence will do

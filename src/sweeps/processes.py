@@ -123,6 +123,7 @@ def available_cores() -> list[int]:
     )
 
 
+@final
 class StepProcess:
     """A running step, in a process group of its own."""
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Protocol, runtime_checkable
+from typing import Protocol, final, runtime_checkable
 
 from src.sweeps.processes import Outcome, Share, Step, StepProcess
 from src.sweeps.record import Job, Sweep
@@ -17,6 +17,7 @@ PAUSE = 0.1
 """Seconds between polls of the running jobs."""
 
 
+@final
 class JobsFailed(Exception):  # noqa: N818  # the jobs did, the sweep went to its end
     """Some jobs failed; the message names them."""
 
@@ -63,6 +64,7 @@ class Work(Protocol):
         ...
 
 
+@final
 class LocalJob:
     """A job's steps as processes on this machine, one after the other."""
 
@@ -97,6 +99,7 @@ def start_locally(job: Job, steps: Sequence[Step], share: Share) -> RunningJob:
     return LocalJob(steps, share)
 
 
+@final
 class Runner:
     """Runs the remaining jobs of a sweep.
 

@@ -6,7 +6,7 @@ Needs wandb-workspaces (the extra `dashboards`). Building a layout asks no serve
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, final
 
 import wandb_workspaces.reports.v2 as wr
 import wandb_workspaces.workspaces as ws
@@ -20,6 +20,7 @@ WIDTH, HEIGHT = 24, 8
 """Of a panel over the whole width of a report, in units of its grid; two panels share a row otherwise."""
 
 
+@final
 @dataclass(frozen=True)
 class LayoutContents:
     """What the layout is of.
@@ -39,6 +40,7 @@ class LayoutContents:
         return f"{evaluation}/{row}/{perspective}/score"
 
 
+@final
 @dataclass(frozen=True)
 class LayoutSection:
     """A section of the workspace, and a chapter of the report.

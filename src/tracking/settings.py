@@ -1,7 +1,7 @@
-"""What a dashboard is told about a run's settings: all of the config, and no secret.
+"""A run's settings for a dashboard: all of the config, without secrets.
 
-Keys and tokens are not in any config of this project, but in the environment; what a user writes into a
-config all the same is hidden here.
+This project's configs hold no keys or tokens, the environment does; what a user writes into a config anyway is
+hidden here.
 """
 
 import re
@@ -13,30 +13,27 @@ from omegaconf import DictConfig, OmegaConf
 HIDDEN = "(hidden)"
 
 SECRET_NAME = re.compile(r"(api_?key|access_?key|token|secret|passwd|password|credentials?)$", re.IGNORECASE)
-"""Entries of a config, and variables of the environment, whose names end so hold a secret."""
+"""Config entries and environment variables with such names hold secrets."""
 
 SHORTEST = 8
-"""Characters of a secret; a shorter value of such a variable ("1", "none") stands in too many texts that mean
-something else.
-"""
+"""Least characters of a secret; a shorter value of such a variable ("1", "none") occurs in too many other texts."""
 
 
 def loggable_settings(
     cfg: DictConfig, environment: Mapping[str, str], more: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """The resolved config with every secret hidden, and without the node `logger`, which says where all this
-    goes.
+    """The resolved config with every secret hidden, and without the node `logger`, which says where it goes.
 
     Args:
         cfg: an entry point's config.
-        environment: whose secrets must not be found in it.
-        more: entries beside those of the config.
+        environment: variables whose secrets must not appear.
+        more: entries besides those of the config.
     """
-    told = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"])
+    shown = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "logger"])
     secrets = [
         value for name, value in environment.items() if SECRET_NAME.search(name) and len(value) >= SHORTEST
     ]
-    tree = OmegaConf.to_container(told, resolve=True)
+    tree = OmegaConf.to_container(shown, resolve=True)
     assert isinstance(tree, dict)
     return _without({**tree, **(more or {})}, sorted(secrets, key=len, reverse=True))
 

@@ -1,10 +1,9 @@
-"""A run on Weights & Biases that also says which files it read and which it made, so that the lineage of a
-number can be followed there.
+"""A run on Weights & Biases that records which files it read and made, so that the lineage of a number can be
+followed there.
 
-Editors, reward files and reports are artifacts. The name of an editor or a reward file carries a hash of its
-content: the editor that one run logs is the very artifact that another one says it evaluated, in whatever
-folder the two found it. No file leaves the machine unless `artifacts=upload` says so; a reference holds a
-path, a size and a checksum.
+Editors, reward files and reports are artifacts. Names of editors and reward files contain a hash of their
+content: the editor that one run logs is the same artifact that another run evaluates, wherever either found
+it. No file leaves the machine unless `artifacts=upload` is set; a reference holds path, size and checksum.
 """
 
 import os
@@ -21,11 +20,12 @@ from pytorch_lightning.utilities import rank_zero_only
 from src.files import digest
 
 HASH_LENGTH = 12
-"""Hexadecimal digits of a content hash that an artifact's name carries."""
+"""Hexadecimal digits of the content hash in an artifact's name."""
 
 MODES = ("none", "reference", "upload")
 
 
+@final
 @dataclass(frozen=True)
 class Artifact:
     """Files that belong together.
@@ -33,7 +33,7 @@ class Artifact:
     Attributes:
         name: the same for the same content; letters, digits, dashes, underscores and dots.
         type: "model", "rewards" or "report".
-        files: by the name that they have in the artifact, which is the same wherever they lie.
+        files: by their names in the artifact, which don't depend on where they lie.
         metadata: JSON-able.
     """
 
@@ -72,9 +72,7 @@ def rewards_artifact(path: Path, metadata: Mapping[str, Any] | None = None) -> A
 
 
 def report_artifact(folder: Path, benchmark: str, judge: str) -> Artifact:
-    """The report of a benchmark and a judge: every file that lies in its folder. A later one is a later
-    version of it.
-    """
+    """The report of a benchmark and a judge: every file in its folder. A later report is a later version."""
     files = {
         file.name: file
         for file in sorted(folder.iterdir())
@@ -86,15 +84,15 @@ def report_artifact(folder: Path, benchmark: str, judge: str) -> Artifact:
 
 @final
 class WandbRun(WandbLogger):
-    """Lightning's logger, and artifacts.
+    """Lightning's logger with artifacts.
 
     Args:
-        artifacts: "reference" notes path, size and checksum of each file, "upload" sends the files
-            themselves, "none" notes nothing.
-        settings: as Lightning's logger and `wandb.init` take them.
+        artifacts: "reference" records path, size and checksum of each file, "upload" sends the files, "none"
+            records nothing.
+        settings: passed to Lightning's logger and `wandb.init`.
 
     Raises:
-        ValueError: another kind of `artifacts`.
+        ValueError: an unknown kind of `artifacts`.
     """
 
     def __init__(self, artifacts: str = "reference", **settings: Any) -> None:
@@ -107,30 +105,32 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def log_files(self, artifact: Artifact) -> None:
-        """Files that this run made."""
+        """Record files that this run made."""
         if self.artifacts != "none":
-            self.experiment.log_artifact(self._noted(artifact))
+            self.experiment.log_artifact(self._as_wandb(artifact))
 
     @rank_zero_only
     def use_files(self, artifact: Artifact) -> None:
-        """Files that this run read. Whoever made them need not have been uploaded yet: the artifact has the
+        """Record files that this run read. The run that made them may not be uploaded yet: the artifact has the
         same name and content there.
         """
         if self.artifacts == "none":
             return
         if self.offline:
-            # wandb's own use_artifact wants an answer of the server and refuses; this is what it does before
-            # it waits, and `wandb sync` the rest
-            self.experiment._log_artifact(self._noted(artifact), is_user_created=True, use_after_commit=True)
+            # wandb's use_artifact needs an answer from the server; this is what it does before it waits, and
+            # `wandb sync` does the rest
+            self.experiment._log_artifact(
+                self._as_wandb(artifact), is_user_created=True, use_after_commit=True
+            )
         else:
-            self.experiment.use_artifact(self._noted(artifact))
+            self.experiment.use_artifact(self._as_wandb(artifact))
 
     @property
     def offline(self) -> bool:
         """Whether the run is written to this machine only."""
         return bool(self._offline or self.experiment.offline)
 
-    def _noted(self, artifact: Artifact) -> wandb.Artifact:
+    def _as_wandb(self, artifact: Artifact) -> wandb.Artifact:
         noted = wandb.Artifact(artifact.name, artifact.type, metadata=dict(artifact.metadata))
         for name, file in artifact.files.items():
             if self.artifacts == "upload":
