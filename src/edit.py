@@ -135,7 +135,8 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError("instruction=... is missing; see the head of src/edit.py for a command")
     if cfg.list and cfg.instruction:
         raise ValueError(
-            "each row of a list has its own instruction; leave out instruction=..., or give image=... in place of list=..."
+            "each row of a list has its own instruction; leave out instruction=..., or give image=... in "
+            "place of list=..."
         )
     if cfg.list and Path(str(cfg.list)).resolve() == (Path(str(cfg.output)) / TABLE).resolve():
         raise ValueError(f"the table of the edits would overwrite list={cfg.list}; choose another output=DIR")

@@ -8,7 +8,7 @@ PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "diffusers", "transforme
 
 
 def commit() -> str:
-    """The checked-out commit, with "+changes" if the tree differs from it; "unknown" outside a git checkout."""
+    """The checked-out commit, with "+changes" if the tree differs; "unknown" outside a git checkout."""
     try:
         head = subprocess.run(
             ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True

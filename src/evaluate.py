@@ -97,7 +97,8 @@ def check_request(cfg: DictConfig) -> None:
     """Raise an error where the command contradicts itself or names no checkpoint, before anything is built."""
     if (cfg.checkpoint is None) == (cfg.edits is None):
         raise ValueError(
-            "give either checkpoint=PATH (a .ckpt or an exported editor/ folder) or edits=DIR (edits to judge without a model)"
+            "give either checkpoint=PATH (a .ckpt or an exported editor/ folder) or edits=DIR (edits to "
+            "judge without a model)"
         )
     if cfg.checkpoint is not None and not Path(cfg.checkpoint).exists():
         raise FileNotFoundError(
@@ -115,11 +116,13 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError(f"best_of={cfg.best_of}: say how many edits are made of each case, 1 or more")
     if cfg.best_of > 1 and cfg.checkpoint is None:
         raise ValueError(
-            f"best_of={cfg.best_of} makes {cfg.best_of} edits of each case and needs checkpoint=PATH; edits=DIR has one of each"
+            f"best_of={cfg.best_of} makes {cfg.best_of} edits of each case and needs checkpoint=PATH; "
+            "edits=DIR has one of each"
         )
     if cfg.best_of > 1 and cfg.get("selector") is None:
         raise ValueError(
-            f"best_of={cfg.best_of} needs a judge that chooses: say judge@selector=NAME, best another one than judge, which scores"
+            f"best_of={cfg.best_of} needs a judge that chooses: say judge@selector=NAME, best another one "
+            "than judge, which scores"
         )
 
 

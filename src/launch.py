@@ -60,7 +60,7 @@ def entry_point(task: Task, config_name: str, sweeps: SweepInterface | None = No
             raise ValueError(f"src.{config_name} has no sweeps: run it once for each value")
         try:
             task(cfg)
-        except Exception as error:  # noqa: BLE001  # raised below, outside of Hydra, which would print lines of its own
+        except Exception as error:  # noqa: BLE001  # raised below, outside of Hydra, which prints its own
             is_missing = isinstance(_cause(error), MissingMandatoryValue | InterpolationToMissingValueError)
             names = missing_settings(cfg) if is_missing else []
             errors.append(ValueError(request_for(names)) if names else error)
@@ -128,7 +128,9 @@ def check_shared_folder() -> None:
 
 
 def check_whole_numbers(cfg: DictConfig, least: Mapping[str, int | None]) -> None:
-    """Raise ValueError unless settings, by their dotted names, are whole numbers of at least this; None for any."""
+    """Raise ValueError unless settings, by their dotted names, are whole numbers of at least this; None for
+    any.
+    """
     for name, bound in least.items():
         value = OmegaConf.select(cfg, name)
         if isinstance(value, bool) or not isinstance(value, int) or (bound is not None and value < bound):

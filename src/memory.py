@@ -1,4 +1,5 @@
-"""Tunes the memory of CPU tensors. By default, a training step on a CPU waits for memory longer than it computes.
+"""Tunes the memory of CPU tensors. By default, a training step on a CPU waits for memory longer than it
+computes.
 
 The C library returns every large block to Linux as soon as it is freed, and Linux hands out the next one
 zeroed, 4 KiB at a time. A step that allocates and frees ten gigabytes of tensors thus waits for millions of

@@ -1,4 +1,5 @@
-"""Command-line keys that were renamed. An old one is refused with the new name, before anything else is looked at.
+"""Command-line keys that were renamed. An old one is refused with the new name, before anything else is
+looked at.
 
 error: target= was renamed: give output=
 """

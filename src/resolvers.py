@@ -1,4 +1,5 @@
-"""Functions that configs can call, as in `precision: ${cpu_precision:}`. Importing this module registers them.
+"""Functions that configs can call, as in `precision: ${cpu_precision:}`. Importing this module registers
+them.
 
 No heavy library is imported before a config asks for what only it knows.
 """

@@ -1,4 +1,5 @@
-"""Measure the speed of training, editing and loading, change by change from what the paper's released code does.
+"""Measure the speed of training, editing and loading, change by change from what the paper's released code
+does.
 
     # random weights of the full size, and files that it writes itself
     python -m src.throughput +experiment=reward_inspix2pix
@@ -140,12 +141,13 @@ def main(cfg: DictConfig) -> None:
     ]
     if failed:
         raise ValueError(
-            f"nothing can be compared with the first rung, which failed: {'; '.join(failed)}; see {folder / 'logs'}"
+            f"nothing can be compared with the first rung, which failed: {'; '.join(failed)}; see "
+            f"{folder / 'logs'}"
         )
 
 
 def check_request(cfg: DictConfig) -> None:
-    """Raise ValueError for an unknown ladder or rung, or an experiment on other data than a tree of images."""
+    """Raise ValueError for an unknown ladder or rung, or an experiment without a tree of images."""
     unknown = [name for name in cfg.ladders if name not in cfg.rungs_of]
     if unknown or not cfg.ladders:
         raise ValueError(f"ladders={list(cfg.ladders)}: say some of {', '.join(cfg.rungs_of)}")
@@ -155,7 +157,8 @@ def check_request(cfg: DictConfig) -> None:
         raise ValueError(f"no rung {', '.join(unknown)} in these ladders: they have {', '.join(known)}")
     if not str(cfg.data.dataset.get("_target_", "")).endswith("Pix2PixTree"):
         raise ValueError(
-            "this benchmark measures editors with frozen encoders on a tree of pictures: say +experiment=reward_inspix2pix"
+            "this benchmark measures editors with frozen encoders on a tree of pictures: say "
+            "+experiment=reward_inspix2pix"
         )
 
 

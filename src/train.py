@@ -46,7 +46,9 @@ EDITING = ("previews", "scores")
 
 
 def main(cfg: DictConfig) -> None:
-    """Train in the run folder, alone in it: of two trainings there, each would resume the other's checkpoints."""
+    """Train in the run folder, alone in it: of two trainings there, each would resume the other's
+    checkpoints.
+    """
     check_complete(cfg)
     steps = {"trainer.max_steps": None} if "max_steps" in cfg.trainer else {}
     launch.check_whole_numbers(cfg, {"seed": None, "data.batch_size": 1, **steps})

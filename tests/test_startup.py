@@ -1,4 +1,6 @@
-"""Commands start without the libraries that they don't need; importing torch takes two seconds, Lightning eight."""
+"""Commands start without the libraries that they don't need; importing torch takes two seconds, Lightning
+eight.
+"""
 
 import json
 import subprocess
@@ -30,7 +32,9 @@ LIGHT = (
 
 @pytest.fixture(scope="module")
 def imported() -> dict[str, list[str]]:
-    """The heavy libraries that each module has brought along, imported one after the other in one interpreter."""
+    """The heavy libraries that each module has brought along, imported one after the other in one
+    interpreter.
+    """
     modules = [*(f"src.{name}" for name in commands()), *LIGHT]
     program = (
         "import importlib, json, sys\n"

@@ -1,8 +1,8 @@
-"""Writes the files that the benchmark reads: an InstructPix2Pix tree with rewards, and precomputed conditions.
-Reading them costs what reading real ones costs.
+"""Writes the files that the benchmark reads: an InstructPix2Pix tree with rewards, and precomputed
+conditions. Reading them costs what reading real ones costs.
 
-Images are photographs, because detail decides how long a JPEG takes to decode. Latents and tokens are noise of
-the right shape: networks take the same time for them, and no full-size encoder has to run.
+Images are photographs, because detail decides how long a JPEG takes to decode. Latents and tokens are noise
+of the right shape: networks take the same time for them, and no full-size encoder has to run.
 """
 
 import json
@@ -40,8 +40,8 @@ from src.synthetic.photos import photo_files, read_photograph, wheel_folder
 
 ROWS_PER_SHARD = 256
 DISTINCT = 32
-"""Number of distinct images, instructions and feedbacks; the rest are links and repetitions, which cost a loader
-the same.
+"""Number of distinct images, instructions and feedbacks; the rest are links and repetitions, which cost a
+loader the same.
 """
 
 JUDGE = "benchmark"

@@ -19,8 +19,8 @@ from src.benchmarking.measurement import RungMeasurement
 from src.benchmarking.report import Entry, entry
 
 CONTEXT = multiprocessing.get_context("forkserver")
-"""Rungs are forked from a server that has only imported modules: they start in a second, without memory or GPU
-context of earlier rungs.
+"""Rungs are forked from a server that has only imported modules: they start in a second, without memory or
+GPU context of earlier rungs.
 """
 
 
@@ -175,7 +175,8 @@ class RungProgress:
         spent = time.monotonic() - self.start
         left = spent / self.done * (self.total - self.done)
         print(
-            f"{self.done}/{self.total} {rung.ladder} {rung.name}: {result}; {spent:.0f} s, about {left:.0f} s left",
+            f"{self.done}/{self.total} {rung.ladder} {rung.name}: {result}; {spent:.0f} s, about "
+            f"{left:.0f} s left",
             file=sys.stderr,
             flush=True,
         )

@@ -173,14 +173,18 @@ def ladders_markdown(report: Mapping[str, Any]) -> str:
     if report["targets"]:
         lines += ["", "## Targets", "", "| target | wanted | measured | |", "| --- | ---: | ---: | --- |"]
         lines += [
-            f"| {each['what']} ({each['rung']}) | {_number(each['target'])} | {_number(each['measured'])} | {ENDINGS[each['reached']]} |"
+            f"| {each['what']} ({each['rung']}) | {_number(each['target'])} | {_number(each['measured'])} "
+            f"| {ENDINGS[each['reached']]} |"
             for each in report["targets"]
         ]
     lines += [
         "",
-        "Every rung is the one before it with one change; all share precision and batch unless that is the change. TFLOP are those carried out, "
-        "also twice (gradient checkpointing) or in vain (what the release computes and never reads), so MFU says how busy the device is. Phases are "
-        "seconds per sample. Memory is the most in use: of the GPU, or of the rung's process. Compiling: seconds of the first compiled step.",
+        "Every rung is the one before it with one change; all share precision and batch unless that is the "
+        "change. TFLOP are those carried out, "
+        "also twice (gradient checkpointing) or in vain (what the release computes and never reads), so "
+        "MFU says how busy the device is. Phases are "
+        "seconds per sample. Memory is the most in use: of the GPU, or of the rung's process. Compiling: "
+        "seconds of the first compiled step.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -191,7 +195,8 @@ def _table(ladder: str, entries: Sequence[Entry]) -> list[str]:
         return (
             lines
             + [
-                f"| {each['rung']} | {each.get('batch_size', '')} | {_number(each['samples_per_s'])} | {_ratio(each['ratio'])} |"
+                f"| {each['rung']} | {each.get('batch_size', '')} | {_number(each['samples_per_s'])} | "
+                f"{_ratio(each['ratio'])} |"
                 for each in entries
             ]
             + [""]
@@ -243,7 +248,9 @@ def _ratio(value: float | None) -> str:
 
 
 def draw_ladders(report: Mapping[str, Any], target: Path) -> None:
-    """Draw a panel of bars per ladder: the rate of every rung and its ratio to the first. Raises NotWrittenError."""
+    """Draw a panel of bars per ladder: the rate of every rung and its ratio to the first. Raises
+    NotWrittenError.
+    """
     import matplotlib.pyplot as plt  # heavy, and only needed at the end
 
     ladders = {name: report[name] for name in TITLES if report[name]}

@@ -1,4 +1,6 @@
-"""What the processes of the benchmark do: write its files, and measure one rung with the experiment's own parts."""
+"""What the processes of the benchmark do: write its files, and measure one rung with the experiment's own
+parts.
+"""
 
 import logging
 import warnings
@@ -42,7 +44,9 @@ def write_files(cfg: DictConfig, folder: Path) -> None:
 
 
 def encoded_shapes(cfg: DictConfig, data: EditData) -> Shapes:
-    """Shapes of what the backbone's encoders return. Raises ValueError for a backbone that trains its encoders."""
+    """Shapes of what the backbone's encoders return. Raises ValueError for a backbone that trains its
+    encoders.
+    """
     # without weights, where they would be random
     with torch.device("meta" if cfg.model.backbone.get("pretrained") is None else "cpu"):
         backbone = instantiate(cfg.model.backbone)

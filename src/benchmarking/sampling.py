@@ -1,5 +1,5 @@
-"""Measures the project's editing: Editor.edit with the experiment's sampler, from images on the device to images
-on the device.
+"""Measures the project's editing: Editor.edit with the experiment's sampler, from images on the device to
+images on the device.
 """
 
 from collections.abc import Mapping, Sequence

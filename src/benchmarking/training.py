@@ -1,5 +1,5 @@
-"""Measures the project's training step: Lightning's loop around Denoising, with clipping, optimiser and EMA, on
-prepared batches.
+"""Measures the project's training step: Lightning's loop around Denoising, with clipping, optimiser and EMA,
+on prepared batches.
 """
 
 from collections.abc import Sequence

@@ -1,5 +1,5 @@
-"""Runs the jobs of a sweep through a scheduler (SLURM, with submitit). Each job is one submission with all its
-steps; the sweep follows and records it.
+"""Runs the jobs of a sweep through a scheduler (SLURM, with submitit). Each job is one submission with all
+its steps; the sweep follows and records it.
 
 A killed sweep leaves its submissions to the scheduler. The same command follows those that still exist and
 submits no second one.

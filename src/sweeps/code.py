@@ -78,7 +78,9 @@ def module_file(module: str) -> Path | None:
 
 @cache
 def _read(file: Path, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
-    """Fingerprint of a file, and the modules it imports; `changed` and `size` keep versions apart in the cache."""
+    """Fingerprint of a file, and the modules it imports; `changed` and `size` keep versions apart in the
+    cache.
+    """
     tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = tuple(_imports(tree))
     for node in ast.walk(tree):

@@ -124,7 +124,8 @@ def load_or_create_sweep(request: SweepRequest) -> Sweep:
         return Sweep(request.name, request.entry_point, request.command)
     if (sweep.name, sweep.entry_point) != (request.name, request.entry_point):
         raise ValueError(
-            f"{request.folder} belongs to the sweep {sweep.name} of {sweep.entry_point} ({len(sweep.jobs)} jobs, {sweep.status}) and this is "
+            f"{request.folder} belongs to the sweep {sweep.name} of {sweep.entry_point} ({len(sweep.jobs)} "
+            f"jobs, {sweep.status}) and this is "
             f"{request.name} of {request.entry_point}: take another folder with hydra.sweep.dir="
         )
     return sweep

@@ -1,4 +1,5 @@
-"""The Hydra launcher that hands the jobs of `python -m src.train -m ...` to this folder (conf/hydra/launcher).
+"""The Hydra launcher that hands the jobs of `python -m src.train -m ...` to this folder
+(conf/hydra/launcher).
 
 Hydra composes each job; every job then runs `python -m <entry point>` in a process and folder of its own, so
 that DDP inside a sweep works.

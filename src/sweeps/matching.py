@@ -92,7 +92,8 @@ def check_settings(cell: Cell, job: Job, folder: Path) -> None:
     changed = changed_settings(job.settings, cell.settings)
     if changed and job.hash != cell.hash:
         raise ValueError(
-            f"job {job.number} ({job.described()}) of {folder} was {_word(job)} with other settings: {first_few(changed)}; "
+            f"job {job.number} ({job.described()}) of {folder} was {_word(job)} with other settings: "
+            f"{first_few(changed)}; "
             "give the earlier settings to go on, or take another folder with hydra.sweep.dir="
         )
 
@@ -103,10 +104,14 @@ def check_code(cell: Cell, job: Job, folder: Path, sweep: Sweep, code: str) -> N
         return
     known = sweep.code.get(job.code, {})
     changed = first_few(changed_files(known.get("files", {}), cell.files))
-    told = f"job {job.number} ({job.described()}) of {folder} was {_word(job)} by other code (commit {str(known.get('commit'))[:12]}): {changed}"
+    told = (
+        f"job {job.number} ({job.described()}) of {folder} was {_word(job)} by other code (commit "
+        f"{str(known.get('commit'))[:12]}): {changed}"
+    )
     if code != ANY:
         raise ValueError(
-            f"{told} changed; go back to that code, say hydra.launcher.code=any to go on all the same (which is recorded), "
+            f"{told} changed; go back to that code, say hydra.launcher.code=any to go on all the same "
+            "(which is recorded), "
             "or take another folder with hydra.sweep.dir="
         )
     note = f"{told} had changed when the sweep went on"

@@ -160,7 +160,8 @@ def _disk(needed: float, folder: Path) -> str:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise ValueError(
-            f"the jobs that are left need about {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free in {folder}: make room or take fewer jobs"
+            f"the jobs that are left need about {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free in "
+            f"{folder}: make room or take fewer jobs"
         )
     return f"disk: about {needed / 1e9:.2g} GB of {free / 1e9:.3g} GB free"
 
@@ -176,10 +177,16 @@ def _detectable(finished: Sequence[Job], folder: Path) -> str:
     ]
     about = "in points of [0, 5], 5 % level, power 80 %, before Holm's correction"
     if found:
-        return f"smallest detectable difference: {min(found):.2f} to {max(found):.2f} {about} (from the {len(measured)} jobs evaluated so far)"
+        return (
+            f"smallest detectable difference: {min(found):.2f} to {max(found):.2f} {about} (from the "
+            f"{len(measured)} jobs evaluated so far)"
+        )
     error = ASSUMED_SPREAD / math.sqrt(ASSUMED_PHOTOGRAPHS)
     guess = smallest_detectable(Estimate(0.0, error, ASSUMED_PHOTOGRAPHS, ASSUMED_PHOTOGRAPHS - 1))
-    assumed = f"assumed: {ASSUMED_PHOTOGRAPHS} photographs, over which differences vary by {ASSUMED_SPREAD}; measured once two jobs are evaluated"
+    assumed = (
+        f"assumed: {ASSUMED_PHOTOGRAPHS} photographs, over which differences vary by {ASSUMED_SPREAD}; "
+        "measured once two jobs are evaluated"
+    )
     return f"smallest detectable difference: {guess:.2f} {about} ({assumed})"
 
 

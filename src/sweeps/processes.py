@@ -104,12 +104,14 @@ def divide_machine(jobs: int, cores: Sequence[int], gpus: Sequence[str], gpus_pe
     if gpus:
         if jobs * gpus_per_job > len(gpus):
             raise ValueError(
-                f"{jobs} jobs at a time with {gpus_per_job} GPU(s) each need {jobs * gpus_per_job}, {len(gpus)} are there: lower hydra.launcher.jobs"
+                f"{jobs} jobs at a time with {gpus_per_job} GPU(s) each need {jobs * gpus_per_job}, "
+                f"{len(gpus)} are there: lower hydra.launcher.jobs"
             )
         return [Share((), tuple(gpus[job * gpus_per_job : (job + 1) * gpus_per_job])) for job in range(jobs)]
     if jobs > len(cores):
         raise ValueError(
-            f"hydra.launcher.jobs={jobs} at a time on {len(cores)} core(s) would only wait for each other: lower it to {len(cores)} or less"
+            f"hydra.launcher.jobs={jobs} at a time on {len(cores)} core(s) would only wait for each other: "
+            f"lower it to {len(cores)} or less"
         )
     return [Share(tuple(cores[job::jobs])) for job in range(jobs)]
 

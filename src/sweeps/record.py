@@ -1,5 +1,5 @@
-"""`sweep.json`: a sweep and the progress of its jobs. Rewritten at every change, so that it is true even after
-a kill.
+"""`sweep.json`: a sweep and the progress of its jobs. Rewritten at every change, so that it is true even
+after a kill.
 """
 
 import json
@@ -139,5 +139,6 @@ def read_sweep(folder: Path) -> Sweep | None:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{file} can't be read ({error}); put the file right, or take another folder with hydra.sweep.dir="
+            f"{file} can't be read ({error}); put the file right, or take another folder with "
+            "hydra.sweep.dir="
         ) from error

@@ -35,4 +35,7 @@ def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
     text = markdown_tables(tables)
     write_atomically(folder / TABLE, text)
     sweep.table = TABLE
-    return f"{text}\n{folder / TABLE}  (other formats, page of edits: {command} output=table.tex page=report.html)"
+    return (
+        f"{text}\n{folder / TABLE}  (other formats, page of edits: {command} output=table.tex "
+        "page=report.html)"
+    )

@@ -163,7 +163,8 @@ class Runner:
         if failed:
             reasons = "; ".join(f"job {job.number} ({job.described()}): {job.error}" for job in failed)
             raise JobsFailed(
-                f"{len(failed)} of the sweep's {len(jobs)} jobs failed: {reasons}; the same command runs them again"
+                f"{len(failed)} of the sweep's {len(jobs)} jobs failed: {reasons}; the same command runs "
+                "them again"
             )
 
     def _next(self, left: Sequence[Job]) -> Job | None:
@@ -179,7 +180,8 @@ class Runner:
             job.status = "finished"
             self.sweep.write(self.folder)
             print(
-                f"job {job.number} ({job.described()}): {f'the same as {job.shared}' if job.shared else 'nothing left to do'}",
+                f"job {job.number} ({job.described()}): "
+                f"{f'the same as {job.shared}' if job.shared else 'nothing left to do'}",
                 flush=True,
             )
             return
@@ -231,7 +233,8 @@ class Runner:
             took = time.monotonic() - begun
             if job.error is None:
                 print(
-                    f"job {number} ({job.described()}): finished in {duration_text(took)}, {_count(len(left))} left{self._eta(len(left))}",
+                    f"job {number} ({job.described()}): finished in {duration_text(took)}, "
+                    f"{_count(len(left))} left{self._eta(len(left))}",
                     flush=True,
                 )
             else:

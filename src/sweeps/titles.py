@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
-"""Environment variables of a sweep's jobs: the name of the sweep's folder, and the overrides in which the jobs
-differ, as a JSON list.
+"""Environment variables of a sweep's jobs: the name of the sweep's folder, and the overrides in which the
+jobs differ, as a JSON list.
 """
 
 MACHINERY = (
@@ -61,7 +61,7 @@ def without_machinery(overrides: Sequence[str]) -> list[str]:
 
 
 def varied_overrides(overrides: Sequence[str], command: Sequence[str]) -> list[str]:
-    """A job's overrides that do not stand in the sweep's command as they are, and so differ between its jobs."""
+    """A job's overrides that the sweep's command doesn't contain literally, and so differ between its jobs."""
     given = {argument.lower() for argument in command}  # Hydra writes a=true as a=True, and ~a as ~a=null
     return [
         override

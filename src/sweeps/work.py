@@ -129,7 +129,8 @@ class Jobs:
         changed = first_few(changed_files(self.sweep.code.get(job.code, {}).get("files", {}), files))
         if self.code != ANY:
             raise ValueError(
-                f"the code changed while the sweep ran ({changed}), job {job.number} and those after it were not begun"
+                f"the code changed while the sweep ran ({changed}), job {job.number} and those after it "
+                "were not begun"
             )
         self.sweep.notes.append(f"before job {job.number} began, {changed} changed")
         self.remember(present, files)

@@ -82,7 +82,8 @@ def layout_sections(shown: LayoutContents) -> list[LayoutSection]:
     parts = [
         LayoutSection(
             "Training",
-            "Loss and gradient norm of each step; the scores are a judge's, of edits that the averaged weights make.",
+            "Loss and gradient norm of each step; the scores are a judge's, of edits that the averaged "
+            "weights make.",
             training,
         ),
         LayoutSection("Previews", "The same cases, edited as the training goes on.", (previews,), wide=True),
@@ -117,12 +118,18 @@ def _scores(shown: LayoutContents, evaluation: str) -> LayoutSection:
         range_x=(0, 1),
     )
     gallery = wr.MediaBrowser(title="Gallery", media_keys=[f"{evaluation}/gallery"], num_columns=1)
-    text = "Rows are target rewards asked for, and references that need no model. Intervals and tests are in the report artifact (report.md)."
+    text = (
+        "Rows are target rewards asked for, and references that need no model. Intervals and tests are in "
+        "the report artifact (report.md)."
+    )
     return LayoutSection(f"Scores: {evaluation}", text, (*panels, coverage, gallery))
 
 
 def _edits(evaluation: str) -> LayoutSection:
-    text = "A line per case: the original, and for each row its edit, three scores and what the judge said. Filter and sort as in any table."
+    text = (
+        "A line per case: the original, and for each row its edit, three scores and what the judge said. "
+        "Filter and sort as in any table."
+    )
     return LayoutSection(
         f"Edits: {evaluation}",
         text,
@@ -140,7 +147,10 @@ def _sweeps(shown: LayoutContents) -> LayoutSection:
     panels: list[Any] = [
         _parallel(f"Sweep axes and scores: {what}", shown.axes, scores) for what, scores in outcomes.items()
     ]
-    text = "A line per run, from the values of what its sweep varies to what came out; jobs of one sweep share a group."
+    text = (
+        "A line per run, from the values of what its sweep varies to what came out; jobs of one sweep "
+        "share a group."
+    )
     return LayoutSection("Sweeps", text, (*panels, wr.RunComparer(diff_only="split")), wide=True)
 
 

@@ -1,7 +1,7 @@
 """A run's settings for a dashboard: all of the config, without secrets.
 
-This project's configs hold no keys or tokens, the environment does; what a user writes into a config anyway is
-hidden here.
+This project's configs hold no keys or tokens, the environment does; what a user writes into a config anyway
+is hidden here.
 """
 
 import re
@@ -16,7 +16,9 @@ SECRET_NAME = re.compile(r"(api_?key|access_?key|token|secret|passwd|password|cr
 """Config entries and environment variables with such names hold secrets."""
 
 SHORTEST = 8
-"""Least characters of a secret; a shorter value of such a variable ("1", "none") occurs in too many other texts."""
+"""Least characters of a secret; a shorter value of such a variable ("1", "none") occurs in too many other
+texts.
+"""
 
 
 def loggable_settings(

@@ -111,8 +111,8 @@ class WandbRun(WandbLogger):
 
     @rank_zero_only
     def use_files(self, artifact: Artifact) -> None:
-        """Record files that this run read. The run that made them may not be uploaded yet: the artifact has the
-        same name and content there.
+        """Record files that this run read. The run that made them may not be uploaded yet: the artifact has
+        the same name and content there.
         """
         if self.artifacts == "none":
             return

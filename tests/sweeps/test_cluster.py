@@ -23,7 +23,10 @@ def ended(running: RunningJob) -> list[Outcome]:
 
 def steps(folder: Path) -> list[Step]:
     """Two that count how often they ran; the second fails."""
-    counting = "import os, sys; open(sys.argv[1], 'a').write('x'); sys.exit('error: not this one' if sys.argv[2] == '1' else 0)"
+    counting = (
+        "import os, sys; open(sys.argv[1], 'a').write('x'); sys.exit('error: not this one' if sys.argv[2] "
+        "== '1' else 0)"
+    )
     return [
         Step(kind, (sys.executable, "-c", counting, str(folder / kind), fails), folder / f"{kind}.log", {})
         for kind, fails in (("train", "0"), ("evaluate", "1"))
