@@ -19,6 +19,7 @@ LAYERS = [
         "missing_settings",
         "renamed_keys",
         "hub",
+        "source_code",
     },
     {"batch"},
     {"synthetic", "diffusion", "conditioning", "images", "reward_file", "tracking"},

@@ -1,6 +1,4 @@
-"""A control: only the triplets that the annotator finds good throughout, as one filters a dataset instead of
-conditioning on rewards.
-"""
+"""A control: only the triplets that the annotator finds good in everything, a filter in place of a condition."""
 
 from typing import final
 
@@ -12,12 +10,11 @@ from src.records import MAX_SCORE, NO_FAILURE, Reward, Triplet
 
 @final
 class AllGood:
-    """The triplets of another dataset that are annotated 5/5/5 with "None" three times. They are few, so
-    training sees each of them often.
+    """The triplets of another dataset that are annotated 5/5/5 and "None". They are few, so training repeats
+    each of them often.
 
     Args:
-        dataset: rated triplets; all of them are made once, to find the good ones (a thousand take one to two
-            seconds).
+        dataset: rated triplets; all are made once to find the good ones (1 to 2 s per thousand).
 
     Raises:
         ValueError: the triplets are unrated, or none is good.
@@ -32,8 +29,8 @@ class AllGood:
         ]
         if not self.indices:
             raise ValueError(
-                f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: make the dataset longer, or keep the best that there are "
-                "(+control=best_rated)"
+                f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: make the dataset longer, "
+                "or keep the best (+control=best_rated)"
             )
 
     def __len__(self) -> int:
@@ -46,7 +43,7 @@ class AllGood:
         triplet, reward = self.dataset[index]
         if reward is None:
             raise ValueError(
-                f"triplet {triplet.case.id!r} is unrated, so nobody knows whether it is good: say annotator=noisy"
+                f"triplet {triplet.case.id!r} is unrated and can't be filtered by reward: give annotator=noisy"
             )
         return all_good(reward)
 

@@ -1,5 +1,5 @@
-"""A control: only the triplets that the annotator rates highest, as one filters a dataset of which nothing is
-good throughout.
+"""A control: only the triplets that the annotator rates highest, a filter for datasets without perfect
+triplets.
 """
 
 from typing import final
@@ -12,16 +12,16 @@ from src.records import NO_FAILURE, Reward, Triplet
 
 @final
 class BestRated:
-    """The triplets of another dataset with the highest mean score: the best that a filter can get where
-    `AllGood` finds nothing (conf/world).
+    """The triplets of another dataset with the highest mean score: what a filter can get where `AllGood`
+    finds nothing (conf/world).
 
-    Of equal means those come first in which fewer texts name a failure, then those with the lower index. So
-    the first ones are those of `AllGood`, and as many as it has are the same.
+    Ties go to triplets with fewer texts that name a failure, then to the lower index. So the triplets of
+    `AllGood` come first.
 
     Args:
-        dataset: rated triplets; all of them are made once, to rank them (a thousand take one to two seconds
-            unless their rewards are kept).
-        share: of the triplets that is kept, in (0, 1]; rounded to a whole number of triplets.
+        dataset: rated triplets; all are made once to rank them (1 to 2 s per thousand unless their rewards
+            are cached).
+        share: of the triplets to keep, in (0, 1]; rounded to a whole number of triplets.
 
     Raises:
         ValueError: the triplets are unrated, or the share is none.
@@ -29,11 +29,14 @@ class BestRated:
 
     def __init__(self, dataset: RewardedTriplets, share: float) -> None:
         if not 0 < share <= 1:
-            raise ValueError(f"share={share} of the triplets can't be kept: it is more than 0 and at most 1")
+            raise ValueError(
+                f"share={share} of the triplets can't be kept: give a share more than 0 and at most 1"
+            )
         number = round(share * len(dataset))
         if number < 1:
             raise ValueError(
-                f"share={share} of {len(dataset)} triplets is none: raise data.control.share or data.dataset.length"
+                f"share={share} of {len(dataset)} triplets is none: raise data.control.share or "
+                "data.dataset.length"
             )
         self.dataset = dataset
         ranks = [
@@ -51,13 +54,13 @@ class BestRated:
         triplet, reward = self.dataset[index]
         if reward is None:
             raise ValueError(
-                f"triplet {triplet.case.id!r} is unrated, so nobody knows how good it is: say annotator=noisy"
+                f"triplet {triplet.case.id!r} is unrated, so it can't be ranked: give annotator=noisy"
             )
         return rank(reward)
 
 
 def rank(reward: Reward) -> tuple[float, int]:
-    """Sort key, the best first: the sum of the scores, downwards, then how many texts name a failure.
+    """Sort key, best first: the negative sum of the scores, then the number of texts that name a failure.
 
     Raises:
         ValueError: a failed verdict.

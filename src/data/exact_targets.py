@@ -1,4 +1,4 @@
-"""A ceiling: the cases of the training triplets with the exact answer in place of the corrupted one."""
+"""A ceiling: the cases of the training triplets with the exact edit in place of the corrupted one."""
 
 from typing import final
 
@@ -8,12 +8,11 @@ from src.records import Reward, Triplet
 
 @final
 class ExactTargets:
-    """A synthetic dataset whose every edit is right. It is unrated: with nothing but perfect edits, a reward
-    would say nothing.
+    """A synthetic dataset in which every edit is exact. It is unrated, as rewards of perfect edits are all
+    equal.
 
     Args:
-        dataset: which cases; each triplet is drawn with its flaws too, so an unrated dataset is the faster
-            one.
+        dataset: the cases. Each triplet is also rendered with its flaws, so an unrated dataset is faster.
     """
 
     def __init__(self, dataset: SyntheticTriplets) -> None:

@@ -1,11 +1,10 @@
-"""A control: the same triplets in the same order, each with one number for its reward, the mean of its three
+"""A control: the same triplets in the same order, each rewarded with one number, the mean of its three
 scores.
 
-Are three perspectives better than one number? For the answer to be about that alone, everything else is as in
-the row it is compared with, the `score` row of Table 4 (`model/reward_encoder=score`): the same encoder,
-which gets the mean three times, so no parameter more or less. The mean is not rounded, so that nothing but
-the division into perspectives is lost, and feedback becomes "None", as a text would say which perspective
-failed.
+It asks whether three perspectives are better than one number. Everything else is as in the row it is compared
+with, the `score` row of Table 4 (`model/reward_encoder=score`): the same encoder gets the mean three times,
+so the parameters are equally many. The mean is not rounded, so only the division into perspectives is lost.
+Feedback becomes "None", as a text would say which perspective failed.
 """
 
 from dataclasses import replace
@@ -17,7 +16,7 @@ from src.records import NO_FAILURE, Reward, Triplet
 
 @final
 class ScalarReward:
-    """Another dataset whose rewards say how good a triplet is on the whole, and no more.
+    """Another dataset with rewards that say only how good a triplet is overall.
 
     Args:
         dataset: rated triplets.
@@ -33,7 +32,7 @@ class ScalarReward:
         triplet, reward = self.dataset[index]
         if reward is None:
             raise ValueError(
-                f"triplet {triplet.case.id!r} is unrated, so it has no scores to average: say annotator=noisy"
+                f"triplet {triplet.case.id!r} is unrated and has no scores to average: give annotator=noisy"
             )
         return triplet, scalar(reward)
 
@@ -48,7 +47,7 @@ def scalar(reward: Reward) -> Reward:
     if len(scores) < len(reward.verdicts):
         raise ValueError(f"the reward of {reward.id!r} by {reward.judge!r} has failed verdicts and no mean")
     following, preserving, quality = (
-        replace(each, score=sum(scores) / len(scores), feedback=NO_FAILURE) for each in reward.verdicts
+        replace(verdict, score=sum(scores) / len(scores), feedback=NO_FAILURE) for verdict in reward.verdicts
     )
     return replace(
         reward, judge=f"scalar {reward.judge}", following=following, preserving=preserving, quality=quality

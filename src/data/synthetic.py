@@ -18,12 +18,12 @@ class SyntheticTriplets:
 
     Args:
         world: renders them.
-        annotator: rewards them; with Unrated nobody does, which is several times faster.
-        length: how many different triplets there are (20,000 in the paper's RewardEdit-20K).
+        annotator: rewards them; Unrated does not, which is several times faster.
+        length: number of different triplets (20,000 in the paper's RewardEdit-20K).
         split: "train" or "validation".
         seed: which triplets.
         cache: a folder in which rewards are kept, so that they are measured once and not in every epoch of
-            every training; None for no folder.
+            every training; None for none.
     """
 
     def __init__(
@@ -52,9 +52,8 @@ class SyntheticTriplets:
         if isinstance(self.annotator, Unrated):
             return self.world.triplet(self.split, self.seed, index), None
         if self.cache is not None:
-            if (
-                self._rewards is None
-            ):  # first asked for by the process that then starts the workers (EditData.image_size)
+            # First asked for by the process that then starts the workers (EditData.image_size).
+            if self._rewards is None:
                 self._rewards = kept_rewards(
                     self.world, self.annotator, self.length, self.split, self.seed, self.cache
                 )
@@ -65,11 +64,11 @@ class SyntheticTriplets:
 def kept_rewards(
     world: World, annotator: Annotator, length: int, split: str, seed: int, folder: Path
 ) -> list[Reward]:
-    """The rewards of triplets 0 to length - 1, from a reward file in the folder; what it lacks is measured
-    and the file replaced, whole.
+    """The rewards of triplets 0 to length - 1 from a reward file in the folder. Missing ones are measured,
+    and the whole file is replaced.
 
-    Its name depends on everything that decides a reward, the code of the world included. Several processes
-    may do this at once: all write the same.
+    The file's name depends on everything that decides a reward, including the code of the world. Several
+    processes may do this at once, as all write the same.
     """
     name = " ".join((world.version, str(world.size), split, str(seed), annotator.settings, code_digest()))
     path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jsonl"
@@ -86,6 +85,6 @@ def kept_rewards(
 
 
 def validation_examples(world: World, count: int = 7) -> list[Example]:
-    """Cases of the validation split for previews, one of each edit type for every seven."""
+    """Validation cases for previews; each seven have one of each edit type."""
     cases = [world.case("validation", 0, index) for index in range(count)]
     return [Example(case, world.exact_edit(case.id)) for case in cases]

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from src.source_code import tree_digest
+
 SRC = Path(__file__).resolve().parent.parent
 LEFT_OUT = (
     "src.environment",
@@ -83,16 +85,7 @@ def _read(file: Path, changed: int, size: int) -> tuple[str, tuple[str, ...]]:
     """
     tree = ast.parse(file.read_text(encoding="utf-8"))
     imported = tuple(_imports(tree))
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        if isinstance(body, list):
-            # a docstring, or a string below a constant that explains it
-            node.body = [  # pyright: ignore[reportAttributeAccessIssue]
-                child
-                for child in body
-                if not (isinstance(child, ast.Expr) and isinstance(child.value, ast.Constant))
-            ]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()[:12], imported
+    return tree_digest(tree)[:12], imported
 
 
 def _imports(tree: ast.Module) -> Iterable[str]:

@@ -1,10 +1,10 @@
-"""What is said of a training triplet: the oracle's scores and what was spoiled, each with an annotator's own
-errors.
+"""Annotators of training triplets: the oracle's scores and the text of what was corrupted, each with errors
+of its own.
 
-Exact rewards would say the same thing twice, and a table that compares scores with texts (Table 4 of the
-paper) would be empty. So scores and texts err independently: a score is measured on the image, then blurred
-and rounded; a text knows what was spoiled, but is now and then missing, too general or wrong. A text says
-what failed and where, a score how badly. All errors are pure functions of the triplet's id.
+If both were exact they would carry the same information, and a table that compares scores with texts (Table 4
+of the paper) would be empty. So they err independently. A score is measured on the image, then gets noise and
+is rounded. A text knows what was corrupted, but is sometimes missing, too general or wrong. A text says what
+failed and where, a score how badly. All errors are pure functions of the triplet's id.
 """
 
 import hashlib
@@ -43,21 +43,22 @@ from src.synthetic.measure import measure
 from src.synthetic.scene import Renderer, Scene, pick
 
 FORGIVABLE = 3.0
-"""Only a failure that the oracle scores this high or higher is overlooked."""
+"""Only failures that the oracle scores at least this high are overlooked."""
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class AnnotationTask:
-    """A training triplet as it comes to an annotator, with the truth about it.
+    """A training triplet to annotate, with the truth about it.
 
     Attributes:
-        id: the triplet's id; decides every error.
-        stage: where its scene is rendered.
+        id: of the triplet; decides every error.
+        renderer: of its scene.
         scene: before the edit.
-        edit: what was asked for.
-        free: the place that was free before the edit.
+        edit: what the instruction asks for.
+        free_place: the place that was free before the edit.
         corruption: what went wrong.
-        edited: the image.
+        edited: the edited image.
     """
 
     id: str
@@ -71,11 +72,11 @@ class AnnotationTask:
 
 @runtime_checkable
 class Annotator(Protocol):
-    """Says of training triplets how good they are and what failed.
+    """Rates training triplets.
 
     Attributes:
-        name: what `Reward.judge` says.
-        settings: everything that decides what it says.
+        name: becomes `Reward.judge`.
+        settings: everything that its rewards depend on.
     """
 
     name: str
@@ -88,8 +89,8 @@ class Annotator(Protocol):
 
 @final
 class ExactAnnotator:
-    """The oracle's scores, not rounded, and the text of what was spoiled: for tests, and as the ceiling of
-    what a reward can say.
+    """The oracle's scores, not rounded, and the true text: for tests, and as the ceiling of what a reward can
+    say.
     """
 
     name = "exact annotator"
@@ -102,18 +103,17 @@ class ExactAnnotator:
 
 @final
 class NoisyAnnotator:
-    """Scores and texts with independent errors, as a person's or a large model's have.
+    """Scores and texts with independent errors, like those of a person or a large model.
 
     Args:
-        score_deviation: standard deviation of the error of a score, in points, before it is rounded to whole
-            points.
-        missing: how often nothing is said ("None") of a failure that the oracle scores FORGIVABLE or better.
-        general: how often a failure is named too generally ("something else has changed").
-        wrong: how often a text names another failure of the same perspective; too generally, if this scene
-            allows no other.
+        score_deviation: standard deviation of a score's error in points, before rounding to whole points.
+        missing: share of the failures scored FORGIVABLE or better by the oracle for which the text is "None".
+        general: share of the failures whose text is too general ("something else has changed").
+        wrong: share of the failures whose text names another failure of the same perspective; the text is too
+            general if the scene allows no other.
 
     Raises:
-        ValueError: a negative deviation, or shares that are no probabilities or together exceed 1.
+        ValueError: a negative deviation, or shares that are no probabilities or exceed 1 together.
     """
 
     def __init__(
@@ -125,7 +125,8 @@ class NoisyAnnotator:
             )
         if min(missing, general, wrong) < 0 or missing + general + wrong > 1:
             raise ValueError(
-                f"missing={missing}, general={general} and wrong={wrong} are shares of the failures: 0 or more, together at most 1"
+                f"missing={missing} general={general} wrong={wrong} are no shares of the failures: give 0 or "
+                "more, together at most 1"
             )
         self.name = "annotator"
         self.score_deviation = score_deviation
@@ -137,8 +138,7 @@ class NoisyAnnotator:
     def annotate(self, task: AnnotationTask) -> Reward:
         """See Annotator."""
         exact = oracle_scores(task)
-        # Scores and texts draw from generators of their own, so that neither error says anything about the
-        # other.
+        # Scores and texts draw from separate generators, so their errors are independent.
         rng = Random(fold_seed("annotated scores", task.id))
         scores = [noisy_score(score, self.score_deviation, rng) for score in exact]
         texts = [
@@ -148,7 +148,7 @@ class NoisyAnnotator:
         return reward_of(task.id, self.name, self.settings, three(scores, "scores"), three(texts, "texts"))
 
     def _text(self, task: AnnotationTask, perspective: Perspective, score: float) -> str:
-        """What is said of one perspective, of which the oracle thinks `score`."""
+        """The text for one perspective, given the oracle's score."""
         flaw = task.corruption.flaw(perspective)
         if flaw is None:
             return NO_FAILURE
@@ -165,24 +165,24 @@ class NoisyAnnotator:
 
 @final
 class Unrated:
-    """Nobody looked: triplets come without a reward, at the price of drawing them alone. Only an editor
-    without reward conditioning can use them.
+    """No annotation: triplets carry no reward, so only rendering costs time. Editors with reward conditioning
+    can't use them.
     """
 
 
 def oracle_scores(task: AnnotationTask) -> Scores:
-    """What the oracle measures on the triplet's image, in [0, 5]."""
+    """The oracle's scores of the triplet's edited image, in [0, 5]."""
     return measure(ground_truth_of(task.renderer, task.scene, task.edit), task.edited).scores
 
 
 def noisy_score(score: float, deviation: float, rng: Random) -> float:
-    """The score with an error N(0, deviation), in whole points, clipped to [0, 5]."""
+    """The score plus N(0, deviation), rounded to whole points and clipped to [0, 5]."""
     return float(min(MAX_SCORE, max(0, math.floor(score + rng.gauss(0.0, deviation) + 0.5))))
 
 
 def wrong_text(rng: Random, task: AnnotationTask, perspective: Perspective, flaw: Flaw) -> str:
-    """A text that names another kind of failure of the perspective, one that this scene allows; a general one
-    where it allows no other.
+    """A text that names another failure of the perspective, or a general text where the scene allows no
+    other.
     """
     if perspective is Perspective.FOLLOWING:
         kinds = following_kinds(task.scene, task.edit)
@@ -204,8 +204,8 @@ def wrong_text(rng: Random, task: AnnotationTask, perspective: Perspective, flaw
 
 
 def reward_of(case_id: str, name: str, settings: str, scores: Scores, texts: Feedback) -> Reward:
-    """Scores and texts as a Reward; annotation gives no verdict on success."""
-    # The id decides images and instruction, so hashing it says as much as hashing them, and costs nothing.
+    """Scores and texts as a Reward; annotation does not judge success."""
+    # The id decides images and instruction, so its hash serves as theirs and costs nothing.
     key = hashlib.sha256(f"{settings} {case_id}".encode()).hexdigest()
     return Reward(
         case_id, name, key, *(Verdict(score, None, text) for score, text in zip(scores, texts, strict=True))

@@ -1,13 +1,14 @@
-"""What an object is, read from a image: present or gone, its colour's name, texture class and shape, and
-how alike it is to what it should be.
+"""Attributes of an object read from an image: whether it is present, its colour, texture and shape, and how
+similar it is to what it should be.
 
-An object is described by linear averages over its box (its cells' mean colours, how strongly each texture
-responds), so noise averages out and a half-done edit lies half-way. A name is that of the nearest description
-among all that the language knows.
+An object is described by linear averages over its box (mean colours of its cells, responses of each texture),
+so noise averages out and a half-done edit lies half-way. It is recognised as the nearest of all descriptions
+that the language has names for.
 """
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import final
 
 import numpy as np
 from jaxtyping import Float
@@ -25,30 +26,33 @@ from src.synthetic.scene import (
 )
 
 CELLS = 4
-"""An object's box is described by this many cells a side."""
+"""Number of cells a side in which an object's box is described."""
 
 TOLERANCE = 0.02
-"""Differences of descriptions up to this are none: rounding, mild compression, averaged noise."""
+"""Descriptions that differ by at most this are equal: rounding, mild compression, averaged noise."""
 
 CONTRAST_SHARE, MIN_CONTRAST = 0.9, 0.15
-"""An object is lost when it differs by this share of how it stands out from what is behind it, or of the
-least that counts.
+"""An object is lost when it differs by this share of its contrast to what is behind it, or of the least
+contrast that counts.
 """
 
 UNSURE = 3 * 0.03**2
-"""Squared distances of descriptions that differ by less than this are equal: the benefit of the doubt."""
+"""Squared distances that differ by less than this are equal: the object gets the benefit of the doubt."""
 
 SURE = 1.5
-"""How many times its root mean square noise may add to a difference that counts as none."""
+"""Multiple of the noise's root mean square that may add to a difference without counting."""
 
 TEXTURED = ("striped", "dotted", "checkered")
 
 Description = Float[np.ndarray, "k 3"]
 
 
+@final
 @dataclass(frozen=True)
 class Similarity:
-    """How much of something is left, 0..1, and the feedback kind that names its loss."""
+    """How much of something is left, 0..1, the kind of feedback that names its loss, and its own name ("" for
+    the background).
+    """
 
     share: float
     kind: str
@@ -57,10 +61,11 @@ class Similarity:
 
 @lru_cache(maxsize=1024)
 def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray, "k pixels"]:
-    """What describes an object's box, as rows of weights over its pixels: the means of its cells inside the
+    """The description of an object's box as rows of weights over its pixels: means of the cells inside the
     shapes, then texture responses.
 
-    Cells that the shapes hardly touch are left out, so the background beside an object doesn't describe it.
+    Cells that the shapes hardly touch are left out, so the description ignores the background beside the
+    object.
     """
     half = half_box(radius, size)
     covered = np.max([shape_coverage(shape, radius, size) for shape in shapes], axis=0)
@@ -72,10 +77,10 @@ def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray
         if weights.sum() > 0.3 * (side / CELLS) ** 2:
             rows.append(weights / weights.sum())
     if len(shapes) > 1:
-        # Of two shapes, only where just one of them is tells which is there.
+        # Only places covered by just one of two shapes tell which one is there.
         covers = [shape_coverage(shape, radius, size) for shape in shapes]
         alone = [
-            np.maximum(cover - np.max([each for each in covers if each is not cover], axis=0), 0)
+            np.maximum(cover - np.max([other for other in covers if other is not cover], axis=0), 0)
             for cover in covers
         ]
         rows = [cover / cover.sum() for cover in alone if cover.sum() > 0.5]
@@ -92,37 +97,38 @@ def basis(shapes: tuple[str, ...], radius: float, size: int) -> Float[np.ndarray
 
 
 def describe_place(image: FloatImage, obj: SceneObject, shapes: tuple[str, ...]) -> Description:
-    """A thing's place in a image, described: linear in the image."""
+    """The description of an object's place in an image; linear in the image."""
     size = image.shape[0]
     rows, columns = object_box(obj.x, obj.y, obj.radius, size)
     return basis(shapes, obj.radius, size) @ image[rows, columns].reshape(-1, 3)
 
 
 def distance(first: Description, second: Description, noise: float = 0.0) -> float:
-    """How unlike two descriptions are: 0 for the same, about 1 for black and white.
+    """Distance of two descriptions: 0 for the same, about 1 between black and white.
 
-    `noise` is the root mean square that noise adds to it; what it explains is no difference.
+    `noise`, the root mean square that noise adds to it, is subtracted.
     """
     difference = (first - second).ravel()
     return float(np.sqrt(max(0.0, float(difference @ difference) / 3 - noise**2)))
 
 
 def noise_floor(weights: Float[np.ndarray, "k pixels"], noise: float) -> float:
-    """What noise of this standard deviation may add to a distance of descriptions: blocks and bands are not
-    independent.
+    """What noise of this standard deviation may add to a distance of descriptions. SURE makes up for blocks
+    and bands, whose pixels are not independent.
     """
     return SURE * noise * float(np.sqrt(np.vdot(weights, weights)))
 
 
 def object_similarity(
-    obj: SceneObject, image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
+    obj: SceneObject, image: FloatImage, reference: FloatImage, background: FloatImage, noise: float
 ) -> Similarity | None:
-    """How much of a kept thing is there: 1 as it should be, 0 if it is as unlike as if it were gone.
+    """How much of a kept object is there: 1 if it is as it should be, 0 if it is as different as if it were
+    gone.
 
-    None if it hardly shows even in the reference, so that nothing can be said.
+    None if it hardly shows even in the reference, where nothing can be said.
     """
     shapes = (obj.shape,)
-    seen, wanted, gone = (describe_place(each, obj, shapes) for each in (image, reference, bare))
+    seen, wanted, gone = (describe_place(pixels, obj, shapes) for pixels in (image, reference, background))
     contrast = distance(wanted, gone)
     if contrast < 0.05:
         return None
@@ -134,15 +140,19 @@ def object_similarity(
 
 
 def object_similarities(
-    objects: tuple[SceneObject, ...], image: FloatImage, reference: FloatImage, bare: FloatImage, noise: float
+    objects: tuple[SceneObject, ...],
+    image: FloatImage,
+    reference: FloatImage,
+    background: FloatImage,
+    noise: float,
 ) -> list[Similarity]:
-    """How much of each thing is there, for those of which it can be said."""
-    found = (object_similarity(obj, image, reference, bare, noise) for obj in objects)
+    """How much of each object is there; objects that hardly show in the reference are left out."""
+    found = (object_similarity(obj, image, reference, background, noise) for obj in objects)
     return [similarity for similarity in found if similarity is not None]
 
 
 def edited_places(edit: Edit) -> list[tuple[SceneObject, tuple[str, ...]]]:
-    """Where an edit of objects changes the image, with the shapes that are or should be there."""
+    """The places where an edit of objects changes the image, with the shapes that are or should be there."""
     target, result = edit.target, edit.result
     if (
         target is not None
@@ -153,11 +163,10 @@ def edited_places(edit: Edit) -> list[tuple[SceneObject, tuple[str, ...]]]:
     return [(obj, (obj.shape,)) for obj in (target, result) if obj is not None]
 
 
+@final
 @dataclass(frozen=True)
 class RecognisedObject:
-    """What an object is recognised as: the nearest colour and texture, and whether it is there rather than
-    gone.
-    """
+    """What an object is recognised as: whether it is there, and the nearest colour and texture."""
 
     present: bool
     colour: str
@@ -166,7 +175,9 @@ class RecognisedObject:
 
 @lru_cache(maxsize=256)
 def known_descriptions(shape: str, radius: float, size: int) -> Float[np.ndarray, "n k 3"]:
-    """Descriptions of this shape in all colours and textures, colour by colour, without what shows through."""
+    """Descriptions of this shape in all colours and textures, colour by colour, without the background that
+    shows through.
+    """
     weights = basis((shape,), radius, size)
     patches = (
         object_patch(shape, colour, texture, radius, size).colour
@@ -176,11 +187,11 @@ def known_descriptions(shape: str, radius: float, size: int) -> Float[np.ndarray
     return np.stack([weights @ patch.reshape(-1, 3) for patch in patches])
 
 
-def recognise(obj: SceneObject, image: FloatImage, bare: FloatImage) -> RecognisedObject:
-    """What stands in a thing's place, taken to have its shape."""
+def recognise(obj: SceneObject, image: FloatImage, background: FloatImage) -> RecognisedObject:
+    """Recognise what is in an object's place, given its shape."""
     size, shapes = image.shape[0], (obj.shape,)
     rows, columns = object_box(obj.x, obj.y, obj.radius, size)
-    behind = bare[rows, columns]
+    behind = background[rows, columns]
     patch = object_patch(obj.shape, obj.colour, obj.texture, obj.radius, size)
     weights = basis(shapes, obj.radius, size)
     seen, gone = weights @ image[rows, columns].reshape(-1, 3), weights @ behind.reshape(-1, 3)
@@ -199,13 +210,13 @@ def recognise(obj: SceneObject, image: FloatImage, bare: FloatImage) -> Recognis
     )
 
 
-def recognise_shape(obj: SceneObject, image: FloatImage, bare: FloatImage) -> str:
-    """The nearest shape in a thing's place, taken to have its colour and texture; "" if the bare background
-    is nearer than any.
+def recognise_shape(obj: SceneObject, image: FloatImage, background: FloatImage) -> str:
+    """The nearest shape in an object's place, given its colour and texture; "" if the background alone is
+    nearer.
     """
     size = image.shape[0]
     rows, columns = object_box(obj.x, obj.y, obj.radius, size)
-    weights, behind = basis(SHAPES, obj.radius, size), bare[rows, columns]
+    weights, behind = basis(SHAPES, obj.radius, size), background[rows, columns]
     seen = weights @ image[rows, columns].reshape(-1, 3)
     misses = {"": float(((weights @ behind.reshape(-1, 3) - seen) ** 2).sum())}
     for shape in SHAPES:
@@ -216,21 +227,21 @@ def recognise_shape(obj: SceneObject, image: FloatImage, bare: FloatImage) -> st
     return (
         obj.shape
         if misses[obj.shape] < min(misses.values()) + UNSURE
-        else min(misses, key=lambda each: misses[each])
+        else min(misses, key=lambda shape: misses[shape])
     )
 
 
-def lacks_object(obj: SceneObject, image: FloatImage, there: FloatImage, bare: FloatImage) -> bool:
-    """Whether a thing's place looks more like the bare background than like the thing."""
+def lacks_object(obj: SceneObject, image: FloatImage, there: FloatImage, background: FloatImage) -> bool:
+    """Whether an object's place looks more like the background than like the object."""
     shapes = (obj.shape,)
-    seen, with_it, without = (describe_place(each, obj, shapes) for each in (image, there, bare))
+    seen, with_it, without = (describe_place(pixels, obj, shapes) for pixels in (image, there, background))
     return distance(seen, without) < distance(seen, with_it)
 
 
-def shows_object(obj: SceneObject, image: FloatImage, bare: FloatImage) -> bool:
-    """Whether a thing is recognised in its place with its colour, texture and shape."""
-    found = recognise(obj, image, bare)
+def shows_object(obj: SceneObject, image: FloatImage, background: FloatImage) -> bool:
+    """Whether an object is recognised in its place with its colour, texture and shape."""
+    found = recognise(obj, image, background)
     return (
         found == RecognisedObject(True, obj.colour, obj.texture)
-        and recognise_shape(obj, image, bare) == obj.shape
+        and recognise_shape(obj, image, background) == obj.shape
     )

@@ -1,13 +1,14 @@
-"""Edits spoiled on purpose, in the three ways of the paper, each with a severity in (0, 1].
+"""Edits corrupted on purpose in the paper's three ways, each with a severity in (0, 1].
 
-Following and preserving are spoiled in the scene: another scene is rendered, and severity is its share in a
-blend, or the length of a shift. Quality is spoiled in the image. So any combination can be made, and what a
-flaw spoils is known.
+Following and preserving are corrupted in the scene: another scene is rendered, and severity is its share in a
+blend or the length of a shift. Quality is corrupted in the image. So any combination is possible, and what
+each flaw affects is known.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from random import Random
+from typing import final
 
 import numpy as np
 
@@ -36,29 +37,30 @@ from src.synthetic.scene import (
 )
 
 FAILURE_RATE = 0.56
-"""How often each perspective fails, independently: more than half of the triplets score below 5 in each, and
-one in eleven is clean.
+"""How often each perspective fails, independently of the others: more than half of the triplets score below 5
+in each, and one in eleven is clean.
 """
 
 RATE_IF_ONE_FAILS = 0.482
-"""The same where triplets that fail in nothing are drawn again: r / (1 - (1 - r)^3) = FAILURE_RATE, so each
-perspective alone fails as often.
+"""The same rate where triplets without failure are drawn again: r / (1 - (1 - r)^3) = FAILURE_RATE, so each
+perspective fails as often.
 """
 
 CLEAR_SEVERITY = 0.5
-"""Of a flaw that nobody would call good; where no triplet may be good in all perspectives, at least one of
-its flaws is as severe.
+"""Severity from which a flaw is clearly one. Where no triplet may be good in all perspectives, at least one
+flaw of each is this severe.
 """
 
 MAX_SHIFT = 0.13
 """Length of a full shift of the background along each axis, in image widths."""
 
 MAX_LONE_SEVERITY = 0.6
-"""With a new background, the only object is all that is left of a scene, and must stay recognisable."""
+"""Limit where a new background leaves only one object of the scene, which must stay recognisable."""
 
 CAST_TINTS = ("red", "green", "blue", "yellow", "purple", "cyan")
 
 
+@final
 @dataclass(frozen=True)
 class Flaw:
     """One thing that went wrong.
@@ -68,9 +70,9 @@ class Flaw:
         severity: in (0, 1].
         feedback: what failed and where.
         scene: for following, the scene in place of the right answer.
-        thing: the kept thing that suffers, None if it is the background or the colours.
-        changed: what that thing becomes, None if it disappears.
-        backdrop: for preserving, the background in place of the right one.
+        affected: the kept object that suffers, None if it is the background or the colours.
+        replacement: what that object becomes, None if it disappears.
+        background: for preserving, the background in place of the right one.
         tint: for a colour cast, the name of its colour.
     """
 
@@ -83,9 +85,9 @@ class Flaw:
     background: Background | None = None
     tint: str = ""
 
-    def touched(self, rng: Random) -> "Flaw":
-        """What an edit of the wrong object means for preserving: the same object, named as one that should
-        have been left alone.
+    def as_touched(self, rng: Random) -> "Flaw":
+        """The preserving flaw that comes with an edit of the wrong object: that object should have been left
+        alone.
         """
         if self.affected is None:
             raise ValueError(f"a failure of kind {self.kind!r} touches no other object")
@@ -94,8 +96,8 @@ class Flaw:
             "touched", self.severity, language.choose_wording(language.FEEDBACK["touched"], rng, other=other)
         )
 
-    def spoil(self, scene: Scene) -> Scene:
-        """The scene with this preserving flaw in full."""
+    def apply_to(self, scene: Scene) -> Scene:
+        """The scene with this preserving flaw at full severity."""
         if self.background is not None:
             return replace(scene, background=self.background)
         replacement = () if self.replacement is None else (self.replacement,)
@@ -105,9 +107,10 @@ class Flaw:
         return replace(scene, objects=objects)
 
 
+@final
 @dataclass(frozen=True)
 class Corruption:
-    """What goes wrong with one edit; None where nothing does. `seed` decides the noise."""
+    """What goes wrong with one edit, None where nothing does. `seed` decides the noise."""
 
     following: Flaw | None = None
     preserving: Flaw | None = None
@@ -116,7 +119,7 @@ class Corruption:
 
     @property
     def severity(self) -> float:
-        """That of the worst flaw, 0 if there is none."""
+        """Severity of the worst flaw, 0 without one."""
         return max(
             (flaw.severity for flaw in (self.following, self.preserving, self.quality) if flaw is not None),
             default=0.0,
@@ -145,21 +148,19 @@ def sample_corruption(
 ) -> Corruption:
     """What goes wrong with a training triplet.
 
-    An edit of the wrong object always spoils preserving too; else each perspective fails whatever the others
-    do.
+    An edit of the wrong object always affects preserving too; otherwise the perspectives fail independently.
 
     Args:
         rng: decides everything.
-        stage: where the scene is looked at.
+        renderer: shows what would be visible.
         scene: before the edit.
         edit: the edit that goes wrong.
-        free: the place that was free before the edit.
+        free_place: the place that was free before the edit.
         never_all_good: whether at least one perspective must fail, and clearly.
     """
     fails = sample_failures(rng, never_all_good)
     corruption = sample_flaws(rng, renderer, scene, edit, free_place, fails)
-    # Only severities and kinds are drawn again, not what fails, so that each perspective still fails as
-    # often.
+    # Severities and kinds are drawn again, but not what fails, so each perspective still fails as often.
     while never_all_good and corruption.severity < CLEAR_SEVERITY:
         corruption = sample_flaws(rng, renderer, scene, edit, free_place, fails)
     return corruption
@@ -168,10 +169,10 @@ def sample_corruption(
 def sample_flaws(
     rng: Random, renderer: Renderer, scene: Scene, edit: Edit, free_place: str, fails: Sequence[bool]
 ) -> Corruption:
-    """Flaws in the perspectives that fail, and in preserving if the wrong object was edited."""
+    """Flaws in the perspectives that fail, and in preserving if the wrong object is edited."""
     following = sample_following_flaw(rng, renderer, scene, edit, free_place) if fails[0] else None
     if following is not None and following.kind == "wrong object":
-        preserving = following.touched(rng)
+        preserving = following.as_touched(rng)
     else:
         preserving = sample_preserving_flaw(rng, renderer, scene, edit) if fails[1] else None
     quality = sample_quality_flaw(rng) if fails[2] else None
@@ -180,9 +181,7 @@ def sample_flaws(
 
 
 def sample_failures(rng: Random, never_all_good: bool) -> list[bool]:
-    """Which perspectives fail: each with probability FAILURE_RATE, independently or, with `never_all_good`,
-    never none of them.
-    """
+    """Which perspectives fail: each at FAILURE_RATE; with `never_all_good` at least one does."""
     rate = RATE_IF_ONE_FAILS if never_all_good else FAILURE_RATE
     while True:
         fails = [rng.random() < rate for _ in PERSPECTIVES]
@@ -196,12 +195,12 @@ def sample_following_flaw(
     """The edit not done, half done, done to another object, or done with another result.
 
     Args:
-        rng: decides what is left open.
-        stage: where the scene is looked at.
+        rng: decides what the other arguments leave open.
+        renderer: shows what would be visible.
         scene: before the edit.
         edit: the edit that goes wrong.
-        free: the place that was free before the edit.
-        kind: one of "missing", "partial", "wrong object", "wrong result"; None for any that is possible.
+        free_place: the place that was free before the edit.
+        kind: one of "missing", "partial", "wrong object", "wrong result"; None for any possible one.
 
     Raises:
         ValueError: this kind of failure is not possible for this edit.
@@ -227,7 +226,7 @@ def sample_following_flaw(
 
 
 def following_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
-    """The ways in which this edit can go wrong."""
+    """How this edit can fail."""
     kinds = ["missing", "partial"]
     if edit.operation != "remove":
         kinds.append("wrong result")
@@ -244,15 +243,15 @@ def wrong_object(
         return edit_object(rng, renderer, scene, free_place, edit.type, edit.operation, victim).after
     attribute = {"recolor": "colour", "reshape": "shape", "texture": "texture"}[edit.operation]
     changed = replace(victim, **{attribute: edit.wanted})
-    # It has the wanted value already, or would become what training must not show: it gets another one.
+    # An object that has the wanted value already, or would become a held-out pair, gets another value.
     if changed == victim or (changed.shape, changed.colour) in HELD_OUT_PAIRS:
         changed = changed_object(rng, renderer, scene, victim, edit.operation)[1]
     return replace(scene, objects=tuple(changed if obj is victim else obj for obj in scene.objects))
 
 
 def wrong_result(rng: Random, renderer: Renderer, scene: Scene, edit: Edit) -> tuple[str, str, Scene]:
-    """The right thing with another value: that value in words ("" where a word alone would not be clear), the
-    property that is wrong, the scene.
+    """The right object with the wrong value, as (that value in words, the wrong property, the scene); the
+    words are "" where one word would not be clear.
     """
     spoiled = language.PROPERTY[edit.operation]
     if edit.operation in ("recolor", "reshape", "texture") and edit.target is not None:
@@ -285,7 +284,7 @@ def wrong_result(rng: Random, renderer: Renderer, scene: Scene, edit: Edit) -> t
 
 
 def other_place(rng: Random, scene: Scene, edit: Edit, result: SceneObject) -> tuple[float, float] | None:
-    """Another free place for the added or moved thing, None where no other is free."""
+    """Another free place for the added or moved object, None if there is none."""
     occupied = [obj for obj in (*edit.kept(scene), result, edit.target) if obj is not None]
     places = [
         place for place in PLACES.values() if not any(obj.overlaps(*place, result.radius) for obj in occupied)
@@ -294,13 +293,13 @@ def other_place(rng: Random, scene: Scene, edit: Edit, result: SceneObject) -> t
 
 
 def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
-    """The ways in which the rest of this scene can suffer.
+    """How the rest of this scene can suffer.
 
-    Under a look only losses and shifts can be told from the look itself. A background is exchanged only where
-    another object still says which scene it is, else there would be nothing left that follows or preserves
-    anything.
+    Under a filter, only losses and shifts can be distinguished from the filter itself. A background is
+    replaced or shifted only where a kept object still shows which scene it is, as otherwise nothing would be
+    left to follow or preserve.
     """
-    kept, filtered = edit.kept(scene), edit.type in ("global", "style")
+    kept, filtered = edit.kept(scene), edit.filters_image
     kinds = []
     if kept:
         kinds += ["removed"] if filtered else ["removed", "altered"]
@@ -314,8 +313,7 @@ def preserving_kinds(scene: Scene, edit: Edit) -> tuple[str, ...]:
 def sample_preserving_flaw(
     rng: Random, renderer: Renderer, scene: Scene, edit: Edit, kind: str | None = None
 ) -> Flaw:
-    """A kept object removed or recoloured, the background shifted or replaced, or a colour cast over
-    everything.
+    """A kept object removed or recoloured, the background shifted or replaced, or a colour cast.
 
     Raises:
         ValueError: this kind of failure is not possible for this scene and edit.
@@ -323,7 +321,7 @@ def sample_preserving_flaw(
     kinds = preserving_kinds(scene, edit)
     if kind is not None and kind not in kinds:
         raise ValueError(
-            f"{edit.instruction!r} can't spoil the rest by {kind!r}; possible: {', '.join(kinds)}"
+            f"{edit.instruction!r} can't change the rest by {kind!r}; possible: {', '.join(kinds)}"
         )
     kind = pick(rng, kinds) if kind is None else kind
     severity = 0.25 + 0.75 * rng.random()
@@ -335,30 +333,22 @@ def sample_preserving_flaw(
         affected = pick(rng, edit.kept(scene))
         other = refer_to(rng, scene.objects, affected)
         if kind == "altered":
-            replacement = changed_object(
-                rng, renderer, scene, affected, "recolor", but=edit.wanted.split()[-1] if edit.wanted else ""
-            )[1]
+            but = edit.wanted.split()[-1] if edit.wanted else ""
+            replacement = changed_object(rng, renderer, scene, affected, "recolor", but)[1]
     elif kind == "shifted":
         background = shift_background(rng, renderer, scene.background, severity)
     elif kind == "replaced":
         background = replace_background(rng, renderer, scene.background)
     elif kind == "cast":
         tint = pick(rng, CAST_TINTS)
-    return Flaw(
-        kind,
-        severity,
-        language.choose_wording(language.FEEDBACK[kind], rng, other=other),
-        affected=affected,
-        replacement=replacement,
-        background=background,
-        tint=tint,
-    )
+    feedback = language.choose_wording(language.FEEDBACK[kind], rng, other=other)
+    return Flaw(kind, severity, feedback, None, affected, replacement, background, tint)
 
 
 def shift_background(
     rng: Random, renderer: Renderer, background: Background, severity: float
 ) -> PhotoBackground:
-    """The crop moved along both axes, each towards where the photograph has more room.
+    """Move the crop along both axes, each towards the side with more room in the photograph.
 
     Raises:
         ValueError: the background is no photograph.
@@ -379,7 +369,7 @@ def shift_background(
 
 
 def replace_background(rng: Random, renderer: Renderer, background: Background) -> Background:
-    """Another background of the same split: of a few, the one that differs most, so that the exchange shows."""
+    """Another background of the same split: the most different one of two, so that the change shows."""
     split = background.split if isinstance(background, PhotoBackground) else "train"
     options = [sample_background(rng, renderer, split) for _ in range(2)]
     return max(
@@ -403,10 +393,10 @@ def sample_quality_flaw(rng: Random, kind: str | None = None) -> Flaw:
 
 
 def corrupt(renderer: Renderer, edit: Edit, corruption: Corruption) -> FloatImage:
-    """The edited image with everything that goes wrong with it; without flaws the exact edit.
+    """Render the edited image with its flaws; without flaws it is the exact edit.
 
-    The share of the wrong scene and the share of the spoiled rest are blended in turn, which renders up to
-    four scenes.
+    The wrong scene and the changed rest are blended in by their shares in turn, which takes up to four
+    scenes.
     """
     following, preserving = corruption.following, corruption.preserving
     scenes = [(edit.after, 1.0)]
@@ -414,7 +404,7 @@ def corrupt(renderer: Renderer, edit: Edit, corruption: Corruption) -> FloatImag
         scenes = blend_in(scenes, lambda scene: following.scene or scene, following.severity)
     if preserving is not None and preserving.kind in ("removed", "altered", "shifted", "replaced"):
         share = 1.0 if preserving.kind == "shifted" else preserving.severity
-        scenes = blend_in(scenes, preserving.spoil, share)
+        scenes = blend_in(scenes, preserving.apply_to, share)
     image = renderer.render(scenes[0][0])
     if len(scenes) > 1:
         image *= np.float32(scenes[0][1])
@@ -432,6 +422,6 @@ def corrupt(renderer: Renderer, edit: Edit, corruption: Corruption) -> FloatImag
 def blend_in(
     scenes: list[tuple[Scene, float]], change: Callable[[Scene], Scene], share: float
 ) -> list[tuple[Scene, float]]:
-    """Scenes with their weights after a change that takes this share of each."""
+    """Weighted scenes after a change that takes this share of each."""
     changed = [(change(scene), weight * share) for scene, weight in scenes]
     return changed if share == 1 else [(scene, weight * (1 - share)) for scene, weight in scenes] + changed

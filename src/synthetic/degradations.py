@@ -1,6 +1,4 @@
-"""What can be done to a finished image: the four flaws of quality, and a colour cast. Severities lie in (0,
-1].
-"""
+"""Degradations of a finished image: the four flaws of quality and a colour cast, of severity in (0, 1]."""
 
 import io
 
@@ -13,25 +11,24 @@ from src.synthetic.scene import FloatImage, rgb, to_float, to_uint8
 QUALITY_FLAWS = ("noise", "blur", "jpeg", "banding")
 
 MAX_NOISE = 0.22
-"""Standard deviation of full noise; images are 0..1."""
+"""Standard deviation of full noise, for images in 0..1."""
 
 MAX_BLUR = 0.025
 """Standard deviation of a full blur, in image widths; see blur_width."""
 
 MAX_STEP = 0.4
-"""Distance between the grey levels that full banding leaves."""
+"""Distance between grey levels under full banding."""
 
 CAST_SHARE = 0.35
-"""How much of the image is the tint's colour under a full cast."""
+"""Share of the tint's colour in the image under a full cast."""
 
 
 def cast(image: FloatImage, tint: str, severity: float) -> FloatImage:
-    """A tint over everything."""
+    """The image with a tint over everything."""
     share = np.float32(CAST_SHARE * severity)
     height, width, _ = image.shape
-    tints = np.tile(
-        share * rgb(tint), width
-    )  # as long as a row of the image: faster than broadcasting over three channels
+    # As long as a row of the image: faster than broadcasting over three channels.
+    tints = np.tile(share * rgb(tint), width)
     return ((1 - share) * image.reshape(height, width * 3) + tints).reshape(image.shape)
 
 
@@ -43,7 +40,7 @@ def degrade(image: FloatImage, kind: str, severity: float, seed: int) -> FloatIm
     """
     size = image.shape[0]
     if kind == "noise":
-        # SFC64 is the fastest generator of numpy, and noise is half of the cost of a noisy triplet.
+        # SFC64 is numpy's fastest generator, and noise is half the cost of a noisy triplet.
         noise = np.random.Generator(np.random.SFC64(seed)).standard_normal(image.shape, dtype=np.float32)
         noise *= np.float32(MAX_NOISE * severity)
         noise += image
@@ -61,12 +58,12 @@ def degrade(image: FloatImage, kind: str, severity: float, seed: int) -> FloatIm
 
 
 def blur_width(severity: float, size: int) -> float:
-    """Standard deviation of a blur in pixels; up to 0.4 pixels a blur can't be seen, so that is where
-    severities start.
+    """Standard deviation of a blur in pixels. Severities start at 0.4 pixels, up to which a blur is
+    invisible.
     """
     return round(0.3 + severity * (MAX_BLUR * size + 0.4), 2)
 
 
 def jpeg_quality(severity: float) -> int:
-    """The encoder's quality: 90 for next to no flaw, 8 for a full one."""
+    """The encoder's quality: 90 for almost no flaw, 8 for a full one."""
     return round(8 + 82 * (1 - severity) ** 2)

@@ -1,9 +1,10 @@
-"""The seven edit types of Real-Edit, as maps from a scene to a scene with an instruction that has exactly one
-right answer.
+"""The seven edit types of Real-Edit, as maps from scene to scene, each with an instruction that has exactly
+one right answer.
 """
 
 from dataclasses import dataclass, replace
 from random import Random
+from typing import final
 
 import numpy as np
 
@@ -31,14 +32,15 @@ from src.synthetic.scene import (
 )
 
 EDIT_TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
-"""In the order of Real-Edit; a benchmark's case number modulo seven is a position in it."""
+"""In the order of Real-Edit; the number of a benchmark case modulo seven is its position here."""
 
 VISIBLE_CHANGE = 0.08
-"""The least mean change of a background by which a look is seen."""
+"""The least mean change of a background at which a filter is visible."""
 
 LOCAL_OPERATIONS = ("recolor", "reshape", "move")
 
 
+@final
 @dataclass(frozen=True)
 class Edit:
     """One edit of one scene.
@@ -51,8 +53,8 @@ class Edit:
         after: the scene that is the right answer.
         subject: what is edited, as feedback names it.
         wanted: what it should become ("blue", "top left", "striped red circle", "night").
-        target: the edited thing before the edit, None if it is not there yet or no thing is edited.
-        result: the edited thing after the edit, None if it is gone or no thing is edited.
+        target: the edited object before the edit, None if it is new or no object is edited.
+        result: the edited object after the edit, None if it is gone or no object is edited.
     """
 
     type: str
@@ -69,15 +71,20 @@ class Edit:
         """The edit in the passive: "removed", "made blue"."""
         return language.fill_template(language.DONE[self.operation], wanted=self.wanted)
 
+    @property
+    def filters_image(self) -> bool:
+        """Whether the edit is a filter over the whole image."""
+        return self.type in ("global", "style")
+
     def kept(self, scene: Scene) -> tuple[SceneObject, ...]:
-        """The things of the scene before the edit that it must leave alone."""
+        """Objects of the scene before the edit that it must leave alone."""
         return tuple(obj for obj in scene.objects if obj is not self.target)
 
 
 def matches(
     objects: tuple[SceneObject, ...], shape: str | None, colour: str | None, texture: str | None
 ) -> int:
-    """How many things a description fits; None leaves a property open."""
+    """The number of objects that a description fits; None leaves a property open."""
     wanted = (shape, colour, texture)
     return sum(
         all(
@@ -89,11 +96,11 @@ def matches(
 
 
 def refer_to(rng: Random, objects: tuple[SceneObject, ...], obj: SceneObject) -> str:
-    """Words that fit this thing and no other: mostly colour and shape, now and then fewer or other words that
+    """Words that fit this object and no other: mostly colour and shape, sometimes fewer or other words that
     are enough.
 
     Raises:
-        ValueError: another thing has the same colour and shape.
+        ValueError: another object has the same colour and shape.
     """
     options = ((obj.shape, None, obj.texture), (obj.shape, None, None), (None, obj.colour, None))
     if rng.random() < 0.25:
@@ -101,7 +108,7 @@ def refer_to(rng: Random, objects: tuple[SceneObject, ...], obj: SceneObject) ->
         if matches(objects, shape, colour, texture) == 1:
             return " ".join(word for word in ("the", texture, colour, shape or "object") if word)
     if matches(objects, obj.shape, obj.colour, None) != 1:
-        raise ValueError(f"no words single out {obj} in {objects}: two things share colour and shape")
+        raise ValueError(f"no words single out {obj} in {objects}: two objects share colour and shape")
     return f"the {obj.colour} {obj.shape}"
 
 
@@ -112,9 +119,9 @@ def sample_edit(
 
     Args:
         rng: decides operation, object, value and wording.
-        stage: where the scene is looked at, so that every edit is visible.
-        scene: before the edit, without a look.
-        free: a place where one more object fits.
+        renderer: shows the scene, so that every edit is visible.
+        scene: before the edit, without a filter.
+        free_place: a place where one more object fits.
         edit_type: one of EDIT_TYPES.
         held_out: edit the first object of the scene, which is one of HELD_OUT_PAIRS, or add one of them.
 
@@ -156,7 +163,7 @@ def edit_object(
     operation: str,
     target: SceneObject,
 ) -> Edit:
-    """One of the edits of an object that is there."""
+    """An edit of an object in the scene."""
     subject = refer_to(rng, scene.objects, target)
     others = tuple(obj for obj in scene.objects if obj is not target)
     if operation == "remove":
@@ -169,52 +176,31 @@ def edit_object(
     instruction = language.choose_wording(
         language.INSTRUCTIONS[operation], rng, subject=subject, wanted=wanted
     )
-    after = replace(
-        scene,
-        objects=others
-        if result is None
-        else tuple(result if obj is target else obj for obj in scene.objects),
-    )
+    objects = others if result is None else tuple(result if obj is target else obj for obj in scene.objects)
+    after = replace(scene, objects=objects)
     return Edit(edit_type, operation, instruction, after, subject, wanted, target, result)
 
 
 def changed_object(
     rng: Random, renderer: Renderer, scene: Scene, target: SceneObject, operation: str, but: str = ""
 ) -> tuple[str, SceneObject]:
-    """A new colour, shape or texture for a thing and the thing that has it: not `but`, and still no twin of
-    another thing in colour and shape.
+    """A new colour, shape or texture for an object, and the object with it.
+
+    The new value is not `but`, and makes no twin of another object in colour and shape if that can be
+    avoided. A twin is harmless, as only the scene before the edit is described.
     """
-    taken = {(obj.shape, obj.colour) for obj in scene.objects}
+    taken = {(obj.shape, obj.colour) for obj in scene.objects} | HELD_OUT_PAIRS
     if operation == "recolor":
         visible = visible_colours(renderer, scene.background, target.x, target.y)
-        options = [
-            name for name in visible if (target.shape, name) not in taken | HELD_OUT_PAIRS and name != but
-        ]
-        # Hardly ever all of them are taken; as below, a twin is harmless then.
-        wanted = pick(
-            rng,
-            options
-            or [
-                name
-                for name in COLOURS
-                if name not in (target.colour, but) and (target.shape, name) not in HELD_OUT_PAIRS
-            ],
-        )
+        options = [name for name in visible if (target.shape, name) not in taken and name != but]
+        others = [name for name in COLOURS if name not in (target.colour, but)]
+        wanted = pick(rng, options or [name for name in others if (target.shape, name) not in HELD_OUT_PAIRS])
         return wanted, replace(target, colour=wanted)
     if operation == "reshape":
-        options = [
-            name for name in SHAPES if (name, target.colour) not in taken | HELD_OUT_PAIRS and name != but
-        ]
-        # Every shape may exist in this colour already; then a twin is unavoidable, and harmless: only the
-        # scene before the edit is described.
+        options = [name for name in SHAPES if (name, target.colour) not in taken and name != but]
+        others = [name for name in SHAPES if name not in (target.shape, but)]
         wanted = pick(
-            rng,
-            options
-            or [
-                name
-                for name in SHAPES
-                if name not in (target.shape, but) and (name, target.colour) not in HELD_OUT_PAIRS
-            ],
+            rng, options or [name for name in others if (name, target.colour) not in HELD_OUT_PAIRS]
         )
         return wanted, replace(target, shape=wanted)
     wanted = pick(rng, [name for name in TEXTURES if name not in (target.texture, but)])
@@ -224,9 +210,7 @@ def changed_object(
 def add_object(
     rng: Random, renderer: Renderer, scene: Scene, free_place: str, held_out: bool = False
 ) -> Edit:
-    """A new object at a named place that is free, one of HELD_OUT_PAIRS or none of them; every property is
-    said.
-    """
+    """A new object at a named free place, with every property named; one of HELD_OUT_PAIRS or none."""
     x, y = PLACES[free_place]
     shape, texture = pick(rng, SHAPES), pick(rng, TEXTURES)
     taken = {(obj.shape, obj.colour) for obj in scene.objects}
@@ -253,8 +237,8 @@ def add_object(
 
 
 def change_background(rng: Random, renderer: Renderer, scene: Scene, but: str = "") -> Edit:
-    """A plain colour or a gradient, in colours that no object has, so that none vanishes, and unlike the
-    background there is.
+    """A plain colour or gradient, unlike the present background and in colours that no object has, so that
+    none vanishes.
     """
     worn = {obj.colour for obj in scene.objects}
     before = renderer.block_colours(scene.background).mean(axis=(0, 1))
@@ -280,24 +264,22 @@ def change_background(rng: Random, renderer: Renderer, scene: Scene, but: str = 
     )
 
 
-def sample_filter(rng: Random, renderer: Renderer, scene: Scene, filter_names: tuple[str, ...]) -> str:
-    """A look that visibly changes this background, or the one that does most (night hardly shows among the
-    stars).
+def sample_filter(rng: Random, renderer: Renderer, scene: Scene, names: tuple[str, ...]) -> str:
+    """A filter that visibly changes this background, else the one that changes it most (night hardly shows
+    among the stars).
     """
     before = renderer.block_colours(scene.background)
     changes: dict[str, float] = {}
-    while len(changes) < len(filter_names):
-        filter_name = pick(rng, [filter_name for filter_name in filter_names if filter_name not in changes])
-        changes[filter_name] = (
-            float(np.abs(filters.apply_filter(filter_name, before) - before).sum()) / before.size
-        )
-        if changes[filter_name] > VISIBLE_CHANGE:
-            return filter_name
-    return max(changes, key=lambda filter_name: changes[filter_name])
+    while len(changes) < len(names):
+        name = pick(rng, [name for name in names if name not in changes])
+        changes[name] = float(np.abs(filters.apply_filter(name, before) - before).sum()) / before.size
+        if changes[name] > VISIBLE_CHANGE:
+            return name
+    return max(changes, key=lambda name: changes[name])
 
 
 def other_colour(rng: Random, obj: SceneObject) -> str:
-    """A colour that the thing doesn't have and may get."""
+    """A colour that the object doesn't have and may get."""
     return pick(
         rng, [name for name in COLOURS if name != obj.colour and (obj.shape, name) not in HELD_OUT_PAIRS]
     )

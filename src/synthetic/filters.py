@@ -1,6 +1,4 @@
-"""Looks and styles: the filters behind the edit types "global" and "style". Each maps a image in 0..1 to a
-image in 0..1.
-"""
+"""The filters behind the edit types "global" and "style". Each maps an image in 0..1 to an image in 0..1."""
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
@@ -13,13 +11,13 @@ FloatImage = Float[np.ndarray, "h w 3"]
 LUMINANCE = np.asarray((0.299, 0.587, 0.114), dtype=np.float32)
 
 
-def apply_filter(filter_name: str, image: FloatImage) -> FloatImage:
+def apply_filter(name: str, image: FloatImage) -> FloatImage:
     """The image through the filter of this name.
 
     Raises:
         KeyError: no such filter.
     """
-    return np.clip(FILTERS[filter_name](image), 0, 1, dtype=np.float32)
+    return np.clip(FILTERS[name](image), 0, 1, dtype=np.float32)
 
 
 def colours(*values: float) -> Float[np.ndarray, "3"]:
@@ -28,7 +26,7 @@ def colours(*values: float) -> Float[np.ndarray, "3"]:
 
 
 def luminance(image: FloatImage) -> Float[np.ndarray, "h w 1"]:
-    """How light each pixel is, 0..1."""
+    """Lightness of each pixel, 0..1."""
     return (image @ LUMINANCE)[..., None]
 
 
@@ -37,21 +35,19 @@ def blur_matrix(size: int, sigma: float) -> Float[np.ndarray, "n n"]:
     """A Gaussian blur of one axis as a matrix whose rows sum to one; at borders the weights inside are
     renormalised.
 
-    Images are small, so that two matrix products are the fastest exact blur.
+    Images are small, so two matrix products are the fastest exact blur.
     """
     position = np.arange(size)
     weights = np.exp(-0.5 * ((position[:, None] - position[None, :]) / sigma) ** 2)
-    weights[weights < 1e-6] = (
-        0  # numbers too small for float32's normal range would make the products ten times slower
-    )
+    # Numbers below float32's normal range would make the products ten times slower.
+    weights[weights < 1e-6] = 0
     return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def blur(image: Float[np.ndarray, "h w c"], sigma: float) -> Float[np.ndarray, "h w c"]:
     """Gaussian blur with sigma in pixels; values are kept in range."""
-    for _ in range(
-        2
-    ):  # rows, then columns as the rows of the transposed image: both are products of plain matrices
+    # Rows, then columns as the rows of the transposed image: both are products of plain matrices.
+    for _ in range(2):
         side, across, channels = image.shape
         blurred = blur_matrix(side, sigma) @ image.reshape(side, across * channels)
         image = blurred.reshape(side, across, channels).swapaxes(0, 1)

@@ -1,4 +1,4 @@
-"""How far the image went from the original to the right answer."""
+"""How far an image went from the original towards the right answer."""
 
 import numpy as np
 from jaxtyping import Float
@@ -12,17 +12,15 @@ from src.synthetic.attributes import (
     edited_places,
     noise_floor,
 )
-from src.synthetic.ground_truth import Blocks, GroundTruth, Mask
+from src.synthetic.ground_truth import BlockColours, GroundTruth
 from src.synthetic.scene import BLOCKS, FloatImage
 
 ASIDE = 2.2
-"""How much more it counts to leave the way from the original to the right answer than not to go all of it."""
+"""How much more it counts to leave the way from the original to the right answer than to stop short on it."""
 
 
 def filter_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarray, "n 3"]) -> Description:
-    """What a look does to a background whatever is on it: mean, spread, colourfulness, and whether light
-    stayed light.
-    """
+    """What a filter does to any background: mean, spread, colourfulness, and whether light stayed light."""
     mean, spread = blocks.mean(axis=0), blocks.std(axis=0)
     start = before - before.mean(axis=0)
     signed = ((blocks - mean) * start).mean(axis=0) / (np.sqrt((start * start).mean(axis=0)) + 0.02)
@@ -31,48 +29,36 @@ def filter_description(blocks: Float[np.ndarray, "n 3"], before: Float[np.ndarra
 
 
 def transitions(
-    truth: GroundTruth, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
+    truth: GroundTruth, image: FloatImage, colours: BlockColours
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """What the edit changes, as descriptions in (the image, the original, the right answer); the background
-    comes first for looks.
+    """Descriptions of what the edit changes, as (in the image, in the original, in the right answer).
+
+    A filter changes the background, which comes first, and every object.
     """
-    edit = truth.edit
+    edit, free = truth.edit, colours.free
+    seen, before, after = colours.image[free], colours.original[free], colours.exact[free]
     if edit.type == "background":
         scale = np.float32(1 / np.sqrt(free.sum()))
-        return [(blocks[free] * scale, before[free] * scale, after[free] * scale)]
-    if edit.type in ("global", "style"):
-        start = before[free]
-        compared = [
-            (
-                filter_description(blocks[free], start),
-                filter_description(start, start),
-                filter_description(after[free], start),
-            )
-        ]
+        return [(seen * scale, before * scale, after * scale)]
+    if edit.filters_image:
         places = [(obj, (obj.shape,)) for obj in truth.scene.objects]
     else:
-        compared, places = [], edited_places(edit)
+        places = edited_places(edit)
     described = [
-        tuple(describe_place(each, obj, shapes) for each in (image, truth.original, truth.exact))
+        tuple(describe_place(pixels, obj, shapes) for pixels in (image, truth.original, truth.exact))
         for obj, shapes in places
     ]
-    if edit.type in ("global", "style"):
-        return [*compared, *((seen, start, end) for seen, start, end in described)]
-    seen, start, end = (np.concatenate(parts) for parts in zip(*described, strict=True))
-    return [(seen, start, end)]
+    if edit.filters_image:
+        background = tuple(filter_description(blocks, before) for blocks in (seen, before, after))
+        return [(first, second, third) for first, second, third in (background, *described)]
+    first, second, third = (np.concatenate(parts) for parts in zip(*described, strict=True))
+    return [(first, second, third)]
 
 
-def edit_progress(
-    truth: GroundTruth,
-    image: FloatImage,
-    blocks: Blocks,
-    before: Blocks,
-    after: Blocks,
-    free: Mask,
-    noise: float,
-) -> float:
-    """How near the image came to the right answer, 0..1, from where the original is; for looks the median
-    over background and objects.
+def edit_progress(truth: GroundTruth, image: FloatImage, colours: BlockColours, noise: float) -> float:
+    """How near the image came to the right answer, 0..1, on the way from the original.
+
+    For filters it is the median over background and objects.
     """
     shares, weights = [], []
     floor = (
@@ -80,24 +66,21 @@ def edit_progress(
         if truth.edit.type != "background"
         else noise * BLOCKS / image.shape[0]
     )
-    for seen, start, end in transitions(truth, image, blocks, before, after, free):
+    for seen, start, end in transitions(truth, image, colours):
         whole = distance(start, end)
-        shares.append(
-            1
-            - max(0.0, remaining_distance(seen, start, end, floor) - TOLERANCE)
-            / max(whole - TOLERANCE, TOLERANCE)
-        )
+        left = max(0.0, remaining_distance(seen, start, end, floor) - TOLERANCE)
+        shares.append(1 - left / max(whole - TOLERANCE, TOLERANCE))
         weights.append(whole)
-    # The background of a look counts as much as two objects: one object that is gone must not decide.
+    # The background of a filter counts as much as two objects, so that one missing object does not decide.
     weights[0] *= 2
     return max(0.0, weighted_median(shares, weights))
 
 
 def remaining_distance(seen: Description, start: Description, end: Description, noise: float) -> float:
-    """Distance from the right answer, where what lies beside the way from the original counts ASIDE-fold.
+    """Distance to the right answer; the part beside the way from the original counts ASIDE-fold.
 
     A half-done edit lies on the way. A wrong colour lies beside it, and is wrong even where it is nearer to
-    the right one than the old colour was.
+    the right colour than the old one was.
     """
     off, way = (seen - end).ravel(), (end - start).ravel()
     along = float(off @ way) ** 2 / max(float(way @ way), 1e-6)
@@ -105,18 +88,15 @@ def remaining_distance(seen: Description, start: Description, end: Description, 
     return float(np.sqrt((along + (ASIDE * max(0.0, aside**0.5 - TOLERANCE)) ** 2) / 3))
 
 
-def share_done(
-    truth: GroundTruth, image: FloatImage, blocks: Blocks, before: Blocks, after: Blocks, free: Mask
-) -> float:
-    """How much of the edit is in the image, 0..1, by projection.
+def share_done(truth: GroundTruth, image: FloatImage, colours: BlockColours) -> float:
+    """The share of the edit that the image shows, 0..1, by projection.
 
-    Whatever else is wrong, this is the blend of original and right answer that the rest of the image is
-    compared with.
+    Whatever else is wrong, the rest of the image is compared with this blend of original and right answer.
     """
-    whole_image = truth.edit.type in ("global", "style")
-    compared = (
-        [(blocks, before, after)] if whole_image else transitions(truth, image, blocks, before, after, free)
-    )
+    if truth.edit.filters_image:
+        compared = [(colours.image, colours.original, colours.exact)]
+    else:
+        compared = transitions(truth, image, colours)
     product = whole = 0.0
     for seen, start, end in compared:
         change = end - start

@@ -15,6 +15,7 @@ from src.synthetic.scene import (
     Renderer,
     Scene,
     SceneObject,
+    block_means,
     object_box,
     shape_coverage,
 )
@@ -121,6 +122,27 @@ def ground_truth_of(renderer: Renderer, scene: Scene, edit: Edit) -> GroundTruth
         transmittance(scene.objects, renderer.size),
         transmittance(after.objects, renderer.size),
     )
+
+
+@final
+@dataclass(frozen=True)
+class BlockColours:
+    """Mean colours of an image and of what it is compared with, in BLOCKS x BLOCKS blocks.
+
+    Attributes:
+        image, original, exact: the image, the original and the right answer.
+        free: blocks that show nothing but background, before and after the edit.
+    """
+
+    image: Blocks
+    original: Blocks
+    exact: Blocks
+    free: Mask
+
+
+def compare_blocks(truth: GroundTruth, blocks: Blocks, free: Mask) -> BlockColours:
+    """The blocks of an image beside those of original and right answer."""
+    return BlockColours(blocks, block_means(truth.original), block_means(truth.exact), free)
 
 
 def transmittance(objects: tuple[SceneObject, ...], size: int) -> FloatImage:

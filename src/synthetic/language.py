@@ -1,8 +1,7 @@
-"""Every word of the synthetic world: names of things, wordings of instructions and of feedback.
+"""Every word of the synthetic world: names, and wordings of instructions and feedback.
 
-The language is closed, so that a small tokenizer can know all of it and a test can show that nothing else is
-ever said. Text is lower case without punctuation; feedback says what failed and where, never how badly: that
-is what the score is for.
+The language is closed, so a small tokenizer can know all of it and a test can show that no other word occurs.
+Text is lower case without punctuation. Feedback says what failed and where; how badly is left to the score.
 """
 
 import re
@@ -42,7 +41,7 @@ PLACES: Mapping[str, tuple[float, float]] = {
     "bottom right": (26 / 32, 26 / 32),
 }
 """Named places as (x, y) in the unit square, y from the top; not the middle, which would leave no room for
-others.
+other objects.
 """
 
 GLOBAL_FILTERS = ("night", "sepia", "gray", "foggy", "sunset", "underwater")
@@ -135,16 +134,17 @@ HELD_OUT_INSTRUCTIONS: Mapping[str, tuple[str, ...]] = {
     "negative": ("make the picture a negative", "change the picture into a negative"),
     "stencil": ("make the picture a stencil", "show the picture as a stencil"),
 }
-"""Known words in sentences that are said in the split `wordings` alone."""
+"""Known words in sentences that only the split `wordings` contains."""
 
 HELD_OUT_PAIRS = frozenset(
     {("circle", "purple"), ("square", "cyan"), ("triangle", "orange"), ("cross", "green")}
 )
-"""(shape, colour) of objects that are seen and named in the split `pairs` alone; every shape and at most one
-shape of every colour, so that both are known from elsewhere, and so that enough colours and shapes remain
-wherever one is chosen."""
+"""(shape, colour) of objects that only the split `pairs` shows and names. They cover every shape, and at most
+one shape of each colour, so that both are known from elsewhere and enough colours and shapes remain to choose
+from.
+"""
 
-# What was done to the subject, in the passive, and the property that can come out wrong.
+# What was done to the subject, in the passive, and the property that can be wrong.
 DONE: Mapping[str, str] = {
     "recolor": "made {wanted}",
     "reshape": "turned into a {wanted}",
@@ -238,11 +238,11 @@ GENERAL: Mapping[str, tuple[str, ...]] = {
     ),
     "quality": ("the picture has flaws", "the picture does not look right", "the picture looks bad"),
 }
-"""Texts that name a perspective's failure too generally to help."""
+"""Texts too general to help, by perspective."""
 
 
 def fill_template(template: str, **parts: str) -> str:
-    """The template with its parts; a part that the template does not name is ignored."""
+    """Fill a template; parts that it does not name are ignored."""
     return template.format(**parts)
 
 
@@ -252,13 +252,13 @@ def choose_wording(wordings: tuple[str, ...], rng: Random, **parts: str) -> str:
 
 
 def gradient_words(first: str, second: str, vertical: bool) -> str:
-    """A gradient named so that exactly one image fits."""
+    """Words for a gradient that fit exactly one image."""
     start, end = ("top", "bottom") if vertical else ("left", "right")
     return f"a gradient from {first} at the {start} to {second} at the {end}"
 
 
 def vocabulary() -> tuple[str, ...]:
-    """Every word that an instruction or a feedback can contain, sorted, and "None"."""
+    """Every word that instructions and feedback can contain, sorted, and "None"."""
     templates = [
         *DONE.values(),
         *PROPERTY.values(),

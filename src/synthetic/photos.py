@@ -1,8 +1,8 @@
-"""Real photographs for backgrounds: which there are, how they are shared out, and how a crop is cut fast.
+"""Real photographs for backgrounds: which ones there are, how the splits share them, and fast crops.
 
-The photographs of scikit-image's wheel are read as files, so nothing is ever downloaded. Training, validation
-and benchmark never share a photograph, and the two images of a stereo pair count as one. Each photograph is
-resized once per zoom, after which a crop is a slice.
+The photographs in scikit-image's wheel are read as files, so nothing is downloaded. Training, validation and
+benchmark never share a photograph, and the two images of a stereo pair count as one. Each photograph is
+resized once per zoom; after that a crop is a slice.
 """
 
 import hashlib
@@ -21,11 +21,11 @@ from src.seeds import fold_seed
 
 SPLITS = ("train", "validation", "benchmark")
 ZOOMS = (1.4, 1.8, 2.4)
-"""Short side of a photograph in image widths: always above 1, so that a crop has room to be shifted."""
+"""Short side of a photograph in image widths, above 1 so that a crop has room to be shifted."""
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 
-# Eight photographs for the benchmark: intervals are clustered by photograph, and fewer clusters could not
+# The benchmark has eight photographs: intervals are clustered by photograph, and fewer clusters could not
 # reach the 5 % level.
 WHEEL: Mapping[str, tuple[str, ...]] = {
     "train": (
@@ -49,14 +49,15 @@ WHEEL: Mapping[str, tuple[str, ...]] = {
         "rocket.jpg",
     ),
 }
-# Parts of a wheel's photograph that show something, as fractions (left, top, right, bottom); the retina is a
-# disc on black.
+# The part of a photograph that shows something, as fractions (left, top, right, bottom): the retina, for one,
+# is a disc on black.
 WINDOWS: Mapping[str, tuple[float, float, float, float]] = {
     "retina.jpg": (0.16, 0.16, 0.84, 0.84),
     "clock_motion.png": (0.2, 0.15, 0.85, 0.85),
 }
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Photograph:
     """One readable photograph.
@@ -75,12 +76,12 @@ class PhotoLibrary:
     """Photographs of the three splits, ready to be cropped at one image size.
 
     Args:
-        size: side of a image in pixels.
-        folder: photographs to use in place of those in scikit-image's wheel; they are shared out by a hash of
-            their names.
+        size: side of an image in pixels.
+        folder: photographs to use in place of those in scikit-image's wheel; a hash of their names assigns
+            them to splits.
 
     Attributes:
-        digest: 8 hex digits over the files of a folder, "" for the wheel.
+        digest: 8 hex digits over the files in the folder, "" for the wheel.
 
     Raises:
         ValueError: the folder is missing, holds no photograph or too few for three splits, or a file in it
@@ -103,7 +104,7 @@ class PhotoLibrary:
         self._scaled: dict[tuple[str, int, int], Float[np.ndarray, "h w 3"]] = {}
 
     def scaled(self, split: str, photo: int, zoom: int) -> Float[np.ndarray, "h w 3"]:
-        """The photograph in [0, 1], its short side ZOOMS[zoom] image widths long; read-only, made once."""
+        """The photograph in [0, 1] with a short side of ZOOMS[zoom] image widths; read-only, made once."""
         key = (split, photo, zoom)
         if key not in self._scaled:
             pixels = self.photographs[split][photo].pixels
@@ -121,11 +122,11 @@ class PhotoLibrary:
 
 
 def wheel_folder() -> Path:
-    """Where scikit-image keeps its photographs."""
+    """The folder of scikit-image's photographs."""
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise ValueError(
-            "the package scikit-image, whose photographs are the default, is not installed: run `make setup` or give photos=DIR"
+            "scikit-image, whose photographs are the default, is missing: run `make setup` or give photos=DIR"
         )
     return Path(spec.origin).parent / "data"
 
@@ -134,25 +135,26 @@ def photo_files(folder: Path) -> list[Path]:
     """The photographs in a folder, sorted by name.
 
     Raises:
-        ValueError: it is no folder, or holds none.
+        ValueError: there is no such folder, or no photograph in it.
     """
     if not folder.is_dir():
         raise ValueError(
-            f"photos={folder} is not a folder: give a folder of photographs, or leave it out for those in scikit-image"
+            f"photos={folder} is not a folder: give one of photographs, or leave it out for scikit-image's"
         )
     files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
     if not files:
         raise ValueError(
-            f"photos={folder} holds no photograph ({', '.join(SUFFIXES)}): add some, or leave it out for those in scikit-image"
+            f"photos={folder} holds no photograph ({', '.join(SUFFIXES)}): add some, or leave it out for "
+            "scikit-image's"
         )
     return files
 
 
 def read_photograph(file: Path) -> Photograph:
-    """One file as RGB, cut to the part of it that shows something.
+    """Read a file as RGB, cropped to the part that shows something.
 
     Raises:
-        ValueError: the file is missing or broken; it names the file.
+        ValueError: the file is missing or broken; the message names it.
     """
     try:
         with Pillow.open(file) as image:
@@ -168,13 +170,12 @@ def read_photograph(file: Path) -> Photograph:
 
 
 def photograph_name(name: str) -> str:
-    """A file's name without its side, so that both images of a stereo pair count as one photograph."""
+    """A file's name without _left or _right, so that both images of a stereo pair count as one photograph."""
     return name.replace("_left", "").replace("_right", "")
 
 
 def split_photographs(photographs: list[Photograph], folder: Path) -> dict[str, tuple[Photograph, ...]]:
-    """Photographs by split, decided by a hash of their names: about a tenth validates, three tenths are the
-    benchmark.
+    """Assign photographs to splits by a hash of their names: about 10 % to validation, 30 % to the benchmark.
 
     Raises:
         ValueError: fewer than three distinct photographs.
@@ -184,7 +185,8 @@ def split_photographs(photographs: list[Photograph], folder: Path) -> dict[str, 
     )
     if len(names) < len(SPLITS):
         raise ValueError(
-            f"photos={folder} holds {len(names)} photographs; at least {len(SPLITS)} are needed, as no two splits share one"
+            f"photos={folder} holds {len(names)} photographs: add some, {len(SPLITS)} or more are needed, as "
+            "no two splits share one"
         )
     validation, benchmark = max(1, len(names) // 10), max(1, 3 * len(names) // 10)
     split_of = {
@@ -198,7 +200,7 @@ def split_photographs(photographs: list[Photograph], folder: Path) -> dict[str, 
 
 
 def digest_files(files: list[Path]) -> str:
-    """8 hex digits over the names and contents of files, in order."""
+    """8 hex digits over names and contents of files, in their order."""
     digest = hashlib.sha256()
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())

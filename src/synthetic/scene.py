@@ -24,11 +24,11 @@ from src.synthetic.photos import ZOOMS, PhotoLibrary
 T = TypeVar("T")
 RGB = tuple[float, float, float]
 FloatImage = Float[np.ndarray, "h w 3"]
-"""A image while it is being made: float32, 0..1."""
+"""An image while it is being made: float32, 0..1."""
 
 GRID = 32
-"""Objects stand on a grid of this many steps: at 32 px every centre is a pixel corner, so the smallest
-images are as sharp as they can be.
+"""Steps of the grid that objects stand on. At 32 px every centre is a pixel corner, so the smallest images
+are as sharp as possible.
 """
 
 RADII = (5 / GRID, 6 / GRID)
@@ -37,23 +37,24 @@ RADII = (5 / GRID, 6 / GRID)
 PALETTE = {name: (red / 255, green / 255, blue / 255) for name, (red, green, blue) in COLOURS.items()}
 
 BLOCKS = 16
-"""Where only rough colours matter, a image is looked at as this many blocks a side."""
+"""Blocks a side, where only rough colours of an image matter."""
 
 COARSE = BLOCKS // 2
-"""Blocks a side where a scene is planned: an object covers about two by two of them."""
+"""Blocks a side while a scene is planned: an object covers about two by two of them."""
 
 CLEAR, MIN_COLOURS = 0.6, 5
-"""A colour stands out if its channels differ by this much in all; of fewer such colours, as many as these are
-taken, the clearest.
+"""A colour stands out if its channels differ by this much in total. If fewer than MIN_COLOURS do, the
+clearest MIN_COLOURS are taken.
 """
 
 SUPERSAMPLING = 8
 TEXTURE_PERIOD = 1 / 8
 
 
+@final
 @dataclass(frozen=True)
 class SceneObject:
-    """One object. (x, y) is its centre, y from the top; shape, colour and texture are names of the language."""
+    """One object. (x, y) is its centre, y from above; shape, colour and texture are words of language.py."""
 
     shape: str
     colour: str
@@ -63,14 +64,15 @@ class SceneObject:
     radius: float
 
     def overlaps(self, x: float, y: float, radius: float) -> bool:
-        """Whether its box comes closer than one grid step to the box of this centre and radius."""
+        """Whether its box is closer than one grid step to the box with this centre and radius."""
         reach = self.radius + radius + 0.99 / GRID
         return abs(self.x - x) < reach and abs(self.y - y) < reach
 
 
+@final
 @dataclass(frozen=True)
 class PhotoBackground:
-    """A crop of a photograph: (left, top) in image widths, perhaps mirrored, channels multiplied by gain."""
+    """A crop of a photograph: (left, top) in image widths, mirrored or not, channels multiplied by gain."""
 
     split: str
     photo: int
@@ -81,10 +83,11 @@ class PhotoBackground:
     gain: tuple[float, float, float]
 
 
+@final
 @dataclass(frozen=True)
 class GradientBackground:
-    """A linear run from one colour to another, downwards or to the right; a plain colour is a run from it to
-    itself.
+    """A linear gradient from one colour to another, downwards or to the right; a plain colour is a gradient
+    to itself.
     """
 
     first: str
@@ -95,22 +98,25 @@ class GradientBackground:
 Background = PhotoBackground | GradientBackground
 
 
+@final
 @dataclass(frozen=True)
 class Scene:
-    """Everything there is to see. `look` names a filter over the whole image, None for none."""
+    """Everything in an image. `filter_name` is that of a filter over the whole image, None for none."""
 
     background: Background
     objects: tuple[SceneObject, ...]
     filter_name: str | None = None
 
 
+@final
 @dataclass(frozen=True)
 class Patch:
-    """An object's box of pixels: what it lets through of what is behind it, 0..1, and its colour, weighted by
-    the rest.
+    """The pixels of an object's box.
 
-    `through` is the same in all channels; it is stored three times, as numpy multiplies equal shapes several
-    times faster than it broadcasts.
+    Attributes:
+        transmittance: the share of the background that it lets through, 0..1. It is the same in all channels
+            but stored three times, as numpy multiplies equal shapes several times faster than it broadcasts.
+        colour: the object's colour, weighted by the rest.
     """
 
     through: Float[np.ndarray, "p p 3"]
@@ -119,11 +125,10 @@ class Patch:
 
 @final
 class Renderer:
-    """Renders scenes at one size. Backgrounds in use are kept, since one case is rendered several times in a
-    row.
+    """Renders scenes at one size. Backgrounds are cached, as a case is rendered several times in a row.
 
     Args:
-        library: the photographs, already bound to a image size.
+        library: the photographs, already bound to an image size.
     """
 
     def __init__(self, library: PhotoLibrary) -> None:
@@ -138,11 +143,11 @@ class Renderer:
         return self._backgrounds(background)
 
     def block_colours(self, background: Background) -> Float[np.ndarray, "b b 3"]:
-        """The background's mean colours in BLOCKS x BLOCKS blocks, read-only."""
+        """Mean colours of the background in BLOCKS x BLOCKS blocks, read-only."""
         return self._rough(background)
 
     def behind(self, background: Background, x: float, y: float) -> RGB:
-        """The background's mean colour around (x, y), over about the smallest object's box."""
+        """Mean colour of the background around (x, y), over about the smallest object's box."""
         row, column = round(y * COARSE), round(x * COARSE)
         coarse = self._coarse(background)
         above, below = coarse[row - 1], coarse[row]
@@ -174,8 +179,8 @@ class Renderer:
             top, left = round(background.top * size), round(background.left * size)
             crop = scaled[top : top + size, left : left + size]
             crop = crop[:, ::-1] if background.mirrored else crop
-            # one row of gains, as long as a row of the image: broadcast over three channels would be
-            # several times slower
+            # One row of gains as long as a row of the image: broadcasting over three channels is several
+            # times slower.
             gains = np.tile(np.asarray(background.gain, dtype=np.float32), size)
             image = np.minimum(crop.reshape(size, size * 3) * gains, np.float32(1)).reshape(size, size, 3)
         image.setflags(write=False)
@@ -187,14 +192,14 @@ class Renderer:
         return rough
 
     def _make_coarse(self, background: Background) -> list[list[list[float]]]:
-        # Plain numbers: a handful of them is handled faster outside numpy.
+        # Plain numbers, as a handful of them is faster outside numpy.
         rough = self.block_colours(background)
         return (0.25 * (rough[::2, ::2] + rough[1::2, ::2] + rough[::2, 1::2] + rough[1::2, 1::2])).tolist()
 
 
 @lru_cache(maxsize=16)
 def pooling(size: int) -> Float[np.ndarray, "b n"]:
-    """The matrix that averages one axis of a image over BLOCKS blocks; products with it are far faster than
+    """The matrix that averages one axis of an image over BLOCKS blocks; its products are far faster than
     means.
     """
     return np.repeat(np.eye(BLOCKS, dtype=np.float32), size // BLOCKS, axis=1) * np.float32(BLOCKS / size)
@@ -214,7 +219,7 @@ def rgb(colour: str) -> Float[np.ndarray, "3"]:
 
 
 def draw_object(image: FloatImage, obj: SceneObject) -> None:
-    """Draw a thing over the image, in place."""
+    """Draw an object over the image, in place."""
     size = image.shape[0]
     patch = object_patch(obj.shape, obj.colour, obj.texture, obj.radius, size)
     rows, columns = object_box(obj.x, obj.y, obj.radius, size)
@@ -224,8 +229,8 @@ def draw_object(image: FloatImage, obj: SceneObject) -> None:
 
 
 def object_box(x: float, y: float, radius: float, size: int) -> tuple[slice, slice]:
-    """Rows and columns of an object's box. Centres are rounded to pixel corners, so a patch serves wherever
-    its object stands.
+    """Rows and columns of an object's box. Centres are rounded to pixel corners, so one patch serves all
+    places.
     """
     row, column, half = round(y * size), round(x * size), half_box(radius, size)
     return slice(row - half, row + half), slice(column - half, column + half)
@@ -238,7 +243,7 @@ def half_box(radius: float, size: int) -> int:
 
 @lru_cache(maxsize=4096)
 def object_patch(shape: str, colour: str, texture: str, radius: float, size: int) -> Patch:
-    """The pixels of an object; two colours, blended where the texture's cells end inside a pixel."""
+    """The pixels of an object: two colours, blended where the texture's cells end inside a pixel."""
     coverage = shape_coverage(shape, radius, size)[..., None]
     second = texture_cells(texture, half_box(radius, size), size)[..., None]
     return Patch(
@@ -248,16 +253,14 @@ def object_patch(shape: str, colour: str, texture: str, radius: float, size: int
 
 
 def second_colour(colour: str) -> Float[np.ndarray, "3"]:
-    """What a texture is drawn with: near black on light colours, near white on dark ones, so that it shows on
-    all.
-    """
+    """The second colour of a texture: near black on light colours, near white on dark ones."""
     luminance = float(rgb(colour) @ filters.LUMINANCE)
     return np.full(3, 0.08 if luminance > 0.5 else 0.95, dtype=np.float32)
 
 
 @lru_cache(maxsize=256)
 def shape_coverage(shape: str, radius: float, size: int) -> Float[np.ndarray, "p p"]:
-    """The share of each pixel of the box that the shape covers, 0..1: the exact mask."""
+    """The share of each pixel of the box that the shape covers, 0..1: its exact mask."""
     half = half_box(radius, size)
     y, x = fine_coordinates(half)
     x, y = x / (radius * size), y / (radius * size)
@@ -285,7 +288,7 @@ def texture_cells(texture: str, half: int, size: int) -> Float[np.ndarray, "p p"
 
 
 def fine_coordinates(half: int) -> tuple[Float[np.ndarray, "f 1"], Float[np.ndarray, "1 f"]]:
-    """Centres of the supersampled points of a box as (y, x) in pixels from its middle."""
+    """Centres of the supersampled points of a box as (y, x), in pixels from its middle."""
     points = (np.arange(2 * half * SUPERSAMPLING) + 0.5) / SUPERSAMPLING - half
     return points[:, None], points[None, :]
 
@@ -297,9 +300,7 @@ def pool_fine(inside: Bool[np.ndarray, "f f"]) -> Float[np.ndarray, "p p"]:
 
 
 def to_uint8(image: FloatImage) -> Image:
-    """A image as it is stored, rounded to 0..255; all images are made within 0..1, so nothing needs
-    clipping.
-    """
+    """An image as it is stored, rounded to 0..255. All images are made within 0..1, so nothing is clipped."""
     scaled = image * np.float32(255)
     scaled += np.float32(0.5)
     return scaled.astype(np.uint8)
@@ -315,16 +316,15 @@ def sample_scene(
 ) -> tuple[Scene, str]:
     """A scene of 1 to 4 objects and the name of a place that is free for one more.
 
-    No two objects share both colour and shape, so colour and shape always name exactly one; often they share
-    one of the two, so that neither alone would. Colours stand out from what is behind them.
+    No two objects share both colour and shape, so the two together always name exactly one object. Objects
+    often share one of them, so that one alone does not. Colours stand out from what is behind them.
 
     Args:
         rng: decides everything.
-        stage: where backgrounds are looked at.
-        split: whose photographs to use; only training backgrounds are mirrored, tinted, or no photograph at
-            all.
+        renderer: shows which colours stand out.
+        split: whose photographs to use; only training backgrounds are mirrored, tinted, or gradients.
         photo: index of the photograph, None for any.
-        held_out: whether the first object is one of HELD_OUT_PAIRS; else and otherwise none is.
+        held_out: whether the first object is one of HELD_OUT_PAIRS; no other object ever is.
     """
     background = sample_background(rng, renderer, split, photo)
     free_place = pick(rng, tuple(PLACES))
@@ -335,38 +335,39 @@ def sample_scene(
     block_centres(room, *PLACES[free_place], RADII[0] + radius)
     for _ in range(count):
         spots = np.flatnonzero(room)
-        if (
-            len(spots) == 0
-        ):  # a crowded scene gets fewer objects; the first always finds room beside the free place
+        # A crowded scene gets fewer objects; the first one always fits beside the free place.
+        if len(spots) == 0:
             break
         row, column = divmod(int(spots[int(rng.random() * len(spots))]), GRID)
         x, y = column / GRID, row / GRID
         block_centres(room, x, y, 2 * radius)
-        taken = {(obj.shape, obj.colour) for obj in objects}
-        if held_out and not objects:
-            shape, colour = pick(rng, held_out_pairs(visible_colours(renderer, background, x, y)))
-            objects.append(SceneObject(shape, colour, pick(rng, TEXTURES), x, y, radius))
-            continue
-        # Every third object repeats a shape or a colour that is there already: a distractor.
-        shape = pick(rng, objects).shape if objects and rng.random() < 0.35 else pick(rng, SHAPES)
-        colours = [
-            name
-            for name in visible_colours(renderer, background, x, y)
-            if (shape, name) not in taken | HELD_OUT_PAIRS
-        ]
-        shared = [obj.colour for obj in objects if obj.colour in colours]
-        colour = pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
+        visible = visible_colours(renderer, background, x, y)
+        shape, colour = sample_shape_and_colour(rng, visible, objects, held_out and not objects)
         objects.append(SceneObject(shape, colour, pick(rng, TEXTURES), x, y, radius))
     return Scene(background, tuple(objects)), free_place
 
 
+def sample_shape_and_colour(
+    rng: Random, visible: Sequence[str], objects: Sequence[SceneObject], held_out: bool
+) -> tuple[str, str]:
+    """Shape and colour of one more object beside these, of the visible colours: a held-out pair, or none."""
+    if held_out:
+        return pick(rng, held_out_pairs(visible))
+    # Every third object repeats a shape or a colour that is there already: a distractor.
+    shape = pick(rng, objects).shape if objects and rng.random() < 0.35 else pick(rng, SHAPES)
+    taken = {(obj.shape, obj.colour) for obj in objects} | HELD_OUT_PAIRS
+    colours = [name for name in visible if (shape, name) not in taken]
+    shared = [obj.colour for obj in objects if obj.colour in colours]
+    return shape, pick(rng, shared) if shared and rng.random() < 0.35 else pick(rng, colours)
+
+
 def held_out_pairs(colours: Sequence[str]) -> list[tuple[str, str]]:
-    """The held-out (shape, colour) of these colours; any MIN_COLOURS colours have one."""
+    """The held-out (shape, colour) pairs of these colours; any MIN_COLOURS colours have one."""
     return [pair for pair in sorted(HELD_OUT_PAIRS) if pair[1] in colours]
 
 
 def free_centres(radius: float) -> Bool[np.ndarray, "g g"]:
-    """Where on the grid (row, column) the centre of an object of this radius can stand in an empty scene."""
+    """Where on the grid (row, column) the centre of an object of this radius fits in an empty scene."""
     room = np.zeros((GRID, GRID), dtype=bool)
     edge = round(radius * GRID)
     room[edge : GRID - edge + 1, edge : GRID - edge + 1] = True
@@ -374,21 +375,19 @@ def free_centres(radius: float) -> Bool[np.ndarray, "g g"]:
 
 
 def block_centres(room: Bool[np.ndarray, "g g"], x: float, y: float, reach: float) -> None:
-    """Take away, in place, the centres that come as near as `reach` to (x, y) along both axes; boxes keep one
-    grid step apart.
-    """
+    """Remove, in place, centres within `reach` of (x, y) along both axes; boxes stay one grid step apart."""
     row, column, steps = round(y * GRID), round(x * GRID), round(reach * GRID)
     room[max(0, row - steps) : row + steps + 1, max(0, column - steps) : column + steps + 1] = False
 
 
 def pick(rng: Random, options: Sequence[T]) -> T:
-    """One of the options; faster than Random.choice, which matters at a thousand scenes a second."""
+    """One of the options. Faster than Random.choice, which matters at a thousand scenes a second."""
     return options[int(rng.random() * len(options))]
 
 
 def sample_background(rng: Random, renderer: Renderer, split: str, photo: int | None = None) -> Background:
-    """A background; in training one in eight is a gradient, and photographs are mirrored and slightly tinted
-    so that there are many.
+    """A background. In training one in eight is a gradient, and photographs are mirrored and slightly tinted
+    for variety.
     """
     training = split == "train"
     if training and photo is None and rng.random() < 0.125:

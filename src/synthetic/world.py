@@ -9,17 +9,17 @@ and on the benchmark's photographs `wordings`, whose instructions are worded as 
 about objects of a colour and shape that training has only apart.
 """
 
-import hashlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from random import Random
 from typing import final
 
 from src.records import Case, Feedback, Image, Reward, Triplet
 from src.seeds import fold_seed
+from src.source_code import source_digest
 from src.synthetic.annotation import AnnotationTask, Annotator, NoisyAnnotator
 from src.synthetic.corruptions import (
     Corruption,
@@ -35,12 +35,10 @@ from src.synthetic.photos import PhotoLibrary
 from src.synthetic.scene import PhotoBackground, Renderer, Scene, pick, sample_scene, to_uint8
 
 VERSION = "2"
-"""Raised whenever an id would give another image or instruction; other measures are told apart by
-`code_digest`.
-"""
+"""Raised whenever an id would give another image or instruction; `code_digest` tells other measures apart."""
 
 BENCHMARK_ORIGINALS = 80
-"""As many as Real-Edit has; with seven edits each, 560 cases."""
+"""As in Real-Edit; with seven edits each, 560 cases."""
 
 SIZES = range(32, 257, 16)
 
@@ -51,15 +49,16 @@ SPLITS: Mapping[str, str] = {
     "wordings": "benchmark",
     "pairs": "benchmark",
 }
-"""Every split with the share of the photographs that it uses."""
+"""Each split with the share of the photographs that it uses."""
 
 
 NOISY = NoisyAnnotator()
 
 
+@final
 @dataclass(frozen=True)
 class CaseSpec:
-    """What an id stands for: a scene, the edit to make and a place that was free."""
+    """What an id stands for: a scene, the edit to make and a free place."""
 
     scene: Scene
     edit: Edit
@@ -71,15 +70,16 @@ class World:
     """The synthetic world at one image size.
 
     Args:
-        size: side of the images in pixels: 32 to 256 in steps of 16.
+        size: side of the images in pixels, 32 to 256 in steps of 16.
         photos: a folder of photographs in place of those in scikit-image's wheel.
-        never_all_good: whether every training triplet is spoiled in at least one perspective, each alone
-            being spoiled as often as otherwise.
+        never_all_good: whether every training triplet is corrupted in at least one perspective; each
+            perspective is corrupted as often as otherwise.
 
     Attributes:
         size, never_all_good: as given.
-        version: part of every id; it tells the variants apart, and has a digest of the photographs if they
-            come from a folder.
+        version: part of every id. It names the variant, and holds a digest of the photographs if they come
+            from a folder.
+        renderer: of its scenes.
 
     Raises:
         ValueError: a size out of range; a photo folder that is missing, empty or holds a broken file.
@@ -88,7 +88,8 @@ class World:
     def __init__(self, size: int, photos: str | Path | None = None, never_all_good: bool = False) -> None:
         if size not in SIZES:
             raise ValueError(
-                f"size={size} is not possible: pictures are {SIZES.start} to {SIZES[-1]} pixels wide, in steps of {SIZES.step}"
+                f"size={size} is not possible: images are {SIZES.start} to {SIZES[-1]} pixels wide, in "
+                f"steps of {SIZES.step}"
             )
         self.size = size
         library = PhotoLibrary(size, None if photos is None else Path(photos))
@@ -109,7 +110,7 @@ class World:
         if split not in SPLITS:
             raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
         if seed < 0 or index < 0:
-            raise ValueError(f"seed and index of a case are not negative: got seed {seed}, index {index}")
+            raise ValueError(f"seed and index of a case are 0 or more: got seed {seed}, index {index}")
         return f"{self._prefix}{split}-{seed}-{index}-{self.size}"
 
     def parse(self, case_id: str) -> tuple[str, int, int]:
@@ -126,7 +127,8 @@ class World:
         version, split, seed, index, size = found.groups()
         if version != self.version or int(size) != self.size:
             raise ValueError(
-                f"{case_id!r} is of version {version} at {size} px; this world is of version {self.version} at {self.size} px"
+                f"{case_id!r} is of version {version} at {size} px; this world is of version "
+                f"{self.version} at {self.size} px"
             )
         return split, int(seed), int(index)
 
@@ -147,7 +149,7 @@ class World:
         return to_uint8(self.renderer.render(self.edit(case_id).after))
 
     def ground_truth(self, case_id: str) -> GroundTruth:
-        """What measuring an answer to this case needs. Raises ValueError for a foreign id."""
+        """The right answer to this case. Raises ValueError for a foreign id."""
         spec = self.case_spec(case_id)
         return ground_truth_of(self.renderer, spec.scene, spec.edit)
 
@@ -158,8 +160,7 @@ class World:
     def benchmark_cases(
         self, seed: int = 0, originals: int = BENCHMARK_ORIGINALS, split: str = "benchmark"
     ) -> list[Case]:
-        """All seven edits of each original, in the order of the ids; 560 cases unless fewer originals are
-        asked for.
+        """All seven edits of each original, in the order of the ids.
 
         Raises:
             ValueError: not 1 to 80 originals, an unknown split, or the training split, where no two cases
@@ -174,7 +175,7 @@ class World:
         return [self.case(split, seed, index) for index in range(originals * len(EDIT_TYPES))]
 
     def triplet(self, split: str, seed: int, index: int) -> Triplet:
-        """A triplet, often corrupted, that nobody has rated. Raises ValueError as `case_id` does."""
+        """An unrated triplet, often corrupted. Raises ValueError as `case_id` does."""
         case_id = self.case_id(split, seed, index)
         spec = self._specs(split, seed, index)
         return Triplet(
@@ -185,7 +186,7 @@ class World:
     def rewarded_triplet(
         self, split: str, seed: int, index: int, annotator: Annotator = NOISY
     ) -> tuple[Triplet, Reward]:
-        """The same triplet and what an annotator says of it. Raises ValueError as `case_id` does."""
+        """The same triplet and its reward by an annotator. Raises ValueError as `case_id` does."""
         triplet = self.triplet(split, seed, index)
         spec, corruption = self._specs(split, seed, index), self.corruption(triplet.case.id)
         task = AnnotationTask(
@@ -209,8 +210,8 @@ class World:
         )
 
     def failed_feedback(self, case_id: str) -> Feedback:
-        """What would be said of an edit of this case that failed in all three perspectives. Raises ValueError
-        for a foreign id.
+        """Feedback on an edit of this case that fails in all three perspectives. Raises ValueError for a
+        foreign id.
         """
         split, seed, index = self.parse(case_id)
         spec = self._specs(split, seed, index)
@@ -239,8 +240,7 @@ class World:
 
     def _make_spec(self, split: str, seed: int, index: int) -> CaseSpec:
         original, kind = (index, None) if split == "train" else divmod(index, len(EDIT_TYPES))
-        # Originals outside training take the photographs in turn, so that every one of them serves equally
-        # often.
+        # Originals outside training take the photographs in turn, so each is used equally often.
         share, held_out = SPLITS[split], split == "pairs"
         photo = None if split == "train" else original % len(self.renderer.library.photographs[share])
         scene, free_place = sample_scene(
@@ -252,11 +252,9 @@ class World:
         return CaseSpec(scene, with_held_out_wording(rng, edit) if split == "wordings" else edit, free_place)
 
 
+@cache
 def code_digest() -> str:
-    """sha256 over the source of the synthetic world: scores measured by other code are never taken for
-    today's.
+    """sha256 of the code of the synthetic world, without comments and docstrings. Scores that other code measured
+    are never taken for today's.
     """
-    digest = hashlib.sha256()
-    for file in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
-    return digest.hexdigest()
+    return source_digest(sorted(Path(__file__).parent.glob("*.py")))

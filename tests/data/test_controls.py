@@ -1,4 +1,4 @@
-"""Control datasets: what they keep, and what they take away."""
+"""Control datasets: what they keep, and what they remove."""
 
 from collections import Counter
 from pathlib import Path
@@ -38,7 +38,7 @@ def unrated(usual: SyntheticTriplets) -> SyntheticTriplets:
 
 @pytest.fixture(scope="module")
 def made(usual: SyntheticTriplets) -> list[tuple[Triplet, Reward | None]]:
-    """The same, each triplet made once: a list is a dataset, too."""
+    """The triplets of `usual`, made once: a list is a dataset, too."""
     return [usual[index] for index in range(LENGTH)]
 
 
@@ -70,25 +70,27 @@ def test_a_share_of_the_rewards_is_permuted() -> None:
         PermutedRewards([], share=1.5)
 
 
-def test_permuted_rewards_are_the_same_rewards_on_the_same_triplets(usual: SyntheticTriplets) -> None:
-    permuted = PermutedRewards(usual, seed=3)
+def test_permuted_rewards_are_the_same_rewards_on_the_same_triplets(
+    made: list[tuple[Triplet, Reward | None]],
+) -> None:
+    permuted = PermutedRewards(made, seed=3)
     assert len(permuted) == LENGTH
-    assert contents(permuted) == contents(usual)
+    assert contents(permuted) == contents(made)
     for index in (0, 7):
         triplet, reward = permuted[index]
-        assert triplet.case.id == usual[index][0].case.id == reward.id
-        np.testing.assert_array_equal(triplet.edited, usual[index][0].edited)
-        source = usual[int(permuted.source[index])][1]
+        assert triplet.case.id == made[index][0].case.id == reward.id
+        np.testing.assert_array_equal(triplet.edited, made[index][0].edited)
+        source = made[int(permuted.source[index])][1]
         assert source is not None
         assert reward.verdicts == source.verdicts
-    own = np.array([[v.score for v in usual[index][1].verdicts] for index in range(LENGTH)])  # type: ignore[union-attr]
+    own = np.array([[v.score for v in reward.verdicts] for _, reward in made if reward is not None])
     others = np.array([[v.score for v in permuted[index][1].verdicts] for index in range(LENGTH)])
     assert (np.abs([np.corrcoef(own[:, k], others[:, k])[0, 1] for k in range(3)]) < 0.25).all()
 
 
-def test_only_what_is_annotated_good_is_left(usual: SyntheticTriplets) -> None:
-    good = AllGood(usual)
-    rewards = [usual[index][1] for index in range(LENGTH)]
+def test_only_what_is_annotated_good_is_left(made: list[tuple[Triplet, Reward | None]]) -> None:
+    good = AllGood(made)
+    rewards = [reward for _, reward in made]
     assert good.indices == [
         index for index, reward in enumerate(rewards) if reward is not None and all_good(reward)
     ]
@@ -115,14 +117,14 @@ def test_exact_targets_answer_the_same_cases(usual: SyntheticTriplets, unrated: 
 
 
 def test_clean_triplets_are_exact_and_annotated_as_such(
-    usual: SyntheticTriplets, unrated: SyntheticTriplets
+    usual: SyntheticTriplets, unrated: SyntheticTriplets, made: list[tuple[Triplet, Reward | None]]
 ) -> None:
     some, more = PartlyClean(usual, 0.2), PartlyClean(usual, 0.6)
     assert (len(some), len(some.clean), len(more.clean)) == (LENGTH, 30, 90)
     assert some.clean < more.clean
     exact = PartlyClean(SyntheticTriplets(usual.world, ExactAnnotator(), LENGTH), 0.2)
     for index in (*sorted(some.clean)[:5], *sorted(set(range(LENGTH)) - some.clean)[:5]):
-        (triplet, reward), (own, said) = some[index], usual[index]
+        (triplet, reward), (own, usual_reward) = some[index], made[index]
         assert triplet.case.id == own.case.id
         if index in some.clean:
             np.testing.assert_array_equal(triplet.edited, usual.world.exact_edit(own.case.id))
@@ -133,11 +135,12 @@ def test_clean_triplets_are_exact_and_annotated_as_such(
             assert min(verdict.score or 0.0 for verdict in true.verdicts) > 4.9
         else:
             np.testing.assert_array_equal(triplet.edited, own.edited)
-            assert reward == said
+            assert reward == usual_reward
         bare, none = PartlyClean(unrated, 0.2)[index]
         assert none is None
         np.testing.assert_array_equal(bare.edited, triplet.edited)
-    assert contents(PartlyClean(usual, 0.0)) == contents(usual)
+    none_clean = PartlyClean(usual, 0.0)
+    assert [none_clean[index][1] for index in range(10)] == [reward for _, reward in made[:10]]
     with pytest.raises(ValueError, match=r"clean_share=1\.5 is not possible"):
         PartlyClean(usual, 1.5)
 
@@ -164,7 +167,7 @@ def test_a_scalar_reward_is_the_mean_and_says_nothing_else(made: list[tuple[Trip
         }
         assert {verdict.feedback for verdict in reward.verdicts} == {"None"}
     five = given((5.0, 5.0, 5.0))
-    assert scalar(five).verdicts == five.verdicts  # what is good throughout loses nothing
+    assert scalar(five).verdicts == five.verdicts  # a perfect reward loses nothing
     assert [
         verdict.score for verdict in scalar(given((5.0, 4.0, 1.0), ("None", "None", "blurred"))).verdicts
     ] == [10 / 3] * 3
