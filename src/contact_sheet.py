@@ -1,13 +1,13 @@
-"""The synthetic world at a glance: per edit type the original, the exact edit and corrupted versions, with
-what the oracle says of each.
+"""The synthetic world at a glance: the original, the exact edit and corrupted versions for each edit type,
+with the oracle's scores.
 
     python -m src.contact_sheet size=128 output=contact_sheet.png
 
     python -m src.contact_sheet edits=edits.npz output=sheet.png [measured=false]
 
-Look at it after any change to the world: one must see what each instruction asks, and what each corruption
-spoiled. With `edits`, an editor's images are shown instead: original, edit and exact edit, with what the
-oracle says of the edit beneath, or without, to judge them by eye first.
+Look at it after any change to the world: what each instruction asks and what each corruption changed must be
+visible. With `edits`, it shows an editor's images instead: original, edit and exact edit, with the oracle's
+scores and words beneath, or without them, to judge by eye first.
 """
 
 import textwrap
@@ -46,20 +46,20 @@ COLUMNS = (
     "quality",
     "preserving",
 )
-"""What each column of corrupted versions spoils; `columns=` takes the first so many."""
+"""The perspective that each column of corrupted versions affects; `columns=` sets how many are shown."""
 
 SHOWN = 20
-"""So many of an editor's edits fit a sheet."""
+"""Number of an editor's edits on a sheet."""
 
 CELL = 2.3
-"""Width of a image on the sheet in inches."""
+"""Width of an image on the sheet in inches."""
 
 
 def main(cfg: DictConfig) -> None:
     """Write the sheet to `cfg.output`.
 
     Raises:
-        ValueError: a number of columns or a size that is not possible.
+        ValueError: an impossible size or number of columns.
     """
     if not 1 <= cfg.columns <= len(COLUMNS):
         raise ValueError(
@@ -74,25 +74,25 @@ def main(cfg: DictConfig) -> None:
     print(output)
 
 
-def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) -> None:
-    """Up to SHOWN edits of a file, evenly spread over it, as rows of original, edit and exact edit, two cases
+def draw_edits(edits: Path, photos: str | None, with_scores: bool, output: Path) -> None:
+    """Draw up to SHOWN edits from a file, evenly spread over it, as original, edit and exact edit, two cases
     a row.
 
-    The file is what numpy.savez wrote: `ids`, the case ids of the world, and `edits`, images as (n, size,
-    size, 3) of uint8.
+    The file is one of numpy.savez with `ids`, the case ids of the world, and `edits`, images of uint8 as
+    (n, size, size, 3).
 
     Raises:
-        ValueError: a file without these arrays, or of different lengths.
+        ValueError: a file without these arrays, or with arrays of different lengths.
     """
     import matplotlib.pyplot as plt
 
     with np.load(edits) as file:
         if not {"ids", "edits"} <= set(file):
             raise ValueError(f"{edits} has {', '.join(file) or 'nothing'}: expected arrays `ids` and `edits`")
-        ids, images = [str(each) for each in file["ids"]], file["edits"]
+        ids, images = [str(case_id) for case_id in file["ids"]], file["edits"]
     if not ids or len(ids) != len(images):
         raise ValueError(
-            f"{edits} has {len(ids)} ids and {len(images)} edits: expected as many, at least one"
+            f"{edits} has {len(ids)} ids and {len(images)} edits: expected equally many, at least one"
         )
     world = World(images.shape[1], photos)
     chosen = [round(place) for place in np.linspace(0, len(ids) - 1, min(SHOWN, len(ids)))]
@@ -103,7 +103,7 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) ->
     for number, place in enumerate(chosen):
         truth, (row, column) = world.ground_truth(ids[place]), divmod(number, 2)
         before, edit, after = axes[row, 3 * column : 3 * column + 3]
-        found = measure(truth, images[place])
+        measured = measure(truth, images[place])
         show(
             before,
             to_uint8(truth.original),
@@ -111,7 +111,7 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) ->
             truth.edit.instruction,
             bold=True,
         )
-        show(edit, images[place], "edit", caption(found, found.feedback) if measured else "")
+        show(edit, images[place], "edit", caption(measured, measured.feedback) if with_scores else "")
         show(after, to_uint8(truth.exact), "exact edit", "")
     figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
     figure.savefig(output, dpi=100)
@@ -119,7 +119,7 @@ def draw_edits(edits: Path, photos: str | None, measured: bool, output: Path) ->
 
 
 def draw_sheet(world: World, seed: int, columns: tuple[str, ...], output: Path) -> None:
-    """One row per edit type, each with a scene of its own."""
+    """Draw one row per edit type, each with a scene of its own."""
     import matplotlib.pyplot as plt
 
     width = len(columns) + 2
@@ -148,15 +148,13 @@ def draw_sheet(world: World, seed: int, columns: tuple[str, ...], output: Path) 
 
 
 def corruption_of(world: World, case_id: str, spoiled: str, turn: int) -> Corruption:
-    """A corruption of the named perspective or of all three; kinds take turns, so that a sheet shows them
-    all.
-    """
+    """A corruption of the named perspective or of all three; kinds take turns, so a sheet shows them all."""
     spec = world.case_spec(case_id)
     scene, edit, renderer = spec.scene, spec.edit, world.renderer
     rng = Random(fold_seed("contact sheet", case_id, spoiled, turn))
     following = preserving = quality = None
     if spoiled in ("following", "all three"):
-        # Not executed looks like the original, which stands at the left already.
+        # "missing" looks like the original, which is shown already.
         kinds = [kind for kind in following_kinds(scene, edit) if kind != "missing"]
         following = sample_following_flaw(
             rng, renderer, scene, edit, spec.free_place, kinds[turn % len(kinds)]
@@ -170,13 +168,13 @@ def corruption_of(world: World, case_id: str, spoiled: str, turn: int) -> Corrup
 
 
 def caption(measured: Measurement, feedback: tuple[str, str, str]) -> str:
-    """The oracle's scores and the annotator's words for what was spoiled."""
+    """The oracle's scores, and words for what failed."""
     scores = "   ".join(f"{name} {score:.1f}" for name, score in zip("FPQ", measured.scores, strict=True))
     return "\n".join([scores, *(text for text in feedback if text != "None")])
 
 
 def show(axis: Any, image: Image, title: str, text: str, bold: bool = False) -> None:
-    """A image with a title above and wrapped text below."""
+    """Draw an image with a title above and wrapped text below."""
     axis.imshow(np.asarray(image), interpolation="nearest")
     axis.set_title(title, fontsize=9, color="0.35", pad=3)
     axis.set_xticks([])

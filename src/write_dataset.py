@@ -1,4 +1,4 @@
-"""Training triplets of the synthetic world written to disk, for other people's training scripts.
+"""Write training triplets of the synthetic world to disk, for other training scripts.
 
     python -m src.write_dataset format=parquet output=DIR count=20000
 
@@ -7,8 +7,8 @@ reward's, and load with `datasets.load_dataset("parquet", data_files="DIR/*.parq
 `datasets.load_dataset("imagefolder", data_dir="DIR")`; pix2pix_tree is the folder tree of InstructPix2Pix,
 with PNG files and a reward file beside it.
 
-Killed at any moment, the same command goes on and ends with the same files; `request.json` says which command
-that is.
+After a kill at any moment, the same command continues and ends with the same files; `request.json` says which
+command that is.
 """
 
 import json
@@ -37,12 +37,11 @@ SCORE_COLUMNS = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
 IMAGE_COLUMNS = ("original_image", "edited_image")
 REQUEST = "request.json"
 UNFINISHED = ".metadata.jsonl.unfinished"
-"""The rows of an imagefolder until the last one is there; a metadata.jsonl is always complete."""
+"""Rows of an unfinished imagefolder; metadata.jsonl is always complete."""
 
 
 def main(cfg: DictConfig) -> None:
-    """Write `cfg.count` triplets to the folder `cfg.output`, or those that an earlier, killed command left
-    open.
+    """Write `cfg.count` triplets to the folder `cfg.output`, or those that a killed command left open.
 
     Raises:
         ValueError: an unknown format, a count below one, or a output that holds something else already.
@@ -53,8 +52,8 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(f"unknown format {cfg.format!r}: one of {', '.join(FORMATS)}")
     if cfg.count < 1 or cfg.start < 0 or cfg.rows_per_file < 1:
         raise ValueError(
-            f"count={cfg.count} start={cfg.start} rows_per_file={cfg.rows_per_file} is not possible: count and rows_per_file are at least 1, "
-            "start at least 0"
+            f"count={cfg.count} start={cfg.start} rows_per_file={cfg.rows_per_file} is not possible: "
+            "count and rows_per_file are at least 1, start at least 0"
         )
     world: World = instantiate(cfg.world)
     world.case_id(cfg.split, cfg.seed, cfg.start)  # a wrong split is an error before anything is written
@@ -70,7 +69,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def dataset_request(cfg: DictConfig) -> dict[str, Any]:
-    """Everything that the files depend on."""
+    """Everything the files depend on."""
     request = {name: cfg[name] for name in ("format", "count", "split", "seed", "start")}
     if cfg.format == "parquet":
         request["rows_per_file"] = cfg.rows_per_file
@@ -81,14 +80,15 @@ def claim_folder(output: Path, request: Mapping[str, Any]) -> None:
     """Make a new or empty folder ours, or check that what it holds was written for the same request.
 
     Raises:
-        ValueError: somebody else's files, or another request; the message names what differs.
+        ValueError: other files, or another request; the message names what differs.
     """
     if output.exists() and not output.is_dir():
         raise ValueError(f"output={output} is a file: give a new or an empty folder")
     different = unlike_request(files.claim(output / REQUEST, request), request)
     if different:
         raise ValueError(
-            f"output={output} holds the triplets of another command ({'; '.join(different)}); give another folder, or the same command"
+            f"output={output} holds the triplets of another command ({'; '.join(different)}); "
+            "give another folder, or the same command"
         )
     remove_leftovers(output, below=True)
 
@@ -105,7 +105,7 @@ def row_columns(triplet: Triplet, reward: Reward) -> dict[str, Any]:
 def write_parquet(
     world: World, split: str, seed: int, indices: range, rows_per_file: int, output: Path
 ) -> None:
-    """Files `<split>-00000-of-00020.parquet` with the images inside, as PNG; a file that is there is whole,
+    """Write files `<split>-00000-of-00020.parquet` with the images inside, as PNG. A present file is complete
     and is kept.
     """
     import pyarrow
@@ -139,12 +139,12 @@ def write_parquet(
 
 
 def write_imagefolder(world: World, split: str, seed: int, indices: range, output: Path) -> None:
-    """PNG files and a metadata.jsonl whose `original_image_file_name` and `edited_image_file_name` datasets
-    turns into images.
+    """Write PNG files, and a metadata.jsonl whose columns `original_image_file_name` and
+    `edited_image_file_name` `datasets` turns into images.
 
-    All lies in a folder named after the split, by which datasets knows the split; a split's name in the
-    files' own names would hide the metadata. Rows are appended after their images, so the number of whole
-    rows says where to go on.
+    All files are in a folder named after the split, from which `datasets` takes the split; a split's name in
+    the file names would hide the metadata. Rows are appended after their images, so the number of whole rows
+    says where to continue.
     """
     folder = output / split
     if (folder / "metadata.jsonl").exists():
@@ -174,11 +174,11 @@ def write_imagefolder(world: World, split: str, seed: int, indices: range, outpu
 
 
 def write_pix2pix_tree(world: World, split: str, seed: int, indices: range, output: Path) -> None:
-    """`<index>/{prompt.json,0_0.png,0_1.png}` for each triplet, `rewards.jsonl` with the ids `<index>/0`, and
-    at the end `seeds.json`.
+    """Write `<index>/{prompt.json,0_0.png,0_1.png}` for each triplet, `rewards.jsonl` with ids `<index>/0`,
+    and finally `seeds.json`.
 
-    Rewards are appended after the images of a hundred triplets, so their number says where to go on. A
-    world's triplet lies in no split of the original's .9/.05/.05: read it with split=all.
+    Rewards are appended after the images of a hundred triplets, so their number says where to continue. The
+    triplets belong to no split of the original's .9/.05/.05: read them with split=all.
     """
     rewards, prompts = output / "rewards.jsonl", [f"{index:07d}" for index in indices]
     open_indices = indices[len(read_rewards(rewards)) :]
@@ -199,7 +199,7 @@ def write_pix2pix_tree(world: World, split: str, seed: int, indices: range, outp
 
 
 def whole_lines(path: Path) -> int:
-    """How many whole lines a file has, after cutting off a last one that a kill tore. No file, no lines."""
+    """The number of whole lines in a file, after cutting off one torn by a kill; 0 for no file."""
     if not path.exists():
         return 0
     content = path.read_bytes()
