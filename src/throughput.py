@@ -17,7 +17,7 @@ import json
 import shlex
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -61,8 +61,6 @@ def main(cfg: DictConfig) -> None:
             rung failed.
     """
     check_request(cfg)
-    import torch
-
     from src.benchmarking.rungs import measure_part, write_files
 
     start, folder = time.monotonic(), Path(HydraConfig.get().runtime.output_dir)
@@ -113,27 +111,8 @@ def main(cfg: DictConfig) -> None:
                 rate = rates[dtype]
             measured[name] = with_ratios(entries, None if rate is None else rate / 1e12)
 
-    report = {
-        **measured,
-        "device": cfg.device,
-        "hardware": hardware(),
-        "precision": cfg.trainer.precision,
-        "matrix_tflop_per_s": {name: rate / 1e12 for name, rate in rates.items()},
-        "versions": package_versions(),
-        "commit": commit(),
-        "command": shlex.join(["python", "-m", "src.throughput", *HydraConfig.get().overrides.task]),
-        "seconds": round(time.monotonic() - start, 1),
-        "threads": torch.get_num_threads(),
-    }
-    report["targets"] = [
-        {**each._asdict(), "reached": each.reached}
-        for each in check_targets(measured, cfg.device, report["hardware"])
-    ]
-    write_atomically(folder / "throughput.json", json.dumps(report, indent=2) + "\n")
-    write_atomically(folder / "throughput.md", ladders_markdown(report))
-    draw_ladders(report, folder / "throughput.png")
-    print(ladders_markdown(report))
-    print(folder / "throughput.png")
+    report = throughput_report(cfg, measured, rates, time.monotonic() - start)
+    save_results(report, folder)
     failed = [
         f"{name} ({entries[0]['failed']})"
         for name, entries in measured.items()
@@ -144,6 +123,47 @@ def main(cfg: DictConfig) -> None:
             f"nothing can be compared with the first rung, which failed: {'; '.join(failed)}; see "
             f"{folder / 'logs'}"
         )
+
+
+def throughput_report(
+    cfg: DictConfig, measured: Mapping[str, list[Entry]], rates: Mapping[str, float], seconds: float
+) -> dict[str, Any]:
+    """Everything that throughput.json says.
+
+    Args:
+        cfg: of the command.
+        measured: entries by ladder.
+        rates: operations per second of matrix products by number format.
+        seconds: that the command took.
+    """
+    import torch
+
+    report = {
+        **measured,
+        "device": cfg.device,
+        "hardware": hardware(),
+        "precision": cfg.trainer.precision,
+        "matrix_tflop_per_s": {name: rate / 1e12 for name, rate in rates.items()},
+        "versions": package_versions(),
+        "commit": commit(),
+        "command": shlex.join(["python", "-m", "src.throughput", *HydraConfig.get().overrides.task]),
+        "seconds": round(seconds, 1),
+        "threads": torch.get_num_threads(),
+    }
+    report["targets"] = [
+        {**each._asdict(), "reached": each.reached}
+        for each in check_targets(measured, cfg.device, report["hardware"])
+    ]
+    return report
+
+
+def save_results(report: Mapping[str, Any], folder: Path) -> None:
+    """Write throughput.json, throughput.md and throughput.png, and print the table."""
+    write_atomically(folder / "throughput.json", json.dumps(report, indent=2) + "\n")
+    write_atomically(folder / "throughput.md", ladders_markdown(report))
+    draw_ladders(report, folder / "throughput.png")
+    print(ladders_markdown(report))
+    print(folder / "throughput.png")
 
 
 def check_request(cfg: DictConfig) -> None:
