@@ -118,17 +118,17 @@ def row_difference(cached: Sequence[FileIdentity], here: Sequence[FileIdentity])
     return None
 
 
-def texts_to_encode(said: Iterable[tuple[str, Feedback | None]], windows: Sequence[Windows]) -> list[str]:
+def texts_to_encode(rows: Iterable[tuple[str, Feedback | None]], windows: Sequence[Windows]) -> list[str]:
     """List every distinct text that a training may request: the null instruction, "None" in each layout,
     instructions, feedback in each layout.
 
     Args:
-        said: instruction and feedback of each row.
+        rows: instruction and feedback of each row.
         windows: the layouts.
     """
     nothing = three(["None"] * len(PERSPECTIVES), "feedback")
     texts = dict.fromkeys(["", *(text for layout in windows for text in feedback_windows(nothing, layout))])
-    for instruction, feedback in said:
+    for instruction, feedback in rows:
         texts[instruction] = None
         if feedback is not None:
             texts.update(

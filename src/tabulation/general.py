@@ -35,9 +35,14 @@ def general_tables(reports: Sequence[RunReport]) -> list[Table]:
     """Build one table per benchmark and judge."""
     found = []
     for (benchmark, judge), members in group_reports(reports).items():
-        rows = [(each, row) for each in members for row in each.report.rows]
-        keys = list(dict.fromkeys(key for each, row in rows for key in each.images.get(row.name, {})))
-        lines = [Line(row.name, (str(each.run), row.name), _values(each, row, keys)) for each, row in rows]
+        rows = [(run_report, row) for run_report in members for row in run_report.report.rows]
+        keys = list(
+            dict.fromkeys(key for run_report, row in rows for key in run_report.images.get(row.name, {}))
+        )
+        lines = [
+            Line(row.name, (str(run_report.run), row.name), _values(run_report, row, keys))
+            for run_report, row in rows
+        ]
         columns = (*COUNTS, *judged_columns(), *image_columns(keys))
         title, facts = f"{benchmark}, judged by {judge}", {"benchmark": benchmark, "judge": judge}
         found.append(
@@ -46,11 +51,11 @@ def general_tables(reports: Sequence[RunReport]) -> list[Table]:
     return found
 
 
-def _values(found: RunReport, row: ReportRow, keys: Sequence[str]) -> tuple[Value, ...]:
+def _values(run_report: RunReport, row: ReportRow, keys: Sequence[str]) -> tuple[Value, ...]:
     values = [Value(float(row.means.n)), Value(float(row.means.clusters)), Value(row.means.coverage)]
     for summary in row.means.summaries:
         values += [Value(summary.acc), Value(summary.score, summary.ci95)]
-    images = found.images.get(row.name, {})
+    images = run_report.images.get(row.name, {})
     return (
         *values,
         *(Value(images[key].mean, images[key].ci95) if key in images else Value() for key in keys),
@@ -70,12 +75,14 @@ def comparison_tables(reports: Sequence[RunReport], against: str) -> list[Table]
     """
     pairs = _against_run(reports, Path(against)) if Path(against).is_dir() else _against_row(reports, against)
     groups: dict[tuple[str, str], list[Line]] = {}
-    for found, row, other_name, other in pairs:
+    for run_report, row, other_name, other in pairs:
         if row.cases and other.cases:
             compared = compare(row.name, row.cases, other_name, other.cases)
-            groups.setdefault((found.report.benchmark, found.report.judge), []).append(_line(found, compared))
+            groups.setdefault((run_report.report.benchmark, run_report.report.judge), []).append(
+                _line(run_report, compared)
+            )
     if not groups:
-        names = sorted({row.name for found in reports for row in found.report.rows})
+        names = sorted({row.name for run_report in reports for row in run_report.report.rows})
         raise ValueError(
             f"against={against}: nothing is comparable with it; give a run folder or one of the rows "
             f"{', '.join(names)}"
@@ -114,7 +121,7 @@ def _difference_columns() -> tuple[Column, ...]:
     return tuple(found)
 
 
-def _line(found: RunReport, comparisons: Sequence[Comparison]) -> Line:
+def _line(run_report: RunReport, comparisons: Sequence[Comparison]) -> Line:
     first = comparisons[0]
     sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
@@ -124,7 +131,7 @@ def _line(found: RunReport, comparisons: Sequence[Comparison]) -> Line:
         values.append(Value(comparison.difference, comparison.ci95))
         values.append(Value(p, words="< 0.0001" if p is not None and p < 0.0001 else None))
     against = first.against if first.paired else f"{first.against} (unpaired)"
-    return Line(first.row, (str(found.run), first.row, against, *counts), tuple(values))
+    return Line(first.row, (str(run_report.run), first.row, against, *counts), tuple(values))
 
 
 def _against_run(
@@ -133,21 +140,24 @@ def _against_run(
     """Pair every row of other runs with the row of the same name, benchmark and judge in this run."""
     theirs: dict[tuple[str, str, str], ReportRow] = {}
     runs = find_reports([folder])
-    if len({found.run for found in runs}) > 1:
+    if len({run_report.run for run_report in runs}) > 1:
         raise ValueError(
-            f"against={folder} holds {len({found.run for found in runs})} runs: name one of them"
+            f"against={folder} holds {len({run_report.run for run_report in runs})} runs: name one of them"
         )
-    for found in runs:
+    for run_report in runs:
         theirs.update(
-            {(found.report.benchmark, found.report.fingerprint, row.name): row for row in found.report.rows}
+            {
+                (run_report.report.benchmark, run_report.report.fingerprint, row.name): row
+                for row in run_report.report.rows
+            }
         )
     pairs = []
-    for found in reports:
-        for row in found.report.rows:
-            other = theirs.get((found.report.benchmark, found.report.fingerprint, row.name))
+    for run_report in reports:
+        for row in run_report.report.rows:
+            other = theirs.get((run_report.report.benchmark, run_report.report.fingerprint, row.name))
             # rows without a model are the same everywhere
-            if other is not None and row.made_by and found.run.resolve() != runs[0].run.resolve():
-                pairs.append((found, row, row.name, other))
+            if other is not None and row.made_by and run_report.run.resolve() != runs[0].run.resolve():
+                pairs.append((run_report, row, row.name, other))
     return pairs
 
 
@@ -156,9 +166,12 @@ def _against_row(
 ) -> list[tuple[RunReport, ReportRow, str, ReportRow]]:
     """Pair every row with the named row of the same report."""
     pairs = []
-    for found in reports:
-        others = [row for row in found.report.rows if row.name == name]
+    for run_report in reports:
+        others = [row for row in run_report.report.rows if row.name == name]
         pairs += [
-            (found, row, name, other) for other in others for row in found.report.rows if row.name != name
+            (run_report, row, name, other)
+            for other in others
+            for row in run_report.report.rows
+            if row.name != name
         ]
     return pairs

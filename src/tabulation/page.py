@@ -60,7 +60,7 @@ def write_report_page(
             benchmark=report.benchmark,
             judge=report.judge,
             fingerprint=shorten_fingerprint(report.fingerprint),
-            runs=[str(each.run) for each in reports],
+            runs=[str(run_report.run) for run_report in reports],
             cases=len(cases),
             photographs=len({case.photograph for case, _ in cases}),
             columns=data["columns"],
@@ -68,7 +68,10 @@ def write_report_page(
             perspectives=[perspective.value for perspective in PERSPECTIVES],
             table=_table(general_tables(reports)[0], reports),
             chart=build_chart(rows),
-            notes=[NOTES, *dict.fromkeys(note for each in reports for note in report_notes(each.report))],
+            notes=[
+                NOTES,
+                *dict.fromkeys(note for run_report in reports for note in report_notes(run_report.report)),
+            ],
             data=data,
             images=images,
         )
@@ -84,12 +87,12 @@ def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, ReportRow]]:
     run.
     """
     found: dict[str, ReportRow] = {}
-    for each, run in zip(reports, run_names(reports), strict=True):
-        for row in each.report.rows:
+    for run_report, run in zip(reports, run_names(reports), strict=True):
+        for row in run_report.report.rows:
             if row.made_by:
                 found[full_name(run, row.name)] = row
-    for each in reports:
-        for row in each.report.rows:
+    for run_report in reports:
+        for row in run_report.report.rows:
             if not row.made_by:
                 found.setdefault(row.name, row)
     return list(found.items())
@@ -97,7 +100,7 @@ def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, ReportRow]]:
 
 def _table(table: Table, reports: Sequence[RunReport]) -> dict[str, object]:
     """Describe the general table for the template, with the rows of `page_rows`."""
-    named = {str(each.run): run for each, run in zip(reports, run_names(reports), strict=True)}
+    named = {str(run_report.run): run for run_report, run in zip(reports, run_names(reports), strict=True)}
     lines: dict[str, list[dict[str, object]]] = {}
     for line in table.lines:
         cells = [

@@ -85,11 +85,11 @@ def run_names(reports: Sequence[RunReport]) -> list[str]:
     """Name the run of each report by its path below the common folder; "" for a single one."""
     if len(reports) == 1:
         return [""]
-    parts = [each.run.resolve().parts for each in reports]
+    parts = [run_report.run.resolve().parts for run_report in reports]
     common = 0
-    while all(len(each) > common + 1 for each in parts) and len({each[common] for each in parts}) == 1:
+    while all(len(path) > common + 1 for path in parts) and len({path[common] for path in parts}) == 1:
         common += 1
-    return ["/".join(each[common:]) for each in parts]
+    return ["/".join(path[common:]) for path in parts]
 
 
 def full_name(run: str, row: str) -> str:
@@ -108,11 +108,11 @@ def edit_columns(reports: Sequence[RunReport], names: Sequence[str] | None) -> l
         ValueError: a name that no row with edits has.
     """
     found = []
-    for each, run in zip(reports, run_names(reports), strict=True):
-        rows = {row.name: row for row in each.report.rows}
+    for run_report, run in zip(reports, run_names(reports), strict=True):
+        rows = {row.name: row for row in run_report.report.rows}
         generations = [
             made
-            for made in generations_in(each.folder.parent)
+            for made in generations_in(run_report.folder.parent)
             if made.name in rows and rows[made.name].made_by
         ]
         for made in sorted(generations, key=lambda made: row_order(made.name)):
@@ -122,7 +122,7 @@ def edit_columns(reports: Sequence[RunReport], names: Sequence[str] | None) -> l
                     full_name(run, made.name),
                     made,
                     scores,
-                    _rewards(made.folder / each.report.judge, each.report.judge),
+                    _rewards(made.folder / run_report.report.judge, run_report.report.judge),
                 )
             )
     if names is None:
@@ -146,12 +146,18 @@ def _rewards(folder: Path, judge: str) -> dict[str, list[Reward]]:
 
 def all_cases(reports: Sequence[RunReport]) -> list[tuple[KeptCase, Path]]:
     """List the cases of all runs that some model was scored on, each once, with the folder of its images."""
-    scored = {case.id for each in reports for row in each.report.rows if row.made_by for case in row.cases}
+    scored = {
+        case.id
+        for run_report in reports
+        for row in run_report.report.rows
+        if row.made_by
+        for case in row.cases
+    }
     found: dict[str, tuple[KeptCase, Path]] = {}
-    for each in reports:
-        for case in kept_cases(each.folder.parent):
+    for run_report in reports:
+        for case in kept_cases(run_report.folder.parent):
             if case.id in scored:
-                found.setdefault(case.id, (case, each.folder.parent / FOLDER))
+                found.setdefault(case.id, (case, run_report.folder.parent / FOLDER))
     return list(found.values())
 
 

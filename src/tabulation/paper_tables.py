@@ -86,7 +86,7 @@ def paper_table(
         else judged_columns()
     )
     values = [
-        image_values(each.rows, columns) if layout.images else judged_values(each.rows) for each in ours
+        image_values(line.rows, columns) if layout.images else judged_values(line.rows) for line in ours
     ]
     values = with_best(values, columns)
     notes = notes_on(layout, ours, reports[0])
@@ -96,8 +96,8 @@ def paper_table(
         values = [_with_p(line, ps) for line, ps in zip(values, tested, strict=True)]
         notes += _mark_notes(reference, tested, ours[0].rows[0].row.means.clusters)
     lines = [
-        Line(each.name, _labels(layout, each), tuple(line), _source(each))
-        for each, line in zip(ours, values, strict=True)
+        Line(own_line.name, _labels(layout, own_line), tuple(numbers), _source(own_line))
+        for own_line, numbers in zip(ours, values, strict=True)
     ]
     if with_published:
         lines = interleave_published(lines, published_lines(layout, columns))
@@ -182,7 +182,7 @@ def p_values_of_lines(lines: Sequence[OurLine], reference: str) -> list[list[flo
         if line.name == reference:
             found.append([None] * len(PERSPECTIVES))
             continue
-        other = next((each for each in references if each.run == line.run), references[0])
+        other = next((same for same in references if same.run == line.run), references[0])
         found.append(p_values(line.rows, other.rows, line.name, reference))
     return holm_corrected(found)
 
@@ -234,11 +234,11 @@ def _plain(name: str) -> str:
     return name.lower().replace("_", "-")
 
 
-def notes_on(layout: Layout, lines: Sequence[OurLine], found: RunReport) -> list[str]:
+def notes_on(layout: Layout, lines: Sequence[OurLine], run_report: RunReport) -> list[str]:
     """Write the notes on our lines: cases, judge, intervals, failures, and other differences between the
     runs.
     """
-    report, means = found.report, lines[0].rows[0].row.means
+    report, means = run_report.report, lines[0].rows[0].row.means
     seeds = any(len(line.rows) > 1 for line in lines)
     judged = (
         "" if layout.images else f", judged by {report.judge} ({shorten_fingerprint(report.fingerprint)})"
@@ -281,7 +281,8 @@ def _failure_notes(lines: Sequence[OurLine]) -> list[str]:
         for row in line.rows:
             if row.row.means.coverage < 1.0:
                 allowed = ", ".join(
-                    f"{each.bounds.low:.2f} to {each.bounds.high:.2f}" for each in row.row.means.summaries
+                    f"{summary.bounds.low:.2f} to {summary.bounds.high:.2f}"
+                    for summary in row.row.means.summaries
                 )
                 share = 100 * (1 - row.row.means.coverage)
                 missing = (
@@ -295,16 +296,16 @@ def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
     """Name differences between the runs that the table does not express; "" if there are none."""
     known = [(line, row.settings) for line in lines for row in line.rows if row.settings is not None]
     found = differing_settings([settings for _, settings in known], layout.explained or REWARD_PARTS)
-    said = " ".join(f"{line.name} {line.run}" for line in lines)
-    other = {name: values for name, values in found.items() if f"{setting_name(name)}=" not in said}
+    named = " ".join(f"{line.name} {line.run}" for line in lines)
+    other = {name: values for name, values in found.items() if f"{setting_name(name)}=" not in named}
     if not other:
         return ""
     listed = []
     for name, values in list(other.items())[:most]:
-        each: Mapping[str, None] = dict.fromkeys(
+        texts: Mapping[str, None] = dict.fromkeys(
             f"{line.name}: {setting_text(value)}" for (line, _), value in zip(known, values, strict=True)
         )
-        listed.append(f"{setting_name(name)} ({'; '.join(each)})")
+        listed.append(f"{setting_name(name)} ({'; '.join(texts)})")
     more = f" and {len(other) - most} more" if len(other) > most else ""
     return f"Beside what the lines say, the runs differ in {', '.join(listed)}{more}."
 
@@ -331,11 +332,11 @@ def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], cluste
     return notes
 
 
-def published_note(layout: Layout, found: RunReport) -> str:
+def published_note(layout: Layout, run_report: RunReport) -> str:
     """Write the note on benchmark and judge of the paper's lines."""
     table = published_table(layout.number)
     theirs = f"on {table.benchmark}" + (f", judged by {table.judge}" if table.judge else "")
-    ours = found.report.benchmark + ("" if layout.images else f", judged by {found.report.judge}")
+    ours = run_report.report.benchmark + ("" if layout.images else f", judged by {run_report.report.judge}")
     return (
         f"Lines of the paper ({table.source}, Table {layout.number}) are as published, {theirs}; ours are on "
         f"{ours}. They compare only as far as benchmark and judge are the same."

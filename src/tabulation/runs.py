@@ -184,7 +184,7 @@ def check_same_cases(rows: Sequence[RunRow]) -> None:
     """Raise ValueError unless all rows have equally many cases and photographs: their means are not
     comparable.
     """
-    sizes = {(each.row.means.n, each.row.means.clusters): each for each in rows}
+    sizes = {(row.row.means.n, row.row.means.clusters): row for row in rows}
     if len(sizes) > 1:
         one, two = list(sizes.values())[:2]
         raise ValueError(
@@ -228,9 +228,9 @@ def shorten_fingerprint(fingerprint: str, most: int = 60) -> str:
 def run_rows(reports: Sequence[RunReport]) -> list[RunRow]:
     """List the rows that a model made, report by report."""
     return [
-        RunRow(each, row, row_settings(each, row))
-        for each in reports
-        for row in each.report.rows
+        RunRow(run_report, row, row_settings(run_report, row))
+        for run_report in reports
+        for row in run_report.report.rows
         if row.made_by
     ]
 
@@ -262,11 +262,11 @@ def read_image_metrics(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dic
     return found, networks
 
 
-def row_settings(found: RunReport, row: ReportRow) -> Settings | None:
+def row_settings(run_report: RunReport, row: ReportRow) -> Settings | None:
     """Read the config of the run that made a row's edits: the report's run, or the one that holds the edits
     if they were judged elsewhere.
     """
-    run, made_by = found.run, dict(row.made_by)
+    run, made_by = run_report.run, dict(row.made_by)
     if "edits" in made_by:
         record = Path(made_by["edits"]).parent / "generation.json"
         if not record.exists():
