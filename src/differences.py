@@ -48,7 +48,8 @@ def unlike_request(recorded: Mapping[str, Any], requested: Mapping[str, Any]) ->
         requested: JSON-able; a setting of None equals one that is absent.
     """
     return [
-        f"{name}: {'nothing' if old is ABSENT else old} there, {'nothing' if new is ABSENT else new} asked for"
+        f"{name}: {'nothing' if old is ABSENT else old} there, {'nothing' if new is ABSENT else new} asked "
+        "for"
         for name, old, new in differing_leaves(recorded, json.loads(json.dumps(requested)))
         if any(value is not None and value is not ABSENT for value in (old, new))
     ]

@@ -1,14 +1,14 @@
-"""Edit a photograph, every photograph of a folder, or the rows of a list, with an instruction and a target
-reward.
+"""Edit an image, every image of a folder, or the rows of a list, with an instruction and a target reward.
 
-    python -m src.edit checkpoint=runs/.../last.ckpt image=photo.jpg instruction="make the sky purple" output=edited
+    python -m src.edit checkpoint=runs/.../last.ckpt image=photo.jpg instruction="make the sky purple"
     python -m src.edit checkpoint=... image=photos/ instruction="..." target_reward.scores=[5,0,5] seed=3
-    python -m src.edit checkpoint=... list=edits.csv batch_size=8              # a row each: image, instruction, ... (src/editing/requests.py)
+    # one edit per row: image, instruction, ... (src/editing/requests.py)
+    python -m src.edit checkpoint=... list=edits.csv batch_size=8 output=edited
     torchrun --nproc-per-node 4 -m src.edit checkpoint=... list=edits.csv      # four processes share the rows
 
-Leaves `<name>.png` with instruction, seed and reward in its text metadata; for a single photograph
-`<name>_strip.png`, original beside edit; for a list `edits.jsonl` and `contact_sheet.png`, its first rows.
-Stopped at any moment, the same command goes on: what is there is not made again.
+Writes `<name>.png` with instruction, seed and reward in its text metadata; for a single image
+`<name>_strip.png`, original beside edit; for a list `edits.jsonl` and `contact_sheet.png` with its first
+rows. After an interruption the same command resumes: edits that are there are not made again.
 """
 
 import os
@@ -39,7 +39,7 @@ SHEET_ROWS = 12
 
 
 def main(cfg: DictConfig) -> None:
-    """Check everything that was asked for, then load the model and edit."""
+    """Check the whole request, then load the model and edit."""
     check_request(cfg)
     import torch
 
@@ -71,12 +71,12 @@ def main(cfg: DictConfig) -> None:
 
 
 def make_plan(cfg: DictConfig) -> EditPlan:
-    """Look at everything but the pixels.
+    """Check everything but the pixels.
 
     Raises:
-        ValueError, FileNotFoundError: whatever is wrong with the list, the images, the checkpoint's file or
-            the edits that are there.
-        NotWrittenError: the folder of the edits can't be written to.
+        ValueError, FileNotFoundError: a fault of the command, the list, the images, the checkpoint or the
+            edits that exist.
+        NotWrittenError: the output folder isn't writable.
     """
     from src import checkpoint
     from src.ranks import device_of
@@ -124,12 +124,12 @@ def make_plan(cfg: DictConfig) -> EditPlan:
 
 
 def check_request(cfg: DictConfig) -> None:
-    """Raise ValueError where the command lacks something or contradicts itself, before anything is read."""
+    """Raise ValueError if the command is incomplete or contradicts itself, before anything is read."""
     if not cfg.checkpoint:
         raise ValueError("checkpoint=... is missing; see the head of src/edit.py for a command")
     if bool(cfg.image) == bool(cfg.list):
         raise ValueError(
-            "give either image=PATH (a picture or a folder of pictures) or list=PATH (a .csv or .jsonl file)"
+            "give either image=PATH (an image or a folder of images) or list=PATH (a .csv or .jsonl file)"
         )
     if cfg.image and not str(cfg.instruction or "").strip():
         raise ValueError("instruction=... is missing; see the head of src/edit.py for a command")
@@ -147,7 +147,7 @@ def check_request(cfg: DictConfig) -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise NotWrittenError unless files can be made in a folder, which need not exist yet."""
+    """Raise NotWrittenError unless files can be created in a folder, which need not exist yet."""
     there = next(parent for parent in (folder, *folder.absolute().parents) if parent.exists())
     if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
         reason = "may not be written to" if there.is_dir() else "is no folder"
@@ -157,7 +157,7 @@ def check_writable(folder: Path) -> None:
 
 
 def print_summary(plan: EditPlan) -> None:
-    """Say what became of the photographs; one alone gets a strip, a list its contact sheet."""
+    """Print what was done; draw a strip for a single image, a contact sheet for a list."""
     there = [
         photograph
         for photograph in plan.photographs
@@ -183,7 +183,7 @@ def print_summary(plan: EditPlan) -> None:
 
 
 def side_by_side(plan: EditPlan, photographs: list[SourceImage]) -> NewImage:
-    """Originals and edits side by side, with what was asked for."""
+    """Originals beside edits, titled with the scores and instruction."""
     rows, titles = [], []
     for photograph in photographs:
         edited = load_image(edit_path(plan.output, photograph.request))

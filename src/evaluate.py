@@ -1,15 +1,20 @@
 """Evaluate a checkpoint on a benchmark: generate edits, measure them, have them judged, report.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle targets=table6
-    python -m src.evaluate checkpoint=... benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o      # photographs
-    python -m src.evaluate edits=runs/.../5-5-5/edits judge=oracle               # re-judge: no model is loaded
-    python -m src.evaluate ... image_metrics=magicbrush                          # CLIP-I, CLIP-T, DINO, L1, L2 as well; pixels: no network needed
-    python -m src.evaluate checkpoint=... best_of=8 judge@selector=noisy_oracle   # the best of 8, chosen by one judge, scored by another
-    python -m src.evaluate checkpoint=... targets=dial                            # does each score asked for move what it should?
-    torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...                   # four processes share generating and measuring
+    python -m src.evaluate checkpoint=... benchmark=real_edit benchmark.folder=DIR judge=gpt4o
+    # judge edits that exist already
+    python -m src.evaluate edits=runs/.../5-5-5/edits judge=oracle
+    # with CLIP-I, CLIP-T, DINO, L1 and L2 (image_metrics=pixels needs no network)
+    python -m src.evaluate checkpoint=... image_metrics=magicbrush
+    # the best of 8 edits, chosen by one judge and scored by another
+    python -m src.evaluate checkpoint=... best_of=8 judge@selector=noisy_oracle
+    # how the edits follow the scores asked for
+    python -m src.evaluate checkpoint=... targets=dial
+    # four processes share generating and measuring
+    torchrun --nproc-per-node 4 -m src.evaluate checkpoint=...
 
-Each step goes on where it was stopped and can be run alone (`steps=[generate]`, `[judge,report]`,
-`[report]`). Results lie in `<run>/evaluation/<benchmark>/`; the model's config comes from the checkpoint, so
+Each step resumes where it was stopped and can be run alone (`steps=[generate]`, `[judge,report]`,
+`[report]`). Results go to `<run>/evaluation/<benchmark>/`. The model's config comes from the checkpoint, so
 no model group is composed.
 """
 
@@ -94,7 +99,7 @@ def main(cfg: DictConfig) -> None:
 
 
 def check_request(cfg: DictConfig) -> None:
-    """Raise an error where the command contradicts itself or names no checkpoint, before anything is built."""
+    """Raise an error if the command contradicts itself or names no checkpoint, before anything is built."""
     if (cfg.checkpoint is None) == (cfg.edits is None):
         raise ValueError(
             "give either checkpoint=PATH (a .ckpt or an exported editor/ folder) or edits=DIR (edits to "
@@ -127,8 +132,8 @@ def check_request(cfg: DictConfig) -> None:
 
 
 def depends_on(cfg: DictConfig) -> dict[str, Any]:
-    """What an evaluation's result depends on, for sweeps: the weights, not where they lie, and nothing of how
-    it runs.
+    """What the result depends on, for sweeps: the weights rather than their path, and nothing about how the
+    evaluation runs.
 
     Raises:
         FileNotFoundError: no checkpoint or edits.

@@ -1,7 +1,7 @@
-"""How an editor's network computes when images are edited: number format, memory order, compilation.
-Training has switches of its own.
+"""How the network computes during editing: number format, memory order, compilation. Training has switches of
+its own.
 
-python -m src.edit ... execution=fast
+    python -m src.edit ... execution=fast
 """
 
 from collections.abc import Callable
@@ -21,14 +21,13 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
 @final
 @dataclass(frozen=True)
 class Execution:
-    """What changes the speed of an edit, and in short number formats its last digits.
+    """Settings that change the speed of an edit and, in bfloat16, its last digits.
 
     Attributes:
-        dtype: float32 or bfloat16, of the weights and of what the network computes. bfloat16 halves the
-            memory; it is faster on GPUs and on CPUs that multiply it in hardware, and several times slower on
-            others.
-        channels_last: the memory order in which convolutions are fastest.
-        compiled: torch.compile; a minute or more for the first image of each size, so it is worth it for
+        dtype: of weights and activations: float32 or bfloat16. bfloat16 halves the memory; it is faster on
+            GPUs and on CPUs with hardware support, and several times slower on others.
+        channels_last: memory order in which convolutions are fastest.
+        compiled: use torch.compile; the first image of each size takes a minute or more, so it pays off for
             many images of one size.
 
     Raises:
@@ -44,8 +43,8 @@ class Execution:
             raise ValueError(f"execution.dtype is {' or '.join(DTYPES)}, not {self.dtype!r}")
 
     def prepare(self, editor: Editor) -> Editor:
-        """The same editor, changed so that `edit` computes like this; it can't be trained afterwards. Call it
-        on the device to work on.
+        """Change an editor in place so that `edit` computes with these settings; it can't be trained
+        afterwards. Call it when the editor is on its device.
         """
         dtype = DTYPES[self.dtype]
         editor = editor.eval()
@@ -58,17 +57,15 @@ class Execution:
         return editor
 
     def network(self, editor: Editor) -> Callable[..., Latent]:
-        """What is called with x_t, t and a condition, all of them in fp32."""
-        # every size is compiled by itself, as in training: sizes left open fail in torch 2.13
+        """The network as a function of x_t, t and a condition, all in fp32."""
+        # every size is compiled separately, as in training: dynamic sizes fail in torch 2.13
         network = torch.compile(editor.forward, dynamic=False) if self.compiled else editor.forward
         dtype = DTYPES[self.dtype]
         return network if dtype is torch.float32 else _computing_in(network, dtype)
 
 
 def _computing_in(network: Callable[..., Latent], dtype: torch.dtype) -> Callable[..., Latent]:
-    """The network fed with numbers of this format. The sampler's own sums stay in fp32: they add thirty small
-    differences.
-    """
+    """Cast the inputs of a network. The sampler's sums stay in fp32, as they add many small differences."""
 
     def call(x_t: Latent, t: Time, condition: Condition) -> Latent:
         text, reward = condition.instruction, condition.reward

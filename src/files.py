@@ -1,6 +1,6 @@
-"""Files that are whole or not there: written beside their target, forced to the disk, renamed into place.
+"""Atomic files: written beside their target, flushed to disk, renamed into place.
 
-A kill at any moment leaves the old file, or none; a full disk as well, and no half file beside it.
+A kill at any moment, or a full disk, leaves the old file or none, and no partial file beside it.
 """
 
 import errno
@@ -13,36 +13,37 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 SUFFIX = ".partial"
 LOCK = ".lock"
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-"""What a file system without locks answers, some network ones among them."""
+"""Errors of file systems without locks, such as some network file systems."""
 
 UMASK = os.umask(0)
-os.umask(UMASK)  # there is no way to ask for it but to set it
+os.umask(UMASK)  # it can only be read by setting it
 
 
+@final
 class NotWrittenError(OSError):
-    """A file could not be written; what stood there before still does. Its message is a complete sentence."""
+    """A file could not be written and is unchanged. The message is a complete sentence."""
 
 
 @contextmanager
 def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
-    """A name to write to; what was written there takes the place of `path` when the block ends without an
-    error, and is gone otherwise.
+    """Yield a temporary name; what was written there replaces `path` if the block ends without an error, and
+    is removed otherwise.
 
         with replacing(path) as partial:
             partial.write_bytes(content)
 
     Args:
-        path: the target; its folder is made when missing.
-        durable: wait for the disk, several milliseconds, so that a loss of power can't leave an empty file. A
-            kill can't in any case.
+        path: the target; its folder is created if missing.
+        durable: wait several milliseconds for the disk, so that a loss of power can't leave an empty file (a
+            kill never can).
 
     Raises:
-        NotWrittenError: the disk is full, or the folder can't be written to.
+        NotWrittenError: the disk is full, or the folder isn't writable.
     """
     partial = path.with_name(f".{path.name}.{os.getpid()}{SUFFIX}")
     try:
@@ -55,7 +56,7 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
         if durable:
             _force_to_disk(path.parent)  # the rename itself
     except NotWrittenError as error:
-        # about a file in a folder that is written as a whole: the name it would have had
+        # about a file in a folder that is written as a whole: give it its final name
         raise NotWrittenError(str(error).replace(str(partial), str(path))) from error
     except OSError as error:
         raise not_written(path, error) from error
@@ -64,19 +65,20 @@ def replacing(path: Path, durable: bool = True) -> Iterator[Path]:
 
 
 def not_written(path: Path, error: Exception) -> NotWrittenError:
-    """The error that says which file could not be written and why."""
+    """The error that names the file and the reason."""
     if isinstance(error, NotWrittenError):
         return error
     reason = (
         error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:120]
     )
     return NotWrittenError(
-        f"{path} could not be written ({reason}); what was there before is unchanged, make room and start again"
+        f"{path} could not be written ({reason}); what was there before is unchanged, make room and start "
+        "again"
     )
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a text file so that a reader, a kill or a full disk finds either the old one or the new one.
+    """Write a text file so that a reader, a kill or a full disk leaves either the old or the new one.
 
     Raises:
         NotWrittenError: the file cannot be written.
@@ -86,7 +88,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def append_lines(path: Path, lines: str) -> None:
-    """Append whole lines and return when they are on the disk; several processes may do so at once.
+    """Append whole lines and return when they are on disk; several processes may do so at once.
 
     Raises:
         NotWrittenError: the disk is full; the file is as it was before.
@@ -94,11 +96,13 @@ def append_lines(path: Path, lines: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
-            fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, so that what is cut off below is ours
+            fcntl.flock(
+                file, fcntl.LOCK_EX
+            )  # until the file is closed, so that truncating below affects our lines only
             before = os.fstat(file.fileno()).st_size
             try:
                 rest = lines.encode()
-                while rest:  # a disk that is almost full takes a part
+                while rest:  # an almost full disk accepts a part
                     rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except OSError:
@@ -115,12 +119,12 @@ def digest(path: Path) -> str:
 
 
 def is_written(path: Path) -> bool:
-    """Whether a file is there and not empty, which is what a loss of power can leave of a renamed one."""
+    """Whether a file exists and is not empty, as a loss of power can leave a renamed one."""
     return path.exists() and path.stat().st_size > 0
 
 
 def claim(path: Path, request: Mapping[str, Any], in_new_folder: bool = True) -> dict[str, Any]:
-    """Record what a folder is made for, unless that was done before.
+    """Record the request that a folder is made for, unless it has one.
 
     Several processes may claim a folder at once, all with the same request.
 
@@ -161,25 +165,23 @@ def _holds_others(path: Path) -> bool:
 
 @contextmanager
 def one_at_a_time(folder: Path) -> Iterator[None]:
-    """Wait for other processes that are in such a block for the same folder, of which each reads, changes and
-    writes a file.
-    """
+    """Hold a lock on a folder while a file in it is read, changed and written; waits for other holders."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until it is closed, or its process killed
+        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed or its process killed
         yield
 
 
 @contextmanager
 def alone_in(folder: Path, doing: str) -> Iterator[None]:
-    """Be the only process that works in a folder; it is let go when the process ends, however it ends.
+    """Be the only process that works in a folder; released when the process ends, however it ends.
 
-    The lock is one that children made by fork do not inherit: the data workers of a killed training live on
-    for seconds, and must not keep it.
+    Forked children do not inherit the lock: the data workers of a killed training live on for seconds and
+    must not keep it.
 
     Args:
-        folder: made when missing.
-        doing: what a process does there, for the message to the second one: "running the sweep".
+        folder: created if missing.
+        doing: what a process does there ("running the sweep"), for the error of a second process.
 
     Raises:
         ValueError: another process holds it.
@@ -191,13 +193,15 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
         except (BlockingIOError, PermissionError) as error:  # POSIX allows either
             file.seek(0)
             raise ValueError(
-                f"process {file.read().strip() or 'unknown'} is {doing} in {folder}; wait for it, or stop it first"
+                f"process {file.read().strip() or 'unknown'} is {doing} in {folder}; wait for it, or stop it "
+                "first"
             ) from error
         except OSError as error:
             if error.errno not in NO_LOCKS:
                 raise
             print(
-                f"warning: {folder} lies where files can't be locked, so nothing keeps a second process from {doing} there",
+                f"warning: {folder} lies where files can't be locked, so nothing keeps a second process from "
+                f"{doing} there",
                 file=sys.stderr,
             )
         file.truncate(0)
@@ -207,17 +211,15 @@ def alone_in(folder: Path, doing: str) -> Iterator[None]:
 
 
 def discard(folder: Path) -> None:
-    """Remove a folder at one stroke: it is renamed out of the way first, so a kill can't leave a part of it
-    to be taken for the whole.
-    """
+    """Remove a folder atomically: it is renamed first, so that a kill can't leave a part that looks whole."""
     aside = folder.with_name(f".{folder.name}.{os.getpid()}{SUFFIX}")
     folder.replace(aside)
     shutil.rmtree(aside)
 
 
 def remove_leftovers(folder: Path, below: bool = False) -> None:
-    """Remove what killed processes left half-written in a folder, and below it if asked; what a living
-    process of this machine is writing stays.
+    """Remove partial files of killed processes from a folder, and with `below` from its subfolders; files
+    that a living process of this machine is writing stay.
     """
     for partial in list(folder.glob(f"{'**/' if below else ''}.*{SUFFIX}")):
         owner = partial.name.removesuffix(SUFFIX).rpartition(".")[2]
@@ -226,8 +228,8 @@ def remove_leftovers(folder: Path, below: bool = False) -> None:
 
 
 def _writing(process: int) -> bool:
-    """Whether another living process has this number; a leftover with our own is that of a predecessor, as we
-    are only starting.
+    """Whether another living process has this number; a file with our own number is left from a predecessor,
+    as this process has written none yet.
     """
     if process == os.getpid():
         return False
@@ -241,8 +243,8 @@ def _writing(process: int) -> bool:
 
 
 def _readable_as_usual(path: Path) -> None:
-    """Let others read a file, or those of a folder, as the umask has it: safetensors writes files that nobody
-    but their owner can open.
+    """Make a file, or those of a folder, readable as the umask allows: safetensors creates files that only
+    their owner can open.
     """
     usual = 0o666 & ~UMASK
     for file in path.rglob("*") if path.is_dir() else (path,):
@@ -251,7 +253,7 @@ def _readable_as_usual(path: Path) -> None:
 
 
 def _force_to_disk(path: Path) -> None:
-    """Return when a file, or the entries of a folder, would survive a loss of power."""
+    """Return when a file, or the entries of a folder, are safe from a loss of power."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,4 +1,4 @@
-"""Images for people: PNG files that say how they were made, and contact sheets with titles and captions.
+"""Image files in and out: PNG with metadata, contact sheets with titles and captions.
 
 Every image is an `Image` (RGB, uint8, rows from the top); nothing here knows models or judges.
 """
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import cache, partial
 from io import BytesIO
 from pathlib import Path
+from typing import final
 
 import numpy as np
 import PIL.Image
@@ -30,8 +31,8 @@ QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations in which height and width change places."""
 
 HUGE = 40_000_000
-"""JPEGs of more pixels are decoded at a half, a quarter or an eighth of their size, at least twice the size
-asked for: else 100 million pixels take half a gigabyte."""
+"""Larger JPEGs are decoded at a half, a quarter or an eighth of their size, at least twice the size asked
+for: otherwise 100 million pixels take half a gigabyte."""
 
 BROKEN = (
     *(
@@ -47,11 +48,11 @@ BROKEN = (
     ),
     PIL.Image.DecompressionBombError,
 )
-"""What Pillow was seen to raise for bytes changed at random: OSError for a cut-off file, SyntaxError for a
-PNG, RuntimeError for an AVIF ...
+"""The exceptions that Pillow raised for randomly corrupted files: OSError for a truncated file, SyntaxError
+for a PNG, RuntimeError for an AVIF ...
 """
 
-# Pillow warns of 90 million pixels, which are today's photographs, and refuses 180 million
+# Pillow warns above 90 million pixels, a size of today's photographs, and refuses 180 million
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
 
 NewImage = UInt8[np.ndarray, "new_h new_w 3"]
@@ -61,13 +62,14 @@ AnyImage = UInt8[np.ndarray, "_ _ 3"]
 """An Image among others of other sizes."""
 
 
+@final
 @dataclass(frozen=True)
 class Frame:
-    """How a image is brought to another size.
+    """How an image is cropped and resized.
 
     Attributes:
         size: height and width of the result.
-        part: left, top, right and bottom of what is kept of the image, in its pixels.
+        part: left, top, right and bottom of the part that is kept, in pixels of the original.
     """
 
     size: tuple[int, int]
@@ -75,16 +77,16 @@ class Frame:
 
 
 Framing = Callable[[int, int], Frame]
-"""Height and width of a image -> its frame."""
+"""Maps the height and width of an image to its frame."""
 
 
 def native(height: int, width: int) -> Frame:
-    """The image as it is."""
+    """The whole image at its own size."""
     return Frame((height, width), (0, 0, width, height))
 
 
 def by_short_side(height: int, width: int, pixels: int) -> Frame:
-    """The shorter side at so many pixels, aspect ratio kept to the pixel.
+    """Scale the shorter side to `pixels`, keeping the aspect ratio.
 
     Raises:
         ValueError: less than one pixel.
@@ -96,15 +98,15 @@ def by_short_side(height: int, width: int, pixels: int) -> Frame:
 
 
 def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
-    """As the releases of InsPix2Pix and of the multi-reward paper size images: the long side about
-    `pixels`, both sides multiples of 64.
+    """The resizing of the releases of InsPix2Pix and of the multi-reward paper: the long side about `pixels`,
+    both sides multiples of 64.
 
-    The short side is rounded up, so the long one may exceed what was asked for; then the middle is kept, a
-    sliver less.
+    The short side is rounded up, so the long one may exceed `pixels`; the image is then cropped slightly at
+    both ends.
     """
     scale = pixels / max(height, width)
     scale = math.ceil(min(height, width) * scale / 64) * 64 / min(height, width)
-    # 49 * (64 / 49) is less than 64: the releases make nothing of such a image
+    # 49 * (64 / 49) is less than 64 in floats, where the releases fail
     new_height, new_width = (max(64, int(side * scale) // 64 * 64) for side in (height, width))
     kept_height, kept_width = (
         min(height, width * new_height / new_width),
@@ -115,12 +117,12 @@ def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
 
 
 def square(height: int, width: int, pixels: int) -> Frame:
-    """All of the image, squeezed to a square of so many pixels, as the release of SmartEdit does it."""
+    """The whole image squeezed to a square, as in the release of SmartEdit."""
     return Frame((pixels, pixels), (0, 0, width, height))
 
 
 def framing_for(resize: str | int, trained: int) -> Framing:
-    """What brings a image to the size that `resize` asks for.
+    """The framing that `resize` names.
 
     Raises:
         ValueError: neither "trained", "keep", a number of pixels, "long_side_64:<pixels>", nor
@@ -144,15 +146,14 @@ def framing_for(resize: str | int, trained: int) -> Framing:
 
 
 def encode_png(image: Image) -> bytes:
-    """A image as the content of a PNG file."""
+    """Encode an image as PNG."""
     content = BytesIO()
     PIL.Image.fromarray(image).save(content, format="PNG")
     return content.getvalue()
 
 
 def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None) -> None:
-    """Write a PNG with text metadata; a reader never sees half a file, and a kill or a full disk leaves the
-    old one.
+    """Write a PNG with text metadata, atomically.
 
     Raises:
         NotWrittenError: the file cannot be written.
@@ -160,60 +161,59 @@ def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None
     text = PngInfo()
     for name, value in (metadata or {}).items():
         text.add_itxt(name, value)
-    # there are thousands of images, each of which can be made again; see `missing_edits` for a loss of
-    # power
+    # not durable: there are thousands of images, and each can be made again (`is_written` finds those that a
+    # loss of power left empty)
     with replacing(path, durable=False) as partial:
         PIL.Image.fromarray(image).save(partial, format="PNG", pnginfo=text)
 
 
 def load_image(path: Path, framing: Framing = native) -> Image:
-    """A image as RGB, turned upright as its EXIF orientation says, at the size that `framing` makes of its
-    own.
+    """Load an image as RGB, upright by its EXIF orientation, resized by `framing`.
 
-    Transparency is laid on white, 16 bits become 8; of an animation or a file of several pages it is the
-    first image.
+    Transparency is blended with white, 16 bits become 8, and of an animation or multi-page file the first
+    image is taken.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is no image, a broken one, one of more pixels than Pillow opens (180 million),
-            or one whose values have no known white (32-bit grey).
+        ValueError: the file is not an image, is broken, has more pixels than Pillow opens (180 million), or
+            has values without a known white point (32-bit grey).
     """
     return decode_image(require_file(path), str(path), framing)
 
 
 def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) -> Image:
-    """The same for a image in memory; `where` names it in errors. Raises ValueError as `load_image` does."""
+    """`load_image` for an image in memory; `where` names it in errors. Raises ValueError as `load_image`."""
     with open_image(source, where) as opened:
         frame = framing(*_upright_size(opened))
         if opened.width * opened.height > HUGE:
-            opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # only JPEG knows how
+            opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # JPEG only
         ImageOps.exif_transpose(opened, in_place=True)
     return _flat(_framed(_resizable(opened, where), frame))
 
 
 def _framed(image: PIL.Image.Image, frame: Frame) -> PIL.Image.Image:
-    """The part that is kept, at its new size. Pillow weighs colours by their opacity."""
+    """Crop and resize. Pillow weights colours by their opacity."""
     height, width = frame.size
     left, top, right, bottom = frame.part
     if image.size == (width, height) == (right - left, bottom - top):
         return image
-    # where the middle is kept, as much goes on the left as on the right: left + right is the width that
-    # `frame` was made for, before any draft
+    # crops are centred, so left + right is the width that `frame` was made for, before any draft
     across, down = image.width / (left + right), image.height / (top + bottom)
     part = left * across, top * down, right * across, bottom * down
     return image.resize((width, height), PIL.Image.Resampling.LANCZOS, box=part)
 
 
 def _resizable(image: PIL.Image.Image, where: str) -> PIL.Image.Image:
-    """The image in a mode whose values can be averaged, at little cost in memory: palettes, single bits and
-    transparent colours can't.
+    """Convert an image to a mode whose values can be averaged, which palettes, single bits and transparent
+    colours can't.
 
     Raises:
         ValueError: 32-bit grey.
     """
     if image.mode in ("I", "F"):
         raise ValueError(
-            f"{where} has 32-bit grey values (mode {image.mode!r}), of which nobody knows which is white; save it with 8 or 16 bits"
+            f"{where} has 32-bit grey values (mode {image.mode!r}), whose white is unknown; "
+            "save it with 8 or 16 bits"
         )
     if image.mode in ("P", "PA") or (image.mode in ("L", "RGB") and image.has_transparency_data):
         return image.convert("RGBA" if image.has_transparency_data else "RGB")
@@ -221,9 +221,9 @@ def _resizable(image: PIL.Image.Image, where: str) -> PIL.Image.Image:
 
 
 def _flat(image: PIL.Image.Image) -> Image:
-    """RGB, transparency laid on white, 16 bits as 8."""
+    """Convert to RGB: transparency on white, 16 bits to 8."""
     if image.mode.startswith("I;16"):
-        # Pillow would cut 16 bits off at 255, which leaves a white image
+        # Pillow would clip 16 bits at 255, which makes the image white
         grey = np.rint(np.asarray(image).astype(np.float64) / 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
     if image.has_transparency_data:
@@ -233,20 +233,19 @@ def _flat(image: PIL.Image.Image) -> Image:
 
 
 def image_size(source: Path | BytesIO, where: str) -> tuple[int, int]:
-    """Height and width of a image turned upright, from its header alone. Raises ValueError as `load_image`
-    does.
+    """Height and width of an upright image, from its header alone. Raises ValueError as `load_image`.
 
-    The orientation of a PNG is seen only if it stands before the pixels, where all programs we know put it.
+    The orientation of a PNG is read only if it precedes the pixels, where all programs we know put it.
     """
     with open_image(source, where) as opened:
         return _upright_size(opened)
 
 
 def _upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
-    """Height and width as they will be after `exif_transpose`."""
+    """Height and width after `exif_transpose`."""
     width, height = opened.size
     if opened.format == "TIFF" or (opened.format == "PNG" and "exif" not in opened.info):
-        # a TIFF opens with the sides already changed; a PNG would be decoded in search of its orientation
+        # a TIFF opens with its sides already swapped; a PNG would be decoded to look for its orientation
         return height, width
     return (
         (width, height)
@@ -256,44 +255,42 @@ def _upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
 
 
 def read_png_text(path: Path) -> dict[str, str]:
-    """The text metadata of a PNG that `save_png` wrote; nothing is decoded. Raises as `load_image`."""
+    """The text metadata written by `save_png`, read without decoding. Raises as `load_image`."""
     with open_image(require_file(path), str(path)) as opened:
         return {str(name): str(value) for name, value in opened.info.items() if isinstance(value, str)}
 
 
 def require_file(path: Path) -> Path:
-    """The path of a file that is there, or FileNotFoundError."""
+    """Return the path; raises FileNotFoundError unless it is a file."""
     if not path.is_file():
-        raise FileNotFoundError(f"no picture {path}; give an existing file")
+        raise FileNotFoundError(f"no image {path}; give an existing file")
     return path
 
 
 @contextmanager
 def open_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
-    """A image opened by Pillow; whatever Pillow says of a broken one is a ValueError in one line."""
+    """Open an image with Pillow; errors of broken images become a ValueError of one line."""
     try:
         with PIL.Image.open(source) as opened:
             yield opened
     except BROKEN as error:
-        # a image in memory has no name but ours
+        # Pillow's message would name the buffer
         reason = (
-            "not a picture in a known format"
+            "not an image in a known format"
             if isinstance(error, UnidentifiedImageError)
             else str(error).rstrip(".")
         )
-        raise ValueError(
-            f"{where} is not a readable picture ({reason}); replace it or leave it out"
-        ) from error
+        raise ValueError(f"{where} is not a readable image ({reason}); replace it or leave it out") from error
 
 
 def resize_short_side(image: Image, short_side: int) -> NewImage:
-    """A image in memory with its shorter side at `short_side` pixels. Raises ValueError as `by_short_side`."""
+    """Scale the shorter side of an image to `short_side` pixels. Raises ValueError as `by_short_side`."""
     height, width = image.shape[:2]
     return np.array(_framed(PIL.Image.fromarray(image), by_short_side(height, width, short_side)))
 
 
 def centre_crop(image: Image, height: int, width: int) -> NewImage:
-    """The middle of the image.
+    """Crop the middle of the image.
 
     Raises:
         ValueError: the crop is larger than the image.
@@ -312,7 +309,7 @@ def contact_sheet(
     captions: Sequence[Sequence[str]] | None = None,
     cell: int = 128,
 ) -> NewImage:
-    """A table of images, each scaled to fit a square cell, with titles above, at the left and small
+    """Draw a table of images, each scaled to fit a square cell, with titles above and at the left and small
     captions below.
 
     Args:
@@ -370,10 +367,10 @@ def contact_sheet(
 
 
 def scale_to_fit(image: Image, side: int) -> NewImage:
-    """The image scaled so that its longer side is `side` pixels.
+    """Scale the image so that its longer side has `side` pixels.
 
-    Enlarging by a whole number repeats pixels, so that what is seen is exactly what a model made; everything
-    else is resampled smoothly.
+    Enlarging by a whole number repeats pixels, which shows exactly what a model produced; otherwise pixels
+    are resampled smoothly.
     """
     height, width = image.shape[:2]
     longest = max(height, width)
@@ -398,10 +395,11 @@ def _check_table(
     for row, images in enumerate(rows):
         if len(images) != len(column_titles):
             raise ValueError(
-                f"row {row} of a contact sheet has {len(images)} pictures for {len(column_titles)} column titles"
+                f"row {row} of a contact sheet has {len(images)} images for {len(column_titles)} column "
+                "titles"
             )
     if captions is not None and [len(row) for row in captions] != [len(row) for row in rows]:
-        raise ValueError("a contact sheet needs one caption per picture")
+        raise ValueError("a contact sheet needs one caption per image")
 
 
 def _draw_row_title(
@@ -444,7 +442,7 @@ def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
 
 @cache
 def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans as it lies in matplotlib's wheel, so that a sheet looks the same on every machine."""
+    """DejaVu Sans from matplotlib's wheel, so that a sheet looks the same on every machine."""
     name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
     import matplotlib  # slow, and only sheets have text
 

@@ -1,5 +1,5 @@
-"""How far a long step is: a bar with rate and remaining time on a terminal, a plain line every few seconds in
-a log file.
+"""Progress of a long step: a bar with rate and remaining time on a terminal, a line every few seconds in a
+log file.
 """
 
 import sys
@@ -18,15 +18,14 @@ SECONDS_BETWEEN_LINES = 10.0
 def with_progress(
     batches: Iterable[Sequence[T]], total: int | None, what: str, unit: str, note: Callable[[], str] = str
 ) -> Iterator[Sequence[T]]:
-    """The batches, unchanged; what has been worked off is shown on stderr as "what 128/560, 35.2 unit/s, 12 s
-    left".
+    """Yield the batches unchanged and show progress on stderr: "what 128/560, 35.2 unit/s, 12 s left".
 
     Args:
-        batches: sequences of things; a batch counts as done when the next one is asked for.
-        total: number of things in all batches; None if nobody knows.
-        what: what is being done ("5/5/5").
-        unit: what is counted ("edits").
-        note: what else is to be said, asked each time ("3 failed").
+        batches: a batch counts as done when the next one is requested.
+        total: number of items in all batches; None if unknown.
+        what: the step ("edit 5/5/5").
+        unit: of the items ("edits").
+        note: returns further text for each update ("3 failed").
     """
     if sys.stderr.isatty():
         yield from _with_bar(batches, total, what, unit, note)

@@ -1,9 +1,9 @@
-"""The processes among which torchrun divides a generation; without torchrun there is one."""
+"""The processes that torchrun started, and the device of each; without torchrun there is one process."""
 
 import os
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple, TypeVar, cast
+from typing import NamedTuple, TypeVar, cast, final
 
 import torch
 import torch.distributed as dist
@@ -11,24 +11,25 @@ import torch.distributed as dist
 T = TypeVar("T")
 
 SLOWEST_RANK = timedelta(hours=12)
-"""How long the first rank to finish waits for the last; gloo's own default of half an hour is shorter than a
+"""How long the first rank to finish waits for the last; gloo's default of half an hour is too short for a
 large generation.
 """
 
 
+@final
 class Ranks(NamedTuple):
-    """The number of this process and how many there are."""
+    """The number of this process and the number of processes."""
 
     rank: int
     world: int
 
     def wait(self) -> None:
-        """Return when all processes have come here."""
+        """Return when all processes have arrived here."""
         if self.world > 1:
             dist.barrier()
 
     def gather(self, value: T) -> list[T]:
-        """What each process has, in the order of their numbers, handed to all."""
+        """The values of all processes in the order of their ranks, on every process."""
         if self.world == 1:
             return [value]
         values: list[T | None] = [None] * self.world
@@ -36,11 +37,11 @@ class Ranks(NamedTuple):
         return cast(list[T], values)
 
     def run_on_first(self, work: Callable[[], T]) -> T:
-        """What `work` returns on the first process, handed to all; so that what concerns all is looked at,
-        and complained of, once.
+        """Run `work` on the first process and return its result on all, so that a shared check runs, and
+        fails, once.
 
         Raises:
-            SystemExit: on the others, where it fails on the first, which raises its error.
+            SystemExit: on the other processes if it fails on the first, which raises its error.
         """
         if self.world == 1:
             return work()
@@ -64,22 +65,22 @@ def join_ranks() -> Ranks:
     """Connect the processes that torchrun started."""
     ranks = this_rank()
     if ranks.world > 1:
-        # gloo, because only a barrier is needed and it works without a GPU
+        # gloo works without a GPU, and only small objects are exchanged
         dist.init_process_group("gloo", timeout=SLOWEST_RANK)
     return ranks
 
 
 def leave_ranks() -> None:
-    """Part from the other processes, if there are any."""
+    """Disconnect from the other processes, if there are any."""
     if dist.is_initialized():
         dist.destroy_process_group()
 
 
 def device_of(name: str) -> torch.device:
-    """The device to work on: "auto" is this process's GPU if there is one, else the CPU.
+    """The device of a name: "auto" is this process's GPU if there is one, else the CPU; "gpu" is "cuda".
 
     Raises:
-        ValueError: no such device, or a GPU where there is none.
+        ValueError: no such device, or a GPU on a machine without one.
     """
     gpus = torch.cuda.is_available()
     if name == "auto":

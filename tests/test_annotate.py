@@ -364,7 +364,7 @@ def test_an_unreadable_image_fails_its_row_and_the_run_goes_on(server: RunningSe
     (tmp_path / "rows/images/4-edited.png").unlink()
     rewards = by_id(annotated(server, rows, tmp_path / "annotations"))
     assert {id for id, reward in rewards.items() if reward.failed} == {"row-2", "row-4"}
-    assert "images/2.png is not a readable picture" in rewards["row-2"].following.feedback
+    assert "images/2.png is not a readable image" in rewards["row-2"].following.feedback
     # mended, they are judged, and the new rewards take the place of the failed ones
     mended = write_list(tmp_path / "rows", 6, id=[f"row-{index}" for index in range(6)])
     annotated(server, mended, tmp_path / "annotations")

@@ -149,7 +149,7 @@ def test_a_header_tells_the_size_that_decoding_gives(tmp_path) -> None:
                 == ((20, 40) if orientation < 5 else (40, 20))
             )
     with pytest.raises(
-        ValueError, match=r"^in memory is not a readable picture \(not a picture in a known format\)"
+        ValueError, match=r"^in memory is not a readable image \(not an image in a known format\)"
     ):
         decode_image(io.BytesIO(b"nothing"), "in memory")
 

@@ -1,4 +1,4 @@
-"""Edits photographs in batches of one size and writes each edit as soon as it is made."""
+"""The work that is left, done in batches of one size; each edit is written as soon as it is made."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -7,7 +7,7 @@ from itertools import chain
 import torch
 
 from src.diffusion.samplers import Sampler
-from src.editing.edit_batch import edit_batch, size_to_edit
+from src.editing.edit_batch import edit_batch, noise_seed, size_to_edit
 from src.editing.edits import append_entries, append_skipped, edit_metadata, edit_path
 from src.editing.plan import EditPlan
 from src.editing.source_images import DecodedImage, Size, SourceImage, UnusableImage, read_ahead
@@ -15,7 +15,6 @@ from src.editor import Editor
 from src.images import centre_crop, save_png
 from src.progress import with_progress
 from src.records import Image
-from src.seeds import fold_seed
 
 
 def make_edits(
@@ -25,20 +24,20 @@ def make_edits(
     sampler: Sampler,
     device: torch.device,
 ) -> None:
-    """Edit whole batches and write those of their edits that are missing.
+    """Edit whole batches and write the edits that are missing.
 
     Args:
         plan: where they go.
         batches: of `plan`, at least one.
-        load: the editor, on `device`; called when the first batch was read, so that a broken image is found
-            before.
+        load: returns the editor on `device`; called after the first batch was read, so that a broken image is
+            reported first.
         sampler: steps and guidance.
         device: where to work.
 
     Raises:
-        ValueError: a photograph that can't be edited, unless such are skipped; or a batch for which the GPU
-            has no room.
-        NotWrittenError: a full disk; what was written is whole.
+        ValueError: an image that can't be edited, unless those are skipped; or a batch for which the GPU has
+            no room.
+        NotWrittenError: the disk is full; everything written is whole.
     """
 
     def set_aside(broken: UnusableImage) -> None:
@@ -65,7 +64,7 @@ def make_edits(
                 [centre_crop(each.image, height, width) for each in batch],
                 [request.instruction for request in requests],
                 [request.target for request in requests],
-                [fold_seed("noise", request.source.name, request.seed) for request in requests],
+                [noise_seed(request.noise_name, request.seed) for request in requests],
                 sampler,
                 device,
             )
@@ -75,7 +74,7 @@ def make_edits(
 def sizes_to_edit(
     editor: Editor, photographs: Sequence[SourceImage], set_aside: Callable[[UnusableImage], None]
 ) -> dict[Size, Size]:
-    """Size of a photograph -> what the editor's latent holds of it. Those it can't hold are set aside."""
+    """Size of an image -> size that the editor's latent can hold. Images too small for it are set aside."""
     sizes: dict[Size, Size] = {}
     for photograph in photographs:
         try:

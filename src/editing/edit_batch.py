@@ -50,7 +50,7 @@ def edit_batch(
             f"batch_size={len(images) // 2}" if len(images) > 1 else f"{resize_option}=... with fewer pixels"
         )
         raise ValueError(
-            f"{device} has no room to edit {len(images)} pictures of {width}x{height} at once; say {advice}"
+            f"{device} has no room to edit {len(images)} images of {width}x{height} at once; say {advice}"
         ) from error
 
 
@@ -58,7 +58,7 @@ def noise_seed(name: str, seed: int, candidate: int = 0) -> int:
     """The seed of an edit's noise.
 
     Args:
-        name: of the edit; a benchmark's case id, or what `EditRequest.noise` says.
+        name: of the edit: a benchmark's case id, or `EditRequest.noise_name`.
         seed: of the command.
         candidate: its number for best-of-N, whose candidates differ in their noise; 0 is the ordinary edit.
     """
@@ -82,5 +82,6 @@ def size_to_edit(editor: Editor, height: int, width: int) -> Size:
             continue
         return size
     raise ValueError(
-        f"the editor's latent holds no picture of about {width}x{height}; say resize=... with a larger short side"
+        f"the editor's latent holds no image of about {width}x{height}; say resize=... with a larger short "
+        "side"
     )

@@ -1,10 +1,10 @@
 """Edits on disk, and the lists beside them.
 
-    <output>/<id>.png        instruction, seed, reward, checkpoint, sampler, and the sha256 of the photograph, as text metadata
+    <output>/<id>.png        with instruction, seed, reward, checkpoint, sampler, sha256 of the original
     <output>/edits.jsonl     for a list: a line per edit, in the order in which they were made
-    <output>/skipped.jsonl   with on_error=skip: a line per photograph that can't be edited
+    <output>/skipped.jsonl   with on_error=skip: a line per image that can't be edited
 
-As an edit says how it was made, none is made twice and none is taken for another.
+Because each edit records how it was made, none is made twice and none is mistaken for another.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from src.differences import leaves, unlike_request
 from src.editing.requests import EditRequest
-from src.editing.source_images import SourceImage, UnusableImage, digest_files
+from src.editing.source_images import SourceImage, UnusableImage, source_digests
 from src.files import append_lines, is_written, write_atomically
 from src.images import read_png_text
 
@@ -28,47 +28,48 @@ def edit_path(output: Path, request: EditRequest) -> Path:
 
 
 def edit_metadata(request: EditRequest, digest: str, common: Mapping[str, object]) -> dict[str, str]:
-    """All that an edit depends on, as its file says it.
+    """Everything that an edit depends on, for the metadata of its file.
 
     Args:
-        request: what was asked for.
-        digest: sha256 of the photograph's file.
-        common: what all edits of a command share: checkpoint, weights, sampler, resize.
+        request: the edit.
+        digest: sha256 of the original's file.
+        common: shared by all edits of a command: checkpoint, weights, sampler, resize.
     """
     own = {
         "instruction": request.instruction,
         "seed": request.seed,
         "target_scores": scores_text(request),
         "target_feedback": "; ".join(request.target.feedback),
-        "source": request.source.name,  # the noise depends on it
+        "source": request.source.name,
+        "noise_name": request.noise_name,
         "source_sha256": digest,
     }
     return {name: str(value) for name, value in leaves({**own, **common})}
 
 
 def scores_text(request: EditRequest) -> str:
-    """The scores asked for, as 5/5/5."""
+    """The target scores, as 5/5/5."""
     return "/".join(f"{score:g}" for score in request.target.scores)
 
 
 def finished_edits(
     photographs: Sequence[SourceImage], output: Path, common: Mapping[str, object], overwrite: bool
 ) -> set[str]:
-    """The ids of the edits that are there, made as they are asked for.
+    """Ids of the edits that exist and were made with these settings.
 
     Args:
-        photographs: those to be edited.
+        photographs: the images to edit.
         output: the folder of the edits.
         common: see `edit_metadata`.
-        overwrite: take one that was made otherwise for one that is not there.
+        overwrite: treat an edit made with other settings as missing.
 
     Raises:
-        ValueError: an edit was made otherwise; the message names what differs.
+        ValueError: an edit was made with other settings; the message names them.
     """
     there = [
         photograph.request for photograph in photographs if is_written(edit_path(output, photograph.request))
     ]
-    digests = digest_files([request.source for request in there])
+    digests = source_digests([request.source for request in there])
     different = {}
     for request in there:
         wrong = describe_mismatch(
@@ -79,17 +80,18 @@ def finished_edits(
     if different and not overwrite:
         more = f", and so are {len(different) - 1} more" if len(different) > 1 else ""
         raise ValueError(
-            f"{next(iter(different.values()))}{more}; say overwrite=true to make it anew, or give another output=DIR"
+            f"{next(iter(different.values()))}{more}; say overwrite=true to make it again, or give another "
+            "output=DIR"
         )
     return {request.id for request in there} - set(different)
 
 
 def describe_mismatch(file: Path, asked: Mapping[str, str]) -> str | None:
-    """In what an edit that is there differs from what is asked for, in words; None if in nothing."""
+    """How an existing edit differs from the request, in words; None if it does not."""
     try:
         told = read_png_text(file)
     except ValueError:
-        return "is there and is no readable picture"
+        return "is there and is no readable image"
     if "checkpoint" not in told:
         return "is there and is no edit of src.edit"
     different = unlike_request({name: told[name] for name in asked if name in told}, asked)
@@ -98,8 +100,8 @@ def describe_mismatch(file: Path, asked: Mapping[str, str]) -> str | None:
 
 
 def table_entry(request: EditRequest, seconds: float | None) -> dict[str, object]:
-    """A line of the table; the seconds are the edit's share of its batch, None where a kill came before they
-    were written.
+    """A line of the table; `seconds` is the edit's share of its batch's time, None if the process was killed
+    before recording it.
     """
     return {
         "id": request.id,
@@ -114,12 +116,12 @@ def table_entry(request: EditRequest, seconds: float | None) -> dict[str, object
 
 
 def start_table(path: Path, requests: Sequence[EditRequest], made: set[str]) -> None:
-    """Leave one line for each edit that is there, and the lines of other lists; those that a kill, or another
-    command, made wrong go.
+    """Bring the table up to date: one line per existing edit, and the lines of other lists; lines that a kill
+    or another command made wrong are removed.
 
     Raises:
-        ValueError: a file of this name that is no such table.
-        NotWrittenError: the folder can't be written to.
+        ValueError: a file of this name that is not such a table.
+        NotWrittenError: the folder isn't writable.
     """
     asked = {request.id: table_entry(request, None) for request in requests}
     kept: dict[str, dict[str, object]] = {}
@@ -132,11 +134,11 @@ def start_table(path: Path, requests: Sequence[EditRequest], made: set[str]) -> 
 
 
 def read_table(path: Path) -> list[dict[str, object]]:
-    """The whole lines of a table; one without its line end was being written when its process was killed. No
-    file, no lines.
+    """The complete lines of a table; a last line without its line end was cut off by a kill. No file means no
+    lines.
 
     Raises:
-        ValueError: a line that is none of ours.
+        ValueError: a line that src.edit did not write.
     """
     if not path.exists():
         return []
@@ -150,20 +152,21 @@ def read_table(path: Path) -> list[dict[str, object]]:
             entry = None
         if not isinstance(entry, dict) or set(entry) != COLUMNS:
             raise ValueError(
-                f"{path}:{number} is no line of a table of edits, which this file would become; give another output=DIR"
+                f"{path}:{number} is no line of a table of edits, which this file would become; give another "
+                "output=DIR"
             )
         entries.append(entry)
     return entries
 
 
 def append_entries(path: Path, requests: Sequence[EditRequest], seconds: float) -> None:
-    """Add edits that were just written, each of which took so many seconds. Raises NotWrittenError."""
+    """Add edits that were just written; each took `seconds`. Raises NotWrittenError."""
     append_lines(path, "".join(json_line(table_entry(request, round(seconds, 3))) for request in requests))
 
 
 def start_skipped(path: Path, broken: Sequence[UnusableImage]) -> None:
-    """List what can't be edited in place of what an earlier command listed; nothing to list, no file. Raises
-    NotWrittenError.
+    """List the images that can't be edited, replacing the list of an earlier command; no file if there are
+    none. Raises NotWrittenError.
     """
     if broken:
         write_atomically(path, "".join(skipped_line(each) for each in broken))
@@ -172,12 +175,12 @@ def start_skipped(path: Path, broken: Sequence[UnusableImage]) -> None:
 
 
 def append_skipped(path: Path, broken: UnusableImage) -> None:
-    """Add a photograph that turned out to be broken. Raises NotWrittenError."""
+    """Add an image that turned out to be broken. Raises NotWrittenError."""
     append_lines(path, skipped_line(broken))
 
 
 def skipped_line(broken: UnusableImage) -> str:
-    """A photograph that can't be edited as one line of JSON."""
+    """The line of JSON for an image that can't be edited."""
     return json_line({"id": broken.request.id, "source": str(broken.request.source), "reason": broken.reason})
 
 

@@ -1,4 +1,4 @@
-"""Which edits a command has to make; found without a model."""
+"""The edits that a command has to make, determined without a model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,16 +13,16 @@ from src.images import Framing
 @final
 @dataclass(frozen=True)
 class EditPlan:
-    """What a command has to do, found without a model.
+    """What a command has to do, determined without a model.
 
     Attributes:
-        photographs: all that can be edited, in the order in which they were asked for.
-        made: ids of the edits that are there already.
+        photographs: the images that can be edited, in the order of the request.
+        made: ids of the edits that exist already.
         framing: image size -> size of the edit.
         common: what all edits depend on (see `edit_metadata`).
-        output: folder of the edits.
+        output: folder for the edits.
         table: where edits are listed; None without a list.
-        skipped: where photographs that can't be edited are listed; None where they are an error.
+        skipped: where images that can't be edited are listed; None if they are an error.
     """
 
     photographs: Sequence[SourceImage]
@@ -34,15 +34,15 @@ class EditPlan:
     skipped: Path | None
 
     def missing(self, photograph: SourceImage) -> bool:
-        """Whether an edit has to be made."""
+        """Whether the edit has to be made."""
         return photograph.request.id not in self.made
 
     def batches(self, batch_size: int) -> list[list[SourceImage]]:
-        """Photographs of one size, wherever they stand, in batches of which at least one edit is missing.
+        """Batches of images of one size in which at least one edit is missing.
 
-        The others of such a batch are edited again, though not written: the last bits of an edit depend on
-        the number of images beside it, and a command that was stopped is to end with the files of one that
-        was not.
+        The others of such a batch are edited again without being written: the last bits of an edit depend on
+        the number of images beside it, and a command that was stopped must end with the same files as one
+        that was not.
         """
         batches = same_size_batches(self.photographs, lambda photograph: photograph.size, batch_size)
         return [batch for batch in batches if any(map(self.missing, batch))]

@@ -1,5 +1,5 @@
-"""The images to be edited: measured by their headers, and decoded a batch ahead, so that a folder of any
-length fits into memory.
+"""The images to edit: sizes are read from their headers, pixels a batch ahead, so that a folder of any length
+fits into memory.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import final
 
 from src.data.check import map_in_threads
 from src.editing.requests import EditRequest
@@ -18,30 +19,33 @@ Size = tuple[int, int]
 """Height and width."""
 
 
+@final
 @dataclass(frozen=True)
 class SourceImage:
-    """A request whose image was measured.
+    """A request with the size of its image.
 
     Attributes:
-        request: what to do with it.
-        size: at which it is edited, up to a rim that the latent can't hold.
+        request: the edit.
+        size: at which it is edited, except for a rim that the latent can't hold.
     """
 
     request: EditRequest
     size: Size
 
 
+@final
 @dataclass(frozen=True)
 class UnusableImage:
-    """A request whose image can't be edited, and the reason in a sentence."""
+    """A request whose image can't be edited, and the reason as a sentence."""
 
     request: EditRequest
     reason: str
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class DecodedImage:
-    """A photograph in memory; the digest is the sha256 of its file."""
+    """An image in memory; `digest` is the sha256 of its file."""
 
     photograph: SourceImage
     image: Image
@@ -51,13 +55,13 @@ class DecodedImage:
 def measure_sizes(
     requests: Sequence[EditRequest], framing: Framing, most_pixels: int
 ) -> list[SourceImage | UnusableImage]:
-    """The requests in their order, with the size of each image from its header.
+    """The requests in order, with the size of each image from its header.
 
     Args:
-        requests: several may name one image.
+        requests: several may name the same image.
         framing: image size -> size of the edit.
-        most_pixels: larger edits are refused, as no memory is large enough for some: a strip of 7 x 300 with
-            a short side of 512 has 11 million.
+        most_pixels: larger edits are refused, since some fit into no memory: a strip of 7 x 300 pixels scaled
+            to a short side of 512 has 11 million.
     """
 
     @cache
@@ -67,7 +71,10 @@ def measure_sizes(
         except (ValueError, FileNotFoundError) as error:
             return str(error)
         if height * width > most_pixels:
-            return f"{source} would be edited at {width}x{height} pixels, more than most_pixels={most_pixels}; say resize=... or raise that limit"
+            return (
+                f"{source} would be edited at {width}x{height} pixels, more than most_pixels={most_pixels}; "
+                "say resize=... or raise that limit"
+            )
         return height, width
 
     def measure(index: int) -> SourceImage | UnusableImage:
@@ -82,7 +89,7 @@ def measure_sizes(
     return map_in_threads("looking at photographs", range(len(requests)), measure)
 
 
-def digest_files(sources: Sequence[Path]) -> dict[Path, str]:
+def source_digests(sources: Sequence[Path]) -> dict[Path, str]:
     """sha256 of files, each read once."""
     distinct = list(dict.fromkeys(sources))
     return dict(
@@ -97,11 +104,11 @@ def digest_files(sources: Sequence[Path]) -> dict[Path, str]:
 
 
 def decode_source(photograph: SourceImage, framing: Framing) -> DecodedImage:
-    """The photograph read.
+    """Read an image.
 
     Raises:
         FileNotFoundError: it is gone.
-        ValueError: a broken image, or one that is not what its header said.
+        ValueError: a broken image, or one whose size is not that of its header.
     """
     source = photograph.request.source
     image = load_image(source, framing)
@@ -116,14 +123,14 @@ def read_ahead(
     framing: Framing,
     report: Callable[[UnusableImage], None],
 ) -> Iterator[list[DecodedImage]]:
-    """The batches decoded, each while the one before is edited.
+    """Decode the batches, each while the one before is edited.
 
     Args:
-        batches: photographs of one size.
-        needed: those whose edit is wanted; where none of a batch can be read, the others of the batch are
-            not, either.
+        batches: images of one size.
+        needed: whether an image's edit is wanted; if none of these can be read, the others of the batch are
+            not read either.
         framing: image size -> size of the edit.
-        report: told of each photograph that can't be read; what it raises comes up here.
+        report: called with each image that can't be read; its exceptions propagate.
     """
 
     def read(photographs: Sequence[SourceImage]) -> list[DecodedImage]:

@@ -1,8 +1,9 @@
-"""What a benchmark is: Cases, what is known about their right answers, and rows that need no model."""
+"""The interface of benchmarks: cases, what is known of their ground truth, and rows that need no model."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import final
 
 import numpy as np
 from jaxtyping import Bool, UInt8
@@ -10,14 +11,14 @@ from jaxtyping import Bool, UInt8
 from src.records import Case, Feedback, Image, Triplet
 
 
+@final
 @dataclass(frozen=True, eq=False)
 class Reference:
-    """A row of the report that needs no model; it says what a number is worth.
+    """A row of the report that needs no model and puts the other rows into perspective.
 
     Attributes:
         name: the row's name ("copy input").
-        triplets: given the report's cases, the row's triplets, as many; they may be of other cases (training
-            triplets).
+        triplets: maps the report's cases to as many triplets, possibly of other cases (training triplets).
     """
 
     name: str
@@ -25,13 +26,13 @@ class Reference:
 
 
 class Benchmark(ABC):
-    """Cases to be edited, in a fixed order, and how good their edits can be.
+    """Cases to edit, in a fixed order, with what is known of their ground truth.
 
-    A benchmark is one file in this folder and one yaml in `conf/benchmark`.
+    To add one, write a file in this folder and a yaml in `conf/benchmark`.
 
     Attributes:
-        judged_height: pixels to which photographs and their edits are scaled for a judge; None for the size
-            of the edit.
+        judged_height: height in pixels to which photographs and edits are scaled for a judge; None keeps the
+            size of the edit.
     """
 
     judged_height: int | None = None
@@ -39,7 +40,7 @@ class Benchmark(ABC):
     @property
     @abstractmethod
     def name(self) -> str:
-        """Short name used in paths and tables."""
+        """Short name for paths and tables."""
 
     @abstractmethod
     def cases(self) -> Sequence[Case]:
@@ -47,32 +48,32 @@ class Benchmark(ABC):
 
     @abstractmethod
     def ground_truth(self, case: Case) -> Image | None:
-        """The one right answer, or None where nobody knows it."""
+        """The one right edit, or None if it is unknown."""
 
     @abstractmethod
     def failed_feedback(self, case: Case) -> Feedback | None:
-        """What a judge would say of an edit of this case that failed in every perspective, or None where
-        nobody knows it.
+        """What a judge would say of an edit of this case that failed in every perspective, or None if that is
+        unknown.
         """
 
     @abstractmethod
     def captions(self, case: Case) -> Mapping[str, str]:
-        """What the right answer shows, in words, by the kind of caption; empty where nobody knows it.
+        """Captions of the ground truth by kind; empty if there are none.
 
-        Kinds: "local" (what was edited), "global" (the whole image), "label" (what the inside of the mask
-        shows; only with a mask).
+        Kinds: "local" (what was edited), "global" (the whole image), "label" (the inside of the mask; only
+        with a mask).
         """
 
     @abstractmethod
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """Where the edit may change the image, or None where nobody knows it."""
+        """Where the edit may change the image, or None if that is unknown."""
 
     @abstractmethod
     def mask(self, case: Case) -> UInt8[np.ndarray, "mask_rows mask_columns"] | None:
-        """The region with its grey values, 0 (may not change) to 255 (may), at its own size, where the
-        protocol weighs pixels by them; else None.
+        """The region with grey values from 0 (may not change) to 255 (may), at its own size, if the protocol
+        weights pixels by them; else None.
         """
 
     @abstractmethod
     def references(self) -> Sequence[Reference]:
-        """The rows that need no model, in the order in which the report shows them."""
+        """The rows that need no model, in the order of the report."""

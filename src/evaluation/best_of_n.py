@@ -1,17 +1,17 @@
-"""Best-of-N: several edits of each case, one judge chooses, another scores the choice. Its row stands beside
-that of one edit per case.
+"""Best-of-N: several edits of each case; one judge chooses, another scores the choice. Its row stands beside
+the row with one edit per case.
 
     python -m src.evaluate checkpoint=runs/.../editor best_of=8 judge@selector=noisy_oracle judge=oracle
 
-    <generation>/                                  candidate 0: the ordinary edits, which are not made twice
-    <generation>/candidates/3/edits, /<judge>      candidate 3: other noise, everything else the same
-    <generation> best of 8 by <selector>/edits     the chosen edits, copied; a row like any other
-    <judge>/best_of_n.json, best_of_n.png          the curve: what choosing among 1 .. 8 is worth, and how the choice went
+    <generation>/                               candidate 0: the ordinary edits, which are reused
+    <generation>/candidates/3/edits, /<judge>   candidate 3: other noise, everything else equal
+    <generation> best of 8 by <selector>/edits  copies of the chosen edits; a row like any other
+    <judge>/best_of_n.json, best_of_n.png       expected score of the best of 1 .. 8, and how the choice went
 
-A judge that chooses is fooled by its own errors, so its own scores of what it chose are too high; hence a
-second judge. What it costs per case: N edits, N verdicts of the selector, and 2 of the scoring judge (the
-ordinary edit and the chosen one), or N for the curve (`best_of_curve`), since the unbiased estimate of the
-best of k needs the scores of all N. Everything goes on where it was stopped, and nothing is judged twice.
+A judge that chooses by its own scores also selects its own errors, so its scores of the choice are too high;
+hence the second judge. Cost per case: N edits, N verdicts by the selector, and 2 by the scoring judge (the
+ordinary and the chosen edit), or N for the curve (`best_of_curve`), since the unbiased estimate of the best
+of k needs the scores of all N. Everything resumes where it was stopped, and nothing is judged twice.
 """
 
 import json
@@ -19,7 +19,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -45,9 +45,10 @@ CHOSEN_COLOUR, CEILING_COLOUR = "#2f6db3", "#8a8a8a"
 
 
 Ask = Callable[[Judge, Generation, Sequence[Case]], list[JudgedCase]]
-"""Rewards of some cases of a generation by a judge, kept in the generation's folder."""
+"""Returns a judge's rewards for some cases of a generation, and keeps them in its folder."""
 
 
+@final
 @dataclass(frozen=True)
 class BestOf:
     """A request for best-of-N.
@@ -55,8 +56,8 @@ class BestOf:
     Attributes:
         n: candidates per case, at least 2.
         selector: the judge that chooses.
-        selection: by which of its scores.
-        curve: whether the scoring judge scores all candidates, for the curve and the ceiling.
+        selection: how its scores are combined.
+        curve: whether the scoring judge scores all candidates, as curve and ceiling need.
     """
 
     n: int
@@ -65,7 +66,7 @@ class BestOf:
     curve: bool
 
     def row_name(self, base: str) -> str:
-        """The row's name: "5/5/5 best of 8 by noisy_oracle", with " for following" where the choice is not by
+        """The row's name: "5/5/5 best of 8 by noisy_oracle", with " for following" if the choice is not by
         the mean.
         """
         label = self.selection.label
@@ -74,7 +75,7 @@ class BestOf:
         )
 
     def settings(self) -> dict[str, object]:
-        """What a choice depends on besides the candidates, for generation.json and the report."""
+        """What the choice depends on besides the candidates, for generation.json and the report."""
         return {
             "n": self.n,
             "selector": self.selector.name,
@@ -83,26 +84,28 @@ class BestOf:
         }
 
 
+@final
 @dataclass(frozen=True)
 class CurvePoint:
-    """A mean over cases at one k; the interval is None with fewer than two photographs."""
+    """The mean over cases at one k; the interval is None with fewer than two photographs."""
 
     k: int
     score: float
     ci95: Interval | None
 
 
+@final
 @dataclass(frozen=True)
 class Curve:
-    """What the best of k is worth by the scoring judge.
+    """The expected score of the best of k candidates, by the scoring judge.
 
     Attributes:
-        of: what is counted: a perspective, or the weighted mean that is chosen by.
-        n, clusters: cases all of whose candidates have this score, and their photographs.
-        chosen: by the selector, k = 1 .. N; k = 1 is the mean over all candidates.
-        ceiling: by the scoring judge itself, which is the most that any selector could reach in the weighted
+        of: the score: a perspective, or the weighted mean used for choosing.
+        n, clusters: numbers of cases in which all candidates have this score, and of their photographs.
+        chosen: by the selector, for k = 1 .. N; k = 1 is the mean over all candidates.
+        ceiling: chosen by the scoring judge itself, the most that any selector could reach in the weighted
             mean.
-        gain, gain_ci95: best of N less best of 1, case by case.
+        gain, gain_ci95: best of N minus best of 1, paired by case.
     """
 
     of: str
@@ -114,23 +117,24 @@ class Curve:
     gain_ci95: Interval | None
 
 
+@final
 @dataclass(frozen=True)
 class Choice:
     """How the choice of one row went.
 
     Attributes:
-        row, base: names of the row and of that of one edit per case.
+        row, base: names of this row and of the row with one edit per case.
         n: candidates per case.
-        selector, selection: who chose, by what.
-        optimistic: whether the selector is the scoring judge, so that the row's scores are too high.
+        selector, selection: the judge that chose, and by which score.
+        optimistic: whether the selector is also the scoring judge, so that the row's scores are too high.
         cases: their number.
-        tied: cases in which the best place was shared; the lowest number was taken.
-        failed: candidates that the selector failed on; they are not chosen.
-        all_failed: cases in which it failed on all of them; candidate 0 was taken.
-        front: mean number of candidates that no other one dominates, of cases without failures; None if there
+        tied: cases in which several candidates were best; the one with the lowest number was taken.
+        failed: candidates on which the selector failed; they are not chosen.
+        all_failed: cases in which it failed on all candidates; candidate 0 was taken.
+        front: mean number of candidates that no other dominates, over cases without failures; None if there
             are none.
         counts: how often each candidate was chosen.
-        curves: the weighted mean first (or the one perspective), then the others; empty where the scoring
+        curves: of the weighted mean (or single perspective) first, then of the others; empty if the scoring
             judge did not score all candidates.
     """
 
@@ -150,7 +154,7 @@ class Choice:
 
 
 def candidate(generation: Generation, number: int) -> Generation:
-    """Edits of the same cases with other noise; number 0 is the generation itself."""
+    """The generation of the same cases with other noise; number 0 is the generation itself."""
     if number == 0:
         return generation
     folder = generation.folder / "candidates" / str(number)
@@ -158,35 +162,36 @@ def candidate(generation: Generation, number: int) -> Generation:
 
 
 def is_paid(judge: Judge) -> bool:
-    """Whether a judge has a price, so that asking it more often than needed is for the user to decide."""
+    """Whether a judge costs money, so that asking it more often than needed is left to the user."""
     return isinstance(judge, PaidJudge) and judge.is_paid
 
 
 def choose_best(
     generation: Generation, cases: Sequence[Case], best: BestOf, judge: Judge, ask: Ask
 ) -> tuple[Generation, list[JudgedCase], Choice]:
-    """The selector judges all candidates, its choices are laid out as a row of their own, and the scoring
-    judge judges these.
+    """Have the selector judge all candidates, write its choices as a row, and have the scoring judge judge
+    them.
 
     Args:
-        generation: the row of one edit per case; its candidates are all there.
+        generation: the row with one edit per case; all of its candidates exist.
         cases: in the order of the report.
-        best: what is asked for.
-        judge: whose scores the report shows.
-        ask: gives the rewards; those that are there are not asked for again.
+        best: the request.
+        judge: gives the scores of the report.
+        ask: returns rewards; existing ones are not asked for again.
 
     Returns:
         The row's generation, its rewards and how the choice went.
 
     Raises:
-        ValueError: nobody may be asked and the selector has not judged all candidates yet.
+        ValueError: judging is not among the steps and the selector has not judged all candidates.
     """
     candidates = [candidate(generation, number) for number in range(best.n)]
     seen = [ask(best.selector, each, cases) for each in candidates]
     unjudged = sum(one.reward is None for row in seen for one in row)
     if unjudged:
         raise ValueError(
-            f"{best.selector.name} has not judged {unjudged} of {best.n * len(cases)} candidates of {generation.name}; add judge to steps"
+            f"{best.selector.name} has not judged {unjudged} of {best.n * len(cases)} candidates of "
+            f"{generation.name}; add judge to steps"
         )
     scores = score_array(seen)
     preference = best.selection.preference(scores)
@@ -216,7 +221,7 @@ def choose_best(
 
 
 def score_array(seen: Sequence[Sequence[JudgedCase]]) -> Float[np.ndarray, "cases n 3"]:
-    """Scores by case, candidate and perspective, NaN where there is none; `seen` is by candidate and case."""
+    """Scores by case, candidate and perspective, NaN where missing; `seen` is by candidate and case."""
     rows = [
         [
             [np.nan] * 3
@@ -240,11 +245,9 @@ def write_chosen_edits(
     choices: Int[np.ndarray, " cases"],
     best: BestOf,
 ) -> Generation:
-    """The chosen edits as a row's folder: copied, so that the gallery, the page and other tools find them
-    where all edits lie.
+    """Copy the chosen edits into a row's folder, where the gallery, the page and other tools look for edits.
 
-    A row that was chosen otherwise before (a changed selector, other scores) is brought up to date, edit by
-    edit.
+    A row with an earlier choice (another selector, other scores) is updated edit by edit.
     """
     name = best.row_name(generation.name)
     folder = generation.folder.parent / folder_name(name)
@@ -259,7 +262,8 @@ def write_chosen_edits(
         different = unlike_request(read_settings(record), settings)
         if different:
             print(
-                f"note: {name} was chosen otherwise before ({'; '.join(different)[:200]}); it is brought up to date",
+                f"note: {name} was chosen otherwise before ({'; '.join(different)[:200]}); it is brought up "
+                "to date",
                 file=sys.stderr,
             )
     row = Generation(name, folder, folder / "edits")
@@ -270,7 +274,7 @@ def write_chosen_edits(
 
 
 def copy_changed(source: Path, target: Path) -> None:
-    """Copy a file whole, unless the target is the same already."""
+    """Copy a file atomically, unless the target has the same content."""
     content = source.read_bytes()
     if not target.exists() or target.read_bytes() != content:
         with replacing(target, durable=False) as partial:
@@ -278,7 +282,7 @@ def copy_changed(source: Path, target: Path) -> None:
 
 
 def keep_rewards(path: Path, rewards: Sequence[Reward], judge: Judge) -> None:
-    """Append those rewards to a row's own file that are not there, or there otherwise."""
+    """Append to a row's own file the rewards that it lacks or has with other values."""
     known = {(reward.id, reward.key): reward for reward in read_rewards(path) if reward.judge == judge.name}
     new = [reward for reward in rewards if known.get((reward.id, reward.key)) != reward]
     if new:
@@ -294,7 +298,7 @@ def summarise_choice(
     preference: Int[np.ndarray, "cases n"],
     curves: Sequence[Curve],
 ) -> Choice:
-    """How a choice went, counted."""
+    """Statistics of a choice."""
     unknown = preference < 0
     whole = scores[np.isfinite(scores).all(axis=(1, 2))]
     front = float(np.mean([np.sum(~dominated(case)) for case in whole])) if len(whole) else None
@@ -325,9 +329,9 @@ def curves_of(
     """The best-of-N curves of the weighted mean and of the three perspectives.
 
     Args:
-        preference: the selector's.
-        scores: the scoring judge's, NaN where it failed; a case with a NaN among its candidates is left out
-            of the curve that needs it.
+        preference: of the selector.
+        scores: of the scoring judge, NaN where it failed; a case with a NaN is left out of the curves that
+            need it.
         photographs: the cluster of each case.
         selection: how both choose.
     """
@@ -376,7 +380,7 @@ def _points(values: Float[np.ndarray, "cases n"], clusters: Sequence[str]) -> tu
 
 
 def write_choices(folder: Path, choices: Sequence[Choice], judge: Judge) -> None:
-    """Write best_of_n.json, with the rows of earlier invocations by the same judge, and best_of_n.png."""
+    """Write best_of_n.json, keeping earlier rows by the same judge, and best_of_n.png."""
     new = [asdict(choice) for choice in choices]
     names = {choice.row for choice in choices}
     old = [row for row in read_choices(folder, judge.fingerprint) if row["row"] not in names]
@@ -389,10 +393,10 @@ def write_choices(folder: Path, choices: Sequence[Choice], judge: Judge) -> None
 
 
 def read_choices(folder: Path, fingerprint: str) -> list[dict[str, Any]]:
-    """The rows of best_of_n.json; none where there is no such file or it is by another judge.
+    """The rows of best_of_n.json; none if there is no such file or it is by another judge.
 
     Raises:
-        ValueError: not a file of ours.
+        ValueError: the file is malformed.
     """
     path = folder / FILE
     if not path.exists():
@@ -402,14 +406,17 @@ def read_choices(folder: Path, fingerprint: str) -> list[dict[str, Any]]:
         return content["rows"] if content["fingerprint"] == fingerprint else []
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is not a record of best-of-N ({type(error).__name__}: {error}); delete it and evaluate again"
+            f"{path} is not a record of best-of-N ({type(error).__name__}: {error}); delete it and evaluate "
+            "again"
         ) from error
 
 
 HEADER = ("row", "counted", "best of 1", "best of N", "gain", "ceiling", "ties", "selector failed")
 NOTES = (
-    "Expected scores over all ways to pick k of the N candidates (k = 1: the mean of all), 95 % intervals clustered by photograph. Ceiling: the "
-    "scoring judge itself chooses. Ties: cases in which several candidates share the best place; the one of the lowest number is taken. Selector "
+    "Expected scores over all ways to pick k of the N candidates (k = 1: the mean of all), 95 % intervals "
+    "clustered by photograph. Ceiling: the "
+    "scoring judge itself chooses. Ties: cases in which several candidates share the best place; the one of "
+    "the lowest number is taken. Selector "
     "failed: candidates without a usable verdict, never chosen unless all of a case failed, then candidate 0."
 )
 
@@ -443,7 +450,7 @@ def _bracket(interval: Sequence[float] | None, form: str) -> str:
 
 
 def best_of_n_section(folder: Path, fingerprint: str) -> list[str]:
-    """The part of report.md about best-of-N; nothing where there is none by this judge."""
+    """The section of report.md about best-of-N; empty if there is none by this judge."""
     rows = read_choices(folder, fingerprint)
     if not rows:
         return []
@@ -455,13 +462,14 @@ def best_of_n_section(folder: Path, fingerprint: str) -> list[str]:
     ]
     if not all(row["curves"] for row in rows):
         parts.append(
-            "Note: where no scores stand, the scoring judge saw the chosen edits alone; best_of_curve=true has it score all candidates.\n"
+            "Note: where no scores stand, the scoring judge saw the chosen edits alone; best_of_curve=true "
+            "has it score all candidates.\n"
         )
     return [*parts, *([f"![best of N]({IMAGE})\n"] if any(row["curves"] for row in rows) else [])]
 
 
 def terminal_choices(choices: Sequence[Choice]) -> Table:
-    """The same for a terminal."""
+    """The table for a terminal."""
     table = Table(title="best of N, by the scoring judge")
     for index, title in enumerate(HEADER):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
@@ -471,8 +479,8 @@ def terminal_choices(choices: Sequence[Choice]) -> Table:
 
 
 def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
-    """A row of panels per choice: what is chosen by, then the perspectives; expected scores over the number
-    of candidates.
+    """Plot expected scores over the number of candidates: a row of panels per choice, first the score used
+    for choosing, then the perspectives.
     """
     columns = max(len(choice.curves) for choice in choices)
     size = (3.2 * columns, 3.3 * len(choices) + 0.9)
@@ -499,7 +507,7 @@ def draw_curves(choices: Sequence[Choice], judge: str, path: Path) -> None:
 
 
 def draw_panel(axis: Axes, curve: Curve, n: int) -> None:
-    """One curve with its band, the ceiling, and the level of one edit; the title has the gain, case by case."""
+    """Draw one curve with its band, the ceiling and the level of one edit; the title states the gain."""
     axis.plot(
         *_coordinates(curve.ceiling),
         color=CEILING_COLOUR,

@@ -1,11 +1,11 @@
-"""The photographs of a benchmark at the sizes at which they are edited and judged, each decoded when it is
+"""The images of cases at the sizes at which they are edited, judged and measured; files are decoded when
 needed.
 
-    file -> framing (the sampler's `resize`), cropped to what the latent holds -> edited -> edits/<case id>.png at this size
-    that part of the photograph, and the edit -> the benchmark's `judged_height` -> judged
-    that part of the right answer, of the photograph and of its mask, each at its own resolution -> measured against the edit
+    edited:   the file, framed as the sampler's `resize` says and cropped to what the latent holds
+    judged:   that part of the original, and the edit, at the benchmark's `judged_height`
+    measured: that part of the ground truth, original and mask at their own resolution, against the edit
 
-Cases whose image is in memory, those of the synthetic world, are edited and judged as they are.
+Images in memory, those of the synthetic world, are edited and judged as they are.
 """
 
 import re
@@ -30,7 +30,7 @@ from src.records import Case, Image, Triplet, Turn
 @final
 @dataclass(frozen=True)
 class FramedImage:
-    """A stored image at the size that a framing makes of its own."""
+    """A stored image resized and cropped by a framing."""
 
     image: EncodedImage
     framing: Framing
@@ -45,7 +45,7 @@ class FramedImage:
 
 
 def frame_case(case: Case, framing: Framing) -> Case:
-    """The case with its photograph at another size; one in memory stays as it is."""
+    """The case with its stored image at another size; an image in memory stays as it is."""
     return (
         replace(case, image=FramedImage(case.image, framing))
         if isinstance(case.image, EncodedImage)
@@ -54,8 +54,8 @@ def frame_case(case: Case, framing: Framing) -> Case:
 
 
 def frame_of_height(height: int, width: int, pixels: int) -> Frame:
-    """So many pixels high, with the aspect ratio kept, the width rounded down as the release of the
-    multi-reward paper does.
+    """The frame of a given height in pixels with the same aspect ratio; the width is rounded down, as in the
+    release of the multi-reward paper.
     """
     return Frame((pixels, max(1, int(pixels * width / height))), (0, 0, width, height))
 
@@ -66,7 +66,7 @@ def decode_case(case: Case) -> Case:
 
 
 def reference_triplets(reference: Reference, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
-    """The triplets of a row without a model as a judge sees them; see `prepare_for_judge`."""
+    """The triplets of a reference as a judge sees them; see `prepare_for_judge`."""
     framing = native if height is None else partial(frame_of_height, pixels=height)
     for triplet in reference.triplets([frame_case(case, framing) for case in cases]):
         case = decode_case(triplet.case)
@@ -74,19 +74,19 @@ def reference_triplets(reference: Reference, cases: Sequence[Case], height: int 
 
 
 def prepare_for_judge(triplet: Triplet, height: int | None, framing: Framing | None) -> Triplet:
-    """What a judge sees of an edited photograph: two images of one size that show the same part of it.
+    """The triplet that a judge sees: original and edit of one size, showing the same part of the photograph.
 
-    As the release does, both are brought to one height and to the aspect ratio of the whole photograph,
-    whatever was cut off before the editing.
+    As in the release, both are scaled to one height and to the aspect ratio of the whole photograph, whatever
+    was cropped before editing.
 
     Args:
-        triplet: the edit as it was made; its case's image is stored, or the triplet is left alone.
-        height: of both; None for the size of the edit.
-        framing: that of the edit, so that the original is cut in the same way; None for edits made elsewhere,
-            which are taken to show all of it.
+        triplet: the edit as it was made; returned unchanged if its original is in memory.
+        height: of both images; None keeps the size of the edit.
+        framing: that of the edit, applied to the original as well; None for edits made elsewhere, which are
+            assumed to show the whole photograph.
 
     Raises:
-        ValueError: an edit larger than its framing makes the photograph; broken images.
+        ValueError: an edit larger than its framed original; broken images.
         FileNotFoundError: the photograph is gone.
     """
     case, edited = triplet.case, triplet.edited
@@ -103,20 +103,20 @@ def prepare_for_judge(triplet: Triplet, height: int | None, framing: Framing | N
 
 
 def turns_of(case: Case) -> tuple[Turn, ...]:
-    """The edits by which a case's edit is made, in order; the last one is the case's."""
+    """The turns of a case in order; the edit of the last turn is the edit of the case."""
     return case.turns or (Turn(case.id, case.instruction),)
 
 
 def shown_crop(triplet: Triplet, framing: Framing | None) -> Crop:
-    """What an edit shows of its photograph: less than all where the framing cuts something off, or the latent
+    """The part of its photograph that an edit shows: less than all if the framing crops it, or if the latent
     could not hold the rim.
 
     Args:
-        triplet: the edit as it was made; a image in memory is taken to be shown whole.
-        framing: that of the edit; None for edits made elsewhere, which are taken to show all of it.
+        triplet: the edit as it was made; an image in memory is assumed to be shown whole.
+        framing: that of the edit; None for edits made elsewhere, which are assumed to show all of it.
 
     Raises:
-        ValueError: an edit larger than its framing makes the photograph, or a broken photograph.
+        ValueError: an edit larger than its framed original, or a broken image.
         FileNotFoundError: the photograph is gone.
     """
     case, edited = triplet.case, triplet.edited.shape
@@ -127,7 +127,8 @@ def shown_crop(triplet: Triplet, framing: Framing | None) -> Crop:
     left, top, right, bottom = frame.part
     if edited[0] > frame.size[0] or edited[1] > frame.size[1]:
         raise ValueError(
-            f"the edit of {case.id} has {edited[1]}x{edited[0]} pixels and was made of {frame.size[1]}x{frame.size[0]}; make it again"
+            f"the edit of {case.id} has {edited[1]}x{edited[0]} pixels and was made of "
+            f"{frame.size[1]}x{frame.size[0]}; make it again"
         )
     # as centre_crop cuts
     above, before = (frame.size[0] - edited[0]) // 2, (frame.size[1] - edited[1]) // 2
@@ -141,21 +142,21 @@ def shown_crop(triplet: Triplet, framing: Framing | None) -> Crop:
 
 
 def abbreviate(names: Sequence[str], most: int = 3) -> str:
-    """The first few of many names: "a, b, c and 4 more"."""
+    """The first few names and the number of others: "a, b, c and 4 more"."""
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def natural_sort_key(name: str) -> list[tuple[int, str]]:
-    """Sort key by which 2.png comes before 10.png."""
+    """Sort key that puts 2.png before 10.png."""
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def read_region(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:
-    """Where a mask lets an edit change the image: where it is transparent, as DALL-E and MagicBrush have
-    it, or, without transparency, white.
+    """Where a mask allows changes: where it is transparent, as in DALL-E and MagicBrush, or, without an alpha
+    channel, where it is white.
 
     Args:
-        path: the mask; brought to `size` without new values in between.
+        path: the mask; resized by the nearest pixel.
         size: of the image.
 
     Raises:

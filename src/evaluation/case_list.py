@@ -1,9 +1,8 @@
-"""A benchmark's cases as a run folder keeps them: words and small images, so that a report page needs
-neither the benchmark nor its data.
+"""The copy of a benchmark's cases in a run folder: texts and thumbnails, so that a report page needs neither
+the benchmark nor its data.
 
-<run>/evaluation/<benchmark>/cases/cases.jsonl    id, edit type, photograph, instruction, names of the
-images <run>/evaluation/<benchmark>/cases/<hash>.webp    originals and right answers, each once, the longer
-side at most 256 pixels
+    <run>/evaluation/<benchmark>/cases/cases.jsonl   id, edit type, photograph, instruction, image files
+    <run>/evaluation/<benchmark>/cases/<hash>.webp   originals and ground truth, at most 256 pixels wide
 """
 
 import hashlib
@@ -11,6 +10,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import final
 
 from src.batching import batches_of
 from src.evaluation.benchmark import Benchmark
@@ -23,6 +23,7 @@ FOLDER = "cases"
 LIST = "cases.jsonl"
 
 
+@final
 @dataclass(frozen=True)
 class KeptCase:
     """One case of a benchmark.
@@ -30,7 +31,7 @@ class KeptCase:
     Attributes:
         id, edit_type, photograph, instruction: as in Case.
         original: file name of the image.
-        target: file name of the right answer; None where nobody knows it.
+        target: file name of the ground truth; None if it is unknown.
     """
 
     id: str
@@ -42,11 +43,11 @@ class KeptCase:
 
 
 def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> None:
-    """Write the cases into the benchmark's folder of a run; those that are kept already stay.
+    """Write the cases into the benchmark's folder of a run; cases of earlier evaluations stay.
 
     Args:
         folder: `<run>/evaluation/<benchmark>`.
-        benchmark: knows the right answers.
+        benchmark: knows the ground truth.
         cases: those of this evaluation.
 
     Raises:
@@ -56,7 +57,7 @@ def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> Non
     remove_leftovers(where)
     kept = {case.id: case for case in kept_cases(folder)} if (where / LIST).exists() else {}
     found: dict[str, KeptCase] = {}
-    written: dict[int, str] = {}  # a photograph that several cases share is decoded once
+    written: dict[int, str] = {}  # decode a photograph shared by several cases once
     for batch in with_progress(batches_of(cases, 16), len(cases), "keep", "cases"):
         for case in batch:
             if id(case.image) not in written:
@@ -78,7 +79,8 @@ def kept_cases(folder: Path) -> list[KeptCase]:
     path = folder / FOLDER / LIST
     if not path.exists():
         raise FileNotFoundError(
-            f"no {path}, which the page takes instructions and originals from; run python -m src.evaluate steps=[report] again"
+            f"no {path}, which the page takes instructions and originals from; run python -m src.evaluate "
+            "steps=[report] again"
         )
     try:
         return [KeptCase(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
@@ -94,7 +96,7 @@ def _kept_case(where: Path, case: Case, original: str, target: Image | None) -> 
 
 
 def _keep_image(where: Path, image: Image) -> str:
-    """Write a image unless it is there; its file name."""
+    """Write an image unless it exists; returns its file name."""
     name = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).hexdigest()[:20] + ".webp"
     path = where / name
     if not path.exists():

@@ -1,9 +1,10 @@
-"""Is one row of a report better than another? Paired on the same cases wherever there are such, clustered by
-photograph, corrected by Holm.
+"""Tests whether one row of a report is better than another: paired if they share cases, clustered by
+photograph, with Holm's correction.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import final
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from src.evaluation.statistics import (
 from src.records import PERSPECTIVES
 
 
+@final
 @dataclass(frozen=True)
 class CaseScores:
     """One case of a row.
@@ -26,7 +28,7 @@ class CaseScores:
     Attributes:
         id: the triplet's id.
         photograph: its cluster.
-        scores: in the order of PERSPECTIVES, each in [0, 5]; None where the judge failed or was not asked.
+        scores: in the order of PERSPECTIVES, in [0, 5]; None if the judge failed or was not asked.
     """
 
     id: str
@@ -34,24 +36,25 @@ class CaseScores:
     scores: tuple[float | None, float | None, float | None]
 
 
+@final
 @dataclass(frozen=True)
 class Comparison:
-    """One perspective of two rows.
+    """The comparison of two rows in one perspective.
 
     Attributes:
         row, against: the rows' names.
         perspective: its name.
-        paired: whether it is over the same cases; else the two rows have none in common.
-        n, clusters: cases and photographs; of `row` if not paired.
-        n_against, clusters_against: the same of the other row; equal to n and clusters if paired.
-        difference: mean score of `row` less that of `against`, in points; None without cases.
+        paired: whether it is over the same cases; if not, the rows have none in common.
+        n, clusters: numbers of cases and photographs; of `row` if not paired.
+        n_against, clusters_against: the same for the other row; equal to n and clusters if paired.
+        difference: mean score of `row` minus that of `against`, in points; None without cases.
         ci95: of the difference, clustered; None with fewer than two photographs.
-        p: two-sided: sign flips of whole photographs if paired, else Welch's t on clustered errors; None
-            where it can't be said.
+        p: two-sided, from sign flips of whole photographs if paired, else from Welch's t on clustered errors;
+            None if undefined.
         p_holm: corrected over the perspectives of these two rows.
-        detectable: the smallest true difference, in points, that so many cases find in 8 of 10 tries at the 5
-            % level, before Holm's correction; None where the rows are unpaired or on fewer than two
-            photographs.
+        detectable: the smallest true difference, in points, that is found with 80 % power at the 5 % level
+            with this number of cases, before Holm's correction; None if the rows are unpaired or have fewer
+            than two photographs.
     """
 
     row: str
@@ -74,12 +77,12 @@ def compare(
 ) -> tuple[Comparison, ...]:
     """The three perspectives of two rows.
 
-    They are one family for Holm's correction. A larger one would decide nothing: with 8 photographs no p is
-    below 2 / 256, which the correction for seven comparisons already takes above 5 %.
+    They form one family for Holm's correction. A larger family could never be significant: with 8 photographs
+    no p is below 2 / 256, which the correction for seven comparisons already raises above 5 %.
 
     Args:
         row, against: names.
-        cases, others: of each; paired by id if the rows share any case.
+        cases, others: of the two rows; paired by id if they share any case.
     """
     paired = bool({case.id for case in cases} & {other.id for other in others})
     found = [
@@ -108,7 +111,7 @@ def _paired(
     differences = np.array([difference for _, difference in both], dtype=float)
     n, count = len(both), len(set(clusters))
     mean = float(differences.mean()) if both else None
-    # One photograph can be flipped in two ways that look alike, which says nothing.
+    # A single photograph has two flips of equal size, so p would always be 1.
     p = sign_flip_p(differences, clusters) if count > 1 else None
     interval, estimate = clustered_interval(differences, clusters), clustered_mean(differences, clusters)
     detectable = None if estimate is None else smallest_detectable(estimate)
@@ -158,23 +161,29 @@ COMPARISON_HEADER = (
     "Q p",
 )
 COMPARISON_NOTES = (
-    "Difference: mean score of the row less that of the other, with its 95 % interval (Student's t on errors clustered by photograph). "
-    "p: two-sided, exact sign-flip test over whole photographs on the same cases (10,000 random flips beyond 16 photographs), after Holm's "
-    "correction over the three perspectives; with g photographs no p is below 2 / 2^g before it. Rows marked unpaired are over other cases: "
+    "Difference: mean score of the row less that of the other, with its 95 % interval (Student's t on errors "
+    "clustered by photograph). "
+    "p: two-sided, exact sign-flip test over whole photographs on the same cases (10,000 random flips beyond "
+    "16 photographs), after Holm's "
+    "correction over the three perspectives; with g photographs no p is below 2 / 2^g before it. Rows marked "
+    "unpaired are over other cases: "
     "Welch's t on clustered errors."
 )
 
 
 DETECTABLE_HEADER = ("against", "F detectable", "P detectable", "Q detectable")
 DETECTABLE_NOTES = (
-    "Detectable: the smallest true difference that so many cases and photographs find in 8 of 10 repetitions at the 5 % level (two-sided t-test on "
-    "clustered errors, before Holm's correction). Where the difference above is smaller and not significant, nothing is decided."
+    "Detectable: the smallest true difference that this number of cases and photographs finds in 8 of 10 "
+    "repetitions "
+    "at the 5 % level (two-sided t-test on "
+    "clustered errors, before Holm's correction). Where the difference above is smaller and not significant, "
+    "nothing is decided."
 )
 
 
 def detectable_cells(comparisons: Sequence[Comparison]) -> list[str]:
-    """The cells below DETECTABLE_HEADER of one pair of rows; "-" where the rows are unpaired or on fewer than
-    two photographs.
+    """The cells below DETECTABLE_HEADER for one pair of rows; "-" if they are unpaired or have fewer than two
+    photographs.
     """
     return [
         comparisons[0].against,
@@ -183,7 +192,7 @@ def detectable_cells(comparisons: Sequence[Comparison]) -> list[str]:
 
 
 def comparison_cells(comparisons: Sequence[Comparison]) -> list[str]:
-    """The cells below COMPARISON_HEADER of one pair of rows, given its perspectives in order."""
+    """The cells below COMPARISON_HEADER for one pair of rows, given its perspectives in order."""
     first = comparisons[0]
     sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]

@@ -1,17 +1,18 @@
-"""Parts of images, at the images' own resolution."""
+"""Crops of images at their own resolution."""
 
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 import PIL.Image
 from jaxtyping import Shaped
 
 Grid = Shaped[np.ndarray, "_ _ *channels"]
-"""A image, a mask or a region."""
+"""An image, a mask or a region."""
 
 
+@final
 class Crop(NamedTuple):
-    """What is kept of a image: the places of four sides, as shares of its width and height."""
+    """A crop of an image: its four sides as fractions of width and height."""
 
     left: float
     top: float
@@ -23,13 +24,12 @@ WHOLE = Crop(0.0, 0.0, 1.0, 1.0)
 
 
 def crop(image: Grid, part: Crop, resampling: PIL.Image.Resampling = PIL.Image.Resampling.BICUBIC) -> Grid:
-    """A part of a image at the image's own resolution; the image itself if the part is all of it.
+    """Crop an image at its own resolution; returns the image itself if the crop is all of it.
 
     Args:
         image: rows x columns, with or without channels.
-        part: where it begins or ends between two pixels, the values there are resampled; the size is rounded
-            to whole pixels.
-        resampling: how; nearest for masks, whose values have nothing between them.
+        part: if a side lies between two pixels, values are resampled; the size is rounded to whole pixels.
+        resampling: filter; nearest for masks, whose values must not be mixed.
     """
     height, width = image.shape[:2]
     box = (part.left * width, part.top * height, part.right * width, part.bottom * height)

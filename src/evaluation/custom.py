@@ -1,18 +1,21 @@
-"""Your own benchmark: images and instructions, with whatever else is known of the right answers.
+"""Your own benchmark: images and instructions, with whatever else is known of the right edits.
 
-    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=custom benchmark.source=mine/ sampler=paper judge=gpt4o
+    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=custom benchmark.source=mine/ sampler=paper
 
     image,instruction,type,target,mask,caption_local,photograph
     a.jpg,make the sky purple,local,a_purple.png,a_mask.png,a purple sky,
 
-The source is such a list (.csv or .jsonl, relative images beside it), or a folder with a metadata.jsonl or
-metadata.csv, where `file_name` may stand for `image` as in an imagefolder. Needed: image, instruction.
-Optional:
+The source is such a list (.csv or .jsonl; relative paths start at its folder), or a folder with a
+metadata.jsonl or metadata.csv, where `file_name` may replace `image` as in an imagefolder. Required: image
+and instruction. Optional:
 
-    id                  names the edit's file; else the image's name with a number
-    type, photograph    row of the per-type table; cases of one photograph form a cluster, else those of one image do
-    target, mask        the right answer; a image that is transparent, or else white, where the edit may change the original
-    caption_<kind>      what the right answer shows, of the kinds in KINDS; in JSON lines also captions: {kind: text}
+    id                  names the edit's file; by default `<image's stem>-<number>`
+    type                row of the per-type table
+    photograph          cases of one photograph form a cluster; by default those of one image
+    target              the right edit
+    mask                transparent, or else white, where the edit may change the original
+    caption_<kind>      what the right edit shows, of the kinds in KINDS
+    captions            the same in JSON lines: {kind: text}
 
 Protocol: one edit per case, all cases in the means.
 """
@@ -29,21 +32,23 @@ from jaxtyping import Bool
 
 from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
 from src.data.rows import EncodedImage, first_duplicate
+from src.editing.requests import edit_name
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, read_region
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
 
 KINDS = ("local", "global")
-"""Of captions, as MagicBrush has them: what was edited, and the whole image."""
+"""Kinds of captions, as in MagicBrush: of what was edited, and of the whole image."""
 
 OPTIONAL = ("id", "type", "photograph", "target", "mask", "captions", *(f"caption_{kind}" for kind in KINDS))
 LISTS = ("metadata.jsonl", "metadata.csv")
 
 
+@final
 @dataclass(frozen=True)
 class CustomCase:
-    """A case and what its row says of the right answer."""
+    """A case and what its row says of the right edit."""
 
     case: Case
     target: Path | None
@@ -53,13 +58,12 @@ class CustomCase:
 
 @final
 class Custom(Benchmark):
-    """The rows of a list, in their order. Nothing is read before it is asked for.
+    """The rows of a list, in order. Files are read when needed.
 
     Args:
         source: the list, or a folder with one.
         title: the benchmark's name in paths and tables.
-        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the
-            edit.
+        judged_height: height in pixels of original and edit for the judge; None keeps the size of the edit.
     """
 
     def __init__(self, source: str | Path, title: str = "custom", judged_height: int | None = 512) -> None:
@@ -81,33 +85,33 @@ class Custom(Benchmark):
 
         Raises:
             FileNotFoundError: no such list; images that are missing, named.
-            ValueError: a row that can't be used, with its line; ids that stand twice.
+            ValueError: a row that can't be used, with its line; duplicate ids.
         """
         return [known.case for known in self._known.values()]
 
     def ground_truth(self, case: Case) -> Image | None:
-        """The row's target. Raises as EncodedImage."""
+        """The row's target image. Raises as EncodedImage."""
         target = self._known[case.id].target
         return None if target is None else EncodedImage(str(target)).decode()
 
     def failed_feedback(self, case: Case) -> Feedback | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def captions(self, case: Case) -> Mapping[str, str]:
-        """Those of the row."""
+        """The captions of the row."""
         return self._known[case.id].captions
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """What the row's mask leaves open, at the size of the original. Raises as EncodedImage."""
+        """The area that the row's mask leaves open, at the size of the original. Raises as EncodedImage."""
         mask = self._known[case.id].mask
         return None if mask is None else read_region(mask, case.size)
 
     def mask(self, case: Case) -> None:
-        """The protocol weighs no pixels."""
+        """None: the protocol does not weight pixels."""
 
     def references(self) -> Sequence[Reference]:
-        """Doing nothing; the right answers, if every row has one."""
+        """Copying the input; the right edits, if every row has one."""
         if any(known.target is None for known in self._known.values()):
             return (copy_of_input(),)
         return copy_of_input(), Reference(
@@ -126,17 +130,18 @@ class Custom(Benchmark):
 
 
 def find_list(source: Path) -> Path:
-    """The list itself, or that of a folder.
+    """The list itself, or the list in a folder.
 
     Raises:
-        FileNotFoundError: nothing there, or a folder without a list.
+        FileNotFoundError: no such path, or a folder without a list.
     """
     if not source.is_dir():
         return source
     path = next((source / name for name in LISTS if (source / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(
-            f"no {' or '.join(LISTS)} in {source}; benchmark.source is a folder with one, or a .csv or .jsonl file"
+            f"no {' or '.join(LISTS)} in {source}; benchmark.source is a folder with one, or a .csv or "
+            ".jsonl file"
         )
     return path
 
@@ -155,7 +160,8 @@ def read_custom_cases(path: Path) -> list[CustomCase]:
     twice = first_duplicate([each.case.id for each in known])
     if twice is not None:
         raise ValueError(
-            f"{places[twice[1]]}the id {known[twice[1]].case.id!r} is that of another row, too; give each row its own in the column id"
+            f"{places[twice[1]]}the id {known[twice[1]].case.id!r} is that of another row, too; give each "
+            "row its own in the column id"
         )
     files = [
         (place, file)
@@ -165,13 +171,14 @@ def read_custom_cases(path: Path) -> list[CustomCase]:
     ]
     if files:
         raise FileNotFoundError(
-            f"{files[0][0]}{len(files)} pictures are missing ({abbreviate([str(file) for _, file in files])}); no case is left out"
+            f"{files[0][0]}{len(files)} images are missing ({abbreviate([str(file) for _, file in files])}); "
+            "no case is left out"
         )
     return known
 
 
 def has_file_name_column(path: Path) -> bool:
-    """Whether a list calls its images as an imagefolder does."""
+    """Whether a list names its images in a column file_name, as an imagefolder does."""
     if not path.is_file():
         return False
     with path.open(encoding="utf-8-sig", errors="replace") as opened:
@@ -179,25 +186,25 @@ def has_file_name_column(path: Path) -> bool:
 
 
 def parse_row(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> CustomCase:
-    """What a row says.
+    """The case of a row.
 
     Args:
         fields: of the row.
         image: name of the column with the original.
         folder: where relative paths start.
-        seen: how often each name of a image came before; counts this one.
+        seen: rows so far by the name of their image; this row is added.
 
     Raises:
-        ValueError: something that is no text, or an id that leads out of the folder of the edits.
+        ValueError: a field that is not text, or an id that leads out of the folder of the edits.
     """
     given = nonempty_fields(fields)
     original = text_field(given, image)
     stem = Path(original).stem
     seen[stem] += 1
-    id = text_field(given, "id", f"{stem}-{seen[stem]}")
+    id = text_field(given, "id", edit_name(Path(original), seen[stem]))
     parts = PurePosixPath(id).parts
     if not parts or PurePosixPath(id).is_absolute() or ".." in parts or parts[-1].startswith("."):
-        raise ValueError(f"id is {id!r}: the name of a picture in the folder of the edits is needed")
+        raise ValueError(f"id is {id!r}: the name of an image in the folder of the edits is needed")
     target, mask = (
         folder / text_field(given, name) if name in given else None for name in ("target", "mask")
     )
@@ -215,7 +222,7 @@ def parse_row(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> C
 
 
 def parse_captions(given: Fields) -> dict[str, str]:
-    """Captions that stand together under one name. Raises ValueError for anything else."""
+    """The captions of the field `captions`. Raises ValueError if they are malformed."""
     captions = given.get("captions", {})
     if not isinstance(captions, Mapping) or not all(
         kind in KINDS and isinstance(text, str) for kind, text in captions.items()

@@ -1,14 +1,13 @@
-"""The reward dial: does an editor give what it is asked for? Each score asked for alone, the others at 5, and
-all three together.
+"""The reward dial: how the judged scores follow the scores asked for, each varied alone with the others at 5,
+and all three together.
 
     python -m src.evaluate checkpoint=runs/.../editor targets=dial
-    python -m src.evaluate checkpoint=runs/.../editor targets=dial steps=[report]    # from the rewards on disk
+    python -m src.evaluate checkpoint=runs/.../editor targets=dial steps=[report]   # from rewards on disk
 
-`dial.json` and `dial.png` beside the report have, for each perspective that is asked for (a row) and each
-that is judged (a column), the rank correlation of asked and judged scores. On the diagonal that is
-controllability: 1 where every case follows the dial, 0 where it turns in vain. Off the diagonal it is
-leakage: what else moves. A correlation says how reliably, the slope how far: judged points per point asked
-for.
+`dial.json` and `dial.png` beside the report have the rank correlation of asked and judged scores for each
+perspective asked for (rows) and judged (columns). The diagonal is controllability: 1 if every case follows
+the dial, 0 if it has no effect. The rest is leakage: what else changes. The correlation measures reliability,
+the slope the effect in judged points per point asked for.
 """
 
 import json
@@ -16,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -40,9 +39,10 @@ COLOURS = ("#2f6db3", "#1f7a4d", "#a8416b")
 MARKERS = ("o", "s", "^")
 
 
+@final
 @dataclass(frozen=True)
 class Setting:
-    """The judged scores at one value of the dial: a mean over cases with its 95 % interval (None with fewer
+    """The judged score at one value of the dial: the mean over cases with its 95 % interval (None with fewer
     than two photographs).
     """
 
@@ -52,19 +52,20 @@ class Setting:
     n: int
 
 
+@final
 @dataclass(frozen=True)
 class Response:
-    """One asked axis and one judged perspective.
+    """The response of one judged perspective to one axis of the dial.
 
     Attributes:
         asked: a perspective, or all together.
         judged: a perspective.
-        settings: by value asked for.
-        correlation, ci95: Spearman's, of asked and judged scores over all cases and values; the interval
-            leaves out a photograph at a time.
+        settings: one per value asked for.
+        correlation, ci95: Spearman's, of asked and judged scores over all cases and values; the interval is a
+            jackknife over photographs.
         slope, slope_ci95: judged points per point asked for, by least squares.
-        n: judged scores that this is over.
-        missing: scores that are not there because the judge failed or was not asked.
+        n: number of judged scores.
+        missing: number of scores that are missing because the judge failed or was not asked.
     """
 
     asked: str
@@ -78,16 +79,17 @@ class Response:
     missing: int
 
 
+@final
 @dataclass(frozen=True)
 class Dial:
-    """All responses, three for each axis of AXES that has rows, in this order."""
+    """All responses, three per axis, in the order of AXES; axes without rows are left out."""
 
     responses: tuple[Response, ...]
 
 
 def dial_targets(values: Sequence[float | int]) -> list[TargetRow]:
-    """The rows of a dial: all three scores at each value, then each one alone with the others at 5. No row
-    twice.
+    """The rows of a dial without duplicates: all three scores at each value, then each score alone with the
+    others at 5.
 
     Raises:
         ValueError: fewer than two values, one of them twice, or one outside [0, 5].
@@ -107,7 +109,7 @@ def dial_targets(values: Sequence[float | int]) -> list[TargetRow]:
 
 def axes_of(scores: Scores) -> list[tuple[str, float]]:
     """The axes that a target reward lies on, with its value there: (5, 2, 5) is preserving at 2; (5, 5, 5)
-    lies on all.
+    lies on all axes.
     """
     found = []
     for index, perspective in enumerate(PERSPECTIVES):
@@ -117,7 +119,7 @@ def axes_of(scores: Scores) -> list[tuple[str, float]]:
 
 
 def dial_axes(target: TargetRow) -> list[tuple[str, float]]:
-    """The same of a row of a report; none where feedback is asked for as well, which is another dial."""
+    """The axes of a row; none if it also asks with feedback, which is another dial."""
     if target.failed_edit_feedback or any(text != NO_FAILURE for text in target.reward.feedback):
         return []
     following, preserving, quality = target.reward.scores
@@ -125,13 +127,13 @@ def dial_axes(target: TargetRow) -> list[tuple[str, float]]:
 
 
 def measure_dial(rows: Sequence[tuple[TargetRow, Sequence[CaseScores]]]) -> Dial | None:
-    """The dial that rows of a report make.
+    """Measure the dial from rows of a report.
 
     Args:
-        rows: what was asked for, and the judged scores case by case.
+        rows: target rewards with the judged scores of their cases.
 
     Returns:
-        None unless each of the three perspectives has been turned alone, to two values at least.
+        None unless each of the three perspectives was varied alone over two values or more.
     """
     found: dict[str, dict[float, Sequence[CaseScores]]] = {axis: {} for axis in AXES}
     for target, cases in rows:
@@ -150,7 +152,7 @@ def measure_dial(rows: Sequence[tuple[TargetRow, Sequence[CaseScores]]]) -> Dial
 
 
 def measure_response(axis: str, settings: Mapping[float, Sequence[CaseScores]], index: int) -> Response:
-    """How one judged perspective answers to one axis of the dial.
+    """The response of one judged perspective to one axis of the dial.
 
     Args:
         axis: its name.
@@ -188,9 +190,7 @@ def measure_response(axis: str, settings: Mapping[float, Sequence[CaseScores]], 
 
 
 def least_squares_slope(asked: Float[np.ndarray, " n"], judged: Float[np.ndarray, " n"]) -> float:
-    """The slope of the least-squares line of judged over asked scores; NaN where fewer than two values were
-    asked for.
-    """
+    """Slope of the least-squares line of judged over asked scores; NaN with fewer than two asked values."""
     if len(asked) == 0 or np.ptp(asked) == 0:
         return math.nan
     apart = asked - asked.mean()
@@ -198,12 +198,12 @@ def least_squares_slope(asked: Float[np.ndarray, " n"], judged: Float[np.ndarray
 
 
 def _within(interval: Interval | None) -> Interval | None:
-    """An interval of a correlation, which lies in [-1, 1]."""
+    """The interval of a correlation, clipped to [-1, 1]."""
     return None if interval is None else Interval(max(-1.0, interval.low), min(1.0, interval.high))
 
 
 def write_dial(folder: Path, dial: Dial, judge: str, fingerprint: str) -> None:
-    """Write dial.json and dial.png; each is whole or the old one."""
+    """Write dial.json and dial.png, each atomically."""
     content = {
         "judge": judge,
         "fingerprint": fingerprint,
@@ -216,8 +216,10 @@ def write_dial(folder: Path, dial: Dial, judge: str, fingerprint: str) -> None:
 
 HEADER = ("asked", *(f"judged {perspective.value}" for perspective in PERSPECTIVES))
 NOTES = (
-    "Spearman's correlation of the score asked for (the row, the other two at 5) and the judged one, over all cases and values, with its 95 % "
-    "interval (jackknife over photographs); then judged points per point asked for. The diagonal is control, the rest of a row is leakage."
+    "Spearman's correlation of the score asked for (the row, the other two at 5) and the judged one, over "
+    "all cases and values, with its 95 % "
+    "interval (jackknife over photographs); then judged points per point asked for. The diagonal is control, "
+    "the rest of a row is leakage."
 )
 
 
@@ -239,10 +241,10 @@ def _response_cell(response: Mapping[str, Any]) -> str:
 
 
 def dial_section(folder: Path, fingerprint: str) -> list[str]:
-    """The part of report.md about the dial; nothing where there is none by this judge.
+    """The section of report.md about the dial; empty if there is none by this judge.
 
     Raises:
-        ValueError: dial.json is not a file of ours.
+        ValueError: dial.json is malformed.
     """
     path = folder / FILE
     if not path.exists():
@@ -257,11 +259,13 @@ def dial_section(folder: Path, fingerprint: str) -> list[str]:
         )
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is not a record of a dial ({type(error).__name__}: {error}); delete it and evaluate again"
+            f"{path} is not a record of a dial ({type(error).__name__}: {error}); delete it and evaluate "
+            "again"
         ) from error
     gaps = (
         [
-            f"Note: {missing} scores are missing because the judge failed or was not asked; they are left out.\n"
+            f"Note: {missing} scores are missing because the judge failed or was not asked; they are left "
+            "out.\n"
         ]
         if missing
         else []
@@ -286,7 +290,7 @@ def draw_dial(dial: Dial, judge: str, path: Path) -> None:
     names = list(dict.fromkeys(each.asked for each in dial.responses))
     alone = [perspective.value for perspective in PERSPECTIVES]
     figure = plt.figure(figsize=(10.5, 7), layout="constrained")
-    # where all three are never turned together, the matrix has that place, too
+    # without rows that vary all three together, the matrix takes that panel as well
     panels: list[Any] = [alone, [TOGETHER if TOGETHER in names else "matrix", "matrix", "matrix"]]
     axes = figure.subplot_mosaic(panels)
     for name in names:
@@ -305,7 +309,9 @@ def draw_dial(dial: Dial, judge: str, path: Path) -> None:
 
 
 def draw_axis(axis: Axes, responses: Sequence[Response]) -> None:
-    """Judged means over the value asked for, with bands; the perspective that is turned is drawn thick."""
+    """Plot judged means over the value asked for, with bands; the perspective that is varied has a thick
+    line.
+    """
     axis.plot([0, MAX_SCORE], [0, MAX_SCORE], color="black", linewidth=0.7, linestyle=":")
     for each, colour, marker in zip(responses, COLOURS, MARKERS, strict=True):
         known = [(setting.asked, setting.score) for setting in each.settings if setting.score is not None]
@@ -330,7 +336,7 @@ def draw_axis(axis: Axes, responses: Sequence[Response]) -> None:
 
 
 def draw_matrix(axis: Axes, dial: Dial, names: Sequence[str]) -> None:
-    """Correlations, asked by row and judged by column."""
+    """Draw the correlations, asked by row and judged by column."""
     values = np.array(
         [np.nan if each.correlation is None else each.correlation for each in dial.responses]
     ).reshape(len(names), -1)

@@ -1,12 +1,12 @@
-"""Images and captions as vectors: CLIP and DINO of transformers, from a local folder or a hub id.
+"""Embeddings of images and captions: CLIP and DINO of transformers, from a local folder or a hub id.
 
     image_metrics=magicbrush image_metrics.clip.model=FOLDER image_metrics.dino.model=FOLDER
 
 The official evaluation of MagicBrush uses OpenAI's ViT-B/32 (openai/clip-vit-base-patch32) and DINO's
-dino_vits16 (facebook/dino-vits16). It runs CLIP in fp16 on a GPU; here everything is fp32, so that a CPU and
-a GPU agree. That of Reason-Edit uses ViT-L/14 (openai/clip-vit-large-patch14) with the image processor of
-transformers, whose middle lies otherwise. Config and tokenizer are read at once, so that a wrong name shows
-early; the weights when there is something to measure.
+dino_vits16 (facebook/dino-vits16). It runs CLIP in fp16 on a GPU; here everything is fp32, so that CPU and
+GPU agree. That of Reason-Edit uses ViT-L/14 (openai/clip-vit-large-patch14) with the image processor of
+transformers, which rounds the centre crop differently. Config and tokenizer are read at once, so that a wrong
+name is reported early; weights when there is something to measure.
 """
 
 import math
@@ -62,14 +62,15 @@ VIT_S_16 = {
 }
 
 
+@final
 class ClipProtocol(NamedTuple):
-    """Which CLIP a protocol uses, and how it prepares images for it.
+    """The CLIP of a protocol and its preprocessing.
 
     Attributes:
-        official: the network's size.
-        size: that size's name.
-        example: the network's hub id.
-        middle: see Preparation.
+        official: config of the network.
+        size: its name.
+        example: its hub id.
+        middle: see Preprocessing.
     """
 
     official: Mapping[str, int]
@@ -85,11 +86,11 @@ CLIP_PROTOCOLS: Mapping[str, ClipProtocol] = {
 
 
 class ImageEncoder(ABC):
-    """A network that makes a vector of a image.
+    """A network that embeds images.
 
     Attributes:
-        fingerprint: everything besides the image that a vector depends on.
-        described: the model, its version and its size, for readers of a report.
+        fingerprint: everything besides the image that an embedding depends on.
+        described: model, version and size, for the report.
     """
 
     fingerprint: str
@@ -101,11 +102,11 @@ class ImageEncoder(ABC):
 
 
 class TextEncoder(ImageEncoder):
-    """A network that also makes vectors of texts, which compare with those of images."""
+    """A network that also embeds texts, in the same space as images."""
 
     @abstractmethod
     def check_text(self, text: str, where: str = "") -> None:
-        """Raise ValueError, which begins with `where`, for a text that the network can't take whole."""
+        """Raise ValueError, beginning with `where`, if a text is too long for the network."""
 
     @abstractmethod
     def texts(self, texts: Sequence[str], device: torch.device) -> Float[Tensor, "n d"]:
@@ -114,13 +115,13 @@ class TextEncoder(ImageEncoder):
 
 @final
 class ClipEncoder(TextEncoder):
-    """CLIP: the projected class token of a image, the projected end token of a text.
+    """CLIP: the projected class token of an image and the projected end token of a text.
 
     Args:
-        model: a folder that transformers' `CLIPModel` and its tokenizer were saved to, or a hub id.
-        revision: of the hub id: a commit, tag or branch; None for the newest. The commit found is part of the
+        model: a folder with transformers' `CLIPModel` and its tokenizer, or a hub id.
+        revision: commit, tag or branch on the hub; None for the newest. The resolved commit is part of the
             fingerprint.
-        protocol: "magicbrush" or "reason_edit": which size the report expects, and how images are prepared.
+        protocol: "magicbrush" or "reason_edit": decides the expected size and the preprocessing.
 
     Raises:
         FileNotFoundError: no such folder or hub id, or the hub can't be reached.
@@ -170,11 +171,11 @@ class ClipEncoder(TextEncoder):
 
 @final
 class DinoEncoder(ImageEncoder):
-    """DINO: the class token after the last normalisation.
+    """DINO: the class token after the last layer norm.
 
     Args:
-        model: a folder that transformers' `ViTModel` was saved to, or a hub id.
-        revision: as of ClipEncoder.
+        model: a folder with transformers' `ViTModel`, or a hub id.
+        revision: as in ClipEncoder.
 
     Raises:
         FileNotFoundError: no such folder or hub id, or the hub can't be reached.
@@ -194,14 +195,14 @@ class DinoEncoder(ImageEncoder):
     def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         pixels = torch.stack([preprocess(image, self.preparation) for image in images])
         if self._network is None:
-            # the head behind the class token belongs to classifiers
+            # the pooling layer is for classifiers
             self._network = load_network(ViTModel, self.model, self.revision, add_pooling_layer=False)
         with torch.inference_mode(), torch.backends.cudnn.flags(allow_tf32=False):
             return self._network.to(device)(pixel_values=pixels.to(device)).last_hidden_state[:, 0].cpu()
 
 
 def model_config(model: str, revision: str | None, kind: str, example: str) -> Any:
-    """A model's config, if it is of the kind that is wanted.
+    """The config of a model of the given kind.
 
     Raises:
         FileNotFoundError: no such folder or hub id.
@@ -209,28 +210,31 @@ def model_config(model: str, revision: str | None, kind: str, example: str) -> A
     """
     if Path(model).is_dir() and not (Path(model) / "config.json").is_file():
         raise FileNotFoundError(
-            f"{model} holds no model: config.json is missing; give a folder that a model was saved to, such as {example}"
+            f"{model} holds no model: config.json is missing; give a folder that a model was saved to, such "
+            f"as {example}"
         )
     try:
         config = load_by_name(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
     except ValueError as error:
         raise ValueError(
-            f"{model} holds no model that transformers knows ({error_summary(error)}); give one such as {example}"
+            f"{model} holds no model that transformers knows ({error_summary(error)}); give one such as "
+            f"{example}"
         ) from error
     if config.model_type != kind:
         raise ValueError(
-            f"{model} is a model of type {config.model_type}, one of type {kind} is needed here, such as {example}"
+            f"{model} is a model of type {config.model_type}, one of type {kind} is needed here, such as "
+            f"{example}"
         )
     return config
 
 
 def clip_tokenizer(model: str, revision: str | None, size: int) -> Any:
-    """The tokenizer that lies beside a model with so many tokens.
+    """The tokenizer in a model's folder, with `size` tokens.
 
     Raises:
-        FileNotFoundError: it isn't there.
-        ValueError: it can't be read, or has another number of tokens: where there is none, transformers makes
-            an empty one.
+        FileNotFoundError: it is missing.
+        ValueError: it can't be read, or has another number of tokens (transformers creates an empty one if
+            there is none).
     """
     try:
         words = load_by_name(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
@@ -242,17 +246,18 @@ def clip_tokenizer(model: str, revision: str | None, size: int) -> Any:
         ) from error
     if len(words) != size:
         raise ValueError(
-            f"{model} has a network of {size} tokens and a tokenizer of {len(words)}; take both from the same model"
+            f"{model} has a network of {size} tokens and a tokenizer of {len(words)}; take both from the "
+            "same model"
         )
     return words
 
 
 def load_network(kind: Any, model: str, revision: str | None, **options: Any) -> Any:
-    """A network in fp32 with all of its weights, none of them drawn at random.
+    """Load a network in fp32 with all of its weights; none may be missing.
 
     Raises:
         FileNotFoundError: no weights.
-        ValueError: weights that can't be read or are incomplete.
+        ValueError: the weights can't be read or are incomplete.
     """
     try:
         with quiet_libraries():
@@ -268,16 +273,18 @@ def load_network(kind: Any, model: str, revision: str | None, **options: Any) ->
     wrong = sorted(loading["missing_keys"]) + sorted(name for name, *_ in loading["mismatched_keys"])
     if wrong:
         raise ValueError(
-            f"the weights of {model} lack {len(wrong)} tensors that its config names, such as {wrong[0]}; take both from the same model"
+            f"the weights of {model} lack {len(wrong)} tensors that its config names, such as {wrong[0]}; "
+            "take both from the same model"
         )
     return network.eval().requires_grad_(False)
 
 
 def describe_size(config: Any, official: Mapping[str, int], name: str) -> str:
-    """The network's size, and whether it is the one whose numbers are published."""
+    """The size of a network, and whether it is that of the published numbers."""
     if all(getattr(config, field) == value for field, value in official.items()):
         return name
     return (
-        f"not {name} but {config.num_hidden_layers} layers of {config.hidden_size}, patches of {config.patch_size}, {config.image_size} px: "
+        f"not {name} but {config.num_hidden_layers} layers of {config.hidden_size}, patches of "
+        f"{config.patch_size}, {config.image_size} px: "
         "not the protocol's, compare with no published number"
     )

@@ -1,13 +1,14 @@
-"""The image of a report: one case per edit type, original | one edit per generation | exact target, with
-scores under each edit.
+"""The gallery of a report: one case per edit type, with original, one edit per generation and the ground
+truth, and scores under each edit.
 
-The case shown of a type is the one whose first edit (that at 5/5/5, if there is one) has the median mean
-score: neither the best nor the worst.
+The case shown for a type is the one whose edit in the first column (5/5/5 if there is one) has the median
+mean score.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.generation_folder import Generation
@@ -17,13 +18,14 @@ from src.records import Case, Image, Reward
 from src.reward_file import read_rewards
 
 
+@final
 @dataclass(frozen=True)
 class GalleryColumn:
-    """One generation's column of the gallery.
+    """The column of one generation.
 
     Attributes:
         generation: its edits.
-        rewards: by (id, key), by the report's judge.
+        rewards: of the report's judge, by (id, key).
     """
 
     generation: Generation
@@ -31,7 +33,7 @@ class GalleryColumn:
 
 
 def gallery_column(generation: Generation, judge: Judge) -> GalleryColumn:
-    """A generation with its rewards on disk."""
+    """The column of a generation, with its rewards from disk."""
     rewards = read_rewards(generation.folder / judge.name / "rewards.jsonl")
     return GalleryColumn(
         generation, {(reward.id, reward.key): reward for reward in rewards if reward.judge == judge.name}
@@ -51,10 +53,10 @@ def write_gallery(
     Args:
         path: the PNG file.
         cases: those of the report.
-        columns: in the order shown; an edit that is missing leaves its cell empty.
-        benchmark: knows the exact targets.
-        judge: its fingerprint finds the reward of a image.
-        cell: side of a image in pixels.
+        columns: from the left; a missing edit leaves its cell empty.
+        benchmark: knows the ground truth.
+        judge: its fingerprint identifies the reward of an image.
+        cell: side of a cell in pixels.
     """
     shown = representative_cases(cases, columns[0] if columns else None)
     exact = [benchmark.ground_truth(case) for case in shown]
@@ -79,8 +81,8 @@ def write_gallery(
 
 
 def representative_cases(cases: Sequence[Case], column: GalleryColumn | None) -> list[Case]:
-    """One case per edit type, types in the order of the cases: the one of median mean score in a column, or
-    the first where nothing was scored.
+    """One case per edit type, in the order of the cases: the one with the median mean score in a column, or
+    the first if none was scored.
     """
     means = (
         {}

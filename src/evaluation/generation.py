@@ -1,17 +1,16 @@
-"""Step 1 of an evaluation: the edits of one row as PNG files, beside a record of how they were made.
+"""Step 1 of an evaluation: the edits of one row as PNG files, with a record of how they were made.
 
     <run>/evaluation/<benchmark>/<generation>/generation.json
     <run>/evaluation/<benchmark>/<generation>/edits/<case id>.png
-    <run>/evaluation/<benchmark>/<generation>/candidates/<number>/...    the same with other noise, for best-of-N
+    <run>/evaluation/<benchmark>/<generation>/candidates/<number>/...    other noise, for best-of-N
 
-Photographs are edited at the size that the sampler's `resize` makes of them, and their edits are saved at
-that size. A case of several turns is edited turn by turn; each turn's edit is saved under the turn's own id
-and is what the next turn edits.
+Photographs are edited at the size given by the sampler's `resize`, and their edits are saved at that size. A
+case of several turns is edited turn by turn; each turn's edit is saved under the turn's id and becomes the
+original of the next turn.
 
-An edit is a function of (case, seed, target reward, checkpoint, sampler), up to the rounding of batches of
-different sizes: a stopped generation goes on where it was, on any number of processes, and ends with the same
-files, bit for bit, because an edit that is missing is made again in the company of the batch that it belongs
-to.
+An edit is a function of (case, seed, target reward, checkpoint, sampler), up to rounding that depends on the
+size of the batch. A missing edit is therefore made in the batch it belongs to, so that a stopped generation
+resumes on any number of processes and ends with the same files, bit for bit.
 """
 
 import json
@@ -45,13 +44,13 @@ from src.records import Case, Image
 
 
 def start_generation(generation: Generation, settings: Settings, overwrite: bool) -> None:
-    """Record how the edits are made, or check that those already there were made in the same way.
+    """Record how the edits are made, or check that existing ones were made in the same way.
 
     Args:
-        overwrite: throw away what is there, edits and rewards.
+        overwrite: delete existing edits and rewards.
 
     Raises:
-        ValueError: the folder holds edits made otherwise; the message names what differs.
+        ValueError: the folder holds edits made with other settings; the message names them.
     """
     path = generation.folder / SETTINGS
     if overwrite and path.exists():
@@ -61,32 +60,31 @@ def start_generation(generation: Generation, settings: Settings, overwrite: bool
         different = unlike_request(read_settings(path), settings)
         if different:
             raise ValueError(
-                f"{generation.folder} holds edits made otherwise ({'; '.join(different)}); say overwrite=true to make them anew, or output=DIR"
+                f"{generation.folder} holds edits made otherwise ({'; '.join(different)}); say "
+                "overwrite=true to make them again, or output=DIR"
             )
         return
     write_atomically(path, json.dumps(settings, indent=2) + "\n")
 
 
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:
-    """The cases whose edit is not there yet; a file that is there is whole, because edits are renamed into
-    place.
-    """
+    """The cases without an edit. A file that exists is whole, because edits are renamed into place."""
     return [case for case in cases if not is_written(generation.edit_path(case))]
 
 
 def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = native) -> dict[Size, Size]:
-    """The sizes at which cases are edited -> what the editor's latent holds of them.
+    """Size of a framed case -> the size at which it is edited, which the editor's latent can hold.
 
-    A photograph loses a rim that the latent can't hold. A image in memory was made for the editor and loses
+    A photograph loses a rim that the latent can't hold; an image in memory was made for the editor and loses
     nothing.
 
     Args:
         editor: its latent decides.
         cases: with their images in memory or stored.
-        framing: photograph's size -> size of the edit.
+        framing: maps a photograph's size to that of its edit.
 
     Raises:
-        ValueError: the latent can't hold a image, naming the case; a broken photograph.
+        ValueError: the latent can't hold an image, which is named; a broken photograph.
         FileNotFoundError: a photograph is missing.
     """
     held: dict[Size, Size] = {}
@@ -105,8 +103,8 @@ def check_resolutions(editor: Editor, cases: Sequence[Case], framing: Framing = 
 def unfinished_batches(
     generation: Generation, cases: Sequence[Case], batch_size: int, framing: Framing = native
 ) -> list[list[Case]]:
-    """The batches of a row that lack an edit. Which cases share a batch does not depend on what is there
-    already.
+    """The batches of a row in which an edit is missing. Which cases share a batch does not depend on which
+    edits exist.
     """
     return [
         batch
@@ -127,22 +125,22 @@ def generate_edits(
     framing: Framing = native,
     candidate: int = 0,
 ) -> int:
-    """Edit whole batches and write, as soon as a batch has done a turn, those of its edits that are missing.
+    """Edit whole batches; after each turn of a batch, write its missing edits.
 
     Args:
-        generation: where they go.
-        batches: cases to be edited together; see `unfinished_batches`.
-        target: the reward asked for.
-        benchmark: knows the feedback of failed edits.
+        generation: where the edits go.
+        batches: cases that are edited together; see `unfinished_batches`.
+        target: the target reward.
+        benchmark: knows the feedback on failed edits.
         editor: on `device`.
         sampler: steps and guidance.
-        seed: of the noise; that of a case is a function of this and its id.
+        seed: of the noise, which is a function of this and the case id.
         device: where the editor is.
-        framing: photograph's size -> size of the edit.
-        candidate: its number, for best-of-N; 0 is the ordinary edit.
+        framing: maps a photograph's size to that of its edit.
+        candidate: number for best-of-N; 0 is the ordinary edit.
 
     Returns:
-        How many edits were written.
+        The number of edits written.
 
     Raises:
         ValueError, FileNotFoundError: a photograph that can't be read; a size that the latent can't hold; a
@@ -186,10 +184,10 @@ def generate_edits(
 
 
 def load_originals(batch: Sequence[Case], framing: Framing, held: Mapping[Size, Size]) -> list[Image]:
-    """The images that the editor is given; a photograph that several cases of the batch share is read once.
+    """The editor's input images; a photograph shared by several cases of the batch is read once.
 
     Raises:
-        ValueError, FileNotFoundError: a photograph that can't be read, with its case.
+        ValueError, FileNotFoundError: a photograph that can't be read.
     """
     read: dict[object, Image] = {}
     for case in batch:
@@ -201,7 +199,7 @@ def load_originals(batch: Sequence[Case], framing: Framing, held: Mapping[Size, 
 
 
 def edits_of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[str]:
-    """The edits whose aspect ratio is not that of their originals, each with both sizes; nothing is decoded.
+    """The edits whose aspect ratio differs from that of their originals, with both sizes; nothing is decoded.
 
     Raises:
         ValueError: an edit or a photograph that can't be read.
@@ -217,14 +215,14 @@ def edits_of_other_shape(generation: Generation, cases: Sequence[Case]) -> list[
 
 
 def check_external_edits(generation: Generation, cases: Sequence[Case], all_ids: set[str]) -> list[str]:
-    """Compare a folder of edits made elsewhere with a benchmark, by file name.
+    """Compare a folder of edits made elsewhere with the cases of a benchmark, by file name.
 
     Args:
-        cases: those that will be judged.
+        cases: those to judge.
         all_ids: ids of the whole benchmark.
 
     Returns:
-        Names of the files that belong to no case.
+        The files that belong to no case.
 
     Raises:
         FileNotFoundError: no such folder, or cases without an edit, named.
@@ -236,7 +234,8 @@ def check_external_edits(generation: Generation, cases: Sequence[Case], all_ids:
     missing = [case.id for case in missing_edits(generation, cases)]
     if missing:
         raise FileNotFoundError(
-            f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: {abbreviate(missing)}"
+            f"{generation.edits} lacks the edits of {len(missing)} of {len(cases)} cases: "
+            f"{abbreviate(missing)}"
         )
     present = {
         path.relative_to(generation.edits).with_suffix("").as_posix()

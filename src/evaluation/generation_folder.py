@@ -17,7 +17,7 @@ from src.records import Case, Triplet, Turn
 SETTINGS = "generation.json"
 
 Settings = Mapping[str, object]
-"""JSON-able: everything that the edits of a generation depend on."""
+"""Everything that the edits of a generation depend on, as JSON."""
 
 
 @final
@@ -27,8 +27,8 @@ class Generation:
 
     Attributes:
         name: the row's name ("0/0/0+text").
-        folder: holds generation.json and one folder per judge.
-        edits: holds the images; elsewhere than in `folder` when they were made elsewhere.
+        folder: holds generation.json and a folder per judge.
+        edits: holds the images; outside of `folder` if they were made elsewhere.
     """
 
     name: str
@@ -36,7 +36,7 @@ class Generation:
     edits: Path
 
     def edit_path(self, case: Case | Turn) -> Path:
-        """Where the edit of a case, or of one of its turns, lies.
+        """The file of the edit of a case, or of one of its turns.
 
         Raises:
             ValueError: a case id that leads out of the folder.
@@ -47,7 +47,7 @@ class Generation:
         return self.edits / f"{case.id}.png"
 
     def triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:
-        """The cases with their edits, read one by one.
+        """The cases with their edits, read lazily.
 
         Raises:
             FileNotFoundError: an edit is missing.
@@ -56,31 +56,31 @@ class Generation:
         return (Triplet(case, load_image(self.edit_path(case))) for case in cases)
 
     def judged_triplets(self, cases: Sequence[Case], height: int | None) -> Iterator[Triplet]:
-        """The same as a judge sees them: original and edit show one part of the photograph and are of one
-        size. Raises as `triplets`, `prepare_for_judge`.
+        """The triplets as a judge sees them: original and edit show the same part of the photograph at one
+        size. Raises as `triplets` and `prepare_for_judge`.
 
         Args:
-            cases: those to be judged.
+            cases: those to judge.
             height: the benchmark's `judged_height`.
         """
         framing = self.framing()
         return (prepare_for_judge(triplet, height, framing) for triplet in self.triplets(cases))
 
     def framing(self) -> Framing | None:
-        """What photographs went through before they were edited; None where that is not known, or there are
-        none. Raises as `read_settings`.
+        """How photographs were resized and cropped before editing; None if that is unknown or there are none.
+        Raises as `read_settings`.
         """
         resize = read_settings(self.folder / SETTINGS).get("resize")
         return None if resize is None else framing_for(str(resize), trained=0)
 
 
 def folder_name(row: str) -> str:
-    """A row's name as a folder name: "0/0/0+text" becomes "0-0-0+text", "copy input" becomes "copy_input"."""
+    """The folder of a row: "0/0/0+text" becomes "0-0-0+text", "copy input" becomes "copy_input"."""
     return row.replace("/", "-").replace(" ", "_")
 
 
 def read_settings(path: Path) -> Settings:
-    """What a generation.json says.
+    """The content of a generation.json.
 
     Raises:
         ValueError: the file is not a JSON object with a name.
@@ -89,10 +89,12 @@ def read_settings(path: Path) -> Settings:
         settings = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(
-            f"{path} is not JSON ({error}); say overwrite=true to make its edits anew"
+            f"{path} is not JSON ({error}); say overwrite=true to make its edits again"
         ) from error
     if not isinstance(settings, dict) or "name" not in settings:
-        raise ValueError(f"{path} does not say how its edits were made; say overwrite=true to make them anew")
+        raise ValueError(
+            f"{path} does not say how its edits were made; say overwrite=true to make them again"
+        )
     return settings
 
 

@@ -1,13 +1,14 @@
-"""Step 2 of an evaluation: a Judge's rewards for the edits of one row, in a reward file. Needs no model of
-the editor.
+"""Step 2 of an evaluation: a judge's rewards for the edits of one row, in a reward file. The editor is not
+needed.
 
-What has been judged is known by key (the images, the instruction and the judge's fingerprint), so nothing
-is judged twice and an edit that was made anew is judged anew.
+Rewards are found by a key of the images, the instruction and the judge's fingerprint, so that nothing is
+judged twice and an edit that changed is judged again.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import final
 
 from src.batching import batches_of
 from src.judges.judge import Judge, reward_key
@@ -16,15 +17,16 @@ from src.records import Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 
 
+@final
 @dataclass(frozen=True)
 class JudgedCase:
-    """A case of one row, without its images: what a report needs.
+    """A case of one row without its images, as the report needs it.
 
     Attributes:
         id: the case's id.
-        edit_type: the row of the per-type table.
-        photograph: the cluster.
-        reward: None while it has not been judged.
+        edit_type: row of the per-type table.
+        photograph: its cluster.
+        reward: None if it has not been judged.
     """
 
     id: str
@@ -43,17 +45,17 @@ def judge_row(
     ask: bool = True,
     retry_failed: bool = False,
 ) -> list[JudgedCase]:
-    """The rewards of a row; those not yet in the reward file are asked of the judge and appended batch by
+    """The rewards of a row; those missing in the reward file are asked of the judge and appended batch by
     batch.
 
     Args:
         triplets: the row, read lazily.
-        total: their number, for the progress shown.
-        judge: whom to ask.
+        total: their number, for the progress bar.
+        judge: gives the rewards.
         path: the reward file.
         what: the row's name.
         batch_size: triplets per question.
-        ask: False looks up only.
+        ask: False only looks up existing rewards.
         retry_failed: ask again where the judge failed before.
 
     Raises:
@@ -87,6 +89,7 @@ def _ask(judge: Judge, triplets: Sequence[Triplet], names: Sequence[tuple[str, s
     rewards = judge.judge(triplets)
     if [(reward.id, reward.key) for reward in rewards] != list(names):
         raise ValueError(
-            f"judge {judge.name!r} was asked about {len(triplets)} triplets and answered {len(rewards)} rewards with other ids or keys"
+            f"judge {judge.name!r} was asked about {len(triplets)} triplets and answered {len(rewards)} "
+            "rewards with other ids or keys"
         )
     return rewards

@@ -1,26 +1,30 @@
-"""MagicBrush: photographs edited by people, in one to three turns; 1,053 turns in 535 sessions make up the
-test split.
+"""MagicBrush: photographs edited by people in one to three turns; the test split has 1,053 turns in 535
+sessions.
 
-    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=magicbrush benchmark.folder=DIR sampler=released judge=gpt4o
-    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=magicbrush_multi_turn benchmark.folder=DIR sampler=released judge=gpt4o
-    python -m src.evaluate edits=THEIRS output=runs/theirs benchmark=magicbrush benchmark.folder=DIR judge=gpt4o     # made elsewhere
+    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=magicbrush benchmark.folder=DIR
+    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=magicbrush_multi_turn benchmark.folder=DIR
+    python -m src.evaluate edits=THEIRS output=runs/theirs benchmark=magicbrush benchmark.folder=DIR
 
-    DIR/edit_sessions.json                      {"<img_id>": [{"input", "mask", "output", "instruction"}, ...], ...}, or edit_turns.json, a flat list
-    DIR/images/<img_id>/<img_id>-input.png      before the first turn; -output<k>.png after turn k; -mask<k>.png: transparent where turn k may edit
-    DIR/local_descriptions.json                 {"<img_id>": {"<file>": caption}}; global_descriptions.json
+    DIR/edit_sessions.json      {"<img_id>": [{"input", "mask", "output", "instruction"}, ...], ...}
+    DIR/edit_turns.json         or the same as a flat list
+    DIR/images/<img_id>/        <img_id>-input.png: before turn 1; <img_id>-output<k>.png: after turn k;
+                                <img_id>-mask<k>.png: transparent where turn k may edit
+    DIR/local_descriptions.json, global_descriptions.json       {"<img_id>": {"<file>": caption}}
 
-Protocol, as in the release: single-turn, every turn on its own from the true image before it (all-turn);
-multi-turn, the last turn of each session, made of our own edits of the turns before, compared with the
-session's last true image (final-turn). A judge is asked about a multi-turn edit as a whole: the session's
-first image, all its instructions, the last edit. Edits lie under the names that the release's own
-evaluation script expects, so that `edits=` takes a folder made for it, and it takes ours:
+Protocol, as in the release: single-turn evaluates every turn separately, starting from the true image before
+it (all-turn); multi-turn evaluates the last turn of each session, starting from our own edits of the turns
+before, against the session's last true image (final-turn). A judge sees a multi-turn edit as a whole: the
+session's first image, all of its instructions, the last edit. Edits have the names that the release's
+evaluation script expects, so that `edits=` accepts a folder made for that script, and the script accepts
+ours:
 
-    <img_id>/<img_id>_1.png, <img_id>/<img_id>_inde_<k>.png (single-turn), <img_id>/<img_id>_iter_<k>.png (multi-turn)
+    <img_id>/<img_id>_1.png, <img_id>/<img_id>_inde_<k>.png     single-turn
+    <img_id>/<img_id>_iter_<k>.png                              multi-turn
 
 Also read: the rows of AURORA-Bench's test.json (benchmark.folder=.../test.json), and the other splits, which
-are on the hub (benchmark.folder=osunlp/MagicBrush benchmark.split=dev); the test split is not there, so that
-nobody trains on it. Source: Zhang et al., "MagicBrush", NeurIPS 2023; evaluation/image_eval.py and
-edit_cli_single_multi_turn.py of its release.
+are on the hub (benchmark.folder=osunlp/MagicBrush benchmark.split=dev); the test split is not published
+there, to keep it out of training sets. Source: Zhang et al., "MagicBrush", NeurIPS 2023;
+evaluation/image_eval.py and edit_cli_single_multi_turn.py of its release.
 """
 
 import json
@@ -47,7 +51,7 @@ from src.files import replacing, write_atomically
 from src.records import Case, Feedback, Image, Triplet, Turn
 
 COLUMNS = {"source_img": "input", "mask_img": "mask", "target_img": "output"}
-"""Of the dataset on the hub, and what their images are called in the test split."""
+"""Columns of the dataset on the hub, and the names of their images in the test split."""
 
 SESSIONS, TURNS = "edit_sessions.json", "edit_turns.json"
 CAPTIONS = {"local": "local_descriptions.json", "global": "global_descriptions.json"}
@@ -55,15 +59,16 @@ FIELDS = ("input", "output", "instruction")
 OUTPUT = re.compile(r"(.+)-output(\d+)\.\w+")
 
 
+@final
 @dataclass(frozen=True)
 class SessionTurn:
-    """One turn of a session as the release has it.
+    """One turn of a session in the release.
 
     Attributes:
         session: the img_id.
         number: of the turn, from 1.
         before, after: the true images.
-        mask: transparent where the turn may edit; None where there is no file.
+        mask: transparent where the turn may edit; None if there is no file.
         instruction: of this turn alone.
     """
 
@@ -77,17 +82,16 @@ class SessionTurn:
 
 @final
 class MagicBrush(Benchmark):
-    """Turns, or sessions, in the order of the release. Nothing is read before it is asked for.
+    """Turns, or sessions, in the order of the release. Files are read when needed.
 
     Args:
         folder: with edit_sessions.json or edit_turns.json and images/; or AURORA-Bench's test.json; or a hub
             id, unpacked into the hub's cache.
         split: of the dataset on the hub.
         multi_turn: one case per session, edited turn after turn; False: one case per turn.
-        local_captions, global_captions: what the true images show; None for local_descriptions.json,
-            global_descriptions.json, if they are there.
-        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the
-            edit.
+        local_captions, global_captions: of the true images; None for local_descriptions.json and
+            global_descriptions.json, if they exist.
+        judged_height: height in pixels of original and edit for the judge; None keeps the size of the edit.
     """
 
     def __init__(
@@ -115,39 +119,35 @@ class MagicBrush(Benchmark):
 
         Raises:
             FileNotFoundError: no such folder or JSON.
-            ValueError: turns or images that are missing or malformed, captions of other images.
+            ValueError: missing or malformed turns or images, or captions of other images.
         """
-        assert (
-            self._captions is not None
-        )  # read now, so that what is wrong with them is said before anything is made
+        assert self._captions is not None  # read now, so that faults are reported before any edit is made
         return [case for case, _ in self._known.values()]
 
     def ground_truth(self, case: Case) -> Image:
-        """The true image after the turn, or after the session's last. Raises as EncodedImage."""
+        """The true image after the turn, or after the last turn of the session. Raises as EncodedImage."""
         return EncodedImage(str(self._steps(case)[-1].after)).decode()
 
     def failed_feedback(self, case: Case) -> Feedback | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def captions(self, case: Case) -> Mapping[str, str]:
-        """Of the true image, local (what was edited) and global (all of it)."""
+        """Captions of the true image: local (what was edited) and global (the whole image)."""
         last = self._steps(case)[-1]
         return {kind: captions[last.session][last.after.name] for kind, captions in self._captions.items()}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """What the masks of all turns of the case leave open, at the size of the original. Raises as
-        EncodedImage.
-        """
+        """The union of the masks of the case's turns, at the size of the original. Raises as EncodedImage."""
         masks = [step.mask for step in self._steps(case)]
         regions = [read_region(mask, case.size) for mask in masks if mask is not None]
         return np.logical_or.reduce(regions) if regions and len(regions) == len(masks) else None
 
     def mask(self, case: Case) -> None:
-        """The protocol weighs no pixels."""
+        """None: the protocol does not weight pixels."""
 
     def references(self) -> Sequence[Reference]:
-        """Doing nothing; the true images."""
+        """Copying the input; the true images."""
         return copy_of_input(), Reference(
             "exact target", lambda cases: (Triplet(case, self.ground_truth(case)) for case in cases)
         )
@@ -157,7 +157,7 @@ class MagicBrush(Benchmark):
 
     @cached_property
     def folder(self) -> Path:
-        """Where the list and the images lie."""
+        """The folder of the list and the images."""
         if self.given.exists() or self.given.is_absolute() or len(self.given.parts) != 2:
             return self.given
         return unpack_split(
@@ -170,7 +170,7 @@ class MagicBrush(Benchmark):
 
     @cached_property
     def _known(self) -> dict[str, tuple[Case, Sequence[SessionTurn]]]:
-        """By the case's id, with the turns that it is made of."""
+        """Cases with their turns, by id."""
         if self.multi_turn:
             known = [(session_case(steps), steps) for steps in self._sessions.values()]
         else:
@@ -179,7 +179,7 @@ class MagicBrush(Benchmark):
 
     @cached_property
     def _captions(self) -> dict[str, dict[str, dict[str, str]]]:
-        """By kind, session and file."""
+        """Captions by kind, session and file."""
         top = self.folder if self.folder.is_dir() else self.folder.parent
         found = {}
         for kind, given in self.caption_files.items():
@@ -190,7 +190,7 @@ class MagicBrush(Benchmark):
 
 
 def turn_case(step: SessionTurn) -> Case:
-    """A turn on its own."""
+    """The case of a single turn."""
     name = f"{step.session}_1" if step.number == 1 else f"{step.session}_inde_{step.number}"
     return Case(
         f"{step.session}/{name}",
@@ -202,7 +202,7 @@ def turn_case(step: SessionTurn) -> Case:
 
 
 def session_case(steps: Sequence[SessionTurn]) -> Case:
-    """A session as a whole."""
+    """The case of a whole session."""
     first, number = steps[0], len(steps)
     names = [
         f"{first.session}/{first.session}_{'1' if step.number == 1 else f'iter_{step.number}'}"
@@ -221,8 +221,8 @@ def read_sessions(folder: Path) -> dict[str, list[SessionTurn]]:
 
     Raises:
         FileNotFoundError: no such folder or JSON; images that are missing, named.
-        ValueError: turns that are malformed, missing or there twice, or that don't start from the image
-            before.
+        ValueError: turns that are malformed, missing or duplicated, or that don't start from the image before
+            them.
     """
     path, rows = listed_rows(folder)
     sessions: dict[str, list[SessionTurn]] = {}
@@ -232,7 +232,8 @@ def read_sessions(folder: Path) -> dict[str, list[SessionTurn]]:
     problems = [problem for steps in sessions.values() for problem in order_problems(steps)]
     if problems:
         raise ValueError(
-            f"{path}: {len(problems)} turns are out of order ({abbreviate(problems)}); correct the file, no turn is left out"
+            f"{path}: {len(problems)} turns are out of order ({abbreviate(problems)}); correct the file, no "
+            "turn is left out"
         )
     images = list(
         dict.fromkeys(
@@ -242,7 +243,8 @@ def read_sessions(folder: Path) -> dict[str, list[SessionTurn]]:
     missing = [str(image) for image in images if not image.is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{path}: {len(missing)} of {len(images)} pictures are missing ({abbreviate(missing)}); no turn is left out"
+            f"{path}: {len(missing)} of {len(images)} images are missing ({abbreviate(missing)}); no turn is "
+            "left out"
         )
     return sessions
 
@@ -254,14 +256,16 @@ def listed_rows(folder: Path) -> tuple[Path, list[object]]:
     path = next((folder / name for name in (SESSIONS, TURNS) if (folder / name).is_file()), None)
     if path is None:
         raise FileNotFoundError(
-            f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, or a test.json"
+            f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, "
+            "or a test.json"
         )
     listed = read_json_file(path)
     if isinstance(listed, dict) and all(isinstance(rows, list) for rows in listed.values()):
         listed = [row for rows in listed.values() for row in rows]
     if not isinstance(listed, list) or not listed:
         raise ValueError(
-            f'{path} is not of the form {{"<img_id>": [{{"input", "mask", "output", "instruction"}}, ...], ...}}'
+            f'{path} is not of the form {{"<img_id>": [{{"input", "mask", "output", "instruction"}}, ...], '
+            f"...}}"
         )
     return path, listed
 
@@ -337,7 +341,9 @@ def parse_turn(row: object, folder: Path, where: str) -> SessionTurn:
 
 
 def order_problems(steps: Sequence[SessionTurn]) -> list[str]:
-    """What is wrong with the turns of a session: each starts from the image before it, and none is missing."""
+    """Faults in the order of a session's turns: a missing turn, or one that doesn't start from the image
+    before.
+    """
     wrong = []
     for place, step in enumerate(steps):
         expected = (
@@ -349,7 +355,8 @@ def order_problems(steps: Sequence[SessionTurn]) -> list[str]:
             wrong.append(f"{step.session} has turn {step.number} as number {place + 1}")
         elif step.before != expected:
             wrong.append(
-                f"turn {step.number} of {step.session} starts from {step.before.name} in place of {expected.name}"
+                f"turn {step.number} of {step.session} starts from {step.before.name} in place of "
+                f"{expected.name}"
             )
     return wrong
 
@@ -359,8 +366,8 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[SessionTurn]]) -> 
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not of the release's form, captions of images that the sessions don't have, or outputs
-            without one.
+        ValueError: another format, captions of images that the sessions don't have, or outputs without a
+            caption.
     """
     if not path.is_file():
         raise FileNotFoundError(
@@ -378,9 +385,7 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[SessionTurn]]) -> 
     }
     outputs = [(step.session, step.after.name) for steps in sessions.values() for step in steps]
     problems = {
-        "captions are of pictures that the benchmark doesn't have": sorted(
-            file for _, file in listed - images
-        ),
+        "captions are of images that the benchmark doesn't have": sorted(file for _, file in listed - images),
         "outputs have no caption": [file for session, file in outputs if (session, file) not in listed],
         "captions are no texts": [
             file
@@ -398,5 +403,5 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[SessionTurn]]) -> 
 
 
 def read_json_file(path: Path) -> Any:
-    """The content of a JSON file. Raises ValueError naming it."""
+    """The content of a JSON file. Raises ValueError with its name."""
     return parse_json(path.read_text(encoding="utf-8"), str(path))

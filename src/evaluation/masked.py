@@ -1,15 +1,15 @@
-"""Images compared outside a mask, and cut out inside it, as the evaluation of Reason-Edit does it; pure
-functions, no model.
+"""Images compared outside a mask and cropped inside it, as in the evaluation of Reason-Edit; pure functions
+without a model.
 
-Read off the authors' script (TencentARC/SmartEdit, test/metrics_evaluation.py): original and edit become 256
-x 256 pixels by Pillow, bicubic, the mask by the nearest pixel. A pixel's weight is 1 - mask / 255, so grey
-counts in part; both images are multiplied by it and compared over all 256 x 256 pixels, those inside the
-mask being black in both. So a number also depends on how large the masks are: compare it on the same cases
-only.
+From the authors' script (TencentARC/SmartEdit, test/metrics_evaluation.py): original and edit are resized to
+256 x 256 pixels by Pillow, bicubic, the mask by the nearest pixel. A pixel's weight is 1 - mask / 255, so
+grey counts in part; both images are multiplied by it and compared over all 256 x 256 pixels, with the inside
+of the mask black in both. A value therefore also depends on the size of the masks: compare it on the same
+cases only.
 
-What the script takes from torchmetrics is taken from scikit-image here. SSIM is the same as in torchmetrics
-before 1.5 (September 2024), which the published numbers come from: the mean over the windows that lie inside
-the image; later versions also count windows that reach over its rim.
+scikit-image replaces torchmetrics. SSIM equals that of torchmetrics before 1.5 (September 2024), which the
+published numbers come from: the mean over windows inside the image; later versions include windows that cross
+its border.
 """
 
 import math
@@ -23,22 +23,22 @@ from skimage.metrics import mean_squared_error, structural_similarity
 from src.evaluation.pixels import SIGMA, Image, resize_bicubic
 
 SIDE = 256
-"""Pixels, of the squares that are compared."""
+"""Side of the squares that are compared, in pixels."""
 
 GreyMask = UInt8[np.ndarray, "mask_rows mask_columns"]
-"""0 where the edit may change nothing, 255 where it may, and what lossy compression made of them."""
+"""0 where the edit may change nothing, 255 where it may, with values between from lossy compression."""
 
 Background = Float[np.ndarray, "256 256 3"]
-"""A image on [0, 1], black inside the mask."""
+"""An image on [0, 1], black inside the mask."""
 
 
 def square_mask(mask: GreyMask) -> UInt8[np.ndarray, "256 256"]:
-    """The mask at the size at which images are compared."""
+    """The mask at the size of the comparison."""
     return np.asarray(PillowImage.fromarray(mask).resize((SIDE, SIDE), PillowImage.Resampling.NEAREST))
 
 
 def outside_mask(image: Image, mask: GreyMask) -> Background:
-    """What a image shows outside the mask."""
+    """The image outside the mask."""
     return resize_bicubic(image, SIDE, SIDE) / 255 * (1 - square_mask(mask)[..., None] / 255)
 
 
@@ -48,13 +48,13 @@ def masked_mse(edited: Image, original: Image, mask: GreyMask) -> float:
 
 
 def masked_psnr(edited: Image, original: Image, mask: GreyMask) -> float:
-    """The same in decibels of the largest difference that there can be; infinite where nothing changed."""
+    """The same as a PSNR in decibels; infinite if nothing changed."""
     error = masked_mse(edited, original, mask)
     return -10 * math.log10(error) if error else math.inf
 
 
 def masked_ssim(edited: Image, original: Image, mask: GreyMask) -> float:
-    """SSIM of what lies outside the mask, in [-1, 1], per colour channel; the black inside counts as equal."""
+    """SSIM outside the mask, in [-1, 1], per colour channel; the black inside counts as equal."""
     settings = {
         "gaussian_weights": True,
         "sigma": SIGMA,
@@ -69,13 +69,13 @@ def masked_ssim(edited: Image, original: Image, mask: GreyMask) -> float:
 
 
 def masked_rectangle(edited: Image, mask: GreyMask) -> Image:
-    """The rectangle around the mask, cut out of the square edit.
+    """The rectangle around the mask, cropped from the square edit.
 
-    As in the script, the rectangle holds every pixel that is not quite black, and lacks the last row and
-    column of these; here at least one of each is left, where the script ends with an error.
+    As in the script, the rectangle spans all pixels that are not quite black, without their last row and
+    column; at least one of each is kept here, where the script fails.
 
     Raises:
-        ValueError: a mask that is black all over.
+        ValueError: a mask that is entirely black.
     """
     rows, columns = np.nonzero(square_mask(mask))
     if not len(rows):

@@ -1,13 +1,12 @@
 """The step "measure" of an evaluation: image metrics of the edits of one row, in a file. Needs neither editor
 nor judge.
 
-    <run>/evaluation/<benchmark>/<row>/metrics.jsonl    {"id", "metric", "key", "value"}: a line per case and metric, append-only
+    <run>/evaluation/<benchmark>/<row>/metrics.jsonl    {"id", "metric", "key", "value"} per case and metric
 
-A value is null where it is infinite, as the PSNR of equal images is.
-
-The key is sha256 of all that a value depends on: the images, the caption or the region, the metric and the
-network's files. So nothing is measured twice, and an edit that was made anew is measured anew. A killed step
-goes on where it was, on any number of processes.
+The file is append-only. Infinite values, such as the PSNR of equal images, are null. The key is the sha256 of
+everything that a value depends on: the images, the caption or region, the metric and the network's files. So
+nothing is measured twice, and an edit that changed is measured again. A killed step resumes on any number of
+processes.
 """
 
 import json
@@ -15,7 +14,7 @@ import math
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, final
 
 import torch
 
@@ -33,8 +32,9 @@ T = TypeVar("T")
 METRICS_FILE = "metrics.jsonl"
 
 
+@final
 class ValueKey(NamedTuple):
-    """What a value is the value of: a line without its value."""
+    """What identifies a value: a line of the file without the value."""
 
     id: str
     metric: str
@@ -52,26 +52,26 @@ def measure_row(
     measure: bool = True,
     framing: Framing | None = None,
 ) -> list[list[CaseMetrics]]:
-    """The metrics of a row, or of one process's share of it; what is not in the file yet is measured and
+    """The metrics of a row, or of one process's share of it; values missing in the file are measured and
     appended batch by batch.
 
     Args:
-        metrics: which, and by what.
-        benchmark: knows targets, captions and regions.
-        batches: triplets to be embedded together, read lazily.
-        total: number of triplets, for the progress shown.
+        metrics: the metrics and their networks.
+        benchmark: knows the ground truth.
+        batches: triplets that are embedded together, read lazily.
+        total: number of triplets, for the progress bar.
         path: the file; several processes may append to it.
         what: the row's name.
         device: where the networks run.
-        measure: False looks up only.
-        framing: photograph's size -> size of the edits, whose part of it they are measured against; None for
-            edits that show all of it.
+        measure: False only looks up existing values.
+        framing: how photographs were cropped and resized before editing, as the ground truth is for
+            measuring; None for edits that show the whole photograph.
 
     Returns:
-        Batch by batch what is known of its cases.
+        The known values of the cases, batch by batch.
 
     Raises:
-        ValueError: a line of the file that is none of ours.
+        ValueError: a malformed line of the file.
         NotWrittenError: the disk is full; the file is as it was before.
     """
     known = read_values(path)
@@ -109,11 +109,11 @@ def value_line(name: ValueKey, value: float) -> str:
 
 
 def read_values(path: Path) -> dict[ValueKey, float]:
-    """The values in a file; the last line of a name is the valid one. A line without its end was being
-    written when its process was killed, or is.
+    """The values in a file; the last line of a key counts. A line without its end is being written, or was
+    when its process was killed.
 
     Raises:
-        ValueError: a line that is none of ours, with file and line number.
+        ValueError: a malformed line, with file and line number.
     """
     values: dict[ValueKey, float] = {}
     if not path.exists():
@@ -129,11 +129,12 @@ def read_values(path: Path) -> dict[ValueKey, float]:
                 )
             except (ValueError, KeyError, TypeError) as error:
                 raise ValueError(
-                    f"{path}:{number}: no measured value ({type(error).__name__}: {error}); correct or delete this line"
+                    f"{path}:{number}: no measured value ({type(error).__name__}: {error}); correct or "
+                    "delete this line"
                 ) from error
     return values
 
 
 def interleave(shares: Sequence[Sequence[Sequence[T]]]) -> list[T]:
-    """What is in batches that were dealt out to processes in turn, in the order of the batches."""
+    """The items of batches that were distributed to processes in turn, in the original order."""
     return [thing for turn in zip_longest(*shares, fillvalue=()) for batch in turn for thing in batch]

@@ -1,13 +1,13 @@
 """Images prepared and compared as the official evaluation of MagicBrush does it; pure functions, no model.
 
-Read off the authors' script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py): both distances compare on
-[0, 1] after the edit has been resized to its target by Pillow, bicubic; for CLIP a image's short side
-becomes 224 pixels, for DINO 256, bicubic, then the middle 224 x 224 are cut out. The two measures outside the
-edit are no part of that script.
+From the authors' script (OSU-NLP-Group/MagicBrush, evaluation/image_eval.py): both distances are on [0, 1],
+after the edit was resized to its ground truth by Pillow, bicubic; for CLIP the short side is resized to 224
+pixels, for DINO to 256, bicubic, followed by a centre crop of 224 x 224. The two measures outside the edit
+are not part of that script.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, final
 
 import numpy as np
 import PIL.Image
@@ -27,23 +27,24 @@ IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 SIGMA = 1.5
 WINDOW = 11
-"""Side of SSIM's window in pixels; scikit-image cuts the Gaussian of width 1.5 off at 3.5 widths."""
+"""Side of SSIM's window in pixels; scikit-image truncates the Gaussian of sigma 1.5 at 3.5 sigma."""
 
 RGBImage = UInt8[np.ndarray, "_ _ 3"]
 """An Image among others of other sizes."""
 
 Mask = Bool[np.ndarray, "rows columns"]
-"""Some of a image's pixels."""
+"""A selection of an image's pixels."""
 
 
+@final
 class Preprocessing(NamedTuple):
-    """How a network wants its images.
+    """The preprocessing of a network.
 
     Attributes:
-        short_side: of the whole image, in pixels, before the cut.
-        side: of the square cut out of its middle.
+        short_side: of the whole image before cropping, in pixels.
+        side: of the square centre crop.
         mean, std: per channel, on [0, 1].
-        middle: rounds half of what is left over, which is where the square begins.
+        middle: rounds the offset of the crop.
     """
 
     short_side: int
@@ -54,18 +55,18 @@ class Preprocessing(NamedTuple):
 
 
 def resize_bicubic(image: Image, height: int, width: int) -> NewImage:
-    """The image at another size, by Pillow, bicubic; the image itself if it has that size."""
+    """Resize an image by Pillow, bicubic; returns the image itself if it has that size."""
     if image.shape[:2] == (height, width):
         return image
     return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))
 
 
 def preprocess(image: Image, how: Preprocessing) -> Float[Tensor, "3 side side"]:
-    """A image as a network takes it.
+    """Preprocess an image for a network.
 
-    The long side is rounded down. The square begins at half of what is left over, which torchvision rounds to
-    the nearest number and the image processors of transformers round down: for some sizes that is one pixel
-    higher or further left, and the numbers are others.
+    The long side is rounded down. The offset of the centre crop is rounded to the nearest integer by
+    torchvision and down by the image processors of transformers; for some sizes these differ by one pixel,
+    which changes the metrics.
     """
     height, width = image.shape[:2]
     scaled = [int(how.short_side * side / min(height, width)) for side in (height, width)]
@@ -76,7 +77,7 @@ def preprocess(image: Image, how: Preprocessing) -> Float[Tensor, "3 side side"]
 
 
 def to_unit_range(image: NewImage) -> Float[Tensor, "3 new_h new_w"]:
-    """A image's values from 0..255 to [0, 1]."""
+    """Scale values from 0..255 to [0, 1]."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1))).float() / 255
 
 
@@ -86,20 +87,18 @@ def l1(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> Float[Te
 
 
 def l2(one: Float[Tensor, "*shape"], other: Float[Tensor, "*shape"]) -> Float[Tensor, ""]:
-    """Mean squared difference: what the literature on MagicBrush calls L2."""
+    """Mean squared difference, which the literature on MagicBrush calls L2."""
     return (one - other).square().mean()
 
 
 def cosine(one: Float[Tensor, "n d"], other: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Cosine of the angle between vectors, pair by pair, in [-1, 1]."""
+    """Pairwise cosine of vectors, in [-1, 1]."""
     one, other = one.double(), other.double()
     return ((one * other).sum(1) / (one.norm(dim=1) * other.norm(dim=1))).clamp(-1, 1)
 
 
 def outside_l1(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
-    """Mean absolute difference on [0, 1] over the pixels outside the region; None where the region is
-    everything.
-    """
+    """Mean absolute difference on [0, 1] over the pixels outside the region; None if there are none."""
     if region.all():
         return None
     return float(
@@ -111,11 +110,11 @@ def outside_l1(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) 
 
 
 def outside_ssim(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]) -> float | None:
-    """Mean SSIM over the windows outside the region, in [-1, 1]; None where there is no such window.
+    """Mean SSIM over the windows outside the region, in [-1, 1]; None if there are none.
 
-    SSIM as its authors define it (Wang et al., 2004: Gaussian window of width 1.5), per colour channel, by
-    scikit-image. A window that touches the region would also compare what the edit may change, so it counts
-    only if all of its 11 x 11 pixels lie outside the region and inside the image.
+    SSIM as its authors define it (Wang et al., 2004: Gaussian window with sigma 1.5), per colour channel, by
+    scikit-image. A window that touches the region would also compare pixels that the edit may change, so it
+    counts only if all of its 11 x 11 pixels lie outside the region and inside the image.
     """
     whole = whole_windows(region)
     if not whole.any():
@@ -135,7 +134,7 @@ def outside_ssim(edited: Image, original: Image, region: Bool[np.ndarray, "h w"]
 
 
 def whole_windows(region: Mask) -> Mask:
-    """The centres of those windows of SSIM that lie inside the image and touch no pixel of the region."""
+    """Centres of the SSIM windows that lie inside the image and outside the region."""
     reach, touched = WINDOW // 2, dilate(region, WINDOW // 2)
     inside = np.zeros_like(region)
     inside[reach : region.shape[0] - reach, reach : region.shape[1] - reach] = True
@@ -143,12 +142,10 @@ def whole_windows(region: Mask) -> Mask:
 
 
 def changed_region(original: Image, target: Image, margin: int) -> Mask:
-    """Where two images of one size differ in any channel, and all that lies within `margin` pixels of
-    there, diagonals included.
-    """
+    """Where two images of one size differ in any channel, dilated by `margin` pixels, diagonals included."""
     return dilate((original != target).any(axis=2), margin)
 
 
 def dilate(region: Mask, margin: int) -> Mask:
-    """The region and all pixels within so many pixels of it, diagonals included."""
+    """Dilate a region by `margin` pixels, diagonals included."""
     return np.asarray(maximum_filter(region, size=2 * margin + 1, mode="constant"))

@@ -1,21 +1,21 @@
-"""Real-Edit, the paper's benchmark: 80 photographs x 7 edit types = 560 cases without right answers, scored
-by a judge.
+"""Real-Edit, the paper's benchmark: 80 photographs x 7 edit types = 560 cases without ground truth, scored by
+a judge.
 
-    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=real_edit benchmark.folder=DIR sampler=released judge=gpt4o
+    python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=real_edit benchmark.folder=DIR
 
     DIR/Real-Edit/<name>             a photograph
-    DIR/real_edit_instruct.json      {"<name>": ["1. Local: <instruction>", "2. Remove: <instruction>", ...], ...}
+    DIR/real_edit_instruct.json      {"<name>": ["1. Local: <instruction>", "2. Remove: ...", ...], ...}
 
-Protocol: one edit per case; a judge scores it in following, preserving and quality, each with yes or no (Acc:
-share of yes) and a score in [0, 5] (Score: mean), over all cases and per edit type; cases on which the judge
-failed are counted, not left out. The paper's size is a short side of 512 (sampler=paper), that of its
-released code a long side of about 512 with both sides multiples of 64 (sampler=released). The judge sees
-original and edit 512 pixels high, as in the release, and the edit alone for quality.
+Protocol: one edit per case; a judge scores following, preserving and quality, each with yes or no (Acc: share
+of yes) and a score in [0, 5] (Score: mean), over all cases and per edit type; cases on which the judge failed
+are counted, not dropped. The paper edits at a short side of 512 (sampler=paper), its released code at a long
+side of about 512 with both sides multiples of 64 (sampler=released). The judge sees original and edit 512
+pixels high, as in the release, and the edit alone for quality.
 
-We differ from the released evaluation where it is wrong: the instruction begins after the first ": " (it took
-what follows the last one), the noise of a case depends on nothing but the case and the seed (it depended on
-all cases before), and Acc and Score are over the same cases. Source: Multi-Reward as Condition, ICLR 2025,
-section 4.1; eval.py of its release; the data: huggingface.co/datasets/Gstar666/RewardEdit.
+We depart from the released evaluation where it is wrong: the instruction begins after the first ": " (theirs
+after the last), the noise of a case depends on the case and the seed alone (theirs on all cases before), and
+Acc and Score are over the same cases. Source: Multi-Reward as Condition, ICLR 2025, section 4.1; eval.py of
+its release; the data: huggingface.co/datasets/Gstar666/RewardEdit.
 """
 
 import json
@@ -39,26 +39,25 @@ from src.records import Case, Feedback, Image
 
 TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
 LINE = re.compile(r"(\d+)\. ([A-Za-z]+)(?: Edit)?: \s*(.*\S)\s*", re.DOTALL)
-"""Two of the release's photographs have "1. Local Edit: ..."; what follows the first ": " is the instruction,
-colons and all.
+"""Two of the release's photographs have "1. Local Edit: ..."; the instruction is everything after the first
+": ".
 """
 PHOTOGRAPHS = "Real-Edit"
 INSTRUCTIONS = ("real_edit_instruct.json", "eval_instruct.json")
-"""As the releases of the multi-reward paper and of SuperEdit call the same file."""
+"""Names of the same file in the releases of the multi-reward paper and of SuperEdit."""
 ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
 
 
 @final
 class RealEdit(Benchmark):
-    """Cases of one folder, photographs by their numbers, instructions in the order of their lines. Nothing is
-    read before it is asked for.
+    """The cases of a folder: photographs by number, instructions in the order of their lines. Files
+    are read when needed.
 
     Args:
         folder: holds Real-Edit/ and the JSON, or is Real-Edit/ itself; or the hub id of the release, which is
             downloaded.
         instructions: the JSON; None for the one in the folder or beside it.
-        judged_height: pixels to which original and edit are scaled for the judge; None for the size of the
-            edit.
+        judged_height: height in pixels of original and edit for the judge; None keeps the size of the edit.
     """
 
     def __init__(
@@ -77,17 +76,17 @@ class RealEdit(Benchmark):
         """Photographs x their instructions; the id is `<photograph's stem>-<number>-<type>`.
 
         Raises:
-            FileNotFoundError: no such folder or JSON, or a hub that gives nothing.
-            ValueError: photographs or instructions that are missing, malformed or there twice, all named.
+            FileNotFoundError: no such folder or JSON, or the hub can't deliver it.
+            ValueError: photographs or instructions that are missing, malformed or duplicated, all named.
         """
         return self._cases
 
     def ground_truth(self, case: Case) -> Image | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def failed_feedback(self, case: Case) -> Feedback | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def captions(self, case: Case) -> Mapping[str, str]:
@@ -95,14 +94,14 @@ class RealEdit(Benchmark):
         return {}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def mask(self, case: Case) -> None:
-        """The protocol weighs no pixels."""
+        """None: the protocol does not weight pixels."""
 
     def references(self) -> Sequence[Reference]:
-        """Doing nothing."""
+        """Copying the input."""
         return (copy_of_input(),)
 
     @cached_property
@@ -112,10 +111,10 @@ class RealEdit(Benchmark):
 
 
 def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Path, Path]:
-    """The folder of the photographs and the JSON.
+    """Find the folder of the photographs and the JSON.
 
     Raises:
-        FileNotFoundError: one of them isn't there.
+        FileNotFoundError: one of them is missing.
     """
     top = Path(folder) if Path(folder).is_dir() else download_benchmark(str(folder))
     photographs = top / PHOTOGRAPHS if (top / PHOTOGRAPHS).is_dir() else top
@@ -129,22 +128,26 @@ def find_files(folder: str | Path, instructions: str | Path | None) -> tuple[Pat
     found = next((path for path in candidates if path.is_file()), None)
     if found is None:
         raise FileNotFoundError(
-            f"no {INSTRUCTIONS[0]} in {photographs} or beside it; say where it is with benchmark.instructions=FILE"
+            f"no {INSTRUCTIONS[0]} in {photographs} or beside it; say where it is with "
+            "benchmark.instructions=FILE"
         )
     return photographs, found
 
 
 def download_benchmark(name: str) -> Path:
-    """Real-Edit out of a dataset of the hub, kept in the hub's own cache.
+    """Download Real-Edit from a dataset on the hub into the hub's cache.
 
     Raises:
         FileNotFoundError: no such folder, and none on the hub, or no network.
     """
-    hint = f"no folder {name}; benchmark.folder is a folder with {PHOTOGRAPHS}/ and {INSTRUCTIONS[0]}, or a hub id owner/name"
+    hint = (
+        f"no folder {name}; benchmark.folder is a folder with {PHOTOGRAPHS}/ and {INSTRUCTIONS[0]}, "
+        "or a hub id owner/name"
+    )
     if Path(name).is_absolute() or name.startswith(".") or name.count("/") != 1:
         raise FileNotFoundError(hint)
     try:
-        # the training rewards lie in the same repository
+        # the same repository also holds the training rewards
         wanted = [f"*{PHOTOGRAPHS}/*", *(f"*{file}" for file in INSTRUCTIONS)]
         top = Path(snapshot_download(name, repo_type="dataset", allow_patterns=wanted))
     except (HfHubHTTPError, HFValidationError, OSError) as error:
@@ -154,13 +157,14 @@ def download_benchmark(name: str) -> Path:
     found = next((place for place in sorted(top.rglob(PHOTOGRAPHS)) if place.is_dir()), None)
     if found is None:
         raise FileNotFoundError(
-            f"{name} on the hub has no folder {PHOTOGRAPHS}; download it, unpack what is packed, and give benchmark.folder=DIR"
+            f"{name} on the hub has no folder {PHOTOGRAPHS}; download it, unpack what is packed, and give "
+            "benchmark.folder=DIR"
         )
     return found.parent
 
 
 def read_cases(photographs: Path, instructions: Path) -> list[Case]:
-    """All cases, or one sentence with everything that is wrong.
+    """All cases, or one error that lists every fault.
 
     Raises:
         ValueError: see RealEdit.cases.
@@ -170,7 +174,7 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
     names = [name for name, _ in listed]
     images = {name: EncodedImage(str(photographs / name)) for name in names}
     cases, malformed = [], []
-    # the two releases list the photographs in different orders
+    # the two releases list the photographs in different order
     for name, lines in sorted(listed, key=lambda entry: natural_sort_key(entry[0])):
         for line in lines:
             match = LINE.fullmatch(line) if isinstance(line, str) else None
@@ -202,10 +206,10 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
 
 
 def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
-    """Names of photographs and their lines, in the order of the file, a name that stands twice twice.
+    """Names of photographs with their lines, in the order of the file and with duplicates.
 
     Raises:
-        ValueError: not JSON of this form.
+        ValueError: not JSON of this format.
     """
     try:
         listed = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
@@ -219,5 +223,5 @@ def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
 
 
 def duplicates(names: Sequence[str]) -> list[str]:
-    """The names that occur more than once, each once."""
+    """The names that occur more than once, without repetition."""
     return [name for name, count in Counter(names).items() if count > 1]

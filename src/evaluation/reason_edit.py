@@ -1,28 +1,31 @@
-"""Reason-Edit: photographs with several like objects, asked for by place, size, mirror, colour or number, or
-with instructions to be thought about.
+"""Reason-Edit: photographs with several similar objects, referred to by place, size, mirror, colour or
+number, or with instructions that need reasoning.
 
-    python -m src.evaluate checkpoint=runs/.../editor benchmark=reason_edit benchmark.folder=DIR sampler=smartedit image_metrics=reason_edit
-    python -m src.evaluate ... benchmark.part=reasoning           # the published tables have the first five and the last folder apart
-    python -m src.evaluate edits=THEIRS output=runs/theirs benchmark=reason_edit benchmark.folder=DIR image_metrics=reason_edit
+    # sampler=smartedit: squares of 256 pixels, 100 steps
+    python -m src.evaluate checkpoint=runs/.../editor benchmark=reason_edit sampler=smartedit ...
+    # the published tables report the first five folders and the last one separately; here the last
+    python -m src.evaluate ... benchmark.part=reasoning image_metrics=reason_edit
+    python -m src.evaluate edits=THEIRS output=runs/theirs benchmark=reason_edit benchmark.folder=DIR
 
-    DIR/1-Left-Right/001.png            a photograph; 2-Relative-Size, 3-Mirror, 4-Color, 5-Multiple-Objects, 6-Reasoning alike
-    DIR/1-Left-Right/001_mask.jpg       white where the edit may change it
-    DIR/1-Left-Right/Left_Right_text.txt    a line per photograph, in the order of their names: "<instruction>  CLIP: <what the inside then shows>"
+    DIR/1-Left-Right/001.png                a photograph; also in 2-Relative-Size, 3-Mirror, 4-Color,
+                                            5-Multiple-Objects and 6-Reasoning
+    DIR/1-Left-Right/001_mask.jpg           white where the edit may change it
+    DIR/1-Left-Right/Left_Right_text.txt    a line per photograph, in order of their names:
+                                            "<instruction>  CLIP: <what the inside of the mask then shows>"
 
 Protocol: one edit per case; PSNR, SSIM and MSE outside the mask, and the CLIP score (ViT-L/14) between the
 rectangle around the mask and the line's label, all at 256 x 256 (masked.py); means over the five folders
 "understanding" and over the folder "reasoning". Images are squeezed to squares of 256 pixels and edited in
-100 steps (sampler=smartedit). LPIPS is left out: torchmetrics has it and is installed, but its network needs
+100 steps (sampler=smartedit). LPIPS is left out: torchmetrics implements it, but its network needs
 torchvision.
 
-Known of the release: names of folders and text files, form and order of the lines, names of masks, all from
-the authors' scripts; that photographs are numbered from 001, from the evaluation code of others. Not known,
-as the files lie on a drive that only people can open: how many there are, and their sizes. So here any number
-of lines is right if it is that of the photographs, and a folder's one text file is read whatever its name is.
-The script looks for the last folder under its old name, ...Reasoning-231115, which is taken as well. The
-download is said to hold 7-Add-supp as well, without masks, which is no part of the protocol: it is left out
-and named. Source: Huang et al., "SmartEdit", CVPR 2024; test/metrics_evaluation.py and
-test/DS_SmartEdit_test.py of its release.
+Known of the release, from the authors' scripts: names of folders and text files, format and order of the
+lines, names of masks; from the evaluation code of others: photographs are numbered from 001. Not known, as
+the files are on a drive that needs a browser: their number and sizes. So any number of lines is accepted that
+equals that of the photographs, and a folder's only text file is read whatever its name. The script looks for
+the last folder under its old name, ...Reasoning-231115, which is accepted as well. The download is said to
+contain 7-Add-supp without masks, which is not part of the protocol: it is left out and reported. Source:
+Huang et al., "SmartEdit", CVPR 2024; test/metrics_evaluation.py and test/DS_SmartEdit_test.py of its release.
 """
 
 import sys
@@ -51,10 +54,10 @@ SCENES = {
     "5-Multiple-Objects": "multiple objects",
     "6-Reasoning": "reasoning",
 }
-"""The release's folders and, in words, their edit types."""
+"""The release's folders and their edit types."""
 
 OLD_NAMES = {"6-Reasoning": "Reasoning-231115"}
-"""How folders end in earlier versions of the release."""
+"""Endings of folders in earlier versions of the release."""
 
 PARTS = {"all": tuple(SCENES), "understanding": tuple(SCENES)[:5], "reasoning": tuple(SCENES)[5:]}
 """The folders of each part."""
@@ -64,9 +67,10 @@ MASK = "_mask.jpg"
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
+@final
 @dataclass(frozen=True)
 class ReasonEditCase:
-    """A case, the mask of its photograph, and what the mask's inside shows after the edit."""
+    """A case with its mask, and what the inside of the mask shows after the edit."""
 
     case: Case
     mask: Path
@@ -75,16 +79,15 @@ class ReasonEditCase:
 
 @final
 class ReasonEdit(Benchmark):
-    """Cases folder by folder, in the order of the lines. Nothing is read before it is asked for.
+    """Cases folder by folder, in the order of the lines. Files are read when needed.
 
     Args:
-        folder: holds the release's six folders, or those of the part.
+        folder: contains the release's six folders, or those of the part.
         part: "all", "understanding" (the first five folders) or "reasoning" (the last).
-        judged_height: pixels to which original and edit are scaled for a judge; None for the size of the
-            edit.
+        judged_height: height in pixels of original and edit for a judge; None keeps the size of the edit.
 
     Raises:
-        ValueError: another part.
+        ValueError: an unknown part.
     """
 
     def __init__(self, folder: str | Path, part: str = "all", judged_height: int | None = 512) -> None:
@@ -100,29 +103,29 @@ class ReasonEdit(Benchmark):
         return "reason_edit" if self.part == "all" else f"reason_edit_{self.part}"
 
     def cases(self) -> Sequence[Case]:
-        """The photographs with their instructions; the id is `<folder>/<photograph's stem>`, and equal
+        """The photographs with their instructions; the id is `<folder>/<photograph's stem>`; identical
         photographs form a cluster.
 
         Raises:
-            FileNotFoundError: no such folder, or one of the release's that is missing.
-            ValueError: photographs, masks or lines that are missing, malformed or too many, all named.
+            FileNotFoundError: no such folder, or one of the release's folders is missing.
+            ValueError: photographs, masks or lines that are missing, malformed or surplus, all named.
         """
         return [known.case for known in self._known.values()]
 
     def ground_truth(self, case: Case) -> Image | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def failed_feedback(self, case: Case) -> Feedback | None:
-        """Nobody knows it."""
+        """Unknown."""
         return None
 
     def captions(self, case: Case) -> Mapping[str, str]:
-        """What the mask's inside shows after the edit, of the kind "label"."""
+        """The label: what the inside of the mask shows after the edit."""
         return {"label": self._known[case.id].label}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"] | None:
-        """Where the mask is nearer to white than to black, at the size of the original. Raises as
+        """Where the mask is closer to white than to black, at the size of the original. Raises as
         EncodedImage.
         """
         return read_region(self._known[case.id].mask, case.size)
@@ -132,7 +135,7 @@ class ReasonEdit(Benchmark):
         return read_mask(self._known[case.id].mask)
 
     def references(self) -> Sequence[Reference]:
-        """Doing nothing."""
+        """Copying the input."""
         return (copy_of_input(),)
 
     @cached_property
@@ -151,11 +154,11 @@ class ReasonEdit(Benchmark):
 
 
 def scene_folders(folder: Path, scenes: Sequence[str]) -> dict[str, Path]:
-    """Where each scene lies; folders that are none of the release's are named on stderr.
+    """The folder of each scene; unknown folders are reported on stderr.
 
     Raises:
-        FileNotFoundError: no such folder, or scenes that are missing, named.
-        ValueError: a scene that is there under both of its names.
+        FileNotFoundError: no such folder, or missing scenes, named.
+        ValueError: a scene exists under both of its names.
     """
     if not folder.is_dir():
         raise FileNotFoundError(
@@ -171,24 +174,27 @@ def scene_folders(folder: Path, scenes: Sequence[str]) -> dict[str, Path]:
     missing = [scene for scene in scenes if not found[scene]]
     if missing:
         raise FileNotFoundError(
-            f"{folder} lacks {', '.join(missing)}; benchmark.part=understanding or reasoning asks for a part of Reason-Edit"
+            f"{folder} lacks {', '.join(missing)}; benchmark.part=understanding or reasoning asks for a part "
+            "of Reason-Edit"
         )
     for scene, paths in found.items():
         if len(paths) > 1:
             raise ValueError(
-                f"{folder} has {scene} twice, as {' and '.join(path.name for path in paths)}; keep one of them"
+                f"{folder} has {scene} twice, as {' and '.join(path.name for path in paths)}; keep one of "
+                "them"
             )
     others = [path.name for path in there if not any(path in paths for paths in found.values())]
     if others:
         print(
-            f"note: {folder} also holds {', '.join(others)}, which is no part of Reason-Edit's protocol and is left out",
+            f"note: {folder} also holds {', '.join(others)}, which is no part of Reason-Edit's protocol and "
+            "is left out",
             file=sys.stderr,
         )
     return {scene: found[scene][0] for scene in scenes}
 
 
 def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]]:
-    """The cases of one folder, and what is wrong with it, in words."""
+    """The cases of one folder, and its faults in words."""
     images = sorted(path for path in place.glob("*.png") if not path.name.startswith("."))
     masks = [path.with_name(path.stem + MASK) for path in images]
     others = {
@@ -204,7 +210,7 @@ def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]
         "photographs without a mask": [
             path.name for path, mask in zip(images, masks, strict=True) if not mask.is_file()
         ],
-        "pictures that are neither a .png nor the mask of one": sorted(path.name for path in others),
+        "images that are neither a .png nor the mask of one": sorted(path.name for path in others),
         f'lines that are not "<instruction>  {LABEL} <label>"': malformed,
         "masks that are black all over": [
             mask.name for mask in masks if mask.is_file() and not square_mask(read_mask(mask)).any()
@@ -217,7 +223,8 @@ def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]
         )
     if images != sorted(images, key=lambda path: natural_sort_key(path.stem)):
         wrong.append(
-            f"names whose order as text is not that of their numbers ({abbreviate([path.name for path in images])}): pad them with zeros"
+            "names whose order as text is not that of their numbers "
+            f"({abbreviate([path.name for path in images])}): pad them with zeros"
         )
     if wrong:
         return [], [f"{place.name} has {', '.join(wrong)}"]
@@ -225,9 +232,7 @@ def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]
 
 
 def read_lines(place: Path) -> tuple[list[str], list[str]]:
-    """The lines of a folder's text file without the blank ones at its end, and what is wrong with it, in
-    words.
-    """
+    """The lines of a folder's text file without trailing blank ones, and its faults in words."""
     files = sorted(path for path in place.glob("*.txt") if not path.name.startswith("."))
     if len(files) != 1:
         return [], [
@@ -243,13 +248,13 @@ def read_lines(place: Path) -> tuple[list[str], list[str]]:
 
 
 def split_line(line: str) -> tuple[str, str] | None:
-    """Instruction and label of a line, None for a line that isn't of this form."""
+    """Instruction and label of a line; None for a malformed line."""
     parts = [part.strip() for part in line.split(LABEL)]
     return (parts[0], parts[1]) if len(parts) == 2 and all(parts) else None
 
 
 def parse_case(scene: str, image: Path, mask: Path, line: str) -> ReasonEditCase:
-    """One case; its line has the right form."""
+    """One case, from a well-formed line."""
     stored, texts = EncodedImage(str(image)), split_line(line)
     assert texts is not None
     instruction, label = texts
@@ -259,6 +264,6 @@ def parse_case(scene: str, image: Path, mask: Path, line: str) -> ReasonEditCase
 
 
 def read_mask(path: Path) -> GreyMask:
-    """A mask as it is stored. Raises FileNotFoundError or ValueError for a image that can't be read."""
+    """A mask as stored. Raises FileNotFoundError or ValueError for an image that can't be read."""
     with open_image(require_file(path), str(path)) as opened:
         return np.array(opened.convert("L"))

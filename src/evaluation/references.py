@@ -1,4 +1,4 @@
-"""Rows of a report that any benchmark can have without a model."""
+"""Reference rows that any benchmark can have."""
 
 from collections.abc import Iterator, Sequence
 
@@ -8,8 +8,8 @@ from src.records import Case, Triplet
 
 
 def copy_of_input() -> Reference:
-    """`copy input`: the original handed back unedited; preserving and quality are free, so this is what
-    following is worth.
+    """`copy input`: the original returned unedited. It preserves perfectly, so it shows what following is
+    worth.
     """
     return Reference("copy input", _copies)
 

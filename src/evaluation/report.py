@@ -1,9 +1,9 @@
-"""Step 3 of an evaluation: rows of means from rewards, as report.json (for programs), report.md (for people)
-and a table on the terminal.
+"""Step 3 of an evaluation: means of rewards as report.json (for programs), report.md (for people) and a table
+on the terminal.
 
-A report belongs to one benchmark and one judge. Evaluating another target reward adds a row; the rows of
-earlier invocations stay. `cases.jsonl` beside it has the score of each case, read off the reward files, so
-that rows compare case by case, within and across run folders.
+A report belongs to one benchmark and one judge. Evaluating another target reward adds a row; rows of earlier
+evaluations are kept. `cases.jsonl` beside it has the scores of each case, so that rows can be compared case
+by case, within and across run folders.
 """
 
 import json
@@ -12,7 +12,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 from rich.table import Table
@@ -50,22 +50,26 @@ CASES = "cases.jsonl"
 
 HEADER = ("row", "n", "clusters", "coverage", "F acc", "F score", "P acc", "P score", "Q acc", "Q score")
 NOTES = (
-    "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval (Student's t on errors clustered by photograph; "
+    "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval (Student's t on "
+    "errors clustered by photograph; "
     "clusters: their number). "
-    "Acc: share of cases in which the judge saw success. Coverage: share of cases judged in all three perspectives; "
+    "Acc: share of cases in which the judge saw success. Coverage: share of cases judged in all three "
+    "perspectives; "
     "the others are in no mean and in no acc, and what they could change is listed below where there are any."
 )
 
 
+@final
 @dataclass(frozen=True)
 class Summary:
     """One perspective over some cases.
 
     Attributes:
-        acc: share of success among the judged cases, in [0, 1]; None if the judge gave no verdict on success.
+        acc: share of successes among the judged cases, in [0, 1]; None if the judge gives no verdict on
+            success.
         score: mean over the judged cases, in [0, 5]; None if there are none.
-        ci95: interval of the mean, clustered by photograph; None with fewer than two photographs.
-        bounds: lowest and highest mean that the cases without a score allow.
+        ci95: of the mean, clustered by photograph; None with fewer than two photographs.
+        bounds: lowest and highest mean that cases without a score allow.
     """
 
     acc: float | None
@@ -74,13 +78,14 @@ class Summary:
     bounds: Interval
 
 
+@final
 @dataclass(frozen=True)
 class Means:
     """All three perspectives over some cases.
 
     Attributes:
         n: number of cases.
-        coverage: share of them judged in all three perspectives.
+        coverage: share of cases judged in all three perspectives.
         clusters: number of original photographs.
     """
 
@@ -97,6 +102,7 @@ class Means:
         return self.following, self.preserving, self.quality
 
 
+@final
 @dataclass(frozen=True)
 class ReportRow:
     """One line of a report.
@@ -105,10 +111,10 @@ class ReportRow:
         name: "5/5/5".
         means: over all cases.
         types: the same per edit type.
-        made_by: what the edits come from (checkpoint hash, weights, seed); empty for rows without a model.
-        cases: the scores that the means are over.
-        image_metrics: by metric; empty where none was measured.
-        measured_by: the networks that the image metrics come from.
+        made_by: origin of the edits (checkpoint hash, weights, seed); empty for rows without a model.
+        cases: their scores.
+        image_metrics: by metric; empty if none was measured.
+        measured_by: the networks behind the image metrics.
     """
 
     name: str
@@ -120,13 +126,14 @@ class ReportRow:
     measured_by: Mapping[str, str] = field(default_factory=dict)
 
 
+@final
 @dataclass(frozen=True)
 class Report:
-    """What report.json holds.
+    """The content of report.json.
 
     Attributes:
         benchmark, judge: names.
-        fingerprint: of the judge; rows of another one do not belong in this report.
+        fingerprint: of the judge; rows by another judge do not belong in this report.
         rows: in the order shown.
     """
 
@@ -143,7 +150,7 @@ def report_row(
     measured: Sequence[CaseMetrics] = (),
     measured_by: Mapping[str, str] | None = None,
 ) -> ReportRow:
-    """The report's line for one row's rewards and image metrics.
+    """The report's row of these rewards and image metrics.
 
     Raises:
         ValueError: no case at all.
@@ -212,10 +219,10 @@ def _summary(verdicts: Sequence[tuple[JudgedCase, Verdict]], n: int) -> Summary:
 
 
 def merge_reports(old: Report | None, new: Report) -> Report:
-    """The new report with those rows of the old one that the new one does not replace, in the order shown.
+    """The new report, with the rows of the old one that it does not replace.
 
-    Rows of another benchmark, or of a judge that has changed since, are left out: they do not compare. A row
-    that was judged again without measuring, with the same scores in the same cases, keeps its image metrics.
+    Rows of another benchmark, or by a judge that has changed, are dropped, as they are not comparable. A row
+    that was judged again without being measured keeps its image metrics if its scores are the same.
     """
     kept: tuple[ReportRow, ...] = ()
     rows = new.rows
@@ -242,11 +249,11 @@ def _with_metrics_of(old: ReportRow | None, new: ReportRow) -> ReportRow:
 
 
 def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
-    """The report's first row (5/5/5, if it is there) against each of the others, all perspectives of a pair
+    """The report's first row (5/5/5 if present) against each of the others, all perspectives of a pair
     together.
 
-    Rows whose cases are not known (cases.jsonl was lost) are left out; so is all of it if the first row was
-    not made by a model.
+    Rows without cases (cases.jsonl was lost) are left out. There are no comparisons if the first row was not
+    made by a model.
     """
     known = [row for row in report.rows if row.cases]
     if not known or not known[0].made_by:
@@ -256,11 +263,11 @@ def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
 
 
 def row_order(name: str) -> tuple[int, str]:
-    """Sort key: the demo's rows first, the references last, everything else between them by name; a best of N
-    behind the row it is chosen from.
+    """Sort key: FIRST_ROWS first, references last, all others between them by name; a best of N follows the
+    row it is chosen from.
     """
     base, _, rest = name.partition(" best of ")
-    # numbers in order of size: best of 8 before best of 16
+    # numbers by size: best of 8 before best of 16
     behind = re.sub(r"\d+", lambda number: number.group().zfill(9), rest)
     if base in FIRST_ROWS:
         return FIRST_ROWS.index(base), behind
@@ -270,12 +277,12 @@ def row_order(name: str) -> tuple[int, str]:
 
 
 def write_report(folder: Path, report: Report, sections: Sequence[str] = ()) -> None:
-    """Write cases.jsonl, report.json and report.md; each is whole or the old one.
+    """Write cases.jsonl, report.json and report.md, each atomically.
 
     Args:
-        folder: where they go.
+        folder: of the report.
         report: the rows.
-        sections: more parts of report.md, shown before the scores by edit type.
+        sections: further parts of report.md, before the scores by edit type.
     """
     lines = [{"row": row.name, **asdict(case)} for row in report.rows for case in row.cases]
     write_atomically(folder / CASES, "".join(json.dumps(line) + "\n" for line in lines))
@@ -284,10 +291,10 @@ def write_report(folder: Path, report: Report, sections: Sequence[str] = ()) -> 
 
 
 def read_report(path: Path) -> Report:
-    """What `write_report` wrote.
+    """Read a report that `write_report` wrote.
 
     Raises:
-        ValueError: not a report, with the file's name.
+        ValueError: the file is not a report.
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -296,7 +303,8 @@ def read_report(path: Path) -> Report:
         return Report(content["benchmark"], content["judge"], content["fingerprint"], rows)
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(
-            f"{path} is not a report of this project ({type(error).__name__}: {error}); delete it and evaluate again"
+            f"{path} is not a report of this project ({type(error).__name__}: {error}); delete it and "
+            "evaluate again"
         ) from error
 
 
@@ -332,7 +340,7 @@ def _metric_mean(mean: dict[str, Any]) -> MetricMean:
 
 
 def _read_cases(path: Path) -> dict[str, list[CaseScores]]:
-    """The cases by row; none where the file is not there."""
+    """The cases by row; none if there is no file."""
     found: dict[str, list[CaseScores]] = {}
     for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
         case = json.loads(line)
@@ -361,7 +369,7 @@ def row_cells(row: ReportRow) -> list[str]:
 
 
 def score_cell(summary: Summary) -> str:
-    """A mean with its interval, as in 3.42 [3.30, 3.55]; "-" where nothing was judged."""
+    """A mean with its interval, as in 3.42 [3.30, 3.55]; "-" if nothing was judged."""
     if summary.score is None:
         return "-"
     return f"{summary.score:.2f}" + (
@@ -374,13 +382,13 @@ def _percent(share: float) -> str:
 
 
 def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table in GitHub's Markdown; the first column is left-aligned, the others right."""
+    """A table in GitHub's Markdown; the first column is left-aligned, the others right-aligned."""
     rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
 
 
 def report_markdown(report: Report, sections: Sequence[str] = ()) -> str:
-    """The whole report.md, with further parts that others have made."""
+    """The text of report.md, with further sections."""
     parts = [
         f"# {report.benchmark}, judged by {report.judge}\n",
         markdown_table(HEADER, [row_cells(row) for row in report.rows]),
@@ -420,7 +428,7 @@ def _metrics_part(report: Report) -> list[str]:
 
 
 def metric_notes(report: Report) -> list[str]:
-    """Which networks the image metrics come from, and which rows they can't be compared for."""
+    """The networks behind the image metrics, and a warning if rows differ in them."""
     networks: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for row in _measured(report):
         networks.setdefault(tuple(row.measured_by.items()), []).append(row.name)
@@ -472,22 +480,21 @@ def _three_scores(means: Means) -> str:
 
 
 def report_notes(report: Report) -> list[str]:
-    """What a reader must know before comparing rows: failures, different numbers of cases, edits of different
-    origin.
-    """
+    """Caveats for comparing rows: failed judgements, different numbers of cases or origins of edits."""
     found = []
     for row in report.rows:
         if row.means.coverage < 1.0:
             allowed = ", ".join(f"{s.bounds.low:.2f} to {s.bounds.high:.2f}" for s in row.means.summaries)
             found.append(
-                f"{row.name}: {_percent(1 - row.means.coverage)} of the cases have no complete reward; F, P, Q with all of them: {allowed}."
+                f"{row.name}: {_percent(1 - row.means.coverage)} of the cases have no complete reward; F, P, "
+                f"Q with all of them: {allowed}."
             )
     if len({row.means.n for row in report.rows}) > 1:
         found.append("the rows are over different numbers of cases and do not compare.")
     origins: dict[str, list[str]] = {}
     for row in report.rows:
         if row.made_by:
-            # how the best of N was chosen is in its name
+            # the row's name already says how its best of N was chosen
             made_by = {name: value for name, value in row.made_by.items() if name != "best_of"}
             origins.setdefault(json.dumps(made_by, sort_keys=True), []).append(row.name)
     if len(origins) > 1:
@@ -502,7 +509,7 @@ def report_notes(report: Report) -> list[str]:
 
 
 def _origin_differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What of each isn't the same in all, in words; checksums shortened, folders as seen from here."""
+    """The settings of each origin that are not the same in all, with short checksums and relative paths."""
     flat = [dict(leaves(origin)) for origin in origins]
     names = [
         name
@@ -520,7 +527,7 @@ def _shortened(value: object) -> str:
 
 
 def terminal_table(report: Report) -> Table:
-    """The report for a terminal; a line separates the rows without a model."""
+    """The report for a terminal; a rule separates the rows without a model."""
     table = Table(title=f"{report.benchmark}, judged by {report.judge}")
     for index, title in enumerate(HEADER):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
@@ -531,8 +538,8 @@ def terminal_table(report: Report) -> Table:
 
 
 def terminal_metrics(report: Report) -> Table | None:
-    """The image metrics for a terminal, with half the interval's width in place of its ends; None where
-    nothing was measured.
+    """The image metrics for a terminal, with half the interval's width instead of its ends; None if nothing
+    was measured.
     """
     measured = _measured(report)
     if not measured:
@@ -549,7 +556,7 @@ def terminal_metrics(report: Report) -> Table | None:
 
 
 def terminal_comparisons(report: Report) -> Table | None:
-    """The first row against the others, for a terminal; None where nothing compares."""
+    """The comparisons for a terminal; None if there are none."""
     pairs = comparisons(report)
     if not pairs:
         return None

@@ -172,7 +172,8 @@ class Rows:
         if self.ranks.rank == 0:
             if extra:
                 print(
-                    f"warning: {images} holds {len(extra)} files that belong to no case: {', '.join(extra[:3])}",
+                    f"warning: {images} holds {len(extra)} files that belong to no case: "
+                    f"{', '.join(extra[:3])}",
                     file=sys.stderr,
                 )
             # another run of this project recorded what was cut off its photographs
@@ -192,15 +193,15 @@ class Rows:
         other = edits_of_other_shape(adopted, self.cases)
         if other:
             print(
-                f"warning: {len(other)} of {len(self.cases)} edits in {adopted.edits} have another shape than "
+                f"warning: {len(other)} of {len(self.cases)} edits in {adopted.edits} have another shape "
+                "than "
                 f"their originals ({other[0]}): they are judged and measured as if they showed all of it, "
                 "squeezed; what was cut off would be out of place",
                 file=sys.stderr,
             )
 
     def generate(self, targets: Sequence[TargetRow], source: EditSource, make: bool) -> list[Generation]:
-        """Make the edits that are missing, for best-of-N all candidates; the model is loaded only if there are
-        any.
+        """Make the missing edits, including all candidates for best-of-N; the model is loaded only if needed.
 
         Args:
             targets: one row each.
@@ -379,7 +380,8 @@ def check_image_size(path: Path, trained: Size, benchmark: Benchmark, any_size: 
         height, width = others[0]
         raise ValueError(
             f"{path} was trained on images of {trained[1]}x{trained[0]} and {benchmark.name} has "
-            f"{width}x{height}; say world.size={trained[0]} for the synthetic world, or any_size=true to go on"
+            f"{width}x{height}; say world.size={trained[0]} for the synthetic world, or any_size=true to go "
+            "on"
         )
 
 

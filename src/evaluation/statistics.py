@@ -7,7 +7,7 @@ cases as independent makes intervals too narrow and p too small.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, final
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -19,6 +19,7 @@ MAX_ENUMERATED = 65536
 """Sign flips are enumerated up to this many (16 clusters), else drawn."""
 
 
+@final
 class Interval(NamedTuple):
     """A closed interval."""
 
@@ -26,6 +27,7 @@ class Interval(NamedTuple):
     high: float
 
 
+@final
 class Estimate(NamedTuple):
     """A mean over clustered cases.
 

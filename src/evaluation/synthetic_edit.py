@@ -1,15 +1,15 @@
 """The synthetic world's benchmarks: 80 unseen scenes x the seven edit types of Real-Edit = 560 cases, each
-with its exact answer.
+with its ground truth.
 
     python -m src.evaluate checkpoint=runs/.../last.ckpt benchmark=synthetic_edit judge=oracle
 
-Scenes and photographs are disjoint from those of training. Protocol: one edit per case, noise fixed by (case,
-seed), all cases in the means.
+Scenes and photographs are disjoint from those of training. Protocol: one edit per case, noise determined by
+(case, seed), all cases in the means.
 
     synthetic_edit        words and objects as in training
-    synthetic_wordings    instructions worded as none in training, of words that training has
-    synthetic_pairs       about objects of a colour and shape that training has only apart
-    synthetic_validation  other photographs, to choose settings by and to watch a training
+    synthetic_wordings    sentences that are not in training, of words that are
+    synthetic_pairs       objects whose colour and shape occur in training, but never together
+    synthetic_validation  other photographs, for choosing settings and monitoring a training
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -33,8 +33,8 @@ NAMES = {
 }
 
 PIXELS_PER_MARGIN = 32
-"""Around what an edit changes, one pixel of margin for so many pixels of the image's side: an editor on a
-coarser grid needs as much.
+"""Pixels of the image's side per pixel of margin around the changed region, which an editor on a coarser grid
+needs.
 """
 
 
@@ -43,13 +43,13 @@ class SyntheticEdit(Benchmark):
     """A benchmark of a World.
 
     Args:
-        world: where cases and exact answers come from.
-        training_seed: seed of the training triplets that the reference row `training triplets` shows.
+        world: source of cases and ground truth.
+        training_seed: seed of the triplets in the reference row `training triplets`.
         split: of the world: benchmark, wordings, pairs or validation.
-        originals: how many, 1 to 80, with seven edits each.
+        originals: their number, 1 to 80, with seven edits each.
 
     Raises:
-        ValueError: another split.
+        ValueError: an unknown split.
     """
 
     def __init__(
@@ -72,11 +72,11 @@ class SyntheticEdit(Benchmark):
         return self._cases
 
     def ground_truth(self, case: Case) -> Image:
-        """The scene drawn again with the edit done."""
+        """The scene rendered with the edit applied."""
         return self.world.exact_edit(case.id)
 
     def failed_feedback(self, case: Case) -> Feedback:
-        """What is said of this case's corrupted edit."""
+        """The feedback on this case's corrupted edit."""
         return self.world.failed_feedback(case.id)
 
     def captions(self, case: Case) -> Mapping[str, str]:
@@ -84,18 +84,17 @@ class SyntheticEdit(Benchmark):
         return {}
 
     def edit_region(self, case: Case) -> Bool[np.ndarray, "h w"]:
-        """The pixels in which original and exact target differ, and a margin of 1/32 of the image's side.
+        """The pixels in which original and ground truth differ, with a margin of 1/32 of the image's side.
 
-        Of edits of the whole image (style, global, most of background) that is everything, so that nothing
-        lies outside.
+        For edits of the whole image (style, global, most of background) that is everything.
         """
         return changed_region(case.original, self.ground_truth(case), self.world.size // PIXELS_PER_MARGIN)
 
     def mask(self, case: Case) -> None:
-        """The protocol weighs no pixels."""
+        """None: the protocol does not weight pixels."""
 
     def references(self) -> Sequence[Reference]:
-        """Doing nothing; how good the training data is; doing exactly what was asked."""
+        """Copying the input; the training data; the ground truth."""
         return (
             copy_of_input(),
             Reference("training triplets", self._training_triplets),
@@ -107,9 +106,7 @@ class SyntheticEdit(Benchmark):
         return self.world.benchmark_cases(originals=self.originals, split=self.split)
 
     def _training_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:
-        """As many training triplets as there are cases; judged by the same judge, so that the row compares
-        with all others.
-        """
+        """As many training triplets as cases; judged by the same judge, so that the row is comparable."""
         return (self.world.triplet("train", self.training_seed, index) for index in range(len(cases)))
 
     def _exact_triplets(self, cases: Sequence[Case]) -> Iterator[Triplet]:

@@ -1,19 +1,23 @@
-"""Which reward is asked of the editor, case by case: one Target is one generation and one row of the report."""
+"""The reward that the editor is conditioned on, case by case; a TargetRow is one generation and one row of
+the report.
+"""
 
 from dataclasses import dataclass
+from typing import final
 
 from src.evaluation.benchmark import Benchmark
 from src.records import NO_FAILURE, Case, TargetReward
 
 
+@final
 @dataclass(frozen=True)
 class TargetRow:
-    """One generation.
+    """The target reward of one generation.
 
     Attributes:
-        reward: the reward asked for; with `failed_edit_feedback` only its scores count.
-        failed_edit_feedback: ask with the feedback of a failed edit of each case, the text that belongs to a
-            low score in training.
+        reward: the target reward; with `failed_edit_feedback` only its scores are used.
+        failed_edit_feedback: use the feedback on a failed edit of each case, the kind of text that comes with
+            a low score in training.
     """
 
     reward: TargetReward
@@ -21,29 +25,28 @@ class TargetRow:
 
     @property
     def name(self) -> str:
-        """The row's name: the scores, and "+text" where feedback says that something failed ("5/5/5",
-        "0/0/0+text").
-        """
+        """The scores, and "+text" if the feedback reports a failure: "5/5/5", "0/0/0+text"."""
         text = self.failed_edit_feedback or any(feedback != NO_FAILURE for feedback in self.reward.feedback)
         return "/".join(f"{score:g}" for score in self.reward.scores) + ("+text" if text else "")
 
     def settings(self) -> dict[str, object]:
-        """What is asked for, as it stands in generation.json."""
+        """The target as generation.json records it."""
         feedback = "of a failed edit of the case" if self.failed_edit_feedback else list(self.reward.feedback)
         return {"scores": [float(score) for score in self.reward.scores], "feedback": feedback}
 
 
 def requested_reward(target: TargetRow, case: Case, benchmark: Benchmark) -> TargetReward:
-    """The reward that a target asks for on one case.
+    """The target reward for one case.
 
     Raises:
-        ValueError: the feedback of a failed edit is wanted and the benchmark does not know it.
+        ValueError: the feedback on a failed edit is needed and the benchmark does not know it.
     """
     if not target.failed_edit_feedback:
         return target.reward
     feedback = benchmark.failed_feedback(case)
     if feedback is None:
         raise ValueError(
-            f"row {target.name!r} asks with the feedback of failed edits, which {benchmark.name} does not know; leave this row out"
+            f"row {target.name!r} asks with the feedback of failed edits, which {benchmark.name} does not "
+            "know; leave this row out"
         )
     return TargetReward(target.reward.scores, feedback)

@@ -1,15 +1,15 @@
-"""What a dashboard shows of an evaluation: numbers of each row, histograms of its scores, the gallery, and on
-Weights & Biases a table of edits.
+"""Logs an evaluation: numbers of each row, histograms of its scores, the gallery, and on Weights & Biases a
+table of edits.
 
 Everything is named `<benchmark>/<judge>/<row>/...`, so that numbers of different benchmarks or judges never
-share a chart. Any logger gets the numbers; tensorboard the histograms and the gallery as well; Weights &
-Biases also the table, and the files with their lineage.
+share a chart. Every logger gets the numbers, tensorboard also histograms and gallery, Weights & Biases also
+the table and the files with their lineage.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import wandb
@@ -25,11 +25,12 @@ from src.reward_file import read_rewards
 from src.tracking.wandb_run import Artifact, WandbRun, editor_artifact, report_artifact, rewards_artifact
 
 BINS = 20
-"""Of a histogram over [0, 5]: a quarter of a point each."""
+"""Bins of a histogram over [0, 5], a quarter of a point each."""
 
 Cell = str | float | Image | None
 
 
+@final
 @dataclass(frozen=True)
 class EditedRow:
     """A row of the report whose edits are on disk.
@@ -37,8 +38,8 @@ class EditedRow:
     Attributes:
         row: as in the report.
         generation: its edits.
-        rewards: every line of its reward file by the report's judge, in the order of the file; the scores of
-            `row` are among them.
+        rewards: all lines of its reward file by the report's judge, in order; they include the scores of
+            `row`.
     """
 
     row: ReportRow
@@ -46,8 +47,8 @@ class EditedRow:
     rewards: Sequence[Reward]
 
     def feedback(self, id: str, scores: Sequence[float | None]) -> str:
-        """What the judge said, a line per perspective, when it gave a case these scores; "" where the reward
-        file does not say.
+        """The judge's feedback, a line per perspective, from when it gave a case these scores; "" if it is
+        not in the reward file.
         """
         for reward in reversed(self.rewards):
             if reward.id == id and [verdict.score for verdict in reward.verdicts] == list(scores):
@@ -55,14 +56,15 @@ class EditedRow:
         return ""
 
 
+@final
 @dataclass(frozen=True)
 class EditTable:
     """One line per case.
 
     Attributes:
-        titles: of the columns: id, type, instruction, original, then edit, three scores and feedback of each
-            row.
-        lines: as many cells each; an edit or a score that is missing is None.
+        titles: of the columns: id, type, instruction, original, then for each row edit, three scores and
+            feedback.
+        lines: one cell per title; a missing edit or score is None.
     """
 
     titles: tuple[str, ...]
@@ -70,8 +72,8 @@ class EditTable:
 
 
 def report_metrics(report: Report) -> dict[str, float]:
-    """Every number of a report's rows that is known, by `<benchmark>/<judge>/<row>/...`: coverage, score and
-    acc per perspective, image metrics.
+    """All numbers of a report's rows by `<benchmark>/<judge>/<row>/...`: coverage, score and acc per
+    perspective, image metrics.
     """
     numbers: dict[str, float] = {}
     for row in report.rows:
@@ -88,20 +90,20 @@ def report_metrics(report: Report) -> dict[str, float]:
 
 
 def image_metric_means(row: ReportRow) -> dict[str, float]:
-    """Means of the metrics that need no judge, by key ("magicbrush/clip_i"); empty where none were measured."""
+    """Means of the image metrics by name ("magicbrush/clip_i"); empty if none were measured."""
     return {
         key: float(measured.mean) for key, measured in row.image_metrics.items() if measured.mean is not None
     }
 
 
 def metric_prefix(report: Report) -> str:
-    """What stands before the names of a report's numbers: "synthetic_edit/oracle"."""
+    """The prefix of the names of a report's numbers: "synthetic_edit/oracle"."""
     return f"{folder_name(report.benchmark)}/{folder_name(report.judge)}"
 
 
 def score_histograms(report: Report) -> dict[str, np.ndarray]:
-    """The scores of each row's cases in each perspective, (cases with a score,) in [0, 5], by the name of
-    their histogram.
+    """The scores of each row's cases in each perspective, (cases with a score,) in [0, 5], by the name of the
+    histogram.
     """
     found = {}
     for row in report.rows:
@@ -114,7 +116,7 @@ def score_histograms(report: Report) -> dict[str, np.ndarray]:
 
 
 def cases_to_log(cases: Sequence[Case], most: int) -> list[Case]:
-    """So many cases at most, as many of each edit type as of any other, in the order of the cases.
+    """At most `most` cases, balanced over edit types, in order.
 
     Raises:
         ValueError: a negative number.
@@ -129,7 +131,7 @@ def cases_to_log(cases: Sequence[Case], most: int) -> list[Case]:
 
 
 def edit_table(cases: Sequence[Case], rows: Sequence[EditedRow]) -> EditTable:
-    """The cases with the edits of each row, their scores and what the judge said."""
+    """The table of the cases with the edits of each row, their scores and feedback."""
     titles = ["id", "type", "instruction", "original"]
     titles += [f"{each.row.name} {what}" for each in rows for what in ("edit", *PERSPECTIVES, "feedback")]
     by_id = [{case.id: case.scores for case in each.row.cases} for each in rows]
@@ -145,7 +147,7 @@ def edit_table(cases: Sequence[Case], rows: Sequence[EditedRow]) -> EditTable:
 
 
 def feedback_text(reward: Reward) -> str:
-    """What a judge said, a line per perspective; a failed verdict says so."""
+    """A judge's feedback, a line per perspective, with failed verdicts marked."""
     said = [
         f"{perspective}: {'(failed) ' if verdict.status == 'failed' else ''}{verdict.feedback}"
         for perspective, verdict in zip(PERSPECTIVES, reward.verdicts, strict=True)
@@ -154,7 +156,7 @@ def feedback_text(reward: Reward) -> str:
 
 
 def edited_rows(folder: Path, report: Report, judge: Judge) -> list[EditedRow]:
-    """The rows of a report whose edits lie below the benchmark's folder, in the order of the report."""
+    """The rows of a report whose edits are in the benchmark's folder, in the order of the report."""
     rows = {row.name: row for row in report.rows}
     found = []
     for generation in generations_in(folder):
@@ -171,8 +173,8 @@ def edited_rows(folder: Path, report: Report, judge: Judge) -> list[EditedRow]:
 
 
 def evaluated_editor(path: Path) -> Artifact:
-    """The editor in a checkpoint as an artifact: the run's export where it holds the same weights, as that is
-    what the training logged.
+    """The artifact of a checkpoint's editor: the run's export if it has the same weights, since the training
+    logged that.
     """
     content_hash = checkpoint.content_hash(path)
     export = path.resolve().parent.parent / "editor"
@@ -194,19 +196,19 @@ def log_evaluation(
     editor: Path | None,
     settings: Mapping[str, Any],
 ) -> None:
-    """Hand an evaluation that is reported to a logger, and end its run there.
+    """Log a reported evaluation and finish the logger's run.
 
     Args:
         logger: csv, tensorboard or Weights & Biases.
-        folder: the benchmark's, which holds the edits; report and gallery are in the judge's folder in it.
+        folder: of the benchmark, with the edits; its judge's folder has report and gallery.
         judge: of the report.
         cases: those of the report.
-        most: how many of them the table of edits has.
-        editor: the checkpoint that made the edits; None where they were made elsewhere.
+        most: number of cases in the table of edits.
+        editor: the checkpoint that made the edits; None if they were made elsewhere.
         settings: shown with the run.
 
     Raises:
-        ValueError: a negative number of cases, or a report that can't be read.
+        ValueError: a negative number of cases, or an unreadable report.
     """
     where = folder / judge.name
     report = read_report(where / "report.json")
@@ -249,7 +251,7 @@ def _log_lineage(
     rows: Sequence[EditedRow],
     editor: Path | None,
 ) -> None:
-    """The editor in, the reward files of all rows and the report out."""
+    """Log the editor as an input, and the reward files of all rows and the report as outputs."""
     if editor is not None:
         logger.use_files(evaluated_editor(editor))
     files = {each.row.name: each.generation.folder / judge.name / "rewards.jsonl" for each in rows}

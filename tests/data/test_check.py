@@ -68,7 +68,7 @@ def test_reasons_name_the_file(broken: Path) -> None:
         for problem in check_rows(Pix2PixTree(broken, split="all", extension="png"), "all").problems
     }
     assert reasons[0].endswith("0000000/7_1.png")
-    assert "31_0.png is not a readable picture" in reasons[5]
+    assert "31_0.png is not a readable image" in reasons[5]
     assert "is 32x24, the edited one 48x24" in reasons[8]
     assert "prompt.json" in reasons[10]
 

@@ -95,11 +95,11 @@ def test_a_broken_row_is_replaced_by_a_whole_one(folder: Path, tmp_path: Path) -
 
 def test_a_broken_row_ends_the_training_unless_skipped(folder: Path, tmp_path: Path) -> None:
     (folder / "0000003" / "7_1.png").write_bytes(b"broken")
-    with pytest.raises(ValueError, match=r"7_1.png is not a readable picture .* data.on_error=skip"):
+    with pytest.raises(ValueError, match=r"7_1.png is not a readable image .* data.on_error=skip"):
         tree(folder).check(tmp_path / "listed")
     data = tree(folder, check=0)
     data.check(tmp_path / "listed")
-    with pytest.raises(ValueError, match=r"7_1.png is not a readable picture"):
+    with pytest.raises(ValueError, match=r"7_1.png is not a readable image"):
         batches(data, 10)
 
 
@@ -311,5 +311,5 @@ def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -
     )
     errors = [line for line in (tmp_path / "failed").read_text().splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    assert errors[0].startswith(f"error: {data}/0000005/0_1.png is not a readable picture")
+    assert errors[0].startswith(f"error: {data}/0000005/0_1.png is not a readable image")
     assert "Traceback" not in errors[0]

@@ -183,7 +183,7 @@ def test_a_broken_row_is_replaced_by_the_next_whole_one_wherever_training_resume
             torch.equal(one.edited, other.edited) for one, other in zip(rest, whole[start:], strict=True)
         )
     assert {problem.id for problem in read_problems(listed)} == wrong
-    with pytest.raises(ValueError, match="is not a readable picture"):
+    with pytest.raises(ValueError, match="is not a readable image"):
         batches(rows, COUNT, world_size=1)
 
 

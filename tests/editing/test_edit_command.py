@@ -110,6 +110,7 @@ def test_an_edit_says_how_it_was_made(folder: Path) -> None:
             "target_scores",
             "target_feedback",
             "source",
+            "noise_name",
             "sampler.steps",
             "resize",
         )
@@ -119,6 +120,7 @@ def test_an_edit_says_how_it_was_made(folder: Path) -> None:
         "target_scores": "0/1/2",
         "target_feedback": "None; None; it is blurred",
         "source": "03.png",
+        "noise_name": "1/03",
         "sampler.steps": "8",
         "resize": "trained",
     }
@@ -162,7 +164,7 @@ def test_killed_and_started_again_it_ends_the_same(folder: Path, tmp_path: Path)
     assert 6 <= len(list(output.glob("?/*.png"))) < ROWS
     with (output / "edits.jsonl").open("ab") as torn:
         torn.write(b'{"id": "0/1')
-    (output / "0/.00.png.999999999.partial").write_bytes(b"half a picture")
+    (output / "0/.00.png.999999999.partial").write_bytes(b"half an image")
     kept = {path: path.stat().st_mtime_ns for path in output.glob("?/*.png")}
     said = finished("src.edit", *asked(folder, output), log=tmp_path / "log")
     assert f"{ROWS - len(kept)} edits made, {len(kept)} were there" in said
@@ -299,11 +301,11 @@ def test_broken_photographs_stop_it_or_are_left_out(
     (photos / "00.png").write_text("no picture")
     whole = (photos / "04.png").read_bytes()
     (photos / "04.png").write_bytes(whole[: len(whole) // 2])  # its header is good
-    with pytest.raises(ValueError, match=r"00\.png is not a readable picture"):
+    with pytest.raises(ValueError, match=r"00\.png is not a readable image"):
         edited()
     assert not output.exists()
     (photos / "00.png").unlink()
-    with pytest.raises(ValueError, match=r"04\.png is not a readable picture"):
+    with pytest.raises(ValueError, match=r"04\.png is not a readable image"):
         edited()
     (photos / "00.png").write_text("no picture")
     there = len(list(output.glob("*.png")))
@@ -321,13 +323,13 @@ def test_broken_photographs_stop_it_or_are_left_out(
 BAD = [
     (["checkpoint=gone.ckpt"], "no checkpoint at gone.ckpt"),
     (["checkpoint=null"], "checkpoint=... is missing"),
-    (["list=null"], "give either image=PATH (a picture or a folder of pictures) or list=PATH"),
+    (["list=null"], "give either image=PATH (an image or a folder of images) or list=PATH"),
     (["image=photos"], "give either image=PATH"),
     (["instruction=make it night"], "each row of a list has its own instruction"),
     (["list={tmp}/empty.csv"], "{tmp}/empty.csv has no rows"),
     (
         ["list={tmp}/missing.csv"],
-        "{tmp}/missing.csv:3: no picture {tmp}/gone.png; give an existing file (and 1 more of 3; on_error=skip",
+        "{tmp}/missing.csv:3: no image {tmp}/gone.png; give an existing file (and 1 more of 3; on_error=skip",
     ),
     (["list={tmp}/gone.csv"], "no list {tmp}/gone.csv"),
     (

@@ -133,12 +133,12 @@ SIZES: dict[str, tuple[Callable[[], bytes], tuple[int, int]]] = {
     "huge.jpg": (lambda: stored(PIL.Image.new("L", (12_000, 9_000), 77), "JPEG"), (32, 40)),
 }
 REFUSED: dict[str, tuple[Callable[[], bytes], str]] = {
-    "empty.png": (lambda: b"", "not a picture in a known format"),
-    "text.jpg": (lambda: b"hello", "not a picture in a known format"),
+    "empty.png": (lambda: b"", "not an image in a known format"),
+    "text.jpg": (lambda: b"hello", "not an image in a known format"),
     "float.tiff": (lambda: stored(PIL.Image.new("F", (5, 5)), "TIFF"), "32-bit grey"),
     "deep.tiff": (lambda: stored(PIL.Image.new("I", (5, 5)), "TIFF"), "32-bit grey"),
-    "cut.png": (lambda: COLOURS["rgb.png"]()[:60], "is not a readable picture"),
-    "cut.jpg": (lambda: stored(scene(400, 600), "JPEG")[:4000], "is not a readable picture .*truncated"),
+    "cut.png": (lambda: COLOURS["rgb.png"]()[:60], "is not a readable image"),
+    "cut.jpg": (lambda: stored(scene(400, 600), "JPEG")[:4000], "is not a readable image .*truncated"),
     "bomb.png": (lambda: png16(np.zeros((1, 1, 1)), (20_000, 10_000)), "exceeds limit"),
     "thread.png": (
         lambda: stored(PIL.Image.new("1", (1, 5000)), "PNG"),
@@ -268,7 +268,7 @@ def requests_in(folder: Path, count: int) -> list[EditRequest]:
     for index in range(count):
         scene(40, 60 + index % 3).save(folder / f"{index:02d}.png")
     return [
-        EditRequest(f"{index:02d}", folder / f"{index:02d}.png", "x", 0, TargetReward())
+        EditRequest(f"{index:02d}", folder / f"{index:02d}.png", "x", 0, TargetReward(), "x")
         for index in range(count)
     ]
 

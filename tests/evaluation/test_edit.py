@@ -70,9 +70,9 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(
     good = photo(tmp_path / "good.png")
     out = tmp_path / "out"
     for image, overrides, message in [
-        (tmp_path / "gone.png", [], r"no picture .*gone\.png"),
-        (tmp_path / "broken.png", [], r"broken\.png is not a readable picture"),
-        (tmp_path / "empty", [], "no pictures in"),
+        (tmp_path / "gone.png", [], r"no image .*gone\.png"),
+        (tmp_path / "broken.png", [], r"broken\.png is not a readable image"),
+        (tmp_path / "empty", [], "no images in"),
         (tmp_path / "twins", [], "both be edited into"),
         (good, [f"output={tmp_path}"], "would overwrite"),
         (good, ["resize=small"], "resize=small"),
@@ -84,6 +84,6 @@ def test_what_is_wrong_is_said_before_the_model_is_loaded(
     assert not out.exists()
 
 
-def test_a_image_too_small_for_the_latent(editor_folder: Path, tmp_path: Path) -> None:
+def test_an_image_too_small_for_the_latent(editor_folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="larger short side"):
         edit_with(editor_folder, photo(tmp_path / "thin.png", 1, 50), tmp_path / "out", "resize=keep")

@@ -144,7 +144,7 @@ def test_a_page_is_made_of_the_run_folder_alone(
         (["sampler.steps=3"], "sampler.steps: 1 there, 3 asked for"),
         (["weights=raw"], "weights: ema there, raw asked for"),
         (["weights=both"], "choose ema or raw"),
-        (["world.size=64"], "trained on pictures of 32x32 and synthetic_edit has 64x64"),
+        (["world.size=64"], "trained on images of 32x32 and synthetic_edit has 64x64"),
         (["checkpoint=gone.ckpt"], r"no checkpoint at gone\.ckpt"),
         (["checkpoint=null"], "either checkpoint=PATH"),
         (["steps=[report,publish]"], "choose from generate, measure, judge, report"),

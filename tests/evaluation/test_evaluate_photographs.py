@@ -229,6 +229,6 @@ def test_a_broken_photograph_is_one_sentence(server: RunningServer, data: Path, 
     broken = folder / "Real-Edit/2.png"
     broken.write_bytes(b"not a picture")
     with pytest.raises(
-        ValueError, match=r"Real-Edit/2\.png is not a readable picture .* replace it or leave it out$"
+        ValueError, match=r"Real-Edit/2\.png is not a readable image .* replace it or leave it out$"
     ):
         evaluated([*asked(server, data, "real_edit", tmp_path / "run"), f"benchmark.folder={folder}"])

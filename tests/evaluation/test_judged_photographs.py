@@ -101,7 +101,7 @@ def test_nothing_is_decoded_before_it_is_needed(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-300])
     case = case_of(path)
     assert (case.size, frame_case(case, framing_for(48, 32)).size) == ((90, 150), (48, 80))
-    with pytest.raises(ValueError, match=r"a\.png is not a readable picture"):
+    with pytest.raises(ValueError, match=r"a\.png is not a readable image"):
         _ = case.original
 
 

@@ -112,11 +112,11 @@ def changed(change: Callable[[dict], object]) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (unknown_caption, r"1 captions are of pictures that the benchmark doesn't have \(8-output1\.png\)"),
+        (unknown_caption, r"1 captions are of images that the benchmark doesn't have \(8-output1\.png\)"),
         (lacking_caption, r"1 outputs have no caption \(9-output3\.png\)"),
         (
             lambda folder: (folder / "images/9/9-output2.png").unlink(),
-            r"1 of 6 pictures are missing \(.*9-output2\.png\)",
+            r"1 of 6 images are missing \(.*9-output2\.png\)",
         ),
         (changed(lambda sessions: sessions["9"].pop(1)), r"out of order \(9 has turn 3 as number 2\)"),
         (changed(lambda sessions: sessions["9"].reverse()), "out of order"),

@@ -106,11 +106,11 @@ def unpadded(folder: Path) -> None:
         ),
         (
             lambda folder: (folder / "3-Mirror/002.png").unlink(),
-            r"3-Mirror has 1 pictures that are neither a \.png nor the mask of one \(002_mask\.jpg\), 2 lines for 1 photographs \(001\.png\)",
+            r"3-Mirror has 1 images that are neither a \.png nor the mask of one \(002_mask\.jpg\), 2 lines for 1 photographs \(001\.png\)",
         ),
         (
             lambda folder: write_image(folder / "3-Mirror/003.jpg", pixels(1)),
-            r"1 pictures that are neither .* \(003\.jpg\)",
+            r"1 images that are neither .* \(003\.jpg\)",
         ),
         (
             lambda folder: Image.new("L", (8, 8)).save(folder / "4-Color/001_mask.jpg"),

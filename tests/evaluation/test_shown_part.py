@@ -24,7 +24,7 @@ SIZE = (91, 150)
 
 
 def ramp(height: int, width: int) -> np.ndarray:
-    """Brightness by place, so that a image that is squeezed or moved by a pixel is another one."""
+    """Brightness by place, so that an image that is squeezed or moved by a pixel is another one."""
     rows, columns = np.mgrid[0:height, 0:width]
     return np.stack(
         [40 + 200 * columns / width, 40 + 200 * rows / height, 128 + 100 * np.sin(columns / 4)], axis=2

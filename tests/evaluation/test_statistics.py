@@ -26,9 +26,20 @@ def test_one_cluster_or_none_gives_no_interval() -> None:
     assert clustered_interval(np.array([]), []) is None
 
 
-def test_the_same_data_give_the_same_interval_in_any_order_of_cluster_names() -> None:
-    values, clusters = np.random.default_rng(0).uniform(0, 5, 60), [f"c{index // 6}" for index in range(60)]
-    assert clustered_interval(values, clusters) == clustered_interval(values, clusters)
+def test_the_interval_depends_neither_on_the_order_of_cases_nor_on_the_names_of_clusters() -> None:
+    chance = np.random.default_rng(0)
+    values, clusters = chance.uniform(0, 5, 60), [f"c{index // 7}" for index in range(60)]
+    interval = clustered_interval(values, clusters)
+    renamed = dict(zip(sorted(set(clusters)), chance.permutation(9), strict=True))
+    order = chance.permutation(60)
+    shuffled = clustered_interval(
+        values[order], [f"photograph {renamed[clusters[index]]}" for index in order]
+    )
+    assert shuffled == pytest.approx(interval, rel=1e-12)
+    regrouped = clustered_interval(values[order], clusters)
+    assert regrouped != pytest.approx(interval, rel=1e-3), (
+        "the interval depends on which values share a cluster"
+    )
 
 
 def test_singleton_clusters_give_the_interval_of_the_mean() -> None:
