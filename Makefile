@@ -5,7 +5,7 @@ RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 RUN_DIR := $(or $(RUN_DIR),runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S))
 
-.PHONY: setup demo sweep-demo test test-slow check help
+.PHONY: setup demo sweep-demo test test-slow lint types check help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,13 +39,18 @@ sweep-demo: setup  ## Tables 5 and 4 with hardly any training: plan, jobs, share
 	@$(RUN) -m src.train $(SWEEP_DEMO) +sweep=table4_reward_signal hydra.sweep.dir=$(SWEEP_DIR)/table4_reward_signal
 
 test: setup  ## all fast tests (what CI runs)
-	@$(RUN) -m pytest -n 2 --dist loadfile
+	@$(RUN) -m pytest -n 2 --dist worksteal
 
 test-slow: setup  ## the long checks
 	@$(RUN) -m pytest -m slow
 
-check: setup  ## lint, types, tests
+lint: setup
 	@$(VENV)/bin/ruff check src tests
 	@$(VENV)/bin/ruff format --check src tests
+
+types: setup
 	@$(VENV)/bin/pyright
-	@$(MAKE) --no-print-directory test
+
+check: setup  ## lint, types, tests
+	@$(MAKE) --no-print-directory lint
+	@$(MAKE) --no-print-directory -j2 types test

@@ -2,45 +2,18 @@
 that has imported everything, and done in a second or two.
 """
 
-import multiprocessing
 import os
 import resource
-import runpy
 import signal
-import sys
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
-COMMANDS = ("train", "evaluate", "write_dataset", "precompute", "annotate", "edit", "convert")
-BEHIND_THEM = (
-    "algorithms.denoising",
-    "backbones.tiny",
-    "callbacks.editor_checkpoint",
-    "callbacks.ema",
-    "callbacks.free_encoders",
-    "callbacks.progress",
-    "callbacks.provenance",
-    "callbacks.resume",
-    "callbacks.run_record",
-    "callbacks.sample_edits",
-    "callbacks.score_curve",
-    "data.datamodule",
-    "editing.batches",
-    "evaluation.rows",
-    "evaluation.show",
-    "evaluation.tracking",
-    "formats.conversion",
-    "judges.openai_chat",
-    "shard_writer",
-    "sweeps.conduct",
-)
-"""What the commands import once their arguments are checked."""
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(
-    [*(f"src.{name}" for name in (*COMMANDS, *BEHIND_THEM)), "torch.optim.adamw", "tensorboard"]
-)
+from warm import CONTEXT, become_command, interpreter
+
+Result = TypeVar("Result")
 
 
 def command(
@@ -49,28 +22,18 @@ def command(
     log: str,
     errors: str,
     environment: Mapping[str, str],
+    executable: str,
     largest_file: int | None,
 ) -> None:
     """What `python -m <module> <arguments>` does, in a process group of its own, with its output in files."""
     os.setpgrp()
-    signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # a shell ignores it for what it starts in the background, and so do all children
-    os.environ.clear()
-    os.environ.update(environment)
-    multiprocessing.set_start_method("fork", force=True)  # as in a command that was not started by us
     with Path(log).open("ab") as sink, Path(errors).open("ab") as errors_sink:
         os.dup2(sink.fileno(), 1)
         os.dup2(errors_sink.fileno(), 2)
     if largest_file is not None:
-        # a disk on which there is room for this many bytes in a file; needs no privilege, as a real full disk
-        # would
+        # a disk with room for this many bytes in a file; unlike a real full disk it needs no privilege
         resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, largest_file))
-    sys.argv = [module, *arguments]
-    warnings.filterwarnings(
-        "ignore", f"'{module}' found in sys.modules", RuntimeWarning
-    )  # imported by the server
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    become_command(module, arguments, environment, executable)
 
 
 class Command:
@@ -96,9 +59,9 @@ class Command:
     ) -> None:
         self.log = log
         variables = {**os.environ, **(environment or {})}
+        files = (str(log), str(errors or log))
         self.process = CONTEXT.Process(
-            target=command,
-            args=(module, arguments, str(log), str(errors or log), variables, largest_file),
+            target=command, args=(module, arguments, *files, variables, interpreter(), largest_file)
         )
         self.process.start()
 
@@ -131,6 +94,14 @@ class Command:
             time.sleep(0.002)
         os.kill(self.process.pid, number)
         return self.ended()
+
+
+def in_own_process(function: Callable[..., Result], *arguments: object) -> Result:
+    """The result of a function of a test file in a forked process, where code is as in a command: without the
+    shape checks that tests run with.
+    """
+    with ProcessPoolExecutor(1, mp_context=CONTEXT) as pool:
+        return pool.submit(function, *arguments).result()
 
 
 def finished(module: str, *arguments: str, log: Path, environment: Mapping[str, str] | None = None) -> str:

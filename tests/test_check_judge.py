@@ -4,13 +4,12 @@ mixes up the perspectives does.
 
 import json
 import math
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import run
 from conftest import config
 from hydra.utils import instantiate
 from PIL import Image
@@ -39,12 +38,10 @@ from src.evaluation.judge_card import (
 )
 from src.judges.fake_server import image_key, running_server
 from src.judges.oracle import OracleJudge
-from src.launch import CONF
 from src.records import PERSPECTIVES, Reward, Verdict
 from src.reward_file import read_rewards
 from src.synthetic.world import World
 
-ROOT = CONF.parent
 THRESHOLDS = dict(config(name="check_judge").thresholds)
 
 
@@ -250,18 +247,8 @@ def test_a_card_is_written_whole(truth: list[ProbeResult], tmp_path: Path) -> No
 
 
 def test_the_command_tries_the_oracle(tmp_path: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "src.check_judge",
-        "judge=oracle",
-        "world.size=32",
-        "count=8",
-        "cases=7",
-        "retest=4",
-        f"output={tmp_path}",
-    ]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    few = ["world.size=32", "count=8", "cases=7", "retest=4"]
+    done = run("judge=oracle", *few, f"output={tmp_path}", module="src.check_judge")
     assert done.returncode == 0, done.stderr
     assert "oracle passed" in done.stdout
     assert done.stdout.strip().endswith(str(tmp_path / "card.png"))

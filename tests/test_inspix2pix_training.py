@@ -141,8 +141,6 @@ def test_exports_and_edits_a_photograph(trained: Path, tmp_path: Path) -> None:
         )
         assert done.returncode == 0, done.stderr[-2000:]
         sizes[name] = Image.open(out / "photo.png").size
-        assert Image.open(out / "photo.png").tobytes()
     assert sizes == {"run": (64, 64), "export": (64, 64)}
-    assert (tmp_path / "run/photo.png").read_bytes()[-5000:] != b""
     one, other = (Image.open(tmp_path / name / "photo.png").tobytes() for name in sizes)
     assert one == other

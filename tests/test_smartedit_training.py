@@ -12,7 +12,7 @@ import pytest
 import torch
 from backbones.pipelines import write_pipeline
 from backbones.smartedit.folders import write_llava
-from commands import only_error, run, run_interpreter
+from commands import only_error, run
 from data.written import pixels, reward, write_image, write_tree
 from killing import Command, finished, lines_in
 from PIL import Image
@@ -291,7 +291,7 @@ def test_two_processes_train_it_equally(folder: Path, tmp_path: Path) -> None:
         "~callbacks.previews",
         f"hydra.run.dir={tmp_path / 'run'}",
     ]
-    ended = run_interpreter(*ddp)  # Lightning starts the second process by the first one's command
+    ended = run(*ddp)  # Lightning starts the second process by the first one's command
     assert ended.returncode == 0, ended.stderr[-2000:]
     record = json.loads((tmp_path / "run/run.json").read_text())
     assert record["world_size"] == 2

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from commands import LEAN, run
 from killing import Command, finished
+from warm import interpreter
 
 from src import checkpoint, launch, resolvers
 from src.sweeps import titles
@@ -38,6 +39,7 @@ def here(monkeypatch: pytest.MonkeyPatch, *arguments: str, module: str = "src.tr
     """The exit code of a command whose sweep runs in this process; its jobs have processes of their own."""
     loaded = importlib.import_module(module)
     monkeypatch.setattr(sys, "argv", [module, *arguments])
+    monkeypatch.setattr(sys, "executable", interpreter())
     try:
         launch.entry_point(loaded.main, module.removeprefix("src."), loaded.SWEEPS)
     except SystemExit as stopped:

@@ -5,12 +5,12 @@ against exact small cases.
 import json
 import os
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from subprocess import CompletedProcess
 
+import commands
 import pytest
 import torch
 import torch.nn.functional as F
@@ -38,7 +38,7 @@ def pipeline(tmp_path_factory) -> Path:
     return write_pipeline(tmp_path_factory.mktemp("throughput") / "pipeline")
 
 
-def command(pipeline: Path, target: Path, *overrides: str) -> subprocess.CompletedProcess:
+def command(pipeline: Path, target: Path, *overrides: str) -> CompletedProcess:
     small = [
         "data.transform.size=32",
         "files.rows=48",
@@ -53,31 +53,19 @@ def command(pipeline: Path, target: Path, *overrides: str) -> subprocess.Complet
         "trainer.precision=32-true",
         "device=cpu",
     ]
-    return subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "src.throughput",
-            "+experiment=reward_inspix2pix",
-            *small,
-            f"hydra.run.dir={target}",
-            *overrides,
-        ],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    named = ["+experiment=reward_inspix2pix", f"hydra.run.dir={target}"]
+    return commands.run(*named, *small, *overrides, module="src.throughput")
 
 
 @pytest.fixture(scope="module")
-def run(pipeline: Path, tmp_path_factory) -> tuple[Path, subprocess.CompletedProcess]:
+def run(pipeline: Path, tmp_path_factory) -> tuple[Path, CompletedProcess]:
     """All rungs but those that compile."""
     target = tmp_path_factory.mktemp("throughput") / "run"
     rungs = "as_released,without_unused_tower,kept_memory,precomputed,no_checkpointing,channels_last,bf16_weights,images,shards,shards_and_tokens"
     return target, command(pipeline, target, f"rungs=[{rungs}]")
 
 
-def test_leaves_ladders_a_table_and_a_image(run: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_leaves_ladders_a_table_and_a_image(run: tuple[Path, CompletedProcess]) -> None:
     folder, done = run
     assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((folder / "throughput.json").read_text())
@@ -120,7 +108,7 @@ def test_leaves_ladders_a_table_and_a_image(run: tuple[Path, subprocess.Complete
     assert "targets" in (folder / "throughput.md").read_text().lower()
 
 
-def test_each_rung_of_training_does_less(run: tuple[Path, subprocess.CompletedProcess]) -> None:
+def test_each_rung_of_training_does_less(run: tuple[Path, CompletedProcess]) -> None:
     """Counted, not timed: the tower, the encoders and the recomputation are in the operations of the rungs
     that have them.
     """

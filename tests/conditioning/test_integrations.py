@@ -3,14 +3,13 @@
 import copy
 import io
 import pickle
-import subprocess
-import sys
 from dataclasses import replace
 
 import pytest
 import torch
 from conditioning.editors import editor, equal_weights, gradients, loss, output, wake
-from conftest import config, small_editor
+from conftest import config, small_editor, triplets
+from killing import in_own_process
 from options import options
 from torch.nn.parallel import DistributedDataParallel
 
@@ -123,35 +122,23 @@ def test_ddp_without_unused_parameters(integration: str, batch: EditBatch, one_p
         wrapped(batch, draws).minimised.backward()
 
 
-COMPILE = """
-import sys, torch
-sys.path.insert(0, "tests")
-from conftest import triplets
-from conditioning.editors import editor, wake
-
-BATCH = triplets()
-for name in sys.argv[1:]:
-    model = wake(editor(name))
-    latent = model.backbone.encode_image(BATCH.original)
-    condition = model.condition(latent, BATCH.instructions, BATCH.scores, BATCH.feedback)
+def compare_with_one_graph(integration: str) -> None:
+    model, batch = wake(editor(integration)), triplets()
+    latent = model.backbone.encode_image(batch.original)
+    condition = model.condition(latent, batch.instructions, batch.scores, batch.feedback)
     t = torch.tensor([0.2, 0.5, 0.9])
-    torch._dynamo.reset()
     compiled = torch.compile(model, backend="aot_eager", fullgraph=True)
-    torch.testing.assert_close(compiled(latent, t, condition), model(latent, t, condition), atol=1e-5, rtol=1e-4)
-    print("compiled", name)
-"""
+    torch.testing.assert_close(
+        compiled(latent, t, condition), model(latent, t, condition), atol=1e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(
-    "names", [["both"], pytest.param(INTEGRATIONS, marks=pytest.mark.slow)], ids=["both", "all"]
+    "integration",
+    [name if name == "both" else pytest.param(name, marks=pytest.mark.slow) for name in INTEGRATIONS],
 )
-def test_compiles_as_one_graph(names: list[str]) -> None:
-    """In a process of its own: the shape checks that tests run with cannot be traced."""
-    done = subprocess.run(
-        [sys.executable, "-c", COMPILE, *names], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.split("\n")[:-1] == [f"compiled {name}" for name in names]
+def test_compiles_as_one_graph(integration: str) -> None:
+    in_own_process(compare_with_one_graph, integration)
 
 
 @pytest.mark.parametrize("integration", [name for name in INTEGRATIONS if name != "none"])

@@ -10,11 +10,11 @@ import pytest
 
 from src.records import PERSPECTIVES, Reward
 from src.synthetic import language
-from src.synthetic.annotation import ExactAnnotator, NoisyAnnotator, noisy_score
+from src.synthetic.annotation import ExactAnnotator, NoisyAnnotator, Work, noisy_score
 from src.synthetic.corruptions import CLEAR_SEVERITY, Corruption
 from src.synthetic.world import World
 
-SAMPLES = 1500
+SAMPLES = 750
 GENERAL = {text for texts in language.GENERAL.values() for text in texts}
 
 
@@ -28,14 +28,25 @@ def scores_of(rewards: list[Reward]) -> np.ndarray:
     return np.array([[verdict.score for verdict in reward.verdicts] for reward in rewards], dtype=float)
 
 
+class ExactAndNoisy:
+    """Annotates with both, so that triplets are drawn once."""
+
+    name = settings = "exact and noisy"
+
+    def __init__(self) -> None:
+        self.annotated: list[Annotated] = []
+
+    def annotate(self, work: Work) -> Reward:
+        exact, noisy = ExactAnnotator().annotate(work), NoisyAnnotator().annotate(work)
+        self.annotated.append(Annotated(noisy, exact, work.corruption))
+        return noisy
+
+
 def annotated(world: World) -> list[Annotated]:
-    found = []
+    both = ExactAndNoisy()
     for index in range(SAMPLES):
-        triplet, exact = world.rewarded_triplet("train", 5, index, ExactAnnotator())
-        found.append(
-            Annotated(world.rewarded_triplet("train", 5, index)[1], exact, world.corruption(triplet.case.id))
-        )
-    return found
+        world.rewarded_triplet("train", 5, index, both)
+    return both.annotated
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["default", "never_all_good"])
