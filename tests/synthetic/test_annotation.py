@@ -10,7 +10,7 @@ import pytest
 
 from src.records import PERSPECTIVES, Reward
 from src.synthetic import language
-from src.synthetic.annotation import ExactAnnotator, NoisyAnnotator, Work, noisy_score
+from src.synthetic.annotation import AnnotationTask, ExactAnnotator, NoisyAnnotator, noisy_score
 from src.synthetic.corruptions import CLEAR_SEVERITY, Corruption
 from src.synthetic.world import World
 
@@ -36,9 +36,9 @@ class ExactAndNoisy:
     def __init__(self) -> None:
         self.annotated: list[Annotated] = []
 
-    def annotate(self, work: Work) -> Reward:
-        exact, noisy = ExactAnnotator().annotate(work), NoisyAnnotator().annotate(work)
-        self.annotated.append(Annotated(noisy, exact, work.corruption))
+    def annotate(self, task: AnnotationTask) -> Reward:
+        exact, noisy = ExactAnnotator().annotate(task), NoisyAnnotator().annotate(task)
+        self.annotated.append(Annotated(noisy, exact, task.corruption))
         return noisy
 
 
