@@ -38,7 +38,7 @@ from src.synthetic.corruptions import (
 )
 from src.synthetic.degradations import QUALITY_FLAWS
 from src.synthetic.edits import Edit
-from src.synthetic.ground_truth import ground_truth_of
+from src.synthetic.ground_truth import render_ground_truth
 from src.synthetic.measure import measure
 from src.synthetic.scene import Renderer, Scene, pick
 
@@ -172,7 +172,7 @@ class Unrated:
 
 def oracle_scores(task: AnnotationTask) -> Scores:
     """The oracle's scores of the triplet's edited image, in [0, 5]."""
-    return measure(ground_truth_of(task.renderer, task.scene, task.edit), task.edited).scores
+    return measure(render_ground_truth(task.renderer, task.scene, task.edit), task.edited).scores
 
 
 def noisy_score(score: float, deviation: float, rng: Random) -> float:

@@ -104,7 +104,7 @@ class GroundTruth:
         )
 
 
-def ground_truth_of(renderer: Renderer, scene: Scene, edit: Edit) -> GroundTruth:
+def render_ground_truth(renderer: Renderer, scene: Scene, edit: Edit) -> GroundTruth:
     """Render everything that measuring an answer to the edit needs."""
     after = edit.after
     background_after = (

@@ -100,7 +100,7 @@ class PhotoLibrary:
         else:
             files = photo_files(folder)
             self.photographs = split_photographs([read_photograph(file) for file in files], folder)
-            self.digest = digest_files(files)
+            self.digest = digest_photographs(files)
         self._scaled: dict[tuple[str, int, int], Float[np.ndarray, "h w 3"]] = {}
 
     def scaled(self, split: str, photo: int, zoom: int) -> Float[np.ndarray, "h w 3"]:
@@ -199,7 +199,7 @@ def split_photographs(photographs: list[Photograph], folder: Path) -> dict[str, 
     }
 
 
-def digest_files(files: list[Path]) -> str:
+def digest_photographs(files: list[Path]) -> str:
     """8 hex digits over names and contents of files, in their order."""
     digest = hashlib.sha256()
     for file in files:

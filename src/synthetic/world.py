@@ -30,7 +30,7 @@ from src.synthetic.corruptions import (
     sample_quality_flaw,
 )
 from src.synthetic.edits import EDIT_TYPES, Edit, sample_edit, with_held_out_wording
-from src.synthetic.ground_truth import GroundTruth, ground_truth_of
+from src.synthetic.ground_truth import GroundTruth, render_ground_truth
 from src.synthetic.photos import PhotoLibrary
 from src.synthetic.scene import PhotoBackground, Renderer, Scene, pick, sample_scene, to_uint8
 
@@ -151,7 +151,7 @@ class World:
     def ground_truth(self, case_id: str) -> GroundTruth:
         """The right answer to this case. Raises ValueError for a foreign id."""
         spec = self.case_spec(case_id)
-        return ground_truth_of(self.renderer, spec.scene, spec.edit)
+        return render_ground_truth(self.renderer, spec.scene, spec.edit)
 
     def case(self, split: str, seed: int, index: int) -> Case:
         """Original and instruction. Raises ValueError as `case_id` does."""
