@@ -1,5 +1,5 @@
-"""Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on what
-failed (the paper's RewardEdit-20K).
+"""Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on
+what failed (the paper's RewardEdit-20K).
 
     python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o dry_run=true    # calls, tokens, dollars, hours
     python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o budget_usd=50 output=annotations

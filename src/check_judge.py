@@ -5,10 +5,10 @@
     python -m src.check_judge judge=gpt4o budget_usd=10
 
 Asks about everyday triplets (rank correlation with the exact scores, yes and no) and about probes: shuffled
-instruction, unedited image, swapped images, growing blur, noise and compression; and about some of them twice.
-Writes card.json and card.png to the output folder and says whether the judge passed, by the thresholds in
-conf/check_judge.yaml. The judge never sees an id of the synthetic world, except the oracle, which needs it. If
-stopped, the same command continues.
+instruction, unedited image, swapped images, growing blur, noise and compression; and about some of them
+twice. Writes card.json and card.png to the output folder and says whether the judge passed, by the thresholds
+in conf/check_judge.yaml. The judge never sees an id of the synthetic world, except the oracle, which needs
+it. If stopped, the same command continues.
 """
 
 import itertools

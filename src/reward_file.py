@@ -66,8 +66,8 @@ def read_rewards(path: Path) -> list[Reward]:
 
 
 def iter_rewards(path: Path) -> Iterator[tuple[Reward, UsageFields]]:
-    """Every line of a file with its cost, superseded ones too, without holding the file in memory; none without a
-    file.
+    """Every line of a file with its cost, superseded ones too, without holding the file in memory; none
+    without a file.
 
     A last line without line end is what a killed process was writing; it doesn't count, and the next append
     removes it.
@@ -95,7 +95,9 @@ def iter_rewards(path: Path) -> Iterator[tuple[Reward, UsageFields]]:
 
 
 def repair_torn_line(path: Path) -> None:
-    """Cut off what follows the last line end, so that the next append starts a new line. A missing file is fine."""
+    """Cut off what follows the last line end, so that the next append starts a new line. A missing file is
+    fine.
+    """
     if not path.exists():
         return
     with path.open("rb") as file:

@@ -26,8 +26,8 @@ BATCH_SIZE = 32
 """Triplets per question to a judge that takes no stream."""
 
 SECONDS_UNWRITTEN = 1.0
-"""Rewards are appended in groups, as each append waits for the disk. A kill loses none: they are derived again
-from the ledger.
+"""Rewards are appended in groups, as each append waits for the disk. A kill loses none: they are derived
+again from the ledger.
 """
 
 

@@ -1,5 +1,5 @@
-"""Exports an annotation: as a `datasets` dataset with a card, as RewardEdit_20K.json, or the raw replies as JSON
-lines or parquet. Failed rows are left out and counted.
+"""Exports an annotation: as a `datasets` dataset with a card, as RewardEdit_20K.json, or the raw replies as
+JSON lines or parquet. Failed rows are left out and counted.
 """
 
 from collections.abc import Callable, Iterator, Mapping

@@ -1,7 +1,7 @@
 """An annotation's folder: the rewards of a dataset's rows by one judge, which can be continued at any moment.
 
-`request.json` holds the request (rows and judge), `rewards.jsonl` the rewards, `ledger.sqlite` every raw reply,
-`annotation.json` the counts.
+`request.json` holds the request (rows and judge), `rewards.jsonl` the rewards, `ledger.sqlite` every raw
+reply, `annotation.json` the counts.
 """
 
 import hashlib
@@ -35,8 +35,8 @@ def claim_rows(folder: Path, request: dict[str, Any]) -> None:
 
 
 def claim_judge(folder: Path, judge: Judge) -> None:
-    """Record the judge in a new folder, or check that an existing annotation is by the same judge with the same
-    settings.
+    """Record the judge in a new folder, or check that an existing annotation is by the same judge with the
+    same settings.
 
     Raises:
         ValueError: it is by another one; the message names the differences.

@@ -1,5 +1,5 @@
-"""Joins the shards of an annotation into one reward file and one ledger. Nothing is asked; merging again, after a
-shard was continued, starts over.
+"""Joins the shards of an annotation into one reward file and one ledger. Nothing is asked; merging again,
+after a shard was continued, starts over.
 """
 
 from collections import Counter
@@ -27,8 +27,8 @@ SUMMED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens")
 
 
 def merge_annotations(folder: Path, sources: Sequence[Path] | None, allow_missing: bool) -> str:
-    """Check that the shards are complete and belong together, and write them as one annotation; the counts in a
-    sentence.
+    """Check that the shards are complete and belong together, and write them as one annotation; the counts in
+    a sentence.
 
     Args:
         folder: of the merged annotation.

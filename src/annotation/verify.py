@@ -1,5 +1,5 @@
-"""Derives every reward of an annotation again from the raw replies in its ledger, and compares. Needs no network, no
-key and no images.
+"""Derives every reward of an annotation again from the raw replies in its ledger, and compares. Needs no
+network, no key and no images.
 """
 
 from collections.abc import Sequence

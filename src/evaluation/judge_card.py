@@ -1,9 +1,9 @@
 """The card of a judge: its tests, its results and whether it passed, as JSON, as an image and as a table.
 
 Comparisons are shares of cases, ties counting half, so a blind judge gets 0.5; correlations and growing flaws
-give such a judge 0. Intervals are clustered by photograph: Student's for means and shares (statistics.py), and
-for correlations a bootstrap of whole photographs, which is somewhat too narrow with eight of them. The value
-decides about pass or fail; the interval says how certain that is.
+give such a judge 0. Intervals are clustered by photograph: Student's for means and shares (statistics.py),
+and for correlations a bootstrap of whole photographs, which is somewhat too narrow with eight of them. The
+value decides about pass or fail; the interval says how certain that is.
 """
 
 import json
@@ -154,8 +154,8 @@ def all_checks(
 def clustered_correlation(
     scores: Float[np.ndarray, " n"], truth: Float[np.ndarray, " n"], clusters: Sequence[str]
 ) -> tuple[float | None, Interval | None, int]:
-    """Spearman's correlation (None for fewer than two scores), its interval over photographs, and the number of
-    scores.
+    """Spearman's correlation (None for fewer than two scores), its interval over photographs, and the number
+    of scores.
     """
     there = np.isfinite(scores)
     value = rank_correlation(scores, truth)
@@ -205,8 +205,8 @@ def check_preserved(results: Sequence[ProbeResult], needed: float) -> JudgeCheck
 
 
 def check_decline(results: Sequence[ProbeResult], flaw: str, needed: float) -> JudgeCheck:
-    """How steadily quality falls as a flaw grows: the negative rank correlation of score and severity within a
-    case, averaged; 0 if the score never moves.
+    """How steadily quality falls as a flaw grows: the negative rank correlation of score and severity within
+    a case, averaged; 0 if the score never moves.
     """
     values, places = [], []
     for case, exact in results_by_case(results, EXACT).items():

@@ -53,8 +53,8 @@ def rank_correlation(first: Float[np.ndarray, " n"], second: Float[np.ndarray, "
 
 
 def krippendorff_alpha(scores: Float[np.ndarray, "judges items"]) -> float:
-    """Krippendorff's alpha with squared differences, 1 - observed / expected disagreement; NaN if all scores are
-    equal.
+    """Krippendorff's alpha with squared differences, 1 - observed / expected disagreement; NaN if all scores
+    are equal.
 
     Source: Krippendorff, "Computing Krippendorff's Alpha-Reliability", 2011.
     """
@@ -72,8 +72,8 @@ def krippendorff_alpha(scores: Float[np.ndarray, "judges items"]) -> float:
 
 
 def measure_agreement(scores: Float[np.ndarray, "judges items"], tolerance: float = 1e-9) -> Agreement:
-    """Agreement of judges on one perspective: means over the pairs of judges, except for alpha, which is of all
-    judges at once.
+    """Agreement of judges on one perspective: means over the pairs of judges, except for alpha, which is of
+    all judges at once.
 
     Args:
         scores: in [0, 5], NaN where a verdict failed.

@@ -1,5 +1,5 @@
-"""EditScore's protocol as a rubric: two questions and four numbers per pass, several passes; for its own models
-or any other.
+"""EditScore's protocol as a rubric: two questions and four numbers per pass, several passes; for its own
+models or any other.
 
     python -m src.check_judge judge=editscore
     python -m src.check_judge judge=editscore judge.rubric.repeats=4 judge.client.temperature=0.7
@@ -15,10 +15,10 @@ Our perspectives on [0, 5]: following = prompt_following / 2, preserving = consi
 perceptual_quality / 2, each averaged over the passes. A Reward doesn't hold the overall score: best-of-N
 takes `EditScoreRubric.overall` of the answers or `overall_of_reward`.
 
-Departures from the released code, all on purpose: an unreadable answer counts as none (theirs becomes a random
-score, or half of the scale); `average_first` keeps consistency (theirs drops it in one of two functions);
-scores on another scale are refused, not rescaled; the prompts are our own words, unless `prompts` names a
-folder with others. Source: EditScore, 2025, paper and released code.
+Departures from the released code, all on purpose: an unreadable answer counts as none (theirs becomes a
+random score, or half of the scale); `average_first` keeps consistency (theirs drops it in one of two
+functions); scores on another scale are refused, not rescaled; the prompts are our own words, unless `prompts`
+names a folder with others. Source: EditScore, 2025, paper and released code.
 """
 
 import hashlib
@@ -114,9 +114,9 @@ class EditScoreRubric(Rubric):
     Args:
         score_range: highest score asked for: 25 for EditScore's models, 10 for others.
         repeats: passes; the client samples each with a seed of its own.
-        prompts: a name without a slash is one of our versions; else a folder with semantic_consistency.txt and
-            perceptual_quality.txt, in which {instruction} and {max_score} stand for the instruction and the
-            highest score. To use EditScore's own prompts, insert these two placeholders into them.
+        prompts: a name without a slash is one of our versions; else a folder with semantic_consistency.txt
+            and perceptual_quality.txt, in which {instruction} and {max_score} stand for the instruction and
+            the highest score. To use EditScore's own prompts, insert these two placeholders into them.
         reduction: of the overall score, see `overall_score`.
         resize_edited: resize the edited image to the original's size first, as the protocol does; proportions
             may change.
@@ -218,7 +218,8 @@ def mean_verdict(answers: Sequence[Answer | str], score_of: Callable[[Answer], f
 
 
 def expected_scores(reply: Reply, schema: AnswerSchema) -> tuple[float, ...]:
-    """The mean scores under the probabilities that the model gave to 0 ... max_score where it wrote its scores.
+    """The mean scores under the probabilities that the model gave to 0 ... max_score where it wrote its
+    scores.
 
     Each score must be one token of the reply, with the probability of every number in its place, as LocalVLM
     returns them with exact_scores. The few most probable tokens that a server returns are not enough: with

@@ -1,5 +1,5 @@
-"""Encodes images for a judge: the file itself where possible, else a PNG, which adds no flaw of its own to the
-image under judgement.
+"""Encodes images for a judge: the file itself where possible, else a PNG, which adds no flaw of its own to
+the image under judgement.
 """
 
 import io

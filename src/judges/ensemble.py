@@ -1,5 +1,5 @@
-"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of the
-judge nearest to the score.
+"""Several judges as one: the mean or median of their scores, the majority of their yes and no, the words of
+the judge nearest to the score.
 
 python -m src.check_judge judge=ensemble          # with a table of how far its members agree
 """
@@ -83,9 +83,9 @@ def combine_verdicts(
 ) -> Verdict:
     """One verdict from several judges' verdicts on one perspective.
 
-    Failed verdicts are left out, and the result is marked as repaired, as long as more than half of the judges
-    answered; otherwise it fails, as with the repeats of one judge (rubric.combine_answers). A tie of yes and
-    no is a no: nothing counts as a success that half of the judges deny.
+    Failed verdicts are left out, and the result is marked as repaired, as long as more than half of the
+    judges answered; otherwise it fails, as with the repeats of one judge (rubric.combine_answers). A tie of
+    yes and no is a no: nothing counts as a success that half of the judges deny.
     """
     given = [(verdict.score, verdict) for verdict in verdicts if verdict.score is not None]
     if 2 * len(given) <= len(verdicts):

@@ -3,10 +3,10 @@ without a key or cost: POST /v1/chat/completions, Azure's address of the same, G
 
     python -m src.judges.fake_server --port 8000 --latency 0.2 --faults 0.3
 
-It shares no code with the clients, as tests check them against it: images are decoded and tokens counted here.
-It prints its port and serves until it is stopped. An answer depends only on the content of the question (and
-on the seed in the request, at temperatures above 0), a fault on the content, the number of the attempt and
---seed, so every run can be repeated. With `--truth`, a file of JSON lines {"edited": image_key(edited),
+It shares no code with the clients, as tests check them against it: images are decoded and tokens counted
+here. It prints its port and serves until it is stopped. An answer depends only on the content of the question
+(and on the seed in the request, at temperatures above 0), a fault on the content, the number of the attempt
+and --seed, so every run can be repeated. With `--truth`, a file of JSON lines {"edited": image_key(edited),
 "following": {"score", "feedback", "success"}, "preserving": ..., "quality": ...}, the images in it get these
 scores, rounded. The model "fault:KIND" always answers with that fault; kinds are those of FAULTS and
 ONLY_BY_NAME.
@@ -493,13 +493,15 @@ def image_key(image: np.ndarray) -> str:
 
 
 def split_tokens(text: str) -> list[str]:
-    """The server's tokens of a text: a word of up to nine letters with the space before it, a digit, or a mark."""
+    """The server's tokens of a text: a word of up to nine letters with the space before it, a digit, or a
+    mark.
+    """
     return re.findall(r" ?[^\W\d_]{1,9}|\d| ?[^\w\s]{1,2}|\s+|_", text)
 
 
 def count_usage(chat: ChatRequest, output: int) -> dict[str, int]:
-    """The tokens used: OpenAI's tiles (the image fits into 2048 x 2048, its short side into 768), a token per 4.2
-    characters of text, and 7 for the message.
+    """The tokens used: OpenAI's tiles (the image fits into 2048 x 2048, its short side into 768), a token per
+    4.2 characters of text, and 7 for the message.
     """
     base, per_tile = (2833, 5667) if "mini" in chat.model else (85, 170)
     total = (

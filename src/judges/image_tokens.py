@@ -1,8 +1,9 @@
-"""Tokens of an image by the rule of the model's provider, so that an estimate needs no network and costs nothing.
+"""Tokens of an image by the rule of the model's provider, so that an estimate needs no network and costs
+nothing.
 
 Pure functions hold the arithmetic; small frozen classes hold the numbers of a rule for the config
-(`image_tokens: {_target_: ...TileTokens, ...}`). Sources: OpenAI, "Images and vision", section "Calculating costs"
-(platform.openai.com/docs/guides/images-vision), with the rounding seen on real bills
+(`image_tokens: {_target_: ...TileTokens, ...}`). Sources: OpenAI, "Images and vision", section "Calculating
+costs" (platform.openai.com/docs/guides/images-vision), with the rounding seen on real bills
 (community.openai.com/t/1281361 and /t/1262691); Qwen: `smart_resize` of transformers and the models'
 preprocessor_config.json.
 """
@@ -49,13 +50,14 @@ class TileTokens:
 @final
 @dataclass(frozen=True)
 class PatchTokens:
-    """OpenAI's gpt-4.1-mini, gpt-4.1-nano, gpt-5-mini, gpt-5-nano, o4-mini: one token per patch, times a billing
-    factor. No config of ours uses it; set `judge.client.image_tokens` to it for one of these models.
+    """OpenAI's gpt-4.1-mini, gpt-4.1-nano, gpt-5-mini, gpt-5-nano, o4-mini: one token per patch, times a
+    billing factor. No config of ours uses it; set `judge.client.image_tokens` to it for one of these models.
 
     Attributes:
         patch: side of a patch in pixels.
         max_patches: larger images are downsized to this number.
-        multiplier: billing factor; gpt-4.1-mini and gpt-5-mini: 1.62, gpt-4.1-nano and gpt-5-nano: 2.46, o4-mini: 1.72.
+        multiplier: billing factor; gpt-4.1-mini and gpt-5-mini: 1.62, gpt-4.1-nano and gpt-5-nano: 2.46,
+            o4-mini: 1.72.
     """
 
     patch: int = 32
@@ -69,8 +71,8 @@ class PatchTokens:
 @final
 @dataclass(frozen=True)
 class MergedPatchTokens:
-    """Qwen-VL and its relatives: the image is resized to whole patches, `merge` x `merge` patches make a token,
-    and a start and an end token are added.
+    """Qwen-VL and its relatives: the image is resized to whole patches, `merge` x `merge` patches make a
+    token, and a start and an end token are added.
 
     Attributes:
         patch: side of a patch in pixels (Qwen2.5-VL: 14, Qwen3-VL: 16).
@@ -91,8 +93,8 @@ class MergedPatchTokens:
 
 
 def count_tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile: int = 512) -> int:
-    """Tiles of an image that is shrunk into a square box, then to a shorter side of at most `short_side`; it is
-    never enlarged.
+    """Tiles of an image that is shrunk into a square box, then to a shorter side of at most `short_side`; it
+    is never enlarged.
 
     Sides are rounded to whole pixels after each step: 513 x 2049 becomes 513 x 2048 (8 tiles), 513 x 2050
     becomes 512 x 2048 (4 tiles).
@@ -105,7 +107,8 @@ def count_tiles(height: int, width: int, box: int = 2048, short_side: int = 768,
 
 
 def count_patches(height: int, width: int, patch: int = 32, max_patches: int = 1536) -> int:
-    """Patches that cover an image; if they are too many, it is shrunk until they fit and one side is whole patches.
+    """Patches that cover an image; if they are too many, it is shrunk until they fit and one side is whole
+    patches.
 
     This is the published rule. The bill for one such large image was 6 % higher: 1536 instead of 1449 patches
     for 4000 x 1474 (community.openai.com/t/1281361).
@@ -124,8 +127,8 @@ def count_patches(height: int, width: int, patch: int = 32, max_patches: int = 1
 
 
 def resized_grid(height: int, width: int, unit: int, min_pixels: int, max_pixels: int) -> tuple[int, int]:
-    """Rows and columns of units of an image resized to whole units within a range of pixels, aspect ratio nearly
-    kept.
+    """Rows and columns of units of an image resized to whole units within a range of pixels, aspect ratio
+    nearly kept.
 
     Raises:
         ValueError: an aspect ratio above 200, which these models refuse.

@@ -37,8 +37,8 @@ class PaidJudge(Protocol):
 
 
 def reward_key(triplet: Triplet, fingerprint: str) -> str:
-    """sha256 over original, edited, instruction and the judge's fingerprint: equal keys mean the same question
-    to the same judge.
+    """sha256 over original, edited, instruction and the judge's fingerprint: equal keys mean the same
+    question to the same judge.
     """
     digest = hashlib.sha256()
     for image in (triplet.case.original, triplet.edited):

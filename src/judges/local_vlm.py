@@ -1,5 +1,5 @@
-"""A client of a vision-language model in this process: Qwen2.5-VL or Qwen3-VL, with EditScore's LoRA adapters if
-wanted.
+"""A client of a vision-language model in this process: Qwen2.5-VL or Qwen3-VL, with EditScore's LoRA adapters
+if wanted.
 
     python -m src.check_judge judge=local_vlm judge.client.model=Qwen/Qwen3-VL-8B-Instruct
     python -m src.check_judge judge=editscore judge.client.adapter=EditScore/EditScore-Qwen3-VL-8B-Instruct
@@ -44,8 +44,8 @@ class LocalVLM:
             again.
         top_p, top_k: at a temperature above 0, sample only among the most probable tokens, of this total
             probability and this number; 1 and 0 for all.
-        seed: together with the question's `repeat` and `again` it determines the sampling, whatever else is in
-            the batch.
+        seed: together with the question's `repeat` and `again` it determines the sampling, whatever else is
+            in the batch.
         batch_size: questions answered together.
         probabilities: number of the most probable tokens returned with each token of the answer; 0 for none.
         exact_scores: where the answer holds a score, return the probability of every number in its place:

@@ -21,10 +21,10 @@ class NoisyOracleJudge:
     """The oracle's scores, each with an independent error N(0, deviation), clipped to [0, 5]. Implements
     `Judge`.
 
-    An error is a function of (seed, the oracle's key of the triplet, perspective): an edit gets the same error
-    whenever and in whatever batch it is judged, and a larger deviation stretches the same errors. The feedback
-    is the oracle's; there is no yes or no, as an error of a score says nothing about one. What the oracle
-    can't judge fails here, too.
+    An error is a function of (seed, the oracle's key of the triplet, perspective): an edit gets the same
+    error whenever and in whatever batch it is judged, and a larger deviation stretches the same errors. The
+    feedback is the oracle's; there is no yes or no, as an error of a score says nothing about one. What the
+    oracle can't judge fails here, too.
 
     Args:
         world: the synthetic world, whose ids and image size it knows.

@@ -1,9 +1,9 @@
 """A client of models behind the OpenAI chat protocol: OpenAI itself, Azure, vLLM, SGLang and others.
 
-One `ask` is one HTTP attempt: the OpenAI library's own retries are off, so that the caller counts, pays for and
-records every attempt. The key comes from the environment; only the library holds it, and it is removed from
-whatever servers return. Source: platform.openai.com/docs/api-reference/chat;
-docs.vllm.ai (OpenAI-compatible server); Azure: learn.microsoft.com, Azure OpenAI REST reference.
+One `ask` is one HTTP attempt: the OpenAI library's own retries are off, so that the caller counts, pays for
+and records every attempt. The key comes from the environment; only the library holds it, and it is removed
+from whatever servers return. Source: platform.openai.com/docs/api-reference/chat; docs.vllm.ai
+(OpenAI-compatible server); Azure: learn.microsoft.com, Azure OpenAI REST reference.
 """
 
 import asyncio
@@ -27,8 +27,8 @@ from src.judges.question import AnswerSchema, CallFailed, ImagePart, Question, R
 from src.seeds import fold_seed
 
 LAYOUT = "pictures-then-text"
-"""Order of a question's parts; part of the fingerprint. Images come first, so that servers with a prefix cache
-(vLLM) process the images of a triplet once for all its questions."""
+"""Order of a question's parts; part of the fingerprint. Images come first, so that servers with a prefix
+cache (vLLM) process the images of a triplet once for all its questions."""
 
 ORDINALS = ("First", "Second", "Third", "Fourth")
 NO_KEY = "no-key"
@@ -368,8 +368,8 @@ def read_api_key(variable: str | None) -> str:
 
 
 def check_variable_name(name: str | None) -> None:
-    """Check that a name can be that of an environment variable, as a key in its place must not end up in an error
-    or a config dump.
+    """Check that a name can be that of an environment variable, as a key in its place must not end up in an
+    error or a config dump.
 
     Raises:
         ValueError: it can't; the message doesn't repeat it.
@@ -399,8 +399,8 @@ def image_data_uri(image: ImagePart) -> str:
 
 
 def retry_after_seconds(headers: Mapping[str, str]) -> float | None:
-    """Seconds that a server asks to wait, or None: OpenAI's retry-after-ms, or Retry-After in seconds or as a date
-    (RFC 9110).
+    """Seconds that a server asks to wait, or None: OpenAI's retry-after-ms, or Retry-After in seconds or as a
+    date (RFC 9110).
     """
     for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         try:

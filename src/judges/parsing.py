@@ -2,8 +2,8 @@
 none: no score is ever guessed.
 
 A reply is taken as it is if it follows the schema, repaired if it has only one possible meaning (code fences,
-prose around the object, single quotes, "4/5" for 4, Yes for yes), and otherwise unusable. Scores outside their
-range or on another scale ("8/10") are never clipped or rescaled.
+prose around the object, single quotes, "4/5" for 4, Yes for yes), and otherwise unusable. Scores outside
+their range or on another scale ("8/10") are never clipped or rescaled.
 
 The reasons become the feedback of failed verdicts, and `src.annotate steps=[verify]` derives them again: a
 changed text would make earlier annotations differ from their ledgers.
@@ -160,12 +160,12 @@ def answers_within(value: object, schema: AnswerSchema, depth: int = NESTED) -> 
 
 
 def repair_json(part: str, schema: AnswerSchema) -> object:
-    """The value of malformed JSON. Its score is the text written there, never what a repair makes of it: "4 or 5"
-    is not 4.
+    """The value of malformed JSON. Its score is the text written there, never what a repair makes of it: "4
+    or 5" is not 4.
 
     Raises:
-        UnusableReply: two scores, a score that is no number, or final words without a closing quote: the brace
-            after them may belong to them.
+        UnusableReply: two scores, a score that is no number, or final words without a closing quote: the
+            brace after them may belong to them.
     """
     part = CHINESE_COLON.sub(":", CHINESE_COMMA.sub(",", part.translate(CHINESE)))
     scores = written_scores(part, schema)
@@ -250,7 +250,9 @@ def insert_score(value: object, score: str | list[str], schema: AnswerSchema, de
 
 
 def outermost_objects(text: str) -> list[str]:
-    """The outermost {...} of a text; braces inside double quotes don't count as long as the quotes are closed."""
+    """The outermost {...} of a text; braces inside double quotes don't count as long as the quotes are
+    closed.
+    """
     parts, depth, start, quoted, escaped = [], 0, 0, False, False
     for index, letter in enumerate(text):
         if depth and letter == '"' and not escaped:
@@ -296,7 +298,8 @@ def parse_answer(fields: Mapping[str, Any], schema: AnswerSchema, repaired: bool
 
 
 def parse_score(value: object, max_score: float) -> tuple[float, bool]:
-    """A score, and whether it had to be repaired: on a scale of 5, valid are 4, 4.5, "4", "4/5" and "4 out of 5".
+    """A score, and whether it had to be repaired: on a scale of 5, valid are 4, 4.5, "4", "4/5" and "4 out of
+    5".
 
     Raises:
         UnusableReply: anything else, a score out of range, or one on another scale.
@@ -319,8 +322,8 @@ def parse_score(value: object, max_score: float) -> tuple[float, bool]:
 
 
 def parse_success(value: object) -> tuple[bool, bool]:
-    """Success, and whether it had to be repaired: "yes" and "no" are as asked for; true, "Yes." and the like are
-    unambiguous.
+    """Success, and whether it had to be repaired: "yes" and "no" are as asked for; true, "Yes." and the like
+    are unambiguous.
 
     Raises:
         UnusableReply: anything else.
@@ -356,8 +359,8 @@ def parse_text(value: object, schema: AnswerSchema, scores: tuple[float, ...]) -
 
 
 def expected_score(reply: Reply, schema: AnswerSchema) -> float | None:
-    """The mean score under the probabilities that the model gave to the digits 0 ... max_score where it wrote its
-    score; None if the reply has no probabilities.
+    """The mean score under the probabilities that the model gave to the digits 0 ... max_score where it wrote
+    its score; None if the reply has no probabilities.
 
     Works for a single score of one digit. The digit is located after the score's name, so digits in the words
     don't count. Probabilities are renormalised over the digits that are valid scores.

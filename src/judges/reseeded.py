@@ -13,8 +13,8 @@ REPEAT_OFFSET = 1000
 
 @final
 class Reseeded:
-    """Wraps a client and shifts its seeds. Implements `VLMClient`. At temperature 0 nothing is sampled, and the
-    answers are the client's own, as far as its machine repeats them.
+    """Wraps a client and shifts its seeds. Implements `VLMClient`. At temperature 0 nothing is sampled, and
+    the answers are the client's own, as far as its machine repeats them.
 
     Args:
         client: the model that answers.

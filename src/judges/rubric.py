@@ -52,8 +52,8 @@ class Rubric(ABC):
 
     @abstractmethod
     def verdicts(self, answers: Sequence[Answer | str]) -> tuple[Verdict, Verdict, Verdict]:
-        """The verdicts from the answers, which stand in the order of `questions`; a text in place of an answer
-        is the reason why there is none.
+        """The verdicts from the answers, which stand in the order of `questions`; a text in place of an
+        answer is the reason why there is none.
         """
 
 

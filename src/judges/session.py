@@ -203,8 +203,8 @@ class JudgingSession:
         return reward_key(triplet, self.fingerprint), self.rubric.questions(triplet)
 
     async def _with_second_try(self, question: Question) -> tuple[Answer | str, list[str]]:
-        """The answer to a question, which is asked again if its first reply can't be read, and the keys of the
-        questions asked.
+        """The answer to a question, which is asked again if its first reply can't be read, and the keys of
+        the questions asked.
         """
         keys = []
         answer: Answer | str = ""

@@ -96,8 +96,8 @@ class Decoding:
 
 @final
 class VLMNetwork:
-    """A vision-language model in this process. Config, tokenizer and image processor are read at once, so that a
-    wrong name shows early and tokens can be counted without a GPU; the weights by `load`.
+    """A vision-language model in this process. Config, tokenizer and image processor are read at once, so
+    that a wrong name shows early and tokens can be counted without a GPU; the weights by `load`.
 
     Args:
         model, revision, adapter, dtype, device, attention: see LocalVLM.
@@ -197,8 +197,8 @@ class VLMNetwork:
         """A question as tokens and patches.
 
         Raises:
-            ValueError: its text holds a special token, which would be taken for an image or for the end of the
-                question.
+            ValueError: its text holds a special token, which would be taken for an image or for the end of
+                the question.
         """
         if specials := self._special_tokens(question.prompt):
             raise ValueError(f"the question holds {specials[0]}, a special token of {self.model}")
@@ -312,7 +312,9 @@ class VLMNetwork:
         written: Sequence[int],
         alternatives: tuple[Alternatives, ...],
     ) -> tuple[Alternatives, ...]:
-        """The alternatives with each written score as one token, whose alternatives are all numbers in its place."""
+        """The alternatives with each written score as one token, whose alternatives are all numbers in its
+        place.
+        """
         special = set(self.words.all_special_ids)
         positions = [index for index, token in enumerate(written) if token not in special]
         result = list(alternatives)
@@ -375,8 +377,8 @@ class VLMNetwork:
 
 @final
 class TokenChoice(LogitsProcessor):
-    """Chooses the next token of each row by the row's own random numbers, suppresses all others, and records the
-    probabilities.
+    """Chooses the next token of each row by the row's own random numbers, suppresses all others, and records
+    the probabilities.
 
     With a global generator, the token sampled would depend on the rest of the batch. The recorded
     probabilities are those of the network itself, before temperature, top_k and top_p.
