@@ -94,7 +94,10 @@ def test_a_bad_csv_file_is_refused_with_its_line(tmp_path: Path, text: str, mess
         ('{"image": "a.jpg", "instruction": "x", "scores": [1, 2, 3]}', ":2: column 'scores' is unknown"),
         ('{"image": "a.jpg", "instruction": ["x"]}', r":2: instruction is \['x'\], a text"),
         ('{"image": "a.jpg", "instruction": null}', ":2: the row has no instruction"),
-        ('{"image": "a.jpg", "instruction": "\\ud800"}', ":2: instruction holds something that is no letter"),
+        (
+            '{"image": "a.jpg", "instruction": "\\ud800"}',
+            ":2: instruction holds a character that is no letter",
+        ),
         ('{"image": "a.jpg", "instruction": "x", "seed": true}', ":2: seed is True"),
         ('{"image": "a.jpg", "instruction": "x", "seed": 1e999}', ":2: seed is inf"),
         ('{"image": "a.jpg", "instruction": "x", "following": -0.5}', ":2: a score must lie"),

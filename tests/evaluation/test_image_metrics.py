@@ -308,7 +308,7 @@ def test_batches_dealt_out_come_back_in_order() -> None:
 def test_metrics_that_no_case_defines(capsys: pytest.CaptureFixture[str], folders: tuple[str, str]) -> None:
     squares = Squares()
     assert metrics_of(folders).check(squares, squares.cases()) == [
-        name for name in METRICS if METRICS[name].needs == "target"
+        name for name in METRICS if METRICS[name].needs == "ground_truth"
     ]
     told = capsys.readouterr().err
     assert "no case of squares has a caption of the kind 'local': magicbrush/clip_t_local\n" in told
