@@ -287,13 +287,8 @@ class PrecomputedConditions:
         """
         there = {name: digest for name, digest in encoders.items() if digest is not None}
         absent = [name for name in self.request["encoders"] if name not in there]
-        self._refuse(
-            request_differences(
-                {name: digest for name, digest in self.request["encoders"].items() if name in there},
-                there,
-                "encoders.",
-            )
-        )
+        cached = {name: digest for name, digest in self.request["encoders"].items() if name in there}
+        self._refuse(request_differences({"encoders": cached}, {"encoders": there}))
         return absent
 
     def check_windows(self, windows: Windows) -> None:
