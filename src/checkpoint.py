@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
 import yaml
@@ -278,9 +278,9 @@ def start_from(editor: Editor, path: Path) -> None:
 
 def config_differences(saved: str, present: str) -> list[str]:
     """Settings in which two model configs differ, in words."""
-    one, other = (OmegaConf.to_container(OmegaConf.create(config)) for config in (saved, present))
-    assert isinstance(one, dict)
-    assert isinstance(other, dict)
+    one, other = (
+        cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(x))) for x in (saved, present)
+    )
     return [
         f"{key} is {old} in the checkpoint and {new} here"
         for key, old, new in sorted(differing_leaves(one, other, into_lists=True), key=itemgetter(0))

@@ -18,7 +18,7 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, final
+from typing import Any, cast, final
 
 import torch
 from diffusers import EulerAncestralDiscreteScheduler, StableDiffusionInstructPix2PixPipeline
@@ -469,7 +469,7 @@ def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], car
     )
     pipeline = backbone.to_pipeline(scheduler)
     tree: Any = OmegaConf.create(config)
-    tree.backbone = backbone.config_in(HERE, OmegaConf.to_container(tree.backbone))
+    tree.backbone = backbone.config_in(HERE, cast("dict[str, Any]", OmegaConf.to_container(tree.backbone)))
     settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(image_size)}
     with replacing(folder) as partial:
         try:

@@ -101,12 +101,13 @@ def load_vision_tower(vision: str, sizes: Sizes) -> CLIPVisionModel:
     """
     try:
         with quiet_libraries():
-            tower, loading = load_by_name(
+            loaded: Any = load_by_name(
                 lambda: CLIPVisionModel.from_pretrained(
                     vision, dtype=torch.float32, output_loading_info=True
                 ),
                 vision,
             )
+            tower, loading = loaded
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise

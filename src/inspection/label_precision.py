@@ -83,8 +83,10 @@ def precision_rows(
         [[verdict.feedback == NO_FAILURE for verdict in reward.verdicts] for reward in rewards]
     )
     clean = np.array(truth) >= least
-    true = {perspective.value: clean[:, index] for index, perspective in enumerate(PERSPECTIVES)}
-    true["all three"] = clean.all(1)
+    true: dict[str, np.ndarray] = {
+        perspective.value: clean[:, index] for index, perspective in enumerate(PERSPECTIVES)
+    }
+    true["all three"] = np.all(clean, axis=1)
     return [
         (name, [f"{true[name].mean():.3f}", *map(str, precisions)])
         for name, precisions in label_precisions(best, nothing, clean).items()

@@ -5,7 +5,8 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Iterator
 from typing import TypeVar
 
-T, R = TypeVar("T"), TypeVar("R")
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 def bounded_map(

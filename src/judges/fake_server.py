@@ -29,7 +29,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import PIL.Image
@@ -223,8 +223,9 @@ class FakeServer:
             )
         texts, images, details = [], [], set()
         for message in body.get("messages") or ():
-            content = message["content"]
-            for part in [{"type": "text", "text": content}] if isinstance(content, str) else content:
+            content: Any = message["content"]
+            parts: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            for part in parts:
                 if part["type"] == "text":
                     texts.append(part["text"])
                 elif part["type"] == "image_url":

@@ -151,10 +151,10 @@ def holm_corrected(lines: Sequence[Sequence[float | None]]) -> list[list[float |
 
 def p_values(rows: Sequence[RunRow], others: Sequence[RunRow], name: str, against: str) -> list[float | None]:
     """Test each perspective's score for no difference; None where cases are unknown."""
-    cases, others = averaged_cases(rows), averaged_cases(others)
-    if not cases or not others:
+    cases, other_cases = averaged_cases(rows), averaged_cases(others)
+    if not cases or not other_cases:
         return [None] * len(PERSPECTIVES)
-    return [comparison.p for comparison in compare(name, cases, against, others)]
+    return [comparison.p for comparison in compare(name, cases, against, other_cases)]
 
 
 def with_best(lines: Sequence[Sequence[Value]], columns: Sequence[Column]) -> list[list[Value]]:

@@ -67,8 +67,9 @@ class NarrowAttention(nn.Module):
         self, query: Float[Tensor, "b n d"], key: Float[Tensor, "b m d"], value: Float[Tensor, "b m d"]
     ) -> Float[Tensor, "b n d"]:
         """Attention output of each query."""
-        split = (split_heads(x, self.heads) for x in (self.query(query), self.key(key), self.value(value)))
-        return self.out(F.scaled_dot_product_attention(*split).transpose(1, 2).flatten(2))
+        projected = (self.query(query), self.key(key), self.value(value))
+        queries, keys, values = (split_heads(x, self.heads) for x in projected)
+        return self.out(F.scaled_dot_product_attention(queries, keys, values).transpose(1, 2).flatten(2))
 
 
 @final
