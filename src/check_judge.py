@@ -16,6 +16,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -43,37 +44,32 @@ from src.synthetic.world import World
 
 
 def main(cfg: DictConfig) -> None:
-    """Ask, tabulate and draw.
+    """Make the triplets, ask about them, tabulate and draw.
 
     Raises:
         ValueError: too few triplets, or an error of the judge.
     """
     check_complete(cfg)
-    from src.evaluation.judge_card import (
-        JudgeCard,
-        ProbeResult,
-        all_checks,
-        card_details,
-        card_table,
-        write_card,
-    )
-    from src.judges.agreement import agreement_table
-
     world: World = instantiate(cfg.world)
-    made = itertools.chain(everyday_probes(world, cfg.count), targeted_probes(world, cfg.cases))
-    probes = list(
-        track(
-            made,
-            "making triplets",
-            cfg.count + PROBES_PER_CASE * cfg.cases,
-            transient=True,
-            console=Console(stderr=True),
-        )
-    )
+    probes = make_probes(world, cfg.count, cfg.cases)
     judge: Judge = instantiate(cfg.judge)
     if cfg.dry_run:
         print(estimate_trial(judge, probes))
         return
+    write_and_print(run_trial(cfg, world, judge, probes), cfg, judge, probes)
+
+
+def make_probes(world: World, count: int, cases: int) -> list[JudgeProbe]:
+    """The everyday triplets, then those of the probes."""
+    probes = itertools.chain(everyday_probes(world, count), targeted_probes(world, cases))
+    total = count + PROBES_PER_CASE * cases
+    return list(track(probes, "making triplets", total, transient=True, console=Console(stderr=True)))
+
+
+def run_trial(cfg: DictConfig, world: World, judge: Judge, probes: Sequence[JudgeProbe]) -> Any:
+    """The `JudgeCard` of a judge, asked about all probes and about some of them twice."""
+    from src.evaluation.judge_card import JudgeCard, ProbeResult, all_checks, card_details
+
     folder = Path(cfg.output)
     truth = judge_probes(OracleJudge(world), probes, folder / "truth.jsonl", "truth", cfg.batch_size)
     start = time.monotonic()
@@ -98,16 +94,23 @@ def main(cfg: DictConfig) -> None:
         "cases": cfg.cases,
         "asked_twice": len(pairs),
     }
-    checks = all_checks(results, pairs, cfg.thresholds)
-    card = JudgeCard(
+    return JudgeCard(
         judge.name,
         judge.fingerprint,
         described,
-        checks,
+        all_checks(results, pairs, cfg.thresholds),
         trial_cost(judge, len(results), seconds),
         card_details(results),
         cfg.note,
     )
+
+
+def write_and_print(card: Any, cfg: DictConfig, judge: Judge, probes: Sequence[JudgeProbe]) -> None:
+    """Write a `JudgeCard` to the output folder and print it; for an ensemble, also its members' agreement."""
+    from src.evaluation.judge_card import card_table, write_card
+    from src.judges.agreement import agreement_table
+
+    folder = Path(cfg.output)
     write_card(card, folder)
     console = Console(width=120)
     console.print(card_table(card))

@@ -26,14 +26,13 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig
 
 from src import launch, memory
+from src.evaluation.arguments import check_options, check_source, run_folder
 from src.files import remove_leftovers
 from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.settings import whole_config
 from src.sweeps.titles import overrides_of, sweep_axes
 from src.tracking.settings import loggable_settings
-
-STEPS = ("generate", "measure", "judge", "report")
 
 
 def main(cfg: DictConfig) -> None:
@@ -100,35 +99,9 @@ def main(cfg: DictConfig) -> None:
 
 def check_request(cfg: DictConfig) -> None:
     """Raise an error if the command contradicts itself or names no checkpoint, before anything is built."""
-    if (cfg.checkpoint is None) == (cfg.edits is None):
-        raise ValueError(
-            "give either checkpoint=PATH (a .ckpt or an exported editor/ folder) or edits=DIR (edits to "
-            "judge without a model)"
-        )
-    if cfg.checkpoint is not None and not Path(cfg.checkpoint).exists():
-        raise FileNotFoundError(
-            f"no checkpoint at {cfg.checkpoint}; give a .ckpt file or an exported editor/ folder"
-        )
+    check_source(cfg)
     launch.check_whole_numbers(cfg, {"seed": None, "batch_size": 1})
-    unknown = [step for step in cfg.steps if step not in STEPS]
-    if unknown or not cfg.steps:
-        raise ValueError(f"steps={list(cfg.steps)}: choose from {', '.join(STEPS)}")
-    if cfg.weights not in ("ema", "raw"):
-        raise ValueError(f"weights={cfg.weights}: choose ema or raw")
-    if cfg.limit is not None and cfg.limit < 1:
-        raise ValueError(f"limit={cfg.limit}: evaluate at least one case, or limit=null for all")
-    if not isinstance(cfg.best_of, int) or cfg.best_of < 1:
-        raise ValueError(f"best_of={cfg.best_of}: say how many edits are made of each case, 1 or more")
-    if cfg.best_of > 1 and cfg.checkpoint is None:
-        raise ValueError(
-            f"best_of={cfg.best_of} makes {cfg.best_of} edits of each case and needs checkpoint=PATH; "
-            "edits=DIR has one of each"
-        )
-    if cfg.best_of > 1 and cfg.get("selector") is None:
-        raise ValueError(
-            f"best_of={cfg.best_of} needs a judge that chooses: say judge@selector=NAME, best another one "
-            "than judge, which scores"
-        )
+    check_options(cfg)
 
 
 def depends_on(cfg: DictConfig) -> dict[str, Any]:
@@ -173,28 +146,6 @@ def edit_source(cfg: DictConfig) -> Any:
         cfg.any_size,
         cfg.overwrite,
     )
-
-
-def run_folder(cfg: DictConfig) -> Path:
-    """The run folder that the results belong to: `output` if given, else that of the checkpoint or of the
-    edits.
-
-    Raises:
-        ValueError: edits made elsewhere, and no output given.
-    """
-    if cfg.output is not None:
-        return Path(cfg.output)
-    if cfg.checkpoint is not None:
-        # runs/x/y/checkpoints/last.ckpt and runs/x/y/editor belong to runs/x/y; a loose file belongs to its
-        # folder
-        folder = Path(cfg.checkpoint).resolve().parent
-        return folder.parent if folder.name == "checkpoints" else folder
-    images = Path(cfg.edits).resolve()
-    if not (images.parent / "generation.json").exists():
-        raise ValueError(
-            f"{cfg.edits} does not lie in a run folder; say output=DIR to choose where its report goes"
-        )
-    return images.parents[3]
 
 
 def logged_settings(cfg: DictConfig) -> dict[str, Any]:

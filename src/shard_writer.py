@@ -16,15 +16,22 @@ from src.data.collate import collate
 from src.data.datamodule import EditData, ignore_interrupts
 from src.data.order import SampleIndex
 from src.data.precomputed import (
+    FORMAT,
+    LATENTS,
     REQUEST,
+    RERUN,
     FileIdentity,
     checksum,
+    describe_transform,
     entry_names,
     feedback_texts,
     file_identity,
+    identity_lines,
     open_shard,
+    read_texts,
     request_differences,
     request_digest,
+    rows_digest,
     shard_name,
     texts_to_encode,
     write_shard,
@@ -75,6 +82,45 @@ def loaded_encoder_digests(backbone: FrozenEncoders, image_size: Size) -> dict[s
     return encoders
 
 
+def example_entry(backbone: FrozenEncoders, image_size: Size) -> tuple[Tensor, ...]:
+    """The cached tensors of a blank image; those of every image have their shapes."""
+    blank = torch.zeros(1, 3, *image_size, device=next(backbone.parameters()).device)
+    return encode_for_cache(backbone, blank, blank, [""])
+
+
+def describe_cache(
+    backbone: FrozenEncoders,
+    data: EditData,
+    identities: Sequence[FileIdentity],
+    example: Sequence[Tensor],
+    windows: Sequence[Windows],
+    dtype: str,
+    rows_per_shard: int,
+) -> dict[str, Any]:
+    """The request that a cache answers: everything that its contents depend on."""
+    request = {
+        "format": FORMAT,
+        "rows": {"count": len(identities), "sha256": rows_digest(identities)},
+        "augmentations": data.augmentations,
+        "transform": describe_transform(data.transform),
+        "encoders": loaded_encoder_digests(backbone, data.image_size),
+        "windows": list(windows),
+        "dtype": dtype,
+        "rows_per_shard": rows_per_shard,
+    }
+    return request | ({"reading": True} if len(example) > len(LATENTS) else {})
+
+
+def describe_bytes(
+    crops: int, example: Sequence[Tensor], texts: int, example_text: Tensor, dtype: str
+) -> str:
+    """The number of crops and texts of a cache, and their bytes."""
+    per_crop = sum(part.numel() for part in example) * DTYPES[dtype].itemsize
+    per_text = example_text.numel() * DTYPES[dtype].itemsize
+    total = (crops * per_crop + texts * per_text) / 1e6
+    return f"{crops} crops of {per_crop} bytes, {texts} texts of {per_text} bytes, {total:.1f} MB"
+
+
 def claim_cache(output: Path, request: Mapping[str, Any], row_change: str | None) -> None:
     """Make a new or empty folder ours, or check that what it holds was written for the same request. Ranks
     may do this at once: all write the same.
@@ -96,6 +142,22 @@ def write_once(path: Path, text: str) -> None:
     """Write a text file atomically unless it exists."""
     if not path.exists():
         write_atomically(path, text)
+
+
+def write_rows(path: Path, identities: Sequence[FileIdentity]) -> None:
+    """Write the file identities of the rows unless they are there."""
+    write_once(path, "".join(identity_lines(identities)))
+
+
+def write_distinct_texts(path: Path, texts: list[str]) -> None:
+    """Write the distinct texts unless they are there.
+
+    Raises:
+        ValueError: the file holds other texts.
+    """
+    write_once(path, json.dumps(texts, ensure_ascii=False))
+    if read_texts(path) != texts:
+        raise ValueError(f"{path} is broken, it doesn't hold the {len(texts)} texts of these rows: {RERUN}")
 
 
 def chunks(things: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

@@ -129,16 +129,7 @@ class OpenAIChat:
                 f"timeout={timeout}, max_tokens={max_tokens}, characters_per_token={characters_per_token}, "
                 f"probabilities={probabilities}: all of them must be positive"
             )
-        address = urlsplit(base_url)
-        if address.username or address.password or address.query:
-            raise ValueError(
-                "base_url holds a password or a query; keys belong in the environment, see key_variable"
-            )
-        if address.scheme not in ("http", "https") or not address.hostname:
-            raise ValueError(
-                f"base_url={base_url} is no address; give one like https://api.openai.com/v1 or "
-                "http://localhost:8000/v1"
-            )
+        check_base_url(base_url)
         self.model = model
         self.image_tokens = image_tokens
         self.base_url = base_url.rstrip("/")
@@ -365,6 +356,24 @@ def read_api_key(variable: str | None) -> str:
             "judge.client.key_variable=null for a server without keys"
         )
     return key
+
+
+def check_base_url(base_url: str) -> None:
+    """Check that a server's address is one, and holds nothing secret.
+
+    Raises:
+        ValueError: a password or a query, or no address of http.
+    """
+    address = urlsplit(base_url)
+    if address.username or address.password or address.query:
+        raise ValueError(
+            "base_url holds a password or a query; keys belong in the environment, see key_variable"
+        )
+    if address.scheme not in ("http", "https") or not address.hostname:
+        raise ValueError(
+            f"base_url={base_url} is no address; give one like https://api.openai.com/v1 or "
+            "http://localhost:8000/v1"
+        )
 
 
 def check_variable_name(name: str | None) -> None:
