@@ -82,7 +82,7 @@ def test_guidance_against_not_given_needs_reward_dropout(editor, batch: EditBatc
 
 
 def test_reward_guidance_needs_a_reward(batch: EditBatch) -> None:
-    with pytest.raises(ValueError, match="without reward conditioning"):
+    with pytest.raises(ValueError, match="needs an editor with reward conditioning"):
         edit(small_editor("model/integration=none"), batch, [0], Guidance(reward=2.0))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run
+from commands import run_interpreter
 from conftest import config
 from data.written import reward, write_list, write_tree
 from PIL import Image
@@ -283,7 +283,10 @@ def test_what_cannot_be_inspected_is_refused(tmp_path: Path, wrong: list[str], s
 
 
 def test_wandb_gets_figures_numbers_and_a_table(tmp_path: Path) -> None:
-    done = run("count=12", f"output={tmp_path}", "logger=wandb", "per_score=1", module="src.inspect_rewards")
+    # wandb writes what is left when the interpreter ends
+    done = run_interpreter(
+        "count=12", f"output={tmp_path}", "logger=wandb", "per_score=1", module="src.inspect_rewards"
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     names = {

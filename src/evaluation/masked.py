@@ -20,7 +20,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image as PillowImage
 from skimage.metrics import mean_squared_error, structural_similarity
 
-from src.evaluation.pixels import SIGMA, Image, resize_bicubic
+from src.evaluation.pixels import SIGMA, RGBImage, resize_bicubic
 
 SIDE = 256
 """Side of the squares that are compared, in pixels."""
@@ -37,23 +37,23 @@ def square_mask(mask: GreyMask) -> UInt8[np.ndarray, "256 256"]:
     return np.asarray(PillowImage.fromarray(mask).resize((SIDE, SIDE), PillowImage.Resampling.NEAREST))
 
 
-def outside_mask(image: Image, mask: GreyMask) -> Background:
+def outside_mask(image: RGBImage, mask: GreyMask) -> Background:
     """The image outside the mask."""
     return resize_bicubic(image, SIDE, SIDE) / 255 * (1 - square_mask(mask)[..., None] / 255)
 
 
-def masked_mse(edited: Image, original: Image, mask: GreyMask) -> float:
+def masked_mse(edited: RGBImage, original: RGBImage, mask: GreyMask) -> float:
     """Mean squared difference on [0, 1] outside the mask, over all pixels of the square."""
     return float(mean_squared_error(outside_mask(edited, mask), outside_mask(original, mask)))
 
 
-def masked_psnr(edited: Image, original: Image, mask: GreyMask) -> float:
+def masked_psnr(edited: RGBImage, original: RGBImage, mask: GreyMask) -> float:
     """The same as a PSNR in decibels; infinite if nothing changed."""
     error = masked_mse(edited, original, mask)
     return -10 * math.log10(error) if error else math.inf
 
 
-def masked_ssim(edited: Image, original: Image, mask: GreyMask) -> float:
+def masked_ssim(edited: RGBImage, original: RGBImage, mask: GreyMask) -> float:
     """SSIM outside the mask, in [-1, 1], per colour channel; the black inside counts as equal."""
     settings = {
         "gaussian_weights": True,
@@ -68,7 +68,7 @@ def masked_ssim(edited: Image, original: Image, mask: GreyMask) -> float:
     return float(similarity)
 
 
-def masked_rectangle(edited: Image, mask: GreyMask) -> Image:
+def masked_rectangle(edited: RGBImage, mask: GreyMask) -> RGBImage:
     """The rectangle around the mask, cropped from the square edit.
 
     As in the script, the rectangle spans all pixels that are not quite black, without their last row and

@@ -76,7 +76,7 @@ def page(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str]]
         "data=json_list",
         f"data.dataset.file={rows}",
         f"rewards_file={folder / 'rewards.jsonl'}",
-        f"target={folder / 'out'}",
+        f"output={folder / 'out'}",
     ]
     inspect_rewards.main(config(*given, "per_score=12", name="inspect_rewards"))
     return folder / "out" / "index.html"

@@ -191,4 +191,4 @@ def test_fingerprints_and_bad_settings(tmp_path: Path) -> None:
     (tmp_path / "semantic_consistency.txt").write_text("from 0 to {max_score}: {instruction}")
     asked = EditScoreRubric(prompts=str(tmp_path)).questions(triplet())
     assert asked[0].prompt == "from 0 to 25: paint {max_score} dogs"
-    assert json.dumps(asked[1].schema.schema()).count("25") == 1
+    assert json.dumps(asked[1].schema.json_schema()).count("25") == 1
