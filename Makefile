@@ -14,29 +14,36 @@ setup: $(STAMP)  ## install everything into .venv (once)
 
 $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
-	  || { echo "error: Python 3.11 or newer is needed, '$(PYTHON)' is not; try: make PYTHON=python3.12 setup" >&2; exit 1; }
-	@$(PYTHON) -c 'import os, shutil, sys; sys.exit(not os.path.isdir("$(VENV)/lib") and shutil.disk_usage(".").free < 4e9)' \
+	  || { echo "error: Python 3.11 or newer is needed, '$(PYTHON)' is not;" \
+	            "try: make PYTHON=python3.12 setup" >&2; exit 1; }
+	@[ -d $(VENV)/lib ] \
+	  || $(PYTHON) -c 'import shutil, sys; sys.exit(shutil.disk_usage(".").free < 4e9)' \
 	  || { echo "error: 4 GB of free disk are needed for $(VENV)" >&2; exit 1; }
 	@echo "installing into $(VENV), a few minutes (log: $(VENV)/pip.log)"
-	@$(PYTHON) -m venv $(VENV) || { echo "error: could not create $(VENV); on Debian: apt install python3-venv" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) \
+	  || { echo "error: could not create $(VENV); on Debian: apt install python3-venv" >&2; exit 1; }
 	@$(RUN) -m pip install --disable-pip-version-check -c constraints.txt torch > $(VENV)/pip.log 2>&1 \
-	  && $(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' >> $(VENV)/pip.log 2>&1 \
-	  || { echo "error: packages could not be installed, see the end of $(VENV)/pip.log; is there a network and a free disk?" >&2; exit 1; }
+	  && $(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	       >> $(VENV)/pip.log 2>&1 \
+	  || { echo "error: packages could not be installed, see the end of $(VENV)/pip.log;" \
+	            "is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
 
-demo: setup  ## both stages of the paper, evaluation, table and picture (15 minutes on 2 cores with AVX512-BF16; 50 on one with AVX2)
+demo: setup  ## both stages, evaluation, table, image (15 minutes on 2 cores with AVX512-BF16; 50 with AVX2)
 	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1900 hydra.run.dir=$(RUN_DIR)/stage1
-	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 data.dataset.length=4000 \
-	  hydra.run.dir=$(RUN_DIR)/reward
-	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle targets=table6
+	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 \
+	  data.dataset.length=4000 hydra.run.dir=$(RUN_DIR)/reward
+	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle \
+	  targets=table6
 
 SWEEP_DIR ?= runs/sweep-demo
-SWEEP_DEMO := +experiment=reward_synthetic trainer.max_steps=60 data.dataset.length=640 '~callbacks.previews' '~callbacks.scores' \
-  'hydra.launcher.evaluate=["limit=56"]'
+SWEEP_DEMO := +experiment=reward_synthetic trainer.max_steps=60 data.dataset.length=640 \
+  '~callbacks.previews' '~callbacks.scores' 'hydra.launcher.evaluate=["limit=56"]'
 
-sweep-demo: setup  ## Tables 5 and 4 with hardly any training: plan, jobs, shared cells, tables (5 minutes on 2 cores; stop it, it goes on)
+sweep-demo: setup  ## Tables 5 and 4 with hardly any training (5 minutes on 2 cores; continues when stopped)
 	@$(RUN) -m src.train $(SWEEP_DEMO) +sweep=table5_integration hydra.sweep.dir=$(SWEEP_DIR)/table5_integration
-	@$(RUN) -m src.train $(SWEEP_DEMO) +sweep=table4_reward_signal hydra.sweep.dir=$(SWEEP_DIR)/table4_reward_signal
+	@$(RUN) -m src.train $(SWEEP_DEMO) +sweep=table4_reward_signal \
+	  hydra.sweep.dir=$(SWEEP_DIR)/table4_reward_signal
 
 test: setup  ## all fast tests (what CI runs)
 	@$(RUN) -m pytest -n 2 --dist worksteal

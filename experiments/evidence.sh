@@ -16,8 +16,8 @@
 #   exploratory      feedback windows, initialisation, reward dropout (CURVE_SEEDS)
 #   reward_guidance  the edits of table4's score + text, guided by 1 to 3
 #   dossiers         RESULTS/*.md and figures of what is there (dossier.py, gain_curve.py)
-# In the folder of experiments/laptop.sh it continues from what that has trained. Cells that several parts share
-# are trained once. All rows are edited with the same sampler settings, EVALUATE.
+# In the folder of experiments/laptop.sh it continues from its trainings. Cells that several parts share are
+# trained once. All rows are edited with the same sampler settings, EVALUATE.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/evidence}

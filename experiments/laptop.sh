@@ -11,10 +11,10 @@
 #   all_good   without reward, only the triplets annotated 5/5/5 and "None"
 #   scalar     one number instead of three scores
 #   exact      without reward, on exact edits: what an editor of this size can learn at all
-# The scale of text guidance is chosen for each on validation photographs; then all 560 cases are edited, judged
-# and compared in one report. experiments/evidence.sh FOLDER trains these, and continues with more seeds and the
-# paper's tables. The variables below can be set, and those of evidence.sh; experiments/results/laptop.md says
-# which ones its results were made with.
+# The scale of text guidance is chosen for each on validation photographs; then all 560 cases are edited,
+# judged and compared in one report. experiments/evidence.sh FOLDER trains these, and continues with more
+# seeds and the paper's tables. The variables below can be set, and those of evidence.sh;
+# experiments/results/laptop.md says which ones its results were made with.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/laptop}

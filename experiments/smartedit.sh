@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# SmartEdit in small on the synthetic world: its second stage from a U-Net that can draw, then the reward stage
-# with and without reward. Both rows have the same start, triplets, order, steps and seed.
+# A small SmartEdit on the synthetic world: its second stage from a U-Net that can draw, then the reward
+# stage with and without reward. Both rows have the same start, triplets, order, steps and seed.
 #   bash experiments/smartedit.sh STAGE_1/editor [FOLDER]
 # STAGE_1 is a run of +experiment=synthetic_stage1, or that of laptop.sh; FOLDER is runs/smartedit by default.
 # 75 minutes on one core with AVX512-BF16, 2 h 15 with AVX2 only. The same command continues where it stopped.

@@ -51,9 +51,7 @@ def statements(file: Path, in_functions: bool) -> Iterator[ast.Import | ast.Impo
 
 
 def import_everything(command: str) -> None:
-    """Import what a run of a command with its default config needs; print the imports of libraries among it as
-    JSON.
-    """
+    """Import what a run of a command with its default config needs, and print its library imports as JSON."""
     from hydra import compose, initialize_config_dir
     from omegaconf import OmegaConf
 

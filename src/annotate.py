@@ -1,12 +1,12 @@
 """Have a judge score every triplet of a dataset: following, preserving and quality, 0 to 5, with a text on
 what failed (the paper's RewardEdit-20K).
 
-    python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o dry_run=true    # calls, tokens, dollars, hours
+    python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o dry_run=true    # the cost
     python -m src.annotate data=table data.dataset.table.path=DIR judge=gpt4o budget_usd=50 output=annotations
-    python -m src.annotate -m shard=1/4,2/4,3/4,4/4 data=... judge=gpt4o       # in parts, one per machine if you like
+    python -m src.annotate -m shard=1/4,2/4,3/4,4/4 data=... judge=gpt4o       # in parts, one per machine
     python -m src.annotate steps=[merge] output=annotations                    # the parts as one
-    python -m src.annotate steps=[verify] output=annotations judge=gpt4o       # every score again from the raw replies
-    python -m src.annotate steps=[export] output=annotations data=... export.output=DIR   # a dataset with a card
+    python -m src.annotate steps=[verify] output=annotations judge=gpt4o       # recompute scores from replies
+    python -m src.annotate steps=[export] output=annotations data=... export.output=DIR   # with a card
 
 The output folder holds `rewards.jsonl`, which any training reads (`+rewards@data.rewards=reward_file`),
 `ledger.sqlite` with every raw reply, and `annotation.json` with the counts. If stopped or killed, the same
@@ -123,7 +123,7 @@ def ask(cfg: DictConfig) -> None:
 
 
 def load_rows(data: DictConfig) -> RewardedTriplets | RowStream:
-    """The triplets of a data config at their native size, whatever training makes of them and their rewards."""
+    """The triplets of a data config at native size, without the transforms and rewards of training."""
     if "stream" in data:
         return instantiate(without_loader(data), rewards=None, own_rewards=False).rows
     return instantiate(data.dataset)

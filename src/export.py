@@ -89,6 +89,7 @@ def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
     code = f', custom_pipeline="{name}/{CODE}", trust_remote_code=True' if rewarded or smartedit else ""
     asked = ", reward_scores=(5, 5, 5), reward_text=None" if rewarded else ""
     head = ["---", f"base_model: {base}", "library_name: diffusers", "pipeline_tag: image-to-image", "---"]
+    steps, commit, hardware = (record.get(key, "unknown") for key in ("steps", "commit", "hardware"))
     body = f"""
 # {name}
 
@@ -96,7 +97,7 @@ An instruction-based image editor{told}, trained with the multi-reward-editing f
 
 - base model: {base}
 - images: {height}x{width}
-- steps: {record.get("steps", "unknown")}, commit {record.get("commit", "unknown")}, hardware {record.get("hardware", "unknown")}
+- steps: {steps}, commit {commit}, hardware {hardware}
 
 ## Use
 

@@ -99,7 +99,8 @@ def check_on_hub(name: str, file: str, model: str, short: str) -> None:
         ) from error
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
-            f"{name} can't be had: no such folder, nothing in this machine's cache, and no answer from the hub: "
+            f"{name} can't be had: no such folder, nothing in this machine's cache, "
+            "and no answer from the hub: "
             f"no network, or no such model; connect, or copy the {short} here and give pretrained=FOLDER"
         ) from error
     except EntryNotFoundError as error:

@@ -406,7 +406,8 @@ READER_BUNDLE = (
 def standalone_source() -> str:
     """The text of an InsPix2Pix's pipeline.py."""
     about = (
-        "A reward-conditioned InsPix2Pix for diffusers, written by an export; needs torch, diffusers, transformers\n"
+        "A reward-conditioned InsPix2Pix for diffusers, written by an export; "
+        "needs torch, diffusers, transformers\n"
         f"and safetensors only.\n{USE}"
     )
     return "\n\n".join(
@@ -420,7 +421,8 @@ def standalone_source() -> str:
 def standalone_smartedit_source() -> str:
     """The text of a SmartEdit's pipeline.py."""
     about = (
-        "A SmartEdit for diffusers, with or without reward; needs torch, diffusers, transformers, tokenizers, peft\n"
+        "A SmartEdit for diffusers, with or without reward; "
+        "needs torch, diffusers, transformers, tokenizers, peft\n"
         f"and safetensors only.\n{USE}"
     )
     constants = "".join(

@@ -207,7 +207,9 @@ def write_latents(
     visits = {path: [list(batch) for batch in chunks(each, batch_size)] for path, each in turns.items()}
     batches = iter(
         DataLoader(
-            TransformedDataset(data.dataset, data.transform, data.seed, frozenset(), None, augmentations),  # pyright: ignore[reportArgumentType]
+            TransformedDataset(  # pyright: ignore[reportArgumentType]
+                data.dataset, data.transform, data.seed, frozenset(), None, augmentations
+            ),
             batch_sampler=[batch for each in visits.values() for batch in each],
             collate_fn=collate,
             num_workers=data.num_workers,

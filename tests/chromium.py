@@ -143,7 +143,8 @@ class Chromium:
         quoted = json.dumps(selector)
         self.value(f"document.querySelector({quoted}).scrollIntoView({{block: 'center'}})")
         place = self.value(
-            f"(() => {{ const r = document.querySelector({quoted}).getBoundingClientRect(); return [r.x + r.width / 2, r.y + r.height / 2] }})()"
+            f"(() => {{ const r = document.querySelector({quoted}).getBoundingClientRect(); "
+            f"return [r.x + r.width / 2, r.y + r.height / 2] }})()"
         )
         return place[0], place[1]
 

@@ -60,7 +60,7 @@ def run_interpreter(*arguments: str, module: str = "src.train") -> subprocess.Co
 
 
 def only_error(stderr: str, code: int) -> str:
-    """The last line, after checking that it is the only one beginning `error: ` and that no stack is shown."""
+    """The last line, after checking that only it begins with `error: ` and that no stack is shown."""
     lines = stderr.strip().splitlines()
     assert code == 1, stderr[-2000:]
     assert [line for line in lines if line.startswith("error: ")] == lines[-1:], stderr[-2000:]

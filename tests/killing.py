@@ -1,5 +1,5 @@
-"""Real processes that start cheaply, to be run, signalled or killed with SIGKILL: they are forked from a server
-that has imported everything, and done in a second or two.
+"""Real processes that start cheaply, to be run, signalled or killed with SIGKILL: they are forked from a
+server that has imported everything, and done in a second or two.
 """
 
 import os

@@ -28,8 +28,8 @@ def options(group: str) -> list[str]:
 def small_backbone(option: str, pipeline: Path) -> list[str]:
     """Overrides that make a backbone small and spare it any download.
 
-    A backbone that is not in conf/ names them in its yaml, in a line `# small: KEY=VALUE ...`; without that line
-    it is built as it is.
+    A backbone that is not in conf/ names them in its yaml, in a line `# small: KEY=VALUE ...`; without that
+    line it is built as it is.
 
     Args:
         option: of model/backbone.

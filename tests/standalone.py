@@ -1,4 +1,4 @@
-"""Edits of a pipeline folder in a process that has never heard of this repository, and the same edits here."""
+"""Edits of a pipeline folder in a process without this repository, and the same edits here."""
 
 import json
 import subprocess
@@ -25,7 +25,8 @@ from PIL import Image
 
 def edit(folder, arrays, out, scheduler, steps):
     data = np.load(arrays)
-    pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline=folder + "/pipeline.py", trust_remote_code=True)
+    code = folder + "/pipeline.py"
+    pipeline = DiffusionPipeline.from_pretrained(folder, custom_pipeline=code, trust_remote_code=True)
     pipeline.set_progress_bar_config(disable=True)
     pipeline.scheduler = getattr(diffusers, scheduler).from_config(pipeline.scheduler.config)
     pipeline.scheduler.set_timesteps(steps)

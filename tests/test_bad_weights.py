@@ -86,7 +86,7 @@ def training(folder: Path, run: Path, pipeline: Path | None = None) -> list[str]
 
 
 # --- pipeline folders
-# ------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def cut(file: Path) -> None:
@@ -238,8 +238,8 @@ def test_weights_that_nothing_reads_are_warned_of(folder: Path, tmp_path: Path) 
         "src.train", *training(folder, tmp_path / "run", tmp_path / "release"), log=tmp_path / "log.txt"
     )
     assert (
-        f"warning: {tmp_path / 'release/unet'} holds 34 tensors that a stock UNet2DConditionModel has no place for"
-        in said
+        f"warning: {tmp_path / 'release/unet'} holds 34 tensors that a stock UNet2DConditionModel has "
+        "no place for" in said
     )
 
 
@@ -260,8 +260,8 @@ def test_a_hub_id_without_a_network_is_one_line(
             *rows(folder), "model.backbone.pretrained=nobody/nothing", place, module=module
         )
         assert (
-            "nobody/nothing can't be had: no such folder, nothing in this machine's cache, and no answer from the hub"
-            in said
+            "nobody/nothing can't be had: no such folder, nothing in this machine's cache, "
+            "and no answer from the hub" in said
         )
     for data in (
         "data=table data.dataset.table.path=nobody/nothing",
@@ -272,7 +272,7 @@ def test_a_hub_id_without_a_network_is_one_line(
 
 
 # --- editors
-# ---------------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def uses(folder: Path, out: Path, checkpoint: Path) -> dict[str, list[str]]:
@@ -378,7 +378,7 @@ def test_lora_of_another_model_is_refused(folder: Path, tmp_path: Path, quickly_
 
 
 # --- the release
-# -----------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 RELEASES: dict[str, tuple[Callable[[Path], object], str]] = {
     "gone": (lambda release: shutil.rmtree(release), "no folder source="),
@@ -438,7 +438,7 @@ def test_a_damaged_release_is_named_in_one_line(
 
 
 # --- caches
-# ----------------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 CACHES: dict[str, tuple[Callable[[Path], object], str]] = {
     "shard gone": (

@@ -37,7 +37,8 @@ def test_weights_of_another_configuration_are_named(tmp_path: Path) -> None:
     folder = exported(tmp_path, weights_of=("model.backbone.fold=4",))
     with pytest.raises(
         ValueError,
-        match=r"another configuration .*conv_in.weight has shape \(16, 98, 3, 3\), this editor \(16, 26, 3, 3\)",
+        match=r"another configuration .*conv_in.weight has shape \(16, 98, 3, 3\), "
+        r"this editor \(16, 26, 3, 3\)",
     ):
         checkpoint.load_editor(folder)
 

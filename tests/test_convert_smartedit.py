@@ -113,7 +113,7 @@ def same(one: Tensors, other: Tensors) -> bool:
 
 
 # --- there and back
-# --------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_there_and_back_bit_for_bit(world: Path, tmp_path: Path) -> None:
@@ -144,8 +144,8 @@ def test_there_and_back_bit_for_bit(world: Path, tmp_path: Path) -> None:
 def test_every_tensor_is_accounted_for(world: Path) -> None:
     said = (world / "said").read_text()
     assert (
-        f"{LLM}: 450 tensors, 1 split (old tokens and new ones), 417 taken, 32 dropped (constants, which follow from the sizes)"
-        in said
+        f"{LLM}: 450 tensors, 1 split (old tokens and new ones), 417 taken, "
+        "32 dropped (constants, which follow from the sizes)" in said
     )
     assert f"{QUERY}: 133 tensors, 75 taken, 1 split (old tokens and new ones), 1 dropped" in said
     assert f"{MODULATE}: 89 tensors, 23 taken, 66 renamed" in said
@@ -192,7 +192,7 @@ def test_a_trained_folder_without_a_report_goes_back_as_well(world: Path, tmp_pa
 
 
 # --- what the folder holds
-# -------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_folder_is_a_stock_pipeline(world: Path) -> None:
@@ -314,7 +314,7 @@ def test_llava_gives_the_old_words_and_the_release_its_own(world: Path, tmp_path
 
 
 # --- other forms of the release
-# --------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_the_scale_may_lie_beside_the_language_model_and_an_embedding_twice(
@@ -339,8 +339,8 @@ def test_of_several_steps_one_must_be_chosen(world: Path, tmp_path: Path, quickl
         shutil.copy(release / file, release / file.replace("15000", "500"))
     said = quickly_refused(*arguments(world, release, tmp_path / "ours"), module="src.convert")
     assert (
-        "several checkpoints (LLM-15000/adapter_model.bin, LLM-500/adapter_model.bin): say which one with step=500"
-        in said
+        "several checkpoints (LLM-15000/adapter_model.bin, LLM-500/adapter_model.bin): "
+        "say which one with step=500" in said
     )
     assert f"{LLM}: 30" not in finished(
         "src.convert", *arguments(world, release, tmp_path / "ours"), "step=500", log=tmp_path / "log"
@@ -352,7 +352,7 @@ def test_of_several_steps_one_must_be_chosen(world: Path, tmp_path: Path, quickl
 
 
 # --- what is wrong
-# ---------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def copied(world: Path, folder: Path) -> Path:
@@ -396,7 +396,8 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
     "another variant": (lambda r: adapter(r, use_dora=True), "sets use_dora"),
     "13B with 7B": (
         of_13b,
-        "the language model has width 24 and the Q-Former reads width 16: take LLM-*/ and embeddings_qformer/ of the same release",
+        "the language model has width 24 and the Q-Former reads width 16: "
+        "take LLM-*/ and embeddings_qformer/ of the same release",
     ),
     "rows": (
         lambda r: changed(r / QUERY, lambda t: t.update({"lm_head.weight": t["lm_head.weight"][:-1]})),
@@ -597,7 +598,7 @@ def test_the_folder_of_a_killed_conversion_goes_with_the_next_one(world: Path, t
 
 
 # --- a SmartEdit from it
-# ---------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 def test_a_smartedit_reads_with_it_alike_whether_the_lora_is_merged_or_kept(

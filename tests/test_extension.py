@@ -1,4 +1,4 @@
-"""A backbone and an integration of one's own, each a file and a yaml, pass the laws without an edit of the tests."""
+"""A custom backbone and integration, each a file and a yaml, pass the laws without an edit of the tests."""
 
 import os
 import subprocess

@@ -107,7 +107,8 @@ def test_a_step_of_reward_smartedit_needs_no_language_model() -> None:
         optimizer.step()
         optimizer.zero_grad()
     print(
-        f"{(time.monotonic() - start) / 2:.1f} s per step, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
+        f"{(time.monotonic() - start) / 2:.1f} s per step, "
+        f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB"
     )
     assert not torch.equal(model.backbone.base.unet.conv_in.weight, before)
     assert model.backbone.reader.network is None

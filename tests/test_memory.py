@@ -19,7 +19,8 @@ def fill():
     torch.ones(16, 1024, 1024)
     return faults() - before
 
-done = {"kept": memory.keep_freed, "small pages": memory.refuse_huge_pages, "plain": lambda: None}[sys.argv[1]]()
+calls = {"kept": memory.keep_freed, "small pages": memory.refuse_huge_pages, "plain": lambda: None}
+done = calls[sys.argv[1]]()
 fill()
 print(done, fill())
 """

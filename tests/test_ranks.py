@@ -248,7 +248,7 @@ def free_port() -> int:
 
 @pytest.mark.parametrize("name", ["ddp", "ddp_cpu", "slurm"])
 def test_every_trainer_of_several_processes_takes_several_machines(name: str) -> None:
-    """As far as SLURM can be checked without one: the tree composes, and what its command overrides is there."""
+    """What can be checked without SLURM: the tree composes, and what its command overrides is there."""
     cfg = config(
         "+experiment=reward_inspix2pix",
         f"trainer={name}",

@@ -19,7 +19,7 @@ MAP = re.search(r"^## Map\n+```text\n(.*?)```", README, re.MULTILINE | re.DOTALL
 
 
 def code_lines(text: str) -> list[str]:
-    """Commands in code blocks, indented lines and code spans, with continued lines joined and variables filled in."""
+    """Commands in code blocks, indented lines and code spans, with lines joined and variables filled in."""
     variables = dict(re.findall(r"^([A-Z]\w*)=\"(.*)\"$", text, re.MULTILINE))
     joined = re.sub(r"\\\n\s*", " ", text)
     spans = [" ".join(span.split()) for span in re.findall(r"(?<!`)`([^`]+)`(?!`)", joined)]

@@ -104,7 +104,7 @@ def reward_stage(folder: Path, *overrides: str) -> list[str]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """Both first stages, their export as folder/smartedit, and folder/cache with what it makes of the data."""
+    """Both first stages, their export as folder/smartedit, and its conditions of the data in folder/cache."""
     folder = tmp_path_factory.mktemp("smartedit")
     write_pipeline(folder / "pipeline")
     write_llava(folder / "llava")

@@ -29,7 +29,10 @@ from src.benchmarking.released import ReleaseOverhead
 from src.benchmarking.report import check_targets, entry, ladders_markdown, with_ratios
 from src.throughput import chosen_rungs
 
-TOWER = "{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, patch_size: 14, image_size: 28, projection_dim: 16}"
+TOWER = (
+    "{hidden_size: 32, intermediate_size: 64, num_hidden_layers: 1, num_attention_heads: 2, "
+    "patch_size: 14, image_size: 28, projection_dim: 16}"
+)
 MEASURED = RungMeasurement(2.0, 1, {"load": 0.5}, tflop_per_sample=0.25)
 
 
@@ -61,7 +64,10 @@ def command(pipeline: Path, target: Path, *overrides: str) -> CompletedProcess:
 def run(pipeline: Path, tmp_path_factory) -> tuple[Path, CompletedProcess]:
     """All rungs but those that compile."""
     target = tmp_path_factory.mktemp("throughput") / "run"
-    rungs = "as_released,without_unused_tower,kept_memory,precomputed,no_checkpointing,channels_last,bf16_weights,images,shards,shards_and_tokens"
+    rungs = (
+        "as_released,without_unused_tower,kept_memory,precomputed,no_checkpointing,channels_last,"
+        "bf16_weights,images,shards,shards_and_tokens"
+    )
     return target, command(pipeline, target, f"rungs=[{rungs}]")
 
 

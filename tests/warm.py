@@ -1,9 +1,9 @@
 """Commands without the 10 CPU seconds of imports: forked from a server that has imported everything.
 
-Tests start them through `killing.Command` and `commands.run`. What starts commands itself, Lightning its second
-rank and a sweep its jobs, does so with `sys.executable`, which is then `interpreter()`: a small program that hands
-its arguments, environment, files and cores to the server, forwards signals, and ends as the forked process does.
-If it is killed, so is that process.
+Tests start them through `killing.Command` and `commands.run`. Lightning starts its second rank, and a sweep
+its jobs, with `sys.executable`, which is then `interpreter()`: a small program that hands its arguments,
+environment, files and cores to the server, forwards signals, and ends as the forked process does. If it is
+killed, so is that process.
 """
 
 import atexit

@@ -208,7 +208,7 @@ def stream_judgements(judge: Judge, triplets: Iterator[Triplet]) -> Iterator[Jud
 
 
 def row_digest(row: DatasetRow, fingerprint: str) -> str:
-    """sha256 over a row's files, instruction and judge, without decoding an image. Raises FileNotFoundError."""
+    """sha256 of a row's files, instruction and judge, without decoding images. Raises FileNotFoundError."""
     return hashlib.sha256(
         "\0".join((row.original.digest(), row.edited.digest(), row.instruction, fingerprint)).encode()
     ).hexdigest()

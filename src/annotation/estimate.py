@@ -67,7 +67,8 @@ def describe_cost(
     return (
         f"{row_count}, {basis}: {calls * scale:,.0f} calls to {judge.client.model} "
         f"({answered * scale:,.0f} already in the ledger)\n"
-        f"tokens: {input_tokens * scale:,.0f} in, {output_tokens * scale:,.0f} out; {dollars} for all of them\n"
+        f"tokens: {input_tokens * scale:,.0f} in, {output_tokens * scale:,.0f} out; "
+        f"{dollars} for all of them\n"
         f"time: {max(minutes):,.1f} min at {seconds_per_call:g} s per call, {limits.concurrency} at once, "
         "within the limits per minute"
     )

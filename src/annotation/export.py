@@ -45,7 +45,8 @@ def export_annotation(
     rewards = from_reward_file(folder / REWARDS, judge).by_id
     failed = sum(reward.failed for reward in rewards.values())
     if format == "reward_edit_20k":
-        return f"{write_reward_edit(rewards.values(), output)} of {len(rewards)} rewards, {failed} failed: {output}"
+        written = write_reward_edit(rewards.values(), output)
+        return f"{written} of {len(rewards)} rewards, {failed} failed: {output}"
     from src.formats.reward_dataset import write_reward_dataset  # needs `datasets`
 
     usable = len(rewards) - failed

@@ -47,8 +47,8 @@ def claim_judge(folder: Path, judge: Judge) -> None:
         different = unlike_request({name: request[name] for name in requested}, requested)
         if different:
             raise ValueError(
-                f"{folder} holds the answers of another judge ({'; '.join(different)}); give another output=, "
-                "or the same judge"
+                f"{folder} holds the answers of another judge ({'; '.join(different)}); "
+                "give another output=, or the same judge"
             )
     write_annotation_request(folder, request | requested)
 

@@ -75,27 +75,28 @@ def find_shards(folder: Path, allow_missing: bool) -> list[Path]:
     counts = sorted({count for _, count in found.values()})
     if len(counts) > 1:
         raise ValueError(
-            f"{folder} holds shards of several divisions ({', '.join(counts)} parts): move away those that don't "
-            "belong here"
+            f"{folder} holds shards of several divisions ({', '.join(counts)} parts): "
+            "move away those that don't belong here"
         )
     numbers = {int(number): path for path, (number, _) in found.items()}
     missing = sorted(set(range(1, int(counts[0]) + 1)) - numbers.keys())
     if missing and not allow_missing:
         raise ValueError(
-            f"{folder} lacks {len(missing)} of {counts[0]} shards, the first is {missing[0]}: annotate it, or give "
-            "merge.allow_missing=true"
+            f"{folder} lacks {len(missing)} of {counts[0]} shards, the first is {missing[0]}: "
+            "annotate it, or give merge.allow_missing=true"
         )
     return [numbers[number] for number in sorted(numbers)]
 
 
 def check_same_annotation(shards: Sequence[Path]) -> None:
-    """Raise ValueError unless all shards are finished and belong to one annotation: the same data and judge."""
+    """Raise ValueError unless all shards are finished and of one annotation: the same data and judge."""
     requests: dict[Path, dict[str, Any]] = {}
     for shard in shards:
         for name in (REQUEST, RECORD, REWARDS):
             if not (shard / name).exists():
                 raise ValueError(
-                    f"{shard} has no {name}: it is no annotation, or an unfinished one; finish it by src.annotate"
+                    f"{shard} has no {name}: it is no annotation, or an unfinished one; "
+                    "finish it by src.annotate"
                 )
         requests[shard] = read_annotation_request(shard)
     first = requests[shards[0]]

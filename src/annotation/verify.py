@@ -34,8 +34,8 @@ def verify_annotation(folder: Path, judge: Judge) -> str:
     )
     if different:
         raise ValueError(
-            f"{folder} was judged by another judge ({'; '.join(different)}); give the same judge= with the same "
-            "settings"
+            f"{folder} was judged by another judge ({'; '.join(different)}); "
+            "give the same judge= with the same settings"
         )
     wrong, unreadable, checked = [], 0, 0
     for reward in read_rewards(folder / REWARDS):
@@ -53,7 +53,8 @@ def verify_annotation(folder: Path, judge: Judge) -> str:
             )
     if wrong:
         raise ValueError(
-            f"{len(wrong)} of {checked} rewards in {folder / REWARDS} differ from the replies, the first: {wrong[0]}"
+            f"{len(wrong)} of {checked} rewards in {folder / REWARDS} differ from the replies, the first: "
+            f"{wrong[0]}"
         )
     return f"{checked} rewards derived from {judge.ledger.path}; {unreadable} rows were not asked about"
 

@@ -212,8 +212,8 @@ def explain_load_failure(error: BaseException, pretrained: str, part: str) -> st
     if shapes:
         name, wanted, found = shapes.groups()
         return (
-            f"config and weights of {folder} disagree: {name} has shape ({found}), by config.json it is ({wanted}); "
-            "take both from the same model"
+            f"config and weights of {folder} disagree: {name} has shape ({found}), "
+            f"by config.json it is ({wanted}); take both from the same model"
         )
     file = weights_file(folder)
     if folder.is_dir() and file is None and kind.weights is not None:

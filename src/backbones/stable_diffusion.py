@@ -76,7 +76,12 @@ def widened(network: UNet2DConditionModel) -> UNet2DConditionModel:
     is ignored at first.
     """
     old = network.conv_in
-    new = nn.Conv2d(EDIT_CHANNELS, old.out_channels, old.kernel_size, padding=old.padding)  # pyright: ignore[reportArgumentType]
+    new = nn.Conv2d(
+        EDIT_CHANNELS,
+        old.out_channels,
+        old.kernel_size,  # pyright: ignore[reportArgumentType]
+        padding=old.padding,  # pyright: ignore[reportArgumentType]
+    )
     assert old.bias is not None
     assert new.bias is not None
     with torch.no_grad():

@@ -96,7 +96,9 @@ def measure_training(
         batches: of one size, used in turn.
     """
     order = [batches[step % len(batches)] for step in range(trainer.max_steps)]
-    trainer.fit(algorithm, train_dataloaders=DataLoader(order, batch_size=None))  # pyright: ignore[reportArgumentType]  # any sequence will do
+    # any sequence will do as a dataset
+    loader = DataLoader(order, batch_size=None)  # pyright: ignore[reportArgumentType]
+    trainer.fit(algorithm, train_dataloaders=loader)
     samples = len(batches[0].ids) * (trainer.max_steps - steps.untimed)
     phases = {phase: seconds / samples for phase, seconds in steps.clock.seconds().items()}
     return RungMeasurement(

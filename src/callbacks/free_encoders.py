@@ -36,7 +36,8 @@ def check_encoders(editor: Editor, precomputed: PrecomputedConditions) -> None:
     """
     if not isinstance(editor.backbone, FrozenEncoders):
         raise ValueError(
-            f"{type(editor.backbone).__name__} can't be trained on the conditions in {precomputed.folder}: it trains "
+            f"{type(editor.backbone).__name__} can't be trained on the conditions in {precomputed.folder}: "
+            "it trains "
             "its text encoder, which changes what the same texts are encoded to; leave out data.precomputed"
         )
     absent = precomputed.check_encoders(editor.backbone.encoder_digests())

@@ -34,7 +34,8 @@ def check_resumable(path: Path, model_config: str, settings: str, found_by_itsel
     differences = checkpoint.config_differences(saved.get("settings") or settings, settings)
     if differences and found_by_itself:
         raise ValueError(
-            f"{path} is of a training with other settings: {'; '.join(differences[:5])}; take another run folder, "
+            f"{path} is of a training with other settings: {'; '.join(differences[:5])}; "
+            "take another run folder, "
             f"or give resume={path} to continue with these all the same, or resume=null to start over"
         )
     if differences:

@@ -1,4 +1,4 @@
-"""A control: only the triplets that the annotator finds good in everything, a filter in place of a condition."""
+"""A control: only the triplets that the annotator rates as good in everything; a filter, not a condition."""
 
 from typing import final
 
@@ -29,8 +29,8 @@ class AllGood:
         ]
         if not self.indices:
             raise ValueError(
-                f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: make the dataset longer, "
-                "or keep the best (+control=best_rated)"
+                f"none of {len(dataset)} triplets is annotated 5/5/5 with nothing failed: "
+                "make the dataset longer, or keep the best (+control=best_rated)"
             )
 
     def __len__(self) -> int:
@@ -43,7 +43,8 @@ class AllGood:
         triplet, reward = self.dataset[index]
         if reward is None:
             raise ValueError(
-                f"triplet {triplet.case.id!r} is unrated and can't be filtered by reward: give annotator=noisy"
+                f"triplet {triplet.case.id!r} is unrated and can't be filtered by reward: "
+                "give annotator=noisy"
             )
         return all_good(reward)
 

@@ -20,33 +20,45 @@ class Polarity(StrEnum):
 
 
 NOTHING = re.compile(
-    r"(none( (needed|noted|found|observed|apparent|visible))?|nothing( (failed|is wrong|went wrong|to (report|criti[cs]i[sz]e)))?"
-    r"|n/?a|null|nil|-+|not applicable|no (\w+ )?(failures?|issues?|problems?|flaws?|errors?|feedback|complaints?|comments?)"
+    r"(none( (needed|noted|found|observed|apparent|visible))?|"
+    r"nothing( (failed|is wrong|went wrong|to (report|criti[cs]i[sz]e)))?"
+    r"|n/?a|null|nil|-+|not applicable"
+    r"|no (\w+ )?(failures?|issues?|problems?|flaws?|errors?|feedback|complaints?|comments?)"
     r"( (found|detected|observed|noted|here|at all))?|)"
 )
 """A whole text that says that nothing failed, in lower case, without quotes and stops at its ends."""
 
 FAULTS = (
-    r"(artifacts?|artefacts?|distortions?|issues?|problems?|flaws?|changes?|errors?|failures?|defects?|noise|blur|blurring|mistakes?|"
+    r"(artifacts?|artefacts?|distortions?|issues?|problems?|flaws?|changes?|errors?|failures?|defects?|"
+    r"noise|blur|blurring|mistakes?|"
     r"alterations?|differences?|failed|wrong|(is|was|has been) (lost|wrong|missing))"
 )
-OF_ANY_KIND = r"( (any|visible|noticeable|obvious|apparent|other|unintended|unwanted|significant|major|real|signs? of|traces? of|or|and|else|of|the)|,)*"
+OF_ANY_KIND = (
+    r"( (any|visible|noticeable|obvious|apparent|other|unintended|unwanted|significant|major|real|"
+    r"signs? of|traces? of|or|and|else|of|the)|,)*"
+)
 ABSENT = re.compile(
     rf"\b(no|without|free (of|from)|not any|nothing|none){OF_ANY_KIND} {FAULTS}({OF_ANY_KIND} {FAULTS})*\b"
 )
 """The absence of a failure: praise in words that name one."""
 
 PRAISES = re.compile(
-    r"\b(perfect(ly)?|excellent(ly)?|flawless(ly)?|great|well[- ](done|executed|preserved|followed|integrated|kept|made)|very (good|well)|good|"
-    r"outstanding|superb|successful(ly)?|correct(ly)?|accurate(ly)?|faithful(ly)?|exactly (as|what)|high[- ]quality|sharp and clear|"
-    r"(fully|completely|entirely) (done|followed|preserved|kept|intact|unchanged)|impressive|beautiful(ly)?|realistic and clean|natural and clean)\b"
+    r"\b(perfect(ly)?|excellent(ly)?|flawless(ly)?|great|"
+    r"well[- ](done|executed|preserved|followed|integrated|kept|made)|very (good|well)|good|"
+    r"outstanding|superb|successful(ly)?|correct(ly)?|accurate(ly)?|faithful(ly)?|exactly (as|what)|"
+    r"high[- ]quality|sharp and clear|"
+    r"(fully|completely|entirely) (done|followed|preserved|kept|intact|unchanged)|impressive|beautiful(ly)?|"
+    r"realistic and clean|natural and clean)\b"
 )
 
 QUALIFIES = re.compile(
-    r"\b(not|\w+n't|cannot|never|no longer|neither|nor|no|fail(s|ed|ure)?|miss(es|ing|ed)|lacks?|lacking|without|wrong(ly)?|incorrect(ly)?|"
-    r"inaccurate(ly)?|blur(s|red|ry|ring)?|nois[ey]\w*|grainy|artifacts?|artefacts?|distort\w*|lost|chang(es|ed)|altered|different|disappear\w*|should|"
-    r"but|however|although|though|except|instead|too|less|only|slight(ly)?|minor|some(what|thing)?|partial(ly)?|partly|half|poor(ly)?|bad(ly)?|"
-    r"unnatural(ly)?|unrealistic|inconsisten\w*|could|need(s|ed)?|unintended|unsuccessful(ly)?|imperfect(ly)?|mistake|almost|nearly|hardly|barely|far)\b"
+    r"\b(not|\w+n't|cannot|never|no longer|neither|nor|no|fail(s|ed|ure)?|miss(es|ing|ed)|lacks?|lacking|"
+    r"without|wrong(ly)?|incorrect(ly)?|inaccurate(ly)?|blur(s|red|ry|ring)?|nois[ey]\w*|grainy|"
+    r"artifacts?|artefacts?|distort\w*|lost|chang(es|ed)|altered|different|disappear\w*|should|"
+    r"but|however|although|though|except|instead|too|less|only|slight(ly)?|minor|some(what|thing)?|"
+    r"partial(ly)?|partly|half|poor(ly)?|bad(ly)?|"
+    r"unnatural(ly)?|unrealistic|inconsisten\w*|could|need(s|ed)?|unintended|unsuccessful(ly)?|"
+    r"imperfect(ly)?|mistake|almost|nearly|hardly|barely|far)\b"
 )
 
 READABLE = 0.5

@@ -513,15 +513,18 @@ def habits_in(verdicts: Sequence[Verdict], limits: LintLimits) -> list[tuple[str
 
 TOPICS: Mapping[Perspective, re.Pattern[str]] = {
     Perspective.FOLLOWING: re.compile(
-        r"\b(instruction\w*|requested|edit|executed|(not|never|partly|half|fully|poorly) (\w+ )?(done|added|removed|made|applied|followed|executed|"
+        r"\b(instruction\w*|requested|edit|executed|(not|never|partly|half|fully|poorly) (\w+ )?"
+        r"(done|added|removed|made|applied|followed|executed|"
         r"chang\w+|replaced|turned|recolou?red|painted|moved)|should have been|by mistake|wrong)\b"
     ),
     Perspective.PRESERVING: re.compile(
-        r"\b(background|unintended\w*|disappeared|lost|missing|preserv\w*|kept|identity|non-edit\w*|unrelated|(has|have|was|were) (changed|moved|"
+        r"\b(background|unintended\w*|disappeared|lost|missing|preserv\w*|kept|identity|non-edit\w*|"
+        r"unrelated|(has|have|was|were) (changed|moved|"
         r"shifted|replaced|altered)|another colou?r|different one|as before|colou?r cast|tinted)\b"
     ),
     Perspective.QUALITY: re.compile(
-        r"\b(blur\w*|nois\w*|grain\w*|artifacts?|artefacts?|compress\w*|blocks?|bands?|banding|sharp\w*|distort\w*|lighting|shadows?|resolution|"
+        r"\b(blur\w*|nois\w*|grain\w*|artifacts?|artefacts?|compress\w*|blocks?|bands?|banding|sharp\w*|"
+        r"distort\w*|lighting|shadows?|resolution|"
         r"unnatural\w*|realis\w*|out of focus|pixelated|flaws|looks? (bad|right)|steps)\b"
     ),
 }

@@ -25,7 +25,8 @@ multiples of 8 by a model, stay below.
 
 HANDED = re.compile(
     # sides, turns, and anything to read: a mirrored word is no word
-    r"\b(left|right|clockwise|counter-?clockwise|anti-?clockwise|flip|mirror|texts?\b|word|letter|write|written|writing|caption|says|logo|number|digit)",
+    r"\b(left|right|clockwise|counter-?clockwise|anti-?clockwise|flip|mirror|texts?\b|"
+    r"word|letter|write|written|writing|caption|says|logo|number|digit)",
     re.IGNORECASE,
 )
 """Words, or their beginnings, that a mirror makes wrong."""

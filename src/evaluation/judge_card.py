@@ -274,7 +274,7 @@ def score_matrix(rewards: Sequence[Reward]) -> Float[np.ndarray, "n 3"]:
 
 
 def card_details(results: Sequence[ProbeResult]) -> dict[str, Any]:
-    """What the card shows beside the checks: judged and true mean scores per kind and severity, and statuses."""
+    """What the card shows beside the checks: judged and true mean scores by kind and severity, statuses."""
     kinds: dict[str, Any] = {}
     for kind, severity in dict.fromkeys((each.probe.kind, each.probe.severity) for each in results):
         members = [each for each in results if (each.probe.kind, each.probe.severity) == (kind, severity)]

@@ -127,6 +127,9 @@ def dataset_card(
         lines.append(f"| {perspective} | {' | '.join(str(number) for number in counts)} | {mean:.2f} |")
     scores = "\n".join(lines)
     facts = "\n".join(f"- {what}: {value}" for what, value in about.items())
+    training = (
+        "python -m src.train +experiment=reward_inspix2pix data=table data.dataset.table.path=THIS_FOLDER"
+    )
     columns = " | ".join(str(score) for score in range(int(MAX_SCORE) + 1))
     body = f"""
 # {name}
@@ -141,7 +144,7 @@ multi-reward-editing framework, `python -m src.annotate`.
 |---|{"---:|" * (int(MAX_SCORE) + 2)}
 {scores}
 
-Train on it: `python -m src.train +experiment=reward_inspix2pix data=table data.dataset.table.path=THIS_FOLDER`.
+Train on it: `{training}`.
 The licence of the images is that of the dataset they come from.
 """
     return "\n".join(head) + "\n" + body

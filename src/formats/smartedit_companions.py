@@ -175,8 +175,8 @@ def with_llava_embeddings(
     words = sizes.language.vocab_size
     if llava is None:
         return dict(tensors), [
-            f"rows 0 to {words - 1} of embedding and head are those saved with the release, which its training may "
-            "have moved; its own code takes "
+            f"rows 0 to {words - 1} of embedding and head are those saved with the release, "
+            "which its training may have moved; its own code takes "
             "LLaVA-1.1's, as llava=FOLDER does"
         ]
     folder = Path(llava)

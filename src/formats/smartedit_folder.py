@@ -6,7 +6,7 @@
     FOLDER/language_model/, language_tokenizer/           transformers' LLaVA and its tokenizer
     FOLDER/reader/                                        what SmartEdit adds (Q-Former, new tokens, ...)
     FOLDER/editor.yaml                                    the config of the editor that it is, without reward
-    FOLDER/conversion.json, conversion.safetensors        the fate of every tensor; what only the way back needs
+    FOLDER/conversion.json, conversion.safetensors        the fate of each tensor; what the way back needs
 
 LLaVA-1.1's projector is one linear layer; today's LLaVA has two with an activation between them. Here
 activation and second layer are the identity.
@@ -297,7 +297,10 @@ def tensor_fates(release: Release, merging: bool) -> list[Fate]:
         to = our_names(without_factor(name) if merging else name)
         fates.append(fate_entry(release.file_name(family_of(name).file), name, value, fate, to))
     for value in release.repeated:
-        why = "dropped (the language model's file has it as well, which is the one that the release's code reads)"
+        why = (
+            "dropped (the language model's file has it as well, "
+            "which is the one that the release's code reads)"
+        )
         fates.append(fate_entry(release.file_name(QUERY), EMBEDDING, value, why, ()))
     return fates
 

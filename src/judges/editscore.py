@@ -8,8 +8,10 @@ A pass asks about semantic consistency, with both images (is the instruction car
 and about perceptual quality, with the edited image alone (is it natural, is it free of flaws). Scores lie in
 0 ... 25, or 0 ... 10 for other models. On a scale of 10, per pass:
 
-    prompt_following = first of semantic consistency        consistency = second of semantic consistency
-    perceptual_quality = min of the two of perceptual quality        overall = sqrt(min(prompt_following, consistency) * perceptual_quality)
+    prompt_following = first of semantic consistency
+    consistency = second of semantic consistency
+    perceptual_quality = min of the two of perceptual quality
+    overall = sqrt(min(prompt_following, consistency) * perceptual_quality)
 
 Our perspectives on [0, 5]: following = prompt_following / 2, preserving = consistency / 2, quality =
 perceptual_quality / 2, each averaged over the passes. A Reward doesn't hold the overall score: best-of-N
@@ -87,7 +89,8 @@ def overall_score(
     """
     if not passes or reduction not in ("average_last", "average_first"):
         raise ValueError(
-            f"{len(passes)} passes can't be reduced by {reduction}: give at least one, and say average_last or average_first"
+            f"{len(passes)} passes can't be reduced by {reduction}: give at least one, "
+            "and say average_last or average_first"
         )
     if reduction == "average_last":
         return statistics.fmean(each.overall for each in passes)
@@ -232,8 +235,8 @@ def expected_scores(reply: Reply, schema: AnswerSchema) -> tuple[float, ...]:
     """
     if not reply.alternatives:
         raise ValueError(
-            "expected=true needs the probabilities of the scores, and the reply has none; LocalVLM returns them "
-            "with exact_scores=true"
+            "expected=true needs the probabilities of the scores, and the reply has none; "
+            "LocalVLM returns them with exact_scores=true"
         )
     tokens = [choices[0][0] for choices in reply.alternatives]
     starts = np.cumsum([0, *map(len, tokens)]).tolist()
@@ -267,7 +270,8 @@ def read_editscore_prompt(folder: Path, name: str, score_range: int) -> str:
     path = folder / f"{name}.txt"
     if not path.is_file():
         raise FileNotFoundError(
-            f"no prompt {path}; a folder of EditScore's prompts holds {' and '.join(f'{each}.txt' for each in NAMES)}"
+            f"no prompt {path}; "
+            f"a folder of EditScore's prompts holds {' and '.join(f'{each}.txt' for each in NAMES)}"
         )
     text = path.read_text(encoding="utf-8").strip()
     for needed in (HIGHEST, INSTRUCTION)[: 2 if name == NAMES[0] else 1]:

@@ -160,7 +160,8 @@ class FakeServer:
         self.arguments = arguments
         self.attempts: Counter[str] = Counter()
         self.seen: OrderedDict[bytes, ReceivedImage] = OrderedDict()
-        self.log = Path(arguments.log).open("a", buffering=1) if arguments.log else None  # noqa: SIM115  # open as long as the server
+        # open as long as the server runs
+        self.log = Path(arguments.log).open("a", buffering=1) if arguments.log else None  # noqa: SIM115
         lines = Path(arguments.truth).read_text().splitlines() if arguments.truth else []
         self.truth = {row["edited"]: row for row in map(json.loads, lines)}
 
@@ -324,7 +325,8 @@ class FakeServer:
             transport = request.transport
             if fault == "short_body" and transport is not None:
                 transport.write(
-                    b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n{"choices": [{"mess'
+                    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 900\r\n\r\n"
+                    b'{"choices": [{"mess'
                 )
             if transport is not None:
                 transport.close() if fault == "short_body" else transport.abort()
@@ -374,7 +376,10 @@ class FakeServer:
         content: str | None = json.dumps(fields)
         finish, refusal = "stop", None
         if fault == "prose":
-            content = "I have looked at both pictures carefully. The edit is mostly fine, although one could argue about some details."
+            content = (
+                "I have looked at both pictures carefully. The edit is mostly fine, "
+                "although one could argue about some details."
+            )
         elif fault == "two_answers":
             other = {
                 name: value

@@ -135,7 +135,8 @@ def resized_grid(height: int, width: int, unit: int, min_pixels: int, max_pixels
     """
     if max(height, width) > 200 * min(height, width):
         raise ValueError(
-            f"an image of {width} x {height} pixels is too long for this model, whose limit is an aspect ratio of 200"
+            f"an image of {width} x {height} pixels is too long for this model, "
+            "whose limit is an aspect ratio of 200"
         )
     rows, columns = round(height / unit), round(width / unit)
     pixels = rows * columns * unit**2

@@ -30,16 +30,22 @@ ROWS_PER_GROUP = 1000
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS questions (
-  key TEXT PRIMARY KEY, triplet TEXT NOT NULL, about TEXT NOT NULL, repeat INTEGER NOT NULL, again INTEGER NOT NULL,
-  model TEXT NOT NULL, respondent TEXT NOT NULL, prompt TEXT NOT NULL, pictures TEXT NOT NULL, form TEXT NOT NULL
+  key TEXT PRIMARY KEY, triplet TEXT NOT NULL, about TEXT NOT NULL, repeat INTEGER NOT NULL,
+  again INTEGER NOT NULL, model TEXT NOT NULL, respondent TEXT NOT NULL, prompt TEXT NOT NULL,
+  pictures TEXT NOT NULL, form TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS attempts (
-  id TEXT PRIMARY KEY, key TEXT NOT NULL, time REAL NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL, reason TEXT NOT NULL,
-  text TEXT, finish TEXT, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL, dollars REAL NOT NULL, alternatives TEXT, raw TEXT
+  id TEXT PRIMARY KEY, key TEXT NOT NULL, time REAL NOT NULL, seconds REAL NOT NULL, outcome TEXT NOT NULL,
+  reason TEXT NOT NULL, text TEXT, finish TEXT, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+  dollars REAL NOT NULL, alternatives TEXT, raw TEXT
 );
 CREATE INDEX IF NOT EXISTS attempts_by_key ON attempts (key);
-CREATE TABLE IF NOT EXISTS given_up (key TEXT NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (key, time)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS rewards (key TEXT PRIMARY KEY, triplet TEXT NOT NULL, judge TEXT NOT NULL, questions TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS given_up (
+  key TEXT NOT NULL, time REAL NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (key, time)
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS rewards (
+  key TEXT PRIMARY KEY, triplet TEXT NOT NULL, judge TEXT NOT NULL, questions TEXT NOT NULL
+) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, reward TEXT NOT NULL) WITHOUT ROWID;
 """
 """questions: what was asked (prompt: its sha256; respondent: the client's fingerprint; form: the schema).
@@ -138,7 +144,7 @@ class Ledger:
             )
 
     def record_reward(self, key: str, triplet: str, judge: str, questions: Sequence[str]) -> None:
-        """Record the questions behind a reward, in the order of the rubric; a second try follows the first."""
+        """Record the questions behind a reward, in the rubric's order; a second try follows the first."""
         with self._checked():
             self.connection.execute(
                 "INSERT OR REPLACE INTO rewards VALUES (?, ?, ?, ?)",
@@ -221,8 +227,9 @@ class Ledger:
         """All attempts with their questions, by time."""
         with self._checked():
             cursor = self.connection.execute(
-                "SELECT a.id, a.key, triplet, about, repeat, again, model, respondent, prompt, pictures, form, time, seconds, outcome, reason, text, "
-                "finish, input_tokens, output_tokens, dollars, raw FROM attempts a JOIN questions q ON a.key = q.key ORDER BY time, a.id"
+                "SELECT a.id, a.key, triplet, about, repeat, again, model, respondent, prompt, pictures, "
+                "form, time, seconds, outcome, reason, text, finish, input_tokens, output_tokens, dollars, "
+                "raw FROM attempts a JOIN questions q ON a.key = q.key ORDER BY time, a.id"
             )
             names = [column[0] for column in cursor.description]
             for row in cursor:
@@ -337,8 +344,8 @@ class Ledger:
 
 
 SUMS = (
-    "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), COALESCE(SUM(dollars), 0.0), "
-    "COALESCE(SUM(seconds), 0.0) FROM attempts"
+    "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), "
+    "COALESCE(SUM(dollars), 0.0), COALESCE(SUM(seconds), 0.0) FROM attempts"
 )
 
 PARQUET = pyarrow.schema(

@@ -1,4 +1,4 @@
-"""How fast and how far a judge may be asked: calls at once, requests and tokens per minute, attempts, money."""
+"""Limits on asking a judge: calls at once, requests and tokens per minute, attempts, money."""
 
 import asyncio
 import time
@@ -88,7 +88,8 @@ class Budget:
         """
         if self.budget is not None and self.spent + self.reserved + estimate > self.budget:
             raise OverBudgetError(
-                f"the budget of ${self.budget:.2f} would be exceeded: ${self.spent:.4f} are spent and the next "
+                f"the budget of ${self.budget:.2f} would be exceeded: "
+                f"${self.spent:.4f} are spent and the next "
                 f"call costs about ${estimate:.4f}; all answers are kept, the same command with a larger "
                 "budget_usd continues"
             )

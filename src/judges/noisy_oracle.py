@@ -52,7 +52,10 @@ class NoisyOracleJudge:
         self.whole_points = whole_points
         self.seed = seed
         self.name = name
-        self.fingerprint = f"noisy deviation={deviation:g} whole_points={whole_points} seed={seed} of {self.oracle.fingerprint}"
+        self.fingerprint = (
+            f"noisy deviation={deviation:g} whole_points={whole_points} seed={seed} of "
+            f"{self.oracle.fingerprint}"
+        )
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""

@@ -147,7 +147,8 @@ class OpenAIChat:
         self.characters_per_token = characters_per_token
         self.output_tokens = output_tokens
         self.fingerprint = (
-            f"{model} revision={revision} layout={LAYOUT} temperature={temperature} again={temperature_again} "
+            f"{model} revision={revision} layout={LAYOUT} temperature={temperature} "
+            f"again={temperature_again} "
             f"seed={seed} max_tokens={max_tokens} detail={detail} structured={structured} "
             f"probabilities={probabilities}"
         )
@@ -324,7 +325,8 @@ class OpenAIChat:
             )
         if status in FATAL:
             return CallFailed(
-                f"{where}: status {status}{detail}; the account has no access to this model, or its balance is used up",
+                f"{where}: status {status}{detail}; the account has no access to this model, "
+                "or its balance is used up",
                 "fatal",
             )
         if status == 429:
@@ -385,8 +387,8 @@ def check_variable_name(name: str | None) -> None:
     """
     if name is not None and not VARIABLE_NAME.fullmatch(name):
         raise ValueError(
-            "key_variable is the name of an environment variable in capitals, such as OPENAI_API_KEY, and never the "
-            "key itself"
+            "key_variable is the name of an environment variable in capitals, such as OPENAI_API_KEY, "
+            "and never the key itself"
         )
 
 

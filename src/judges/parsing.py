@@ -45,7 +45,8 @@ NESTED = 4
 """Depth of lists and objects to which an answer is searched."""
 
 WRITTEN = re.compile(
-    rf"[{QUOTES}](?P<quoted>[^{QUOTES}]*)[{QUOTES}]|[\[(](?P<several>[^\])]*)[\])]|(?P<bare>(?:(?!//|#|[,}}\]\n]).)*)"
+    rf"[{QUOTES}](?P<quoted>[^{QUOTES}]*)[{QUOTES}]|[\[(](?P<several>[^\])]*)[\])]|"
+    rf"(?P<bare>(?:(?!//|#|[,}}\]\n]).)*)"
 )
 """A value in malformed JSON."""
 NEXT = re.compile(
@@ -187,7 +188,7 @@ def value_positions(name: str, part: str) -> list[int]:
 
 
 def is_text_closed(part: str, schema: AnswerSchema) -> bool:
-    """Whether the words in malformed JSON have an end: if they come last, their opening quote must be closed."""
+    """Whether the words in malformed JSON have an end: the opening quote of the last ones must be closed."""
     start, *others = (
         max(value_positions(name, part), default=-1)
         for name in (schema.text, schema.score, schema.success)
@@ -311,7 +312,8 @@ def parse_score(value: object, max_score: float) -> tuple[float, bool]:
             raise UnusableReply(f"the score {excerpt(value)!r} is no number")
         if match[2] is not None and float(match[2]) != max_score:
             raise UnusableReply(
-                f"the score {excerpt(value)!r} is on a scale of {match[2]}, asked for was one of {max_score:g}"
+                f"the score {excerpt(value)!r} is on a scale of {match[2]}, "
+                f"asked for was one of {max_score:g}"
             )
         number, mended = float(match[1]), True
     if isinstance(number, bool) or not isinstance(number, int | float):

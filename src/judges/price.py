@@ -25,8 +25,8 @@ class Price:
     def __post_init__(self) -> None:
         if not (self.input_per_million >= 0 and self.output_per_million >= 0):
             raise ValueError(
-                f"a price is not negative, got {self.input_per_million} and {self.output_per_million} dollars "
-                "per million tokens"
+                f"a price is not negative, got {self.input_per_million} and {self.output_per_million} "
+                "dollars per million tokens"
             )
 
     def dollars(self, input_tokens: int, output_tokens: int) -> float:

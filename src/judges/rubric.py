@@ -194,7 +194,8 @@ def read_prompt(path: Path) -> str:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"no prompt {path}; a folder of prompts holds one text file per mode and perspective, see {PROMPTS / 'v1'}"
+            f"no prompt {path}; a folder of prompts holds one text file per mode and perspective, "
+            f"see {PROMPTS / 'v1'}"
         )
     text = path.read_text(encoding="utf-8").strip()
     if INSTRUCTION not in text:

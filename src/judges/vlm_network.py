@@ -475,8 +475,8 @@ def merge_adapter(network: Any, adapter: str, model: str) -> Any:
     missing = [name for name in loaded.missing_keys if "lora_" in name]
     if missing or loaded.unexpected_keys:
         raise ValueError(
-            f"{reason}{len(missing)} weights are missing in it and {len(loaded.unexpected_keys)} have no place "
-            "in the model"
+            f"{reason}{len(missing)} weights are missing in it and {len(loaded.unexpected_keys)} "
+            "have no place in the model"
         )
     base: Any = adapted.base_model
     return base.merge_and_unload()

@@ -61,7 +61,7 @@ def without_machinery(overrides: Sequence[str]) -> list[str]:
 
 
 def varied_overrides(overrides: Sequence[str], command: Sequence[str]) -> list[str]:
-    """A job's overrides that the sweep's command doesn't contain literally, and so differ between its jobs."""
+    """A job's overrides that the sweep's command doesn't contain literally, and so differ between jobs."""
     given = {argument.lower() for argument in command}  # Hydra writes a=true as a=True, and ~a as ~a=null
     return [
         override

@@ -254,7 +254,8 @@ class World:
 
 @cache
 def code_digest() -> str:
-    """sha256 of the code of the synthetic world, without comments and docstrings. Scores that other code measured
-    are never taken for today's.
+    """sha256 of the code of the synthetic world, without comments and docstrings.
+
+    Scores that other code measured are never taken for today's.
     """
     return source_digest(sorted(Path(__file__).parent.glob("*.py")))

@@ -12,9 +12,10 @@ from src.differences import leaves
 from src.tabulation.runs import RunRow, Settings
 
 IGNORED = re.compile(
-    r"(evaluation\.)?seed|name|keep_memory|resume|target_reward\..*|logger(\..*)?|sampler\..*|ledger|judge_mode"
-    r"|callbacks\.(?!ema\.).*|algorithm\.compiled|data\.num_workers|(.*\.)?cache"
-    r"|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*|log_every_n_steps|default_root_dir|logger|use_distributed_sampler)(\..*)?"
+    r"(evaluation\.)?seed|name|keep_memory|resume|target_reward\..*|logger(\..*)?|sampler\..*|ledger"
+    r"|judge_mode|callbacks\.(?!ema\.).*|algorithm\.compiled|data\.num_workers|(.*\.)?cache"
+    r"|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*|log_every_n_steps|default_root_dir|logger|"
+    r"use_distributed_sampler)(\..*)?"
 )
 """Entries of a config that don't affect what a run learns."""
 

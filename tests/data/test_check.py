@@ -49,7 +49,8 @@ def broken(tmp_path: Path) -> Path:
 def test_all_broken_rows_that_are_checked_are_found(
     broken: Path, how: int | str, found: dict[int, str]
 ) -> None:
-    report = check_rows(WithRewards(Pix2PixTree(broken, split="all", extension="png")), how)  # type: ignore[arg-type]
+    rows = WithRewards(Pix2PixTree(broken, split="all", extension="png"))
+    report = check_rows(rows, how)  # type: ignore[arg-type]
     assert kinds(report) == found
     text = str(report)
     assert text.startswith("40 rows; files of all rows looked for, images of ")

@@ -1,4 +1,4 @@
-"""Each rule of the linter on the smallest case that shows it, beside the nearest case that it must let pass."""
+"""Each rule of the linter on the smallest case that breaks it, and on the nearest case that doesn't."""
 
 import io
 from dataclasses import replace

@@ -59,7 +59,8 @@ def test_missing_and_failed_rewards_can_be_an_error(rows: JsonList, tmp_path: Pa
 def test_rewards_of_other_rows_are_refused_with_ids_of_both(rows: JsonList, tmp_path: Path) -> None:
     with pytest.raises(
         ValueError,
-        match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; give",
+        match=r"fits any of 6 rows: the rows' ids are 'a', 'b', 'c', ..., those of the rewards 'train/a'; "
+        r"give",
     ):
         WithRewards(rows, from_reward_file(written(tmp_path / "r.jsonl", reward("train/a"))))
 

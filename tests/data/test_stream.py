@@ -113,7 +113,8 @@ def test_workers_serve_what_their_lanes_hold(folder: Path) -> None:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        data.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress.optimizer.step.total.completed = step
+        progress = data.trainer.fit_loop.epoch_loop.automatic_optimization.optim_progress
+        progress.optimizer.step.total.completed = step
         assert data.trainer.global_step == step
         return list(islice(data.train_dataloader(), count))
 

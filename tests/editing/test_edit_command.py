@@ -267,7 +267,8 @@ def test_what_was_made_otherwise_is_kept_unless_said_so(
     assert "0 edits made, 1 were there" in edited()
     with pytest.raises(
         ValueError,
-        match=r"instruction: make it night there, make it foggy asked for; seed: 0 there, 4 asked for; sampler\.steps: 2",
+        match=r"instruction: make it night there, make it foggy asked for; seed: 0 there, 4 asked for; "
+        r"sampler\.steps: 2",
     ):
         edited("instruction=make it foggy", "seed=4", "sampler.steps=3")
     assert (output / "a.png").read_bytes() == first
@@ -351,7 +352,8 @@ BAD = [
     (["sampler.steps=0"], "a sampler takes at least one step, got 0"),
     (
         ["most_pixels=1000"],
-        "{folder}/edits.jsonl:1: {folder}/photos/00.png would be edited at 32x32 pixels, more than most_pixels=1000",
+        "{folder}/edits.jsonl:1: {folder}/photos/00.png would be edited at 32x32 pixels, "
+        "more than most_pixels=1000",
     ),
 ]
 

@@ -19,7 +19,10 @@ def written(folder: Path, text: str, name: str = "edits.csv") -> Path:
 
 def test_what_a_row_leaves_empty_is_what_the_command_says(tmp_path: Path) -> None:
     header = "\ufeffimage,instruction,output,seed,following,preserving,quality,feedback_following\r\n"
-    rows = 'in/a.jpg,make it night,,,,,,\r\n\r\n/there/b.png,"say ""hi"",\nthen go",deep/name.png,3.0,0,,2.5,nothing done\r\n'
+    rows = (
+        "in/a.jpg,make it night,,,,,,\r\n\r\n"
+        '/there/b.png,"say ""hi"",\nthen go",deep/name.png,3.0,0,,2.5,nothing done\r\n'
+    )
     first, second = read_list(written(tmp_path, header + rows), 7, TARGET)
     assert (first.id, first.source, first.instruction, first.seed, first.target) == (
         "a",
@@ -127,7 +130,8 @@ def test_every_edit_has_a_file_of_its_own(tmp_path: Path) -> None:
     rows = "image,instruction,output\na.jpg,x,\na.jpg,y,\n"
     with pytest.raises(
         ValueError,
-        match=r"edits\.csv:3: .*a\.jpg would both be edited into .*a\.png; give each a name in the column output",
+        match=r"edits\.csv:3: .*a\.jpg would both be edited into .*a\.png; "
+        r"give each a name in the column output",
     ):
         check_edit_paths(read_list(written(tmp_path, rows), 0, TARGET), tmp_path / "out", [])
     named = read_list(written(tmp_path, rows.replace("y,", "y,b")), 0, TARGET)

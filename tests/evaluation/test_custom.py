@@ -1,4 +1,4 @@
-"""A benchmark of one's own: lists and folders as people have them, and rows that can't be used by their line."""
+"""Custom benchmarks: lists and folders as people have them, and errors that name the line of a bad row."""
 
 import json
 from pathlib import Path

@@ -315,7 +315,8 @@ def test_metrics_that_no_case_defines(capsys: pytest.CaptureFixture[str], folder
     assert "no case of squares has a region that the edit may change: outside/l1, outside/ssim\n" in told
     with pytest.raises(
         ValueError,
-        match=r"magicbrush/clip_t_local can't be taken, as no case of squares has a caption of the kind 'local'; leave",
+        match=r"magicbrush/clip_t_local can't be taken, as no case of squares has a caption of the kind "
+        r"'local'; leave",
     ):
         metrics_of(folders, metrics=["magicbrush/l1", "magicbrush/clip_t_local"]).check(
             squares, squares.cases()

@@ -207,7 +207,8 @@ def test_pixels_need_no_network_and_edits_no_model(run: Path, tmp_path: Path) ->
     [
         (
             "image_metrics.metrics=[multi_reward/clip_t]",
-            "multi_reward/clip_t can't be taken, as no case of synthetic_edit has a caption of the kind 'global'",
+            "multi_reward/clip_t can't be taken, as no case of synthetic_edit has a caption of the "
+            "kind 'global'",
         ),
         ("image_metrics.clip.model=/nowhere", "no folder /nowhere"),
         ("image_metrics.metrics=[clip_i]", "there is no image metric 'clip_i'"),

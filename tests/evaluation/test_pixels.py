@@ -71,7 +71,8 @@ def test_preparation_as_torchvision_does_it(size: tuple[int, int], how: Preproce
         else (how.short_side * width // height, how.short_side)
     )
     scaled = PIL.Image.fromarray(image).resize((new_width, new_height), PIL.Image.Resampling.BICUBIC)
-    left, top = int(round((new_width - how.side) / 2.0)), int(round((new_height - how.side) / 2.0))  # noqa: RUF046
+    left = int(round((new_width - how.side) / 2.0))  # noqa: RUF046
+    top = int(round((new_height - how.side) / 2.0))  # noqa: RUF046
     cut = np.asarray(scaled.crop((left, top, left + how.side, top + how.side)), dtype=np.float64) / 255
     expected = (cut - np.array(how.mean)) / np.array(how.std)
     assert np.abs(preprocess(image, how).numpy() - expected.transpose(2, 0, 1)).max() < 1e-5

@@ -106,7 +106,8 @@ def unpadded(folder: Path) -> None:
         ),
         (
             lambda folder: (folder / "3-Mirror/002.png").unlink(),
-            r"3-Mirror has 1 images that are neither a \.png nor the mask of one \(002_mask\.jpg\), 2 lines for 1 photographs \(001\.png\)",
+            r"3-Mirror has 1 images that are neither a \.png nor the mask of one \(002_mask\.jpg\), "
+            r"2 lines for 1 photographs \(001\.png\)",
         ),
         (
             lambda folder: write_image(folder / "3-Mirror/003.jpg", pixels(1)),
@@ -288,8 +289,8 @@ def test_the_command(folder: Path, clip: str, tmp_path: Path, capsys: pytest.Cap
     assert "not ViT-L/14 but 2 layers of 16" in rows["5/5/5"]["measured_by"]["clip_large"]
     text = (place / "oracle/report.md").read_text()
     assert (
-        "| row | n | reason_edit/psnr ↑ | reason_edit/ssim ↑ | reason_edit/mse ↓ | reason_edit/clip_inside ↑ |"
-        in text
+        "| row | n | reason_edit/psnr ↑ | reason_edit/ssim ↑ | reason_edit/mse ↓ "
+        "| reason_edit/clip_inside ↑ |" in text
     )
     assert np.asarray(Image.open(place / "5-5-5/edits/6-Reasoning/001.png")).shape == (32, 32, 3)
     capsys.readouterr()

@@ -136,7 +136,7 @@ def test_the_command_measures_what_the_editor_saw(
 
 
 def test_metrics_of_a_part_have_keys_of_their_own(photograph: Path) -> None:
-    """So nothing that was measured against the whole is taken for it, and what is not cut keeps its values."""
+    """So values measured against the whole are not reused, and those of uncut images are."""
     benchmark, metrics = Drawn(), ImageMetrics()
     triplet = Triplet(benchmark.cases()[0], pixels(3, 44, 44))
     whole, part = (

@@ -230,7 +230,8 @@ def test_eighty_originals_in_two_thousand_runs() -> None:
             <= 0.05
         )
     print(
-        f"covered {covered / trials:.3f}, erred {erred / trials:.3f}, covered if cases were independent {as_if_independent / trials:.3f}"
+        f"covered {covered / trials:.3f}, erred {erred / trials:.3f}, covered if cases were independent "
+        f"{as_if_independent / trials:.3f}"
     )
     assert 0.93 <= covered / trials <= 0.97
     assert erred / trials <= 0.065

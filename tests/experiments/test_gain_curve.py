@@ -64,8 +64,8 @@ def test_the_curve_says_where_the_gain_vanishes(runs: Path, tmp_path: Path) -> N
     text = target.read_text()
     assert "**Reading.** Errors cost little.\n" in text
     assert (
-        "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; quality: no gain anywhere"
-        in text
+        "following: a gain up to 1.5, none to be seen from 3 on; preserving: no gain anywhere; "
+        "quality: no gain anywhere" in text
     )
     assert "    python -m src.train +sweep=judge_error\n" in text
     head = ["| annotator.score_deviation", "| ---"]

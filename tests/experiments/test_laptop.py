@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = "model.backbone.unet.block_out_channels=[16,16] model.backbone.text_encoder.hidden_size=16 model.backbone.text_encoder.num_hidden_layers=1"
+SMALL = (
+    "model.backbone.unet.block_out_channels=[16,16] model.backbone.text_encoder.hidden_size=16 "
+    "model.backbone.text_encoder.num_hidden_layers=1"
+)
 ROWS = [
     "5/5/5",
     "3/3/3",
@@ -32,7 +35,8 @@ def run(folder: Path) -> str:
         "STAGE1_STEPS": "2",
         "STEPS": "2",
         "SCALES": "1.0 2.0",
-        "TRAIN_MORE": f"{SMALL} data.batch_size=2 data.dataset.length=120 sampler.steps=1 callbacks.scores.benchmark.originals=1",
+        "TRAIN_MORE": f"{SMALL} data.batch_size=2 data.dataset.length=120 sampler.steps=1 "
+        "callbacks.scores.benchmark.originals=1",
         "SWEEP_MORE": "hydra.launcher.probe=false",
         "EVALUATE": "sampler.steps=1,limit=14",
         "EVALUATE_MORE": "sampler.steps=1 limit=14",

@@ -22,7 +22,10 @@ from src.records import Reward, Verdict
 from src.reward_file import append_rewards
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-HOSTILE = '<script>document.title = "taken"</script><img src="http://127.0.0.1:{port}/picture"><b onmouseover=alert(1)>&amp; "quoted"</b>'
+HOSTILE = (
+    '<script>document.title = "taken"</script><img src="http://127.0.0.1:{port}/picture">'
+    '<b onmouseover=alert(1)>&amp; "quoted"</b>'
+)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def server() -> Iterator[tuple[int, list[str]]]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory, server: tuple[int, list[str]]) -> Path:
-    """A page of twelve triplets: scores 0 to 5 and a failure in quality, hostile, Chinese and Arabic texts."""
+    """A page of 12 triplets: scores 0 to 5, a failure in quality, hostile, Chinese and Arabic texts."""
     folder = tmp_path_factory.mktemp("page")
     hostile = HOSTILE.format(port=server[0])
     instructions = [

@@ -1,4 +1,4 @@
-"""EditScore's protocol: what is asked, the published combination by hand, passes, failures, expected scores."""
+"""EditScore's protocol: questions, the published combination by hand, passes, failures, expected scores."""
 
 import json
 import math

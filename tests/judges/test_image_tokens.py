@@ -91,7 +91,7 @@ def test_qwen_counts_as_transformers_does(height: int, width: int) -> None:
 
 
 def smart_resize() -> Callable[[int, int, int, int, int], tuple[int, int]]:
-    """The function of transformers, taken out of its file, which only opens where torchvision is installed."""
+    """The function of transformers, cut out of its file, whose import needs torchvision."""
     (folder,) = importlib.util.find_spec("transformers").submodule_search_locations
     tree = ast.parse((Path(folder) / "models/qwen2_vl/image_processing_qwen2_vl.py").read_text())
     tree.body = [

@@ -1,4 +1,4 @@
-"""Jobs through submitit, with the executor of its own that starts processes here: real scripts, real results."""
+"""Jobs through submitit's executor that starts processes here: real scripts, real results."""
 
 import json
 import sys

@@ -39,7 +39,10 @@ def test_a_step_runs_on_its_cores_without_the_ranks_of_others(
     monkeypatch.setenv("LOCAL_RANK", "1")
     monkeypatch.setenv("SLURM_PROCID", "1")
     core = min(os.sched_getaffinity(0))
-    program = "import os; print(os.sched_getaffinity(0), [os.environ.get(n) for n in ('TOLD', 'LOCAL_RANK', 'SLURM_PROCID', 'OMP_NUM_THREADS')])"
+    program = (
+        "import os; print(os.sched_getaffinity(0), "
+        "[os.environ.get(n) for n in ('TOLD', 'LOCAL_RANK', 'SLURM_PROCID', 'OMP_NUM_THREADS')])"
+    )
     assert outcome_of(StepProcess(step(tmp_path, program), Share((core,)))).error is None
     assert (tmp_path / "log.txt").read_text() == f"{{{core}}} ['yes', None, None, '1']\n"
 
@@ -61,10 +64,14 @@ def gone(process: int) -> bool:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems have no signal for the death of a parent")
 def test_a_step_ends_with_a_killed_sweep(tmp_path: Path) -> None:
-    sleeping = f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'number')!r}).write_text(str(os.getpid())); time.sleep(60)"
+    sleeping = (
+        f"import os, pathlib, time; pathlib.Path({str(tmp_path / 'number')!r}).write_text(str(os.getpid())); "
+        "time.sleep(60)"
+    )
     program = (
         "import sys, time; from pathlib import Path; from src.sweeps.processes import *; "
-        f"StepProcess(Step('run', (sys.executable, '-c', {sleeping!r}), Path({str(tmp_path / 'log.txt')!r}), {{}}), Share()); time.sleep(60)"
+        f"StepProcess(Step('run', (sys.executable, '-c', {sleeping!r}), "
+        f"Path({str(tmp_path / 'log.txt')!r}), {{}}), Share()); time.sleep(60)"
     )
     sweep = subprocess.Popen([sys.executable, "-c", program])
     limit = time.monotonic() + 60

@@ -21,7 +21,10 @@ from src.records import Image as RGBImage
 from src.reward_file import append_rewards
 
 TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
-HOSTILE = '<script>document.title = "taken"</script><img src="http://127.0.0.1:9/picture"><b onmouseover=alert(1)>&amp; "quoted"</b>'
+HOSTILE = (
+    '<script>document.title = "taken"</script><img src="http://127.0.0.1:9/picture">'
+    '<b onmouseover=alert(1)>&amp; "quoted"</b>'
+)
 
 
 class Greys(Benchmark):

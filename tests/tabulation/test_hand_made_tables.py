@@ -5,14 +5,19 @@ Of two cases on each of three photographs, with mean m and sums r of (score - m)
 sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the interval is m ± 4.3027 error (Student's t, 6^2 / (3 x 2^2) - 1 =
 2 degrees of freedom), cut off at 0 and 5.
 
-    none   F 1 1 2 2 3 3  mean 12 / 6 = 2     r = -2, 0, 2   error = sqrt(1.5 x 8) / 6 = 0.57735   reach 2.4841   [0, 4.48]   none of 6 >= 4
-           P 4 x 6        mean 4              r = 0          [4, 4]                                                           6 of 6
-           Q 2 2 2 2 5 5  mean 18 / 6 = 3     r = -2, -2, 4  error = sqrt(1.5 x 24) / 6 = 1        reach 4.3027   [0, 5]      2 of 6
+    none   F 1 1 2 2 3 3: mean 12 / 6 = 2, r = -2, 0, 2, error = sqrt(1.5 x 8) / 6 = 0.57735, reach 2.4841,
+             [0, 4.48], none of 6 >= 4
+           P 4 x 6: mean 4, r = 0, [4, 4], 6 of 6
+           Q 2 2 2 2 5 5: mean 18 / 6 = 3, r = -2, -2, 4, error = sqrt(1.5 x 24) / 6 = 1, reach 4.3027,
+             [0, 5], 2 of 6
     score, seed 0: F 3 x 6, P 4 x 6, Q 5 x 6; seed 1: F 4 x 6, P 4 x 6, Q 5 x 6
-           F means 3 and 4: 3.5, deviation over seeds sqrt((0.5^2 + 0.5^2) / 1) = 0.7071, each case 3.5: [3.5, 3.5]; Acc 0 and 1: 50 % ± 70.7
-           against none: F differences 2.5 2.5 1.5 1.5 0.5 0.5, of 8 sign flips of photographs 2 are as far from 0: p = 0.25; P no difference: p = 1;
+           F means 3 and 4: 3.5, deviation over seeds sqrt((0.5^2 + 0.5^2) / 1) = 0.7071,
+             each case 3.5: [3.5, 3.5]; Acc 0 and 1: 50 % ± 70.7
+           against none: F differences 2.5 2.5 1.5 1.5 0.5 0.5, of 8 sign flips of photographs 2 are as far
+             from 0: p = 0.25; P no difference: p = 1;
            Q differences 3 3 3 3 0 0: photographs 6, 6, 0; |sum| >= 12 for 4 of 8: p = 0.5
-    text   as none, but F 0 2 2 2 3 3: mean 12 / 6 = 2, r = -2, 0, 2 as above; differences -1 1 0 0 0 0: sums 0, 0, 0: p = 1
+    text   as none, but F 0 2 2 2 3 3: mean 12 / 6 = 2, r = -2, 0, 2 as above;
+           differences -1 1 0 0 0 0: sums 0, 0, 0: p = 1
     Holm over 6 comparisons: F of score 6 x 0.25 = 1.5, so 1; everything else at least that: 1
 """
 
@@ -158,8 +163,8 @@ def test_latex(written: dict[str, str]) -> None:
     check_latex(text)
     assert r" &  & ours & 0.0 & 2.00 {\scriptsize [0.00, 4.48]} & 100.0 &" in text
     assert (
-        r"\checkmark{} &  & ours, 2 seeds & \textbf{50.0} {\scriptsize $\pm$ 70.7} & \textbf{3.50} {\scriptsize $\pm$ 0.71 [3.50, 3.50]}"
-        in text
+        r"\checkmark{} &  & ours, 2 seeds & \textbf{50.0} {\scriptsize $\pm$ 70.7} "
+        r"& \textbf{3.50} {\scriptsize $\pm$ 0.71 [3.50, 3.50]}" in text
     )
     assert r"\textit{63} & \textit{3.39}" in text
     assert r"\multicolumn{2}{c}{Following}" in text

@@ -51,7 +51,8 @@ def test_cases_are_kept_with_their_images_and_earlier_ones_stay(tmp_path: Path) 
 def test_a_broken_list_of_cases_is_named(tmp_path: Path) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match=r"no .*cases\.jsonl, which the page takes instructions and originals from; run python -m src\.evaluate",
+        match=r"no .*cases\.jsonl, which the page takes instructions and originals from; "
+        r"run python -m src\.evaluate",
     ):
         kept_cases(tmp_path)
     (tmp_path / "cases").mkdir()

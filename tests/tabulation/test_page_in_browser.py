@@ -16,13 +16,19 @@ from src.tabulation.page import write_report_page
 from src.tabulation.runs import find_reports
 
 SHOWN = "[...document.querySelectorAll('.card:not([hidden])')].map(card => card.dataset.id)"
-CHOOSE = "(() => {{ const f = document.querySelector('[name={name}]'); f.value = '{value}'; f.dispatchEvent(new Event('input', {{bubbles: true}})) }})()"
+CHOOSE = (
+    "(() => {{ const f = document.querySelector('[name={name}]'); f.value = '{value}'; "
+    "f.dispatchEvent(new Event('input', {{bubbles: true}})) }})()"
+)
 CONTRAST = """(selector => {
-  const numbers = color => { const c = document.createElement("canvas").getContext("2d"); c.fillStyle = color; c.fillRect(0, 0, 1, 1);
+  const numbers = color => {
+    const c = document.createElement("canvas").getContext("2d");
+    c.fillStyle = color; c.fillRect(0, 0, 1, 1);
     return [...c.getImageData(0, 0, 1, 1).data].slice(0, 3) };
   const light = rgb => rgb.map(v => (v /= 255, v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const pair = [getComputedStyle(document.querySelector(selector)).color, getComputedStyle(document.body).backgroundColor].map(numbers).map(light);
+  const text = getComputedStyle(document.querySelector(selector)).color;
+  const pair = [text, getComputedStyle(document.body).backgroundColor].map(numbers).map(light);
   return (Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05);
 })"""
 
@@ -86,7 +92,10 @@ def test_no_text_becomes_code(page: Path, browser: Chromium) -> None:
 def test_the_instruments_of_these_tests_work(tmp_path: Path, browser: Chromium) -> None:
     """A page that requests an image and prints an error is noticed."""
     bad = tmp_path / "bad.html"
-    code = 'console.error("complaint"); setTimeout(() => { document.documentElement.dataset.shownAfter = "1" }, 300)'
+    code = (
+        'console.error("complaint"); '
+        'setTimeout(() => { document.documentElement.dataset.shownAfter = "1" }, 300)'
+    )
     bad.write_text(f'<img src="http://127.0.0.1:9/asked"><script>{code}</script>')
     browser.open(bad)
     assert browser.requests == ["http://127.0.0.1:9/asked"]

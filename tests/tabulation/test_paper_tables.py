@@ -240,8 +240,8 @@ def test_differences_that_an_ablation_does_not_express_are_noted(tmp_path: Path)
     write_run(tmp_path / "b", {"5/5/5": FOUR}, config(data=permuted))
     (note,) = [note for note in table(tmp_path, "table4_reward_signal").notes if "the runs differ" in note]
     assert (
-        note
-        == "Beside what the lines say, the runs differ in data.dataset (none: SyntheticTriplets; score + text: PermutedRewards)."
+        note == "Beside what the lines say, the runs differ in data.dataset (none: SyntheticTriplets; "
+        "score + text: PermutedRewards)."
     )
 
 
@@ -304,7 +304,8 @@ def test_reports_that_are_not_comparable_are_refused(tmp_path: Path) -> None:
     assert len(select_reports(everything, "seven", None)) == 1
     with pytest.raises(
         ValueError,
-        match="no report on benchmark_name=eight by judge_name=None; there are seven by hand, six by foot, six by hand",
+        match="no report on benchmark_name=eight by judge_name=None; there are seven by hand, "
+        "six by foot, six by hand",
     ):
         select_reports(everything, "eight", None)
 

@@ -4,7 +4,7 @@ backbone draws.
 model/backbone=smartedit model.backbone.base.pretrained=FOLDER      (a folder that src.convert or src.export
 wrote)
 
-    original, instruction -> Reader -> c_T (in place of the text encoder's tokens) and a bias after conv_in -> U-Net
+    original, instruction -> Reader -> c_T (instead of the text encoder's tokens), bias after conv_in -> U-Net
 
 The release samples the language model's answer token by token and needs 27 GB for it. Here one forward pass
 over a fixed answer suffices, and the results of a frozen reader can be precomputed (src/precompute.py).

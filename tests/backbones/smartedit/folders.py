@@ -19,7 +19,7 @@ INTERACTION = {"heads": 2, "feedforward": 32}
 
 
 def small_reader(seed: int = 0, awake: bool = True, language: LanguageModel | None = None) -> Reader:
-    """A reader for the pipeline of `write_pipeline`; `awake` gives its zero-initialised layers other weights."""
+    """A reader for the pipeline of `write_pipeline`; `awake` randomises its zero-initialised layers."""
     language = language or small_language_model(llama_tokenizer(), seed)
     torch.manual_seed(seed)
     reader = Reader(

@@ -189,7 +189,7 @@ def test_error_is_only_computed_where_the_new_tokens_are_trained() -> None:
 
 
 # --- what is trained
-# -------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 NEW = {"new_tokens.weight", "new_head.weight"}
 TRAINED: dict[str, tuple[dict, dict, Callable[[str], bool]]] = {
@@ -304,7 +304,7 @@ def test_gradient_checkpointing_is_at_work_and_changes_nothing(settings: dict) -
 
 
 # --- number formats
-# --------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("autocast", [False, True])
@@ -371,7 +371,7 @@ def test_lora_stays_in_fp32_beside_a_short_model() -> None:
 
 
 # --- images and words
-# ----------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(SIDE, SIDE), (90, 17), (20, 61), (3, 200)])
@@ -463,7 +463,7 @@ def test_padding_is_on_the_right() -> None:
 
 
 # --- from folders
-# ----------------------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -543,7 +543,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "a LLaMA": (
         lambda folder: rewritten(folder / "language_model/config.json", LlamaConfig().to_dict()),
-        "is no LLaVA as transformers writes it, with vision tower, projector and language model: its config.json is of type llama, ",
+        "is no LLaVA as transformers writes it, with vision tower, projector and language model: "
+        "its config.json is of type llama, ",
     ),
     "another model": (
         lambda folder: rewritten(folder / "language_model/config.json", CLIPTextConfig().to_dict()),
@@ -551,7 +552,8 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "LLaVA-1.1 itself": (
         lambda folder: rewritten(folder / "language_model/config.json", ORIGINAL_LLAVA),
-        "of type llava, without vision_config, without text_config; give one that is, or let src.convert build it",
+        "of type llava, without vision_config, without text_config; give one that is, "
+        "or let src.convert build it",
     ),
     "delta weights": (
         lambda folder: scaled(folder / WEIGHTS, 1e-3),

@@ -180,7 +180,10 @@ PARTS = {
 @pytest.mark.parametrize("trained", PARTS)
 def test_exactly_the_named_parameters_are_trained(folder: Path, trained: str) -> None:
     """By name, by gradient, and by what a step changes."""
-    lora = "model.backbone.reader.lora={_target_: peft.LoraConfig, _convert_: all, r: 2, target_modules: [q_proj, v_proj]}"
+    lora = (
+        "model.backbone.reader.lora={_target_: peft.LoraConfig, _convert_: all, r: 2, "
+        "target_modules: [q_proj, v_proj]}"
+    )
     model = editor(folder, "model/integration=none", f"model.backbone.trained={trained}", lora).train()
 
     def part(name: str) -> str:
@@ -208,7 +211,10 @@ def test_only_edits_count_in_the_diffusion_mean(folder: Path) -> None:
     """Without any edit everything but the language model has a gradient of zero, rather than none: other
     ranks wait for it.
     """
-    lora = "model.backbone.reader.lora={_target_: peft.LoraConfig, _convert_: all, r: 2, target_modules: [q_proj, v_proj]}"
+    lora = (
+        "model.backbone.reader.lora={_target_: peft.LoraConfig, _convert_: all, r: 2, "
+        "target_modules: [q_proj, v_proj]}"
+    )
     model = editor(folder, "model/integration=none", "model.backbone.trained=all", lora).train()
     module = Denoising(model, torch.optim.SGD, seed=0, language_weight=0.5)
     whole, draws = batch(), draw(0, 0, 0, range(2), (4, 8, 12))
