@@ -133,13 +133,13 @@ def draw_sheet(world: World, seed: int, columns: tuple[str, ...], output: Path) 
         show(axes[row, 0], case.original, f"{edit_type}: original", case.instruction, bold=True)
         exact = world.exact_edit(case.id)
         show(axes[row, 1], exact, "exact edit", caption(measure(truth, exact), ("None", "None", "None")))
-        for column, spoiled in enumerate(columns):
-            corruption = corruption_of(world, case.id, spoiled, row + columns[:column].count(spoiled))
+        for column, corrupted in enumerate(columns):
+            corruption = corruption_of(world, case.id, corrupted, row + columns[:column].count(corrupted))
             image = to_uint8(corrupt(world.renderer, truth.edit, corruption))
             show(
                 axes[row, 2 + column],
                 image,
-                f"spoiled: {spoiled}",
+                f"corrupted: {corrupted}",
                 caption(measure(truth, image), corruption.feedback),
             )
     figure.subplots_adjust(left=0.01, right=0.99, top=0.985, bottom=0.04, wspace=0.06, hspace=0.62)
@@ -147,24 +147,24 @@ def draw_sheet(world: World, seed: int, columns: tuple[str, ...], output: Path) 
     plt.close(figure)
 
 
-def corruption_of(world: World, case_id: str, spoiled: str, turn: int) -> Corruption:
+def corruption_of(world: World, case_id: str, corrupted: str, turn: int) -> Corruption:
     """A corruption of the named perspective or of all three; kinds take turns, so a sheet shows them all."""
     spec = world.case_spec(case_id)
     scene, edit, renderer = spec.scene, spec.edit, world.renderer
-    rng = Random(fold_seed("contact sheet", case_id, spoiled, turn))
+    rng = Random(fold_seed("contact sheet", case_id, corrupted, turn))
     following = preserving = quality = None
-    if spoiled in ("following", "all three"):
+    if corrupted in ("following", "all three"):
         # "missing" looks like the original, which is shown already.
         kinds = [kind for kind in following_kinds(scene, edit) if kind != "missing"]
         following = sample_following_flaw(
             rng, renderer, scene, edit, spec.free_place, kinds[turn % len(kinds)]
         )
-    if spoiled in ("preserving", "all three"):
+    if corrupted in ("preserving", "all three"):
         kinds = preserving_kinds(scene, edit)
         preserving = sample_preserving_flaw(rng, renderer, scene, edit, kinds[turn % len(kinds)])
-    if spoiled in ("quality", "all three"):
+    if corrupted in ("quality", "all three"):
         quality = sample_quality_flaw(rng, QUALITY_FLAWS[turn % len(QUALITY_FLAWS)])
-    return Corruption(following, preserving, quality, seed=fold_seed("noise", case_id, spoiled, turn))
+    return Corruption(following, preserving, quality, seed=fold_seed("noise", case_id, corrupted, turn))
 
 
 def caption(measured: Measurement, feedback: tuple[str, str, str]) -> str:

@@ -1,4 +1,4 @@
-"""A first flaw is found under a last one, with its severity; where there is none, none is found."""
+"""A flaw under a later flaw is detected with its severity, and none is detected where there is none."""
 
 import numpy as np
 import pytest

@@ -97,7 +97,7 @@ def sampled(count: int, seed: int = FRESH) -> tuple[tuple[GroundTruth, int], ...
 
 @dataclass(frozen=True)
 class Excess:
-    """By how much one image breaks a law; up to 0 the law is kept."""
+    """How far one image breaks a law; the law holds up to 0."""
 
     law: str
     flaw: str
@@ -183,7 +183,7 @@ def test_references_of_many(case: GroundTruth) -> None:
 
 
 def half_done(count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """A half-and-half blend of original and exact edit follows by at most 3."""
+    """An even blend of original and exact edit gets at most 3 in following."""
     for case, _ in sampled(count, seed):
         following = float(scores(case, 0.5 * case.original + 0.5 * case.exact)[0])
         yield Excess("half an edit does not follow", "half", case, following - 3)
@@ -309,7 +309,7 @@ def test_following_falls_with_the_share_not_done(case: GroundTruth) -> None:
 
 
 def wrong_edits(kind: str, count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """A wrong edit does not follow and is no flaw of quality; an object that it touched is not preserved."""
+    """A wrong edit lowers following and not quality; an object that it touches lowers preserving."""
     for case, turn in sampled(count, seed):
         if kind in following_kinds(case.scene, case.edit):
             size = case.exact.shape[0]
@@ -356,11 +356,11 @@ def test_two_flaws_are_no_better_than_the_worse_one(first: str) -> None:
     check(excess for second in QUALITY_FLAWS if second != first for excess in two_flaws(first, second, 1))
 
 
-# --- law 4: quality says nothing of the edit
+# --- law 4: quality is independent of the edit
 
 
 def other_filters(count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """No filter over the image is a flaw of its quality."""
+    """A filter over the image doesn't lower its quality."""
     for case, _ in sampled(count, seed):
         for name in filters.FILTERS:
             quality = float(scores(case, filters.apply_filter(name, case.original))[2])
@@ -401,7 +401,7 @@ def encoded(image: Image, kind: str, **options: int) -> Image:
 
 
 def stored(count: int, seed: int = FRESH) -> Iterator[Excess]:
-    """PNG changes no score, JPEG 95 none by more than 0.3."""
+    """PNG changes no score; JPEG 95 changes none by more than 0.3."""
     for case, turn in sampled(count, seed):
         images = {
             "exact": case.exact,

@@ -38,7 +38,7 @@ def test_following_falls_with_the_share_not_done(truths: list[GroundTruth], shar
 
 @pytest.mark.parametrize("kind", ["noise", "blur", "jpeg", "banding"])
 def test_quality_says_how_severe_a_flaw_is(truths: list[GroundTruth], kind: str) -> None:
-    """On average a score tells the severity, on the same scale for all four flaws."""
+    """The mean score follows the severity, on the same scale for all four flaws."""
     for step in (0.3, 0.7):
         quality = [
             measure(truth, to_uint8(degrade(truth.exact, kind, step, 1))).scores[2] for truth in truths
@@ -63,7 +63,7 @@ def test_feedback_names_the_flaw(world: World, truths: list[GroundTruth]) -> Non
 
 
 def same_pixels(image: np.ndarray) -> dict[str, np.ndarray]:
-    """An image in other memory."""
+    """The same image in another memory layout."""
     rows, columns, _ = image.shape
     views = {
         "offset": np.empty(image.size + 1, dtype=np.uint8)[1:].reshape(image.shape),

@@ -100,7 +100,7 @@ def test_no_two_splits_share_a_photograph(world: World) -> None:
     assert not names["train"] & names["validation"]
     assert not names["train"] & names["benchmark"]
     assert not names["validation"] & names["benchmark"]
-    assert "motorcycle.png" in names["train"], "the two pictures of a stereo pair count as one photograph"
+    assert "motorcycle.png" in names["train"], "the two images of a stereo pair count as one photograph"
     for split in SPLITS:
         shown = {world.case(split, 0, index).photograph for index in range(70)}
         assert {name for name in shown if "." in name} <= names[split]

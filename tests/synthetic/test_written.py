@@ -1,4 +1,4 @@
-"""Both written forms of the dataset load with `datasets`; the contact sheet is a image."""
+"""Both written forms of the dataset load with `datasets`; the contact sheet is an image."""
 
 import random
 from pathlib import Path
