@@ -19,7 +19,7 @@ RENAMED: dict[str, Mapping[str, str]] = {
         "selector.respondent": "selector.client",
     },
     "contact_sheet": {"target": "output"},
-    "convert": {"target": "output"},
+    "convert": {"target": "output", "picture_size": "image_size"},
     "export": {"target": "output"},
     "precompute": {"target": "output"},
     "write_dataset": {"target": "output"},
