@@ -92,7 +92,7 @@ def test_a_size_that_the_latent_cannot_hold_is_refused(editor) -> None:
     editor.check_resolution(24, 40)
 
 
-def test_unknown_words_are_named(editor, batch: EditBatch) -> None:
+def test_unknown_words_are_named(editor) -> None:
     with pytest.raises(ValueError, match="'zebra'"):
         editor.backbone.encode_text(["remove the zebra"])
 

@@ -106,7 +106,7 @@ def test_average_follows_its_formula(batch: EditBatch) -> None:
     torch.testing.assert_close(ema.average["backbone.unet.conv_in.weight"], expected)
 
 
-def test_reward_dropout_reaches_the_encoder(batch: EditBatch) -> None:
+def test_reward_dropout_reaches_the_encoder() -> None:
     module = Denoising(small_editor("model.reward_encoder.dropout=0.5"), torch.optim.AdamW, seed=0)
     draws = draw(0, 0, 0, range(3), SHAPE)
     both = module._not_given(draws, torch.device("cpu"))

@@ -304,9 +304,7 @@ def test_no_more_than_two_batches_are_in_memory(tmp_path: Path, monkeypatch: pyt
     assert most <= 9  # the batch before, which the loop still holds, this one, and the one ahead
 
 
-def test_where_none_that_is_wanted_can_be_read_the_others_are_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_none_that_is_wanted_can_be_read_the_others_are_not(tmp_path: Path) -> None:
     looks = [
         look
         for look in measure_sizes(requests_in(tmp_path, 3), native, 10_000)

@@ -156,7 +156,7 @@ def test_photographs_on_two_ranks(
     assert_same(photographs, tmp_path)
 
 
-def test_a_turn_edits_what_the_turn_before_made(data: Path, sessions: Path) -> None:
+def test_a_turn_edits_what_the_turn_before_made(sessions: Path) -> None:
     edits = sessions / "evaluation/magicbrush_multi_turn/5-5-5/edits"
     made = {str(path.relative_to(edits)) for path in edits.rglob("*.png")}
     assert made == {

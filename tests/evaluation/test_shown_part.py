@@ -135,7 +135,7 @@ def test_the_command_measures_what_the_editor_saw(
     assert ours["outside/ssim"] > theirs["outside/ssim"]
 
 
-def test_metrics_of_a_part_have_keys_of_their_own(photograph: Path) -> None:
+def test_metrics_of_a_part_have_keys_of_their_own() -> None:
     """So values measured against the whole are not reused, and those of uncut images are."""
     benchmark, metrics = Drawn(), ImageMetrics()
     triplet = Triplet(benchmark.cases()[0], pixels(3, 44, 44))

@@ -350,7 +350,7 @@ def exported(model: Editor, cfg, path: Path) -> Path:
     return path
 
 
-def test_stage_one_leaves_the_interaction_module_to_stage_two(folder: Path, tmp_path: Path, capsys) -> None:
+def test_stage_one_leaves_the_interaction_module_to_stage_two(tmp_path: Path, capsys) -> None:
     reader = small_reader()
     state = {
         f"backbone.reader.{name}": value
@@ -374,7 +374,7 @@ def test_stage_one_leaves_the_interaction_module_to_stage_two(folder: Path, tmp_
         )
 
 
-def test_another_size_is_named(folder: Path) -> None:
+def test_another_size_is_named() -> None:
     reader = small_reader()
     state = reader.state_dict()
     state["query_transformer.qformer.encoder.layer.0.crossattention.attention.key.weight"] = torch.zeros(
