@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import run_interpreter
+from commands import run
 from conftest import config
 from data.written import reward, write_list, write_tree
 from PIL import Image
-from wandb_file import wandb_records
+from wandb_file import WandbFile
 
 from src import inspect_rewards
 from src.data.lint import LintEntry
@@ -283,17 +283,10 @@ def test_what_cannot_be_inspected_is_refused(tmp_path: Path, wrong: list[str], s
 
 
 def test_wandb_gets_figures_numbers_and_a_table(tmp_path: Path) -> None:
-    # wandb writes what is left when the interpreter ends
-    done = run_interpreter(
-        "count=12", f"output={tmp_path}", "logger=wandb", "per_score=1", module="src.inspect_rewards"
-    )
+    request = ("count=12", f"output={tmp_path}", "logger=wandb", "per_score=1")
+    done = run(*request, module="src.inspect_rewards")
     assert done.returncode == 0, done.stderr[-2000:]
-    (file,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
-    names = {
-        item.key or ".".join(item.nested_key)
-        for record in wandb_records(file)
-        for item in record.history.item
-    }
+    names = WandbFile(tmp_path).history
     for wanted in ("rewards/following/mean", "rewards/histograms", "rewards/word_clouds", "rewards/examples"):
         assert any(name.startswith(wanted) for name in names), wanted
 

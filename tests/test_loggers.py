@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from commands import LEAN, run, run_interpreter
+from commands import LEAN, run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_file import WandbFile, wandb_records
 
@@ -37,8 +37,7 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patched:
         for variable, value in SECRETS.items():
             patched.setenv(variable, value)
-        # wandb writes its last records when an interpreter ends, not when a fork does
-        done = run_interpreter(
+        done = run(
             "-m",
             *PREVIEWED,
             "logger=wandb",

@@ -2,7 +2,6 @@
 
 import json
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,16 +35,16 @@ class WandbFile:
         run: name, group and job type.
         history: every logged value by name, the last one of each.
         config: what was logged as such.
+        exit_code: how the run ended.
         artifacts: with their manifests, inputs (`use_after_commit`) and outputs.
     """
 
     def __init__(self, folder: Path) -> None:
         (self.path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
         records = list(wandb_records(self.path))
-        end = time.monotonic() + 30
-        while not any(record.HasField("exit") for record in records) and time.monotonic() < end:
-            time.sleep(0.1)  # wandb's own process writes the file, and may still do so when the run has ended
-            records = list(wandb_records(self.path))
+        ends = [record.exit.exit_code for record in records if record.HasField("exit")]
+        assert len(ends) == 1, f"{self.path} is not whole"
+        self.exit_code = ends[0]
         self.run = next(record.run for record in records if record.HasField("run"))
         self.history: dict[str, Any] = {}
         self.config: dict[str, Any] = {}

@@ -231,7 +231,7 @@ def log_evaluation(
         logger.log_metrics(numbers | shown, step=0)
         if logger.artifacts != "none":
             _log_lineage(logger, folder, judge, report, rows, editor)
-        logger.experiment.finish()
+        logger.finalize("success")
         return
     logger.log_metrics(numbers, step=0)
     if isinstance(logger, TensorBoardLogger):

@@ -18,7 +18,7 @@ def log_annotation(
     """Log counts and cost, and the reward file as the artifact that trainings and evaluations refer to.
 
     Args:
-        logger: finished afterwards.
+        logger: finalized afterwards.
         rewards: the reward file; need not exist.
         record: of the annotation.
         settings: of the command, without secrets.
@@ -30,5 +30,4 @@ def log_annotation(
         if logger.artifacts != "none" and rewards.exists():
             about = {name: record[name] for name in ("judge", "rows", "failed")}
             logger.log_files(rewards_artifact(rewards, about))
-        logger.experiment.finish()
     logger.finalize("success")

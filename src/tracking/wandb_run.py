@@ -104,6 +104,21 @@ class WandbRun(WandbLogger):
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(self.save_dir or ".", "wandb").resolve()))
 
     @rank_zero_only
+    def finalize(self, status: str) -> None:
+        """Finish the run, so that its file is whole when this returns; what is logged afterwards resumes it.
+
+        wandb's own exit hook writes nothing more where a parent process has used wandb: its service is
+        inherited through the environment and outlives this process.
+
+        Args:
+            status: "success", or what else Lightning says; the run's exit code is then 1.
+        """
+        super().finalize(status)
+        if self._experiment is not None:
+            self.experiment.finish(exit_code=0 if status == "success" else 1)
+            self._experiment = None
+
+    @rank_zero_only
     def log_files(self, artifact: Artifact) -> None:
         """Record files that this run made."""
         if self.artifacts != "none":

@@ -2,9 +2,11 @@
 lies.
 """
 
+import os
 from pathlib import Path
 
 import pytest
+from commands import run
 from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 from pytorch_lightning import LightningModule, Trainer
@@ -45,7 +47,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> WandbFile:
     provenance = Provenance(folder / "run", {"seed": 7}, folder / "start", folder / "mine.jsonl")
     provenance.on_fit_start(trainer, LightningModule())
     provenance.on_fit_end(trainer, LightningModule())
-    run.experiment.finish()
+    run.finalize("success")
     return WandbFile(folder)
 
 
@@ -78,3 +80,22 @@ def test_names_follow_the_content(tmp_path: Path) -> None:
 def test_an_unknown_way_to_keep_artifacts_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"logger\.artifacts=copy: choose from none, reference, upload"):
         WandbRun(artifacts="copy", save_dir=str(tmp_path))
+
+
+def test_a_run_file_is_whole_although_a_parent_process_used_wandb(tmp_path: Path) -> None:
+    run_of_parent = WandbRun(save_dir=str(tmp_path / "parent"), offline=True)
+    run_of_parent.log_metrics({"loss": 1.0})
+    run_of_parent.finalize("success")
+    assert os.environ["WANDB_SERVICE"]  # the service process of wandb, which children use, too
+    request = ("count=3", "check_images=false", "logger=wandb", f"output={tmp_path / 'child'}")
+    done = run(*request, module="src.inspect_rewards")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert WandbFile(tmp_path / "child").history["rewards/triplets"] == 3
+
+
+@pytest.mark.parametrize(("status", "code"), [("success", 0), ("failed", 1)])
+def test_a_finished_run_says_how_it_ended(tmp_path: Path, status: str, code: int) -> None:
+    run = WandbRun(save_dir=str(tmp_path), offline=True)
+    run.log_metrics({"loss": 1.0})
+    run.finalize(status)
+    assert WandbFile(tmp_path).exit_code == code
