@@ -85,8 +85,9 @@ def test_runs_are_compared_case_by_case(tmp_path: Path) -> None:
         if line.startswith("|")
     ]
     # two photographs that both rise by 1.5: two of four flips are as far from zero; three perspectives
-    cell = "+1.50 [+1.50, +1.50] | 1.0000"
-    assert lines[2:] == [f"| {tmp_path / 'b'} | 5/5/5 | 5/5/5 | 2 | 2 | {cell} | {cell} | {cell} |"]
+    rise = "+1.50 [+1.50, +1.50]"
+    cell = f"{rise} | 1.0000"
+    assert lines[2:] == [f"| {tmp_path / 'b'} | 5/5/5 | 5/5/5 | 2 | 2 | {cell} | {cell} | {cell} | {rise} |"]
     lines = [
         line
         for line in markdown_tables(comparison_tables(reports, "copy input")).splitlines()

@@ -8,6 +8,7 @@ from typing import final
 
 import numpy as np
 
+from src.evaluation.overall import overall_score
 from src.evaluation.statistics import (
     Interval,
     clustered_interval,
@@ -18,6 +19,9 @@ from src.evaluation.statistics import (
     two_sample,
 )
 from src.records import PERSPECTIVES
+
+OVERALL = "overall"
+"""Name of the score that combines the three perspectives."""
 
 
 @final
@@ -38,12 +42,38 @@ class CaseScores:
 
 @final
 @dataclass(frozen=True)
+class CaseScore:
+    """One score of a case: of one perspective, or overall.
+
+    Attributes:
+        id: the triplet's id.
+        photograph: its cluster.
+        score: in [0, 5]; None if it is missing.
+    """
+
+    id: str
+    photograph: str
+    score: float | None
+
+
+def scores_in(cases: Sequence[CaseScores], index: int) -> tuple[CaseScore, ...]:
+    """The scores of one perspective, by its place in PERSPECTIVES."""
+    return tuple(CaseScore(case.id, case.photograph, case.scores[index]) for case in cases)
+
+
+def overall_scores(cases: Sequence[CaseScores]) -> tuple[CaseScore, ...]:
+    """The overall score of each case; None where one of its three scores is missing."""
+    return tuple(CaseScore(case.id, case.photograph, overall_score(*case.scores)) for case in cases)
+
+
+@final
+@dataclass(frozen=True)
 class Comparison:
-    """The comparison of two rows in one perspective.
+    """The comparison of two rows in one perspective, or in the overall score.
 
     Attributes:
         row, against: the rows' names.
-        perspective: its name.
+        perspective: its name, or OVERALL.
         paired: whether it is over the same cases; if not, the rows have none in common.
         n, clusters: numbers of cases and photographs; of `row` if not paired.
         n_against, clusters_against: the same for the other row; equal to n and clusters if paired.
@@ -84,10 +114,9 @@ def compare(
         row, against: names.
         cases, others: of the two rows; paired by id if they share any case.
     """
-    paired = bool({case.id for case in cases} & {other.id for other in others})
     found = [
-        (_paired if paired else _unpaired)(row, cases, against, others, index)
-        for index in range(len(PERSPECTIVES))
+        compare_scores(row, scores_in(cases, index), against, scores_in(others, index), perspective.value)
+        for index, perspective in enumerate(PERSPECTIVES)
     ]
     tested = [comparison.p for comparison in found if comparison.p is not None]
     corrected = iter(holm(tested))
@@ -97,11 +126,37 @@ def compare(
     )
 
 
-def _paired(
-    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores], index: int
+def compare_overall(
+    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores]
 ) -> Comparison:
-    other_scores = {other.id: other.scores[index] for other in others}
-    pairs = [(case.photograph, case.scores[index], other_scores.get(case.id)) for case in cases]
+    """The overall scores of two rows; p is not corrected and belongs to no family, as it sums the three up.
+
+    Args:
+        row, against: names.
+        cases, others: of the two rows; paired by id if they share any case.
+    """
+    return compare_scores(row, overall_scores(cases), against, overall_scores(others), OVERALL)
+
+
+def compare_scores(
+    row: str, scores: Sequence[CaseScore], against: str, others: Sequence[CaseScore], perspective: str
+) -> Comparison:
+    """Two rows in one kind of score, without a correction for others.
+
+    Args:
+        row, against: names.
+        scores, others: of the two rows; paired by id if they share any case.
+        perspective: what the scores are of.
+    """
+    paired = bool({case.id for case in scores} & {other.id for other in others})
+    return (_paired if paired else _unpaired)(row, scores, against, others, perspective)
+
+
+def _paired(
+    row: str, scores: Sequence[CaseScore], against: str, others: Sequence[CaseScore], perspective: str
+) -> Comparison:
+    other_scores = {other.id: other.score for other in others}
+    pairs = [(case.photograph, case.score, other_scores.get(case.id)) for case in scores]
     both = [
         (photograph, score - other)
         for photograph, score, other in pairs
@@ -116,36 +171,25 @@ def _paired(
     interval, estimate = clustered_interval(differences, clusters), clustered_mean(differences, clusters)
     detectable = None if estimate is None else smallest_detectable(estimate)
     return Comparison(
-        row,
-        against,
-        PERSPECTIVES[index].value,
-        True,
-        n,
-        count,
-        n,
-        count,
-        mean,
-        interval,
-        p,
-        detectable=detectable,
+        row, against, perspective, True, n, count, n, count, mean, interval, p, detectable=detectable
     )
 
 
 def _unpaired(
-    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores], index: int
+    row: str, scores: Sequence[CaseScore], against: str, others: Sequence[CaseScore], perspective: str
 ) -> Comparison:
-    (scores, clusters), (other_scores, other_clusters) = (_scored(each, index) for each in (cases, others))
-    first, second = clustered_mean(scores, clusters), clustered_mean(other_scores, other_clusters)
-    difference = float(scores.mean() - other_scores.mean()) if len(scores) and len(other_scores) else None
+    (values, clusters), (other_values, other_clusters) = (_known(each) for each in (scores, others))
+    first, second = clustered_mean(values, clusters), clustered_mean(other_values, other_clusters)
+    difference = float(values.mean() - other_values.mean()) if len(values) and len(other_values) else None
     ci95, p = None, None
     if first is not None and second is not None:
         difference, ci95, p = two_sample(first, second)
-    sizes = (len(scores), len(set(clusters)), len(other_scores), len(set(other_clusters)))
-    return Comparison(row, against, PERSPECTIVES[index].value, False, *sizes, difference, ci95, p)
+    sizes = (len(values), len(set(clusters)), len(other_values), len(set(other_clusters)))
+    return Comparison(row, against, perspective, False, *sizes, difference, ci95, p)
 
 
-def _scored(cases: Sequence[CaseScores], index: int) -> tuple[np.ndarray, list[str]]:
-    answered = [(case.scores[index], case.photograph) for case in cases if case.scores[index] is not None]
+def _known(scores: Sequence[CaseScore]) -> tuple[np.ndarray, list[str]]:
+    answered = [(case.score, case.photograph) for case in scores if case.score is not None]
     return np.array([score for score, _ in answered], dtype=float), [photograph for _, photograph in answered]
 
 
@@ -159,6 +203,7 @@ COMPARISON_HEADER = (
     "P p",
     "Q difference",
     "Q p",
+    "overall difference",
 )
 COMPARISON_NOTES = (
     "Difference: mean score of the row less that of the other, with its 95 % interval (Student's t on errors "
@@ -167,7 +212,8 @@ COMPARISON_NOTES = (
     "16 photographs), after Holm's "
     "correction over the three perspectives; with g photographs no p is below 2 / 2^g before it. Rows marked "
     "unpaired are over other cases: "
-    "Welch's t on clustered errors."
+    "Welch's t on clustered errors. "
+    "Overall: of sqrt(min(F, P) Q) of each case, not tested."
 )
 
 
@@ -191,15 +237,20 @@ def detectable_cells(comparisons: Sequence[Comparison]) -> list[str]:
     ]
 
 
-def comparison_cells(comparisons: Sequence[Comparison]) -> list[str]:
-    """The cells below COMPARISON_HEADER for one pair of rows, given its perspectives in order."""
+def comparison_cells(comparisons: Sequence[Comparison], overall: Comparison) -> list[str]:
+    """The cells below COMPARISON_HEADER for one pair of rows.
+
+    Args:
+        comparisons: of the perspectives in order.
+        overall: of their overall scores.
+    """
     first = comparisons[0]
     sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
     cells = [first.against if first.paired else f"{first.against} (unpaired)", *counts]
     for comparison in comparisons:
         cells += [_difference_cell(comparison), _p_cell(comparison.p_holm)]
-    return cells
+    return [*cells, _difference_cell(overall)]
 
 
 def _p_cell(p: float | None) -> str:

@@ -26,8 +26,10 @@ from src.evaluation.comparison import (
     CaseScores,
     Comparison,
     compare,
+    compare_overall,
     comparison_cells,
     detectable_cells,
+    overall_scores,
 )
 from src.evaluation.judging import JudgedCase
 from src.evaluation.metrics import (
@@ -48,14 +50,27 @@ LAST_ROWS = ("copy input", "training triplets", "exact target")
 
 CASES = "cases.jsonl"
 
-HEADER = ("row", "n", "clusters", "coverage", "F acc", "F score", "P acc", "P score", "Q acc", "Q score")
+HEADER = (
+    "row",
+    "n",
+    "clusters",
+    "coverage",
+    "F acc",
+    "F score",
+    "P acc",
+    "P score",
+    "Q acc",
+    "Q score",
+    "overall",
+)
 NOTES = (
     "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval (Student's t on "
     "errors clustered by photograph; "
     "clusters: their number). "
     "Acc: share of cases in which the judge saw success. Coverage: share of cases judged in all three "
     "perspectives; "
-    "the others are in no mean and in no acc, and what they could change is listed below where there are any."
+    "the others are in no mean and in no acc, and what they could change is listed below where there are "
+    "any. Overall: sqrt(min(F, P) Q) of each case, which is 0 for a copy of the input."
 )
 
 
@@ -104,6 +119,32 @@ class Means:
 
 @final
 @dataclass(frozen=True)
+class Overall:
+    """The overall score over some cases.
+
+    Attributes:
+        score: mean over the cases judged in all three perspectives, in [0, 5]; None if there are none.
+        ci95: of the mean, clustered by photograph; None with fewer than two photographs.
+        n: number of these cases.
+    """
+
+    score: float | None
+    ci95: Interval | None
+    n: int
+
+
+def overall_of(cases: Sequence[CaseScores]) -> Overall:
+    """The mean of the overall score over cases."""
+    known = [(each.score, each.photograph) for each in overall_scores(cases) if each.score is not None]
+    if not known:
+        return Overall(None, None, 0)
+    scores = np.array([score for score, _ in known], dtype=float)
+    interval = clustered_interval(scores, [photograph for _, photograph in known])
+    return Overall(float(scores.mean()), within_scale(interval), len(known))
+
+
+@final
+@dataclass(frozen=True)
 class ReportRow:
     """One line of a report.
 
@@ -124,6 +165,11 @@ class ReportRow:
     cases: tuple[CaseScores, ...] = ()
     image_metrics: Mapping[str, MetricMean] = field(default_factory=dict)
     measured_by: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def overall(self) -> Overall:
+        """Of its cases."""
+        return overall_of(self.cases)
 
 
 @final
@@ -206,16 +252,18 @@ def _summary(verdicts: Sequence[tuple[JudgedCase, Verdict]], n: int) -> Summary:
     ]
     scores = np.array([score for _, score, _ in answered], dtype=float)
     successes = [success for _, _, success in answered if success is not None]
-    interval = clustered_interval(scores, [photograph for photograph, _, _ in answered])
-    if interval is not None:
-        # No mean of scores lies outside the scale, whatever few clusters leave open.
-        interval = Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
+    interval = within_scale(clustered_interval(scores, [photograph for photograph, _, _ in answered]))
     return Summary(
         acc=float(np.mean(successes)) if successes else None,
         score=float(np.mean(scores)) if answered else None,
         ci95=interval,
         bounds=bounds_under_failures(scores, n),
     )
+
+
+def within_scale(interval: Interval | None) -> Interval | None:
+    """The interval of a mean score, cut off at 0 and 5, outside of which no mean lies."""
+    return None if interval is None else Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
 
 
 def merge_reports(old: Report | None, new: Report) -> Report:
@@ -249,8 +297,8 @@ def _with_metrics_of(old: ReportRow | None, new: ReportRow) -> ReportRow:
 
 
 def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
-    """The report's first row (5/5/5 if present) against each of the others, all perspectives of a pair
-    together.
+    """The report's first row (5/5/5 if present) against each of the others: the three perspectives of a pair,
+    then its overall score.
 
     Rows without cases (cases.jsonl was lost) are left out. There are no comparisons if the first row was not
     made by a model.
@@ -259,7 +307,8 @@ def comparisons(report: Report) -> list[tuple[Comparison, ...]]:
     if not known or not known[0].made_by:
         return []
     first, *others = known
-    return [compare(first.name, first.cases, other.name, other.cases) for other in others]
+    pairs = [(first.name, first.cases, other.name, other.cases) for other in others]
+    return [(*compare(*pair), compare_overall(*pair)) for pair in pairs]
 
 
 def row_order(name: str) -> tuple[int, str]:
@@ -312,7 +361,8 @@ def _as_json(report: Report) -> dict[str, Any]:
     rows = []
     for row in report.rows:
         types = {name: asdict(means) for name, means in row.types.items()}
-        entry = {"name": row.name, **asdict(row.means), "types": types, "made_by": row.made_by}
+        entry = {"name": row.name, **asdict(row.means), "overall": asdict(row.overall)}
+        entry |= {"types": types, "made_by": row.made_by}
         if row.image_metrics:
             entry["image_metrics"] = {name: asdict(mean) for name, mean in row.image_metrics.items()}
             entry["measured_by"] = dict(row.measured_by)
@@ -365,10 +415,10 @@ def row_cells(row: ReportRow) -> list[str]:
     texts = [row.name, str(row.means.n), str(row.means.clusters), _percent(row.means.coverage)]
     for summary in row.means.summaries:
         texts += ["-" if summary.acc is None else _percent(summary.acc), score_cell(summary)]
-    return texts
+    return [*texts, score_cell(row.overall)]
 
 
-def score_cell(summary: Summary) -> str:
+def score_cell(summary: Summary | Overall) -> str:
     """A mean with its interval, as in 3.42 [3.30, 3.55]; "-" if nothing was judged."""
     if summary.score is None:
         return "-"
@@ -452,8 +502,8 @@ def _comparisons_part(report: Report) -> list[str]:
     pairs = comparisons(report)
     if not pairs:
         return []
-    table = markdown_table(COMPARISON_HEADER, [comparison_cells(pair) for pair in pairs])
-    lines = [detectable_cells(pair) for pair in pairs if pair[0].paired]
+    table = markdown_table(COMPARISON_HEADER, [comparison_cells(pair[:-1], pair[-1]) for pair in pairs])
+    lines = [detectable_cells(pair[:-1]) for pair in pairs if pair[0].paired]
     detectable = [markdown_table(DETECTABLE_HEADER, lines), f"{DETECTABLE_NOTES}\n"] if lines else []
     return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n", *detectable]
 
@@ -564,5 +614,5 @@ def terminal_comparisons(report: Report) -> Table | None:
     for index, title in enumerate(COMPARISON_HEADER):
         table.add_column(title, justify="right" if index else "left", no_wrap=True)
     for pair in pairs:
-        table.add_row(*comparison_cells(pair))
+        table.add_row(*comparison_cells(pair[:-1], pair[-1]))
     return table

@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from src.evaluation.comparison import CaseScores, compare
+from src.evaluation.comparison import OVERALL, CaseScore, CaseScores, compare, overall_scores, scores_in
 from src.evaluation.metrics import METRICS
-from src.evaluation.statistics import Interval, clustered_interval, holm
-from src.records import MAX_SCORE, PERSPECTIVES
+from src.evaluation.report import within_scale
+from src.evaluation.statistics import clustered_interval, holm
+from src.records import PERSPECTIVES
 from src.tabulation.runs import RunRow
 from src.tabulation.table import Column, Value
 
@@ -18,7 +19,7 @@ LETTERS = {perspective: perspective.value[0].upper() for perspective in PERSPECT
 
 
 def judged_columns() -> tuple[Column, ...]:
-    """Build the columns Acc and Score of each perspective."""
+    """Build the columns Acc and Score of each perspective, and Score overall."""
     found = []
     for perspective in PERSPECTIVES:
         group, letter = perspective.value.capitalize(), LETTERS[perspective]
@@ -37,6 +38,7 @@ def judged_columns() -> tuple[Column, ...]:
         found.append(
             Column(f"{perspective.value}_score", group, "Score", f"{letter} score", higher_is_better=True)
         )
+    found.append(Column(f"{OVERALL}_score", "Overall", "Score", OVERALL, higher_is_better=True))
     return tuple(found)
 
 
@@ -80,6 +82,23 @@ def averaged_cases(rows: Sequence[RunRow]) -> tuple[CaseScores, ...]:
     return tuple(CaseScores(id, cases[0].photograph, _mean_scores(cases)) for id, cases in scores.items())
 
 
+def averaged_overall(rows: Sequence[RunRow]) -> tuple[CaseScore, ...]:
+    """Average the overall score of each case over the seeds in which it is known; () if the cases of any row
+    are unknown. Not the overall score of averages, which is higher.
+    """
+    if not all(row.row.cases for row in rows):
+        return ()
+    found: dict[str, list[CaseScore]] = {}
+    for row in rows:
+        for case in overall_scores(row.row.cases):
+            found.setdefault(case.id, []).append(case)
+    averaged = []
+    for id, cases in found.items():
+        known = [case.score for case in cases if case.score is not None]
+        averaged.append(CaseScore(id, cases[0].photograph, float(np.mean(known)) if known else None))
+    return tuple(averaged)
+
+
 def _mean_scores(cases: Sequence[CaseScores]) -> tuple[float | None, float | None, float | None]:
     columns = [
         [score for case in cases if (score := case.scores[index]) is not None]
@@ -91,7 +110,7 @@ def _mean_scores(cases: Sequence[CaseScores]) -> tuple[float | None, float | Non
 
 def judged_values(rows: Sequence[RunRow]) -> list[Value]:
     """Compute the values of `judged_columns`: Acc, averaged over seeds; Score over cases, with interval and
-    deviation over seeds.
+    deviation over seeds; the same of the overall score.
     """
     cases, values = averaged_cases(rows), []
     for index in range(len(PERSPECTIVES)):
@@ -108,16 +127,21 @@ def judged_values(rows: Sequence[RunRow]) -> list[Value]:
         elif len(summaries) == 1:
             values.append(Value(means[0], summaries[0].ci95))
         else:
-            values.append(_over_seeds(cases, index, means))
-    return values
+            values.append(_over_seeds(scores_in(cases, index), means))
+    overall = [row.row.overall for row in rows]
+    means = [each.score for each in overall if each.score is not None]
+    if len(means) < len(overall):
+        return [*values, Value()]
+    if len(overall) == 1:
+        return [*values, Value(means[0], overall[0].ci95)]
+    return [*values, _over_seeds(averaged_overall(rows), means)]
 
 
-def _over_seeds(cases: Sequence[CaseScores], index: int, means: Sequence[float]) -> Value:
-    answered = [(case.scores[index], case.photograph) for case in cases if case.scores[index] is not None]
+def _over_seeds(cases: Sequence[CaseScore], means: Sequence[float]) -> Value:
+    answered = [(case.score, case.photograph) for case in cases if case.score is not None]
     scores = np.array([score for score, _ in answered], dtype=float)
     interval = clustered_interval(scores, [photograph for _, photograph in answered]) if answered else None
-    if interval is not None:
-        interval = Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
+    interval = within_scale(interval)
     return Value(float(np.mean(scores) if answered else np.mean(means)), interval, seed_deviation(means))
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.evaluation.comparison import COMPARISON_NOTES, Comparison, compare
+from src.evaluation.comparison import COMPARISON_NOTES, OVERALL, Comparison, compare, compare_overall
 from src.evaluation.report import NOTES, ReportRow
 from src.records import PERSPECTIVES
 from src.tabulation.cells import LETTERS, image_columns, judged_columns
@@ -55,6 +55,7 @@ def _values(run_report: RunReport, row: ReportRow, keys: Sequence[str]) -> tuple
     values = [Value(float(row.means.n)), Value(float(row.means.clusters)), Value(row.means.coverage)]
     for summary in row.means.summaries:
         values += [Value(summary.acc), Value(summary.score, summary.ci95)]
+    values.append(Value(row.overall.score, row.overall.ci95))
     images = run_report.images.get(row.name, {})
     return (
         *values,
@@ -77,9 +78,9 @@ def comparison_tables(reports: Sequence[RunReport], against: str) -> list[Table]
     groups: dict[tuple[str, str], list[Line]] = {}
     for run_report, row, other_name, other in pairs:
         if row.cases and other.cases:
-            compared = compare(row.name, row.cases, other_name, other.cases)
+            pair = (row.name, row.cases, other_name, other.cases)
             groups.setdefault((run_report.report.benchmark, run_report.report.judge), []).append(
-                _line(run_report, compared)
+                _line(run_report, compare(*pair), compare_overall(*pair))
             )
     if not groups:
         names = sorted({row.name for run_report in reports for row in run_report.report.rows})
@@ -118,10 +119,11 @@ def _difference_columns() -> tuple[Column, ...]:
             )
         )
         found.append(Column(f"{perspective.value}_p", group, "p", f"{letter} p", digits=4))
-    return tuple(found)
+    overall = Column(f"{OVERALL}_difference", "Overall", "difference", f"{OVERALL} difference", signed=True)
+    return (*found, overall)
 
 
-def _line(run_report: RunReport, comparisons: Sequence[Comparison]) -> Line:
+def _line(run_report: RunReport, comparisons: Sequence[Comparison], overall: Comparison) -> Line:
     first = comparisons[0]
     sizes = [(first.n, first.n_against), (first.clusters, first.clusters_against)]
     counts = [str(own) if first.paired else f"{own} / {other}" for own, other in sizes]
@@ -130,6 +132,7 @@ def _line(run_report: RunReport, comparisons: Sequence[Comparison]) -> Line:
         p = comparison.p_holm
         values.append(Value(comparison.difference, comparison.ci95))
         values.append(Value(p, words="< 0.0001" if p is not None and p < 0.0001 else None))
+    values.append(Value(overall.difference, overall.ci95))
     against = first.against if first.paired else f"{first.against} (unpaired)"
     return Line(first.row, (str(run_report.run), first.row, against, *counts), tuple(values))
 

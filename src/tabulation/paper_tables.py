@@ -265,7 +265,8 @@ def notes_on(layout: Layout, lines: Sequence[OurLine], run_report: RunReport) ->
             "Acc: share of cases in which the judge saw success. Score: mean in [0, 5], in brackets its 95 % "
             "interval over cases (Student's t on errors clustered by photograph"
             + (", each case averaged over seeds first" if seeds else "")
-            + ")."
+            + "). Overall: sqrt(min(F, P) Q) of each case"
+            + (" and seed." if seeds else ".")
         )
     if seeds:
         notes.append("After ± the standard deviation over seeds.")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from src.evaluation.comparison import CaseScores, Comparison, compare, comparison_cells
+from src.evaluation.comparison import CaseScores, Comparison, compare, compare_overall, comparison_cells
 from src.evaluation.judging import JudgedCase
 from src.evaluation.report import (
     Report,
@@ -50,7 +50,8 @@ def test_rows_without_a_common_case_are_compared_unpaired() -> None:
     assert (following.n, following.clusters, following.n_against, following.clusters_against) == (8, 4, 12, 3)
     assert following.difference == pytest.approx(2.0)
     assert quality.difference == -3.0
-    cells = comparison_cells(compare("good", GOOD, "training triplets", ELSEWHERE))
+    pair = ("good", GOOD, "training triplets", ELSEWHERE)
+    cells = comparison_cells(compare(*pair), compare_overall(*pair))
     assert cells[:3] == ["training triplets (unpaired)", "8 / 12", "4 / 3"]
 
 
@@ -63,7 +64,10 @@ def test_one_photograph_decides_nothing() -> None:
         None,
         None,
     )
-    assert comparison_cells([following])[-2:] == ["+2.00", "-"]
+    overall = compare_overall("good", GOOD[:2], "bad", BAD)
+    # the first case has no quality; the second is 4/4/2 against 2/4/1
+    assert overall.difference == pytest.approx(8**0.5 - 2**0.5)
+    assert comparison_cells([following], overall)[-3:] == ["+2.00", "-", "+1.41"]
 
 
 def test_rows_without_scores_have_no_difference() -> None:
@@ -106,7 +110,9 @@ def test_a_report_compares_its_first_row_with_all_others(tmp_path: Path) -> None
         ("5/5/5", "0/0/0", "preserving"),
     ]
     assert found[0].keys() == Comparison.__dataclass_fields__.keys()
-    assert [each["paired"] for each in found] == [True] * 3 + [False] * 3
+    assert [each["paired"] for each in found] == [True] * 4 + [False] * 4
+    assert found[3]["perspective"] == "overall"
+    assert found[3]["p_holm"] is None
     assert "| 0/0/0 | 8 | 4 | +2.00 [+2.00, +2.00] | 0.3750 |" in report_markdown(report)
     assert "| training triplets (unpaired) |" in report_markdown(report)
     # two points up in every case: any difference would be seen; unpaired rows have no such figure

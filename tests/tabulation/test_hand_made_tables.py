@@ -18,6 +18,8 @@ sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the interval is m ± 4.3027 error (Stu
            Q differences 3 3 3 3 0 0: photographs 6, 6, 0; |sum| >= 12 for 4 of 8: p = 0.5
     text   as none, but F 0 2 2 2 3 3: mean 12 / 6 = 2, r = -2, 0, 2 as above;
            differences -1 1 0 0 0 0: sums 0, 0, 0: p = 1
+    overall, sqrt(min(F, P) Q) of each case: none 2 (sqrt(2) + 2 + sqrt(15)) / 6 = 2.4291; score sqrt(15) and
+           sqrt(20), 4.1726 ± 0.4236; text (0 + 2 + 2 + 2 + 2 sqrt(15)) / 6 = 2.2910
     Holm over 6 comparisons: F of score 6 x 0.25 = 1.5, so 1; everything else at least that: 1
 """
 
@@ -45,6 +47,8 @@ SCORE = [
     "100.0 % ± 0.0",
     "4.00 ± 0.00 [4.00, 4.00]",
     "**100.0 %** ± 0.0",
+    "**5.00** ± 0.00 [5.00, 5.00]",
+    "**4.17** ± 0.42 [4.17, 4.17]",
 ]
 
 
@@ -95,11 +99,12 @@ def test_markdown(written: dict[str, str]) -> None:
         "P score",
         "Q acc",
         "Q score",
+        "overall",
     ]
     ours = [line for line in lines[2:] if line[2].startswith("ours")]
-    assert ours[0] == ["", "", "ours", *NONE]
-    assert ours[1] == ["✓", "", "ours, 2 seeds", *SCORE, "**5.00** ± 0.00 [5.00, 5.00]"]
-    assert ours[2] == ["", "✓", "ours", *NONE]
+    assert ours[0] == ["", "", "ours", *NONE, "2.43 [0.00, 5.00]"]
+    assert ours[1] == ["✓", "", "ours, 2 seeds", *SCORE]
+    assert ours[2] == ["", "✓", "ours", *NONE, "2.29 [0.00, 5.00]"]
     # each of our lines has the paper's below it, and the fourth of the paper comes last
     paper = "*paper, Table 4*"
     assert [line[2] for line in lines[2:]] == ["ours", paper, "ours, 2 seeds", paper, "ours", paper, paper]
@@ -113,6 +118,7 @@ def test_markdown(written: dict[str, str]) -> None:
         "*3.43*",
         "*54 %*",
         "*3.80*",
+        "-",
     ]
 
 
@@ -313,6 +319,6 @@ def test_a_difference_on_enough_photographs_is_marked(tmp_path: Path) -> None:
     line = next(
         line for line in table_of(tmp_path).lines if line.name == "score + text" and not line.published
     )
-    following, preserving, quality = [value for value in line.values if value is not None][1::2]
+    following, preserving, quality = [value for value in line.values if value is not None][1:6:2]
     assert (following.p, following.differs) == (pytest.approx(3 * 2 / 256), True)
     assert [(each.p, each.differs) for each in (preserving, quality)] == [(1.0, False)] * 2
