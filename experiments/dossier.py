@@ -92,28 +92,36 @@ def differences_part(evidence: Evidence) -> list[str]:
             for name in PERSPECTIVE_NAMES
             for what in ("difference", "p", "detectable")
         ),
+        "overall difference",
     ]
     lines = []
-    for entry, compared, deviations in found:
+    for entry, compared, overall in found:
         sizes = str(compared[0].n) if compared[0].paired else f"{compared[0].n} / {compared[0].n_against}"
         cells = [entry.name if compared[0].paired else f"{entry.name} (unpaired)", sizes]
-        for each, deviation in zip(compared, deviations, strict=True):
-            spread = "" if deviation is None else f" ± {deviation:.2f}"
+        for each in compared:
             cells += [
-                f"{difference_cell(each)}{spread}",
+                spread_cell(each),
                 p_cell(each.p_holm),
                 "-" if each.detectable is None else f"{each.detectable:.2f}",
             ]
-        lines.append(cells)
+        lines.append([*cells, spread_cell(overall)])
+    once = [entry.name for entry in evidence.entries if entry.one_training]
     return [
         f"## Against {evidence.question.reference}\n",
         markdown_table(header, lines),
         (
             "Difference of the mean scores on the same cases, each averaged over seeds first, with its 95 %"
-            " interval over photographs; after ± the standard deviation of the difference over seeds, which"
-            " neither interval nor p contains. p: sign flips of whole photographs, after Holm over the three"
-            f" perspectives; of {photographs} photographs none is below {least:.4f}. Detectable: the smallest"
-            " true difference that is found at the 5 % level in 8 of 10 tries, before Holm.\n"
+            " interval over photographs and, where there are several, seeds (errors combined after Welch and"
+            " Satterthwaite); after ± the standard deviation of the difference over seeds. p: sign flips of"
+            " whole photographs and, with several seeds, Student's t on the combined error; the larger of the"
+            f" two, after Holm over the three perspectives; of {photographs} photographs none is below"
+            f" {least:.4f}. Detectable: the smallest true difference that is found at the 5 % level in 8 of"
+            " 10 tries, before Holm. Overall: of sqrt(min(F, P) Q), not tested.\n"
+        ),
+        *(
+            [f"For this one training, as its spread over seeds is not known: {', '.join(once)}.\n"]
+            if once
+            else []
         ),
     ]
 
@@ -167,6 +175,12 @@ def difference_cell(comparison: Comparison) -> str:
     return f"{comparison.difference:+.2f}{interval}"
 
 
+def spread_cell(comparison: Comparison) -> str:
+    """For example +0.67 [+0.55, +0.78] ± 0.02."""
+    spread = "" if comparison.deviation is None else f" ± {comparison.deviation:.2f}"
+    return f"{difference_cell(comparison)}{spread}"
+
+
 def p_cell(p: float | None) -> str:
     """For example 0.0234."""
     return "-" if p is None else "< 0.0001" if p < 0.0001 else f"{p:.4f}"
@@ -176,7 +190,8 @@ def decision_cell(verdict: Decision) -> str:
     """For example confirmed: +0.67 [+0.55, +0.78], p 0.0234."""
     p = "" if verdict.comparison.p_holm is None else f", p {p_cell(verdict.comparison.p_holm)}"
     why = f" ({verdict.why})" if verdict.why else ""
-    return f"**{verdict.word}**: {difference_cell(verdict.comparison)}{p}{why}"
+    once = ", for this one training" if verdict.one_training else ""
+    return f"**{verdict.word}**: {difference_cell(verdict.comparison)}{p}{once}{why}"
 
 
 def headline(evidence: Evidence) -> list[str]:
@@ -206,7 +221,8 @@ def claims_part(evidence: Evidence) -> list[str]:
         else:
             lines.append([claim.words, *(decision_cell(verdict) for verdict in found)])
     rule = (
-        f"Confirmed or contrary: p below {LEVEL:g} and the same sign in every seed. Not confirmed: neither,"
+        f"Confirmed or contrary: p below {LEVEL:g}, over photographs and (where there are several) seeds, and"
+        " the same sign in every seed. Not confirmed: neither,"
         f" and the interval leaves no room for the paper's difference (for {MARGIN:g} where the paper has"
         " none). Undecided: neither, but there is room for it. That a control is *not* above is confirmed"
         f" where there is no room for {MARGIN:g}.\n"
@@ -318,7 +334,8 @@ def draw_figures(evidence: Evidence, target: Path) -> list[Path]:
     means = evidence.entries[0].rows[0].row.means
     seeds = max(len(entry.rows) for entry in evidence.entries)
     many = f", mean of {seeds} seeds (small dots: single seeds)" if seeds > 1 else ", one seed"
-    note = f"{means.n} cases on {means.clusters} photographs{many}; bars: 95 % interval over photographs"
+    over = "photographs and seeds" if seeds > 1 else "photographs"
+    note = f"{means.n} cases on {means.clusters} photographs{many}; bars: 95 % interval over {over}"
     if evidence.question.layout.number == 6:
         figures = [evidence_figures.score_lines(evidence, evidence.question.title, note)]
     else:

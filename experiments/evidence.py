@@ -4,7 +4,7 @@ decisions by one fixed rule.
 The rule, for a claim that one line is above another, in each perspective:
 
 - confirmed: it is above, at the 5 % level (sign flips of whole photographs, each case averaged over seeds,
-  Holm
+  and, with several trainings, Student's t on photographs and trainings together; the larger p, after Holm
   over the perspectives), and in every seed;
 - contrary: it is below, by the same test;
 - not confirmed: neither, and the 95 % interval leaves no room for a difference as large as the paper's, or as
@@ -15,16 +15,22 @@ A claim that a control is *not* above a line is confirmed if the interval leaves
 if it is above, undecided otherwise.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from src.evaluation.comparison import CaseScores, Comparison, compare
+from src.evaluation.comparison import CaseScores, Comparison, scores_in
 from src.evaluation.report import FIRST_ROWS, LAST_ROWS
 from src.records import PERSPECTIVES
-from src.tabulation.cells import averaged_cases, seed_deviation
+from src.tabulation.cells import (
+    averaged_cases,
+    compare_lines,
+    compare_lines_overall,
+    mean_difference,
+    paired_trainings,
+)
 from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
 from src.tabulation.naming import row_names, signals_of
 from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
@@ -219,6 +225,11 @@ class Entry:
         return {row.seeds[0]: row.row.cases for row in self.rows}
 
     @property
+    def one_training(self) -> bool:
+        """Whether it was trained for this line, and once."""
+        return len(self.rows) == 1 and self.name not in (START, *LAST_ROWS)
+
+    @property
     def runs(self) -> list[Path]:
         """The run folders."""
         return list(dict.fromkeys(row.report.run.resolve() for row in self.rows))
@@ -256,12 +267,14 @@ class Decision:
         comparison: over all seeds.
         by_seed: the difference in each seed.
         why: explanation where the word alone is not enough; "" elsewhere.
+        one_training: whether a line has a single training, of which alone the outcome speaks.
     """
 
     word: str
     comparison: Comparison
     by_seed: tuple[float, ...]
     why: str = ""
+    one_training: bool = False
 
 
 def run_folders(folders: Sequence[Path]) -> tuple[list[Path], list[Path]]:
@@ -479,40 +492,20 @@ def starting_row(
     return next((row for row in run_rows(reports) if row.row.name == target), None)
 
 
-def paired_seeds(
-    line: Entry, other: Entry
-) -> tuple[dict[object, tuple[CaseScores, ...]], dict[object, tuple[CaseScores, ...]]]:
-    """The cases of both entries by seed. An entry with a single row, such as the starting weights, is paired
-    with every seed of the other.
-    """
-    ours, theirs = line.seeds, other.seeds
-    if len(theirs) == 1 and not theirs.keys() & ours.keys():
-        theirs = dict.fromkeys(ours, next(iter(theirs.values())))
-    if len(ours) == 1 and not theirs.keys() & ours.keys():
-        ours = dict.fromkeys(theirs, next(iter(ours.values())))
-    return ours, theirs
+def compare_entries(line: Entry, other: Entry) -> tuple[Comparison, ...]:
+    """The three perspectives of two entries; intervals and p include the spread over trainings."""
+    return compare_lines(line.name, line.rows, other.name, other.rows)
 
 
 def differences_by_seed(line: Entry, other: Entry) -> list[tuple[float | None, ...]]:
     """Per perspective, the difference of two entries in each seed that both have. An entry with a single row,
     such as the starting weights, counts for every seed.
     """
-    ours, theirs = paired_seeds(line, other)
-    found = []
-    for index in range(len(PERSPECTIVES)):
-        pairs = [(ours[seed], theirs[seed]) for seed in ours if seed in theirs]
-        found.append(tuple(_difference(one, two, index) for one, two in pairs))
-    return found
-
-
-def _difference(cases: Iterable[CaseScores], others: Iterable[CaseScores], index: int) -> float | None:
-    theirs = {case.id: case.scores[index] for case in others}
-    found = [
-        score - other
-        for case in cases
-        if (score := case.scores[index]) is not None and (other := theirs.get(case.id)) is not None
+    pairs = [(one.row.cases, two.row.cases) for one, two in paired_trainings(line.rows, other.rows)]
+    return [
+        tuple(mean_difference(scores_in(one, index), scores_in(two, index)) for one, two in pairs)
+        for index in range(len(PERSPECTIVES))
     ]
-    return float(np.mean(found)) if found else None
 
 
 @dataclass(frozen=True)
@@ -541,13 +534,12 @@ def shares_by_following(line: Entry, other: Entry) -> tuple[Share, ...]:
     cannot fail) or in all. Descriptive only: cases are grouped by an outcome, so a part is not an effect of
     its own.
     """
-    ours, theirs = paired_seeds(line, other)
     rows = []
-    for seed in ours.keys() & theirs.keys():
-        others = {case.id: case.scores for case in theirs[seed]}
+    for ours, theirs in paired_trainings(line.rows, other.rows):
+        others = {case.id: case.scores for case in theirs.row.cases}
         rows += [
             np.array(case.scores, float) - np.array(others[case.id], float)
-            for case in ours[seed]
+            for case in ours.row.cases
             if case.id in others
         ]
     differences = np.array(
@@ -587,15 +579,15 @@ def decisions(evidence: Evidence, claim: Claim) -> tuple[Decision, ...] | None:
     line, other = evidence.entry(claim.line), evidence.entry(claim.against)
     if line is None or other is None:
         return None
-    compared = compare(line.name, line.cases, other.name, other.cases)
+    compared = compare_entries(line, other)
     found = []
     for index, (comparison, differences) in enumerate(
         zip(compared, differences_by_seed(line, other), strict=True)
     ):
         known = tuple(difference for difference in differences if difference is not None)
-        found.append(
-            decide(comparison, known, published_difference(evidence.question, claim, index), claim.denied)
-        )
+        papers = published_difference(evidence.question, claim, index)
+        decision = decide(comparison, known, papers, claim.denied)
+        found.append(replace(decision, one_training=any(each.one_training for each in (line, other))))
     return tuple(found)
 
 
@@ -635,21 +627,17 @@ def decide(
     return Decision("undecided", comparison, seeds, detectable)
 
 
-def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...], list[float | None]]]:
-    """Compares every entry with the reference line; the numbers are the standard deviations of the difference
-    over seeds, per perspective.
-    """
+def differences(evidence: Evidence) -> list[tuple[Entry, tuple[Comparison, ...], Comparison]]:
+    """Compares every entry with the reference line, in the three perspectives and in the overall score."""
     reference = evidence.entry(evidence.question.reference)
     if reference is None:
         return []
-    found = []
-    for entry in evidence.entries:
-        if entry.name != reference.name and entry.cases:
-            deviations = [
-                seed_deviation([each for each in seeds if each is not None])
-                for seeds in differences_by_seed(entry, reference)
-            ]
-            found.append(
-                (entry, compare(entry.name, entry.cases, reference.name, reference.cases), deviations)
-            )
-    return found
+    return [
+        (
+            entry,
+            compare_entries(entry, reference),
+            compare_lines_overall(entry.name, entry.rows, reference.name, reference.rows),
+        )
+        for entry in evidence.entries
+        if entry.name != reference.name and entry.cases and reference.cases
+    ]

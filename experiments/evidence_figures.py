@@ -1,7 +1,8 @@
 """The figures of a dossier, drawn from the lines of its table: scores with intervals, scores against the
 score asked for, curves over steps.
 
-Single seeds are small dots, means over seeds large ones with their 95 % interval over photographs; controls
+Single seeds are small dots, means over seeds large ones with their 95 % interval over photographs and
+seeds; controls
 and references are grey.
 """
 
@@ -19,9 +20,10 @@ from matplotlib.figure import Figure
 
 from experiments.evidence import NO_REWARD, PERMUTED, START, Entry, Evidence
 from src.evaluation.report import LAST_ROWS
-from src.evaluation.statistics import Interval, clustered_interval
+from src.evaluation.statistics import Interval
 from src.files import replacing
 from src.records import MAX_SCORE, PERSPECTIVES
+from src.tabulation.cells import judged_values
 from src.tabulation.published import published_table
 
 COLOURS = ("#1b6ca8", "#c2571a", "#3d8b37", "#7b4fa3", "#b8860b", "#a8324a")
@@ -30,17 +32,11 @@ DPI = 120
 
 
 def mean_and_interval(entry: Entry, index: int) -> tuple[float, Interval | None] | None:
-    """The mean score of an entry in one perspective, each case averaged over seeds; None if nothing was
-    judged.
+    """The mean score of an entry in one perspective, each case averaged over seeds, with its interval over
+    photographs and seeds; None if nothing was judged.
     """
-    scored = [(score, case.photograph) for case in entry.cases if (score := case.scores[index]) is not None]
-    if not scored:
-        return None
-    scores = np.array([score for score, _ in scored])
-    interval = clustered_interval(scores, [photograph for _, photograph in scored])
-    return float(scores.mean()), (
-        None if interval is None else Interval(max(0.0, interval.low), min(MAX_SCORE, interval.high))
-    )
+    value = judged_values(entry.rows)[2 * index + 1]
+    return None if value.mean is None else (value.mean, value.ci95)
 
 
 def seed_means(entry: Entry, index: int) -> list[float]:

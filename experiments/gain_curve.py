@@ -31,10 +31,18 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 
 from experiments.dossier import PERSPECTIVE_NAMES, difference_cell, p_cell, read_json
-from experiments.evidence import MENDED, Entry, control_of, differences_by_seed, make_entry, reports_below
+from experiments.evidence import (
+    MENDED,
+    Entry,
+    compare_entries,
+    control_of,
+    differences_by_seed,
+    make_entry,
+    reports_below,
+)
 from experiments.evidence_figures import COLOURS, save_figure
 from src.differences import leaves
-from src.evaluation.comparison import Comparison, compare
+from src.evaluation.comparison import Comparison
 from src.evaluation.report import markdown_table
 from src.files import write_atomically
 from src.launch import script
@@ -135,7 +143,7 @@ def curve(key: str, rewarded: Mapping[str, Entry], none: Entry | Mapping[str, En
                 places[name],
                 entry,
                 plain,
-                compare(entry.name, entry.cases, plain.name, plain.cases),
+                compare_entries(entry, plain),
                 differences_by_seed(entry, plain),
             )
         )
@@ -235,14 +243,14 @@ def curve_page(
     """The page of a curve; `reading` is a person's interpretation, or empty."""
     first = points[0].entry
     gains = [(point, point.gains) for point in points]
-    beside = [
-        (point, compare(point.entry.name, point.entry.cases, first.name, first.cases)) for point in points[1:]
-    ]
+    beside = [(point, compare_entries(point.entry, first)) for point in points[1:]]
     said = "; ".join(f"{name}: {gain_range(points, index)}" for index, name in enumerate(PERSPECTIVE_NAMES))
     notes = (
         "Gain: mean score less that of the same training without reward, on the same cases, averaged over"
-        " seeds first, with its 95 % interval over photographs. p: sign flips of whole photographs, after"
-        f" Holm over the three perspectives. There is a gain where p is below {LEVEL:g} and the difference"
+        " seeds first, with its 95 % interval over photographs and, where there are several, seeds. p: sign"
+        " flips of whole photographs and, with several seeds, Student's t on both together, the larger"
+        " of the two, after Holm over the three perspectives; with one seed, for this one training. There is"
+        f" a gain where p is below {LEVEL:g} and the difference"
         " positive.\n"
     )
     listed = "".join(f"    {command}\n" for command in commands)

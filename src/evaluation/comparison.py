@@ -11,12 +11,14 @@ import numpy as np
 from src.evaluation.overall import overall_score
 from src.evaluation.statistics import (
     Interval,
-    clustered_interval,
     clustered_mean,
+    difference_of,
     holm,
+    interval_of,
     sign_flip_p,
     smallest_detectable,
-    two_sample,
+    student_p,
+    with_trainings,
 )
 from src.records import PERSPECTIVES
 
@@ -78,13 +80,16 @@ class Comparison:
         n, clusters: numbers of cases and photographs; of `row` if not paired.
         n_against, clusters_against: the same for the other row; equal to n and clusters if paired.
         difference: mean score of `row` minus that of `against`, in points; None without cases.
-        ci95: of the difference, clustered; None with fewer than two photographs.
+        ci95: of the difference, clustered, and over trainings where there are several; None with fewer than
+            two photographs.
         p: two-sided, from sign flips of whole photographs if paired, else from Welch's t on clustered errors;
-            None if undefined.
+            with several trainings the larger of this and Student's t on the error that includes them; None if
+            undefined.
         p_holm: corrected over the perspectives of these two rows.
         detectable: the smallest true difference, in points, that is found with 80 % power at the 5 % level
             with this number of cases, before Holm's correction; None if the rows are unpaired or have fewer
             than two photographs.
+        deviation: standard deviation of the difference over trainings; None unless there are several, paired.
     """
 
     row: str
@@ -100,10 +105,19 @@ class Comparison:
     p: float | None
     p_holm: float | None = None
     detectable: float | None = None
+    deviation: float | None = None
+
+
+Groups = Sequence[Sequence[float]]
+"""Mean scores or differences of single trainings, see `with_trainings`; () for one training of each row."""
 
 
 def compare(
-    row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores]
+    row: str,
+    cases: Sequence[CaseScores],
+    against: str,
+    others: Sequence[CaseScores],
+    trainings: Sequence[Groups] = ((), (), ()),
 ) -> tuple[Comparison, ...]:
     """The three perspectives of two rows.
 
@@ -113,9 +127,17 @@ def compare(
     Args:
         row, against: names.
         cases, others: of the two rows; paired by id if they share any case.
+        trainings: per perspective, the single trainings over which the cases were averaged.
     """
     found = [
-        compare_scores(row, scores_in(cases, index), against, scores_in(others, index), perspective.value)
+        compare_scores(
+            row,
+            scores_in(cases, index),
+            against,
+            scores_in(others, index),
+            perspective.value,
+            trainings[index],
+        )
         for index, perspective in enumerate(PERSPECTIVES)
     ]
     tested = [comparison.p for comparison in found if comparison.p is not None]
@@ -129,7 +151,7 @@ def compare(
 def compare_overall(
     row: str, cases: Sequence[CaseScores], against: str, others: Sequence[CaseScores]
 ) -> Comparison:
-    """The overall scores of two rows; p is not corrected and belongs to no family, as it sums the three up.
+    """The overall scores of two rows of one training each; p is not corrected, as it belongs to no family.
 
     Args:
         row, against: names.
@@ -139,7 +161,12 @@ def compare_overall(
 
 
 def compare_scores(
-    row: str, scores: Sequence[CaseScore], against: str, others: Sequence[CaseScore], perspective: str
+    row: str,
+    scores: Sequence[CaseScore],
+    against: str,
+    others: Sequence[CaseScore],
+    perspective: str,
+    trainings: Groups = (),
 ) -> Comparison:
     """Two rows in one kind of score, without a correction for others.
 
@@ -147,13 +174,19 @@ def compare_scores(
         row, against: names.
         scores, others: of the two rows; paired by id if they share any case.
         perspective: what the scores are of.
+        trainings: the single trainings over which the scores were averaged.
     """
     paired = bool({case.id for case in scores} & {other.id for other in others})
-    return (_paired if paired else _unpaired)(row, scores, against, others, perspective)
+    return (_paired if paired else _unpaired)(row, scores, against, others, perspective, trainings)
 
 
 def _paired(
-    row: str, scores: Sequence[CaseScore], against: str, others: Sequence[CaseScore], perspective: str
+    row: str,
+    scores: Sequence[CaseScore],
+    against: str,
+    others: Sequence[CaseScore],
+    perspective: str,
+    trainings: Groups,
 ) -> Comparison:
     other_scores = {other.id: other.score for other in others}
     pairs = [(case.photograph, case.score, other_scores.get(case.id)) for case in scores]
@@ -168,24 +201,52 @@ def _paired(
     mean = float(differences.mean()) if both else None
     # A single photograph has two flips of equal size, so p would always be 1.
     p = sign_flip_p(differences, clusters) if count > 1 else None
-    interval, estimate = clustered_interval(differences, clusters), clustered_mean(differences, clusters)
-    detectable = None if estimate is None else smallest_detectable(estimate)
+    estimate, interval, detectable = clustered_mean(differences, clusters), None, None
+    if estimate is not None and p is not None:
+        whole = with_trainings(estimate, *trainings)
+        interval = interval_of(whole.mean, whole.error, whole.freedom)
+        p = p if whole is estimate else max(p, student_p(whole))
+        detectable = smallest_detectable(whole)
     return Comparison(
-        row, against, perspective, True, n, count, n, count, mean, interval, p, detectable=detectable
+        row,
+        against,
+        perspective,
+        True,
+        n,
+        count,
+        n,
+        count,
+        mean,
+        interval,
+        p,
+        detectable=detectable,
+        deviation=_deviation(trainings),
     )
 
 
+def _deviation(trainings: Groups) -> float | None:
+    return float(np.std(trainings[0], ddof=1)) if len(trainings) == 1 and len(trainings[0]) > 1 else None
+
+
 def _unpaired(
-    row: str, scores: Sequence[CaseScore], against: str, others: Sequence[CaseScore], perspective: str
+    row: str,
+    scores: Sequence[CaseScore],
+    against: str,
+    others: Sequence[CaseScore],
+    perspective: str,
+    trainings: Groups,
 ) -> Comparison:
     (values, clusters), (other_values, other_clusters) = (_known(each) for each in (scores, others))
     first, second = clustered_mean(values, clusters), clustered_mean(other_values, other_clusters)
     difference = float(values.mean() - other_values.mean()) if len(values) and len(other_values) else None
     ci95, p = None, None
     if first is not None and second is not None:
-        difference, ci95, p = two_sample(first, second)
+        whole = with_trainings(difference_of(first, second), *trainings)
+        difference, p = whole.mean, student_p(whole)
+        ci95 = interval_of(whole.mean, whole.error, whole.freedom)
     sizes = (len(values), len(set(clusters)), len(other_values), len(set(other_clusters)))
-    return Comparison(row, against, perspective, False, *sizes, difference, ci95, p)
+    deviation = _deviation(trainings)
+    return Comparison(row, against, perspective, False, *sizes, difference, ci95, p, deviation=deviation)
 
 
 def _known(scores: Sequence[CaseScore]) -> tuple[np.ndarray, list[str]]:

@@ -217,20 +217,48 @@ def sign_flip_p(
     return float((1 + np.sum(np.abs(signs @ sums) >= observed)) / (1 + draws))
 
 
-def two_sample(first: Estimate, second: Estimate) -> tuple[float, Interval, float]:
-    """Difference of two means over different cases, its 95 % interval, and the two-sided p of no difference:
-    Welch's t on clustered errors.
+def with_trainings(estimate: Estimate, *groups: Sequence[float]) -> Estimate:
+    """A mean over cases whose error includes that other trainings would have given other means.
+
+    The error of the photographs and sd / sqrt(n) of each group of n trainings are added as variances, with
+    the degrees of freedom of Welch and Satterthwaite: an interval that takes the trainings at hand as given
+    is too narrow for any statement about the recipe.
+
+    Args:
+        estimate: over cases, each averaged over trainings.
+        groups: the mean of each training: one group of paired differences, or one group per line where
+            trainings aren't paired. A group of one says nothing about its spread and adds nothing.
+
+    Returns:
+        The same mean; with no group of two or more, the same estimate.
     """
-    difference, variances = first.mean - second.mean, (first.error**2, second.error**2)
-    error = math.sqrt(sum(variances))
-    if error == 0.0:
-        return difference, Interval(difference, difference), float(difference == 0.0)
-    freedom = sum(variances) ** 2 / (variances[0] ** 2 / first.freedom + variances[1] ** 2 / second.freedom)
-    return (
-        difference,
-        interval_of(difference, error, freedom),
-        2.0 * student_tail(abs(difference) / error, freedom),
-    )
+    parts = [(estimate.error**2, estimate.freedom)]
+    parts += [
+        (float(np.var(group, ddof=1)) / len(group), len(group) - 1.0) for group in groups if len(group) > 1
+    ]
+    variance = sum(part for part, _ in parts)
+    if variance == estimate.error**2:
+        return estimate
+    freedom = variance**2 / sum(part**2 / own for part, own in parts)
+    return Estimate(estimate.mean, math.sqrt(variance), estimate.clusters, max(1.0, freedom))
+
+
+def student_p(estimate: Estimate) -> float:
+    """Two-sided p of a mean of 0, by Student's t."""
+    if estimate.error == 0.0:
+        return float(estimate.mean == 0.0)
+    return 2.0 * student_tail(abs(estimate.mean) / estimate.error, estimate.freedom)
+
+
+def difference_of(first: Estimate, second: Estimate) -> Estimate:
+    """The difference of two means over different cases, with Welch's degrees of freedom."""
+    variances = (first.error**2, second.error**2)
+    clusters, freedom = min(first.clusters, second.clusters), min(first.freedom, second.freedom)
+    if sum(variances) > 0.0:
+        freedom = sum(variances) ** 2 / (
+            variances[0] ** 2 / first.freedom + variances[1] ** 2 / second.freedom
+        )
+    return Estimate(first.mean - second.mean, math.sqrt(sum(variances)), clusters, freedom)
 
 
 def student_tail(t: float, freedom: float) -> float:

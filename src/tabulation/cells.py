@@ -2,15 +2,24 @@
 lines.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from src.evaluation.comparison import OVERALL, CaseScore, CaseScores, compare, overall_scores, scores_in
+from src.evaluation.comparison import (
+    OVERALL,
+    CaseScore,
+    CaseScores,
+    Comparison,
+    compare,
+    compare_scores,
+    overall_scores,
+    scores_in,
+)
 from src.evaluation.metrics import METRICS
 from src.evaluation.report import within_scale
-from src.evaluation.statistics import clustered_interval, holm
+from src.evaluation.statistics import clustered_mean, holm, interval_of, with_trainings
 from src.records import PERSPECTIVES
 from src.tabulation.runs import RunRow
 from src.tabulation.table import Column, Value
@@ -140,8 +149,10 @@ def judged_values(rows: Sequence[RunRow]) -> list[Value]:
 def _over_seeds(cases: Sequence[CaseScore], means: Sequence[float]) -> Value:
     answered = [(case.score, case.photograph) for case in cases if case.score is not None]
     scores = np.array([score for score, _ in answered], dtype=float)
-    interval = clustered_interval(scores, [photograph for _, photograph in answered]) if answered else None
-    interval = within_scale(interval)
+    estimate, interval = clustered_mean(scores, [photograph for _, photograph in answered]), None
+    if estimate is not None:
+        whole = with_trainings(estimate, means)
+        interval = within_scale(interval_of(whole.mean, whole.error, whole.freedom))
     return Value(float(np.mean(scores) if answered else np.mean(means)), interval, seed_deviation(means))
 
 
@@ -175,10 +186,76 @@ def holm_corrected(lines: Sequence[Sequence[float | None]]) -> list[list[float |
 
 def p_values(rows: Sequence[RunRow], others: Sequence[RunRow], name: str, against: str) -> list[float | None]:
     """Test each perspective's score for no difference; None where cases are unknown."""
-    cases, other_cases = averaged_cases(rows), averaged_cases(others)
-    if not cases or not other_cases:
+    if not averaged_cases(rows) or not averaged_cases(others):
         return [None] * len(PERSPECTIVES)
-    return [comparison.p for comparison in compare(name, cases, against, other_cases)]
+    return [comparison.p for comparison in compare_lines(name, rows, against, others)]
+
+
+def compare_lines(
+    name: str, rows: Sequence[RunRow], against: str, others: Sequence[RunRow]
+) -> tuple[Comparison, ...]:
+    """Compare two lines in the three perspectives, each case averaged over trainings first; intervals and p
+    include the spread over trainings.
+    """
+    trainings = [
+        training_groups(rows, others, lambda row, index=index: scores_in(row.row.cases, index))
+        for index in range(len(PERSPECTIVES))
+    ]
+    return compare(name, averaged_cases(rows), against, averaged_cases(others), trainings)
+
+
+def compare_lines_overall(
+    name: str, rows: Sequence[RunRow], against: str, others: Sequence[RunRow]
+) -> Comparison:
+    """Compare two lines in the overall score, each case averaged over trainings first; not corrected."""
+    groups = training_groups(rows, others, lambda row: overall_scores(row.row.cases))
+    return compare_scores(name, averaged_overall(rows), against, averaged_overall(others), OVERALL, groups)
+
+
+def paired_trainings(rows: Sequence[RunRow], others: Sequence[RunRow]) -> list[tuple[RunRow, RunRow]]:
+    """Pair the rows of two lines that have the training seed in common. A single row is paired with every row
+    of the other line, whatever its seed.
+    """
+    if len(rows) == 1 or len(others) == 1:
+        return [(row, other) for row in rows for other in others]
+    by_seed = {other.seeds[0]: other for other in others}
+    return [(row, by_seed[row.seeds[0]]) for row in rows if row.seeds[0] in by_seed]
+
+
+def training_groups(
+    rows: Sequence[RunRow], others: Sequence[RunRow], scores_of: Callable[[RunRow], Sequence[CaseScore]]
+) -> list[list[float]]:
+    """List what single trainings say, for `with_trainings`: the differences of trainings with the same seed;
+    or, where two lines of several trainings have fewer than two such pairs, the means of each line.
+    """
+    pairs = paired_trainings(rows, others)
+    if min(len(rows), len(others)) > 1 and len(pairs) < 2:
+        return [_known_numbers(_mean(scores_of(row)) for row in line) for line in (rows, others)]
+    return [_known_numbers(mean_difference(scores_of(row), scores_of(other)) for row, other in pairs)]
+
+
+def mean_difference(scores: Sequence[CaseScore], others: Sequence[CaseScore]) -> float | None:
+    """The difference of two rows over their common cases, or of their means if they have none in common; None
+    if nothing is known.
+    """
+    theirs = {other.id: other.score for other in others}
+    if not any(case.id in theirs for case in scores):
+        own, other_mean = _mean(scores), _mean(others)
+        return None if own is None or other_mean is None else own - other_mean
+    found = _known_numbers(
+        None if case.score is None or (other := theirs.get(case.id)) is None else case.score - other
+        for case in scores
+    )
+    return float(np.mean(found)) if found else None
+
+
+def _mean(scores: Sequence[CaseScore]) -> float | None:
+    known = _known_numbers(case.score for case in scores)
+    return float(np.mean(known)) if known else None
+
+
+def _known_numbers(numbers: Iterable[float | None]) -> list[float]:
+    return [number for number in numbers if number is not None]
 
 
 def with_best(lines: Sequence[Sequence[Value]], columns: Sequence[Column]) -> list[list[Value]]:

@@ -94,7 +94,8 @@ def paper_table(
         reference = reference_name(ours, layout, against)
         tested = p_values_of_lines(ours, reference)
         values = [_with_p(line, ps) for line, ps in zip(values, tested, strict=True)]
-        notes += _mark_notes(reference, tested, ours[0].rows[0].row.means.clusters)
+        seeds = max(len(line.rows) for line in ours)
+        notes += _mark_notes(reference, tested, ours[0].rows[0].row.means.clusters, seeds)
     lines = [
         Line(own_line.name, _labels(layout, own_line), tuple(numbers), _source(own_line))
         for own_line, numbers in zip(ours, values, strict=True)
@@ -264,7 +265,7 @@ def notes_on(layout: Layout, lines: Sequence[OurLine], run_report: RunReport) ->
         notes.append(
             "Acc: share of cases in which the judge saw success. Score: mean in [0, 5], in brackets its 95 % "
             "interval over cases (Student's t on errors clustered by photograph"
-            + (", each case averaged over seeds first" if seeds else "")
+            + (", each case averaged over seeds first, and on the spread over seeds" if seeds else "")
             + "). Overall: sqrt(min(F, P) Q) of each case"
             + (" and seed." if seeds else ".")
         )
@@ -311,12 +312,15 @@ def _confounded(layout: Layout, lines: Sequence[OurLine], most: int = 4) -> str:
     return f"Beside what the lines say, the runs differ in {', '.join(listed)}{more}."
 
 
-def _mark_notes(reference: str, tested: Sequence[Sequence[float | None]], clusters: int) -> list[str]:
+def _mark_notes(
+    reference: str, tested: Sequence[Sequence[float | None]], clusters: int, seeds: int
+) -> list[str]:
     family = sum(p is not None for line in tested for p in line)
     if not family:
         return [f"No score was compared with those of {reference}."]
     exact = 2**clusters <= MAX_ENUMERATED
     test = f"sign flips of whole photographs on the same cases, {'exact' if exact else '10,000 drawn'}"
+    test += "" if seeds < 2 else ", and Student's t with the spread over seeds, of which the larger p counts"
     comparisons = f"{family} comparison{'s' if family > 1 else ''}"
     notes = [
         f"{MARK}: the score differs from that of {reference} at the {100 * LEVEL:g} % level (two-sided, "

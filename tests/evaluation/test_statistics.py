@@ -8,11 +8,14 @@ from src.evaluation.statistics import (
     bounds_under_failures,
     clustered_interval,
     clustered_mean,
+    difference_of,
     holm,
+    interval_of,
     jackknife_interval,
     sign_flip_p,
     smallest_detectable,
-    two_sample,
+    student_p,
+    with_trainings,
 )
 
 
@@ -117,10 +120,63 @@ def test_holm_by_hand() -> None:
 def test_two_samples_by_hand() -> None:
     # equal errors and degrees of freedom: Welch's are the sum; t = 2 / sqrt(2) with 14 degrees of freedom has
     # p = 0.179
-    difference, interval, p = two_sample(Estimate(3.0, 1.0, 8, 7.0), Estimate(1.0, 1.0, 8, 7.0))
-    assert (difference, p) == (2.0, pytest.approx(0.179, abs=1e-3))
+    found = difference_of(Estimate(3.0, 1.0, 8, 7.0), Estimate(1.0, 1.0, 8, 7.0))
+    assert (found.mean, found.freedom, student_p(found)) == (2.0, 14.0, pytest.approx(0.179, abs=1e-3))
+    interval = interval_of(found.mean, found.error, found.freedom)
     assert interval.high == pytest.approx(2 + 2.145 * 2**0.5, abs=1e-3)
-    assert two_sample(Estimate(3.0, 0.0, 8, 7.0), Estimate(1.0, 0.0, 8, 7.0)) == (2.0, (2.0, 2.0), 0.0)
+    exact = difference_of(Estimate(3.0, 0.0, 8, 7.0), Estimate(1.0, 0.0, 8, 7.0))
+    assert (exact.mean, exact.error, student_p(exact)) == (2.0, 0.0, 0.0)
+
+
+PUBLISHED = {
+    # printed interval over photographs, printed deviation over 3 seeds; half-width with seeds
+    "table 6, 5/5/5 - 0/0/0, F": (0.47, 0.79, 0.31, 0.67),
+    "table 6, 5/5/5 - 0/0/0, P": (1.53, 1.80, 0.75, 1.82),
+    "table 4, both - none, P": (-0.27, -0.13, 0.06, 0.12),
+    "table 4, all-5 - none, P": (0.01, 0.16, 0.05, 0.10),
+    "table 4, both - none, F": (0.32, 0.53, 0.02, 0.11),
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_intervals_of_published_pages_with_their_seeds(name: str) -> None:
+    low, high, deviation, reach = PUBLISHED[name]
+    photographs = Estimate((low + high) / 2, (high - low) / 2 / 2.3646, 8, 7.0)
+    # three numbers with this standard deviation
+    whole = with_trainings(photographs, [-deviation, 0.0, deviation])
+    interval = interval_of(whole.mean, whole.error, whole.freedom)
+    assert (interval.high - interval.low) / 2 == pytest.approx(reach, abs=0.01)
+    assert (student_p(whole) < 0.05) == (abs(whole.mean) > reach)
+
+
+def test_trainings_only_ever_widen_an_interval() -> None:
+    photographs = Estimate(1.0, 0.1, 8, 7.0)
+    assert with_trainings(photographs) is photographs
+    assert with_trainings(photographs, [1.7]) is photographs  # one training says nothing about its spread
+    assert with_trainings(photographs, [1.0, 1.0]) is photographs
+    # without any error of photographs, the t-interval of three means: sd 1, 4.303 / sqrt(3)
+    alone = with_trainings(Estimate(1.0, 0.0, 8, 7.0), [0.0, 1.0, 2.0])
+    assert (alone.error, alone.freedom) == (pytest.approx(3**-0.5), pytest.approx(2.0))
+    # unpaired, the variances of both lines count
+    both = with_trainings(photographs, [0.0, 1.0, 2.0], [3.0, 5.0])
+    assert both.error == pytest.approx((0.01 + 1 / 3 + 2 / 2) ** 0.5)
+    assert both.freedom == pytest.approx((0.01 + 4 / 3) ** 2 / (0.0001 / 7 + 1 / 9 / 2 + 1.0))
+
+
+@pytest.mark.slow
+def test_intervals_with_seeds_cover_where_those_over_photographs_alone_do_not() -> None:
+    rng, trials, covered, alone = np.random.default_rng(7), 2000, 0, 0
+    names = [f"p{index}" for index in range(8)]
+    for _ in range(trials):
+        photographs, trainings = rng.normal(0, 0.2, 8), rng.normal(0, 0.3, 3)
+        estimate = clustered_mean(photographs + trainings.mean(), names)
+        assert estimate is not None
+        for whole in (estimate, with_trainings(estimate, list(trainings))):
+            low, high = interval_of(whole.mean, whole.error, whole.freedom)
+            alone += whole is estimate and low <= 0 <= high
+            covered += whole is not estimate and low <= 0 <= high
+    assert 0.93 <= covered / trials <= 0.98
+    assert alone / trials < 0.7
 
 
 def test_the_jackknife_of_a_mean_is_its_interval() -> None:

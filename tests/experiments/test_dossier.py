@@ -10,7 +10,7 @@ import pytest
 from experiments.made_up import controls, table4, table5, write_job
 from tabulation.hand_made import config, judged, write_run
 
-from experiments.dossier import main, table_of
+from experiments.dossier import decision_cell, differences_part, main, table_of
 from experiments.evidence import (
     MARGIN,
     MOVED,
@@ -113,6 +113,44 @@ def test_seeds_are_averaged_case_by_case_and_compared_one_by_one(sweeps: Path) -
     assert len(differences_by_seed(both, copy)[0]) == 2  # one row stands beside every seed
     assert published_difference(evidence.question, Claim("score + text", "none"), 0) == pytest.approx(0.62)
     assert published_difference(evidence.question, Claim("score", "one scalar reward"), 0) is None
+
+
+def test_seeds_that_differ_leave_undecided_what_photographs_alone_would_decide(tmp_path: Path) -> None:
+    for seed, following in enumerate((3.0, 1.6, 2.3)):
+        write_job(tmp_path / f"{seed}", {"5/5/5": (following, 4.0, 4.0)}, seed)
+        write_job(tmp_path / f"{seed + 3}", {"5/5/5": (1.0, 4.0, 4.0)}, seed, integration=None)
+    evidence = gather("table4_reward_signal", [tmp_path])
+    both, none = evidence.entry("score + text"), evidence.entry("none")
+    assert both is not None
+    assert none is not None
+    found = decisions(evidence, Claim("score + text", "none"))
+    assert found is not None
+    following, alone = found[0], compare("a", both.cases, "b", none.cases)[0]
+    assert alone.p_holm is not None
+    assert alone.p_holm < 0.05
+    assert min(following.by_seed) > 0
+    assert following.word == "undecided"
+    assert following.comparison.ci95 is not None
+    assert alone.ci95 is not None
+    assert following.comparison.ci95.low < 0 < alone.ci95.low
+    assert following.comparison.deviation == pytest.approx(np.std(following.by_seed, ddof=1))
+    assert not following.one_training
+
+
+def test_a_line_of_one_training_says_so(tmp_path: Path) -> None:
+    for seed in range(2):
+        write_job(tmp_path / f"{seed}", {"5/5/5": (2.0, 4.0, 4.0)}, seed)
+    write_job(tmp_path / "2", {"5/5/5": (1.0, 4.0, 4.0)}, 0, integration=None)
+    evidence = gather("table4_reward_signal", [tmp_path])
+    both, none = evidence.entry("score + text"), evidence.entry("none")
+    assert both is not None
+    assert none is not None
+    assert len(differences_by_seed(both, none)[0]) == 2  # the single training stands beside every other
+    found = decisions(evidence, Claim("score + text", "none"))
+    assert found is not None
+    assert found[0].one_training
+    assert ", for this one training" in decision_cell(found[0])
+    assert "as its spread over seeds is not known: none." in "".join(differences_part(evidence))
 
 
 def test_controls_are_known_by_their_config() -> None:

@@ -12,14 +12,16 @@ sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the interval is m ± 4.3027 error (Stu
              [0, 5], 2 of 6
     score, seed 0: F 3 x 6, P 4 x 6, Q 5 x 6; seed 1: F 4 x 6, P 4 x 6, Q 5 x 6
            F means 3 and 4: 3.5, deviation over seeds sqrt((0.5^2 + 0.5^2) / 1) = 0.7071,
-             each case 3.5: [3.5, 3.5]; Acc 0 and 1: 50 % ± 70.7
+             each case 3.5, so only seeds differ: 3.5 ± 12.706 x 0.7071 / sqrt(2), [0, 5] (1 degree of
+             freedom); Acc 0 and 1: 50 % ± 70.7
            against none: F differences 2.5 2.5 1.5 1.5 0.5 0.5, of 8 sign flips of photographs 2 are as far
              from 0: p = 0.25; P no difference: p = 1;
            Q differences 3 3 3 3 0 0: photographs 6, 6, 0; |sum| >= 12 for 4 of 8: p = 0.5
     text   as none, but F 0 2 2 2 3 3: mean 12 / 6 = 2, r = -2, 0, 2 as above;
            differences -1 1 0 0 0 0: sums 0, 0, 0: p = 1
     overall, sqrt(min(F, P) Q) of each case: none 2 (sqrt(2) + 2 + sqrt(15)) / 6 = 2.4291; score sqrt(15) and
-           sqrt(20), 4.1726 ± 0.4236; text (0 + 2 + 2 + 2 + 2 sqrt(15)) / 6 = 2.2910
+           sqrt(20), 4.1726 ± 0.4236, [4.1726 - 12.706 x 0.29953, 5];
+           text (0 + 2 + 2 + 2 + 2 sqrt(15)) / 6 = 2.2910
     Holm over 6 comparisons: F of score 6 x 0.25 = 1.5, so 1; everything else at least that: 1
 """
 
@@ -43,12 +45,12 @@ FOUR, TWO_AND_FIVE = [4.0] * 6, [2.0, 2.0, 2.0, 2.0, 5.0, 5.0]
 NONE = ["0.0 %", "2.00 [0.00, 4.48]", "100.0 %", "4.00 [4.00, 4.00]", "33.3 %", "3.00 [0.00, 5.00]"]
 SCORE = [
     "**50.0 %** ± 70.7",
-    "**3.50** ± 0.71 [3.50, 3.50]",
+    "**3.50** ± 0.71 [0.00, 5.00]",
     "100.0 % ± 0.0",
     "4.00 ± 0.00 [4.00, 4.00]",
     "**100.0 %** ± 0.0",
     "**5.00** ± 0.00 [5.00, 5.00]",
-    "**4.17** ± 0.42 [4.17, 4.17]",
+    "**4.17** ± 0.42 [0.37, 5.00]",
 ]
 
 
@@ -170,7 +172,7 @@ def test_latex(written: dict[str, str]) -> None:
     assert r" &  & ours & 0.0 & 2.00 {\scriptsize [0.00, 4.48]} & 100.0 &" in text
     assert (
         r"\checkmark{} &  & ours, 2 seeds & \textbf{50.0} {\scriptsize $\pm$ 70.7} "
-        r"& \textbf{3.50} {\scriptsize $\pm$ 0.71 [3.50, 3.50]}" in text
+        r"& \textbf{3.50} {\scriptsize $\pm$ 0.71 [0.00, 5.00]}" in text
     )
     assert r"\textit{63} & \textit{3.39}" in text
     assert r"\multicolumn{2}{c}{Following}" in text
@@ -284,7 +286,7 @@ def test_latex_of_names_that_mean_something_to_latex() -> None:
 
 def test_html(written: dict[str, str]) -> None:
     text = written["html"]
-    assert "<td><b>3.50</b> <small>± 0.71 [3.50, 3.50]</small></td>" in text
+    assert "<td><b>3.50</b> <small>± 0.71 [0.00, 5.00]</small></td>" in text
     assert '<th class="group" scope="colgroup" colspan="2">Following</th>' in text
     assert '<tr class="published">' in text
     assert not re.search(r'(src|href)="', text)
