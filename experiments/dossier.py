@@ -115,8 +115,8 @@ def differences_part(evidence: Evidence) -> list[str]:
             " Satterthwaite); after ± the standard deviation of the difference over seeds. p: sign flips of"
             " whole photographs and, with several seeds, Student's t on the combined error; the larger of the"
             f" two, after Holm over the three perspectives; of {photographs} photographs none is below"
-            f" {least:.4f}. Detectable: the smallest true difference that is found at the 5 % level in 8 of"
-            " 10 tries, before Holm. Overall: of sqrt(min(F, P) Q), not tested.\n"
+            f" {least:.4f}. Detectable: the smallest true difference that this test finds in 8 of 10 tries at"
+            " the 5 % level after Holm (simulated). Overall: of sqrt(min(F, P) Q), not tested.\n"
         ),
         *(
             [f"For this one training, as its spread over seeds is not known: {', '.join(once)}.\n"]

@@ -86,9 +86,9 @@ class Comparison:
             with several trainings the larger of this and Student's t on the error that includes them; None if
             undefined.
         p_holm: corrected over the perspectives of these two rows.
-        detectable: the smallest true difference, in points, that is found with 80 % power at the 5 % level
-            with this number of cases, before Holm's correction; None if the rows are unpaired or have fewer
-            than two photographs.
+        detectable: the smallest true difference, in points, that this test finds with 80 % power at the 5 %
+            level after Holm's correction, with these photographs and trainings; None if the rows are
+            unpaired, or so few photographs find nothing.
         deviation: standard deviation of the difference over trainings; None unless there are several, paired.
     """
 
@@ -136,6 +136,7 @@ def compare(
             against,
             scores_in(others, index),
             perspective.value,
+            len(PERSPECTIVES),
             trainings[index],
         )
         for index, perspective in enumerate(PERSPECTIVES)
@@ -157,7 +158,7 @@ def compare_overall(
         row, against: names.
         cases, others: of the two rows; paired by id if they share any case.
     """
-    return compare_scores(row, overall_scores(cases), against, overall_scores(others), OVERALL)
+    return compare_scores(row, overall_scores(cases), against, overall_scores(others), OVERALL, family=1)
 
 
 def compare_scores(
@@ -166,6 +167,7 @@ def compare_scores(
     against: str,
     others: Sequence[CaseScore],
     perspective: str,
+    family: int,
     trainings: Groups = (),
 ) -> Comparison:
     """Two rows in one kind of score, without a correction for others.
@@ -174,10 +176,13 @@ def compare_scores(
         row, against: names.
         scores, others: of the two rows; paired by id if they share any case.
         perspective: what the scores are of.
+        family: number of tests that are going to be corrected together.
         trainings: the single trainings over which the scores were averaged.
     """
     paired = bool({case.id for case in scores} & {other.id for other in others})
-    return (_paired if paired else _unpaired)(row, scores, against, others, perspective, trainings)
+    if not paired:
+        return _unpaired(row, scores, against, others, perspective, trainings)
+    return _paired(row, scores, against, others, perspective, family, trainings)
 
 
 def _paired(
@@ -186,6 +191,7 @@ def _paired(
     against: str,
     others: Sequence[CaseScore],
     perspective: str,
+    family: int,
     trainings: Groups,
 ) -> Comparison:
     other_scores = {other.id: other.score for other in others}
@@ -206,7 +212,7 @@ def _paired(
         whole = with_trainings(estimate, *trainings)
         interval = interval_of(whole.mean, whole.error, whole.freedom)
         p = p if whole is estimate else max(p, student_p(whole))
-        detectable = smallest_detectable(whole)
+        detectable = smallest_detectable(estimate, trainings, family=family)
     return Comparison(
         row,
         against,
@@ -280,18 +286,15 @@ COMPARISON_NOTES = (
 
 DETECTABLE_HEADER = ("against", "F detectable", "P detectable", "Q detectable")
 DETECTABLE_NOTES = (
-    "Detectable: the smallest true difference that this number of cases and photographs finds in 8 of 10 "
-    "repetitions "
-    "at the 5 % level (two-sided t-test on "
-    "clustered errors, before Holm's correction). Where the difference above is smaller and not significant, "
-    "nothing is decided."
+    "Detectable: the smallest true difference that this test finds in 8 of 10 repetitions at the 5 % level "
+    "after Holm's correction, with as many photographs that differ as much (simulated with normal means of "
+    "photographs, the other perspectives showing nothing). Where the difference above is smaller and not "
+    "significant, nothing is decided. A dash: fewer than 7 photographs, which can't find any difference."
 )
 
 
 def detectable_cells(comparisons: Sequence[Comparison]) -> list[str]:
-    """The cells below DETECTABLE_HEADER for one pair of rows; "-" if they are unpaired or have fewer than two
-    photographs.
-    """
+    """The cells below DETECTABLE_HEADER for one pair of rows; "-" if nothing can be found."""
     return [
         comparisons[0].against,
         *("-" if each.detectable is None else f"{each.detectable:.2f}" for each in comparisons),

@@ -12,6 +12,7 @@ from typing import final
 from src.evaluation.comparison import CaseScores, compare
 from src.evaluation.report import read_report
 from src.evaluation.statistics import Estimate, smallest_detectable
+from src.records import PERSPECTIVES
 from src.sweeps.probe import STEPS, Probe, bytes_in
 from src.sweeps.record import Job
 from src.sweeps.running import duration_text
@@ -175,19 +176,21 @@ def _detectable(finished: Sequence[Job], folder: Path) -> str:
         for each in compare("one", other, "other", measured[0])
         if each.detectable is not None
     ]
-    about = "in points of [0, 5], 5 % level, power 80 %, before Holm's correction"
+    about = "in points of [0, 5], 5 % level, power 80 %, after Holm's correction"
     if found:
         return (
             f"smallest detectable difference: {min(found):.2f} to {max(found):.2f} {about} (from the "
             f"{len(measured)} jobs evaluated so far)"
         )
     error = ASSUMED_SPREAD / math.sqrt(ASSUMED_PHOTOGRAPHS)
-    guess = smallest_detectable(Estimate(0.0, error, ASSUMED_PHOTOGRAPHS, ASSUMED_PHOTOGRAPHS - 1))
+    assumption = Estimate(0.0, error, ASSUMED_PHOTOGRAPHS, ASSUMED_PHOTOGRAPHS - 1)
+    guess = smallest_detectable(assumption, family=len(PERSPECTIVES))
     assumed = (
         f"assumed: {ASSUMED_PHOTOGRAPHS} photographs, over which differences vary by {ASSUMED_SPREAD}; "
         "measured once two jobs are evaluated"
     )
-    return f"smallest detectable difference: {guess:.2f} {about} ({assumed})"
+    known = "none" if guess is None else f"{guess:.2f}"
+    return f"smallest detectable difference: {known} {about} ({assumed})"
 
 
 def evaluated_cases(run: Path) -> Sequence[CaseScores]:

@@ -209,7 +209,8 @@ def compare_lines_overall(
 ) -> Comparison:
     """Compare two lines in the overall score, each case averaged over trainings first; not corrected."""
     groups = training_groups(rows, others, lambda row: overall_scores(row.row.cases))
-    return compare_scores(name, averaged_overall(rows), against, averaged_overall(others), OVERALL, groups)
+    own, theirs = averaged_overall(rows), averaged_overall(others)
+    return compare_scores(name, own, against, theirs, OVERALL, family=1, trainings=groups)
 
 
 def paired_trainings(rows: Sequence[RunRow], others: Sequence[RunRow]) -> list[tuple[RunRow, RunRow]]:

@@ -115,8 +115,8 @@ def test_a_report_compares_its_first_row_with_all_others(tmp_path: Path) -> None
     assert found[3]["p_holm"] is None
     assert "| 0/0/0 | 8 | 4 | +2.00 [+2.00, +2.00] | 0.3750 |" in report_markdown(report)
     assert "| training triplets (unpaired) |" in report_markdown(report)
-    # two points up in every case: any difference would be seen; unpaired rows have no such figure
-    assert "| 0/0/0 | 0.00 | 0.00 | 0.00 |" in report_markdown(report)
+    # of four photographs no p is below 3 x 2 / 16: nothing could be found; unpaired rows have no such figure
+    assert "| 0/0/0 | - | - | - |" in report_markdown(report)
     assert (
         "training triplets"
         not in report_markdown(report).partition("| F detectable |")[2].partition("## By edit type")[0]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from src.evaluation.comparison import CaseScores, compare
 from src.evaluation.statistics import (
     Estimate,
     bounds_under_failures,
@@ -188,30 +189,84 @@ def test_the_jackknife_of_a_mean_is_its_interval() -> None:
     assert jackknife_interval(lambda kept: float("nan"), names) is None
 
 
-def test_the_smallest_detectable_difference_of_many_clusters_is_that_of_the_normal_distribution() -> None:
-    # 1.960 + 0.842 errors
-    assert smallest_detectable(Estimate(0.0, 0.5, 100_000, 99_999.0)) == pytest.approx(0.5 * 2.802, rel=1e-3)
-    few = Estimate(0.0, 0.5, 8, 7.0)
-    assert smallest_detectable(few) == pytest.approx(0.5 * 3.27, rel=1e-3)
-    assert (
-        smallest_detectable(few, power=0.9) > smallest_detectable(few) > smallest_detectable(few, level=0.1)
-    )
+EIGHT = Estimate(0.0, 0.5, 8, 7.0)
 
 
-def test_ten_times_the_clusters_detect_a_third_of_the_difference() -> None:
-    few, many = Estimate(0.0, 0.5, 8, 7.0), Estimate(0.0, 0.5 / 10**0.5, 80, 79.0)
-    assert smallest_detectable(few, clusters=80) == pytest.approx(smallest_detectable(many))
-    assert smallest_detectable(few, clusters=8) == smallest_detectable(few)
+def test_a_difference_must_be_larger_to_be_found_after_a_correction() -> None:
+    alone, corrected = smallest_detectable(EIGHT, family=1), smallest_detectable(EIGHT, family=3)
+    assert alone is not None
+    assert corrected is not None
+    # the t-test alone would find 3.27 errors; after Holm all eight photographs must agree, or nearly so
+    assert 3.27 * 0.5 < alone < 1.15 * 3.27 * 0.5 < corrected
+    assert corrected == pytest.approx(0.5 * DETECTED_BY_EIGHT, rel=0.02)
+    surer = smallest_detectable(EIGHT, family=3, power=0.9)
+    assert surer is not None
+    assert surer > corrected
+    doubled = smallest_detectable(Estimate(0.0, 1.0, 8, 7.0), family=3)
+    assert doubled == pytest.approx(2 * corrected)
+
+
+DETECTED_BY_EIGHT = 4.40
+"""In standard errors."""
+
+
+def test_few_photographs_find_nothing_at_all() -> None:
+    # 3 x 2 / 2^7 = 0.047 and 3 x 2 / 2^6 = 0.094
+    assert smallest_detectable(Estimate(0.0, 0.5, 7, 6.0), family=3) is not None
+    assert smallest_detectable(Estimate(0.0, 0.5, 6, 5.0), family=3) is None
+    assert smallest_detectable(Estimate(0.0, 0.0, 6, 5.0), family=3) is None
+    assert smallest_detectable(Estimate(0.0, 0.0, 8, 7.0), family=3) == 0.0
     with pytest.raises(ValueError, match="two or more"):
-        smallest_detectable(few, clusters=1)
+        smallest_detectable(Estimate(0.0, 0.5, 1, 1.0), family=3)
 
 
-def test_what_is_called_detectable_is_detected_in_eight_of_ten_tries() -> None:
-    rng, trials = np.random.default_rng(6), 3000
-    estimate = Estimate(0.0, 1 / 8**0.5, 8, 7.0)
-    draws = rng.normal(smallest_detectable(estimate), 1.0, (trials, 8))
-    t = draws.mean(axis=1) / (draws.std(axis=1, ddof=1) / 8**0.5)
-    assert np.mean(np.abs(t) > 2.3646) == pytest.approx(0.8, abs=0.025)
+def test_many_photographs_find_what_the_normal_distribution_says() -> None:
+    # 0.05 / 3 two-sided and power 0.8: 2.394 + 0.842 errors
+    found = smallest_detectable(Estimate(0.0, 0.5, 400, 399.0), family=3)
+    assert found == pytest.approx(0.5 * 3.236, rel=0.02)
+
+
+def test_flips_and_what_stands_for_them_meet() -> None:
+    flips = smallest_detectable(Estimate(0.0, 1.0, 10, 9.0), family=3)
+    student = smallest_detectable(Estimate(0.0, 1.0, 11, 10.0), family=3)
+    assert student is not None
+    assert flips == pytest.approx(student, rel=0.06)
+
+
+def test_trainings_that_differ_hide_differences() -> None:
+    alike, apart = [0.1, 0.1, 0.1], [-0.5, 0.0, 0.5]
+    without = smallest_detectable(EIGHT, family=3)
+    assert without is not None
+    assert smallest_detectable(EIGHT, [alike], family=3) == without
+    two, three = (smallest_detectable(EIGHT, [apart[:n]], family=3) for n in (2, 3))
+    assert two is not None
+    assert three is not None
+    assert without < three < two
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainings", [0, 3])
+def test_what_is_called_detectable_is_detected_in_eight_of_ten_tries(trainings: int) -> None:
+    """By the comparison itself, Holm included, with photographs and trainings drawn anew."""
+    rng, trials, spread = np.random.default_rng(6), 1000, 0.3
+    groups = [[-spread, 0.0, spread]] if trainings else []
+    true = smallest_detectable(Estimate(0.0, 1 / 8**0.5, 8, 7.0), groups, family=3)
+    assert true is not None
+    found = 0
+    for _ in range(trials):
+        repeated = spread * rng.normal(size=trainings)
+        shift = true + (repeated.mean() if trainings else 0.0)
+        scores = [rng.normal(shift, 1, 8), rng.normal(0, 1, 8), rng.normal(0, 1, 8)]
+        cases = [
+            CaseScores(str(n), f"p{n}", (float(scores[0][n]), float(scores[1][n]), float(scores[2][n])))
+            for n in range(8)
+        ]
+        zero = [CaseScores(case.id, case.photograph, (0.0, 0.0, 0.0)) for case in cases]
+        own = [list(true + repeated)] if trainings else []
+        p = compare("a", cases, "b", zero, [own, (), ()])[0].p_holm
+        found += p is not None and p < 0.05
+    # the other perspectives show something by chance now and then, which only helps
+    assert 0.76 <= found / trials <= 0.84
 
 
 def clustered_draw(rng: np.random.Generator, clusters: int = 8, cases: int = 70) -> np.ndarray:
