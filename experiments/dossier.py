@@ -20,6 +20,7 @@ from typing import Any
 
 from experiments import evidence_figures
 from experiments.evidence import (
+    CONVERGED,
     MARGIN,
     QUESTIONS,
     START,
@@ -30,10 +31,13 @@ from experiments.evidence import (
     decisions,
     differences,
     gather,
+    papers_differences,
+    share_of_attainable,
     shares_by_following,
+    without_reward,
 )
 from src.evaluation.comparison import Comparison
-from src.evaluation.report import LAST_ROWS, markdown_table
+from src.evaluation.report import IDEAL_ROWS, LAST_ROWS, markdown_table
 from src.files import write_atomically
 from src.launch import script
 from src.records import PERSPECTIVES
@@ -225,7 +229,7 @@ def claims_part(evidence: Evidence) -> list[str]:
         " the same sign in every seed. Not confirmed: neither,"
         f" and the interval leaves no room for the paper's difference (for {MARGIN:g} where the paper has"
         " none). Undecided: neither, but there is room for it. That a control is *not* above is confirmed"
-        f" where there is no room for {MARGIN:g}.\n"
+        f" where there is no room for {MARGIN:g}. Void: a gate fails, and nothing is decided.\n"
     )
     return [
         "## Claim by claim\n",
@@ -233,6 +237,50 @@ def claims_part(evidence: Evidence) -> list[str]:
         rule,
         *_not_run(left),
     ]
+
+
+def gates_part(evidence: Evidence) -> list[str]:
+    """The section of what must hold before a verdict is given, and of the share of what could be attained."""
+    header = (
+        "perspective",
+        "exact edits less no reward",
+        "needed",
+        "no reward",
+        IDEAL_ROWS[0],
+        "verdict",
+    )
+    lines = []
+    for name, each in zip(PERSPECTIVE_NAMES, evidence.gates, strict=True):
+        assay = "-" if each.assay is None else difference_cell(each.assay)
+        means = ["-" if mean is None else f"{mean:.2f}" for mean in (each.plain, each.ideal)]
+        lines.append([name, assay, f"{each.needed:+.2f}", *means, "void" if each.failed else "given"])
+    papers = "/".join(f"{each:.2f}" for each in papers_differences())
+    note = (
+        "A verdict is given only where a reward that works could be seen and the reference has converged."
+        f" Assay sensitivity: training on exact edits beats no reward by the paper's difference ({papers}),"
+        " or by half of the ideal rows' difference where these lie closer together; the lower end of the"
+        f" interval is above 0. Convergence: no reward is within {CONVERGED:g} of {IDEAL_ROWS[0]}, the row"
+        " that an editor without limits would reach with the same sampler.\n"
+    )
+    return ["## Gates\n", markdown_table(header, lines), note, *_shares_of_attainable(evidence)]
+
+
+def _shares_of_attainable(evidence: Evidence) -> list[str]:
+    plain = without_reward(evidence)
+    lines = []
+    for entry in evidence.entries:
+        shares = () if entry.control or entry is plain else share_of_attainable(evidence, entry)
+        if any(share is not None for share in shares):
+            lines.append(
+                [entry.name, *("-" if share is None else f"{100 * share:.0f} %" for share in shares)]
+            )
+    if not lines:
+        return []
+    note = (
+        "Share of the attainable: gain over no reward as a fraction of what training on exact edits gains,"
+        " where the assay is sensitive.\n"
+    )
+    return [markdown_table(("share of the attainable", *PERSPECTIVE_NAMES), lines), note]
 
 
 def _not_run(claims: Sequence[Claim]) -> list[str]:
@@ -322,6 +370,7 @@ def dossier(
         *facts_part(evidence, groups, arguments),
         *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
         *claims_part(evidence),
+        *gates_part(evidence),
         markdown_tables([table_of(evidence)]),
         *shares_part(evidence),
         *differences_part(evidence),

@@ -13,21 +13,36 @@ The rule, for a claim that one line is above another, in each perspective:
 
 A claim that a control is *not* above a line is confirmed if the interval leaves no room for MARGIN, contrary
 if it is above, undecided otherwise.
+
+No verdict is given in a perspective where a gate fails, or where a row that it needs is missing. There the
+word is void, whatever was measured:
+
+- assay sensitivity: training on exact edits beats no reward by the paper's difference (0.62, 0.84, 0.65 in
+  following, preserving, quality), the lower end of the interval above 0. Where the ideal rows of the same
+  sampler lie closer together than that, half of their difference is enough. Without it, a reward that works
+  perfectly could not be told from one that does nothing;
+- convergence: no reward is within CONVERGED of the ideal row without reward. Without it, what is compared is
+  the speed of learning.
+
+Before 2026-11-30 the second gate asked for no reward within 0.4 of its training triplets, which a sampler of
+few steps can't meet however long it is trained, as it averages flaws; the first did not exist.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
 from src.evaluation.comparison import CaseScores, Comparison, scores_in
-from src.evaluation.report import FIRST_ROWS, LAST_ROWS
+from src.evaluation.report import FIRST_ROWS, IDEAL_ROWS, LAST_ROWS
 from src.records import PERSPECTIVES
 from src.tabulation.cells import (
     averaged_cases,
     compare_lines,
     compare_lines_overall,
+    judged_values,
     mean_difference,
     paired_trainings,
 )
@@ -48,6 +63,9 @@ from src.tabulation.table import LEVEL
 
 MARGIN = 0.1
 """Smallest difference that matters where the paper gives none, in points of 5."""
+
+CONVERGED = 0.4
+"""How far no reward may be from the ideal row without reward, in points of 5."""
 
 MOVED = 0.5
 """Difference in following from which a case counts as followed better or worse, in points of 5."""
@@ -253,6 +271,11 @@ class Evidence:
     reports: tuple[RunReport, ...]
     missing: tuple[Path, ...]
 
+    @cached_property
+    def gates(self) -> "tuple[Gate, ...]":
+        """What must hold before a verdict is given, per perspective."""
+        return gates(self)
+
     def entry(self, name: str) -> Entry | None:
         """The entry of that name; None if it was not run."""
         return next((entry for entry in self.entries if entry.name == name), None)
@@ -263,7 +286,7 @@ class Decision:
     """The outcome of a claim in one perspective.
 
     Attributes:
-        word: confirmed, not confirmed, contrary, undecided.
+        word: confirmed, not confirmed, contrary, undecided, void.
         comparison: over all seeds.
         by_seed: the difference in each seed.
         why: explanation where the word alone is not enough; "" elsewhere.
@@ -390,7 +413,7 @@ def gather(
     begun = starting_row(lines, start, target, benchmark, judge)
     entries += [] if begun is None else [make_entry(START, [begun])]
     last = [entry for entry in entries if entry.control]
-    last.sort(key=lambda entry: next(index for index, name in enumerate(ORDER) if name in entry.name))
+    last.sort(key=lambda entry: _order(entry.name))
     _check_judge([*own, *others, *([] if begun is None else [begun.report])])
     check_same_cases([row for entry in entries if entry.name not in LAST_ROWS for row in entry.rows])
     used = {run for entry in entries for run in entry.runs}
@@ -402,6 +425,13 @@ def gather(
         tuple(reports),
         (*missing, *lacking),
     )
+
+
+def _order(name: str) -> int:
+    """The place of a control or reference below the table's own lines; names of controls may go on."""
+    if name in LAST_ROWS:
+        return ORDER.index(name)
+    return next(index for index, known in enumerate(ORDER) if known in name)
 
 
 def reports_below(
@@ -470,7 +500,7 @@ def _references(found: RunReport) -> list[Entry]:
     return [
         make_entry(row.name, [RunRow(found, row, None)])
         for row in found.report.rows
-        if row.name in LAST_ROWS[:2]
+        if row.name in LAST_ROWS[:-1]
     ]
 
 
@@ -575,7 +605,7 @@ def published_difference(question: Question, claim: Claim, index: int) -> float 
 
 
 def decisions(evidence: Evidence, claim: Claim) -> tuple[Decision, ...] | None:
-    """Decides a claim in each perspective; None if one of its lines was not run."""
+    """Decides a claim in each perspective, where the gates allow it; None if one of its lines was not run."""
     line, other = evidence.entry(claim.line), evidence.entry(claim.against)
     if line is None or other is None:
         return None
@@ -587,8 +617,114 @@ def decisions(evidence: Evidence, claim: Claim) -> tuple[Decision, ...] | None:
         known = tuple(difference for difference in differences if difference is not None)
         papers = published_difference(evidence.question, claim, index)
         decision = decide(comparison, known, papers, claim.denied)
+        if failed := evidence.gates[index].failed:
+            decision = Decision("void", comparison, known, "; ".join(failed))
         found.append(replace(decision, one_training=any(each.one_training for each in (line, other))))
     return tuple(found)
+
+
+@dataclass(frozen=True)
+class Gate:
+    """What must hold in one perspective before a verdict is given; numbers are None where a row is missing.
+
+    Attributes:
+        assay: training on exact edits against no reward.
+        needed: by how much it must be better, in points of 5.
+        plain, ideal: mean scores of no reward and of the ideal row without reward.
+        failed: what fails, in words with both values; () if a verdict may be given.
+        sensitive: whether the assay is: a reward that works could be seen.
+    """
+
+    assay: Comparison | None
+    needed: float
+    plain: float | None
+    ideal: float | None
+    failed: tuple[str, ...]
+    sensitive: bool
+
+
+def gate(
+    assay: Comparison | None,
+    plain: float | None,
+    ideals: tuple[float | None, float | None],
+    papers: float,
+) -> Gate:
+    """Checks the gates of one perspective, see the top of this file.
+
+    Args:
+        assay: training on exact edits against no reward; None if one was not run.
+        plain: mean score of no reward; None if it was not run.
+        ideals: mean scores of the ideal rows, without reward and asked for 5/5/5; None where there is none.
+        papers: the paper's difference between score + text and none.
+    """
+    ideal, best = ideals
+    attainable = papers if ideal is None or best is None else best - ideal
+    needed = papers if attainable >= papers else max(0.0, attainable) / 2
+    failed = []
+    sensitive = False
+    if assay is None or assay.difference is None or assay.ci95 is None:
+        failed.append(f"assay sensitivity: no row {EXACT!r} beside no reward")
+    else:
+        sensitive = assay.difference >= needed and assay.ci95.low > 0
+        if not sensitive:
+            measured = f"{assay.difference:+.2f} [{assay.ci95.low:+.2f}, {assay.ci95.high:+.2f}]"
+            failed.append(f"assay sensitivity: exact edits less no reward {measured}, needed {needed:+.2f}")
+    if plain is None or ideal is None:
+        missing = "no reward" if plain is None else IDEAL_ROWS[0]
+        failed.append(f"convergence: no row {missing!r}")
+    elif abs(plain - ideal) > CONVERGED:
+        failed.append(
+            f"convergence: no reward {plain:.2f}, {IDEAL_ROWS[0]} {ideal:.2f}, more than {CONVERGED:g} apart"
+        )
+    return Gate(assay, needed, plain, ideal, tuple(failed), sensitive)
+
+
+def papers_differences() -> tuple[float, ...]:
+    """The paper's gain by score + text over none in each perspective (Table 4)."""
+    rows = {row.name: row.numbers for row in published_table(4).rows}
+    keys = [f"{perspective.value}_score" for perspective in PERSPECTIVES]
+    return tuple(rows[BOTH_SIGNALS][key].value - rows["none"][key].value for key in keys)
+
+
+def without_reward(evidence: Evidence) -> Entry | None:
+    """The line of no reward; None if it was not run."""
+    return evidence.entry("none") or evidence.entry(NO_REWARD)
+
+
+def gates(evidence: Evidence) -> tuple[Gate, ...]:
+    """The gates of each perspective."""
+    plain, exact = without_reward(evidence), evidence.entry(EXACT)
+    assays = [None] * len(PERSPECTIVES) if plain is None or exact is None else compare_entries(exact, plain)
+    ideals = [evidence.entry(name) for name in IDEAL_ROWS]
+    return tuple(
+        gate(
+            assays[index],
+            _mean_score(plain, index),
+            (_mean_score(ideals[0], index), _mean_score(ideals[1], index)),
+            papers,
+        )
+        for index, papers in enumerate(papers_differences())
+    )
+
+
+def _mean_score(entry: Entry | None, index: int) -> float | None:
+    return None if entry is None else judged_values(entry.rows)[2 * index + 1].mean
+
+
+def share_of_attainable(evidence: Evidence, line: Entry) -> tuple[float | None, ...]:
+    """What a line gains over no reward, as a fraction of what training on exact edits gains; None in a
+    perspective whose assay is not sensitive, where the fraction would mean nothing.
+    """
+    plain, exact = without_reward(evidence), evidence.entry(EXACT)
+    if plain is None or exact is None:
+        return (None,) * len(PERSPECTIVES)
+    gained, attainable = compare_entries(line, plain), compare_entries(exact, plain)
+    return tuple(
+        own.difference / most.difference
+        if each.sensitive and own.difference is not None and most.difference
+        else None
+        for each, own, most in zip(evidence.gates, gained, attainable, strict=True)
+    )
 
 
 def decide(

@@ -46,7 +46,10 @@ from src.files import write_atomically
 from src.records import MAX_SCORE, PERSPECTIVES, Verdict
 
 FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
-LAST_ROWS = ("copy input", "training triplets", "exact target")
+IDEAL_ROWS = ("ideal (no reward)", "ideal (5/5/5)")
+"""Editors without limits (ideal.py): they depend on the sampler, unlike the other rows without a model."""
+
+LAST_ROWS = ("copy input", "training triplets", *IDEAL_ROWS, "exact target")
 
 CASES = "cases.jsonl"
 

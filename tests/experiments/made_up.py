@@ -14,6 +14,7 @@ from src.records import Reward, Verdict
 
 Means = tuple[float, float, float]
 PHOTOGRAPHS, EACH = 8, 6
+IDEAL: Means = (1.3, 3.9, 4.3)
 
 
 def cases(means: Means, seed: int, noise: float = 0.5, split: str = "benchmark") -> list[JudgedCase]:
@@ -62,6 +63,7 @@ def write_job(
     """One job's folder: config, record, metrics and report; `more` stands in the config as it is."""
     judged = {name: cases(means, seed, noise) for name, means in rows.items()}
     judged |= {"copy input": cases((-9.0, 9.0, 9.0), 0)}
+    judged |= {"ideal (no reward)": cases(IDEAL, 0), "ideal (5/5/5)": cases((9.0, 9.0, 9.0), 0)}
     settings = config(signals, integration, seed, data=data(control)) | {"start": start} | more
     write_run(job, judged, settings, judge="oracle", fingerprint="oracle 2", benchmark="synthetic_edit")
     facts = {

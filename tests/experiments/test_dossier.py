@@ -20,8 +20,11 @@ from experiments.evidence import (
     decide,
     decisions,
     differences_by_seed,
+    gate,
     gather,
+    papers_differences,
     published_difference,
+    share_of_attainable,
     shares_by_following,
 )
 from src.evaluation.comparison import Comparison, compare
@@ -49,6 +52,8 @@ def test_every_run_has_its_line(sweeps: Path) -> None:
         "only all-5 triplets",
         "trained on exact edits",
         "copy input",
+        "ideal (no reward)",
+        "ideal (5/5/5)",
     ]
     more = {"controls": [sweeps / "controls"], "start": sweeps / "stage1"}
     assert names(sweeps, "table4_reward_signal", "table4", **more) == [
@@ -63,7 +68,7 @@ def test_every_run_has_its_line(sweeps: Path) -> None:
     # its first and last cell are links to runs of table4
     assert names(sweeps, "table5_integration", "table5", **more) == [*places, "starting weights", *below]
     asked = [f"{score}/{score}/{score}" for score in range(6)]
-    assert names(sweeps, "table6_inference_score", "table4") == [*asked, "no reward", "copy input"]
+    assert names(sweeps, "table6_inference_score", "table4") == [*asked, "no reward", *below[-3:]]
     # controls in the same folder as the lines, one folder per run
     together = [
         path for name in ("table4", "controls") for path in (sweeps / name).iterdir() if path.is_dir()
@@ -119,6 +124,9 @@ def test_seeds_that_differ_leave_undecided_what_photographs_alone_would_decide(t
     for seed, following in enumerate((3.0, 1.6, 2.3)):
         write_job(tmp_path / f"{seed}", {"5/5/5": (following, 4.0, 4.0)}, seed)
         write_job(tmp_path / f"{seed + 3}", {"5/5/5": (1.0, 4.0, 4.0)}, seed, integration=None)
+        exact = tmp_path / f"{seed + 6}"
+        control = "src.data.exact_targets.ExactTargets"
+        write_job(exact, {"5/5/5": (4.0, 4.0, 4.0)}, seed, integration=None, control=control)
     evidence = gather("table4_reward_signal", [tmp_path])
     both, none = evidence.entry("score + text"), evidence.entry("none")
     assert both is not None
@@ -192,6 +200,89 @@ def test_the_rule(
     assert decide(comparison, seeds, papers, denied).word == word
 
 
+def assay(difference: float, low: float) -> Comparison:
+    """Training on exact edits against no reward."""
+    return replace(CLEAR, difference=difference, ci95=Interval(low, difference + 0.3))
+
+
+@pytest.mark.parametrize(
+    ("exact", "plain", "ideals", "needed", "failing"),
+    [
+        (assay(0.62, 0.01), 2.2, (2.5, 5.0), 0.62, []),
+        (assay(0.61, 0.01), 2.2, (2.5, 5.0), 0.62, ["assay"]),
+        (assay(0.62, 0.0), 2.2, (2.5, 5.0), 0.62, ["assay"]),  # the interval must lie above 0
+        (assay(-0.9, -1.2), 2.2, (2.5, 5.0), 0.62, ["assay"]),
+        # ideal rows 0.62 apart leave the paper's difference, 0.6 apart half of theirs
+        (assay(0.61, 0.5), 2.2, (2.5, 3.12), 0.62, ["assay"]),
+        (assay(0.31, 0.2), 2.2, (2.5, 3.1), 0.30, []),
+        (assay(0.29, 0.2), 2.2, (2.5, 3.1), 0.30, ["assay"]),
+        (assay(0.1, 0.05), 2.2, (2.5, 2.4), 0.0, []),
+        # no reward within 0.4 of its ideal, on both sides
+        (assay(0.9, 0.5), 2.1, (2.5, 5.0), 0.62, []),
+        (assay(0.9, 0.5), 2.09, (2.5, 5.0), 0.62, ["convergence"]),
+        (assay(0.9, 0.5), 2.91, (2.5, 5.0), 0.62, ["convergence"]),
+        (assay(0.1, 0.05), 1.0, (2.5, 5.0), 0.62, ["assay", "convergence"]),
+        # a row that is needed is missing
+        (None, 2.2, (2.5, 5.0), 0.62, ["assay"]),
+        (replace(CLEAR, ci95=None), 2.2, (2.5, 5.0), 0.62, ["assay"]),
+        (assay(0.9, 0.5), None, (2.5, 5.0), 0.62, ["convergence"]),
+        (assay(0.9, 0.5), 2.2, (None, 5.0), 0.62, ["convergence"]),
+        (assay(0.9, 0.5), 2.2, (2.5, None), 0.62, []),
+        (assay(0.5, 0.4), 2.2, (2.5, None), 0.62, ["assay"]),
+    ],
+)
+def test_the_gates(
+    exact: Comparison | None,
+    plain: float | None,
+    ideals: tuple[float | None, float | None],
+    needed: float,
+    failing: list[str],
+) -> None:
+    found = gate(exact, plain, ideals, 0.62)
+    assert found.needed == pytest.approx(needed)
+    assert [each.partition(":")[0].split()[0] for each in found.failed] == failing
+    assert found.sensitive == ("assay" not in failing)
+
+
+def test_a_failed_gate_names_both_values() -> None:
+    both = gate(assay(0.14, 0.09), 1.06, (2.62, 5.0), 0.84).failed
+    assert both == (
+        "assay sensitivity: exact edits less no reward +0.14 [+0.09, +0.44], needed +0.84",
+        "convergence: no reward 1.06, ideal (no reward) 2.62, more than 0.4 apart",
+    )
+    assert gate(None, 1.0, (None, None), 0.84).failed == (
+        "assay sensitivity: no row 'trained on exact edits' beside no reward",
+        "convergence: no row 'ideal (no reward)'",
+    )
+
+
+def test_gates_ask_for_the_paper_s_differences() -> None:
+    assert papers_differences() == pytest.approx((0.62, 0.84, 0.65))
+
+
+def test_where_a_gate_fails_nothing_is_decided_and_no_share_is_given(sweeps: Path) -> None:
+    evidence = gather("table4_reward_signal", [sweeps / "table4"], [sweeps / "controls"])
+    both, none, exact = (evidence.entry(name) for name in ("score + text", "none", "trained on exact edits"))
+    assert both is not None
+    assert none is not None
+    assert exact is not None
+    for claim in evidence.question.claims:
+        found = decisions(evidence, claim)
+        assert found is None or [each.word for each in found[1:]] == ["void", "void"]
+        assert found is None or found[0].word != "void"
+    following, *rest = share_of_attainable(evidence, both)
+    gained, attainable = (compare("a", each.cases, "b", none.cases)[0].difference for each in (both, exact))
+    assert gained is not None
+    assert following == pytest.approx(gained / attainable)
+    assert rest == [None, None]
+    # without the row of exact edits nothing is decided at all
+    without = gather("table4_reward_signal", [sweeps / "table4"])
+    found = decisions(without, Claim("score + text", "none"))
+    assert found is not None
+    assert [each.word for each in found] == ["void"] * 3
+    assert share_of_attainable(without, both) == (None, None, None)
+
+
 def test_a_dossier_says_everything(sweeps: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     target = tmp_path / "table4.md"
     main(
@@ -221,6 +312,10 @@ def test_a_dossier_says_everything(sweeps: Path, tmp_path: Path, capsys: pytest.
     assert "of 8 photographs none is below 0.0234" in text
     assert "| score + text above none | share | F mean | F part |" in text
     assert "| follows alike | " in text
+    assert "## Gates" in text
+    assert "| share of the attainable | following |" in text
+    assert "preserving **void**: -0." in text
+    assert "(assay sensitivity: exact edits less no reward +0." in text
     assert "Holm's correction over the" not in text  # one correction, that of the dossier
     for name in ("table4.png", "table4_curves.png"):
         assert f"]({name})" in text
@@ -297,27 +392,29 @@ def test_other_figures(sweeps: Path, tmp_path: Path) -> None:
 
 
 def test_a_world_without_good_triplets_has_no_paper_beside_it(sweeps: Path, tmp_path: Path) -> None:
-    for number, (control, means, integration) in enumerate(
-        [(None, 1.0, None), ("src.data.best_rated.BestRated", 1.4, None)]
+    for number, (control, means) in enumerate(
+        [(None, 1.0), ("src.data.best_rated.BestRated", 1.4), ("src.data.exact_targets.ExactTargets", 3.0)]
     ):
-        write_job(
-            tmp_path / str(number), {"5/5/5": (means, 4.0, 4.0)}, 0, integration=integration, control=control
-        )
-    write_job(tmp_path / "2", {"5/5/5": (2.5, 4.0, 4.0)}, 0)
-    (tmp_path / "3").mkdir()
-    (tmp_path / "3/run.json").write_text('{"status": "running"}')
+        write_job(tmp_path / str(number), {"5/5/5": (means, 4.0, 4.0)}, 0, integration=None, control=control)
+    write_job(tmp_path / "3", {"5/5/5": (2.5, 4.0, 4.0)}, 0)
+    (tmp_path / "4").mkdir()
+    (tmp_path / "4/run.json").write_text('{"status": "running"}')
     evidence = gather("never_all_good", [tmp_path])
     assert [entry.name for entry in evidence.entries] == [
         "none",
         "score + text",
         "only the best rated",
+        "trained on exact edits",
         "copy input",
+        "ideal (no reward)",
+        "ideal (5/5/5)",
     ]
     assert not any(line.published for line in table_of(evidence).lines)
-    assert evidence.missing == (tmp_path / "3",)
+    assert evidence.missing == (tmp_path / "4",)
     found = decisions(evidence, Claim("score + text", "only the best rated"))
     assert found is not None
-    assert found[0].word == "confirmed"
+    # exact edits are no better in preserving and quality
+    assert [each.word for each in found] == ["confirmed", "void", "void"]
 
 
 def test_what_is_refused(sweeps: Path, tmp_path: Path) -> None:

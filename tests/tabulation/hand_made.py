@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 
 from src.evaluation.judging import JudgedCase
-from src.evaluation.report import Report, report_row, write_report
+from src.evaluation.report import LAST_ROWS, Report, report_row, write_report
 from src.records import Reward, Verdict
 
 Scores = Sequence[float | int | None]
@@ -81,7 +81,7 @@ def write_run(
     networks: Mapping[str, str] | None = None,
     noise_seed: int = 0,
 ) -> Path:
-    """A run folder with a report; rows called "copy input" were made by no model.
+    """A run folder with a report; rows called as in LAST_ROWS were made by no model.
 
     Args:
         images: image metrics by row and key, as report.json holds them.
@@ -93,9 +93,7 @@ def write_run(
         benchmark,
         judge,
         fingerprint,
-        tuple(
-            report_row(name, cases, {} if name == "copy input" else made_by) for name, cases in rows.items()
-        ),
+        tuple(report_row(name, cases, {} if name in LAST_ROWS else made_by) for name, cases in rows.items()),
     )
     write_report(folder, report)
     if images is not None:
