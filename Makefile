@@ -46,7 +46,7 @@ sweep-demo: setup  ## Tables 5 and 4 with hardly any training (5 minutes on 2 co
 	  hydra.sweep.dir=$(SWEEP_DIR)/table4_reward_signal
 
 test: setup  ## all fast tests (what CI runs)
-	@$(RUN) -m pytest -n 2 --dist worksteal
+	@$(RUN) -m pytest -n 2 --dist loadfile
 
 test-slow: setup  ## the long checks
 	@$(RUN) -m pytest -m slow

@@ -18,11 +18,8 @@ from src.data.lint import LintEntry
 from src.inspection.clouds import count_words, draw_cloud
 from src.inspection.label_precision import LabelPrecision, label_precisions
 from src.inspection.summary import choose_examples, normalise_reason, summarise
-from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Reward, Verdict
+from src.records import PERSPECTIVES, Reward, Verdict
 from src.reward_file import append_rewards
-from src.synthetic.annotation import NoisyAnnotator
-from src.synthetic.measure import measure
-from src.synthetic.world import World
 
 
 def inspect(*overrides: str) -> None:
@@ -42,27 +39,6 @@ def test_label_precision_by_hand() -> None:
     assert found["all three"] == (LabelPrecision(2, 1), LabelPrecision(2, 2), LabelPrecision(1, 1))
     assert str(LabelPrecision(4, 3)) == "0.75 (3 of 4)"
     assert str(LabelPrecision(0, 0)) == "- (0 of 0)"
-
-
-def test_score_and_text_together_are_more_precise_than_either_alone() -> None:
-    world, annotator = World(32), NoisyAnnotator()
-    pairs = [world.rewarded_triplet("train", 0, index, annotator) for index in range(1200)]
-    clean = (
-        np.array(
-            [measure(world.ground_truth(triplet.case.id), triplet.edited).scores for triplet, _ in pairs]
-        )
-        >= 4.5
-    )
-    best = np.array([[verdict.score == MAX_SCORE for verdict in given.verdicts] for _, given in pairs])
-    nothing = np.array([[verdict.feedback == NO_FAILURE for verdict in given.verdicts] for _, given in pairs])
-    shares = {
-        name: [each.clean / each.labelled for each in row]
-        for name, row in label_precisions(best, nothing, clean).items()
-    }
-    for score, text, both in shares.values():
-        assert both >= max(score, text)
-    assert shares["all three"][2] > 0.85
-    assert max(shares["all three"][:2]) < 0.95, "neither signal alone says it all"
 
 
 def entries() -> list[LintEntry]:

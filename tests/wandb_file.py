@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -41,10 +42,13 @@ class WandbFile:
 
     def __init__(self, folder: Path) -> None:
         (self.path,) = folder.glob("wandb/offline-run-*/run-*.wandb")
-        records = list(wandb_records(self.path))
-        ends = [record.exit.exit_code for record in records if record.HasField("exit")]
-        assert len(ends) == 1, f"{self.path} is not whole"
-        self.exit_code = ends[0]
+        limit, ends = time.monotonic() + 30, []
+        while not ends:  # wandb's own process closes the file, soon after the run is finished
+            assert time.monotonic() < limit, f"{self.path} is not whole"
+            records = list(wandb_records(self.path))
+            ends = [record.exit.exit_code for record in records if record.HasField("exit")]
+            time.sleep(0.0 if ends else 0.1)
+        (self.exit_code,) = ends
         self.run = next(record.run for record in records if record.HasField("run"))
         self.history: dict[str, Any] = {}
         self.config: dict[str, Any] = {}

@@ -10,6 +10,7 @@ failed and where, a score how badly. All errors are pure functions of the triple
 import hashlib
 import math
 from dataclasses import dataclass
+from functools import cached_property
 from random import Random
 from typing import Protocol, final, runtime_checkable
 
@@ -69,6 +70,11 @@ class AnnotationTask:
     corruption: Corruption
     edited: Image
 
+    @cached_property
+    def oracle_scores(self) -> Scores:
+        """The oracle's scores of the edited image, in [0, 5]; measured once for all annotators."""
+        return measure(render_ground_truth(self.renderer, self.scene, self.edit), self.edited).scores
+
 
 @runtime_checkable
 class Annotator(Protocol):
@@ -98,7 +104,7 @@ class ExactAnnotator:
 
     def annotate(self, task: AnnotationTask) -> Reward:
         """See Annotator."""
-        return reward_of(task.id, self.name, self.settings, oracle_scores(task), task.corruption.feedback)
+        return reward_of(task.id, self.name, self.settings, task.oracle_scores, task.corruption.feedback)
 
 
 @final
@@ -137,7 +143,7 @@ class NoisyAnnotator:
 
     def annotate(self, task: AnnotationTask) -> Reward:
         """See Annotator."""
-        exact = oracle_scores(task)
+        exact = task.oracle_scores
         # Scores and texts draw from separate generators, so their errors are independent.
         rng = Random(fold_seed("annotated scores", task.id))
         scores = [noisy_score(score, self.score_deviation, rng) for score in exact]
@@ -168,11 +174,6 @@ class Unrated:
     """No annotation: triplets carry no reward, so only rendering costs time. Editors with reward conditioning
     can't use them.
     """
-
-
-def oracle_scores(task: AnnotationTask) -> Scores:
-    """The oracle's scores of the triplet's edited image, in [0, 5]."""
-    return measure(render_ground_truth(task.renderer, task.scene, task.edit), task.edited).scores
 
 
 def noisy_score(score: float, deviation: float, rng: Random) -> float:

@@ -2,13 +2,16 @@
 at every call.
 """
 
+import re
+from functools import cache
 from random import Random
 from typing import NamedTuple
 
 import numpy as np
 import pytest
 
-from src.records import PERSPECTIVES, Reward
+from src.inspection.label_precision import label_precisions
+from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Reward, Triplet
 from src.synthetic import language
 from src.synthetic.annotation import AnnotationTask, ExactAnnotator, NoisyAnnotator, noisy_score
 from src.synthetic.corruptions import CLEAR_SEVERITY, Corruption
@@ -19,6 +22,7 @@ GENERAL = {text for texts in language.GENERAL.values() for text in texts}
 
 
 class Annotated(NamedTuple):
+    triplet: Triplet
     noisy: Reward
     exact: Reward
     corruption: Corruption
@@ -33,25 +37,26 @@ class ExactAndNoisy:
 
     name = settings = "exact and noisy"
 
-    def __init__(self) -> None:
-        self.annotated: list[Annotated] = []
-
     def annotate(self, task: AnnotationTask) -> Reward:
-        exact, noisy = ExactAnnotator().annotate(task), NoisyAnnotator().annotate(task)
-        self.annotated.append(Annotated(noisy, exact, task.corruption))
-        return noisy
+        self.exact, self.corruption = ExactAnnotator().annotate(task), task.corruption
+        return NoisyAnnotator().annotate(task)
 
 
+@cache
 def annotated(world: World) -> list[Annotated]:
-    both = ExactAndNoisy()
+    both, drawn = ExactAndNoisy(), []
     for index in range(SAMPLES):
-        world.rewarded_triplet("train", 5, index, both)
-    return both.annotated
+        triplet, noisy = world.rewarded_triplet("train", 5, index, both)
+        drawn.append(Annotated(triplet, noisy, both.exact, both.corruption))
+    return drawn
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["default", "never_all_good"])
+USUAL, NEVER_ALL_GOOD = World(32), World(32, never_all_good=True)
+
+
+@pytest.fixture(scope="module", params=[USUAL, NEVER_ALL_GOOD], ids=["default", "never_all_good"])
 def world(request: pytest.FixtureRequest) -> World:
-    return World(32, never_all_good=request.param)
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -139,28 +144,52 @@ def test_annotation_is_the_same_at_every_call(world: World) -> None:
 
 
 def test_no_triplet_of_the_variant_is_good_in_all_perspectives() -> None:
-    world, usual = World(32, never_all_good=True), World(32)
-    assert world.version == usual.version + "n"
+    assert NEVER_ALL_GOOD.version == USUAL.version + "n"
     with pytest.raises(ValueError, match="version"):
-        usual.exact_edit(world.case_id("train", 0, 0))
+        USUAL.exact_edit(NEVER_ALL_GOOD.case_id("train", 0, 0))
+    worlds = (NEVER_ALL_GOOD, USUAL)
     fails = []
     for index in range(3000):
-        corruption = world.corruption(world.case_id("train", 3, index))
+        corruption, usual = (world.corruption(world.case_id("train", 3, index)) for world in worlds)
         assert corruption.severity >= CLEAR_SEVERITY
-        fails.append(
-            [
-                [text != "None" for text in corruption.feedback],
-                [t != "None" for t in usual.corruption(usual.case_id("train", 3, index)).feedback],
-            ]
-        )
+        fails.append([[text != "None" for text in each.feedback] for each in (corruption, usual)])
     rates = np.mean(fails, axis=0)
     np.testing.assert_allclose(rates[0], rates[1], atol=0.04)
-    assert (
-        scores_of([world.rewarded_triplet("train", 3, index, ExactAnnotator())[1] for index in range(700)])
-        .min(axis=1)
-        .max()
-        < 4.9
+    worst, usual_worst = (
+        scores_of([each.exact for each in annotated(world)]).min(axis=1) for world in worlds
     )
+    assert worst.max() < 4.9
+    assert usual_worst.max() == 5
+
+
+def test_score_and_text_together_are_more_precise_than_either_alone() -> None:
+    many = annotated(USUAL)
+    clean = scores_of([each.exact for each in many]) >= 4.5
+    noisy = [each.noisy.verdicts for each in many]
+    best = np.array([[verdict.score == MAX_SCORE for verdict in given] for given in noisy])
+    nothing = np.array([[verdict.feedback == NO_FAILURE for verdict in given] for given in noisy])
+    shares = {
+        name: [each.clean / each.labelled for each in row]
+        for name, row in label_precisions(best, nothing, clean).items()
+    }
+    for score, text, both in shares.values():
+        assert both >= max(score, text)
+    assert shares["all three"][2] > 0.85
+    assert max(shares["all three"][:2]) < 0.95, "neither signal alone says it all"
+
+
+def test_the_language_is_closed(many: list[Annotated]) -> None:
+    words = set(language.vocabulary())
+    assert list(language.vocabulary()) == sorted(words)
+    said = set()
+    for each in many:
+        feedback = [verdict.feedback for verdict in each.noisy.verdicts]
+        for text in (each.triplet.case.instruction, *feedback):
+            assert set(text.split()) <= words, text
+            assert text == "None" or re.fullmatch(r"[a-z ]+", text), text
+            said |= set(text.split())
+        assert sum(len(text.split()) for text in feedback) <= 28
+    assert len(words - said) < 12, f"the vocabulary holds words that nobody says: {words - said}"
 
 
 @pytest.mark.parametrize("score", [0.0, 2.4, 5.0])
