@@ -12,19 +12,21 @@ import sys
 from collections.abc import Mapping
 from operator import itemgetter
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast, final
 
 import torch
 import yaml
-from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from src.backbones.backbone import Backbone
 from src.backbones.pretrained import tensor_differences
 from src.differences import differing_leaves
+from src.diffusion.process import Process
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
 
@@ -52,6 +54,14 @@ BACKBONE = "backbone."
 
 REWARD_MODULES = ("reward_encoder.", "integration.")
 """How the names of an editor's reward modules begin."""
+
+
+@final
+class SavedProcess(NamedTuple):
+    """The noise process of a saved editor, and its config as JSON."""
+
+    process: Process
+    settings: Mapping[str, object]
 
 
 def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
@@ -208,13 +218,33 @@ def build(config: str) -> Editor:
     Raises:
         ValueError: the config names a class outside the trusted packages.
     """
+    return instantiate(_trusted(config))
+
+
+def lossless_process(path: Path) -> SavedProcess | None:
+    """The noise process of a saved editor whose latents are lossless; None for one with an autoencoder. No
+    network is built.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read`, or the config names a class outside the trusted packages.
+    """
+    tree: Any = _trusted(read(path)["editor_config"])
+    backbone: type[Backbone] = get_class(tree.backbone["_target_"])
+    if not backbone.is_lossless:
+        return None
+    settings = cast(dict[str, object], OmegaConf.to_container(tree.process, resolve=True))
+    return SavedProcess(instantiate(tree.process), settings)
+
+
+def _trusted(config: str) -> DictConfig | ListConfig:
+    """The tree of a YAML config. Raises ValueError if it names a class outside the trusted packages."""
     tree = OmegaConf.create(config)
     for target in _target_paths(OmegaConf.to_container(tree)):
         if not target.startswith(TRUSTED):
             raise ValueError(
                 f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}"
             )
-    return instantiate(tree)
+    return tree
 
 
 def without_reader_weights(config: str) -> str:

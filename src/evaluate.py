@@ -73,7 +73,9 @@ def main(cfg: DictConfig) -> None:
         if cfg.checkpoint is None:
             generations = [rows.adopt(Path(cfg.edits), cfg.row, cfg.overwrite)]
         else:
-            generations = rows.generate(targets, edit_source(cfg), "generate" in steps)
+            source = edit_source(cfg)
+            generations = rows.generate(targets, source, "generate" in steps)
+            rows = rows.with_ideals(source, "generate" in steps)
         if metrics is not None and steps & {"measure", "report"}:
             measuring = Measuring(metrics, "measure" in steps)
             measured = rows.measure(generations, measuring)
@@ -88,7 +90,9 @@ def main(cfg: DictConfig) -> None:
         measured_dial = None
         if cfg.checkpoint is not None:
             measured_dial = dial.measure_dial([(target, scores[target.name]) for target in targets])
-        report = show.add_to_report(folder, benchmark, cases, judged, judge, choices, measured_dial)
+        report = show.add_to_report(
+            folder, benchmark, cases, judged, judge, choices, measured_dial, rows.notes
+        )
         show.draw_gallery(folder, report, benchmark, cases, judge, cfg.gallery)
         show.print_results(folder / judge.name, report, choices, measured_dial)
         if cfg.get("logger") is not None:

@@ -4,7 +4,7 @@ interface and one yaml.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, final
+from typing import ClassVar, NamedTuple, final
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -27,7 +27,14 @@ def refuse_answers(answers: Sequence[str | None] | None) -> None:
 
 
 class Backbone(nn.Module, ABC):
-    """Encodes images and instructions, denoises and decodes; names the sites where a reward can enter."""
+    """Encodes images and instructions, denoises and decodes; names the sites where a reward can enter.
+
+    Attributes:
+        is_lossless: whether a latent is the pixels, rearranged, of the edited image or of its change, so that
+            what is known of images is known of latents. False for autoencoders.
+    """
+
+    is_lossless: ClassVar[bool] = False
 
     @property
     @abstractmethod

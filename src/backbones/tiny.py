@@ -50,6 +50,8 @@ class TinyBackbone(Backbone):
             need not be drawn.
     """
 
+    is_lossless = True
+
     def __init__(
         self,
         tokenizer: WordTokenizer,

@@ -8,6 +8,7 @@ from typing import final
 import numpy as np
 from jaxtyping import Bool, UInt8
 
+from src.evaluation.ideal import IdealEdits
 from src.records import Case, Feedback, Image, Triplet
 
 
@@ -33,9 +34,11 @@ class Benchmark(ABC):
     Attributes:
         judged_height: height in pixels to which photographs and edits are scaled for a judge; None keeps the
             size of the edit.
+        ideals: edits of editors without limits; None if the distribution of its edits is unknown.
     """
 
     judged_height: int | None = None
+    ideals: IdealEdits | None = None
 
     @property
     @abstractmethod

@@ -6,7 +6,8 @@ a reference that needs no model. Each step resumes where it was stopped.
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Literal, final
@@ -18,7 +19,7 @@ from src.batching import batches_of
 from src.data.transforms import Size
 from src.diffusion.samplers import Sampler
 from src.evaluation import best_of_n
-from src.evaluation.benchmark import Benchmark
+from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.best_of_n import BestOf, Choice
 from src.evaluation.case_images import frame_case, reference_triplets, turns_of
 from src.evaluation.generation import (
@@ -31,11 +32,13 @@ from src.evaluation.generation import (
     unfinished_batches,
 )
 from src.evaluation.generation_folder import SETTINGS, Generation, folder_name, read_settings
+from src.evaluation.ideal import IdealSetting
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.judging import JudgedCase, judge_row
 from src.evaluation.measuring import METRICS_FILE, interleave, measure_row
 from src.evaluation.metrics import CaseMetrics
-from src.evaluation.report import ReportRow, report_row
+from src.evaluation.references import stored_edits
+from src.evaluation.report import IDEAL_ROWS, ReportRow, report_row
 from src.evaluation.targets import TargetRow, requested_reward
 from src.images import Framing, framing_for
 from src.judges.judge import Judge
@@ -139,6 +142,8 @@ class Rows:
         ranks: the processes that share generating and measuring.
         device: a name as in `device_of`; looked up when a network has to run.
         batch_size: cases that are edited together.
+        ideals: reference rows of editors without limits; see `with_ideals`.
+        notes: paragraphs of the report about them.
     """
 
     folder: Path
@@ -147,6 +152,57 @@ class Rows:
     ranks: Ranks
     device: str
     batch_size: int
+    ideals: Sequence[Reference] = ()
+    notes: Sequence[str] = ()
+
+    def references(self) -> Sequence[Reference]:
+        """The rows that need no model."""
+        return (*self.benchmark.references(), *self.ideals)
+
+    def with_ideals(self, source: EditSource, make: bool) -> "Rows":
+        """These rows with what editors without limits would make of the cases under the same process and
+        sampler, if the benchmark knows how its edits are distributed. Rows left out are named on stderr and
+        in the notes.
+
+        Args:
+            source: its checkpoint names the process; the weights are not used.
+            make: False only looks up edits that are on disk.
+
+        Raises:
+            FileNotFoundError, ValueError: a checkpoint that can't be read.
+        """
+        ideals = self.benchmark.ideals
+        if ideals is None:
+            return self
+        saved = checkpoint.lossless_process(source.checkpoint)
+        if saved is None:
+            left_out = [
+                "The ideal rows are left out: the editor's latents come from an autoencoder, and ideal "
+                "editors are computed in pixels."
+            ]
+            return self._with_ideals([], left_out, [])
+        setting = IdealSetting(saved.process, saved.settings, source.sampler, source.seed)
+        if make:
+            ideals.make(self.cases[self.ranks.rank :: self.ranks.world], setting)
+        self.ranks.wait()
+        found, left_out = [], []
+        for name in IDEAL_ROWS:
+            try:
+                paths = ideals.paths(name, self.cases, setting)
+            except FileNotFoundError as error:
+                left_out.append(f"{error}.")
+            else:
+                found.append(Reference(name, partial(stored_edits, paths)))
+        return self._with_ideals(found, left_out, [ideals.description(setting)] if found else [])
+
+    def _with_ideals(
+        self, found: Sequence[Reference], left_out: Sequence[str], described: Sequence[str]
+    ) -> "Rows":
+        if self.ranks.rank == 0:
+            for sentence in left_out:
+                print(sentence, file=sys.stderr)
+        notes = tuple(f"{note}\n" for note in (*described, *left_out))
+        return replace(self, ideals=tuple(found), notes=notes)
 
     def adopt(self, images: Path, name: str | None, overwrite: bool) -> Generation:
         """The row of a folder of edits that exist already.
@@ -283,7 +339,7 @@ class Rows:
         for generation in generations:
             batches = map(list, map(generation.triplets, mine))
             rows.append((generation.name, generation.folder, batches, generation.framing()))
-        for reference in self.benchmark.references():
+        for reference in self.references():
             of_all = batches_of(reference.triplets(self.cases), metrics.batch_size)
             batches = islice(of_all, ranks.rank, None, ranks.world)
             rows.append((reference.name, self.folder / folder_name(reference.name), batches, None))
@@ -359,7 +415,7 @@ class Rows:
                 values = () if measuring is None else self._measure_alone(chosen, measuring)
                 rows.append(report_row(chosen.name, judged, origin_of(chosen), values, measured_by))
                 choices.append(choice)
-        for reference in self.benchmark.references():
+        for reference in self.references():
             folder = self.folder / folder_name(reference.name)
             triplets = reference_triplets(reference, self.cases, height)
             judged = judging.rewards(judging.judge, triplets, len(self.cases), folder, reference.name)

@@ -39,6 +39,7 @@ def add_to_report(
     judge: Judge,
     choices: Sequence[Choice] = (),
     measured_dial: Dial | None = None,
+    notes: Sequence[str] = (),
 ) -> Report:
     """Write the report with these rows and those of earlier evaluations, and keep the cases for its page.
 
@@ -50,6 +51,7 @@ def add_to_report(
         judge: whose report it is.
         choices: how the best of N were chosen.
         measured_dial: the reward dial, if the rows make one.
+        notes: paragraphs about the rows that need no model.
     """
     where = folder / judge.name
     with one_at_a_time(where):  # jobs of a sweep add rows to the same report
@@ -60,6 +62,7 @@ def add_to_report(
         if measured_dial is not None:
             dial.write_dial(where, measured_dial, judge.name, judge.fingerprint)
         sections = [
+            *notes,
             *best_of_n.best_of_n_section(where, judge.fingerprint),
             *dial.dial_section(where, judge.fingerprint),
         ]

@@ -12,7 +12,7 @@ Scenes and photographs are disjoint from those of training. Protocol: one edit p
     synthetic_validation  other photographs, for choosing settings and monitoring a training
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import final
 
@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from src.evaluation.benchmark import Benchmark, Reference
+from src.evaluation.ideal import IdealEdits
 from src.evaluation.pixels import changed_region
 from src.evaluation.references import copy_of_input
 from src.records import Case, Feedback, Image, Triplet
@@ -47,13 +48,19 @@ class SyntheticEdit(Benchmark):
         training_seed: seed of the triplets in the reference row `training triplets`.
         split: of the world: benchmark, wordings, pairs or validation.
         originals: their number, 1 to 80, with seven edits each.
+        ideals: makes the edits of the ideal rows, completed with the world; None for no such rows.
 
     Raises:
         ValueError: an unknown split.
     """
 
     def __init__(
-        self, world: World, training_seed: int, split: str = "benchmark", originals: int = BENCHMARK_ORIGINALS
+        self,
+        world: World,
+        training_seed: int,
+        split: str = "benchmark",
+        originals: int = BENCHMARK_ORIGINALS,
+        ideals: Callable[..., IdealEdits] | None = None,
     ) -> None:
         if split not in NAMES:
             raise ValueError(f"the split {split!r} is no benchmark: one of {', '.join(NAMES)}")
@@ -61,6 +68,7 @@ class SyntheticEdit(Benchmark):
         self.training_seed = training_seed
         self.split = split
         self.originals = originals
+        self.ideals = None if ideals is None else ideals(world=world)
 
     @property
     def name(self) -> str:

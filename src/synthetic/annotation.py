@@ -143,7 +143,16 @@ class NoisyAnnotator:
 
     def annotate(self, task: AnnotationTask) -> Reward:
         """See Annotator."""
-        exact = task.oracle_scores
+        return self.rate(task, task.oracle_scores)
+
+    def rate(self, task: AnnotationTask, exact: Scores) -> Reward:
+        """The reward of a triplet for which the oracle's scores are known. No score and no text becomes worse
+        where the oracle's scores are higher.
+
+        Args:
+            task: its image is not looked at.
+            exact: the oracle's scores.
+        """
         # Scores and texts draw from separate generators, so their errors are independent.
         rng = Random(fold_seed("annotated scores", task.id))
         scores = [noisy_score(score, self.score_deviation, rng) for score in exact]

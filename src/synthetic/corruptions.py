@@ -118,6 +118,11 @@ class Corruption:
     seed: int = 0
 
     @property
+    def is_clean(self) -> bool:
+        """Whether nothing goes wrong."""
+        return self.following is None and self.preserving is None and self.quality is None
+
+    @property
     def severity(self) -> float:
         """Severity of the worst flaw, 0 without one."""
         return max(

@@ -10,7 +10,7 @@ page.html, which includes page.css and page.js.
 from collections.abc import Sequence
 from pathlib import Path
 
-from src.evaluation.report import NOTES, ReportRow, report_notes
+from src.evaluation.report import IDEAL_ROWS, NOTES, ReportRow, report_notes
 from src.files import write_atomically
 from src.pages import template_environment
 from src.records import PERSPECTIVES
@@ -83,18 +83,21 @@ def write_report_page(
 
 
 def page_rows(reports: Sequence[RunReport]) -> list[tuple[str, ReportRow]]:
-    """List the rows of the page with their names; rows that need no model once, as they are the same in every
-    run.
+    """List the rows of the page with their names; rows that need no model once if they are the same in every
+    run, as all but the ideal ones are.
     """
     found: dict[str, ReportRow] = {}
     for run_report, run in zip(reports, run_names(reports), strict=True):
         for row in run_report.report.rows:
             if row.made_by:
                 found[full_name(run, row.name)] = row
-    for run_report in reports:
+    for run_report, run in zip(reports, run_names(reports), strict=True):
         for row in run_report.report.rows:
-            if not row.made_by:
-                found.setdefault(row.name, row)
+            if row.made_by:
+                continue
+            other = found.setdefault(row.name, row)
+            if row.name in IDEAL_ROWS and other.cases != row.cases:
+                found[full_name(run, row.name)] = row
     return list(found.items())
 
 
