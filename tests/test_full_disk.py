@@ -44,10 +44,18 @@ def evaluated(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"checkpoint={run}/editor",
         "sampler.steps=1",
         "limit=8",
+        "benchmark.ideals=null",
         "steps=[generate]",
         log=run / "log",
     )
-    finished("src.evaluate", f"checkpoint={run}/editor", "sampler.steps=1", "limit=4", log=run / "log")
+    finished(
+        "src.evaluate",
+        f"checkpoint={run}/editor",
+        "sampler.steps=1",
+        "limit=4",
+        "benchmark.ideals=null",
+        log=run / "log",
+    )
     return run
 
 
@@ -57,7 +65,7 @@ def test_a_report_and_rewards_are_as_before(evaluated: Path, tmp_path: Path, nam
     shutil.copytree(evaluated, run)
     folder, request = (
         run / "evaluation/synthetic_edit",
-        (f"checkpoint={run}/editor", "sampler.steps=1", "limit=8"),
+        (f"checkpoint={run}/editor", "sampler.steps=1", "limit=8", "benchmark.ideals=null"),
     )
     if "rewards" not in name:  # these come after the rewards, for which there is to be room
         finished("src.evaluate", *request, "steps=[judge]", log=tmp_path / "first")

@@ -40,6 +40,7 @@ def test_a_training_leaves_its_score_curve(tmp_path: Path) -> None:
         "benchmark=synthetic_validation",
         "benchmark.originals=1",
         "sampler.steps=1",
+        "benchmark.ideals=null",
         module="src.evaluate",
     )
     assert judged.returncode == 0, judged.stderr[-2000:]

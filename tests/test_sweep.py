@@ -17,7 +17,7 @@ from src.sweeps import titles
 from src.sweeps.record import read_sweep
 
 FAST = (*LEAN, "trainer.max_steps=2", "data.batch_size=2")
-EVALUATED = 'hydra.launcher.evaluate=["limit=4","sampler.steps=1"]'
+EVALUATED = 'hydra.launcher.evaluate=["limit=4","sampler.steps=1","benchmark.ideals=null"]'
 
 
 def jobs(folder: Path) -> list[Path]:

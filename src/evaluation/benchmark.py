@@ -3,13 +3,15 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import TYPE_CHECKING, final
 
 import numpy as np
 from jaxtyping import Bool, UInt8
 
-from src.evaluation.ideal import IdealEdits
 from src.records import Case, Feedback, Image, Triplet
+
+if TYPE_CHECKING:  # pages and lists of cases need benchmarks and no torch
+    from src.evaluation.ideal import IdealEdits
 
 
 @final
@@ -38,7 +40,7 @@ class Benchmark(ABC):
     """
 
     judged_height: int | None = None
-    ideals: IdealEdits | None = None
+    ideals: "IdealEdits | None" = None
 
     @property
     @abstractmethod

@@ -40,7 +40,14 @@ from src.reward_file import iter_rewards, read_rewards
 
 CASES, N = 7, 3
 ROW = "5/5/5 best of 3 by noisy_oracle"
-QUICK = (f"limit={CASES}", "batch_size=3", "sampler.steps=1", f"best_of={N}", "judge@selector=noisy_oracle")
+QUICK = (
+    f"limit={CASES}",
+    "batch_size=3",
+    "sampler.steps=1",
+    f"best_of={N}",
+    "judge@selector=noisy_oracle",
+    "benchmark.ideals=null",
+)
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,14 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def evaluate_with(run: Path, *overrides: str, limit: int = 8) -> None:
     evaluate.main(
-        config(f"checkpoint={run}/editor", f"limit={limit}", "sampler.steps=1", *overrides, name="evaluate")
+        config(
+            f"checkpoint={run}/editor",
+            f"limit={limit}",
+            "sampler.steps=1",
+            "benchmark.ideals=null",
+            *overrides,
+            name="evaluate",
+        )
     )
 
 

@@ -12,7 +12,7 @@ from omegaconf import OmegaConf
 from src import checkpoint
 
 CASES = 8
-QUICK = (f"limit={CASES}", "batch_size=3", "sampler.steps=1", "targets=table6")
+QUICK = (f"limit={CASES}", "batch_size=3", "sampler.steps=1", "targets=table6", "benchmark.ideals=null")
 
 
 @pytest.fixture(scope="module")

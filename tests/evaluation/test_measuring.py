@@ -39,6 +39,7 @@ def overrides(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [
         f"limit={LIMIT}",
         "sampler.steps=1",
+        "benchmark.ideals=null",
         "image_metrics=magicbrush",
         f"image_metrics.batch_size={BATCH}",
         *networks,
@@ -123,7 +124,7 @@ def test_the_second_time_nothing_is_embedded(
 
 def test_judging_without_image_metrics_keeps_them(run: Path) -> None:
     rows = rows_of(run)
-    evaluate_with(run, f"limit={LIMIT}", "sampler.steps=1")
+    evaluate_with(run, f"limit={LIMIT}", "sampler.steps=1", "benchmark.ideals=null")
     assert rows_of(run) == rows
 
 

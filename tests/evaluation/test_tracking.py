@@ -41,6 +41,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
             f"logger={logger}",
             "logged_cases=3",
             "seed=5",
+            "benchmark.ideals=null",
         )
         evaluate.main(config(*asked, name="evaluate"))
     return folder
