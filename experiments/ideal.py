@@ -33,10 +33,11 @@ RESULTS = Path(__file__).resolve().parent / "results"
 SAMPLINGS = ((2, 16.0), (10, 16.0), (10, 3.0), (30, 3.0))
 """Steps and shift; the first is what the recipes use."""
 
-READING = """With two steps the editor without reward averages flaws away; with more it draws them, which costs
-it preserving and quality, and 5/5/5 nothing. So what a reward can be worth in these two depends on the
-sampler; in following it does not. Means over 112 of the cases differ between three disjoint sets of 200
-draws by up to 0.04 with 2 steps, and by up to 0.24 with 10, whose edits are nearer to single draws.
+READING = """With two steps the editor without reward averages flaws away; with more it draws them,
+which costs it preserving and quality, and 5/5/5 nothing. So what a reward can be worth in these two
+depends on the sampler; in following it does not. Means over 112 of the
+cases differ between three disjoint sets of 200 draws by up to 0.04 with 2 steps, and by up to 0.24 with 10,
+whose edits are nearer to single draws.
 
 An earlier computation that shares only the world with this one (112 cases, other draws and noise) found for
 no reward 2.62 / 4.39 / 4.53 with 2 steps and shift 16, 2.66 / 3.88 / 3.50 with 8 steps and shift 3, 2.69 /
@@ -107,8 +108,9 @@ def page(found: Mapping[str, Mapping[str, Scores]], good: Sequence[int], cases: 
             f"{len(set(photographs))} photographs, {DRAWS} draws of each case, noise seed 0, eta 0. "
             "No network and no training; 9 minutes of a core that three other processes shared.\n",
             f"The annotator rates {100 * sum(good) / len(good) / DRAWS:.1f} % of the draws 5/5/5 without a "
-            f"complaint: the second editor knows {min(good)} to {max(good)} draws of a case. Oracle's scores, "
-            "with half the width of the 95 % interval clustered by photograph; the difference is paired.\n",
+            f"complaint: the second editor knows {min(good)} to {max(good)} draws of a case. Oracle's "
+            "scores, with half the width of the 95 % interval clustered by photograph; the difference is "
+            "paired.\n",
             markdown_table(("sampler", "editor", "F", "P", "Q"), lines),
             READING,
             "## By edit type\n",
