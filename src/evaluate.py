@@ -8,6 +8,8 @@
     python -m src.evaluate checkpoint=... image_metrics=magicbrush
     # the best of 8 edits, chosen by one judge and scored by another
     python -m src.evaluate checkpoint=... best_of=8 judge@selector=noisy_oracle
+    # the same edits drawn weaker and stronger, so that rows compare at equal following
+    python -m src.evaluate edits=runs/.../5-5-5/edits strength=[0.25,0.5,0.75,1.25,1.5]
     # how the edits follow the scores asked for
     python -m src.evaluate checkpoint=... targets=dial
     # four processes share generating and measuring
@@ -41,10 +43,10 @@ def main(cfg: DictConfig) -> None:
     check_complete(cfg)
     import torch
 
-    from src.evaluation import dial, show
+    from src.evaluation import dial, show, strength
     from src.evaluation.benchmark import Benchmark
     from src.evaluation.image_metrics import ImageMetrics
-    from src.evaluation.rows import Judging, Measuring, Rows
+    from src.evaluation.rows import Judging, Measuring, Rows, judge_strengths
     from src.evaluation.targets import TargetRow
     from src.evaluation.tracking import log_evaluation
     from src.judges.judge import Judge
@@ -58,6 +60,9 @@ def main(cfg: DictConfig) -> None:
     judge: Judge = instantiate(cfg.judge)
     metrics: ImageMetrics | None = instantiate(cfg.image_metrics, _convert_="all")
     best = best_of(cfg, judge)
+    strengths = None if cfg.strength is None else [float(each) for each in cfg.strength]
+    if strengths is not None:
+        strength.check_price(strengths, judge, cfg.strength_paid)
     cases = benchmark.cases()[: cfg.limit]
     folder = run / "evaluation" / benchmark.name
     for part in (folder, folder / judge.name):
@@ -85,13 +90,14 @@ def main(cfg: DictConfig) -> None:
         return
     judging = Judging(judge, cfg.batch_size, "judge" in steps, cfg.retry_failed)
     judged, choices = rows.judge(generations, judging, measured, measuring, best)
+    arms = [] if strengths is None else judge_strengths(rows, generations, judging, strengths, judged)
     if "report" in steps:
         scores = {row.name: row.cases for row in judged}
         measured_dial = None
         if cfg.checkpoint is not None:
             measured_dial = dial.measure_dial([(target, scores[target.name]) for target in targets])
         report = show.add_to_report(
-            folder, benchmark, cases, judged, judge, choices, measured_dial, rows.notes
+            folder, benchmark, cases, judged, judge, choices, measured_dial, rows.notes, arms
         )
         show.draw_gallery(folder, report, benchmark, cases, judge, cfg.gallery)
         show.print_results(folder / judge.name, report, choices, measured_dial)

@@ -1,5 +1,6 @@
 """The arguments of src.evaluate: what contradicts itself, and where results go. Needs no heavy library."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -36,6 +37,8 @@ def check_options(cfg: DictConfig) -> None:
         raise ValueError(f"limit={cfg.limit}: evaluate at least one case, or limit=null for all")
     if not isinstance(cfg.best_of, int) or cfg.best_of < 1:
         raise ValueError(f"best_of={cfg.best_of}: say how many edits are made of each case, 1 or more")
+    if cfg.strength is not None:
+        check_strengths([float(strength) for strength in cfg.strength])
     if cfg.best_of > 1 and cfg.checkpoint is None:
         raise ValueError(
             f"best_of={cfg.best_of} makes {cfg.best_of} edits of each case and needs checkpoint=PATH; "
@@ -45,6 +48,19 @@ def check_options(cfg: DictConfig) -> None:
         raise ValueError(
             f"best_of={cfg.best_of} needs a judge that chooses: say judge@selector=NAME, best another one "
             "than judge, which scores"
+        )
+
+
+def check_strengths(strengths: Sequence[float]) -> None:
+    """Raise ValueError unless there are two or more strengths from 0 to 4 beside 1, the edit itself, each
+    once.
+    """
+    wrong = [strength for strength in strengths if not 0 <= strength <= 4]
+    others = [strength for strength in strengths if strength != 1]
+    if wrong or len(set(strengths)) < len(strengths) or len(others) < 2:
+        raise ValueError(
+            f"strength={list(strengths)}: give two or more numbers from 0 to 4 beside 1, each once, such as "
+            "[0.25,0.5,0.75,1.25,1.5]"
         )
 
 

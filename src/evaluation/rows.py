@@ -38,7 +38,8 @@ from src.evaluation.judging import JudgedCase, judge_row
 from src.evaluation.measuring import METRICS_FILE, interleave, measure_row
 from src.evaluation.metrics import CaseMetrics
 from src.evaluation.references import stored_edits
-from src.evaluation.report import IDEAL_ROWS, ReportRow, report_row
+from src.evaluation.report import IDEAL_ROWS, ReportRow, report_row, scores_by_case
+from src.evaluation.strength import WHOLE, Arm, dialled
 from src.evaluation.targets import TargetRow, requested_reward
 from src.images import Framing, framing_for
 from src.judges.judge import Judge
@@ -421,6 +422,41 @@ class Rows:
             judged = judging.rewards(judging.judge, triplets, len(self.cases), folder, reference.name)
             rows.append(report_row(reference.name, judged, {}, measured.get(reference.name, ()), measured_by))
         return rows, choices
+
+
+def judge_strengths(
+    rows: Rows,
+    generations: Sequence[Generation],
+    judging: Judging,
+    strengths: Sequence[float],
+    judged: Sequence[ReportRow],
+) -> list[Arm]:
+    """Judge the edits of generations at other strengths; rewards are kept and looked up as those of rows are.
+
+    Args:
+        rows: of the benchmark.
+        generations: with all of their edits.
+        judging: by whom and how.
+        strengths: beside 1, which is the row itself.
+        judged: the report's rows, by which the edits themselves have been judged.
+    """
+    whole, found = {row.name: row.cases for row in judged}, []
+    for generation in generations:
+        cases = {WHOLE: whole[generation.name]}
+        for strength in strengths:
+            if strength != WHOLE:
+                triplets = generation.judged_triplets(rows.cases, rows.benchmark.judged_height)
+                again = judging.rewards(
+                    judging.judge,
+                    (dialled(triplet, strength) for triplet in triplets),
+                    len(rows.cases),
+                    generation.folder / f"strength_{strength:g}",
+                    f"{generation.name} at strength {strength:g}",
+                )
+                cases[strength] = scores_by_case(again)
+        rising = tuple(sorted(cases))
+        found.append(Arm(generation.name, rising, tuple(cases[strength] for strength in rising)))
+    return found
 
 
 def check_image_size(path: Path, trained: Size, benchmark: Benchmark, any_size: bool) -> None:

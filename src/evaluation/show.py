@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from src.evaluation import best_of_n, dial
+from src.evaluation import best_of_n, dial, strength
 from src.evaluation.benchmark import Benchmark
 from src.evaluation.best_of_n import Choice
 from src.evaluation.case_list import keep_cases
@@ -26,6 +26,7 @@ from src.evaluation.report import (
     terminal_table,
     write_report,
 )
+from src.evaluation.strength import Arm
 from src.files import one_at_a_time
 from src.judges.judge import Judge
 from src.records import Case
@@ -40,6 +41,7 @@ def add_to_report(
     choices: Sequence[Choice] = (),
     measured_dial: Dial | None = None,
     notes: Sequence[str] = (),
+    arms: Sequence[Arm] = (),
 ) -> Report:
     """Write the report with these rows and those of earlier evaluations, and keep the cases for its page.
 
@@ -52,6 +54,7 @@ def add_to_report(
         choices: how the best of N were chosen.
         measured_dial: the reward dial, if the rows make one.
         notes: paragraphs about the rows that need no model.
+        arms: the rows at other strengths.
     """
     where = folder / judge.name
     with one_at_a_time(where):  # jobs of a sweep add rows to the same report
@@ -61,10 +64,13 @@ def add_to_report(
             best_of_n.write_choices(where, choices, judge)
         if measured_dial is not None:
             dial.write_dial(where, measured_dial, judge.name, judge.fingerprint)
+        if arms:
+            strength.write_arms(where, arms, judge.name, judge.fingerprint)
         sections = [
             *notes,
             *best_of_n.best_of_n_section(where, judge.fingerprint),
             *dial.dial_section(where, judge.fingerprint),
+            *strength.strength_section(where, judge.fingerprint),
         ]
         write_report(where, report, sections)
         keep_cases(folder, benchmark, cases)

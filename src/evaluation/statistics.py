@@ -130,19 +130,16 @@ def interval_of(mean: float, error: float, freedom: float, level: float = 0.95) 
     return Interval(mean - reach, mean + reach)
 
 
-def jackknife_interval(
-    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str], level: float = 0.95
-) -> Interval | None:
-    """Confidence interval of any smooth statistic (a correlation, a slope): Student's t on the
-    delete-one-cluster jackknife's standard error.
+def jackknife_estimate(
+    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str]
+) -> Estimate | None:
+    """Any smooth statistic (a correlation, a slope) with the delete-one-cluster jackknife's standard error.
 
-    For the mean of clusters of one size it is `clustered_interval`. Source: Cameron and Miller, 2015, section
-    VI.
+    For the mean of clusters of one size it is `clustered_mean`. Source: Cameron and Miller, 2015, section VI.
 
     Args:
         statistic: its value over the observations that a mask keeps.
         clusters: the cluster (photograph) of each observation.
-        level: of the interval, in (0, 1).
 
     Returns:
         None with fewer than two clusters, or where the statistic is not defined (NaN) with or without some
@@ -156,12 +153,18 @@ def jackknife_interval(
     if not np.isfinite([whole, *without]).all():
         return None
     deviations = without - without.mean()
-    return interval_of(
-        whole,
-        math.sqrt((len(names) - 1) / len(names) * float(deviations @ deviations)),
-        float(len(names) - 1),
-        level,
-    )
+    error = math.sqrt((len(names) - 1) / len(names) * float(deviations @ deviations))
+    return Estimate(whole, error, len(names), float(len(names) - 1))
+
+
+def jackknife_interval(
+    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str], level: float = 0.95
+) -> Interval | None:
+    """Confidence interval of any smooth statistic: Student's t on the error of `jackknife_estimate`, None
+    where that is None.
+    """
+    found = jackknife_estimate(statistic, clusters)
+    return None if found is None else interval_of(found.mean, found.error, found.freedom, level)
 
 
 def smallest_detectable(
