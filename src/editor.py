@@ -60,10 +60,11 @@ class Editor(nn.Module):
             backbone.attach(self.integration)
 
     def forward(self, x_t: Latent, t: Time, condition: Condition) -> Latent:
-        """Network output for noisy latents x_t (b, c, h, w) at times t (b,)."""
-        return self.backbone.denoise(
+        """Estimate of the process's regression target for noisy latents x_t (b, c, h, w) at times t (b,)."""
+        output = self.backbone.denoise(
             self.process.network_input(x_t, t), self.process.network_time(t), condition
         )
+        return self.process.network_output(output, x_t, t)
 
     def condition(
         self,

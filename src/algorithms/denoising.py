@@ -11,13 +11,14 @@ from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from src.algorithms import compiling
 from src.algorithms.editor_module import EditorModule
 from src.algorithms.uncertainty import Uncertainty, weighted_losses
+from src.backbones.backbone import Backbone
 from src.backbones.frozen import FrozenEncoders
 from src.batch import EditBatch, EncodedBatch
 from src.diffusion.guidance import condition_dropout
@@ -50,12 +51,13 @@ class Draws(NamedTuple):
 @final
 class Losses(NamedTuple):
     """Equation 4's mean squared error (None for a batch without edits), the minimised loss, and the language
-    model's error where one is trained.
+    model's and the labels' losses where there are any.
     """
 
     error: Float[Tensor, ""] | None
     minimised: Float[Tensor, ""]
     language: Float[Tensor, ""] | None = None
+    labels: Float[Tensor, ""] | None = None
 
 
 def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
@@ -117,6 +119,8 @@ class Denoising(EditorModule):
             one takes half a minute longer. Editing, which has other batch sizes, is not compiled.
         language_weight: weight of the language model's error, where the backbone trains one; 1 in SmartEdit's
             stage 2.
+        supervision: builds label losses on what the backbone's tokens say (supervision.py), for stage 1 on
+            exact edits.
     """
 
     def __init__(
@@ -129,8 +133,10 @@ class Denoising(EditorModule):
         balanced: bool = False,
         compiled: bool = False,
         language_weight: float = 1.0,
+        supervision: Callable[[Backbone], nn.Module] | None = None,
     ) -> None:
         super().__init__(editor, optimizer, scheduler, seed)
+        self.supervision = None if supervision is None else supervision(editor.backbone)
         self.compiled: Callable[..., Latent] | None = compiling.compiled(editor) if compiled else None
         self.condition_dropout = condition_dropout
         self.language_weight = language_weight
@@ -177,10 +183,16 @@ class Denoising(EditorModule):
         minimised = mean_over_edits(
             weighted, edits, self.mean_over_ranks(int(edits.sum())) if self.supports_chat else len(errors)
         )
-        if reading is None or reading.language_error is None:
-            return Losses(error, minimised)
-        language = reading.language_error.mean()
-        return Losses(error, minimised + self.language_weight * language, language.detach())
+        labels = language = None
+        if self.supervision is not None:
+            labels = self.supervision(self.editor.backbone, batch)
+            minimised = minimised + labels
+        if reading is not None and reading.language_error is not None:
+            language = reading.language_error.mean()
+            minimised = minimised + self.language_weight * language
+        return Losses(
+            error, minimised, *(None if loss is None else loss.detach() for loss in (language, labels))
+        )
 
     @property
     def supports_chat(self) -> bool:
@@ -223,4 +235,6 @@ class Denoising(EditorModule):
             self.log("train/loss", losses.error, batch_size=samples)
         if losses.language is not None:
             self.log("train/language_loss", losses.language, batch_size=samples)
+        if losses.labels is not None:
+            self.log("train/labels_loss", losses.labels, batch_size=samples)
         return losses.minimised

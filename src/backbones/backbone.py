@@ -9,7 +9,7 @@ from typing import ClassVar, NamedTuple, final
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
-from src.batch import Condition, Reading, TextTokens
+from src.batch import Condition, Reading, RewardTokens, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
 
@@ -24,6 +24,16 @@ def refuse_answers(answers: Sequence[str | None] | None) -> None:
     """Raise ValueError if a batch has chat samples; for backbones without `supports_chat`."""
     if answers is not None:
         raise ValueError(NO_CHAT_SUPPORT)
+
+
+def check_reward(has_integration: bool, reward: RewardTokens | None) -> None:
+    """Raise ValueError for an integration without a reward, or a reward that would be ignored."""
+    if reward is not None and not has_integration:
+        raise ValueError(
+            "a reward was given to an editor without reward integration, where it would be ignored"
+        )
+    if reward is None and has_integration:
+        raise ValueError("a reward is missing: this editor has a reward integration")
 
 
 class Backbone(nn.Module, ABC):
@@ -148,3 +158,67 @@ class AlignableBackbone(Backbone, ABC):
         Raises:
             ValueError: the reader is frozen.
         """
+
+
+@final
+class SpokenAttributes(NamedTuple):
+    """What the tokens say of their patches, as logits over attributes of objects.
+
+    Attributes:
+        before: (b, n, k), of the object that stands there in the original: all attributes but the last.
+        after: (b, n, l), of the object that shall stand there: all attributes.
+        presence: (b, n, 1), whether an object shall stand there.
+        right, down: (b, n, 2 reach + 1), the object's centre relative to the patch's, from -reach to reach
+            pixels.
+    """
+
+    before: Float[Tensor, "b n k"]
+    after: Float[Tensor, "b n l"]
+    presence: Float[Tensor, "b n 1"]
+    right: Float[Tensor, "b n o"]
+    down: Float[Tensor, "b n o"]
+
+
+@final
+class Readout(NamedTuple):
+    """What a backbone keeps of the last batch that it denoised, for losses on it.
+
+    Attributes:
+        said: what the tokens say of their patches.
+        tokens: (b, n, d), of the patches, row by row, at the end.
+        start: (b, d), of the instruction's first token, halfway.
+        opacity: (b, 1, H, W), the logit of where something is painted over the original.
+    """
+
+    said: SpokenAttributes
+    tokens: Float[Tensor, "b n d"]
+    start: Float[Tensor, "b d"]
+    opacity: Float[Tensor, "b 1 H W"]
+
+
+class SupervisedBackbone(Backbone, ABC):
+    """A backbone whose tokens say what stands where, which a training may supervise
+    (algorithms/supervision.py).
+
+    Attributes:
+        keeps_readout: whether `denoise` sets `readout`; False unless a training asks for it.
+        readout: of the last batch.
+    """
+
+    keeps_readout: bool = False
+    readout: Readout | None = None
+
+    @property
+    @abstractmethod
+    def attributes(self) -> Mapping[str, int]:
+        """Number of values of each attribute of an object, by name."""
+
+    @property
+    @abstractmethod
+    def patch(self) -> int:
+        """Pixels per token along each side."""
+
+    @property
+    @abstractmethod
+    def reach(self) -> int:
+        """Largest distance in pixels, along each axis, at which a token can place an object's centre."""

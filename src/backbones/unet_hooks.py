@@ -15,6 +15,7 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from src.backbones.backbone import check_reward
 from src.batch import RewardTokens
 from src.conditioning.integration import Integration
 
@@ -94,15 +95,8 @@ def conditioned_on(hooks: UNetHooks | None, reward: RewardTokens | None) -> Abst
     Raises:
         ValueError: an integration without a reward, or a reward that would be ignored.
     """
-    if hooks is None and reward is None:
-        return nullcontext()
-    if hooks is None:
-        raise ValueError(
-            "a reward was given to an editor without reward integration, where it would be ignored"
-        )
-    if reward is None:
-        raise ValueError("a reward is missing: this editor has a reward integration")
-    return hooks.reward(reward)
+    check_reward(hooks is not None, reward)
+    return nullcontext() if hooks is None or reward is None else hooks.reward(reward)
 
 
 @final

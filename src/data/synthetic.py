@@ -3,14 +3,20 @@
 import hashlib
 import os
 from pathlib import Path
+from random import Random
 
 from rich.progress import track
 
 from src.data.dataset import Example
 from src.records import Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
+from src.seeds import fold_seed
 from src.synthetic.annotation import Annotator, Unrated
+from src.synthetic.edits import OBJECT_TYPES
 from src.synthetic.world import World, code_digest
+
+CANDIDATES = 8
+"""With as many, the wanted type of edit is missing in 1 % of the runs at most."""
 
 
 class SyntheticTriplets:
@@ -24,6 +30,11 @@ class SyntheticTriplets:
         seed: which triplets.
         cache: a folder in which rewards are kept, so that they are measured once and not in every epoch of
             every training; None for none.
+        object_share: share of triplets whose edit is one of a single object (local, remove, add, texture),
+            the hardest to learn; None for that of the world, 4 of 7. Not with `cache`.
+
+    Raises:
+        ValueError: no triplet, or a share outside (0, 1) or beside a cache.
     """
 
     def __init__(
@@ -34,7 +45,12 @@ class SyntheticTriplets:
         split: str = "train",
         seed: int = 0,
         cache: str | Path | None = None,
+        object_share: float | None = None,
     ) -> None:
+        if object_share is not None and (not 0.0 < object_share < 1.0 or cache is not None):
+            raise ValueError(
+                f"object_share={object_share} with cache={cache}: a share in (0, 1), and without a cache"
+            )
         if length < 1:
             raise ValueError(f"a dataset needs at least one triplet, got length {length}")
         self.world = world
@@ -43,6 +59,7 @@ class SyntheticTriplets:
         self.split = split
         self.seed = seed
         self.cache = None if cache is None else Path(cache)
+        self.object_share = object_share
         self._rewards: list[Reward] | None = None
 
     def __len__(self) -> int:
@@ -50,7 +67,7 @@ class SyntheticTriplets:
 
     def __getitem__(self, index: int) -> tuple[Triplet, Reward | None]:
         if isinstance(self.annotator, Unrated):
-            return self.world.triplet(self.split, self.seed, index), None
+            return self.world.triplet(self.split, self.seed, self._index(index)), None
         if self.cache is not None:
             # First asked for by the process that then starts the workers (EditData.image_size).
             if self._rewards is None:
@@ -58,7 +75,22 @@ class SyntheticTriplets:
                     self.world, self.annotator, self.length, self.split, self.seed, self.cache
                 )
             return self.world.triplet(self.split, self.seed, index), self._rewards[index]
-        return self.world.rewarded_triplet(self.split, self.seed, index, self.annotator)
+        return self.world.rewarded_triplet(self.split, self.seed, self._index(index), self.annotator)
+
+    def _index(self, index: int) -> int:
+        """Which triplet of the world is number `index`: one in a run of CANDIDATES that has the wanted type,
+        or the last of them.
+        """
+        if self.object_share is None:
+            return index
+        rng = Random(fold_seed("object share", self.split, self.seed, index))
+        wanted = rng.random() < self.object_share
+        candidates = range(index * CANDIDATES, (index + 1) * CANDIDATES)
+        for candidate in candidates:
+            edit = self.world.edit(self.world.case_id(self.split, self.seed, candidate))
+            if (edit.type in OBJECT_TYPES) == wanted:
+                return candidate
+        return candidates[-1]
 
 
 def kept_rewards(

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, per_sample
+from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, check_channels, per_sample
 
 
 @final
@@ -57,6 +57,10 @@ class DDPM(Process):
     def network_input(self, x_t: Latent, t: Time) -> Latent:
         return x_t
 
+    def network_output(self, output: Float[Tensor, "b d h w"], x_t: Latent, t: Time) -> Latent:
+        check_channels(output, x_t)
+        return output
+
     def regression_target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         if self.prediction == "epsilon":
             return eps
@@ -73,7 +77,9 @@ class DDPM(Process):
             return Prediction(output, (x_t - alpha * output) / sigma)
         return Prediction(alpha * x_t - sigma * output, sigma * x_t + alpha * output)
 
-    def times(self, steps: int) -> Shaped[Tensor, " steps"]:
+    def times(self, steps: int, shift: float | None = None) -> Shaped[Tensor, " steps"]:
+        if shift is not None:
+            raise ValueError(f"the times of DDPM can't be shifted: sampler.shift={shift}, set it to null")
         if not 1 <= steps <= self.steps:
             raise ValueError(f"a DDPM sampler takes 1 to {self.steps} steps, got {steps}")
         return torch.linspace(self.steps - 1, 0, steps, dtype=torch.float64).round().long()

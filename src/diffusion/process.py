@@ -41,6 +41,16 @@ def per_sample(values: Float[Tensor, " b"], latent: Latent) -> Float[Tensor, "b 
     return values.to(device=latent.device, dtype=latent.dtype).view(-1, 1, 1, 1)
 
 
+def check_channels(output: Float[Tensor, "b d h w"], x_t: Latent, more: int = 0) -> None:
+    """Raise ValueError unless an output has the latent's channels and `more` of its own."""
+    if output.shape[1] != x_t.shape[1] + more:
+        raise ValueError(
+            f"the process takes {x_t.shape[1] + more} channels from the network, which puts out "
+            f"{output.shape[1]} (prediction=posterior goes with a backbone's deviation=true, others with "
+            "false)"
+        )
+
+
 class Process(ABC):
     """How latents are noised in training and which times a sampler visits."""
 
@@ -63,6 +73,18 @@ class Process(ABC):
         """
 
     @abstractmethod
+    def network_output(self, output: Float[Tensor, "b d h w"], x_t: Latent, t: Time) -> Latent:
+        """What the U-Net put out, as an estimate of `regression_target`.
+
+        Args:
+            output: (b, c, h, w), or with further channels where the process asks for them.
+            x_t, t: the noisy latent and its time.
+
+        Raises:
+            ValueError: another number of channels.
+        """
+
+    @abstractmethod
     def regression_target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         """What the network should output at time t."""
 
@@ -73,5 +95,13 @@ class Process(ABC):
         """
 
     @abstractmethod
-    def times(self, steps: int) -> Shaped[Tensor, " steps"]:
-        """The times a sampler visits, from most to least noisy; after the last one comes the clean latent."""
+    def times(self, steps: int, shift: float | None = None) -> Shaped[Tensor, " steps"]:
+        """The times a sampler visits, from most to least noisy; after the last one comes the clean latent.
+
+        Args:
+            steps: their number.
+            shift: of a process whose times can be shifted towards the noise; None for its own.
+
+        Raises:
+            ValueError: no step, or a shift for a process without.
+        """

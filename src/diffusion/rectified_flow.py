@@ -6,7 +6,21 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, noised, per_sample
+from src.diffusion.process import (
+    Latent,
+    Marginal,
+    Prediction,
+    Process,
+    Time,
+    check_channels,
+    noised,
+    per_sample,
+)
+
+PREDICTIONS = ("velocity", "sample", "preconditioned", "posterior")
+
+DEVIATIONS = (-5.0, 1.0)
+"""Bounds of the logarithm of the deviation that a network puts out for "posterior"."""
 
 
 @final
@@ -27,12 +41,17 @@ class RectifiedFlow(Process):
     """Straight paths between data and noise.
 
     Args:
-        prediction: "velocity" = eps - x_0 (the usual choice); "sample" = x_0; or "preconditioned" (Karras et
-            al. 2022, table 1) = the error of the best linear estimate of x_0, in standard deviations of that
+        prediction: "velocity" = eps - x_0 (the usual choice); "sample" = x_0; "preconditioned" (Karras et al.
+            2022, table 1) = the error of the best linear estimate of x_0, in standard deviations of that
             error. Its size is 1 at every time: near pure noise the network predicts x_0, near the data the
-            noise. Needs data_deviation.
+            noise. Or "posterior": the network says what x_0 should be without regard to x_t, and how far off
+            that may be; `posterior_mean` then takes x_t into account, and the loss is that of
+            "preconditioned". Where nothing changes the network is sure, and noise in x_t is dropped without
+            having to be copied. The last two need data_deviation.
         shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where
-            there is more noise, which is where an edit is decided.
+            there is more noise, which is where an edit is decided. A sampler may have a shift of its own.
+        second_shift: that of every other training time, None for the same. With `shift` 16, 6 % of the times
+            are below 0.5; with 16 and 3, 15 %.
         data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 /
             (alpha^2 d^2 + sigma^2), the best linear estimate of x_0: all of x_t at t = 0 and nothing at t =
             1, where x_t is pure noise. A network that predicts "sample" then needn't learn to ignore that
@@ -43,32 +62,37 @@ class RectifiedFlow(Process):
 
     def __init__(
         self,
-        prediction: Literal["velocity", "sample", "preconditioned"] = "velocity",
+        prediction: Literal["velocity", "sample", "preconditioned", "posterior"] = "velocity",
         shift: float = 1.0,
         data_deviation: float | None = None,
         smallest_time: float = 0.01,
+        second_shift: float | None = None,
     ) -> None:
-        if prediction not in ("velocity", "sample", "preconditioned"):
-            raise ValueError(
-                f"rectified flow predicts velocity, sample or preconditioned, not {prediction!r}"
-            )
+        if prediction not in PREDICTIONS:
+            raise ValueError(f"rectified flow predicts {', '.join(PREDICTIONS)}, not {prediction!r}")
         if not 0.0 < smallest_time < 1.0:
             raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
-        if shift <= 0.0:
-            raise ValueError(f"shift must be positive, got {shift}")
+        for name, value in {"shift": shift, "second_shift": second_shift}.items():
+            if value is not None and value <= 0.0:
+                raise ValueError(f"{name} must be positive, got {value}")
         self.prediction = prediction
         if data_deviation is not None and data_deviation <= 0.0:
             raise ValueError(f"data_deviation must be positive, got {data_deviation}")
-        if prediction == "preconditioned" and data_deviation is None:
+        if prediction in ("preconditioned", "posterior") and data_deviation is None:
             raise ValueError(
-                "prediction=preconditioned needs data_deviation, the standard deviation of clean latents"
+                f"prediction={prediction} needs data_deviation, the standard deviation of clean latents"
             )
         self.shift = shift
+        self.second_shift = second_shift
         self.data_deviation = data_deviation
         self.smallest_time = smallest_time
 
     def draw_time(self, u: Float[Tensor, " b"]) -> Time:
-        return self._shifted(u)
+        if self.second_shift is None:
+            return shifted(u, self.shift, self.smallest_time)
+        half, rest = (2.0 * u).floor(), (2.0 * u).remainder(1.0)
+        first, second = (shifted(rest, s, self.smallest_time) for s in (self.shift, self.second_shift))
+        return torch.where(half < 1.0, first, second)
 
     def marginal(self, t: Time) -> Marginal:
         return Marginal(1.0 - t, t)
@@ -78,6 +102,17 @@ class RectifiedFlow(Process):
 
     def network_input(self, x_t: Latent, t: Time) -> Latent:
         return x_t if self.data_deviation is None else self._linear_guess(x_t, t, self.data_deviation).x_0
+
+    def network_output(self, output: Float[Tensor, "b d h w"], x_t: Latent, t: Time) -> Latent:
+        if self.prediction != "posterior" or self.data_deviation is None:
+            check_channels(output, x_t)
+            return output
+        check_channels(output, x_t, more=1)
+        output, x_t = output.float(), x_t.float()
+        deviation = self.data_deviation * output[:, -1:].clamp(*DEVIATIONS).exp()
+        x_0 = posterior_mean(output[:, :-1], deviation, x_t, self.marginal(t))
+        guess = self._linear_guess(x_t, t, self.data_deviation)
+        return (x_0 - guess.x_0) / guess.error
 
     def regression_target(self, x_0: Latent, eps: Latent, t: Time) -> Latent:
         if self.prediction == "velocity":
@@ -92,7 +127,7 @@ class RectifiedFlow(Process):
         if self.prediction == "velocity":
             return Prediction(x_t - time * output, x_t + (1.0 - time) * output)
         x_0 = output
-        if self.prediction == "preconditioned" and self.data_deviation is not None:
+        if self.prediction != "sample" and self.data_deviation is not None:
             guess = self._linear_guess(x_t, t, self.data_deviation)
             x_0 = guess.x_0 + guess.error * output
         return Prediction(x_0, (x_t - (1.0 - time) * x_0) / time)
@@ -102,10 +137,30 @@ class RectifiedFlow(Process):
         total = alpha**2 * deviation**2 + sigma**2
         return LinearGuess(x_t * (alpha * deviation**2 / total), deviation * sigma / total.sqrt())
 
-    def times(self, steps: int) -> Shaped[Tensor, " steps"]:
+    def times(self, steps: int, shift: float | None = None) -> Shaped[Tensor, " steps"]:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
-        return self._shifted(torch.linspace(1.0, 0.0, steps + 1)[:-1])
+        uniform = torch.linspace(1.0, 0.0, steps + 1)[:-1]
+        return shifted(uniform, self.shift if shift is None else shift, self.smallest_time)
 
-    def _shifted(self, u: Float[Tensor, " n"]) -> Float[Tensor, " n"]:
-        return (self.shift * u / (1.0 + (self.shift - 1.0) * u)).clamp_min(self.smallest_time)
+
+def shifted(u: Float[Tensor, " n"], shift: float, smallest: float) -> Float[Tensor, " n"]:
+    """S u / (1 + (s - 1) u), at least `smallest`."""
+    return (shift * u / (1.0 + (shift - 1.0) * u)).clamp_min(smallest)
+
+
+def posterior_mean(
+    mean: Latent, deviation: Float[Tensor, "b 1 h w"], x_t: Latent, marginal: Marginal
+) -> Latent:
+    """The mean of x_0 ~ N(m, s^2) after seeing x_t: m + K (x_t - alpha m), K = alpha s^2 / (alpha^2 s^2 +
+    sigma^2).
+
+    Args:
+        mean: m.
+        deviation: s, one per cell.
+        x_t: alpha x_0 + sigma eps.
+        marginal: alpha and sigma > 0.
+    """
+    alpha, sigma = (per_sample(value, x_t) for value in marginal)
+    total = alpha**2 * deviation**2 + sigma**2
+    return (sigma**2 * mean + alpha * deviation**2 * x_t) / total

@@ -58,6 +58,7 @@ class Sampler:
         resize: the size at which this protocol edits photographs, applied where they are read from files:
             "trained" (short side as in training), "keep", the short side in pixels, "long_side_64:512" or
             "square:256".
+        shift: of the times, for processes that have one; None for that of the training.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Sampler:
         eta: float = 0.0,
         clip: float | None = None,
         resize: str | int = "trained",
+        shift: float | None = None,
     ) -> None:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
@@ -76,7 +78,10 @@ class Sampler:
         self.guidance = guidance
         self.eta = eta
         self.clip = clip
+        if shift is not None and shift <= 0.0:
+            raise ValueError(f"shift must be positive, got {shift}")
         self.resize = resize
+        self.shift = shift
 
     def settings(self) -> dict[str, object]:
         """Everything that the result depends on, JSON-able, for `generation.json`."""
@@ -88,6 +93,7 @@ class Sampler:
             "eta": self.eta,
             "clip": self.clip,
             "guidance": guidance | {"reference": reference},
+            **({} if self.shift is None else {"shift": self.shift}),
         }
 
     def sample(
@@ -107,7 +113,7 @@ class Sampler:
             shape: (c, h, w) of a latent.
             device: the network's device.
         """
-        times = process.times(self.steps).to(device)
+        times = process.times(self.steps, self.shift).to(device)
         x_t = seeded_noise(seeds, shape, 0).to(device)
         for index, time in enumerate(times):
             t = time.expand(len(seeds))

@@ -34,6 +34,9 @@ from src.synthetic.scene import (
 EDIT_TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
 """In the order of Real-Edit; the number of a benchmark case modulo seven is its position here."""
 
+OBJECT_TYPES = ("local", "remove", "add", "texture")
+"""Edits of a single object."""
+
 VISIBLE_CHANGE = 0.08
 """The least mean change of a background at which a filter is visible."""
 
