@@ -37,7 +37,14 @@ def small_backbone(option: str, pipeline: Path) -> list[str]:
     """
     stock = f"model.backbone.pretrained={pipeline}"
     base = [override.replace("backbone.", "backbone.base.") for override in (stock, *SMALL)]
-    ours = {"tiny": list(SMALL), "inspix2pix": [stock], "smartedit": base[:1], "smartedit_tiny": base[1:]}
+    transformer = ("width=16", "depth=2", "channels=16", "hidden=16")
+    ours = {
+        "tiny": list(SMALL),
+        "tiny_transformer": [f"model.backbone.{size}" for size in transformer],
+        "inspix2pix": [stock],
+        "smartedit": base[:1],
+        "smartedit_tiny": base[1:],
+    }
     if option in ours:
         return ours[option]
     (yaml,) = [path for folder in EXTRA_DIRS for path in (folder / "model/backbone").glob(f"{option}.yaml")]

@@ -6,7 +6,6 @@ editor of 1.4 million parameters has not learnt it after 35,000 triplets, and ha
 
 from typing import final
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor, nn

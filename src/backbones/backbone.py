@@ -125,8 +125,10 @@ class Backbone(nn.Module, ABC):
         """
 
     @abstractmethod
-    def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
-        """Network output for noisy latents; the process says what it means."""
+    def denoise(
+        self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition
+    ) -> Float[Tensor, "b d h w"]:
+        """Network output for noisy latents; the process says what it means, and how many channels it has."""
 
     @abstractmethod
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:

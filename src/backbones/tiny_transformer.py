@@ -45,6 +45,9 @@ PERIODS = (24.0, 12.0, 8.0, 6.0, 4.0, 2.0)
 
 FEATURES = 2 * len(PERIODS) + 2
 
+PLACE_WAVES = 8
+"""Waves along each axis in which a patch's place in the image is told."""
+
 NEAR, FAR = 1.5, 5.0
 """Deviations of the two Gaussians by which surroundings are drawn into a hole, in pixels of a patch of 4."""
 
@@ -331,7 +334,9 @@ class TinyTransformer(SupervisedBackbone):
     def adopt(self, tensors: Mapping[str, Tensor], source: str) -> Mapping[str, Tensor]:
         return tensors
 
-    def denoise(self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition) -> Latent:
+    def denoise(
+        self, x_t: Latent, network_time: Shaped[Tensor, " b"], condition: Condition
+    ) -> Float[Tensor, "b d h w"]:
         check_reward(bool(self.integration), condition.reward)
         original, text, reward = condition.original_latent, condition.instruction, condition.reward
         time = self.time_embedding(self.frequencies(network_time).to(self.conv_in.weight.dtype))
@@ -371,7 +376,7 @@ class TinyTransformer(SupervisedBackbone):
             self.before_head(self.before_norm(seen)), *self.after_head(tokens).split(self.said, -1)
         )
 
-    def _stem(self, x_t: Latent, original: Latent) -> Float[Tensor, "b c h w"]:
+    def _stem(self, x_t: Latent, original: Latent) -> Float[Tensor, "b s h w"]:
         coordinates = torch.stack(
             torch.meshgrid(
                 *(
@@ -387,7 +392,7 @@ class TinyTransformer(SupervisedBackbone):
 
     def _draw(
         self, stem: Tensor, tokens: Float[Tensor, "b n d"], original: Latent, grid: tuple[int, int]
-    ) -> Float[Tensor, "b c h w"]:
+    ) -> Float[Tensor, "b o h w"]:
         """The convolutions' change b + A original, and the deviation channel if there is one. In float32."""
         unfolded, modulation = (
             layer(tokens).transpose(1, 2).unflatten(-1, grid) for layer in (self.unfold, self.modulation)
@@ -417,10 +422,7 @@ class TinyTransformer(SupervisedBackbone):
         return torch.cat([hidden.flatten(2).transpose(1, 2), tokens[:, count:]], 1)
 
 
-PLACE_WAVES = 8
-
-
-def place_waves(rows: int, columns: int, like: Tensor) -> Float[Tensor, "n {4*PLACE_WAVES}"]:
+def place_waves(rows: int, columns: int, like: Tensor) -> Float[Tensor, "n w"]:
     """Cosines and sines of every patch's place in an image, row by row; half periods of 1/8 to 1 image."""
     down, right = torch.meshgrid(
         *(

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from src.diffusion.ddpm import DDPM
-from src.diffusion.process import Process, noised
-from src.diffusion.rectified_flow import RectifiedFlow
+from src.diffusion.process import Marginal, Process, noised
+from src.diffusion.rectified_flow import RectifiedFlow, posterior_mean
 
 PROCESSES = [
     DDPM("epsilon"),
@@ -15,6 +15,7 @@ PROCESSES = [
     RectifiedFlow("velocity"),
     RectifiedFlow("sample"),
     RectifiedFlow("preconditioned", data_deviation=0.4),
+    RectifiedFlow("posterior", data_deviation=0.4, second_shift=3.0),
 ]
 IDS = [f"{type(process).__name__}-{process.prediction}" for process in PROCESSES]
 
@@ -77,6 +78,64 @@ def test_a_preconditioned_target_has_size_one_and_nothing_in_common_with_the_inp
     torch.testing.assert_close(process.regression_target(x_0, eps, torch.ones(1)), x_0 / 0.4)
     with pytest.raises(ValueError, match="data_deviation"):
         RectifiedFlow("preconditioned")
+
+
+POSTERIOR = RectifiedFlow("posterior", data_deviation=0.4)
+
+
+def test_the_posterior_mean_weighs_what_is_expected_against_what_is_seen() -> None:
+    """Of x_0 ~ N(m, s^2), no linear correction by m and x_t would be better."""
+    m, s, marginal = 0.7, 0.3, Marginal(torch.tensor([0.6]), torch.tensor([0.4]))
+    x_0 = m + s * torch.randn(1, 1, 300, 300)
+    x_t = noised(x_0, torch.randn_like(x_0), marginal)
+    found = posterior_mean(torch.full_like(x_0, m), torch.full((1, 1, 300, 300), s), x_t, marginal)
+    assert ((x_0 - found) * (x_t - x_t.mean())).mean().abs() < 0.005
+    assert (x_0 - found).mean().abs() < 0.01
+    sure, unsure = (
+        posterior_mean(torch.full_like(x_0, m), torch.full((1, 1, 1, 1), d), x_t, marginal) for d in (0.0, 1e6)
+    )
+    torch.testing.assert_close(sure, torch.full_like(x_0, m))
+    torch.testing.assert_close(unsure, x_t / 0.6, atol=1e-5, rtol=1e-5)
+
+
+def test_a_network_that_says_nothing_leaves_the_linear_guess() -> None:
+    """Mean 0 and deviation that of the data: the target's estimate is 0, at every time."""
+    x_t, t = torch.randn(4, 3, 8, 8), torch.tensor([0.05, 0.3, 0.9, 1.0])
+    assert POSTERIOR.network_output(torch.zeros(4, 4, 8, 8), x_t, t).abs().max() < 1e-5
+
+
+def test_a_network_that_is_sure_drops_the_noise() -> None:
+    x_0, eps, t = torch.randn(3, 3, 4, 4), torch.randn(3, 3, 4, 4), torch.tensor([0.1, 0.5, 1.0])
+    x_t = noised(x_0, eps, POSTERIOR.marginal(t))
+    said = torch.cat([x_0, torch.full((3, 1, 4, 4), -5.0)], 1)
+    estimate = POSTERIOR.network_output(said, x_t, t)
+    found = POSTERIOR.predict(estimate, x_t, t).x_0
+    torch.testing.assert_close(found, x_0, atol=1e-3, rtol=1e-3)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=IDS)
+def test_an_output_of_other_channels_is_refused(process: Process) -> None:
+    wrong = 3 if process.prediction == "posterior" else 4
+    with pytest.raises(ValueError, match=rf"takes {7 - wrong} channels .* puts out {wrong}"):
+        process.network_output(
+            torch.zeros(1, wrong, 4, 4), torch.zeros(1, 3, 4, 4), process.draw_time(torch.rand(1))
+        )
+
+
+def test_every_other_time_has_the_second_shift() -> None:
+    u = (torch.arange(100_000) + 0.5) / 100_000
+    t = RectifiedFlow(shift=16.0, second_shift=3.0).draw_time(u)
+    shares = [(t < bound).float().mean().item() for bound in (0.9, 0.75, 0.5, 0.33)]
+    assert shares == pytest.approx([0.55, 0.33, 0.15, 0.085], abs=0.006)
+    assert torch.equal(RectifiedFlow(shift=16.0, second_shift=16.0).draw_time(u[:50_000]), t[:50_000])
+
+
+def test_a_sampler_may_have_a_shift_of_its_own() -> None:
+    process = RectifiedFlow(shift=16.0)
+    torch.testing.assert_close(process.times(2, 3.0), torch.tensor([1.0, 0.75]))
+    torch.testing.assert_close(process.times(2), torch.tensor([1.0, 16 / 17]))
+    with pytest.raises(ValueError, match=r"sampler\.shift=3"):
+        DDPM().times(2, 3.0)
 
 
 def test_rectified_flow_is_a_straight_line() -> None:
