@@ -45,6 +45,11 @@ def fast_dtype(device: str | None = None) -> str:
     return "bfloat16" if fast_precision(device) == "bf16-mixed" else "float32"
 
 
+def is_posterior(prediction: str) -> bool:
+    """Whether a process's prediction is the one for which a backbone puts out how sure it is."""
+    return prediction == "posterior"
+
+
 def command_name() -> str | None:
     """The entry point that runs, as in "train"; None outside of one."""
     return HydraConfig.get().job.config_name if HydraConfig.initialized() else None
@@ -69,6 +74,7 @@ for resolver in (
     on_cpu,
     fast_precision,
     fast_dtype,
+    is_posterior,
     command_name,
     sweep_name,
     run_title,

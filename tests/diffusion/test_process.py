@@ -92,7 +92,7 @@ def test_the_posterior_mean_weighs_what_is_expected_against_what_is_seen() -> No
     assert ((x_0 - found) * (x_t - x_t.mean())).mean().abs() < 0.005
     assert (x_0 - found).mean().abs() < 0.01
     sure, unsure = (
-        posterior_mean(torch.full_like(x_0, m), torch.full((1, 1, 1, 1), d), x_t, marginal) for d in (0.0, 1e6)
+        posterior_mean(torch.full_like(x_0, m), torch.full_like(x_0, d), x_t, marginal) for d in (0.0, 1e6)
     )
     torch.testing.assert_close(sure, torch.full_like(x_0, m))
     torch.testing.assert_close(unsure, x_t / 0.6, atol=1e-5, rtol=1e-5)
