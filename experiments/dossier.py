@@ -6,9 +6,10 @@ figure. No number is copied by hand.
     python -m experiments.dossier table6_inference_score runs/table4 -o table6.md
     python -m experiments.dossier never_all_good runs/never_all_good -o never_all_good.md
 
-A folder is a run or holds runs, including links to runs of other sweeps. NAME.png (the table as a figure) and
-NAME_curves.png (validation scores against steps) are written beside the .md. The rule of the verdicts is in
-experiments/evidence.py.
+A folder is a run or holds runs, including links to runs of other sweeps. Beside the .md are written NAME.png
+(the table as a figure), NAME_curves.png (validation scores against steps) and NAME.rewards.jsonl.gz (the raw
+rewards, from which experiments/raw_rewards.py makes the page's figures again: commit it with the page). The
+rule of the verdicts is in experiments/evidence.py.
 """
 
 import argparse
@@ -36,14 +37,25 @@ from experiments.evidence import (
     shares_by_following,
     without_reward,
 )
+from experiments.raw_rewards import ENDING, write_rewards
 from src.evaluation.comparison import Comparison
 from src.evaluation.report import IDEAL_ROWS, LAST_ROWS, markdown_table
+from src.evaluation.strength import (
+    COMMON,
+    MATCHED_HEADER,
+    Arm,
+    averaged,
+    matched,
+    matched_cells,
+    read_arms,
+)
 from src.files import write_atomically
 from src.launch import script
 from src.records import PERSPECTIVES
-from src.tabulation.cells import judged_columns, judged_values, with_best
+from src.tabulation.cells import judged_columns, judged_values, paired_trainings, with_best
 from src.tabulation.markdown import markdown_tables
 from src.tabulation.paper_tables import interleave_published, notes_on, published_lines, published_note
+from src.tabulation.runs import RunRow
 from src.tabulation.table import LEVEL, Line, Table, Value
 
 PERSPECTIVE_NAMES = tuple(perspective.value for perspective in PERSPECTIVES)
@@ -369,13 +381,53 @@ def dossier(
         *([f"**Reading.** {reading.strip()}\n"] if reading else []),
         *facts_part(evidence, groups, arguments),
         *(f"![{figure.stem}]({figure.name})\n" for figure in figures),
+        *figures_of(evidence),
+        *equal_following_part(evidence),
+    ]
+    return "\n".join(parts)
+
+
+def figures_of(evidence: Evidence) -> list[str]:
+    """The sections that follow from the scores of every case alone."""
+    return [
         *claims_part(evidence),
         *gates_part(evidence),
         markdown_tables([table_of(evidence)]),
         *shares_part(evidence),
         *differences_part(evidence),
     ]
-    return "\n".join(parts)
+
+
+def equal_following_part(evidence: Evidence) -> list[str]:
+    """The section that compares the lines of the main claims where both follow equally well; [] unless their
+    edits were judged at other strengths.
+    """
+    lines = []
+    for claim in evidence.question.claims:
+        line, other = evidence.entry(claim.line), evidence.entry(claim.against)
+        if not claim.main or line is None or other is None:
+            continue
+        known = {id(row): arm for entry in (line, other) for row in entry.rows if (arm := _arm_of(row))}
+        if len(known) < len(line.rows) + len(other.rows):
+            continue
+        one, two = (averaged(each.name, [known[id(row)] for row in each.rows]) for each in (line, other))
+        pairs = [(known[id(own)], known[id(its)]) for own, its in paired_trainings(line.rows, other.rows)]
+        found = matched(one, two, pairs)
+        if found is not None:
+            lines.append(matched_cells(found))
+    if not lines:
+        return []
+    note = (
+        "Edits drawn weaker and stronger, original + strength (edit - original), so that both lines follow"
+        f" equally well ({COMMON:g} times the score of the one that follows less); 95 % intervals over"
+        " photographs (jackknife) and, where there are several, seeds.\n"
+    )
+    return ["## At equal following\n", markdown_table(MATCHED_HEADER, lines), note]
+
+
+def _arm_of(row: RunRow) -> Arm | None:
+    arms = read_arms(row.report.folder, row.report.report.fingerprint)
+    return next((arm for arm in arms if arm.name == row.row.name), None)
 
 
 def draw_figures(evidence: Evidence, target: Path) -> list[Path]:
@@ -432,6 +484,7 @@ def main(arguments: Sequence[str]) -> None:
     )
     reading = "" if given.reading is None else given.reading.read_text(encoding="utf-8")
     figures = draw_figures(evidence, given.output)
+    write_rewards(given.output.with_suffix(ENDING), given.question, evidence)
     write_atomically(
         given.output, dossier(evidence, [*given.folders, *given.controls], figures, arguments, reading)
     )

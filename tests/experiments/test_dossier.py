@@ -10,7 +10,14 @@ import pytest
 from experiments.made_up import controls, table4, table5, write_job
 from tabulation.hand_made import config, judged, write_run
 
-from experiments.dossier import decision_cell, differences_part, main, table_of
+from experiments.dossier import (
+    decision_cell,
+    differences_part,
+    equal_following_part,
+    figures_of,
+    main,
+    table_of,
+)
 from experiments.evidence import (
     MARGIN,
     MOVED,
@@ -27,9 +34,13 @@ from experiments.evidence import (
     share_of_attainable,
     shares_by_following,
 )
+from experiments.raw_rewards import ENDING, read_evidence
 from src.evaluation.comparison import Comparison, compare
 from src.evaluation.statistics import Interval
+from src.evaluation.strength import Arm, write_arms
 from src.images import load_image
+
+RESULTS = Path(__file__).resolve().parents[2] / "experiments/results"
 
 
 @pytest.fixture(scope="module")
@@ -320,6 +331,51 @@ def test_a_dossier_says_everything(sweeps: Path, tmp_path: Path, capsys: pytest.
     for name in ("table4.png", "table4_curves.png"):
         assert f"]({name})" in text
         assert load_image(target.with_name(name)).std() > 5
+
+
+def tables_in(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line.startswith("|")]
+
+
+def test_a_page_follows_from_its_raw_rewards(sweeps: Path, tmp_path: Path) -> None:
+    folders = [str(sweeps / "table4"), "--controls", str(sweeps / "controls")]
+    main(["table4_reward_signal", *folders, "-o", str(tmp_path / "page.md")])
+    rewards = tmp_path / "page.rewards.jsonl.gz"
+    again = tables_in("\n".join(figures_of(read_evidence(rewards))))
+    assert len(again) > 40
+    assert again == tables_in((tmp_path / "page.md").read_text())
+    before = rewards.read_bytes()
+    main(["table4_reward_signal", *folders, "-o", str(tmp_path / "page.md")])
+    assert rewards.read_bytes() == before
+    rewards.write_bytes(before[:200])
+    with pytest.raises(ValueError, match=r"does not hold the raw rewards of a page"):
+        read_evidence(rewards)
+
+
+@pytest.mark.parametrize("rewards", sorted(RESULTS.glob(f"*{ENDING}")), ids=lambda path: path.name)
+def test_published_pages_follow_from_their_raw_rewards(rewards: Path) -> None:
+    page = rewards.with_name(rewards.name.removesuffix(ENDING) + ".md").read_text()
+    missing = [line for line in tables_in("\n".join(figures_of(read_evidence(rewards)))) if line not in page]
+    assert not missing
+
+
+def test_lines_are_compared_at_equal_following(sweeps: Path, tmp_path: Path) -> None:
+    for seed in range(2):
+        write_job(tmp_path / f"{seed}", {"5/5/5": (2.0, 4.0, 4.0)}, seed)
+        write_job(tmp_path / f"{seed + 2}", {"5/5/5": (1.0, 4.0, 4.0)}, seed, integration=None)
+    evidence = gather("table4_reward_signal", [tmp_path])
+    assert equal_following_part(evidence) == []
+    for entry in evidence.entries[:2]:
+        for row in entry.rows:
+            weaker = tuple(
+                replace(case, scores=(0.5 * (case.scores[0] or 0.0), 5.0, 5.0)) for case in row.row.cases
+            )
+            nothing = tuple(replace(case, scores=(0.0, 5.0, 5.0)) for case in row.row.cases)
+            arm = Arm("5/5/5", (0.0, 0.5, 1.0), (nothing, weaker, row.row.cases))
+            write_arms(row.report.folder, [arm], "oracle", "oracle 2")
+    _, table, note = equal_following_part(evidence)
+    assert "| score + text | none | " in table
+    assert "seeds" in note
 
 
 def test_a_difference_is_taken_apart_by_what_became_of_following(sweeps: Path) -> None:
