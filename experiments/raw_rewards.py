@@ -38,7 +38,7 @@ def write_rewards(path: Path, question: str, evidence: Evidence) -> None:
         evidence: of the page.
     """
     report = evidence.lines[0].rows[0].report.report
-    lines = [
+    lines: list[dict[str, object]] = [
         {
             "question": question,
             "benchmark": report.benchmark,
