@@ -2,11 +2,11 @@
 # A small SmartEdit on the synthetic world: its second stage from a U-Net that can draw, then the reward
 # stage with and without reward. Both rows have the same start, triplets, order, steps and seed.
 #   bash experiments/smartedit.sh STAGE_1/editor [FOLDER]
-# STAGE_1 is a run of +experiment=synthetic_stage1, or that of laptop.sh; FOLDER is runs/smartedit by default.
+# STAGE_1 is a run of +experiment=synthetic_unet_stage1; FOLDER is runs/smartedit by default.
 # 75 minutes on one core with AVX512-BF16, 2 h 15 with AVX2 only. The same command continues where it stopped.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-start=${1:?the editor/ of a synthetic_stage1}
+start=${1:?the editor/ of a synthetic_unet_stage1}
 folder=${2:-runs/smartedit}
 python=${PYTHON:-.venv/bin/python}
 stage2_steps=${STAGE2_STEPS:-2500}

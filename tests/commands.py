@@ -14,8 +14,11 @@ SMALL = (
 )
 """Overrides that make the tiny backbone small enough for a test."""
 
+UNET = ("+experiment=reward_synthetic", "model/backbone=tiny", "model/process=preconditioned")
+"""The reward stage of a backbone that trains in a second."""
+
 LEAN = (
-    "+experiment=reward_synthetic",
+    *UNET,
     *SMALL,
     "~callbacks.previews",
     "~callbacks.scores",
@@ -26,7 +29,7 @@ LEAN = (
 )
 
 TRAINING = (
-    "+experiment=reward_synthetic",
+    *UNET,
     *SMALL,
     "~callbacks.previews",
     "~callbacks.scores",

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from backbones.pipelines import write_pipeline
 from backbones.smartedit.folders import write_llava
+from commands import UNET
 from conftest import SMALL, config
 from data.written import write_tree
 from evaluation.tiny_encoders import write_clip, write_dino
@@ -149,7 +150,7 @@ def test_every_control_trains_on_what_the_experiment_says(control: str, tmp_path
     ]
     given += ["data.control.share=0.1"] if control == "best_rated" else []
     given += ["data.dataset.length=120"] if control == "all_good" else []
-    cfg = config("+experiment=reward_synthetic", f"+control={control}", *given)
+    cfg = config(*UNET, f"+control={control}", *given)
     assert (cfg.seed, cfg.start, cfg.trainer.max_steps) == (3, "stage1/editor", 2000)
     dataset = instantiate(cfg.data).dataset
     triplet, reward = dataset[0]

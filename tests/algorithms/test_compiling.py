@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from commands import UNET
 from conftest import small_editor, triplets
 from diffusers.models.upsampling import Upsample2D
 from killing import in_own_process
@@ -12,7 +13,7 @@ from src.algorithms.denoising import Denoising, draw
 
 
 def gradients(compiled: bool, *overrides: str) -> dict[str, torch.Tensor]:
-    editor = small_editor("+experiment=reward_synthetic", *overrides)
+    editor = small_editor(*UNET, *overrides)
     for parameter in editor.parameters():  # what is zero at first would hide the rest
         torch.nn.init.normal_(parameter, std=0.1, generator=torch.Generator().manual_seed(parameter.numel()))
     algorithm = Denoising(editor, torch.optim.AdamW, seed=0, compiled=compiled)

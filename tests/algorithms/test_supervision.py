@@ -34,10 +34,6 @@ def supervised() -> Denoising:
     torch.manual_seed(0)
     given = config(
         "+experiment=synthetic_stage1",
-        "model/backbone=tiny_transformer",
-        "model/process=posterior",
-        "+control=exact",
-        "+algorithm/supervision=scene_labels",
         *SMALL,
     )
     return instantiate(given.algorithm)(editor=instantiate(given.model))
@@ -108,7 +104,6 @@ def test_a_backbone_that_says_nothing_is_refused() -> None:
         "+experiment=synthetic_stage1",
         "model/backbone=tiny",
         "model/process=preconditioned",
-        "+algorithm/supervision=scene_labels",
     )
     with pytest.raises(ValueError, match="TinyBackbone has none"):
         instantiate(given.algorithm)(editor=instantiate(given.model))
