@@ -196,6 +196,8 @@ class TinyTransformer(SupervisedBackbone):
             logarithm of how far x_0 may lie from the rest of the output, in deviations of clean latents.
     """
 
+    is_lossless = True
+
     def __init__(
         self,
         tokenizer: WordTokenizer,

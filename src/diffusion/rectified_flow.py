@@ -45,7 +45,7 @@ class RectifiedFlow(Process):
             2022, table 1) = the error of the best linear estimate of x_0, in standard deviations of that
             error. Its size is 1 at every time: near pure noise the network predicts x_0, near the data the
             noise. Or "posterior": the network says what x_0 should be without regard to x_t, and how far off
-            that may be; `posterior_mean` then takes x_t into account, and the loss is that of
+            that may be; `gaussian_posterior_mean` then takes x_t into account, and the loss is that of
             "preconditioned". Where nothing changes the network is sure, and noise in x_t is dropped without
             having to be copied. The last two need data_deviation.
         shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where
@@ -110,7 +110,7 @@ class RectifiedFlow(Process):
         check_channels(output, x_t, more=1)
         output, x_t = output.float(), x_t.float()
         deviation = self.data_deviation * output[:, -1:].clamp(*DEVIATIONS).exp()
-        x_0 = posterior_mean(output[:, :-1], deviation, x_t, self.marginal(t))
+        x_0 = gaussian_posterior_mean(output[:, :-1], deviation, x_t, self.marginal(t))
         guess = self._linear_guess(x_t, t, self.data_deviation)
         return (x_0 - guess.x_0) / guess.error
 
@@ -149,7 +149,7 @@ def shifted(u: Float[Tensor, " n"], shift: float, smallest: float) -> Float[Tens
     return (shift * u / (1.0 + (shift - 1.0) * u)).clamp_min(smallest)
 
 
-def posterior_mean(
+def gaussian_posterior_mean(
     mean: Latent, deviation: Float[Tensor, "b 1 h w"], x_t: Latent, marginal: Marginal
 ) -> Latent:
     """The mean of x_0 ~ N(m, s^2) after seeing x_t: m + K (x_t - alpha m), K = alpha s^2 / (alpha^2 s^2 +

@@ -6,7 +6,7 @@ import torch
 
 from src.diffusion.ddpm import DDPM
 from src.diffusion.process import Marginal, Process, noised
-from src.diffusion.rectified_flow import RectifiedFlow, posterior_mean
+from src.diffusion.rectified_flow import RectifiedFlow, gaussian_posterior_mean
 
 PROCESSES = [
     DDPM("epsilon"),
@@ -88,11 +88,12 @@ def test_the_posterior_mean_weighs_what_is_expected_against_what_is_seen() -> No
     m, s, marginal = 0.7, 0.3, Marginal(torch.tensor([0.6]), torch.tensor([0.4]))
     x_0 = m + s * torch.randn(1, 1, 300, 300)
     x_t = noised(x_0, torch.randn_like(x_0), marginal)
-    found = posterior_mean(torch.full_like(x_0, m), torch.full((1, 1, 300, 300), s), x_t, marginal)
+    found = gaussian_posterior_mean(torch.full_like(x_0, m), torch.full((1, 1, 300, 300), s), x_t, marginal)
     assert ((x_0 - found) * (x_t - x_t.mean())).mean().abs() < 0.005
     assert (x_0 - found).mean().abs() < 0.01
     sure, unsure = (
-        posterior_mean(torch.full_like(x_0, m), torch.full_like(x_0, d), x_t, marginal) for d in (0.0, 1e6)
+        gaussian_posterior_mean(torch.full_like(x_0, m), torch.full_like(x_0, d), x_t, marginal)
+        for d in (0.0, 1e6)
     )
     torch.testing.assert_close(sure, torch.full_like(x_0, m))
     torch.testing.assert_close(unsure, x_t / 0.6, atol=1e-5, rtol=1e-5)
