@@ -34,7 +34,7 @@ demo: setup  ## both stages, evaluation, table, image (15 minutes on 2 cores wit
 	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 \
 	  data.dataset.length=4000 hydra.run.dir=$(RUN_DIR)/reward
 	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle \
-	  targets=table6
+	  targets=table6 sampler.steps=10 sampler.shift=3
 
 SWEEP_DIR ?= runs/sweep-demo
 SWEEP_DEMO := +experiment=reward_synthetic trainer.max_steps=60 data.dataset.length=640 \
