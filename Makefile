@@ -30,8 +30,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: setup  ## both stages, evaluation, table, image (15 minutes on 2 cores with AVX512-BF16; 50 with AVX2)
-	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1900 hydra.run.dir=$(RUN_DIR)/stage1
-	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=750 \
+	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1100 hydra.run.dir=$(RUN_DIR)/stage1
+	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=500 \
 	  data.dataset.length=4000 hydra.run.dir=$(RUN_DIR)/reward
 	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle \
 	  targets=table6 sampler.steps=10 sampler.shift=3
