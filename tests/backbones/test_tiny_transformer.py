@@ -7,6 +7,7 @@ from conftest import config
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
+from src.algorithms.denoising import Denoising, draw
 from src.backbones.tiny_transformer import (
     JointBlock,
     TinyTransformer,
@@ -19,6 +20,7 @@ from src.backbones.tiny_transformer import (
     surroundings,
 )
 from src.batch import Condition, EditBatch
+from src.editor import Editor
 
 SMALL = [f"model.backbone.{size}" for size in ("width=16", "depth=2", "channels=16", "hidden=16")]
 
@@ -111,3 +113,34 @@ def test_a_deviation_goes_with_a_process_that_uses_it(batch: EditBatch) -> None:
             ),
             batch,
         )
+
+
+def test_noise_is_dropped_where_nothing_changes() -> None:
+    """After a few steps on copies, the output follows x_t with the slope that the process wants there. The
+    editors of before had a slope of 0 at every time: they did not look at x_t.
+    """
+    torch.manual_seed(0)
+    model: Editor = instantiate(
+        config(
+            "model/backbone=tiny_transformer", "model/process=posterior", *SMALL, "model/integration=none"
+        ).model
+    )
+    original = torch.rand(4, 3, 16, 16) * 2 - 1
+    batch = EditBatch(list("abcd"), original, original, ["make it night"] * 4, None, None)
+    module = Denoising(model, torch.optim.AdamW, seed=0, condition_dropout=0.0)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
+    for step in range(80):
+        optimizer.zero_grad()
+        module.losses(batch, draw(0, step, 0, range(4), (12, 8, 8))).minimised.backward()
+        optimizer.step()
+    latent = model.backbone.encode_image(original)
+    condition = model.condition(latent, batch.instructions, None, None)
+    deviation = 0.45
+    for time in (0.9, 0.5, 0.25):
+        t = torch.full((4,), time)
+        x_t = time * torch.randn_like(latent)  # x_0 is 0, as nothing changes
+        with torch.no_grad():
+            output = model(x_t, t, condition)
+        slope = float((output * x_t).sum() / x_t.square().sum())
+        alpha, total = 1.0 - time, ((1.0 - time) ** 2 * deviation**2 + time**2) ** 0.5
+        assert slope == pytest.approx(-alpha * deviation / (time * total), rel=0.15), time
