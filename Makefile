@@ -29,7 +29,7 @@ $(STAMP): pyproject.toml constraints.txt
 	            "is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
 
-demo: setup  ## both stages, evaluation, table, image (15 minutes on 2 cores with AVX512-BF16; 50 with AVX2)
+demo: setup  ## both stages, evaluation, table, image (17 minutes on 2 cores with AVX512-BF16)
 	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1100 hydra.run.dir=$(RUN_DIR)/stage1
 	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=500 \
 	  data.dataset.length=4000 hydra.run.dir=$(RUN_DIR)/reward
