@@ -32,7 +32,7 @@ def test_unknown_key(train_refused) -> None:
 
 def test_unknown_parametrisation(tmp_path: Path) -> None:
     message = refused(*LEAN, "model.process.prediction=noise", f"hydra.run.dir={tmp_path}")
-    assert "velocity, sample or preconditioned, not 'noise'" in message
+    assert "velocity, sample, preconditioned or posterior, not 'noise'" in message
 
 
 def test_resolution_that_the_latent_cannot_hold(train_refused) -> None:

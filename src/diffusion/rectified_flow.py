@@ -69,7 +69,8 @@ class RectifiedFlow(Process):
         second_shift: float | None = None,
     ) -> None:
         if prediction not in PREDICTIONS:
-            raise ValueError(f"rectified flow predicts {', '.join(PREDICTIONS)}, not {prediction!r}")
+            *others, last = PREDICTIONS
+            raise ValueError(f"rectified flow predicts {', '.join(others)} or {last}, not {prediction!r}")
         if not 0.0 < smallest_time < 1.0:
             raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
         for name, value in {"shift": shift, "second_shift": second_shift}.items():
