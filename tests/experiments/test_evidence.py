@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SMALL = (
-    "model.backbone.unet.block_out_channels=[16,16] model.backbone.text_encoder.hidden_size=16 "
-    "model.backbone.text_encoder.num_hidden_layers=1"
-)
+SMALL = "model.backbone.width=16 model.backbone.depth=2 model.backbone.channels=16 model.backbone.hidden=16"
 
 
 def run(folder: Path, *parts: str) -> str:
