@@ -56,7 +56,7 @@ class SceneSupervision(nn.Module):
         Raises:
             ValueError: triplets of another world.
         """
-        readout = backbone.readout
+        readout, backbone.readout = backbone.readout, None  # it holds the graph of the step
         assert readout is not None, "the backbone keeps its readout from its construction on"
         specs = [self.world.case_spec(case_id) for case_id in batch.ids]
         size, device = batch.original.shape[-1], batch.original.device

@@ -11,14 +11,14 @@ from typing import Any, final
 import torch
 import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
-from jaxtyping import Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from src.backbones.backbone import Backbone, refuse_answers
 from src.backbones.grounding import Grounding
 from src.backbones.unet_hooks import StemBias, UNetHooks, conditioned_on, site_widths
-from src.backbones.word_tokenizer import WordTokenizer
+from src.backbones.word_tokenizer import WordTokenizer, encode_once
 from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
@@ -122,15 +122,12 @@ class TinyBackbone(Backbone):
         )
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
-        # equal texts ("None; None; None" above all) are encoded once
-        distinct = list(dict.fromkeys(texts))
-        row = {text: index for index, text in enumerate(distinct)}
-        ids, mask = self.tokenizer(distinct, self.text_encoder.config.max_position_embeddings)
-        device = self.unet.device
-        ids, mask = ids.to(device), mask.to(device)
-        tokens = self.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
-        rows = torch.tensor([row[text] for text in texts], device=device)
-        return TextTokens(tokens[rows], mask[rows]).padded_to_multiple(FEW_LENGTHS)
+        def encode(ids: Int[Tensor, "m l"], mask: Bool[Tensor, "m l"]) -> Float[Tensor, "m l d"]:
+            return self.text_encoder(input_ids=ids, attention_mask=mask.long()).last_hidden_state
+
+        longest = self.text_encoder.config.max_position_embeddings
+        texts_once = encode_once(self.tokenizer, texts, longest, self.unet.device, encode)
+        return texts_once.padded_to_multiple(FEW_LENGTHS)
 
     @property
     def supports_chat(self) -> bool:

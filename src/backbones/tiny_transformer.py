@@ -21,7 +21,7 @@ from typing import final
 import torch
 import torch.nn.functional as F
 from diffusers.models.embeddings import TimestepEmbedding, Timesteps
-from jaxtyping import Bool, Float, Shaped
+from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor, nn
 
 from src.backbones.backbone import (
@@ -31,7 +31,8 @@ from src.backbones.backbone import (
     check_reward,
     refuse_answers,
 )
-from src.backbones.word_tokenizer import WordTokenizer
+from src.backbones.tiny import coordinate_channels
+from src.backbones.word_tokenizer import WordTokenizer, encode_once
 from src.batch import Condition, Reading, RewardTokens, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
@@ -308,17 +309,15 @@ class TinyTransformer(SupervisedBackbone):
         return F.pixel_shuffle(latent + original_latent, self.fold).clamp(-1.0, 1.0)
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
-        # equal texts ("None; None; None" above all) are encoded once
-        distinct = list(dict.fromkeys(texts))
-        row = {text: index for index, text in enumerate(distinct)}
-        ids, mask = self.tokenizer(distinct, self.longest)
+        def encode(ids: Int[Tensor, "m l"], mask: Bool[Tensor, "m l"]) -> Float[Tensor, "m l d"]:
+            tokens = self.word_embedding(ids) + self.order_embedding[: ids.shape[1]]
+            for block in self.text_blocks:
+                tokens = block(tokens, attention_mask(mask))
+            return tokens
+
         device = self.word_embedding.weight.device
-        ids, mask = ids.to(device), mask.to(device)
-        tokens = self.word_embedding(ids) + self.order_embedding[: ids.shape[1]]
-        for block in self.text_blocks:
-            tokens = block(tokens, attention_mask(mask))
-        rows = torch.tensor([row[text] for text in texts], device=device)
-        return TextTokens(tokens[rows], mask[rows]).padded_to_multiple(FEW_LENGTHS)
+        texts_once = encode_once(self.tokenizer, texts, self.longest, device, encode)
+        return texts_once.padded_to_multiple(FEW_LENGTHS)
 
     @property
     def supports_chat(self) -> bool:
@@ -379,16 +378,7 @@ class TinyTransformer(SupervisedBackbone):
         )
 
     def _stem(self, x_t: Latent, original: Latent) -> Float[Tensor, "b s h w"]:
-        coordinates = torch.stack(
-            torch.meshgrid(
-                *(
-                    torch.linspace(-1.0, 1.0, size, device=x_t.device, dtype=x_t.dtype)
-                    for size in x_t.shape[-2:]
-                ),
-                indexing="ij",
-            )
-        )
-        inputs = torch.cat([x_t, original, coordinates.expand(len(x_t), -1, -1, -1)], 1)
+        inputs = torch.cat([x_t, original, coordinate_channels(x_t)], 1)
         hidden = self.conv_in(inputs.contiguous(memory_format=torch.channels_last))
         return hidden + self.stem_conv(F.silu(self.stem_norm(hidden)))
 

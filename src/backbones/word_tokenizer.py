@@ -1,12 +1,14 @@
 """A word-level tokenizer for a small closed language. Unknown words are refused by name."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
+
+from src.batch import TextTokens
 
 PAD, START, END, UNKNOWN = "<pad>", "<start>", "<end>", "<unknown>"
 
@@ -61,3 +63,23 @@ class WordTokenizer:
         return torch.tensor([e.ids for e in encodings]), torch.tensor(
             [e.attention_mask for e in encodings], dtype=torch.bool
         )
+
+
+def encode_once(
+    tokenizer: WordTokenizer,
+    texts: Sequence[str],
+    longest: int,
+    device: torch.device,
+    encode: Callable[[Int[Tensor, "m l"], Bool[Tensor, "m l"]], Float[Tensor, "m l d"]],
+) -> TextTokens:
+    """Encode every distinct text once ("None; None; None" is most of all feedback); on `device`.
+
+    Raises:
+        ValueError: as the tokenizer.
+    """
+    distinct = list(dict.fromkeys(texts))
+    row = {text: index for index, text in enumerate(distinct)}
+    ids, mask = (each.to(device) for each in tokenizer(distinct, longest))
+    tokens = encode(ids, mask)
+    rows = torch.tensor([row[text] for text in texts], device=device)
+    return TextTokens(tokens[rows], mask[rows])

@@ -60,12 +60,12 @@ def test_right_answers_cost_nothing() -> None:
     )
     opacity = torch.logit(labels.painted, eps=1e-6)
     width = backbone.text_width
-    backbone.readout = Readout(said, torch.zeros(14, 64, width), torch.zeros(14, width), opacity)
+    right = backbone.readout = Readout(said, torch.zeros(14, 64, width), torch.zeros(14, width), opacity)
     least = F.binary_cross_entropy(labels.painted, labels.painted)  # of half-covered pixels
     rest = float(supervision(backbone, batch) - least)
     unsaid = 0.5 * F.binary_cross_entropy_with_logits(supervision.changes.bias, torch.ones(1))
     assert rest < float(unsaid) + 0.1 * sum(torch.tensor(list(reading_sizes().values())).log()) + 1.0
-    backbone.readout = backbone.readout._replace(said=said._replace(after=-after))
+    backbone.readout = right._replace(said=said._replace(after=-after))
     assert float(supervision(backbone, batch)) > rest + 10.0
 
 
