@@ -19,6 +19,8 @@ Image = UInt8[np.ndarray, "h w 3"]
 T = TypeVar("T")
 
 MAX_SCORE = 5.0
+TRACE = 1.0
+"""The scale of every prompt calls this a trace of what was asked for, so no success."""
 NO_FAILURE = "None"
 """The feedback text of a perspective in which nothing failed (the paper's inference text)."""
 
@@ -151,6 +153,13 @@ class Verdict:
             )
         if self.score is not None:
             check_score(self.score)
+
+    @property
+    def is_contradictory(self) -> bool:
+        """Whether success and score can't both be meant: yes with at most a trace, no with full marks."""
+        if self.score is None or self.success is None:
+            return False
+        return self.score <= TRACE if self.success else self.score >= MAX_SCORE
 
 
 @final

@@ -141,6 +141,20 @@ def test_a_constant_judge_fails(truth: list[ProbeResult]) -> None:
     assert checks["quality falls with blur"].value == 0
 
 
+@pytest.mark.parametrize("score", [0.0, 3.0, 5.0])
+@pytest.mark.parametrize("places", [(0,), (1,), (2,), (0, 1, 2)])
+def test_a_judge_with_one_score_for_all_does_not_pass(
+    truth: list[ProbeResult], places: tuple[int, ...], score: float
+) -> None:
+    """Not even if it is right about the other perspectives."""
+
+    def constant(each: ProbeResult) -> list[float]:
+        return [score if index in places else true for index, true in enumerate(true_scores(each))]
+
+    lost = missed(answered(truth, constant))
+    assert {f"{list(PERSPECTIVES)[index].value} ranks as the truth does" for index in places} <= lost
+
+
 def test_a_random_judge_fails(truth: list[ProbeResult]) -> None:
     rng = np.random.default_rng(1)
     checks = answered(truth, lambda each: rng.uniform(0, 5, 3).tolist())

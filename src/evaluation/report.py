@@ -43,7 +43,7 @@ from src.evaluation.metrics import (
 )
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
-from src.records import MAX_SCORE, PERSPECTIVES, Verdict
+from src.records import MAX_SCORE, PERSPECTIVES, TRACE, Verdict
 
 FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
 IDEAL_ROWS = ("ideal (no reward)", "ideal (5/5/5)")
@@ -159,6 +159,7 @@ class ReportRow:
         cases: their scores.
         image_metrics: by metric; empty if none was measured.
         measured_by: the networks behind the image metrics.
+        contradictory: per perspective, the number of verdicts whose yes or no contradicts their score.
     """
 
     name: str
@@ -168,6 +169,7 @@ class ReportRow:
     cases: tuple[CaseScores, ...] = ()
     image_metrics: Mapping[str, MetricMean] = field(default_factory=dict)
     measured_by: Mapping[str, str] = field(default_factory=dict)
+    contradictory: tuple[int, ...] = (0, 0, 0)
 
     @property
     def overall(self) -> Overall:
@@ -217,6 +219,16 @@ def report_row(
         scores_by_case(judged),
         metrics,
         dict(measured_by or {}) if metrics else {},
+        count_contradictory(judged),
+    )
+
+
+def count_contradictory(judged: Sequence[JudgedCase]) -> tuple[int, ...]:
+    """Per perspective, the number of verdicts whose yes or no contradicts their score."""
+    rewards = [case.reward for case in judged if case.reward is not None]
+    return tuple(
+        sum(reward.verdicts[index].is_contradictory for reward in rewards)
+        for index in range(len(PERSPECTIVES))
     )
 
 
@@ -369,6 +381,8 @@ def _as_json(report: Report) -> dict[str, Any]:
         if row.image_metrics:
             entry["image_metrics"] = {name: asdict(mean) for name, mean in row.image_metrics.items()}
             entry["measured_by"] = dict(row.measured_by)
+        if any(row.contradictory):
+            entry["contradictory"] = list(row.contradictory)
         rows.append(entry)
     compared = [asdict(comparison) for pair in comparisons(report) for comparison in pair]
     return {
@@ -384,7 +398,14 @@ def _row_from_json(row: dict[str, Any], cases: Sequence[CaseScores]) -> ReportRo
     types = {name: _means(means) for name, means in row["types"].items()}
     metrics = {name: _metric_mean(mean) for name, mean in row.get("image_metrics", {}).items()}
     return ReportRow(
-        row["name"], _means(row), types, row["made_by"], tuple(cases), metrics, row.get("measured_by", {})
+        row["name"],
+        _means(row),
+        types,
+        row["made_by"],
+        tuple(cases),
+        metrics,
+        row.get("measured_by", {}),
+        tuple(row.get("contradictory", (0, 0, 0))),
     )
 
 
@@ -533,7 +554,9 @@ def _three_scores(means: Means) -> str:
 
 
 def report_notes(report: Report) -> list[str]:
-    """Caveats for comparing rows: failed judgements, different numbers of cases or origins of edits."""
+    """Caveats for comparing rows: failed or contradictory judgements, different numbers of cases or origins
+    of edits.
+    """
     found = []
     for row in report.rows:
         if row.means.coverage < 1.0:
@@ -542,6 +565,7 @@ def report_notes(report: Report) -> list[str]:
                 f"{row.name}: {_percent(1 - row.means.coverage)} of the cases have no complete reward; F, P, "
                 f"Q with all of them: {allowed}."
             )
+    found += contradiction_notes(report)
     if len({row.means.n for row in report.rows}) > 1:
         found.append("the rows are over different numbers of cases and do not compare.")
     origins: dict[str, list[str]] = {}
@@ -559,6 +583,17 @@ def report_notes(report: Report) -> list[str]:
             )
         )
     return found
+
+
+def contradiction_notes(report: Report) -> list[str]:
+    """The rows in which the judge's yes or no contradicts its scores."""
+    return [
+        f"{row.name}: {report.judge} contradicts itself in {', '.join(map(str, row.contradictory))} of "
+        f"{row.means.n} verdicts on F, P, Q: yes with at most {TRACE:g} point, or no with {MAX_SCORE:g}; its "
+        "Acc and its Score can't both be right."
+        for row in report.rows
+        if any(row.contradictory)
+    ]
 
 
 def _origin_differences(origins: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -18,6 +18,7 @@ from src.evaluation.generation_folder import generations_in
 from src.evaluation.report import (
     Report,
     ReportRow,
+    contradiction_notes,
     merge_reports,
     read_report,
     row_order,
@@ -125,6 +126,8 @@ def print_results(
     for table in (terminal_table(report), terminal_metrics(report), terminal_comparisons(report)):
         if table is not None:
             console.print(table)
+    for note in contradiction_notes(report):
+        print(f"warning: {note}", file=sys.stderr)
     if choices:
         console.print(best_of_n.terminal_choices(choices))
     if measured_dial is not None:

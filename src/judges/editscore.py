@@ -39,7 +39,7 @@ from jaxtyping import UInt8
 from src.judges.encoding import encode_for_judge
 from src.judges.parsing import UnusableReply, parse_reply
 from src.judges.question import Answer, AnswerSchema, Question, Reply
-from src.judges.rubric import INSTRUCTION, PROMPTS, Rubric
+from src.judges.rubric import PROMPTS, Rubric, check_has_instruction, with_instruction
 from src.records import MAX_SCORE, Image, Reward, Triplet, Verdict
 
 SCALE = 10.0
@@ -118,11 +118,12 @@ class EditScoreRubric(Rubric):
         score_range: highest score asked for: 25 for EditScore's models, 10 for others.
         repeats: passes; the client samples each with a seed of its own.
         prompts: a name without a slash is one of our versions; else a folder with semantic_consistency.txt
-            and perceptual_quality.txt, in which {instruction} and {max_score} stand for the instruction and
-            the highest score. To use EditScore's own prompts, insert these two placeholders into them.
+            and perceptual_quality.txt, in which {quoted_instruction} (or {instruction}, see rubric.py) and
+            {max_score} stand for the instruction and the highest score. To use EditScore's own prompts,
+            insert these two placeholders into them.
         reduction: of the overall score, see `overall_score`.
-        resize_edited: resize the edited image to the original's size first, as the protocol does; proportions
-            may change.
+        resize_edited: resize the edited image to the original's size first (bicubic), as the protocol does;
+            proportions may change.
         max_pixels: of each image sent.
         expected: take the mean scores under the probabilities of all numbers instead of the numbers written;
             the client must return them (LocalVLM: exact_scores=true), and a single pass then has few ties.
@@ -136,7 +137,7 @@ class EditScoreRubric(Rubric):
         self,
         score_range: int = 25,
         repeats: int = 1,
-        prompts: str = "editscore_v1",
+        prompts: str = "editscore_v2",
         reduction: Literal["average_last", "average_first"] = "average_last",
         resize_edited: bool = True,
         max_pixels: int = 1_048_576,
@@ -157,7 +158,8 @@ class EditScoreRubric(Rubric):
         self.prompts = [read_editscore_prompt(folder, name, score_range) for name in NAMES]
         words = hashlib.sha256("\0".join(self.prompts).encode()).hexdigest()[:16]
         self.fingerprint = (
-            f"editscore {score_range} prompts={words} repeats={repeats} resize_edited={resize_edited} "
+            f"editscore {score_range} prompts={words} repeats={repeats} "
+            f"resize_edited={'bicubic' if resize_edited else False} "
             f"max_pixels={max_pixels} expected={expected}"
         )
 
@@ -168,7 +170,7 @@ class EditScoreRubric(Rubric):
             image, file = resize_like_original(image, *triplet.case.original.shape[:2]), None
         original = encode_for_judge(triplet.case.original, files[0], self.max_pixels)
         edited = encode_for_judge(image, file, self.max_pixels)
-        semantic = self.prompts[0].replace(INSTRUCTION, triplet.case.instruction)
+        semantic = with_instruction(self.prompts[0], triplet.case.instruction)
         asked = ((NAMES[0], semantic, (original, edited)), (NAMES[1], self.prompts[1], (edited,)))
         return [
             Question(triplet.case.id, name, prompt, images, self.schema, repeat)
@@ -274,13 +276,13 @@ def read_editscore_prompt(folder: Path, name: str, score_range: int) -> str:
             f"a folder of EditScore's prompts holds {' and '.join(f'{each}.txt' for each in NAMES)}"
         )
     text = path.read_text(encoding="utf-8").strip()
-    for needed in (HIGHEST, INSTRUCTION)[: 2 if name == NAMES[0] else 1]:
-        if needed not in text:
-            unknown = "range" if needed == HIGHEST else "instruction"
-            raise ValueError(f"{path} has no {needed}, so the judge would not know the {unknown}")
+    if HIGHEST not in text:
+        raise ValueError(f"{path} has no {HIGHEST}, so the judge would not know the range")
+    if name == NAMES[0]:
+        check_has_instruction(path, text)
     return text.replace(HIGHEST, str(score_range))
 
 
 def resize_like_original(image: Image, height: int, width: int) -> UInt8[np.ndarray, "height width 3"]:
-    """The image resized by Lanczos."""
-    return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.LANCZOS))
+    """The image resized by the filter that Pillow takes by itself, as in the release."""
+    return np.array(PIL.Image.fromarray(image).resize((width, height), PIL.Image.Resampling.BICUBIC))

@@ -12,7 +12,7 @@ changed text would make earlier annotations differ from their ledgers.
 import json
 import re
 from collections.abc import Mapping
-from typing import Any, final
+from typing import Any, Literal, final
 
 import json_repair
 
@@ -25,8 +25,26 @@ SHOWN = 80
 NOT_WORDS = ("", "none", "n/a", "na", "null", "nothing")
 """What models write for "None", in lower case and without punctuation."""
 
-THOUGHT = re.compile(r"<think(?:ing)?>|◁think▷")
-END_OF_THOUGHT = re.compile(r"</think(?:ing)?>|◁/think▷")
+_THINKING = (
+    r"(?:[\w.-]{1,20}[:_])?(?:think(?:ing)?|thoughts?|reasoning|reflection|deliberation|scratchpad|analysis)"
+)
+_ASIDE = r"(?:\s[^<>|\]]{0,80})?"
+THOUGHT = re.compile(
+    rf"<\|?(?:(?:begin|start)(?:_of)?_)?{_THINKING}{_ASIDE}\|?>|\[(?:begin[ _])?{_THINKING}\]|◁{_THINKING}▷|"
+    r"<\|channel\|?>(?!\s*final)|<unused94>|\Aanalysis(?=[A-Z])|"
+    r"\AHere (?:is my thought process|are my reasoning steps):",
+    re.IGNORECASE,
+)
+"""Where a model begins to think aloud: tags (<think>, <seed:think>, <|begin_of_thought|>),
+brackets ([THINK]), Kimi's marks, Harmony's channels besides the final one, also without their special tokens
+("analysisWe need"), Gemma's, Granite's and Apriel's words.
+"""
+END_OF_THOUGHT = re.compile(
+    rf"<\|?/{_THINKING}\|?>|<\|?end(?:_of)?_{_THINKING}\|?>|\[(?:/|end[ _]){_THINKING}\]|◁/{_THINKING}▷|"
+    r"<\|channel\|?>\s*final[^<]*(?:<\|constrain\|>[^<]*)?<\|message\|>|<channel\|>|<\|content\|>|<unused95>|"
+    r"assistantfinal|\[begin final response\]|Here is my response:",
+    re.IGNORECASE,
+)
 FENCE = re.compile(r"```\w*\s*(.*?)```", re.DOTALL)
 POINTS = re.compile(
     r"\s*([+-]?\d+(?:\.\d+)?)\s*(?:(?:/|out of|of)\s*(\d+(?:\.\d+)?))?\s*(?:points?|分)?\s*\.?\s*",
@@ -57,7 +75,16 @@ NEXT = re.compile(
 
 @final
 class UnusableReply(ValueError):  # noqa: N818  # a finding, not a fault
-    """A reply without an answer; the message is the reason."""
+    """A reply without an answer; the message is the reason.
+
+    Args:
+        reason: in words.
+        cause: what kind of reason, if many replies share it: "cut_off", "refused" or "form".
+    """
+
+    def __init__(self, reason: str, cause: Literal["cut_off", "refused", "form"] = "form") -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 def parse_reply(reply: Reply, schema: AnswerSchema) -> Answer:
@@ -68,9 +95,9 @@ def parse_reply(reply: Reply, schema: AnswerSchema) -> Answer:
             value of the wrong kind or a score out of range.
     """
     if reply.finish == "length":
-        raise UnusableReply("the reply was cut off at the token limit")
+        raise UnusableReply("the reply was cut off at the token limit", "cut_off")
     if reply.finish in ("refusal", "content_filter"):
-        raise UnusableReply(f"refused: {excerpt(reply.text)}")
+        raise UnusableReply(f"refused: {excerpt(reply.text)}", "refused")
     fields, repaired = parse_fields(reply.text, schema)
     return parse_answer(fields, schema, repaired)
 
@@ -119,14 +146,14 @@ def load_json(text: str) -> Any:
 
 
 def strip_thoughts(text: str) -> str:
-    """The text after the model's reasoning; some servers leave out the tag that opens it.
+    """The text after the model's reasoning; some servers leave out the mark that opens it.
 
     Raises:
         UnusableReply: the reasoning never ends; scores considered in it are no answer.
     """
     *_, said = END_OF_THOUGHT.split(text)
     if THOUGHT.search(said):
-        raise UnusableReply(f"the reply was cut off in its thoughts: {excerpt(text)}")
+        raise UnusableReply(f"the reply was cut off in its thoughts: {excerpt(text)}", "cut_off")
     return said
 
 

@@ -3,10 +3,13 @@ question per perspective and has two modes.
 
 In annotation mode a judge gives score and feedback (training data), in evaluation mode yes/no and score (Acc
 and Score of the paper's tables). The prompts are text files,
-src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {instruction} stands for the instruction.
+src/judges/prompts/<version>/<mode>_<perspective>.txt, in which {quoted_instruction} stands for the
+instruction as data: a text in quotes on one line, which can't end its quotes or the tags around it. Before
+version v2 {instruction} stood for it as it is, so an instruction could pass for a part of the prompt.
 """
 
 import hashlib
+import json
 import statistics
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -19,7 +22,10 @@ from src.judges.question import Answer, AnswerSchema, ImagePart, Question, Reply
 from src.records import PERSPECTIVES, Perspective, Triplet, Verdict
 
 PROMPTS = Path(__file__).resolve().parent / "prompts"
-INSTRUCTION = "{instruction}"
+INSTRUCTION, QUOTED_INSTRUCTION = "{instruction}", "{quoted_instruction}"
+
+BREAKING = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>\x7f\x85\u2028\u2029"}
+"""Escapes of what could close a tag or begin a line within a JSON string."""
 
 SCHEMAS = {
     "annotation": AnswerSchema(text="feedback"),
@@ -63,7 +69,7 @@ class PerspectiveRubric(Rubric):
 
     Args:
         mode: "annotation" or "evaluation".
-        prompts: folder with the six prompts; a name without a slash is one of our versions ("v1").
+        prompts: folder with the six prompts; a name without a slash is one of our versions ("v2").
         quality_sees: images shown for quality: "edited", as released, or "both".
         max_pixels: of each image sent.
         repeats: independent answers per question, whose mean is the score.
@@ -72,13 +78,13 @@ class PerspectiveRubric(Rubric):
 
     Raises:
         FileNotFoundError: a prompt is missing.
-        ValueError: a prompt without {instruction}, an unknown mode or view, fewer than 1 repeat.
+        ValueError: a prompt without the instruction, an unknown mode or view, fewer than 1 repeat.
     """
 
     def __init__(
         self,
         mode: Literal["annotation", "evaluation"] = "annotation",
-        prompts: str = "v1",
+        prompts: str = "v2",
         quality_sees: Literal["edited", "both"] = "edited",
         max_pixels: int = 1_048_576,
         repeats: int = 1,
@@ -118,7 +124,7 @@ class PerspectiveRubric(Rubric):
             Question(
                 triplet.case.id,
                 perspective.value,
-                self.prompts[perspective].replace(INSTRUCTION, triplet.case.instruction),
+                with_instruction(self.prompts[perspective], triplet.case.instruction),
                 images[perspective],
                 self.schema,
                 repeat,
@@ -195,9 +201,25 @@ def read_prompt(path: Path) -> str:
     if not path.is_file():
         raise FileNotFoundError(
             f"no prompt {path}; a folder of prompts holds one text file per mode and perspective, "
-            f"see {PROMPTS / 'v1'}"
+            f"see {PROMPTS / 'v2'}"
         )
     text = path.read_text(encoding="utf-8").strip()
-    if INSTRUCTION not in text:
-        raise ValueError(f"{path} has no {INSTRUCTION}, so the judge would not know the instruction")
+    check_has_instruction(path, text)
     return text
+
+
+def check_has_instruction(path: Path, text: str) -> None:
+    """Raise ValueError unless a prompt has a place for the instruction."""
+    if INSTRUCTION not in text and QUOTED_INSTRUCTION not in text:
+        raise ValueError(
+            f"{path} has neither {QUOTED_INSTRUCTION} nor {INSTRUCTION}, so the judge would not know the "
+            "instruction"
+        )
+
+
+def with_instruction(prompt: str, instruction: str) -> str:
+    """A prompt with the instruction in its place, as data or, in prompts of before v2, as it is."""
+    place, text = INSTRUCTION, instruction
+    if QUOTED_INSTRUCTION in prompt:
+        place, text = QUOTED_INSTRUCTION, json.dumps(instruction, ensure_ascii=False).translate(BREAKING)
+    return prompt.replace(place, text)

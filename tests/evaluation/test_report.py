@@ -9,6 +9,7 @@ from src.evaluation.judging import JudgedCase
 from src.evaluation.report import (
     Report,
     ReportRow,
+    contradiction_notes,
     merge_reports,
     read_report,
     report_markdown,
@@ -112,6 +113,20 @@ def test_rows_of_another_judge_do_not_stay() -> None:
 def test_rows_with_different_numbers_of_cases_are_said_not_to_compare() -> None:
     report = Report("six", "hand", "1", (report_row("5/5/5", SIX, {}), report_row("0/0/0", SIX[:3], {})))
     assert any("different numbers of cases" in note for note in report_notes(report))
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(("score", "success"), [(0.0, True), (1.0, True), (5.0, False)])
+def test_a_judge_that_contradicts_itself_is_named(place: int, score: float, success: bool, tmp_path) -> None:
+    verdicts = [Verdict(3.0, True), Verdict(3.0, False), Verdict(2.0, True)]
+    verdicts[place] = Verdict(score, success)
+    rows = [judged(str(number), "local", "a", *verdicts) for number in range(2)]
+    report = Report("six", "hand", "1", (report_row("5/5/5", rows, {}), report_row("copy input", SIX, {})))
+    write_report(tmp_path, report)
+    (note,) = contradiction_notes(read_report(tmp_path / "report.json"))
+    counts = ", ".join("2" if index == place else "0" for index in range(3))
+    assert f"5/5/5: hand contradicts itself in {counts} of 2 verdicts" in note
+    assert f"Note: {note}" in (tmp_path / "report.md").read_text()
 
 
 def test_order() -> None:

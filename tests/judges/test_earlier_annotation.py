@@ -46,7 +46,9 @@ def judge(tmp_path: Path) -> VLMJudge:
     connection = sqlite3.connect(tmp_path / "ledger.sqlite")
     connection.executescript((EARLIER / "ledger.sql").read_text())
     connection.close()
-    return VLMJudge("scripted", PerspectiveRubric(), Silent(), tmp_path / "ledger.sqlite", Limits())
+    return VLMJudge(
+        "scripted", PerspectiveRubric(prompts="v1"), Silent(), tmp_path / "ledger.sqlite", Limits()
+    )
 
 
 def test_its_answers_are_used_without_a_question(judge: VLMJudge) -> None:

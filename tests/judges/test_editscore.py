@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 
 import numpy as np
+import PIL.Image
 import pytest
 
 from src.judges.editscore import (
@@ -15,6 +16,7 @@ from src.judges.editscore import (
     overall_of_reward,
     overall_score,
     pass_scores,
+    resize_like_original,
 )
 from src.judges.parsing import UnusableReply
 from src.judges.question import Answer, AnswerSchema, Reply
@@ -42,9 +44,10 @@ def test_two_questions_per_pass() -> None:
         *(("semantic_consistency", repeat, 2) for repeat in range(3)),
         *(("perceptual_quality", repeat, 1) for repeat in range(3)),
     ]
-    assert asked[0].prompt.endswith("Instruction: paint {max_score} dogs"), (
-        "an instruction is put in as it is, last"
-    )
+    fenced = '<instruction>"paint {max_score} dogs"</instruction>'
+    assert asked[0].prompt.endswith(fenced), "an instruction is put in last, as data"
+    before = EditScoreRubric(prompts="editscore_v1").questions(triplet())
+    assert before[0].prompt.endswith("Instruction: paint {max_score} dogs")
     assert "0 to 25" in asked[0].prompt
     assert "0 to 25" in asked[3].prompt
     assert "0 to 10" in EditScoreRubric(score_range=10).questions(triplet())[1].prompt
@@ -56,6 +59,13 @@ def test_the_edited_image_comes_to_the_originals_size(resize: bool, size: tuple[
     asked = EditScoreRubric(resize_edited=resize).questions(triplet((40, 10)))
     assert (asked[0].images[1].height, asked[0].images[1].width) == size
     assert asked[1].images == asked[0].images[1:]
+
+
+def test_the_edited_image_is_resized_as_in_the_release() -> None:
+    """Which calls PIL's resize without a filter."""
+    image = np.random.default_rng(1).integers(0, 256, (64, 40, 3), dtype=np.uint8)
+    released = np.asarray(PIL.Image.fromarray(image).resize((30, 20)))
+    assert np.array_equal(resize_like_original(image, 20, 30), released)
 
 
 def test_the_combination_by_hand() -> None:
@@ -186,7 +196,7 @@ def test_fingerprints_and_bad_settings(tmp_path: Path) -> None:
         EditScoreRubric(prompts=str(tmp_path))
     for name in ("semantic_consistency", "perceptual_quality"):
         (tmp_path / f"{name}.txt").write_text("from 0 to {max_score}")
-    with pytest.raises(ValueError, match=r"\{instruction\}"):
+    with pytest.raises(ValueError, match=r"\{quoted_instruction\}"):
         EditScoreRubric(prompts=str(tmp_path))
     (tmp_path / "semantic_consistency.txt").write_text("from 0 to {max_score}: {instruction}")
     asked = EditScoreRubric(prompts=str(tmp_path)).questions(triplet())

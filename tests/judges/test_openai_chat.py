@@ -421,7 +421,7 @@ def test_the_server_knows_what_our_prompts_ask() -> None:
     from src.judges.fake_server import PERSPECTIVES
     from src.judges.rubric import PROMPTS
 
-    for path in (PROMPTS / "v1").glob("*.txt"):
+    for path in (path for version in ("v1", "v2") for path in (PROMPTS / version).glob("*.txt")):
         asked_for = [name for name, words in PERSPECTIVES.items() if words in path.read_text()]
         assert asked_for == [path.stem.split("_")[1]], path
 

@@ -259,6 +259,45 @@ def test_a_score_alone_will_do_where_no_words_are_needed(text: str, score: float
         assert read(text, NUMBER).scores == (score,)
 
 
+MARKS = [
+    ("<think>", "</think>"),
+    ("<THINKING>", "</THINKING>"),
+    ('<think lang="en">', "</think>"),
+    ("<seed:think>", "</seed:think>"),
+    ("<longcat_think>", "</longcat_think>"),
+    ("<thought>", "</thought>"),
+    ("<reasoning>", "</reasoning>"),
+    ("<analysis>", "</analysis>"),
+    ("<|begin_of_thought|>", "<|end_of_thought|>"),
+    ("<|START_THINKING|>", "<|END_THINKING|>"),
+    ("<|think|>", "<|end|><|begin|>assistant<|content|>"),
+    ("[THINK]", "[/THINK]"),
+    ("◁think▷", "◁/think▷"),
+    ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
+    ("<|channel|>commentary<|message|>", "<|end|><|channel|>final <|constrain|>json<|message|>"),
+    ("analysisWe need to look. ", "assistantfinal"),
+    ("<|channel>thought\n", "<channel|>"),
+    ("<unused94>thought\n", "<unused95>"),
+    ("Here are my reasoning steps:\n", "[BEGIN FINAL RESPONSE]"),
+    ("Here is my thought process: ", "Here is my response:"),
+]
+
+
+@pytest.mark.parametrize(("begin", "end"), MARKS, ids=short)
+def test_thoughts_are_told_from_the_answer(begin: str, end: str) -> None:
+    """Whatever marks them, and also where they hold a draft of the answer; without an end they are none."""
+    draft, answer = '{"feedback": "the sky is grey", "score": 2}', '{"feedback": "None", "score": 5}'
+    assert read(f"{begin}Perhaps {draft}? No.{end}{answer}").scores == (5,)
+    assert read(f"{begin}Perhaps {draft}? No.{end}\n{answer}<|return|>").scores == (5,)
+    with pytest.raises(UnusableReply, match="cut off in its thoughts") as caught:
+        read(f"{begin}Perhaps {draft}? No.")
+    assert caught.value.cause == "cut_off"
+
+
+def test_marks_of_thoughts_in_a_whole_answer_are_words() -> None:
+    assert read('{"feedback": "the sign says [THINK]", "score": 3}').text == "the sign says [THINK]"
+
+
 WORDS = st.text(st.sampled_from("ab 5{}[]:,'\"\\/.score“”\n"), max_size=30)
 
 
