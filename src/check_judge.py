@@ -88,7 +88,7 @@ def run_trial(cfg: DictConfig, world: World, judge: Judge, probes: Sequence[Judg
         ProbeResult(probe, reward, true) for probe, reward, true in zip(probes, judged, truth, strict=True)
     ]
     described = {
-        "version": world.version,
+        "version": world.version(),
         "size": world.size,
         "everyday": cfg.count,
         "cases": cfg.cases,

@@ -21,11 +21,15 @@ from jaxtyping import UInt8
 from PIL import ExifTags, ImageDraw, ImageFont, ImageOps, UnidentifiedImageError
 from PIL.PngImagePlugin import PngInfo
 
+from src.colours import in_srgb
 from src.files import replacing
 from src.records import Image
 
 INK, PALE, PAPER, FRAME = (24, 24, 27), (106, 106, 115), (255, 255, 255), (222, 222, 226)
 MARGIN, GAP, TITLE_WIDTH = 16, 10, 190
+
+WHITE_IS = 262
+"""TIFF's tag PhotometricInterpretation."""
 
 QUARTER_TURNS = (5, 6, 7, 8)
 """EXIF orientations in which height and width change places."""
@@ -33,6 +37,13 @@ QUARTER_TURNS = (5, 6, 7, 8)
 HUGE = 40_000_000
 """Larger JPEGs are decoded at a half, a quarter or an eighth of their size, at least twice the size asked
 for: otherwise 100 million pixels take half a gigabyte."""
+
+MOST_PIXELS = 100_000_000
+"""Images of other formats with more are refused before they are decoded."""
+
+THINNEST = 200
+"""Most pixels for a byte of an image beyond HUGE. Photographs have 2 to 20, an empty image that was made to
+fill the memory has thousands."""
 
 BROKEN = (
     *(
@@ -52,7 +63,8 @@ BROKEN = (
 for a PNG, RuntimeError for an AVIF ...
 """
 
-# Pillow warns above 90 million pixels, a size of today's photographs, and refuses 180 million
+# Pillow warns above 90 million pixels, a size of today's photographs, and refuses 180 million; our own limits
+# are in `_check_before_decoding`
 warnings.filterwarnings("ignore", category=PIL.Image.DecompressionBombWarning)
 
 NewImage = UInt8[np.ndarray, "new_h new_w 3"]
@@ -168,15 +180,16 @@ def save_png(image: Image, path: Path, metadata: Mapping[str, str] | None = None
 
 
 def load_image(path: Path, framing: Framing = native) -> Image:
-    """Load an image as RGB, upright by its EXIF orientation, resized by `framing`.
+    """Load an image as RGB, upright by its EXIF orientation, in the colours of sRGB by its profile, resized
+    by `framing`.
 
     Transparency is blended with white, 16 bits become 8, and of an animation or multi-page file the first
     image is taken.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: the file is not an image, is broken, has more pixels than Pillow opens (180 million), or
-            has values without a known white point (32-bit grey).
+        ValueError: the file is not an image, is broken, has too many pixels (MOST_PIXELS, or a JPEG's 180
+            million; THINNEST), or has values without a known white point (32-bit grey).
     """
     return decode_image(require_file(path), str(path), framing)
 
@@ -188,7 +201,45 @@ def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) 
         if opened.width * opened.height > HUGE:
             opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # JPEG only
         ImageOps.exif_transpose(opened, in_place=True)
-    return _flat(_framed(_resizable(opened, where), frame))
+        shown = in_srgb(_black_is_zero(opened), where)
+    return _flat(_framed(_resizable(shown, where), frame))
+
+
+@final
+@dataclass(frozen=True)
+class Mask:
+    """What a mask says at each pixel.
+
+    Attributes:
+        grey: brightness as stored, of transparent pixels too.
+        opacity: None for an image without transparency.
+    """
+
+    grey: UInt8[np.ndarray, "h w"]
+    opacity: UInt8[np.ndarray, "h w"] | None
+
+
+def load_mask(path: Path) -> Mask:
+    """Load a mask, upright, 16 bits as 8; its numbers are no colours, so no profile is applied. Raises as
+    `load_image`.
+    """
+    with open_image(require_file(path), str(path)) as opened:
+        ImageOps.exif_transpose(opened, in_place=True)
+        stored = _black_is_zero(opened)
+        clear = stored.has_transparency_data
+        opacity = np.array(stored.convert("RGBA").getchannel("A")) if clear else None
+        grey = _flat(stored)[..., 0] if stored.mode.startswith("I;16") else np.array(stored.convert("L"))
+    return Mask(grey, opacity)
+
+
+def _black_is_zero(opened: PIL.Image.Image) -> PIL.Image.Image:
+    """Exchange black and white of a TIFF of 16 bits that counts from white, which Pillow does for 8 alone."""
+    counts_from_white = opened.format == "TIFF" and opened.mode.startswith("I;16")
+    if not counts_from_white or getattr(opened, "tag_v2", {}).get(WHITE_IS) != 0:
+        return opened
+    turned = PIL.Image.fromarray(65535 - np.asarray(opened))
+    turned.info.update(opened.info)
+    return turned
 
 
 def _framed(image: PIL.Image.Image, frame: Frame) -> PIL.Image.Image:
@@ -269,9 +320,12 @@ def require_file(path: Path) -> Path:
 
 @contextmanager
 def open_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
-    """Open an image with Pillow; errors of broken images become a ValueError of one line."""
+    """Open an image with Pillow; errors of broken images become a ValueError of one line, and so do images
+    that would fill the memory.
+    """
     try:
         with PIL.Image.open(source) as opened:
+            _check_before_decoding(opened, _file_size(source))
             yield opened
     except BROKEN as error:
         # Pillow's message would name the buffer
@@ -281,6 +335,24 @@ def open_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
             else str(error).rstrip(".")
         )
         raise ValueError(f"{where} is not a readable image ({reason}); replace it or leave it out") from error
+
+
+def _check_before_decoding(opened: PIL.Image.Image, file_size: int) -> None:
+    """Raise ValueError for an image that no photograph is: too many pixels, at all or for its file; or one
+    that is a program for a printer.
+    """
+    pixels = opened.width * opened.height
+    size = f"{opened.width}x{opened.height} pixels"
+    if opened.format == "EPS":
+        raise ValueError("EPS is a program, which is not run; save it as PNG")
+    if pixels > MOST_PIXELS and opened.format not in ("JPEG", "MPO"):
+        raise ValueError(f"{size}, more than {MOST_PIXELS:,}; scale it down, or save it as JPEG")
+    if pixels > HUGE and pixels > THINNEST * file_size:
+        raise ValueError(f"{size} out of {file_size:,} bytes, which no photograph is; scale it down")
+
+
+def _file_size(source: Path | BytesIO) -> int:
+    return source.stat().st_size if isinstance(source, Path) else source.getbuffer().nbytes
 
 
 def resize_short_side(image: Image, short_side: int) -> NewImage:

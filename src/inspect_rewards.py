@@ -165,7 +165,7 @@ def synthetic_data(triplets: SyntheticTriplets, cfg: DictConfig) -> InspectedDat
         ValueError: an annotator that rates nothing.
     """
     world = triplets.world
-    name = f"synthetic world {world.version}, {world.size} px"
+    name = f"synthetic world {world.version(triplets.split)}, {world.size} px"
     if cfg.rewards_file is not None:
         unrated = SyntheticTriplets(world, Unrated(), triplets.length, triplets.split, triplets.seed)
         return InspectedData(name, GeneratedTriplets(unrated, cfg.check_images))

@@ -39,7 +39,9 @@ from src.files import not_written, replacing
 from src.records import PERSPECTIVES, Case, Feedback, Reward, Triplet, three
 
 REQUEST, ROWS, TEXTS = "request.json", "rows.jsonl", "texts.json"
-FORMAT = 1
+FORMAT = 2
+"""2: images in the colours of their profiles, and other texts keep a pair from being mirrored."""
+
 LATENTS = ("original", "mean", "std")
 READING = ("tokens", "stem_bias")
 """Added by backbones that read image and instruction together; the request of such a cache says so."""

@@ -102,7 +102,9 @@ def kept_rewards(
     The file's name depends on everything that decides a reward, including the code of the world. Several
     processes may do this at once, as all write the same.
     """
-    name = " ".join((world.version, str(world.size), split, str(seed), annotator.settings, code_digest()))
+    name = " ".join(
+        (world.version(split), str(world.size), split, str(seed), annotator.settings, code_digest())
+    )
     path = folder / f"{hashlib.sha256(name.encode()).hexdigest()[:16]}.jsonl"
     known = {reward.id: reward for reward in read_rewards(path)}
     ids = [world.case_id(split, seed, index) for index in range(length)]

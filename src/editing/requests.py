@@ -16,9 +16,8 @@ from pathlib import Path, PurePosixPath
 from typing import final
 
 from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
+from src.image_files import SUFFIXES, images_in, is_hidden
 from src.records import PERSPECTIVES, TargetReward, three
-
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
 
 SCORES = tuple(perspective.value for perspective in PERSPECTIVES)
 FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
@@ -77,14 +76,13 @@ def find_images(path: Path) -> list[Path]:
     FileNotFoundError.
     """
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
-        found = [file for file in files if file.suffix.lower() in SUFFIXES]
+        found = images_in(path)
         if not found:
             raise FileNotFoundError(
                 f"no images in {path}; image= takes an image or a folder with {', '.join(SUFFIXES)}"
             )
-        if len(found) < len(files):
-            others = [file.name for file in files if file not in set(found)]
+        others = other_files(path, found)
+        if others:
             named = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
             print(
                 f"warning: {len(others)} files in {path} are left out, their names don't end as images do: "
@@ -95,6 +93,12 @@ def find_images(path: Path) -> list[Path]:
     if not path.exists():
         raise FileNotFoundError(f"no image {path}; image= takes an image or a folder of images")
     return [path]
+
+
+def other_files(folder: Path, images: Sequence[Path]) -> list[str]:
+    """Names of the files in a folder that are neither images nor hidden, sorted."""
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file not in set(images))
+    return [file.name for file in files if not is_hidden(file.relative_to(folder))]
 
 
 def read_list(path: Path, seed: int, target: TargetReward) -> list[EditRequest]:

@@ -23,7 +23,7 @@ from src.data.rows import EncodedImage
 from src.data.transforms import Size, resize_to
 from src.evaluation.benchmark import Reference
 from src.evaluation.crop import WHOLE, Crop
-from src.images import Frame, Framing, centre_crop, native, open_image, require_file
+from src.images import Frame, Framing, centre_crop, load_mask, native
 from src.records import Case, Image, Triplet, Turn
 
 
@@ -162,9 +162,7 @@ def read_region(path: Path, size: Size) -> Bool[np.ndarray, "h w"]:
     Raises:
         FileNotFoundError, ValueError: no such image, or a broken one.
     """
-    with open_image(require_file(path), str(path)) as opened:
-        if opened.has_transparency_data:
-            values, least = opened.convert("RGBA").getchannel("A").point(lambda alpha: 255 - alpha), 255
-        else:
-            values, least = opened.convert("L"), 128
-        return np.asarray(values.resize((size[1], size[0]), PIL.Image.Resampling.NEAREST)) >= least
+    mask = load_mask(path)
+    values, least = (mask.grey, 128) if mask.opacity is None else (255 - mask.opacity, 255)
+    resized = PIL.Image.fromarray(values).resize((size[1], size[0]), PIL.Image.Resampling.NEAREST)
+    return np.asarray(resized) >= least

@@ -223,7 +223,7 @@ class IdealEdits:
     def _settings(self, setting: IdealSetting) -> dict[str, object]:
         sampler = {name: value for name, value in setting.sampler.settings().items() if name != "guidance"}
         return {
-            "world": self.world.version,
+            "world": self.world.version(),
             "size": self.world.size,
             "draws": self.draws,
             "most_draws": self.most_draws,

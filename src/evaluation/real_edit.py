@@ -35,6 +35,7 @@ from src.data.rows import EncodedImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, natural_sort_key
 from src.evaluation.references import copy_of_input
+from src.image_files import images_in
 from src.records import Case, Feedback, Image
 
 TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
@@ -45,7 +46,6 @@ LINE = re.compile(r"(\d+)\. ([A-Za-z]+)(?: Edit)?: \s*(.*\S)\s*", re.DOTALL)
 PHOTOGRAPHS = "Real-Edit"
 INSTRUCTIONS = ("real_edit_instruct.json", "eval_instruct.json")
 """Names of the same file in the releases of the multi-reward paper and of SuperEdit."""
-ENDINGS = (".jpeg", ".jpg", ".png", ".webp")
 
 
 @final
@@ -170,7 +170,7 @@ def read_cases(photographs: Path, instructions: Path) -> list[Case]:
         ValueError: see RealEdit.cases.
     """
     listed = read_instructions(instructions)
-    there = {path.name for path in photographs.iterdir() if path.suffix.lower() in ENDINGS}
+    there = {path.name for path in images_in(photographs)}
     names = [name for name, _ in listed]
     images = {name: EncodedImage(str(photographs / name)) for name in names}
     cases, malformed = [], []

@@ -43,7 +43,8 @@ from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, natural_sort_key, read_region
 from src.evaluation.masked import GreyMask, square_mask
 from src.evaluation.references import copy_of_input
-from src.images import open_image, require_file
+from src.image_files import images_in
+from src.images import load_mask
 from src.records import Case, Feedback, Image
 
 SCENES = {
@@ -64,7 +65,6 @@ PARTS = {"all": tuple(SCENES), "understanding": tuple(SCENES)[:5], "reasoning": 
 
 LABEL = "CLIP:"
 MASK = "_mask.jpg"
-ENDINGS = (".png", ".jpg", ".jpeg", ".webp")
 
 
 @final
@@ -195,11 +195,10 @@ def scene_folders(folder: Path, scenes: Sequence[str]) -> dict[str, Path]:
 
 def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]]:
     """The cases of one folder, and its faults in words."""
-    images = sorted(path for path in place.glob("*.png") if not path.name.startswith("."))
+    found = images_in(place)
+    images = [path for path in found if path.suffix == ".png"]
     masks = [path.with_name(path.stem + MASK) for path in images]
-    others = {
-        path for path in place.iterdir() if path.suffix.lower() in ENDINGS and not path.name.startswith(".")
-    } - {*images, *masks}
+    others = set(found) - {*images, *masks}
     lines, wrong = read_lines(place)
     malformed = [
         f"line {number}: {line[:60]!r}"
@@ -216,7 +215,7 @@ def read_scene(scene: str, place: Path) -> tuple[list[ReasonEditCase], list[str]
             mask.name for mask in masks if mask.is_file() and not square_mask(read_mask(mask)).any()
         ],
     }
-    wrong += [f"{len(found)} {what} ({abbreviate(found)})" for what, found in problems.items() if found]
+    wrong += [f"{len(names)} {what} ({abbreviate(names)})" for what, names in problems.items() if names]
     if lines and len(lines) != len(images):
         wrong.append(
             f"{len(lines)} lines for {len(images)} photographs ({abbreviate([path.name for path in images])})"
@@ -241,10 +240,10 @@ def read_lines(place: Path) -> tuple[list[str], list[str]]:
             else "no text file"
         ]
     try:
-        lines = files[0].read_text(encoding="utf-8-sig").rstrip().splitlines()
+        text = files[0].read_text(encoding="utf-8-sig").rstrip()
     except UnicodeDecodeError as error:
         return [], [f"a text file that is not UTF-8 ({files[0].name}: {error.reason} at byte {error.start})"]
-    return lines, [] if lines else [f"an empty text file ({files[0].name})"]
+    return text.split("\n") if text else [], [] if text else [f"an empty text file ({files[0].name})"]
 
 
 def split_line(line: str) -> tuple[str, str] | None:
@@ -265,5 +264,4 @@ def parse_case(scene: str, image: Path, mask: Path, line: str) -> ReasonEditCase
 
 def read_mask(path: Path) -> GreyMask:
     """A mask as stored. Raises FileNotFoundError or ValueError for an image that can't be read."""
-    with open_image(require_file(path), str(path)) as opened:
-        return np.array(opened.convert("L"))
+    return load_mask(path).grey

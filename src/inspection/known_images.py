@@ -6,9 +6,9 @@ from pathlib import Path
 from src.data.lint import KnownImage
 from src.data.perceptual_hash import perceptual_hash
 from src.evaluation.benchmark import Benchmark
+from src.image_files import SUFFIXES, images_in
 from src.images import load_image
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 PORTION = 32
 
 
@@ -24,7 +24,7 @@ def image_files(folder: Path) -> list[Path]:
             f"leakage: {folder} is neither a folder of images nor a benchmark of conf/benchmark; "
             "give one of these"
         )
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    files = images_in(folder, below=True)
     if not files:
         raise ValueError(
             f"leakage: no image in {folder} or below it ({', '.join(SUFFIXES)}); "

@@ -8,7 +8,8 @@ import math
 import numpy as np
 import PIL.Image
 
-from src.images import encode_png, image_size
+from src.colours import shows_stored_numbers
+from src.images import encode_png, image_size, open_image
 from src.judges.question import ImagePart
 from src.records import Image
 
@@ -23,7 +24,7 @@ def encode_for_judge(image: Image, file: bytes | None, max_pixels: int) -> Image
         image: decoded, upright, RGB.
         file: the stored file, or None. It is passed through byte for byte if it is a still PNG, JPEG or WebP
             of at most `max_pixels` that every reader decodes alike: not rotated by its EXIF orientation, not
-            transparent, 8 bits.
+            transparent, 8 bits, without a colour profile other than sRGB.
         max_pixels: larger images are downsized, aspect ratio kept.
 
     Raises:
@@ -45,11 +46,13 @@ def encode_for_judge(image: Image, file: bytes | None, max_pixels: int) -> Image
 
 def passthrough_type(file: bytes, image: Image) -> str | None:
     """The media type of a file that can be sent as it is, or None."""
-    with PIL.Image.open(io.BytesIO(file)) as opened:
+    with open_image(io.BytesIO(file), "a judged image") as opened:
         plain = (
             opened.format in MEDIA_TYPES and opened.mode in ("RGB", "L") and not opened.has_transparency_data
         )
-        if not plain or getattr(opened, "n_frames", 1) > 1 or opened.getexif().get(0x0112, 1) != 1:
+        if not plain or not shows_stored_numbers(opened):
+            return None
+        if getattr(opened, "n_frames", 1) > 1 or opened.getexif().get(0x0112, 1) != 1:
             return None
         media_type = MEDIA_TYPES[str(opened.format)]
     return media_type if image_size(io.BytesIO(file), "a judged image") == image.shape[:2] else None

@@ -23,7 +23,7 @@ class OracleJudge:
     def __init__(self, world: World) -> None:
         self.world = world
         self.name = "oracle"
-        self.fingerprint = f"oracle world={world.version} size={world.size} code={code_digest()}"
+        self.fingerprint = f"oracle world={world.version()} size={world.size} code={code_digest()}"
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""

@@ -15,15 +15,17 @@ from typing import final
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image as Pillow
-from PIL import UnidentifiedImageError
 
+from src.image_files import SUFFIXES, images_in
+from src.images import load_image
 from src.seeds import fold_seed
 
 SPLITS = ("train", "validation", "benchmark")
 ZOOMS = (1.4, 1.8, 2.4)
 """Short side of a photograph in image widths, above 1 so that a crop has room to be shifted."""
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+DECODING = b"2"
+"""Raised whenever files of a folder would give other pixels. 2: profiles, orientation, transparency."""
 
 # The benchmark has eight photographs: intervals are clustered by photograph, and fewer clusters could not
 # reach the 5 % level.
@@ -141,7 +143,7 @@ def photo_files(folder: Path) -> list[Path]:
         raise ValueError(
             f"photos={folder} is not a folder: give one of photographs, or leave it out for scikit-image's"
         )
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    files = images_in(folder)
     if not files:
         raise ValueError(
             f"photos={folder} holds no photograph ({', '.join(SUFFIXES)}): add some, or leave it out for "
@@ -156,11 +158,7 @@ def read_photograph(file: Path) -> Photograph:
     Raises:
         ValueError: the file is missing or broken; the message names it.
     """
-    try:
-        with Pillow.open(file) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (UnidentifiedImageError, OSError, SyntaxError, Pillow.DecompressionBombError) as error:
-        raise ValueError(f"the photograph {file} can't be read ({error}): remove or replace it") from error
+    pixels = load_image(file)
     left, top, right, bottom = WINDOWS.get(file.name, (0.0, 0.0, 1.0, 1.0))
     height, width = pixels.shape[:2]
     return Photograph(
@@ -201,7 +199,7 @@ def split_photographs(photographs: list[Photograph], folder: Path) -> dict[str, 
 
 def digest_photographs(files: list[Path]) -> str:
     """8 hex digits over names and contents of files, in their order."""
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(DECODING)
     for file in files:
         digest.update(file.name.encode() + b"\0" + file.read_bytes())
     return digest.hexdigest()[:8]

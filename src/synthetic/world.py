@@ -34,8 +34,10 @@ from src.synthetic.ground_truth import GroundTruth, render_ground_truth
 from src.synthetic.photos import PhotoLibrary
 from src.synthetic.scene import PhotoBackground, Renderer, Scene, pick, sample_scene, to_uint8
 
-VERSION = "2"
-"""Raised whenever an id would give another image or instruction; `code_digest` tells other measures apart."""
+VERSIONS = {"train": "2", "validation": "2", "benchmark": "3"}
+"""By share of the photographs; raised whenever an id would give another image or instruction (3: the rocket
+has the colours of its file's profile). `code_digest` tells other measures apart.
+"""
 
 BENCHMARK_ORIGINALS = 80
 """As in Real-Edit; with seven edits each, 560 cases."""
@@ -77,8 +79,6 @@ class World:
 
     Attributes:
         size, never_all_good: as given.
-        version: part of every id. It names the variant, and holds a digest of the photographs if they come
-            from a folder.
         renderer: of its scenes.
 
     Raises:
@@ -94,12 +94,15 @@ class World:
         self.size = size
         library = PhotoLibrary(size, None if photos is None else Path(photos))
         self.never_all_good = never_all_good
-        self.version = (
-            VERSION + ("n" if never_all_good else "") + (f"x{library.digest}" if library.digest else "")
-        )
+        self._variant = ("n" if never_all_good else "") + (f"x{library.digest}" if library.digest else "")
         self.renderer = Renderer(library)
-        self._prefix = f"w{self.version}-"
         self._specs = lru_cache(maxsize=16)(self._make_spec)
+
+    def version(self, split: str = "benchmark") -> str:
+        """Part of every id. It names the variant, and holds a digest of the photographs if they come from a
+        folder.
+        """
+        return VERSIONS[SPLITS[split]] + self._variant
 
     def case_id(self, split: str, seed: int, index: int) -> str:
         """The id of a case and of every triplet made from it.
@@ -111,7 +114,7 @@ class World:
             raise ValueError(f"unknown split {split!r}: one of {', '.join(SPLITS)}")
         if seed < 0 or index < 0:
             raise ValueError(f"seed and index of a case are 0 or more: got seed {seed}, index {index}")
-        return f"{self._prefix}{split}-{seed}-{index}-{self.size}"
+        return f"w{self.version(split)}-{split}-{seed}-{index}-{self.size}"
 
     def parse(self, case_id: str) -> tuple[str, int, int]:
         """Split, seed and index of an id of this world.
@@ -125,10 +128,10 @@ class World:
                 f"{case_id!r} is no id of the synthetic world (w<version>-<split>-<seed>-<index>-<size>)"
             )
         version, split, seed, index, size = found.groups()
-        if version != self.version or int(size) != self.size:
+        if version != self.version(split) or int(size) != self.size:
             raise ValueError(
                 f"{case_id!r} is of version {version} at {size} px; this world is of version "
-                f"{self.version} at {self.size} px"
+                f"{self.version(split)} at {self.size} px"
             )
         return split, int(seed), int(index)
 

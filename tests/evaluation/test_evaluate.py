@@ -87,7 +87,7 @@ def test_the_second_time_nothing_is_made_or_judged(run: Path) -> None:
 
 
 def test_a_lost_edit_is_made_again_and_is_the_same(run: Path) -> None:
-    lost = run / "evaluation/synthetic_edit/5-5-5/edits/w2-benchmark-0-3-32.png"
+    lost = run / "evaluation/synthetic_edit/5-5-5/edits/w3-benchmark-0-3-32.png"
     before, rewards = lost.read_bytes(), written(run, "*/oracle/rewards.jsonl")
     lost.unlink()
     with pytest.raises(FileNotFoundError, match="edits are missing"):
@@ -103,7 +103,7 @@ def test_edits_are_judged_without_a_model(run: Path, tmp_path: Path) -> None:
     theirs = rows_of(tmp_path)[0]
     assert theirs["name"] == "theirs"
     assert theirs["following"] == rows_of(run)[1]["following"]
-    with pytest.raises(FileNotFoundError, match="lacks the edits of 1 of 9 cases: w2-benchmark-0-8-32"):
+    with pytest.raises(FileNotFoundError, match="lacks the edits of 1 of 9 cases: w3-benchmark-0-8-32"):
         evaluate.main(
             config(f"edits={source}", "limit=9", f"output={tmp_path}", "row=theirs", name="evaluate")
         )

@@ -32,7 +32,7 @@ def test_training_triplets_are_those_that_the_editor_learns_from(never_all_good:
     assert len(shown) == 7
     for index, triplet in enumerate(shown):
         expected, _ = world.rewarded_triplet("train", 3, index)
-        assert triplet.case.id == expected.case.id == f"w{world.version}-train-3-{index}-32"
+        assert triplet.case.id == expected.case.id == f"w{world.version('train')}-train-3-{index}-32"
         np.testing.assert_array_equal(triplet.edited, expected.edited)
 
 

@@ -34,7 +34,7 @@ def test_exact_and_copy(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "foreign", ["w1-benchmark-0-0-32", "w2-benchmark-0-0-64", "some/other", "w2-other-0-0-32"]
+    "foreign", ["w1-benchmark-0-0-32", "w3-benchmark-0-0-64", "some/other", "w2-other-0-0-32"]
 )
 def test_a_foreign_id_is_a_failed_verdict(world: World, foreign: str) -> None:
     case = replace(world.case("benchmark", 0, 0), id=foreign)

@@ -144,7 +144,7 @@ def test_annotation_is_the_same_at_every_call(world: World) -> None:
 
 
 def test_no_triplet_of_the_variant_is_good_in_all_perspectives() -> None:
-    assert NEVER_ALL_GOOD.version == USUAL.version + "n"
+    assert NEVER_ALL_GOOD.version() == USUAL.version() + "n"
     with pytest.raises(ValueError, match="version"):
         USUAL.exact_edit(NEVER_ALL_GOOD.case_id("train", 0, 0))
     worlds = (NEVER_ALL_GOOD, USUAL)

@@ -113,7 +113,7 @@ def test_held_out_pairs_leave_every_shape_and_colour_in_training(world: World) -
 def test_other_benchmarks_are_built_like_the_560(world: World, split: str) -> None:
     cases = world.benchmark_cases(split=split, originals=8)
     assert [case.edit_type for case in cases] == list(EDIT_TYPES) * 8
-    assert cases[0].id == f"w2-{split}-0-0-32"
+    assert cases[0].id == f"w{world.version(split)}-{split}-0-0-32"
     library = world.renderer.library.photographs[SPLITS[split]]
     assert {case.photograph for case in cases} == {photo.name for photo in library}
     others = {case.original.tobytes() for case in world.benchmark_cases()}

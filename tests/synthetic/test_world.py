@@ -198,7 +198,7 @@ def photo_folder(folder: Path, count: int) -> Path:
 
 def test_a_folder_of_photographs_gives_its_own_version(tmp_path: Path) -> None:
     world = World(32, photo_folder(tmp_path, 10))
-    assert re.fullmatch(r"2x[0-9a-f]{8}", world.version)
+    assert re.fullmatch(r"3x[0-9a-f]{8}", world.version())
     case = world.case("benchmark", 0, 0)
     assert case.photograph.startswith("photo")
     assert isinstance(world.scene(case.id).background, PhotoBackground)
