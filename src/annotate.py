@@ -31,6 +31,7 @@ from src.annotation.merge import merge_annotations
 from src.annotation.verify import verify_annotation
 from src.data.all_rows import all_rows, number_of_rows, parse_shard
 from src.data.dataset import RewardedTriplets
+from src.data.reach import rows_settings
 from src.data.rows import RowStream
 from src.data.without_loader import without_loader
 from src.files import alone_in
@@ -131,7 +132,9 @@ def load_rows(data: DictConfig) -> RewardedTriplets | RowStream:
 
 def rows_config(data: DictConfig) -> Any:
     """The part of a data config that determines the rows."""
-    return OmegaConf.to_container(data.stream if "stream" in data else data.dataset, resolve=True)
+    return rows_settings(
+        OmegaConf.to_container(data.stream if "stream" in data else data.dataset, resolve=True)
+    )
 
 
 def describe_record(record: Mapping[str, Any]) -> str:

@@ -4,7 +4,6 @@ A profile whose colours are those of sRGB, up to rounding, leaves the stored num
 can't be read, or is for another kind of image, is ignored with a warning.
 """
 
-import io
 import sys
 from dataclasses import dataclass
 from functools import lru_cache
@@ -74,11 +73,13 @@ def shows_stored_numbers(image: PIL.Image.Image) -> bool:
 def meaning_of(profile: bytes) -> Meaning | str:
     """What a profile says, or why it can't be used."""
     try:
-        opened = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        space = str(opened.profile.xcolor_space)
+        opened = ImageCms.core.profile_frombytes(profile)
+        space = str(opened.xcolor_space)
         if space not in MODES:
             return f"its colour space is {space.strip()}, known are {', '.join(map(str.strip, MODES))}"
-        transform = ImageCms.buildTransform(opened, ImageCms.createProfile("sRGB"), MODES[space], "RGB")
+        transform = ImageCms.buildTransform(
+            ImageCms.ImageCmsProfile(opened), ImageCms.createProfile("sRGB"), MODES[space], "RGB"
+        )
         return Meaning(MODES[space], transform, _changes_nothing(transform, MODES[space]))
     except (OSError, ValueError, ImageCms.PyCMSError) as error:
         return str(error)

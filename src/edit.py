@@ -33,6 +33,7 @@ from src.editing.requests import check_edit_paths, read_list, requests_for
 from src.editing.source_images import SourceImage, UnusableImage, decode_source, measure_sizes
 from src.files import NotWrittenError, is_written, remove_leftovers
 from src.images import NewImage, centre_crop, contact_sheet, framing_for, load_image, save_png
+from src.json_files import read_json_lines
 
 SHEET = "contact_sheet.png"
 SHEET_ROWS = 12
@@ -163,11 +164,7 @@ def print_summary(plan: EditPlan) -> None:
         for photograph in plan.photographs
         if is_written(edit_path(plan.output, photograph.request))
     ]
-    skipped = (
-        len(plan.skipped.read_text(encoding="utf-8").splitlines())
-        if plan.skipped is not None and plan.skipped.exists()
-        else 0
-    )
+    skipped = len(read_json_lines(plan.skipped)) if plan.skipped is not None and plan.skipped.exists() else 0
     if plan.table is not None or plan.made or skipped:
         listed = f", {skipped} photographs left out ({plan.skipped})" if skipped else ""
         print(f"{len(there) - len(plan.made)} edits made, {len(plan.made)} were there{listed}: {plan.output}")

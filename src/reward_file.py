@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar, cast
 
 from src.files import append_lines
+from src.json_files import parse_json
 from src.records import PERSPECTIVES, Reward, Verdict
 
 F = TypeVar("F")
@@ -84,7 +85,7 @@ def iter_rewards(path: Path) -> Iterator[tuple[Reward, UsageFields]]:
             if not line.strip():
                 continue
             try:
-                row = json.loads(line)
+                row = parse_json(line, "the line")
                 reward = parse_reward(row)
                 usage = row.get("usage", {})
             except ValueError as error:

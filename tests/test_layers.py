@@ -18,6 +18,7 @@ LAYERS = [
         "batching",
         "colours",
         "image_files",
+        "json_files",
         "missing_settings",
         "renamed_keys",
         "hub",

@@ -5,7 +5,6 @@ diffusers and transformers fill missing weights with random numbers and read any
 is refused in one line that names the file.
 """
 
-import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +15,7 @@ from typing import Any, TypeVar, final
 from torch import Tensor
 
 from src.hub import UNREADABLE, check_on_hub, describe_damage, quiet_libraries, weights_file
+from src.json_files import read_json
 
 T = TypeVar("T")
 
@@ -188,9 +188,9 @@ def check_component_files(folder: Path, part: str) -> None:
             "it again"
         )
     try:
-        described = json.loads(config.read_text(encoding="utf-8"))
+        described = read_json(config)
     except ValueError as error:
-        raise ValueError(f"{config} is not JSON ({error}); copy or download it again") from error
+        raise ValueError(f"{error}; copy or download it again") from error
     if not isinstance(described, dict):
         raise ValueError(
             f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it "

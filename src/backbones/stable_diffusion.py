@@ -19,6 +19,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 from src import files
 from src.backbones.pretrained import loaded, weights
 from src.hub import WEIGHT_FILES
+from src.json_files import read_json
 
 LATENT_CHANNELS = 4
 EDIT_CHANNELS = 2 * LATENT_CHANNELS
@@ -178,7 +179,7 @@ def digests(pretrained: str, part: str) -> dict[str, str | None]:
         if not isinstance(cached, str):
             return {"config": None, "weights": None}
         folder = Path(cached).parent
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    config = read_json(folder / "config.json")
     config = {
         name: value
         for name, value in config.items()

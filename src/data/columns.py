@@ -11,6 +11,7 @@
 | reward | reward_following, reward_preserving, reward_quality, and feedback_... of the same; all six |
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 from src.records import PERSPECTIVES, Reward, Verdict
@@ -83,14 +84,26 @@ def has_rewards(names: Sequence[str], where: str) -> bool:
     return not missing
 
 
+def is_missing(value: object) -> bool:
+    """Whether a row leaves a field open: null, or the NaN that tables write for it."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def same_columns(first: Callable[[str], object], second: Callable[[str], object]) -> bool:
+    """Whether two rows have the same reward; one without a score says nothing."""
+    one, other = ([value(name) for name in (*SCORES, *FEEDBACK)] for value in (first, second))
+    is_rated = all(not all(map(is_missing, row[: len(SCORES)])) for row in (one, other))
+    return not is_rated or one == other
+
+
 def reward_of_columns(value: Callable[[str], object], id: str) -> Reward | None:
-    """Read the reward in a row's columns; None if its scores are null.
+    """Read the reward in a row's columns; None if its scores are missing.
 
     Raises:
-        ValueError: some scores are null, not numbers, or outside [0, 5]; or feedback is not a text.
+        ValueError: some scores are missing, not numbers, or outside [0, 5]; or feedback is not a text.
     """
     scores, texts = [value(name) for name in SCORES], [value(name) for name in FEEDBACK]
-    if all(score is None for score in scores):
+    if all(map(is_missing, scores)):
         return None
     verdicts = [
         parse_verdict(score, text, f"row {id!r}, {name}")

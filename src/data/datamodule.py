@@ -41,6 +41,8 @@ class EditData(LightningDataModule):
         precomputed: a folder of src.precompute that holds images and texts encoded; they are then not read.
         control: makes what is served of the dataset: the same triplets with other rewards, or some of them
             (conf/control).
+        outside: whether rows may name files outside of their dataset's folder; conf/data hands it to the
+            datasets, nothing else depends on it.
 
     Raises:
         FileNotFoundError: nothing precomputed there.
@@ -63,6 +65,7 @@ class EditData(LightningDataModule):
         augmentations: int | None = None,
         precomputed: str | Path | None = None,
         control: Callable[[RewardedTriplets], RewardedTriplets] | None = None,
+        outside: bool = False,
     ) -> None:
         super().__init__()
         self.rows = TrainingRows(

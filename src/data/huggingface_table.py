@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, final
 
 import datasets
-from datasets import Dataset, DatasetDict, Features
+from datasets import Dataset, DatasetDict, Features, config
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from huggingface_hub.constants import HF_HUB_CACHE
 
-from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, reward_of_columns
+from src.data.columns import FEEDBACK, SCORES, find_columns, has_rewards, is_missing, reward_of_columns
+from src.data.reach import Reach
 from src.data.rows import (
     CHAT_SAMPLES,
     DatasetRow,
@@ -35,22 +37,30 @@ class HuggingFaceTable(RowSource):
         table: see `open_table`.
         columns: names of the columns where they can't be guessed, see columns.py.
         rewards: whether to read reward columns, if there are any.
+        source: the path given to `open_table`, in whose folder images that a row names must lie.
+        outside: whether rows may name any image.
 
     Raises:
         ValueError: a required column is missing, images are not stored encoded, or an id occurs twice.
     """
 
     def __init__(
-        self, table: Dataset, columns: Mapping[str, str | bool | None] | None = None, rewards: bool = True
+        self,
+        table: Dataset,
+        columns: Mapping[str, str | bool | None] | None = None,
+        rewards: bool = True,
+        source: str | None = None,
+        outside: bool = False,
     ) -> None:
         where = "the table"
+        self.reach = reach_of(source, outside)
         self.columns = find_columns(table.column_names, columns or {}, where)
         self.rated = rewards and has_rewards(table.column_names, where)
         self.table = without_decoding(
             table.select_columns(needed_columns(self.columns, self.rated)), self.columns
         )
         # kept in memory: the table reads a row whole, images included
-        self.ids = [str(id) for id in self.table[self.columns["id"]]] if "id" in self.columns else None
+        self.ids = ids_of(self.table[self.columns["id"]], where) if "id" in self.columns else None
         self.values: dict[str, list[Any]] = (
             {name: list(self.table[name]) for name in (*SCORES, *FEEDBACK)} if self.rated else {}
         )
@@ -69,7 +79,7 @@ class HuggingFaceTable(RowSource):
     def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         id = None if self.ids is None else self.ids[index]
-        row = row_of_columns(self.table[index], self.columns, id, f"row {index}")
+        row = row_of_columns(self.table[index], self.columns, id, f"row {index}", self.reach)
         return row if not self.rated else with_reward(row, self._reward(index, row.id))
 
     def id_of(self, index: int) -> str:
@@ -79,7 +89,11 @@ class HuggingFaceTable(RowSource):
         return self._reward(index, self.id_of(index)) if self.rated else None
 
     def files(self, index: int) -> Sequence[Path]:
-        return [Path(path) for paths in self.paths if (path := paths[index]) is not None]
+        return [
+            self.reach.file(path, f"row {index}")
+            for paths in self.paths
+            if (path := paths[index]) is not None
+        ]
 
     def counts(self) -> Mapping[str, int]:
         number = count_chat_samples(self.table, self.columns)
@@ -153,6 +167,26 @@ def loader_arguments(path: str) -> tuple[str, dict[str, Any]]:
     return path, {}
 
 
+def reach_of(source: str | None, outside: bool) -> Reach:
+    """Where the images that rows name may lie: in the folder of the path given to `open_table`, or where
+    `datasets` keeps what it has downloaded or unpacked.
+    """
+    kept = Path(HF_HUB_CACHE), Path(config.HF_DATASETS_CACHE)
+    if source is None:
+        return Reach(kept[0], outside, kept)
+    path = Path(source)
+    folder = path if path.is_dir() else path.parent if source.endswith(".parquet") else kept[0]
+    return Reach(folder, outside, kept)
+
+
+def ids_of(values: Sequence[Any], where: str) -> list[str]:
+    """The ids in a column. Raises ValueError for a row without one."""
+    without = next((row for row, value in enumerate(values) if is_missing(value)), None)
+    if without is not None:
+        raise ValueError(f"row {without} of {where} has no id; columns.id=false ignores ids")
+    return [str(value) for value in values]
+
+
 def needed_columns(columns: Mapping[str, str], rated: bool) -> list[str]:
     """List the columns of a table that are read."""
     return [*dict.fromkeys(columns.values()), *((*SCORES, *FEEDBACK) if rated else ())]
@@ -196,22 +230,22 @@ def paths_of(table: Dataset, column: str) -> list[str | None] | None:
 
 
 def row_of_columns(
-    values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str
+    values: Mapping[str, Any], columns: Mapping[str, str], id: str | None, where: str, reach: Reach
 ) -> DatasetRow:
     """Build a row of a table, without its reward; with id None, its id is a content hash.
 
     Raises:
-        ValueError: the instruction is not a text, or an image is null.
+        ValueError: the instruction is not a text, or an image is null or lies elsewhere.
         FileNotFoundError: an image that lies beside the table is missing.
     """
-    original = stored_image(values[columns["original"]], f"{where}, column {columns['original']!r}")
+    original = stored_image(values[columns["original"]], f"{where}, column {columns['original']!r}", reach)
     answer = values.get(columns.get("answer", ""))
-    if "edited" in columns and (answer is None or not is_empty(values[columns["edited"]])):
+    if "edited" in columns and (is_missing(answer) or not is_empty(values[columns["edited"]])):
         edited, answer = (
-            stored_image(values[columns["edited"]], f"{where}, column {columns['edited']!r}"),
+            stored_image(values[columns["edited"]], f"{where}, column {columns['edited']!r}", reach),
             None,
         )
-    elif answer is None:
+    elif is_missing(answer):
         raise ValueError(f"{where} has no {columns['answer']!r}, and the table has no edited images")
     else:
         edited = original
@@ -225,13 +259,14 @@ def row_of_columns(
         if id is None
         else id
     )
-    edit_type = str(values[columns["edit_type"]]) if "edit_type" in columns else ""
+    edit_type = values.get(columns.get("edit_type", ""))
+    edit_type = "" if is_missing(edit_type) else str(edit_type)
     return DatasetRow(id, original, edited, instruction, None, edit_type, original.digest()[:16], answer)
 
 
 def is_empty(cell: Any) -> bool:
     """Whether a cell of an image column is empty."""
-    return cell is None or (
+    return is_missing(cell) or (
         isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None
     )
 
@@ -249,14 +284,14 @@ def count_chat_samples(table: Dataset, columns: Mapping[str, str]) -> int:
     )
 
 
-def stored_image(value: Any, where: str) -> EncodedImage:
-    """Read a cell of an image column."""
+def stored_image(value: Any, where: str, reach: Reach) -> EncodedImage:
+    """Read a cell of an image column. Raises ValueError for one that is empty, or names a file elsewhere."""
     if isinstance(value, bytes):
         return EncodedImage(where, value)
     if isinstance(value, Mapping) and value.get("bytes") is not None:
         return EncodedImage(where, value["bytes"])
     if isinstance(value, Mapping) and value.get("path") is not None:
-        return EncodedImage(value["path"])
+        return EncodedImage(str(reach.file(value["path"], where)))
     raise ValueError(f"{where} holds no image")
 
 

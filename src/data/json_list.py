@@ -3,12 +3,12 @@
 [{"input": "images/1.png", "output": "images/1-edited.png", "instruction": "make it night"}, ...]
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
-from src.data.columns import REQUIRED, find_columns, has_rewards, reward_of_columns
+from src.data.columns import REQUIRED, find_columns, has_rewards, is_missing, reward_of_columns, same_columns
+from src.data.reach import Reach
 from src.data.rows import (
     CHAT_SAMPLES,
     DatasetRow,
@@ -18,6 +18,7 @@ from src.data.rows import (
     content_id,
     first_duplicate,
 )
+from src.json_files import json_lines, parse_json, read_text
 from src.records import Reward
 
 
@@ -30,10 +31,12 @@ class JsonList(RowSource):
         folder: where relative paths start; None for the folder of the file.
         columns: names of the fields where they can't be guessed, see columns.py.
         rewards: whether to read reward fields, if there are any.
+        outside: whether rows may name images outside of the folder.
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON of this form, a required field is missing, or an id occurs twice.
+        ValueError: not JSON of this form, a required field is missing, an id occurs twice, or rows of the
+            same images and instruction have different rewards.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class JsonList(RowSource):
         folder: str | Path | None = None,
         columns: Mapping[str, str | bool | None] | None = None,
         rewards: bool = True,
+        outside: bool = False,
     ) -> None:
         self.file = Path(file)
         self.folder = self.file.parent if folder is None else Path(folder)
+        self.reach = Reach(self.folder, outside)
         self.entries = read_entries(self.file)
         names = list(dict.fromkeys(name for entry in self.entries for name in entry))
         self.columns = find_columns(names, columns or {}, str(self.file))
@@ -56,6 +61,8 @@ class JsonList(RowSource):
                     f"{self.file}: rows {twice[0]} and {twice[1]} have the same id "
                     f"{self.id_of(twice[0])!r}; columns.id=false ignores ids"
                 )
+        if self.rated:
+            self._check_agreement()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -63,14 +70,14 @@ class JsonList(RowSource):
     def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         original, edited = self._images(index)
-        edit_type = self.entries[index].get(self.columns.get("edit_type", ""), "")
+        edit_type = self.entries[index].get(self.columns.get("edit_type", ""))
         return DatasetRow(
             self.id_of(index),
             original,
             edited,
             self._field(index, "instruction"),
             self.reward_of(index),
-            str(edit_type),
+            "" if is_missing(edit_type) else str(edit_type),
             photograph=original.where,
             answer=self._answer(index),
         )
@@ -89,7 +96,9 @@ class JsonList(RowSource):
 
     def files(self, index: int) -> Sequence[Path]:
         images = ("original", "edited") if self._answer(index) is None else ("original",)
-        return [self.folder / str(self._field(index, what)) for what in images]
+        return [
+            self.reach.file(str(self._field(index, what)), f"{self.file}: row {index}") for what in images
+        ]
 
     def counts(self) -> Mapping[str, int]:
         if "answer" not in self.columns:
@@ -100,9 +109,9 @@ class JsonList(RowSource):
     def _answer(self, index: int) -> Any:
         """Answer of a chat sample; None for a row with an edited image."""
         entry = self.entries[index]
-        if entry.get(self.columns.get("edited", "")) is not None:
-            return None
-        return entry.get(self.columns.get("answer", ""))
+        answer = entry.get(self.columns.get("answer", ""))
+        has_edit = not is_missing(entry.get(self.columns.get("edited", "")))
+        return None if has_edit or is_missing(answer) else answer
 
     def _images(self, index: int) -> tuple[EncodedImage, EncodedImage]:
         """Original and edited; twice the original for a chat sample."""
@@ -111,12 +120,24 @@ class JsonList(RowSource):
 
     def _field(self, index: int, what: str) -> Any:
         name = self.columns.get(what, what)
-        if self.entries[index].get(name) is None:
+        if is_missing(self.entries[index].get(name)):
             raise ValueError(
                 f"{self.file}: row {index} has no {name!r}"
                 + (f", which is the {what}" if what in REQUIRED else "")
             )
         return self.entries[index][name]
+
+    def _check_agreement(self) -> None:
+        """Raise ValueError if the same triplet stands in two rows with different rewards."""
+        names = [self.columns[what] for what in (*REQUIRED, "answer") if what in self.columns]
+        seen: dict[str, int] = {}
+        for index, entry in enumerate(self.entries):
+            first = seen.setdefault(repr([entry.get(name) for name in names]), index)
+            if not same_columns(self.entries[first].get, entry.get):
+                raise ValueError(
+                    f"{self.file}: rows {first} and {index} are the same triplet with different rewards "
+                    f"({str(entry.get(names[0]))!r}); keep one"
+                )
 
 
 def read_entries(path: Path) -> list[dict[str, Any]]:
@@ -128,13 +149,9 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file {path}; give a .json file with an array of rows, or a .jsonl file")
-    text = path.read_text(encoding="utf-8")
+    text = read_text(path)
     if path.suffix == ".jsonl":
-        entries = [
-            parse_json(line, f"{path}:{number}")
-            for number, line in enumerate(text.splitlines(), start=1)
-            if line.strip()
-        ]
+        entries = [value for _, value in json_lines(text, str(path))]
     else:
         entries = parse_json(text, str(path))
     if not isinstance(entries, list) or not entries:
@@ -145,11 +162,3 @@ def read_entries(path: Path) -> list[dict[str, Any]]:
             f"{path}: row {wrong} is {str(entries[wrong])[:60]!r}, an object with named fields is needed"
         )
     return entries
-
-
-def parse_json(text: str, where: str) -> Any:
-    """Parse JSON. Raises ValueError naming the place."""
-    try:
-        return json.loads(text)
-    except ValueError as error:
-        raise ValueError(f"{where} is not JSON ({error})") from error

@@ -7,11 +7,13 @@ photos/a.jpg,make it night
 
 import csv
 import io
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
+
+from src.data.columns import is_missing
+from src.json_files import json_lines, read_text
 
 Fields = Mapping[str, object]
 """A row of a list as written: texts in a CSV file, any JSON value in JSON lines."""
@@ -58,12 +60,7 @@ def read_list_file(path: Path, columns: ListColumns) -> list[tuple[str, Fields]]
             f"no list {path}; give a {' or '.join(readers)} file with the columns "
             f"{', '.join((*columns.needed, *columns.optional))}"
         )
-    try:
-        text = path.read_text(encoding="utf-8-sig")  # as spreadsheets write it
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"{path} is not UTF-8 text ({error.reason} at byte {error.start}); save it as UTF-8"
-        ) from error
+    text = read_text(path)
     rows = [
         (f"{path}:{line}: ", fields) for line, fields in readers[path.suffix.lower()](text, path, columns)
     ]
@@ -96,16 +93,10 @@ def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int,
 
 def json_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int, Fields]]:
     """Parse JSON lines into rows with their line; skip empty lines. Raises ValueError naming the line."""
-    for line, content in enumerate(text.split("\n"), start=1):
-        if not content.strip():
-            continue
-        try:
-            fields = json.loads(content)
-        except ValueError as error:
-            raise ValueError(f"{path}:{line}: not JSON ({error})") from error
+    for line, fields in json_lines(text, str(path)):
         if not isinstance(fields, dict):
             raise ValueError(
-                f"{path}:{line}: an object with named fields is needed, not {content.strip()[:40]!r}"
+                f"{path}:{line}: an object with named fields is needed, not {str(fields)[:40]!r}"
             )
         columns.check(list(fields), f"{path}:{line}: ")
         yield line, fields
@@ -116,14 +107,14 @@ def nonempty_fields(fields: Fields) -> dict[str, object]:
     return {
         name: value
         for name, value in fields.items()
-        if value is not None and not (isinstance(value, str) and not value.strip())
+        if not is_missing(value) and not (isinstance(value, str) and not value.strip())
     }
 
 
 def text_field(given: Fields, name: str, default: str | None = None) -> str:
     """Read a text of a row. Raises ValueError if it is missing or not a text."""
     value = given.get(name, default)
-    if value is None:
+    if is_missing(value):
         raise ValueError(f"the row has no {name}")
     if not isinstance(value, str):
         raise ValueError(f"{name} is {value!r}, a text is needed")

@@ -9,12 +9,13 @@ The original reader draws one of a prompt's seeds at random each time; here ever
 the id `<prompt_dir>/<seed>`.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from src.data.reach import Reach
 from src.data.rows import DatasetRow, EncodedImage, RowSource, check_index
+from src.json_files import read_json
 from src.records import Reward
 
 TWENTIETHS = {"train": (0, 18), "validation": (18, 19), "test": (19, 20)}
@@ -29,14 +30,18 @@ class Pix2PixTree(RowSource):
         folder: the tree.
         split: "train", "validation" or "test", with the original's shares; "all" for every prompt.
         extension: of the images, "jpg" in the release.
+        outside: whether prompts may lie outside of the folder.
 
     Raises:
         FileNotFoundError: no seeds.json.
         ValueError: an unknown split, a malformed seeds.json, or a split without rows.
     """
 
-    def __init__(self, folder: str | Path, split: str = "train", extension: str = "jpg") -> None:
+    def __init__(
+        self, folder: str | Path, split: str = "train", extension: str = "jpg", outside: bool = False
+    ) -> None:
         self.folder = Path(folder)
+        self.reach = Reach(self.folder, outside)
         self.extension = extension.lstrip(".")
         prompts = read_seeds(self.folder / "seeds.json")
         if split != "all" and split not in TWENTIETHS:
@@ -68,12 +73,9 @@ class Pix2PixTree(RowSource):
 
     def files(self, index: int) -> Sequence[Path]:
         prompt, seed = self.pairs[index]
-        folder = self.folder / prompt
-        return [
-            folder / f"{seed}_0.{self.extension}",
-            folder / f"{seed}_1.{self.extension}",
-            folder / "prompt.json",
-        ]
+        names = f"{seed}_0.{self.extension}", f"{seed}_1.{self.extension}", "prompt.json"
+        where = f"{self.folder / 'seeds.json'}: row {index}"
+        return [self.reach.file(f"{prompt}/{name}", where) for name in names]
 
     def counts(self) -> Mapping[str, int]:
         return {"prompts": len({prompt for prompt, _ in self.pairs})}
@@ -126,10 +128,7 @@ def read_instruction(path: Path) -> str:
 
 def read_json_as(path: Path, kind: type) -> Any:
     """Read a JSON file that must hold a `kind`. Raises ValueError for anything else."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+    content = read_json(path)
     if not isinstance(content, kind):
         raise ValueError(f"{path} holds a JSON {type(content).__name__}, a {kind.__name__} is needed")
     return content

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from src.files import write_atomically
+from src.json_files import read_json_lines
 
 BROKEN_ROWS = "broken_rows.jsonl"
 """In the run folder: the rows that can't be used, and why."""
@@ -62,7 +63,7 @@ def read_problems(path: Path) -> list[Problem]:
     """
     if not path.exists():
         return []
-    problems = [Problem(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+    problems = [Problem(**entry) for entry in read_json_lines(path)]
     return list({(problem.index, problem.id): problem for problem in problems}.values())
 
 

@@ -1,6 +1,5 @@
 """Rewards joined to rows by id, read from a reward file or from the release's RewardEdit_20K.json."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,8 +10,9 @@ from rich.progress import track
 
 from src.data.columns import parse_verdict
 from src.data.rows import DatasetRow, RowSource, check_index
+from src.json_files import read_json
 from src.records import PERSPECTIVES, Reward
-from src.reward_file import read_rewards
+from src.reward_file import iter_rewards, read_rewards
 
 MissingReward = Literal["drop", "fail"]
 
@@ -52,6 +52,7 @@ def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
         raise ValueError(f"{path} holds rewards of {', '.join(judges)}: say whose with judge=NAME")
     if judge is not None and judge not in judges:
         raise ValueError(f"{path} holds no rewards of {judge!r}, but of {', '.join(judges) or 'no judge'}")
+    check_agreement(Path(path))
     by_id: dict[str, Reward] = {}
     for reward in rewards:
         if judge is not None and reward.judge != judge:
@@ -68,6 +69,19 @@ def from_reward_file(path: str | Path, judge: str | None = None) -> Rewards:
             )
         by_id[reward.id] = reward
     return Rewards(str(path), by_id, {})
+
+
+def check_agreement(path: Path) -> None:
+    """Raise ValueError if a judge gave the same triplet two different rewards, of which none failed; a line
+    after a failure is a second try.
+    """
+    seen: dict[tuple[str, str, str], Reward] = {}
+    for reward, _ in iter_rewards(path):
+        name = (reward.id, reward.judge, reward.key)
+        if not reward.failed and seen.setdefault(name, reward).verdicts != reward.verdicts:
+            raise ValueError(
+                f"{path} rewards {reward.id!r} twice with different verdicts of {reward.judge}: keep one line"
+            )
 
 
 def key_as_id(key: str) -> str:
@@ -105,14 +119,11 @@ def from_reward_edit(path: str | Path, resolver: Callable[[str], str] = key_as_i
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: a malformed file, or two keys for one triplet.
+        ValueError: a malformed file, two keys for one triplet, or one key with two rewards.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}; give an existing RewardEdit_20K.json")
-    try:
-        entries = json.loads(Path(path).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+    entries = read_json(Path(path))
     if not isinstance(entries, dict):
         raise ValueError(
             f"{path} holds a JSON {type(entries).__name__}, an object key -> three verdicts is needed"

@@ -21,8 +21,10 @@ from src.data.check import DataCheckReport
 from src.data.columns import find_columns, has_rewards, reward_of_columns
 from src.data.huggingface_table import (
     hub_dataset_missing,
+    ids_of,
     loader_arguments,
     needed_columns,
+    reach_of,
     row_of_columns,
     with_reward,
     without_decoding,
@@ -70,6 +72,7 @@ class StreamedRows(RowStream):
         own_rewards: whether to read reward columns, if there are any.
         rewards: joined by id, in place of the stream's own.
         missing_reward: rows whose reward is missing or failed are dropped, or an error.
+        source, outside: see `HuggingFaceTable`.
 
     Raises:
         ValueError: a required column is missing, or images are not stored encoded.
@@ -82,7 +85,10 @@ class StreamedRows(RowStream):
         own_rewards: bool = True,
         rewards: Rewards | None = None,
         missing_reward: MissingReward = "drop",
+        source: str | None = None,
+        outside: bool = False,
     ) -> None:
+        self.reach = reach_of(source, outside)
         if missing_reward not in ("drop", "fail"):
             raise ValueError(f"missing_reward is drop or fail, not {missing_reward!r}")
         names = stream.column_names
@@ -147,9 +153,11 @@ class StreamedRows(RowStream):
 
     def _row(self, values: Mapping[str, Any], where: str) -> DatasetRow | Problem | None:
         """Return a row, what is wrong with it, or None for one that is dropped because it has no reward."""
-        id = str(values[self.columns["id"]]) if "id" in self.columns else None
+        id = None
         try:
-            row = row_of_columns(values, self.columns, id, where)
+            if "id" in self.columns:
+                id = ids_of([values[self.columns["id"]]], where)[0]
+            row = row_of_columns(values, self.columns, id, where, self.reach)
         except (ValueError, FileNotFoundError) as error:
             return Problem(None, id or where, "row", str(error))
         if self.rewards is None and not self.rated:
@@ -180,8 +188,8 @@ class TrainingStream:
     """A stream as it is trained on, before anything is a tensor.
 
     Args:
-        stream, seed, transform, columns, own_rewards, rewards, missing_reward, on_error, check: see
-            `StreamedEditData`.
+        stream, seed, transform, columns, own_rewards, rewards, missing_reward, on_error, check, source,
+            outside: see `StreamedEditData`.
 
     Attributes:
         rows: every row that is rated.
@@ -202,10 +210,12 @@ class TrainingStream:
         missing_reward: MissingReward = "drop",
         on_error: Literal["fail", "skip"] = "fail",
         check: int = 100,
+        source: str | None = None,
+        outside: bool = False,
     ) -> None:
         if on_error not in ("fail", "skip"):
             raise ValueError(f"on_error is fail or skip, not {on_error!r}")
-        self.rows = StreamedRows(stream, columns, own_rewards, rewards, missing_reward)
+        self.rows = StreamedRows(stream, columns, own_rewards, rewards, missing_reward, source, outside)
         self.seed = seed
         self.transform = transform
         self.on_error = on_error

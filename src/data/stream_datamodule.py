@@ -139,6 +139,7 @@ class StreamedEditData(LightningDataModule):
         on_error: rows that can't be used end the training, or are listed in a file and replaced by the next
             ones.
         check: number of first rows that are decoded before training; a whole stream can't be checked.
+        source, outside: see `HuggingFaceTable`.
 
     Raises:
         ValueError: an unknown `on_error`, or what `StreamedRows` raises.
@@ -157,10 +158,22 @@ class StreamedEditData(LightningDataModule):
         missing_reward: MissingReward = "drop",
         on_error: Literal["fail", "skip"] = "fail",
         check: int = 100,
+        source: str | None = None,
+        outside: bool = False,
     ) -> None:
         super().__init__()
         self.stream = TrainingStream(
-            stream, seed, transform, columns, own_rewards, rewards, missing_reward, on_error, check
+            stream,
+            seed,
+            transform,
+            columns,
+            own_rewards,
+            rewards,
+            missing_reward,
+            on_error,
+            check,
+            source,
+            outside,
         )
         self.batch_size = batch_size
         self.readers = readers

@@ -20,8 +20,8 @@ class TrainingRows:
     """A dataset as it is trained on.
 
     Args:
-        dataset, transform, rewards, missing_reward, on_error, check, augmentations, precomputed, control: see
-            `EditData`.
+        dataset, transform, rewards, missing_reward, on_error, check, augmentations, precomputed, control,
+            outside: see `EditData`.
 
     Attributes:
         dataset: the rows with a usable reward, or what the control makes of the triplets.
@@ -44,6 +44,7 @@ class TrainingRows:
         augmentations: int | None = None,
         precomputed: str | Path | None = None,
         control: Callable[[RewardedTriplets], RewardedTriplets] | None = None,
+        outside: bool = False,
     ) -> None:
         name = type(dataset).__name__
         if on_error not in ("fail", "skip"):

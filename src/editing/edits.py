@@ -143,9 +143,7 @@ def read_table(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
     entries = []
-    for number, line in enumerate(path.read_bytes().splitlines(keepends=True), start=1):
-        if not line.endswith(b"\n"):
-            break
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             entry = json.loads(line)
         except ValueError:

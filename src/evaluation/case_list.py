@@ -15,6 +15,7 @@ from typing import final
 from src.batching import batches_of
 from src.evaluation.benchmark import Benchmark
 from src.files import remove_leftovers, replacing, write_atomically
+from src.json_files import read_json_lines
 from src.pages import encode_webp, thumbnail
 from src.progress import with_progress
 from src.records import Case, Image
@@ -83,7 +84,7 @@ def kept_cases(folder: Path) -> list[KeptCase]:
             "steps=[report] again"
         )
     try:
-        return [KeptCase(**json.loads(line)) for line in path.read_text(encoding="utf-8").splitlines()]
+        return [KeptCase(**entry) for entry in read_json_lines(path)]
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"{path} is broken ({error}); delete it and run python -m src.evaluate steps=[report] again"

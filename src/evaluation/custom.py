@@ -31,6 +31,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from src.data.lists import Fields, ListColumns, nonempty_fields, read_list_file, text_field
+from src.data.reach import Reach
 from src.data.rows import EncodedImage, first_duplicate
 from src.editing.requests import edit_name
 from src.evaluation.benchmark import Benchmark, Reference
@@ -125,7 +126,9 @@ class Custom(Benchmark):
 
     @cached_property
     def _known(self) -> dict[str, CustomCase]:
-        known = read_custom_cases(find_list(self.source))
+        path = find_list(self.source)
+        is_own = not self.source.is_dir()
+        known = read_custom_cases(path, Reach(path.parent, is_own, remedy=f"give benchmark.source={path}"))
         return {each.case.id: each for each in known}
 
 
@@ -146,14 +149,16 @@ def find_list(source: Path) -> Path:
     return path
 
 
-def read_custom_cases(path: Path) -> list[CustomCase]:
-    """All rows. Raises as `Custom.cases`."""
+def read_custom_cases(path: Path, reach: Reach) -> list[CustomCase]:
+    """All rows; a list that the user names may name any file, that of a folder those in it. Raises as
+    `Custom.cases`.
+    """
     image = "file_name" if has_file_name_column(path) else "image"
     seen: Counter[str] = Counter()
     known, places = [], []
     for where, fields in read_list_file(path, ListColumns((image, "instruction"), OPTIONAL)):
         try:
-            known.append(parse_row(fields, image, path.parent, seen))
+            known.append(parse_row(fields, image, reach, seen))
         except ValueError as error:
             raise ValueError(f"{where}{error}") from error
         places.append(where)
@@ -185,13 +190,13 @@ def has_file_name_column(path: Path) -> bool:
         return "file_name" in opened.readline()
 
 
-def parse_row(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> CustomCase:
+def parse_row(fields: Fields, image: str, reach: Reach, seen: Counter[str]) -> CustomCase:
     """The case of a row.
 
     Args:
         fields: of the row.
         image: name of the column with the original.
-        folder: where relative paths start.
+        reach: where relative paths start, and which files may be named.
         seen: rows so far by the name of their image; this row is added.
 
     Raises:
@@ -206,14 +211,14 @@ def parse_row(fields: Fields, image: str, folder: Path, seen: Counter[str]) -> C
     if not parts or PurePosixPath(id).is_absolute() or ".." in parts or parts[-1].startswith("."):
         raise ValueError(f"id is {id!r}: the name of an image in the folder of the edits is needed")
     target, mask = (
-        folder / text_field(given, name) if name in given else None for name in ("target", "mask")
+        reach.file(text_field(given, name), name) if name in given else None for name in ("target", "mask")
     )
     captions = {
         kind: text_field(given, f"caption_{kind}") for kind in KINDS if f"caption_{kind}" in given
     } | parse_captions(given)
     case = Case(
         id,
-        EncodedImage(str(folder / original)),
+        EncodedImage(str(reach.file(original, image))),
         text_field(given, "instruction"),
         text_field(given, "type", "all"),
         text_field(given, "photograph", original),

@@ -33,7 +33,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 from datasets import Image as Undecoded
@@ -41,13 +41,15 @@ from datasets.config import HF_DATASETS_CACHE
 from jaxtyping import Bool
 from rich.progress import track
 
-from src.data.huggingface_table import open_table, stored_image
-from src.data.json_list import parse_json, read_entries
+from src.data.huggingface_table import open_table, reach_of, stored_image
+from src.data.json_list import read_entries
+from src.data.reach import Reach
 from src.data.rows import EncodedImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, read_region
 from src.evaluation.references import copy_of_input
 from src.files import replacing, write_atomically
+from src.json_files import read_json
 from src.records import Case, Feedback, Image, Triplet, Turn
 
 COLUMNS = {"source_img": "input", "mask_img": "mask", "target_img": "output"}
@@ -259,7 +261,7 @@ def listed_rows(folder: Path) -> tuple[Path, list[object]]:
             f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, "
             "or a test.json"
         )
-    listed = read_json_file(path)
+    listed = read_json(path)
     if isinstance(listed, dict) and all(isinstance(rows, list) for rows in listed.values()):
         listed = [row for rows in listed.values() for row in rows]
     if not isinstance(listed, list) or not listed:
@@ -286,7 +288,7 @@ def unpack_split(table: str, split: str, folder: Path) -> Path:
     """
     if (folder / SESSIONS).is_file():
         return folder
-    opened = open_table(table, split)
+    opened, reach = open_table(table, split), reach_of(table, outside=False)
     lacking = [
         name for name in ("img_id", "turn_index", "instruction", *COLUMNS) if name not in opened.column_names
     ]
@@ -298,13 +300,17 @@ def unpack_split(table: str, split: str, folder: Path) -> Path:
     for number, row in enumerate(track(opened, f"unpacking {table}", total=len(opened))):
         values = dict(row)
         session, turn = str(values["img_id"]), int(values["turn_index"])
+        if Path(session).name != session:
+            raise ValueError(
+                f"row {number} of {table} has the img_id {session!r}, which is no name of a folder"
+            )
         names = {column: f"{session}-{kind}{turn}.png" for column, kind in COLUMNS.items()}
         names["source_img"] = f"{session}-input.png" if turn == 1 else f"{session}-output{turn - 1}.png"
         for column, name in names.items():
             if column != "source_img" or turn == 1:  # a later turn starts from the output before it
                 with replacing(folder / "images" / session / name, durable=False) as partial:
                     partial.write_bytes(
-                        stored_image(values[column], f"row {number} of {table}, {column}").read()
+                        stored_image(values[column], f"row {number} of {table}, {column}", reach).read()
                     )
         files = {"input": names["source_img"], "mask": names["mask_img"], "output": names["target_img"]}
         sessions.setdefault(session, []).append({**files, "instruction": values["instruction"]})
@@ -329,12 +335,13 @@ def parse_turn(row: object, folder: Path, where: str) -> SessionTurn:
         raise ValueError(f"{where} has the output {after!r}: the name <img_id>-output<number>.png is needed")
     # AURORA-Bench's rows have whole paths, the release's have names in the folder of their session
     place = folder.parent if folder.is_file() else folder / "images" / match[1]
-    mask = place / str(row.get("mask", ""))
+    reach = Reach(place, remedy="copy it there")
+    mask = reach.file(str(row.get("mask", "")), where)
     return SessionTurn(
         match[1],
         int(match[2]),
-        place / str(before),
-        place / str(after),
+        reach.file(str(before), where),
+        reach.file(str(after), where),
         mask if mask.is_file() else None,
         str(instruction).strip(),
     )
@@ -373,7 +380,7 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[SessionTurn]]) -> 
         raise FileNotFoundError(
             f'no file {path}; captions are a JSON file {{"<img_id>": {{"<file>": caption}}}}'
         )
-    captions = read_json_file(path)
+    captions = read_json(path)
     if not isinstance(captions, dict) or not all(isinstance(files, dict) for files in captions.values()):
         raise ValueError(f'{path} is not of the form {{"<img_id>": {{"<file>": caption}}}}')
     listed = {(session, file) for session, files in captions.items() for file in files}
@@ -400,8 +407,3 @@ def read_captions(path: Path, sessions: Mapping[str, Sequence[SessionTurn]]) -> 
     if wrong:
         raise ValueError(f"{path} is not about this benchmark: {wrong}")
     return captions
-
-
-def read_json_file(path: Path) -> Any:
-    """The content of a JSON file. Raises ValueError with its name."""
-    return parse_json(path.read_text(encoding="utf-8"), str(path))

@@ -18,7 +18,6 @@ Acc and Score are over the same cases. Source: Multi-Reward as Condition, ICLR 2
 its release; the data: huggingface.co/datasets/Gstar666/RewardEdit.
 """
 
-import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -36,6 +35,7 @@ from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, natural_sort_key
 from src.evaluation.references import copy_of_input
 from src.image_files import images_in
+from src.json_files import parse_pairs, read_text
 from src.records import Case, Feedback, Image
 
 TYPES = ("local", "remove", "add", "texture", "background", "global", "style")
@@ -211,10 +211,7 @@ def read_instructions(path: Path) -> list[tuple[str, list[Any]]]:
     Raises:
         ValueError: not JSON of this format.
     """
-    try:
-        listed = json.loads(path.read_text(encoding="utf-8"), object_pairs_hook=list)
-    except ValueError as error:
-        raise ValueError(f"{path} is not JSON ({error})") from error
+    listed = parse_pairs(read_text(path), str(path), list)
     if not isinstance(listed, list) or not all(
         isinstance(entry, tuple) and isinstance(entry[1], list) for entry in listed
     ):

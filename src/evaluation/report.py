@@ -43,6 +43,7 @@ from src.evaluation.metrics import (
 )
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
+from src.json_files import read_json_lines
 from src.records import MAX_SCORE, PERSPECTIVES, TRACE, Verdict
 
 FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
@@ -416,8 +417,7 @@ def _metric_mean(mean: dict[str, Any]) -> MetricMean:
 def _read_cases(path: Path) -> dict[str, list[CaseScores]]:
     """The cases by row; none if there is no file."""
     found: dict[str, list[CaseScores]] = {}
-    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else ():
-        case = json.loads(line)
+    for case in read_json_lines(path) if path.exists() else ():
         following, preserving, quality = case["scores"]
         found.setdefault(case["row"], []).append(
             CaseScores(case["id"], case["photograph"], (following, preserving, quality))

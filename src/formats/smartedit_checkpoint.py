@@ -40,6 +40,7 @@ from src.formats.smartedit_release import (
     smartedit_release_name,
 )
 from src.formats.weights import read_tensors
+from src.json_files import read_json
 
 FILES = {
     LANGUAGE: "LLM-{}/adapter_model.bin",
@@ -218,7 +219,7 @@ def lora_settings(language: Path, tensors: Mapping[str, Tensor]) -> dict[str, An
             "copy data/adapter_config.json of github.com/TencentARC/SmartEdit there"
         )
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
+        config = read_json(path)
         settings = {name: config[name] for name in LORA_SETTINGS}
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -65,6 +65,7 @@ from src.formats.smartedit_release import (
 )
 from src.formats.weights import read_folder_tensors, read_tensors
 from src.hub import quiet_libraries
+from src.json_files import read_json
 
 LANGUAGE_MODEL, TOKENIZER, READER = "language_model", "language_tokenizer", "reader"
 REPORT, CONSTANTS = "conversion.json", "conversion.safetensors"
@@ -449,9 +450,9 @@ def read_folder_json(file: Path, source: Path) -> Any:
             "that src.convert wrote"
         )
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        return read_json(file)
     except ValueError as error:
-        raise ValueError(f"{file} is not JSON ({error}); copy it again") from error
+        raise ValueError(f"{error}; copy it again") from error
 
 
 def name_in_model(saved: str) -> str:

@@ -4,7 +4,6 @@ read and no code is run.
 Pickles are memory-mapped: of 13 GB only the tensors that are used come from the disk.
 """
 
-import json
 from pathlib import Path
 
 import torch
@@ -13,6 +12,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from src.hub import UNREADABLE, describe_damage, weights_file
+from src.json_files import read_json
 
 
 def read_folder_tensors(folder: Path) -> dict[str, Tensor] | None:
@@ -29,11 +29,14 @@ def read_folder_tensors(folder: Path) -> dict[str, Tensor] | None:
     if file.suffix != ".json":
         return read_tensors(file)
     try:
-        files = sorted(set(json.loads(file.read_text(encoding="utf-8"))["weight_map"].values()))
+        files = sorted(set(read_json(file)["weight_map"].values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{file} doesn't say which file holds which tensor ({error}): download it again"
         ) from error
+    elsewhere = [part for part in files if not isinstance(part, str) or Path(part).name != part]
+    if elsewhere:
+        raise ValueError(f"{file} names {elsewhere[0]!r}, a file beside it is needed: download it again")
     return {name: value for part in files for name, value in read_tensors(folder / part).items()}
 
 

@@ -162,8 +162,8 @@ class FakeServer:
         self.seen: OrderedDict[bytes, ReceivedImage] = OrderedDict()
         # open as long as the server runs
         self.log = Path(arguments.log).open("a", buffering=1) if arguments.log else None  # noqa: SIM115
-        lines = Path(arguments.truth).read_text().splitlines() if arguments.truth else []
-        self.truth = {row["edited"]: row for row in map(json.loads, lines)}
+        lines = Path(arguments.truth).read_text().split("\n") if arguments.truth else []
+        self.truth = {row["edited"]: row for row in map(json.loads, filter(None, lines))}
 
     async def models(self, request: web.Request) -> web.Response:
         try:
@@ -570,7 +570,7 @@ class RunningServer:
 
     def requests(self) -> list[dict]:
         """The server's log, one row per request."""
-        return [json.loads(line) for line in self.log.read_text().splitlines()]
+        return [json.loads(line) for line in self.log.read_text().split("\n") if line]
 
 
 @contextlib.contextmanager

@@ -8,11 +8,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from src.data.reach import rows_settings
+
 
 def training_settings(cfg: DictConfig) -> dict[str, Any]:
     """The settings of src.train that the weights depend on, besides the model's."""
     data = {
-        name: value for name, value in _resolved(cfg.data).items() if name not in ("num_workers", "check")
+        name: value
+        for name, value in rows_settings(_resolved(cfg.data)).items()
+        if name not in ("num_workers", "check")
     }
     of_trainer = _resolved(cfg.trainer)
     names = ("precision", "accumulate_grad_batches", "gradient_clip_val")

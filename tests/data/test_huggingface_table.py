@@ -54,7 +54,7 @@ def path(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 
 
 def test_every_form_holds_the_same_rows_in_the_same_order(path: str, world: World, tmp_path: Path) -> None:
-    table = HuggingFaceTable(open_table(path, cache=str(tmp_path)))
+    table = HuggingFaceTable(open_table(path, cache=str(tmp_path)), source=path)
     assert len(table) == COUNT
     for index in range(COUNT):
         (triplet, reward), (exact, given) = table[index], world.rewarded_triplet("train", 0, index)
@@ -64,7 +64,7 @@ def test_every_form_holds_the_same_rows_in_the_same_order(path: str, world: Worl
         assert reward.verdicts == given.verdicts
         np.testing.assert_array_equal(triplet.case.original, exact.case.original)
         np.testing.assert_array_equal(triplet.edited, exact.edited)
-    assert HuggingFaceTable(open_table(path, cache=str(tmp_path)), rewards=False)[0][1] is None
+    assert HuggingFaceTable(open_table(path, cache=str(tmp_path)), rewards=False, source=path)[0][1] is None
 
 
 def encoded(image: np.ndarray) -> bytes:
@@ -201,7 +201,7 @@ def test_files_beside_a_table_are_looked_for_in_all_rows(tmp_path: Path) -> None
         config("format=imagefolder", f"output={folder}", "count=6", "world.size=32", name="write_dataset")
     )
     (folder / "train/edited_image/00000003.png").unlink()  # datasets itself doesn't mind
-    table = HuggingFaceTable(open_table(str(folder), cache=str(tmp_path / "cache")))
+    table = HuggingFaceTable(open_table(str(folder), cache=str(tmp_path / "cache")), source=str(folder))
     assert [path.name for path in table.files(3)] == ["00000003.png"] * 2
     (problem,) = check_rows(WithRewards(table), 0).problems
     assert (problem.index, problem.kind) == (3, "missing")

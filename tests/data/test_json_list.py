@@ -70,6 +70,13 @@ def test_rewards_in_the_rows_are_read(tmp_path: Path) -> None:
             "rows 0 and 1 have the same id 'same'",
         ),
         (lambda entries: [{**entry, "reward_quality": 5} for entry in entries], "not reward_following"),
+        (
+            lambda entries: [
+                {**entries[0], **dict.fromkeys(SCORES, score), **dict.fromkeys(FEEDBACK, "None")}
+                for score in (5, None, 0)
+            ],
+            r"rows 0 and 2 are the same triplet with different rewards \('images/0.png'\); keep one",
+        ),
         (lambda entries: ["text"], "row 0 is 'text'"),
         (lambda entries: [], "no array of rows"),
         (lambda entries: {"a": 1}, "no array of rows"),

@@ -1,6 +1,7 @@
 """Rewards join rows by id; what doesn't join is counted, and never joined to something else."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -79,8 +80,27 @@ def test_one_judge_is_chosen_and_keys_are_not_mixed(tmp_path: Path) -> None:
         from_reward_file(tmp_path / "gone")
 
 
-def test_rows_without_rewards_in_their_columns_are_dropped(tmp_path: Path) -> None:
-    scores: list[float | None] = [1.0, None, 3.0, 9.0, 5.0, 0.0]
+def test_data_that_contradict_themselves_are_refused(tmp_path: Path) -> None:
+    file = written(tmp_path / "r.jsonl", reward("a", None), reward("a", 4.0), reward("b"), reward("b"))
+    assert from_reward_file(file).by_id["a"].following.score == 4.0
+    append_rewards(file, [reward("a", 2.0)])
+    with pytest.raises(ValueError, match="rewards 'a' twice with different verdicts of test: keep one line"):
+        from_reward_file(file)
+    release = tmp_path / "RewardEdit_20K.json"
+    for last in (5, 0):
+        release.write_text(
+            f'{{"t1": {json.dumps(verdicts(5, 5, 5))}, "t1": {json.dumps(verdicts(5, 5, last))}}}'
+        )
+        if last:
+            assert from_reward_edit(release).by_id["t1"].quality.score == 5.0
+            continue
+        with pytest.raises(ValueError, match="the key 't1' stands twice with different values"):
+            from_reward_edit(release)
+
+
+@pytest.mark.parametrize("nothing", [None, math.nan])
+def test_rows_without_rewards_in_their_columns_are_dropped(nothing: float | None, tmp_path: Path) -> None:
+    scores: list[float | None] = [1.0, nothing, 3.0, 9.0, 5.0, 0.0]
     columns: dict[str, list] = {name: scores for name in SCORES} | {name: ["None"] * 6 for name in FEEDBACK}
     rated = WithRewards(JsonList(write_list(tmp_path, id=list("abcdef"), **columns)))
     assert [rated.id_of(index) for index in range(len(rated))] == list("acef")

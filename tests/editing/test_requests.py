@@ -91,7 +91,7 @@ def test_a_bad_csv_file_is_refused_with_its_line(tmp_path: Path, text: str, mess
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("{", ":2: not JSON"),
+        ("{", ":2 is not JSON"),
         ("[1]", ":2: an object with named fields is needed"),
         ('{"image": "a.jpg"}', ":2: column 'instruction' is missing"),
         ('{"image": "a.jpg", "instruction": "x", "scores": [1, 2, 3]}', ":2: column 'scores' is unknown"),

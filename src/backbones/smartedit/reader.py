@@ -36,6 +36,7 @@ from src.backbones.smartedit.llava import pretrained_llava, pretrained_tokenizer
 from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.batch import Reading, TextTokens
 from src.files import digest, not_written
+from src.json_files import read_json
 
 PART, CONFIG, WEIGHTS = "reader", "config.json", "model.safetensors"
 LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
@@ -341,11 +342,9 @@ def component_file(source: str, subfolder: str, name: str) -> Path:
 def read_reader_config(file: Path) -> dict[str, Any]:
     """The sizes in a reader's config.json. Raises ValueError if it is broken."""
     try:
-        described = json.loads(file.read_text(encoding="utf-8"))
+        described = read_json(file)
     except ValueError as error:
-        raise ValueError(
-            f"{file} is not JSON ({error}); copy it again, or convert or export it anew"
-        ) from error
+        raise ValueError(f"{error}; copy it again, or convert or export it anew") from error
     missing = [name for name in ("image_tokens", "query_transformer", "interaction") if name not in described]
     if missing:
         raise ValueError(
