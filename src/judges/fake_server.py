@@ -17,6 +17,7 @@ import asyncio
 import base64
 import contextlib
 import email.utils
+import gzip
 import hashlib
 import io
 import json
@@ -58,6 +59,7 @@ ERRORS = {
     "busy_date": (429, "rate_limit_exceeded", "Rate limit reached."),
     "busy_ms": (429, "rate_limit_exceeded", "Rate limit reached."),
     "busy_silent": (429, "rate_limit_exceeded", "Rate limit reached."),
+    "busy_for_a_day": (429, "rate_limit_exceeded", "Daily limit reached."),
     "quota": (
         429,
         "insufficient_quota",
@@ -79,8 +81,39 @@ ERRORS = {
     ),
     "bad_setting": (400, None, "Invalid value for top_logprobs."),
 }
+USAGES = {
+    "no_usage": None,
+    "no_tokens": 0.0,
+    "tenth_of_tokens": 0.1,
+    "ten_times_tokens": 10.0,
+    "million_times_tokens": 1e6,
+}
+"""Servers that tell no usage, or lie about it by this factor."""
+
+REMARKS = {
+    "thinks_in_tags": ("<think>", "</think>"),
+    "thinks_in_brackets": ("[THINK]", "[/THINK]"),
+    "thinks_in_channels": (
+        "<|channel|>analysis<|message|>",
+        "<|end|><|start|>assistant<|channel|>final<|message|>",
+    ),
+    "thinks_only": ("<think>", ""),
+}
+"""Models that think aloud, with a draft of another answer."""
+
 ONLY_BY_NAME = (
     *ERRORS,
+    *USAGES,
+    *REMARKS,
+    "busy_for_a_day",
+    "redirect",
+    "redirect_within",
+    "flood",
+    "flood_of_error",
+    "packed",
+    "key_in_parts",
+    "thinks_aside",
+    "thinks_in_parts",
     "html",
     "no_choices",
     "content_filter",
@@ -187,9 +220,12 @@ class FakeServer:
             self.attempts[chat.key] += 1
             note["attempt"] = self.attempts[chat.key]
             note["fault"] = fault = self.fault(chat, note["attempt"])
+            note["extra"] = {name: value for name, value in body.items() if name not in USUAL_FIELDS}
             await asyncio.sleep(
                 self.arguments.latency * (self.arguments.slow_factor if fault == "slow" else 1)
             )
+            if fault in ("flood", "flood_of_error"):
+                return await flood(request, 200 if fault == "flood" else 500, note)
             return self.respond(request, chat, fault, note)
         except json.JSONDecodeError:
             note["status"] = 400
@@ -200,6 +236,11 @@ class FakeServer:
         finally:
             if self.log is not None:
                 self.log.write(json.dumps(note) + "\n")
+
+    async def redirected(self, request: web.Request) -> web.StreamResponse:
+        """Answers what was redirected here, whatever model it asked for."""
+        body = json.loads(await request.read())
+        return web.json_response(self.completion(self.parse_request(body, MODELS[0]), None))
 
     def check_key(self, request: web.Request) -> None:
         expected = self.arguments.key
@@ -334,6 +375,21 @@ class FakeServer:
         if fault in ERRORS:
             note["status"] = ERRORS[fault][0]
             return self.error_of(fault)
+        if fault in ("redirect", "redirect_within"):
+            note["status"] = 307
+            elsewhere = self.arguments.elsewhere or "http://127.0.0.1:9"
+            where = f"{elsewhere}/v1/chat/completions" if fault == "redirect" else "/v1/redirected"
+            return web.Response(status=307, headers={"Location": where})
+        if fault == "packed":
+            packed = gzip.compress(json.dumps(self.completion(chat, None)).encode() + b" " * 2**24)
+            return web.Response(
+                body=packed, headers={"Content-Encoding": "gzip"}, content_type="application/json"
+            )
+        if fault == "key_in_parts":
+            note["status"] = 400
+            key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+            parts = (f"{key[:10]}...{key[-4:]}", key[::-1], key.upper(), f"{key[:3]}***{key[-4:]}")
+            return error_response(RequestError(400, f"Wrong header {', '.join(parts)}", param="messages"))
         if fault == "key_echo":
             note["status"] = 400
             return error_response(
@@ -352,6 +408,10 @@ class FakeServer:
             "input_tokens": completion["usage"]["prompt_tokens"],
             "output_tokens": completion["usage"]["completion_tokens"],
         }
+        if fault in USAGES:
+            factor = USAGES[fault]
+            lie = {name: int(value * (factor or 0)) for name, value in completion.pop("usage").items()}
+            completion |= {} if factor is None else {"usage": lie}
         text = json.dumps(completion)
         if fault == "truncated":
             text = text[: len(text) * 2 // 3]
@@ -362,6 +422,7 @@ class FakeServer:
         wait = self.arguments.retry_after
         headers = {
             "busy": {"Retry-After": f"{wait:g}"},
+            "busy_for_a_day": {"Retry-After": "86400"},
             "busy_date": {"Retry-After": email.utils.formatdate(time.time() + 30, usegmt=True)},
             "busy_ms": {"retry-after-ms": f"{wait * 1000:g}", "Retry-After": f"{math.ceil(wait) + 5}"},
         }.get(fault, {})
@@ -399,12 +460,22 @@ class FakeServer:
         elif fault == "content_filter":
             content, finish = "", "content_filter"
         words = split_tokens(content or refusal or "")
+        if fault in REMARKS:
+            begin, end = REMARKS[fault]
+            draft = {name: value if isinstance(value, str) else 0 for name, value in fields.items()}
+            content = f"{begin}Perhaps {json.dumps(draft)}? No, rather:{end}{content if end else ''}"
+            words = split_tokens(content)
         if fault == "cut" or len(words) > chat.limit:
             words = words[: min(chat.limit, max(1, len(words) // 2))]
             content, finish = "".join(words), "length"
         message = {"role": "assistant", "content": content, "refusal": refusal}
         if fault == "parts":
             message["content"] = [{"type": "text", "text": content}]
+        if fault == "thinks_aside":
+            message["reasoning_content"] = 'Perhaps {"feedback": "x", "score": 0}?'
+        if fault == "thinks_in_parts":
+            thought = {"type": "reasoning", "text": 'Perhaps {"feedback": "x", "score": 0}?'}
+            message["content"] = [thought, {"type": "text", "text": content}]
         choice = {"index": 0, "message": message, "finish_reason": finish, "logprobs": None}
         if chat.logprobs is not None:
             choice["logprobs"] = {"content": [fake_logprobs(word, chat.logprobs) for word in words]}
@@ -448,6 +519,31 @@ class FakeServer:
             else:
                 fields[name] = words
         return fields
+
+
+USUAL_FIELDS = (
+    "model",
+    "messages",
+    "temperature",
+    "seed",
+    "max_tokens",
+    "max_completion_tokens",
+    "response_format",
+    "logprobs",
+    "top_logprobs",
+)
+
+
+async def flood(request: web.Request, status: int, note: dict) -> web.StreamResponse:
+    """A body without end."""
+    note |= {"status": status, "megabytes": 0}
+    response = web.StreamResponse(status=status, headers={"Content-Type": "application/json"})
+    await response.prepare(request)
+    with contextlib.suppress(ConnectionError):
+        while note["megabytes"] < 4000:
+            await response.write(b" " * 2**20)
+            note["megabytes"] += 1
+    return response
 
 
 def parse_response_format(form: dict | None) -> dict | None:
@@ -599,6 +695,7 @@ async def serve(arguments: argparse.Namespace) -> None:
     app = web.Application(client_max_size=64 * 2**20)
     app.router.add_get("/v1/models", server.models)
     app.router.add_post("/v1/chat/completions", server.completions)
+    app.router.add_post("/v1/redirected", server.redirected)
     app.router.add_post("/openai/deployments/{deployment}/chat/completions", server.completions)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
@@ -623,6 +720,7 @@ def main() -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="of the faults")
     parser.add_argument("--key", default="test-key", help="expected key; empty: none")
+    parser.add_argument("--elsewhere", help="address of the server that the fault redirect names")
     parser.add_argument("--truth", help="JSON lines with true scores by edited image")
     parser.add_argument("--log", help="JSON lines, one per request, appended")
     with contextlib.suppress(KeyboardInterrupt):

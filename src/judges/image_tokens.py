@@ -92,6 +92,11 @@ class MergedPatchTokens:
         return rows * columns + 2
 
 
+def most_image_tokens(height: int, width: int) -> int:
+    """More tokens than any provider counts for an image: those of gpt-4o-mini, without its resizing."""
+    return 3000 + 6000 * math.ceil(height / 512) * math.ceil(width / 512)
+
+
 def count_tiles(height: int, width: int, box: int = 2048, short_side: int = 768, tile: int = 512) -> int:
     """Tiles of an image that is shrunk into a square box, then to a shorter side of at most `short_side`; it
     is never enlarged.

@@ -21,6 +21,7 @@ import pyarrow
 import pyarrow.parquet
 
 from src.files import not_written, replacing
+from src.judges.price import Charge
 from src.judges.question import AnswerSchema, Question, Reply
 
 PATIENCE = 60.0
@@ -46,14 +47,16 @@ CREATE TABLE IF NOT EXISTS given_up (
 CREATE TABLE IF NOT EXISTS rewards (
   key TEXT PRIMARY KEY, triplet TEXT NOT NULL, judge TEXT NOT NULL, questions TEXT NOT NULL
 ) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS estimated (attempt TEXT PRIMARY KEY) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS rows (digest TEXT PRIMARY KEY, reward TEXT NOT NULL) WITHOUT ROWID;
 """
 """questions: what was asked (prompt: its sha256; respondent: the client's fingerprint; form: the schema).
-attempts: what came back, each with an id of its own so that ledgers can be merged. given_up: questions
+attempts: what came back and what it was charged, each with an id of its own so that ledgers can be merged.
+estimated: the attempts whose charge is not what the server told (price.py). given_up: questions
 without an answer after all attempts. rewards: the questions behind a reward. rows: dataset rows whose reward
 is known, by the digest of their files, so that a finished row is skipped without decoding it."""
 
-NAMES = ("questions", "attempts", "given_up", "rewards", "rows")
+NAMES = ("questions", "attempts", "estimated", "given_up", "rewards", "rows")
 
 
 @final
@@ -63,9 +66,10 @@ class Usage:
 
     Attributes:
         calls: attempts, whether they reached the model or not.
-        input_tokens, output_tokens: as the client counts them.
+        input_tokens, output_tokens: as charged.
         dollars: by the price at the time.
         seconds: of the calls, summed.
+        estimated: calls that were not charged as their server told.
     """
 
     calls: int = 0
@@ -73,6 +77,11 @@ class Usage:
     output_tokens: int = 0
     dollars: float = 0.0
     seconds: float = 0.0
+    estimated: int = 0
+
+    def fields(self) -> dict[str, int | float]:
+        """By name; without the number of estimated calls where there is none, as in files of before."""
+        return {name: value for name, value in asdict(self).items() if name != "estimated" or value}
 
 
 @final
@@ -104,7 +113,7 @@ class Ledger:
         self.connection.close()
 
     def record_reply(
-        self, key: str, question: Question, model: str, client: str, reply: Reply, dollars: float
+        self, key: str, question: Question, model: str, client: str, reply: Reply, charge: Charge
     ) -> None:
         """Record an attempt that brought a reply, readable or not. On return it survives a kill.
 
@@ -113,12 +122,20 @@ class Ledger:
             question: what was asked.
             model, client: name and fingerprint of the client.
             reply: as received.
-            dollars: its price.
+            charge: its tokens and price.
         """
-        values = (reply.text, reply.finish, reply.input_tokens, reply.output_tokens, dollars)
+        values = (reply.text, reply.finish)
         alternatives = json.dumps(reply.alternatives) if reply.alternatives else None
         self._record(
-            key, question, model, client, ("reply", "", reply.seconds), values, alternatives, reply.raw
+            key,
+            question,
+            model,
+            client,
+            ("reply", "", reply.seconds),
+            values,
+            charge,
+            alternatives,
+            reply.raw,
         )
 
     def record_failure(
@@ -130,11 +147,10 @@ class Ledger:
         kind: str,
         reason: str,
         seconds: float,
+        charge: Charge,
     ) -> None:
-        """Record an attempt that brought no reply."""
-        self._record(
-            key, question, model, client, (kind, reason, seconds), (None, None, 0, 0, 0.0), None, None
-        )
+        """Record an attempt that brought no reply, which may cost something all the same."""
+        self._record(key, question, model, client, (kind, reason, seconds), (None, None), charge, None, None)
 
     def record_given_up(self, key: str, reason: str) -> None:
         """Record that all attempts at a question failed."""
@@ -208,6 +224,12 @@ class Ledger:
         row = self._one(SUMS)
         assert row is not None
         return Usage(*row)
+
+    def dearest(self) -> float:
+        """The dollars of the dearest call."""
+        row = self._one("SELECT COALESCE(MAX(dollars), 0.0) FROM attempts")
+        assert row is not None
+        return row[0]
 
     def mean_output_tokens(self) -> float | None:
         """Mean length of the replies so far, or None."""
@@ -292,7 +314,8 @@ class Ledger:
         model: str,
         client: str,
         outcome: tuple[str, str, float],
-        values: tuple[str | None, str | None, int, int, float],
+        values: tuple[str | None, str | None],
+        charge: Charge,
         alternatives: str | None,
         raw: str | None,
     ) -> None:
@@ -311,7 +334,8 @@ class Ledger:
             json.dumps([image.digest() for image in question.images]),
             json.dumps(asdict(question.schema)),
         )
-        attempt = (uuid.uuid4().hex, key, time.time(), seconds, kind, reason, *values, alternatives, raw)
+        attempt = (uuid.uuid4().hex, key, time.time(), seconds, kind, reason, *values)
+        attempt += (charge.input_tokens, charge.output_tokens, charge.dollars, alternatives, raw)
         with self._checked():
             self.connection.execute("BEGIN IMMEDIATE")
             try:
@@ -321,6 +345,8 @@ class Ledger:
                 self.connection.execute(
                     "INSERT INTO attempts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", attempt
                 )
+                if charge.is_estimated:
+                    self.connection.execute("INSERT INTO estimated VALUES (?)", attempt[:1])
                 self.connection.execute("COMMIT")
             finally:
                 if self.connection.in_transaction:
@@ -345,7 +371,8 @@ class Ledger:
 
 SUMS = (
     "SELECT COUNT(*), COALESCE(SUM(input_tokens), 0), COALESCE(SUM(output_tokens), 0), "
-    "COALESCE(SUM(dollars), 0.0), COALESCE(SUM(seconds), 0.0) FROM attempts"
+    "COALESCE(SUM(dollars), 0.0), COALESCE(SUM(seconds), 0.0), COUNT(estimated.attempt) "
+    "FROM attempts LEFT JOIN estimated ON estimated.attempt = attempts.id"
 )
 
 PARQUET = pyarrow.schema(

@@ -113,6 +113,10 @@ class LocalVLM:
         """The exact number of tokens of the question, and the most that its answer can have."""
         return self.network.count_tokens(question), self.decoding.max_new_tokens
 
+    def most_tokens(self, question: Question) -> tuple[int, int]:
+        """The same, as they are exact and the longest."""
+        return self.tokens(question)
+
     async def close(self) -> None:
         """End the queue; the weights stay loaded for the next questions."""
         if self._server is not None:

@@ -22,7 +22,8 @@ from urllib.parse import urlsplit
 
 import openai
 
-from src.judges.image_tokens import ImageTokens
+from src.judges.bounded_client import BoundedClient, OversizedReplyError, RedirectedError
+from src.judges.image_tokens import ImageTokens, most_image_tokens
 from src.judges.question import AnswerSchema, CallFailed, ImagePart, Question, Reply
 from src.seeds import fold_seed
 
@@ -40,6 +41,31 @@ FRAME_TOKENS = 7
 """
 LABEL_TOKENS = 4
 """Tokens of "First picture:" (3, o200k_base) and its line end."""
+
+SAID = ("text", "output_text")
+"""Types of the parts of a message that are its words."""
+
+OWN_FIELDS = {
+    "model": "judge.client.model",
+    "messages": "made by the rubric",
+    "temperature": "judge.client.temperature",
+    "seed": "judge.client.seed",
+    "max_tokens": "judge.client.max_tokens",
+    "max_completion_tokens": "judge.client.max_tokens",
+    "response_format": "judge.client.structured",
+    "logprobs": "judge.client.probabilities",
+    "top_logprobs": "judge.client.probabilities",
+    "n": "judge.rubric.repeats",
+    "stream": "replies are read as a whole",
+    "stream_options": "replies are read as a whole",
+}
+"""Fields of a request that no extra_body may set, and what sets them."""
+
+SHORTEST_KEY = 8
+"""Shorter ones are no secrets, and their letters stand in many texts."""
+SHORTEST_PART = 6
+"""Letters of a key in a row that are taken for a part of it."""
+HALF_MASKED = re.compile(r"[\w-]*(?:\*{2,}|\.{2,}|…|•+|[xX]{3,})[\w*.•…-]*\w{2}\b|[\w-]+(?:\*{3,})")
 
 VARIABLE_NAME = re.compile(r"[A-Z_][A-Z0-9_]{0,39}")
 
@@ -85,9 +111,12 @@ class OpenAIChat:
         probabilities: number of alternatives per token (at most 20 at OpenAI); null for none.
         characters_per_token: of English text, for estimates.
         output_tokens: expected in an answer, for estimates.
+        extra_body: further fields of a request, such as {reasoning_effort: low} or {chat_template_kwargs:
+            {enable_thinking: false}}; part of the fingerprint.
 
     Raises:
-        ValueError: a setting out of range, or a password in the address; on the first `ask`: no key in the
+        ValueError: a setting out of range, a password in the address, or a field of extra_body that has a
+            setting of its own; on the first `ask`: no key in the
             environment (estimates need none).
     """
 
@@ -110,6 +139,7 @@ class OpenAIChat:
         probabilities: int | None = None,
         characters_per_token: float = 4.3,
         output_tokens: int = 35,
+        extra_body: Mapping[str, Any] | None = None,
     ) -> None:
         for name, value, allowed in (
             ("max_tokens_name", max_tokens_name, ("max_completion_tokens", "max_tokens")),
@@ -130,6 +160,7 @@ class OpenAIChat:
                 f"probabilities={probabilities}: all of them must be positive"
             )
         check_base_url(base_url)
+        self.extra_body = check_extra_body(extra_body)
         self.model = model
         self.image_tokens = image_tokens
         self.base_url = base_url.rstrip("/")
@@ -152,6 +183,8 @@ class OpenAIChat:
             f"seed={seed} max_tokens={max_tokens} detail={detail} structured={structured} "
             f"probabilities={probabilities}"
         )
+        if self.extra_body:
+            self.fingerprint += f" extra_body={json.dumps(self.extra_body, sort_keys=True)}"
         self._client: tuple[asyncio.AbstractEventLoop, openai.AsyncOpenAI] | None = None
         self._formats: dict[AnswerSchema, dict[str, object]] = {}
         check_variable_name(key_variable)
@@ -167,14 +200,31 @@ class OpenAIChat:
                 )
             failure = None
         except TimeoutError:
-            failure = CallFailed(f"no answer from {self.base_url} within {self.timeout:g} s", "transient")
+            failure = CallFailed(
+                f"no answer from {self.base_url} within {self.timeout:g} s", "transient", may_cost=True
+            )
+        except RedirectedError as error:
+            failure = CallFailed(
+                f"{error}, where neither pictures nor key are sent; give that as judge.client.base_url if it "
+                "is the server you mean",
+                "fatal",
+            )
+        except OversizedReplyError as error:
+            failure = CallFailed(
+                f"{self.base_url} answered with {error}, which is no answer of at most {self.max_tokens} "
+                "tokens (judge.client.max_tokens)",
+                "transient",
+                may_cost=True,
+            )
         except openai.APIStatusError as error:
             failure = self._failure(error.status_code, error.body, error.response.headers)
         except openai.APIConnectionError as error:
             cause = error.__cause__ or error
             failure = CallFailed(
-                f"no connection to {self.base_url} ({type(cause).__name__}: {self._without_key(str(cause))})",
+                f"no connection to {self.base_url} ({type(cause).__name__}: {self._masked(str(cause))})",
                 "transient",
+                # anything but a failure to connect: the question may have arrived
+                may_cost="Connect" not in type(cause).__name__,
             )
         if failure is not None:
             # raised outside the handlers, so that it carries no cause: the library's errors hold the request
@@ -195,6 +245,11 @@ class OpenAIChat:
             characters / self.characters_per_token
         ) + images, self.output_tokens
 
+    def most_tokens(self, question: Question) -> tuple[int, int]:
+        characters = len(question.prompt.encode()) + len(json.dumps(question.schema.json_schema()))
+        images = sum(most_image_tokens(image.height, image.width) for image in question.images)
+        return FRAME_TOKENS + characters + images, self.max_tokens
+
     async def close(self) -> None:
         if self._client is not None and self._client[0] is asyncio.get_running_loop():
             await self._client[1].close()
@@ -213,6 +268,7 @@ class OpenAIChat:
                 "api_key": read_api_key(self.key_variable),
                 "max_retries": 0,
                 "timeout": openai.Timeout(None, connect=self.timeout),
+                "http_client": BoundedClient(self._most_bytes()),
             }
             if self.azure_api_version is None:
                 client = openai.AsyncOpenAI(base_url=self.base_url, **settings)
@@ -222,6 +278,12 @@ class OpenAIChat:
                 )
             self._client = loop, client
         return self._client[1]
+
+    def _most_bytes(self) -> int:
+        """Of a reply: a generous number per token and its alternatives, and as many for all that is around
+        them.
+        """
+        return 2**20 + 256 * self.max_tokens * (1 + (self.probabilities or 0))
 
     def _request(self, question: Question) -> dict[str, Any]:
         """The body of a call."""
@@ -245,6 +307,7 @@ class OpenAIChat:
             self.max_tokens_name: self.max_tokens,
             **{name: value for name, value in optional.items() if value is not None},
             **({"logprobs": True} if self.probabilities else {}),
+            **({"extra_body": self.extra_body} if self.extra_body else {}),
         }
 
     def _format(self, schema: AnswerSchema) -> dict[str, object] | None:
@@ -270,42 +333,39 @@ class OpenAIChat:
         except (ValueError, RecursionError):
             kind = "an HTML page" if text.lstrip()[:1] == "<" else "a body that is no JSON or was cut off"
             kind = kind if text.strip() else "an empty body"
-            raise CallFailed(
-                f"{self.base_url} answered with {kind}: {excerpt_line(text)}", "transient"
-            ) from None
+            raise self._no_reply(kind, text) from None
         if not isinstance(body, dict):
-            raise CallFailed(
-                f"{self.base_url} answered with JSON that is no object: {excerpt_line(text)}", "transient"
-            )
+            raise self._no_reply("JSON that is no object", text)
         if body.get("error"):
             # some routers answer 200 and put the status of the model's server into the body
             code = body["error"].get("code") if isinstance(body["error"], dict) else None
             raise self._failure(code if isinstance(code, int) and 400 <= code < 600 else 502, body, headers)
         try:
-            choice, usage = body["choices"][0], body.get("usage") or {}
+            choice = body["choices"][0]
             message, finish = choice["message"], choice.get("finish_reason") or "stop"
-            words = (
-                "".join(part.get("text", "") for part in message["content"])
-                if isinstance(message.get("content"), list)
-                else message.get("content")
-            )
+            words, thoughts = said_and_thought(message)
             alternatives = token_alternatives(choice.get("logprobs"))
-            counted = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
-        except (KeyError, IndexError, TypeError, AttributeError, ValueError):
-            raise CallFailed(
-                f"{self.base_url} answered without a choice in it: {excerpt_line(text)}", "transient"
-            ) from None
+        except (KeyError, IndexError, TypeError, AttributeError, ValueError, OverflowError):
+            raise self._no_reply("no choice in it", text) from None
         if message.get("refusal"):
             words, finish = str(message["refusal"]), "refusal"
         # half of an emoji, as some servers cut them, can't be stored
-        words = (words or "").encode(errors="replace").decode()
-        return Reply(words, finish, *counted, seconds, alternatives, text)
+        words = words.encode(errors="replace").decode()
+        usage = body.get("usage")
+        given, taken = (told_tokens(usage, name) for name in ("prompt_tokens", "completion_tokens"))
+        written = round((len(words) + len(thoughts)) / self.characters_per_token)
+        return Reply(words, str(finish), given, taken, seconds, alternatives, text, written)
+
+    def _no_reply(self, what: str, text: str) -> CallFailed:
+        """The failure of a call that was answered, and so may cost something, with something else."""
+        reason = f"{self.base_url} answered with {what}: {excerpt_line(self._masked(text[:1000]))}"
+        return CallFailed(reason, "transient", may_cost=True)
 
     def _failure(self, status: int, body: object, headers: Mapping[str, str]) -> CallFailed:
         """The failure that an error status stands for."""
         fields = error_fields(body)
         code = str(fields.get("code") or fields.get("type") or "")
-        message = excerpt_line(self._without_key(str(fields.get("message") or body or "")))
+        message = excerpt_line(self._masked(str(fields.get("message") or body or "")))
         detail = f" ({message})" if message else ""
         where = f"{self.base_url}, model {self.model}"
         if status == 401 or code == "invalid_api_key":
@@ -339,8 +399,69 @@ class OpenAIChat:
 
     def _without_key(self, text: str) -> str:
         """A server's text without the key, which some servers repeat."""
+        key = self._key()
+        return text if len(key) < SHORTEST_KEY else text.replace(key, "***")
+
+    def _masked(self, text: str) -> str:
+        """A server's error without the key or parts of it, as some servers quote it half masked."""
+        return mask_parts(text, self._key())
+
+    def _key(self) -> str:
         key = self._client[1].api_key if self._client is not None else NO_KEY
-        return text if key == NO_KEY else text.replace(key, "***")
+        return "" if key == NO_KEY else key
+
+
+def said_and_thought(message: Mapping[str, Any]) -> tuple[str, str]:
+    """The words of a message, and the thoughts that its server tells apart from them.
+
+    Parts of a kind of their own ("thinking", "reasoning") are thoughts; so are fields besides the content.
+    """
+    content = message.get("content")
+    parts = content if isinstance(content, list) else [{"type": "text", "text": content}]
+    words = [part.get("text") or "" for part in parts if part.get("type", "text") in SAID]
+    others = [part for part in parts if part.get("type", "text") not in SAID]
+    thoughts = [message.get(name) for name in ("reasoning_content", "reasoning")]
+    return "".join(words), "".join(str(each) for each in (*others, *thoughts) if each)
+
+
+def told_tokens(usage: object, name: str) -> int | None:
+    """A number of tokens in a reply's usage; None if it tells none."""
+    told = usage.get(name) if isinstance(usage, dict) else None
+    return told if isinstance(told, int) and not isinstance(told, bool) and told >= 0 else None
+
+
+def mask_parts(text: str, key: str) -> str:
+    """A text without a key, without parts of it, reversed or in other letter case too, and without what is
+    left of it beside a mask ("sk-...6789").
+    """
+    if len(key) < SHORTEST_KEY:
+        return text
+    lower, hidden = text.lower(), set()
+    for known in (key.lower(), key.lower()[::-1]):
+        for start in range(len(known) - SHORTEST_PART + 1):
+            part = known[start : start + SHORTEST_PART]
+            for found in re.finditer(f"(?={re.escape(part)})", lower):
+                hidden.update(range(found.start(), found.start() + SHORTEST_PART))
+    shown = "".join("\0" if index in hidden else letter for index, letter in enumerate(text))
+    return HALF_MASKED.sub("***", re.sub("\0+", "***", shown))
+
+
+def check_extra_body(extra_body: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Further fields of a request.
+
+    Raises:
+        ValueError: one that the judge sets itself, or a value that is no JSON.
+    """
+    fields = dict(extra_body or {})
+    own = sorted(fields.keys() & OWN_FIELDS.keys())
+    if own:
+        instead = ", ".join(f"{name} ({OWN_FIELDS[name]})" for name in own)
+        raise ValueError(f"extra_body holds what the judge sets itself: {instead}")
+    try:
+        json.dumps(fields, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"extra_body={fields} can't be sent as JSON ({error})") from None
+    return fields
 
 
 def read_api_key(variable: str | None) -> str:

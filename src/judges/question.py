@@ -139,20 +139,22 @@ class Reply:
     Attributes:
         text: the model's words.
         finish: why it stopped: "stop", "length" (cut off), "refusal" or "content_filter".
-        input_tokens, output_tokens: as the client counts them.
+        input_tokens, output_tokens: as the model's server tells them; None where it doesn't.
         seconds: from the question to the reply.
         alternatives: per generated token the most probable tokens there with their probabilities, in the
             order of the text, the chosen one first; empty where the client doesn't return them.
         raw: the whole reply as received, for the ledger.
+        written_tokens: about how many tokens all of its words have, thoughts included, to check what is told.
     """
 
     text: str
     finish: str = "stop"
-    input_tokens: int = 0
-    output_tokens: int = 0
+    input_tokens: int | None = None
+    output_tokens: int | None = None
     seconds: float = 0.0
     alternatives: tuple[tuple[tuple[str, float], ...], ...] = field(default=(), repr=False)
     raw: str = field(default="", repr=False)
+    written_tokens: int = field(default=0, compare=False)
 
 
 @final
@@ -182,12 +184,17 @@ class CallFailed(Exception):  # noqa: N818  # most failures are followed by anot
         kind: "busy" (429, try later), "transient" (5xx, timeout, connection), "refused" (this question will
             never be answered: 400, 413) or "fatal" (no question will: wrong key, model or address).
         retry_after: seconds that the server asks to wait, or None.
+        may_cost: whether the model may have answered all the same, and its server may charge for it: a reply
+            that broke off, or came too late.
     """
 
-    def __init__(self, reason: str, kind: str, retry_after: float | None = None) -> None:
+    def __init__(
+        self, reason: str, kind: str, retry_after: float | None = None, may_cost: bool = False
+    ) -> None:
         super().__init__(reason)
         self.kind = kind
         self.retry_after = retry_after
+        self.may_cost = may_cost
 
 
 @runtime_checkable
@@ -212,6 +219,12 @@ class VLMClient(Protocol):
 
     def tokens(self, question: Question) -> tuple[int, int]:
         """Estimated (input, output) tokens of the question and its answer."""
+        ...
+
+    def most_tokens(self, question: Question) -> tuple[int, int]:
+        """The (input, output) tokens that one call can have at most; a server that tells more isn't
+        believed.
+        """
         ...
 
     async def close(self) -> None:

@@ -32,6 +32,10 @@ class Reseeded:
         """As the client counts them."""
         return self.client.tokens(question)
 
+    def most_tokens(self, question: Question) -> tuple[int, int]:
+        """As the client bounds them."""
+        return self.client.most_tokens(question)
+
     async def close(self) -> None:
         """Close the client."""
         await self.client.close()

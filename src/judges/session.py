@@ -8,8 +8,8 @@ derived from it.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 from tenacity import (
@@ -20,30 +20,16 @@ from tenacity import (
     wait_random_exponential,
 )
 
+from src.judges.health import FIRST_WAIT, Health
 from src.judges.judge import reward_key
 from src.judges.ledger import Ledger
 from src.judges.limits import Budget, Limits, RateLimiter
 from src.judges.parsing import UnusableReply
-from src.judges.price import Price
+from src.judges.price import Charge, Price, charge_estimate, charge_reply
 from src.judges.question import Answer, CallFailed, Question, Reply, VLMClient
 from src.judges.rubric import Rubric
 from src.records import Reward, Triplet
 from src.reward_file import UsageFields
-
-Attempt = Callable[[], Awaitable[None]]
-
-FIRST_WAIT = 0.5
-"""Most seconds before the second attempt; doubled with each further one."""
-
-PROBE_ATTEMPTS = 3
-"""Attempts at the very first call, and triplets refused before any is answered: an unusable server should
-show within seconds.
-"""
-
-
-@final
-class JudgingStoppedError(ValueError):
-    """Further calls are pointless; all answers so far are in the ledger."""
 
 
 @final
@@ -68,97 +54,13 @@ def answer_or_reason(
 
 
 @final
-class Health:
-    """A circuit breaker: stops a run whose server will answer nothing.
-
-    The first call is made alone and decides whether others are worth making. Afterwards, failures in a row
-    are counted, and a fatal one stops at once.
-
-    Args:
-        model: for messages.
-        most_failures: calls in a row without an answer that stop the run.
-    """
-
-    def __init__(self, model: str, most_failures: int) -> None:
-        self.model, self.most_failures = model, most_failures
-        self.is_proven = False
-        self.stopped: Exception | None = None
-        self._first = asyncio.Lock()
-        self._failures = 0
-        self._refused: set[str] = set()
-
-    async def call(self, attempt: Attempt, triplet: str) -> None:
-        """Make a call, or wait until the first one has shown that the server answers.
-
-        Args:
-            attempt: makes the call.
-            triplet: id of the triplet in question.
-
-        Raises:
-            CallFailed: the call failed.
-            JudgingStoppedError: no call has a chance.
-        """
-        if not self.is_proven:
-            async with self._first:
-                if not self.is_proven:
-                    await self._probe(attempt, triplet)
-                    return
-        await attempt()
-
-    async def _probe(self, attempt: Attempt, triplet: str) -> None:
-        for number in range(1, PROBE_ATTEMPTS + 1):
-            try:
-                await attempt()
-            except CallFailed as error:
-                if error.kind == "refused":
-                    # these images alone may be at fault; the next question is the first call then
-                    self._refused.add(triplet)
-                    if len(self._refused) >= PROBE_ATTEMPTS:
-                        raise self._stop(f"{self.model} refuses every question ({error})") from error
-                    raise
-                if number == PROBE_ATTEMPTS:
-                    raise self._stop(
-                        f"{self.model} can't be reached ({error}); tried {number} times, nothing was spent"
-                    ) from error
-                await asyncio.sleep(FIRST_WAIT if error.retry_after is None else error.retry_after)
-            else:
-                self.is_proven = True
-                return
-
-    def count_success(self) -> None:
-        """The server answers."""
-        self._failures = 0
-
-    def count_failure(self, error: CallFailed) -> None:
-        """Raise JudgingStoppedError if this failure shows that no further call has a chance."""
-        if error.kind == "fatal":
-            raise self._stop(str(error)) from error
-        if error.kind == "transient":
-            self._failures += 1
-            if self._failures >= self.most_failures:
-                raise self._stop(
-                    f"the last {self.most_failures} calls to {self.model} were not answered ({error}); "
-                    "all answers are kept, the same command continues"
-                ) from error
-
-    def raise_if_stopped(self) -> None:
-        """Raise what stopped the run, if anything did."""
-        if self.stopped is not None:
-            raise self.stopped
-
-    def _stop(self, reason: str) -> JudgingStoppedError:
-        error = JudgingStoppedError(reason)
-        self.stopped = self.stopped or error
-        return error
-
-
-@final
 class JudgingSession:
     """One run of a judge, in one event loop.
 
     Args:
         judge, fingerprint: name and fingerprint of the judge, for its rewards.
         rubric, client, ledger, limits, price, retry_failed: see VLMJudge.
+        health: what earlier sessions have shown about the client.
     """
 
     def __init__(
@@ -171,14 +73,15 @@ class JudgingSession:
         limits: Limits,
         price: Price | None,
         retry_failed: bool,
+        health: Health,
     ) -> None:
         self.judge, self.fingerprint, self.rubric, self.client = judge, fingerprint, rubric, client
         self.ledger, self.limits, self.price, self.retry_failed = ledger, limits, price, retry_failed
-        self.health = Health(client.model, max(20, 2 * limits.concurrency))
-        self.budget = Budget(limits.budget_usd, ledger.total().dollars)
+        self.health, self._alone = health, asyncio.Lock()
+        self.budget = Budget(limits.budget_usd, ledger.total().dollars, ledger.dearest())
         self._calls = asyncio.Semaphore(limits.concurrency)
-        self._requests = RateLimiter(limits.requests_per_minute)
-        self._tokens = RateLimiter(limits.tokens_per_minute)
+        self._requests = RateLimiter(limits.requests_per_minute, "requests_per_minute", self._sleep)
+        self._tokens = RateLimiter(limits.tokens_per_minute, "tokens_per_minute", self._sleep)
         self._in_flight: dict[str, asyncio.Future[Answer | str]] = {}
 
     async def judgement(self, triplet: Triplet) -> Judgement:
@@ -196,7 +99,7 @@ class JudgingSession:
         keys = [key for _, keys in answered for key in keys]
         verdicts = self.rubric.verdicts([answer for answer, _ in answered])
         self.ledger.record_reward(key, triplet.case.id, self.judge, keys)
-        usage = {**asdict(self.ledger.usage(keys)), "model": self.client.model}
+        usage = {**self.ledger.usage(keys).fields(), "model": self.client.model}
         return Judgement(Reward(triplet.case.id, self.judge, key, *verdicts), usage)
 
     def _prepare(self, triplet: Triplet) -> tuple[str, list[Question]]:
@@ -243,13 +146,16 @@ class JudgingSession:
             ),
             stop=stop_after_attempt(self.limits.attempts),
             wait=self._wait,
+            sleep=self._sleep,
             reraise=True,
         )
         try:
-            await retrying(self.health.call, lambda: self._one_attempt(key, question), question.triplet)
+            attempt = partial(self._one_attempt, key, question)
+            await retrying(self.health.call, attempt, question.triplet, self._alone)
         except CallFailed as error:
             reason = f"{question.about}: {error}"
             self.ledger.record_given_up(key, reason)
+            self.health.count_given_up(question.about, error)
             return reason
         return None
 
@@ -259,35 +165,62 @@ class JudgingSession:
         backoff = wait_random_exponential(multiplier=FIRST_WAIT, max=self.limits.longest_wait)(state)
         requested = error.retry_after if isinstance(error, CallFailed) else None
         # a little later than requested, so that rejected calls don't all come back in the same moment
-        return backoff if requested is None else requested + min(backoff, FIRST_WAIT)
+        seconds = backoff if requested is None else requested + min(backoff, FIRST_WAIT)
+        self.health.tell_wait(seconds, error)
+        return seconds
+
+    async def _sleep(self, seconds: float) -> None:
+        """Return after so many seconds, or soon after the run is stopped."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0 and self.health.stopped is None:
+            await asyncio.sleep(min(left, 1.0))
 
     async def _one_attempt(self, key: str, question: Question) -> None:
         """One call within the limits, recorded in the ledger whatever comes of it."""
-        tokens = self.client.tokens(question)
-        estimate = self._dollars(*tokens)
+        expected, most = self.client.tokens(question), self.client.most_tokens(question)
+        estimate, dearest = (self._dollars(tokens) for tokens in (expected, most))
         async with self._calls:
             await self._requests.acquire()
-            await self._tokens.acquire(sum(tokens))
+            await self._tokens.acquire(sum(expected))
             self.health.raise_if_stopped()
+            held = await self._reserved(estimate, dearest)
+            charge = Charge()
             try:
-                self.budget.reserve(estimate)
-            except ValueError as error:
-                self.health.stopped = error
-                raise
-            cost, start = 0.0, time.monotonic()
-            model, fingerprint = self.client.model, self.client.fingerprint
-            try:
-                reply = await self.client.ask(question)
-                cost = self._dollars(reply.input_tokens, reply.output_tokens)
-                self.ledger.record_reply(key, question, model, fingerprint, reply, cost)
-                self.health.count_success()
-            except CallFailed as error:
-                seconds = time.monotonic() - start
-                self.ledger.record_failure(key, question, model, fingerprint, error.kind, str(error), seconds)
-                self.health.count_failure(error)
-                raise
+                self.health.raise_if_stopped()
+                start = time.monotonic()
+                try:
+                    reply = await self.client.ask(question)
+                except CallFailed as error:
+                    charge = charge_estimate(self.price, expected) if error.may_cost else Charge()
+                    self._record_failure(key, question, error, charge, time.monotonic() - start)
+                    raise
+                charge = charge_reply(self.price, reply, expected, most)
+                self._record_reply(key, question, reply, charge)
             finally:
-                self.budget.settle(estimate, cost)
+                self.budget.settle(held, charge.dollars)
 
-    def _dollars(self, input_tokens: int, output_tokens: int) -> float:
-        return self.price.dollars(input_tokens, output_tokens) if self.price is not None else 0.0
+    async def _reserved(self, estimate: float, most: float) -> float:
+        try:
+            return await self.budget.reserve(estimate, most)
+        except ValueError as error:
+            self.health.stopped = self.health.stopped or error
+            raise
+
+    def _record_failure(
+        self, key: str, question: Question, error: CallFailed, charge: Charge, seconds: float
+    ) -> None:
+        model, fingerprint = self.client.model, self.client.fingerprint
+        self.ledger.record_failure(key, question, model, fingerprint, error.kind, str(error), seconds, charge)
+        self.health.count_failure(error)
+
+    def _record_reply(self, key: str, question: Question, reply: Reply, charge: Charge) -> None:
+        self.ledger.record_reply(key, question, self.client.model, self.client.fingerprint, reply, charge)
+        try:
+            self.rubric.read(question, reply)
+        except UnusableReply as error:
+            self.health.count_unusable(question.about, error.cause, str(error))
+        else:
+            self.health.count_answer(question.about)
+
+    def _dollars(self, tokens: tuple[int, int]) -> float:
+        return self.price.dollars(*tokens) if self.price is not None else 0.0

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol, final, runtime_checkable
 
 from src.judges.bounded_map import bounded_map
+from src.judges.health import Health
 from src.judges.judge import reward_key
 from src.judges.ledger import Ledger
 from src.judges.limits import Limits
@@ -74,6 +75,7 @@ class VLMJudge:
         self.limits = limits
         self.price = price
         self.retry_failed = retry_failed
+        self.health = Health(client.model, limits)
         self.fingerprint = f"{rubric.fingerprint} | {client.fingerprint}"
 
     @property
@@ -117,6 +119,7 @@ class VLMJudge:
                 self.limits,
                 self.price,
                 self.retry_failed,
+                self.health,
             )
             at_once = 2 + 2 * self.limits.concurrency // self.rubric.calls
             try:

@@ -37,6 +37,9 @@ class Silent:
     def tokens(self, question: Question) -> tuple[int, int]:
         return 1000, 100
 
+    def most_tokens(self, question: Question) -> tuple[int, int]:
+        return 1000, 100
+
     async def close(self) -> None:
         return
 

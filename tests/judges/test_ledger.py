@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from src.judges.ledger import Ledger
+from src.judges.price import Charge
 from src.judges.question import AnswerSchema, ImagePart, Question, Reply
 
 QUESTION = Question(
@@ -48,9 +49,9 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     key = QUESTION.key("m")
     assert ledger.reply(key) is None
-    ledger.record_failure(key, QUESTION, "gpt", "m", "busy", "try later", 0.1)
+    ledger.record_failure(key, QUESTION, "gpt", "m", "busy", "try later", 0.1, Charge())
     assert ledger.reply(key) is None
-    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, 0.25)
+    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, Charge(100, 10, 0.25))
     assert ledger.reply(key) == REPLY
     assert ledger.schema(key) == QUESTION.schema
     usage = ledger.usage([key])
@@ -58,11 +59,26 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert ledger.outcomes() == {"busy": 1, "reply": 1}
 
 
+def test_estimated_charges_are_counted_and_merged(tmp_path: Path) -> None:
+    ledger, key = Ledger(tmp_path / "ledger.sqlite"), QUESTION.key("m")
+    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, Charge(100, 10, 0.25))
+    assert "estimated" not in ledger.total().fields()
+    ledger.record_failure(
+        key, QUESTION, "gpt", "m", "transient", "cut", 0.1, Charge(90, 9, 0.2, is_estimated=True)
+    )
+    whole = Ledger(tmp_path / "whole.sqlite")
+    for _ in range(2):
+        whole.merge(tmp_path / "ledger.sqlite")
+    for each in (ledger, whole):
+        assert each.total().fields()["estimated"] == each.usage([key]).estimated == 1
+        assert (each.total().input_tokens, each.total().dollars) == (190, pytest.approx(0.45))
+
+
 def test_of_two_replies_the_first_is_valid(tmp_path: Path) -> None:
     ledger = Ledger(tmp_path / "ledger.sqlite")
     key = QUESTION.key("m")
-    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, 0.0)
-    ledger.record_reply(key, QUESTION, "gpt", "m", replace(REPLY, text="another"), 0.0)
+    ledger.record_reply(key, QUESTION, "gpt", "m", REPLY, Charge(100, 10))
+    ledger.record_reply(key, QUESTION, "gpt", "m", replace(REPLY, text="another"), Charge())
     assert ledger.reply(key) == REPLY
     assert ledger.total().calls == 2
 
@@ -72,7 +88,12 @@ def write_many(path: str, name: str, count: int) -> None:
     for number in range(count):
         question = replace(QUESTION, prompt=f"{name} {number}")
         ledger.record_reply(
-            question.key("m"), question, "gpt", "m", replace(REPLY, text=f"{name} {number}"), 0.001
+            question.key("m"),
+            question,
+            "gpt",
+            "m",
+            replace(REPLY, text=f"{name} {number}"),
+            Charge(100, 10, 0.001),
         )
 
 
@@ -135,7 +156,7 @@ def test_nothing_is_ever_changed_or_deleted(tmp_path: Path) -> None:
     before = sqlite3.connect(path).execute("SELECT * FROM attempts ORDER BY rowid").fetchall()
     ledger = Ledger(path)
     key = replace(QUESTION, prompt="one 0").key("m")
-    ledger.record_failure(key, QUESTION, "gpt", "m", "transient", "gone", 0.1)
+    ledger.record_failure(key, QUESTION, "gpt", "m", "transient", "gone", 0.1, Charge())
     ledger.record_given_up(key, "gone")
     write_many(str(path), "one", 3)
     assert sqlite3.connect(path).execute("SELECT * FROM attempts ORDER BY rowid").fetchall()[:3] == before

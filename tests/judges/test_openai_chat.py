@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import math
 import time
 from collections.abc import Iterator
 
@@ -14,10 +15,18 @@ import pytest
 from conftest import CONF, config
 from omegaconf import OmegaConf
 
-from src.judges.fake_server import ONLY_BY_NAME, RunningServer, running_server
+from src.judges.fake_server import ONLY_BY_NAME, REMARKS, RunningServer, running_server
 from src.judges.image_tokens import TileTokens
-from src.judges.openai_chat import OpenAIChat, message_content, read_api_key, retry_after_seconds
-from src.judges.parsing import expected_score, parse_reply
+from src.judges.openai_chat import (
+    OWN_FIELDS,
+    OpenAIChat,
+    mask_parts,
+    message_content,
+    read_api_key,
+    retry_after_seconds,
+    told_tokens,
+)
+from src.judges.parsing import UnusableReply, expected_score, parse_reply
 from src.judges.question import AnswerSchema, CallFailed, Question, Reply
 from src.judges.rubric import PerspectiveRubric
 from src.records import Case, Triplet
@@ -145,6 +154,94 @@ def test_what_a_failure_means(server: RunningServer, kind: str, status: str) -> 
     assert len(server.requests()) == before + 1  # one attempt, no retry of the client's own
 
 
+def test_pictures_go_to_no_other_server(server: RunningServer, tmp_path) -> None:
+    with running_server(tmp_path / "other.jsonl", "--key=") as other:
+        elsewhere = other.base_url.removesuffix("/v1")
+        with running_server(
+            tmp_path / "log.jsonl", f"--key={KEY}", f"--elsewhere={elsewhere}"
+        ) as redirecting:
+            error = unanswered(redirecting, "fault:redirect")
+            assert error.kind == "fatal"
+            assert f"redirects to {elsewhere}, where neither pictures nor key are sent" in str(error)
+            assert parse_reply(asked(redirecting, "fault:redirect_within"), QUESTION.schema).scores
+        assert not other.log.exists() or other.requests() == []
+
+
+@pytest.mark.parametrize("kind", ["flood", "flood_of_error", "packed"])
+def test_a_reply_is_read_up_to_a_size(server: RunningServer, kind: str) -> None:
+    error = unanswered(server, f"fault:{kind}")
+    assert (error.kind, error.may_cost) == ("transient", True)
+    assert "more than 1.1 MB" in str(error) or "packed as gzip" in str(error)
+    if kind != "packed":
+        until = time.monotonic() + 10
+        while "megabytes" not in server.requests()[-1] and time.monotonic() < until:
+            time.sleep(0.01)
+        # the rest is what the operating system holds for the two
+        assert server.requests()[-1]["megabytes"] < 64
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("no_usage", (False, False)),
+        ("no_tokens", (True, True)),
+        ("tenth_of_tokens", (True, True)),
+        ("million_times_tokens", (True, True)),
+    ],
+)
+def test_usage_is_what_the_server_tells(server: RunningServer, kind: str, told: tuple[bool, bool]) -> None:
+    reply = asked(server, f"fault:{kind}")
+    assert (reply.input_tokens is not None, reply.output_tokens is not None) == told
+    assert reply.written_tokens == pytest.approx(len(reply.text) / 4.3, abs=1)
+
+
+@pytest.mark.parametrize(
+    "usage",
+    [{}, None, [], "x", {"prompt_tokens": -1}, {"prompt_tokens": "9"}, {"prompt_tokens": 1e999}],
+)
+def test_usage_that_is_no_number_is_none(usage: object) -> None:
+    assert told_tokens(usage, "prompt_tokens") is None
+
+
+@pytest.mark.parametrize("kind", [*(kind for kind in REMARKS), "thinks_aside", "thinks_in_parts"])
+def test_thoughts_are_no_answer(server: RunningServer, kind: str) -> None:
+    reply = asked(server, f"fault:{kind}")
+    if kind == "thinks_only":
+        with pytest.raises(UnusableReply, match="thoughts"):
+            parse_reply(reply, QUESTION.schema)
+        return
+    assert parse_reply(reply, QUESTION.schema).scores == parse_reply(asked(server), QUESTION.schema).scores
+
+
+def test_extra_fields_reach_the_server(server: RunningServer) -> None:
+    extra = {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}, "top_k": None}
+    asked(server, extra_body=extra)
+    assert server.requests()[-1]["extra"] == extra
+
+
+@pytest.mark.parametrize(
+    "quoted",
+    [
+        KEY,
+        KEY[::-1],
+        KEY.upper(),
+        f"{KEY[:12]}...{KEY[-4:]}",
+        f"{KEY[:3]}***{KEY[-4:]}",
+        f"{KEY[:4]}…{KEY[-2:]}",
+        f"{KEY[:3]}xxxxxxxxxx{KEY[-4:]}",
+        f"{KEY[:3]}••••••{KEY[-4:]}",
+        f"Bearer {KEY[2:-2]}",
+    ],
+)
+def test_parts_of_a_key_are_masked(quoted: str) -> None:
+    said = mask_parts(f"Incorrect API key: {quoted}. See the docs.", KEY)
+    assert said.startswith("Incorrect API key: ")
+    assert said.endswith(". See the docs.")
+    assert not [part for part in (KEY[:5], KEY[-4:], KEY[5:10]) if part.lower() in said.lower()]
+    assert not [part for part in (KEY[::-1][:5], KEY[::-1][-4:]) if part in said]
+    assert mask_parts("too short for a secret: abc-abc", "abc-abc") == "too short for a secret: abc-abc"
+
+
 def test_an_html_page_is_named(server: RunningServer) -> None:
     assert "HTML page" in str(unanswered(server, "fault:html"))
 
@@ -251,6 +348,9 @@ def test_a_key_in_place_of_its_variable_is_not_repeated(written: str) -> None:
         ({"timeout": 0.0}, "positive"),
         ({"max_tokens": 0}, "positive"),
         ({"probabilities": 0}, "positive"),
+        ({"extra_body": {"x": math.nan}}, "sent as JSON"),
+        ({"extra_body": {"x": object()}}, "sent as JSON"),
+        *(({"extra_body": {name: 1}}, f"sets itself: {name}") for name in OWN_FIELDS),
     ],
 )
 def test_settings_that_cannot_work(settings: dict, reason: str) -> None:
@@ -267,7 +367,8 @@ def test_the_key_is_nowhere(server: RunningServer, caplog, capfd) -> None:
     chat = OpenAIChat(MODEL, TileTokens(), server.base_url)
     reply = asked(server)
     errors = []
-    for kind in (*ONLY_BY_NAME, "dropped", "truncated"):
+    large = {"flood", "flood_of_error", "packed"}
+    for kind in ({*ONLY_BY_NAME} - large) | {"dropped", "truncated"}:
         try:
             asked(server, f"fault:{kind}", timeout=5.0)
         except CallFailed as error:
@@ -283,7 +384,8 @@ def test_the_key_is_nowhere(server: RunningServer, caplog, capfd) -> None:
         *capfd.readouterr(),
         *errors,
     ]
-    assert not [text for text in said if KEY in text or KEY[3:] in text]
+    parts = (KEY, KEY[3:], KEY[::-1], KEY.upper(), KEY[:10], f"***{KEY[-4:]}", f"...{KEY[-4:]}")
+    assert not [text for text in said if any(part in text for part in parts)]
     assert KEY not in server.log.read_text()
 
 
@@ -365,6 +467,8 @@ def test_the_fingerprint_names_what_an_answer_depends_on() -> None:
         {"detail": "low"},
         {"structured": None},
         {"probabilities": 5},
+        {"extra_body": {"reasoning_effort": "low"}},
+        {"extra_body": {"reasoning_effort": "high"}},
     ]
     assert len({fingerprint(), *(fingerprint(**settings) for settings in changed)}) == len(changed) + 1
     # where the model runs, and how long is waited for it, is no part of the question
@@ -411,7 +515,8 @@ def test_the_configs_name_every_setting_and_no_secret(name: str) -> None:
     import inspect
 
     cfg = config(f"judge={name}", name="evaluate").judge
-    assert set(cfg.client) - {"_target_"} == set(inspect.signature(OpenAIChat.__init__).parameters) - {"self"}
+    settings = set(inspect.signature(OpenAIChat.__init__).parameters) - {"self"}
+    assert set(cfg.client) - {"_target_", "_convert_"} == settings
     text = OmegaConf.to_yaml(cfg)
     assert KEY not in text
     assert (CONF / "judge" / f"{name}.yaml").read_text().startswith("# ")

@@ -4,6 +4,7 @@ real one is in test_openai_chat.py.
 
 import asyncio
 import json
+import re
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -13,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from src.judges.health import JudgingStoppedError, clock, duration
 from src.judges.judge import Judge
 from src.judges.limits import Budget, Limits, OverBudgetError, RateLimiter
-from src.judges.price import Price
+from src.judges.price import Price, charge_reply
 from src.judges.question import CallFailed, Question, Reply
 from src.judges.rubric import PerspectiveRubric
-from src.judges.session import JudgingStoppedError
 from src.judges.vlm_judge import VLMJudge
 from src.records import Case, Perspective, Triplet
 
@@ -69,10 +70,15 @@ def test_prompts_of_before_get_the_instruction_as_it_is() -> None:
     assert "\n\nremove\nthe dog\n\n" in question.prompt
 
 
+Script = Callable[[Question, int], str | Reply | CallFailed]
+
+
 class Scripted:
     """Answers as a function of the question and of how often it was asked."""
 
-    def __init__(self, script: Callable[[Question, int], str | CallFailed], seconds: float = 0.0) -> None:
+    def __init__(
+        self, script: Callable[[Question, int], str | Reply | CallFailed], seconds: float = 0.0
+    ) -> None:
         self.script, self.seconds = script, seconds
         self.fingerprint = self.model = "scripted"
         self.asked: Counter[tuple[str, str, int]] = Counter()
@@ -88,9 +94,12 @@ class Scripted:
         said = self.script(question, self.asked[name])
         if isinstance(said, CallFailed):
             raise said
-        return Reply(said, input_tokens=1000, output_tokens=100)
+        return said if isinstance(said, Reply) else Reply(said, input_tokens=1000, output_tokens=100)
 
     def tokens(self, question: Question) -> tuple[int, int]:
+        return 1000, 100
+
+    def most_tokens(self, question: Question) -> tuple[int, int]:
         return 1000, 100
 
     async def close(self) -> None:
@@ -228,6 +237,103 @@ def test_a_server_that_refuses_everything_ends_the_run() -> None:
     assert client.asked.total() <= 12
 
 
+SYSTEMATIC = {
+    "cut off": ("max_tokens", lambda question: Reply('{"feedback": "', "length")),
+    "the wrong form": ("structured=json_schema", lambda question: "I would rather not say."),
+    "refusal": ("another model", lambda question: Reply("I'm sorry", "refusal")),
+    "thoughts only": ("let the model think less", lambda question: "<think>let me see"),
+}
+
+
+@pytest.mark.parametrize("about", [None, "quality"])
+@pytest.mark.parametrize("cause", SYSTEMATIC)
+def test_a_failure_with_one_cause_for_all_rows_ends_the_run(cause: str, about: str | None) -> None:
+    """Also where only one of the three questions never gets an answer."""
+    remedy, script = SYSTEMATIC[cause]
+    client = Scripted(lambda question, _: script(question) if about in (None, question.about) else GOOD)
+    with pytest.raises(JudgingStoppedError, match="brought no usable answer") as caught:
+        judge(client).judge([triplet(number) for number in range(100)])
+    assert remedy in str(caught.value)
+    assert "\n" not in str(caught.value)
+    unusable = sum(count for (_, kind, _), count in client.asked.items() if about in (None, kind))
+    assert unusable <= 20 + QUICK.concurrency
+
+
+def test_refusals_of_all_rows_after_a_good_start_end_the_run() -> None:
+    def script(question: Question, attempt: int) -> str | CallFailed:
+        return GOOD if question.triplet in ("t0", "t1") else CallFailed("policy", "refused")
+
+    client = Scripted(script)
+    with pytest.raises(JudgingStoppedError, match=r"brought no usable answer .*another model, or leave"):
+        judge(client).judge([triplet(number) for number in range(100)])
+    assert client.asked.total() <= 6 + 3 * (20 + QUICK.concurrency)
+
+
+def test_a_server_that_stays_busy_ends_the_run() -> None:
+    def script(question: Question, attempt: int) -> str | CallFailed:
+        return GOOD if question.triplet == "t0" else CallFailed("daily limit", "busy", retry_after=0.0)
+
+    client = Scripted(script)
+    limits = replace(QUICK, attempts=2)
+    with pytest.raises(JudgingStoppedError, match=r"daily limit.*wait until the server answers"):
+        judge(client, limits=limits).judge([triplet(number) for number in range(100)])
+    assert client.asked.total() <= 200
+
+
+def test_some_unusable_replies_end_nothing() -> None:
+    client = Scripted(lambda question, _: GOOD if int(question.triplet[1:]) % 4 == 0 else "no")
+    rewards = judge(client).judge([triplet(number) for number in range(60)])
+    assert sum(reward.failed for reward in rewards) == 45
+
+
+def test_failures_in_a_row_are_counted_over_batches() -> None:
+    asking = judge(Scripted(lambda question, _: "no"))
+    batches = ([triplet(number)] for number in range(50))
+    with pytest.raises(JudgingStoppedError, match="brought no usable answer"):
+        list(map(asking.judge, batches))
+
+
+@pytest.mark.parametrize("first", [GOOD, CallFailed("daily limit", "busy", retry_after=86_400.0)])
+def test_a_wait_of_a_day_ends_the_run(first: str | CallFailed) -> None:
+    def script(question: Question, attempt: int) -> str | CallFailed:
+        if question.triplet == "t0":
+            return first
+        return CallFailed("daily limit", "busy" if attempt == 1 else "transient", retry_after=86_400.0)
+
+    client, start = Scripted(script), time.monotonic()
+    with pytest.raises(JudgingStoppedError, match=r"asks to wait 24 h, until .*daily limit.*goes on then"):
+        judge(client).judge([triplet(number) for number in range(50)])
+    assert time.monotonic() - start < 5
+    assert client.asked.total() <= 3 + QUICK.concurrency
+
+
+def test_waits_are_told_and_given_up_when_the_run_is_stopped(capsys: pytest.CaptureFixture[str]) -> None:
+    def script(question: Question, attempt: int) -> str | CallFailed:
+        if question.triplet == "t0":
+            return GOOD
+        if question.about == "quality":
+            return CallFailed("no such model", "fatal")
+        return CallFailed("try later", "busy", retry_after=300.0)
+
+    start = time.monotonic()
+    with pytest.raises(JudgingStoppedError, match="no such model"):
+        judge(Scripted(script), limits=replace(QUICK, concurrency=2)).judge([triplet(0), triplet(1)])
+    assert time.monotonic() - start < 10
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 1
+    assert re.fullmatch(r"waiting 5(\.\d+)? min, until \d{4}-.*: try later", told[0])
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.25, "0.25 s"), (90.0, "90 s"), (600.0, "10 min"), (86_400.0, "24 h"), (1e6, "11.6 d")],
+)
+def test_time_spans_for_people(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
+    assert clock(seconds)
+    assert clock(1e300) == "the end of time"
+
+
 def test_a_server_that_dies_ends_the_run_and_keeps_what_was_answered(tmp_path: Path) -> None:
     answered = Counter()
 
@@ -269,14 +375,70 @@ def test_a_budget_needs_a_price() -> None:
         judge(Scripted(lambda question, _: GOOD), limits=replace(QUICK, budget_usd=1.0))
 
 
-def test_a_purse_counts_what_is_under_way() -> None:
-    budget = Budget(1.0, 0.5)
-    budget.reserve(0.3)
-    with pytest.raises(OverBudgetError):
-        budget.reserve(0.3)
-    budget.settle(0.3, 0.1)
-    budget.reserve(0.3)
-    assert budget.spent == pytest.approx(0.6)
+def test_what_is_under_way_is_waited_for_and_not_counted_as_spent() -> None:
+    async def spend() -> float:
+        budget = Budget(1.0, 0.5)
+        held = await budget.reserve(0.3, 0.3)
+        waiting = asyncio.create_task(budget.reserve(0.3, 0.3))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        budget.settle(held, 0.1)
+        budget.settle(await waiting, 0.3)
+        with pytest.raises(OverBudgetError):
+            await budget.reserve(0.3, 0.3)
+        return budget.spent
+
+    assert asyncio.run(spend()) == pytest.approx(0.9)
+
+
+def test_a_dear_call_makes_the_next_ones_dear() -> None:
+    async def reserved() -> list[float]:
+        budget = Budget(100.0, 0.0)
+        cheap = await budget.reserve(1.0, 50.0)
+        budget.settle(cheap, 4.0)
+        return [cheap, await budget.reserve(1.0, 50.0), await budget.reserve(1.0, 5.0)]
+
+    assert asyncio.run(reserved()) == [2.0, 8.0, 5.0]
+
+
+@pytest.mark.parametrize(
+    ("told", "charged", "is_estimated"),
+    [
+        ((1000, 30), (1000, 30), False),
+        ((950, 20), (950, 20), False),
+        ((3000, 300), (3000, 300), False),
+        ((None, 30), (1000, 30), True),
+        ((1000, None), (1000, 35), True),
+        ((None, None), (1000, 35), True),
+        ((0, 0), (1000, 35), True),
+        ((100, 30), (1000, 30), True),
+        ((1000, 2), (1000, 35), True),
+        ((10**9, 10**9), (9000, 400), True),
+    ],
+)
+def test_what_a_call_is_charged(
+    told: tuple[int | None, int | None], charged: tuple[int, int], is_estimated: bool
+) -> None:
+    price = Price(1.0, 10.0)
+    charge = charge_reply(price, Reply("x", "stop", *told, written_tokens=20), (1000, 35), (9000, 400))
+    assert (charge.input_tokens, charge.output_tokens, charge.is_estimated) == (*charged, is_estimated)
+    assert charge.dollars == price.dollars(*charged)
+    assert charge_reply(None, Reply("x", "stop", *told), (1000, 35), (9000, 400)).dollars == 0.0
+
+
+def test_an_untold_reply_that_is_cut_off_is_charged_the_most() -> None:
+    assert charge_reply(None, Reply("", "length"), (1000, 35), (9000, 400)).output_tokens == 400
+
+
+def test_a_broken_call_that_may_have_been_paid_is_charged(tmp_path: Path) -> None:
+    broken = CallFailed("the reply broke off", "transient", may_cost=True)
+    client = Scripted(lambda question, attempt: broken if attempt == 1 else GOOD)
+    asking = judge(client, tmp_path / "ledger.sqlite", price=Price(1.0, 10.0))
+    (judgement,) = asking.judgements(iter([triplet(0)]))
+    assert asking.ledger.total().dollars == pytest.approx(6 * 0.002)
+    assert (asking.ledger.total().calls, asking.ledger.total().estimated) == (6, 3)
+    assert judgement.usage["dollars"] == pytest.approx(6 * 0.002)
+    assert judgement.usage["estimated"] == 3
 
 
 def test_a_pace_hands_out_starting_times_evenly() -> None:
