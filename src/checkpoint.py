@@ -25,7 +25,7 @@ from torch import Tensor
 
 from src.backbones.backbone import Backbone
 from src.backbones.pretrained import tensor_differences
-from src.differences import differing_leaves
+from src.differences import ABSENT, differing_leaves
 from src.diffusion.process import Process
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
@@ -307,13 +307,14 @@ def start_from(editor: Editor, path: Path) -> None:
 
 
 def config_differences(saved: str, present: str) -> list[str]:
-    """Settings in which two model configs differ, in words."""
+    """Settings in which two model configs differ, in words; one of null equals one that is absent."""
     one, other = (
         cast("dict[str, Any]", OmegaConf.to_container(OmegaConf.create(x))) for x in (saved, present)
     )
     return [
         f"{key} is {old} in the checkpoint and {new} here"
         for key, old, new in sorted(differing_leaves(one, other, into_lists=True), key=itemgetter(0))
+        if any(value is not None and value is not ABSENT for value in (old, new))
     ]
 
 

@@ -5,7 +5,6 @@ The release resizes to a square, which makes its random crop a no-op; here the a
 crop is random, as the paper describes.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from random import Random
@@ -14,6 +13,7 @@ from typing import Protocol, final, runtime_checkable
 import numpy as np
 import PIL.Image
 
+from src.data.mirroring import may_be_mirrored
 from src.images import NewImage
 from src.records import Image, Reward, Triplet
 from src.seeds import fold_seed
@@ -22,14 +22,6 @@ MOST_DEVIATION = 0.02
 """Largest relative difference between the aspect ratios of a pair; sizes rounded to whole pixels, or to
 multiples of 8 by a model, stay below.
 """
-
-HANDED = re.compile(
-    # sides, turns, and anything to read: a mirrored word is no word
-    r"\b(left|right|clockwise|counter-?clockwise|anti-?clockwise|flip|mirror|texts?\b|"
-    r"word|letter|write|written|writing|caption|says|logo|number|digit)",
-    re.IGNORECASE,
-)
-"""Words, or their beginnings, that a mirror makes wrong."""
 
 Size = tuple[int, int]
 """Height and width."""
@@ -56,14 +48,16 @@ class RandomCrop:
 
     Args:
         size: side of the crop in pixels.
-        flip: share of mirrored pairs, 0 to 1; a pair whose instruction or feedback mentions sides or writing
-            (HANDED) is never mirrored.
+        flip: share of mirrored pairs, 0 to 1; a pair is never mirrored unless its instruction, feedback and
+            answer are plainly free of sides and of writing (mirroring.py).
+        unmirrored: in place of these rules, the words, or beginnings of words, whose pairs are never
+            mirrored, in any language.
 
     Raises:
         ValueError: a size below 1, or a share outside [0, 1].
     """
 
-    def __init__(self, size: int, flip: float = 0.0) -> None:
+    def __init__(self, size: int, flip: float = 0.0, unmirrored: Sequence[str] | None = None) -> None:
         if size < 1 or not 0.0 <= flip <= 1.0:
             raise ValueError(
                 f"a crop of size={size} flipped with a chance of flip={flip} is not possible: "
@@ -71,6 +65,7 @@ class RandomCrop:
             )
         self.size = size
         self.flip = flip
+        self.unmirrored = None if unmirrored is None else tuple(unmirrored)
 
     @property
     def image_size(self) -> Size:
@@ -81,7 +76,8 @@ class RandomCrop:
         vertical, horizontal, mirror = chance.random(), chance.random(), chance.random() < self.flip
         feedback = [] if reward is None else [verdict.feedback for verdict in reward.verdicts]
         answer = [] if triplet.answer is None else [triplet.answer]
-        flipped = mirror and not mentions_handedness([triplet.case.instruction, *feedback, *answer])
+        texts = [triplet.case.instruction, *feedback, *answer]
+        flipped = mirror and may_be_mirrored(texts, self.unmirrored)
         return crop_pair(triplet, self.size, vertical, horizontal, flipped)
 
 
@@ -104,11 +100,6 @@ class CentreCrop:
 
     def __call__(self, triplet: Triplet, reward: Reward | None, seed: int) -> Triplet:
         return crop_pair(triplet, self.size, 0.5, 0.5, flipped=False)
-
-
-def mentions_handedness(texts: Sequence[str]) -> bool:
-    """Whether any text would be wrong for the mirrored images."""
-    return any(HANDED.search(text) for text in texts)
 
 
 def crop_pair(triplet: Triplet, size: int, vertical: float, horizontal: float, flipped: bool) -> Triplet:

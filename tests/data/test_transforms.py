@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
+from src.data.mirroring import may_be_mirrored
 from src.data.transforms import CentreCrop, RandomCrop, check_aspect_ratios, scaled_size
 from src.records import Case, Image, Triplet
 
@@ -50,6 +51,65 @@ def test_the_aspect_ratio_is_kept() -> None:
     made = CentreCrop(100)(pair(disc), None, 0).edited[..., 0] > 127
     assert abs(made.any(0).sum() - made.any(1).sum()) <= 1
     assert 49 <= made.any(0).sum() <= 51
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("make the sign say OPEN", "change the sign to read 'STOP'", "spell hello with balloons"),
+        *('change the label to "milk"', "add the title of the film", "make it look like the Eiffel tower"),
+        *("give him a jersey with 23 on it", "make the cat face east", "turn it to the north-western wall"),
+        *(
+            "drehe das Pferd nach links",
+            "tourne la voiture",
+            "gira el coche",
+            "gira a sinistra",
+            "vend bilen",
+        ),
+        *(
+            "把左边的狗去掉",
+            "поверни машину",
+            "زر را اضافه کن",
+            "add a café",
+            "make it NIGHT",
+            "add the letter b",
+        ),
+        *("replace `a` with the sun", "“make it night”", "use the driver's left", "oil painting", "42", "?"),
+    ],
+)
+def test_what_may_speak_of_sides_or_writing_is_not_mirrored(text: str) -> None:
+    assert not may_be_mirrored([text])
+    assert not may_be_mirrored(["make it night", text])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("make it night", "add a dog", "turn the grass yellow", "None", ""),
+        *("Make the dog's fur darker. Keep it, please!", "A dog, and I like it"),
+        *(
+            "significant parts of the sky are missing",
+            "the maple is ready to be moved",
+            "a feast for the cat",
+        ),
+    ],
+)
+def test_plain_english_free_of_them_is_mirrored(text: str) -> None:
+    assert may_be_mirrored([text])
+
+
+def test_the_user_may_give_the_words_in_any_language() -> None:
+    image = pixels(1, 24, 24)
+    crop = RandomCrop(24, 1.0, ["links", "左", "rechts"])
+    for text, flipped in {
+        "drehe es nach Links": 0,
+        "把左边的狗去掉": 0,
+        "mach es dunkel": 1,
+        "lies STOP": 1,
+    }.items():
+        made = crop(pair(image, instruction=text), None, 0).edited
+        np.testing.assert_array_equal(made, image[:, ::-1] if flipped else image)
+    assert may_be_mirrored(["anything on the left"], [])
 
 
 def test_flips_mirror_both_and_spare_texts_that_speak_of_sides() -> None:
