@@ -28,6 +28,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
 
 from src import resolvers  # noqa: F401  # registers what configs call
+from src.command_line import quoted_arguments
 from src.files import NotWrittenError
 from src.missing_settings import CONF, missing_settings, request_for
 from src.renamed_keys import check_renamed
@@ -67,6 +68,8 @@ def entry_point(task: Task, config_name: str, sweeps: SweepInterface | None = No
 
     try:
         check_renamed(config_name, sys.argv[1:])
+        # for Hydra, and for the processes and jobs that repeat this command
+        sys.argv[1:] = quoted_arguments(config_name, sys.argv[1:])
         register_launcher()
         sweepable = SweepableTask(run, _check_evaluation, sweeps or SweepInterface())
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(sweepable)()

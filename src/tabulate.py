@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig, ListConfig
 
 from src import launch
@@ -74,11 +75,17 @@ def output_files(output: str | ListConfig | None) -> list[Path]:
 
 
 def with_positional_runs(arguments: Sequence[str]) -> list[str]:
-    """Turn plain paths among Hydra overrides into `runs=[...]`; overrides and flags stay unchanged."""
-    paths = [argument for argument in arguments if "=" not in argument and not argument.startswith("-")]
+    """Turn plain paths among Hydra overrides into `runs=[...]`; overrides and flags stay unchanged. A path
+    that exists is one, even if it looks like an override.
+    """
+    paths = [
+        argument
+        for argument in arguments
+        if not argument.startswith("-") and ("=" not in argument or Path(argument).exists())
+    ]
     if not paths:
         return list(arguments)
-    quoted = ",".join("'" + path.replace("\\", "\\\\").replace("'", "\\'") + "'" for path in paths)
+    quoted = ",".join(QuotedString(path, Quote.single).with_quotes() for path in paths)
     return [*(argument for argument in arguments if argument not in paths), f"runs=[{quoted}]"]
 
 

@@ -25,6 +25,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import launch, memory
+from src.command_line import pasteable
 from src.files import alone_in, remove_leftovers
 from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
@@ -133,7 +134,8 @@ def train(cfg: DictConfig, folder: str) -> None:
             sys.exit(1)
         interrupted = f"interrupted at step {trainer.global_step} of {trainer.max_steps}"
         what = str(stop) if isinstance(stop, TrainingStopped) else interrupted
-        raise launch.Interrupted(f"{what}; the same command with hydra.run.dir={folder} goes on") from None
+        again = pasteable("hydra.run.dir", folder)
+        raise launch.Interrupted(f"{what}; the same command with {again} goes on") from None
     if trainer.is_global_zero:
         print(folder)
 

@@ -17,6 +17,7 @@ LAYERS = [
         "differences",
         "batching",
         "colours",
+        "command_line",
         "image_files",
         "json_files",
         "missing_settings",

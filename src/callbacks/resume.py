@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 from src import checkpoint
+from src.command_line import pasteable
 
 
 def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
@@ -36,7 +37,8 @@ def check_resumable(path: Path, model_config: str, settings: str, found_by_itsel
         raise ValueError(
             f"{path} is of a training with other settings: {'; '.join(differences[:5])}; "
             "take another run folder, "
-            f"or give resume={path} to continue with these all the same, or resume=null to start over"
+            f"or give {pasteable('resume', path)} to continue with these all the same, or resume=null to start "
+            "over"
         )
     if differences:
         print(

@@ -1,5 +1,6 @@
 """Tabulates the results of a sweep: as the paper's table of that name if there is one, else all rows."""
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
         What to print: the table and the command that makes it in other formats, or why there is none yet.
     """
     table = f" table={sweep.name}" if sweep.name in LAYOUTS else ""
-    command = f"python -m src.tabulate {' '.join(map(str, runs))}{table}"
+    command = f"python -m src.tabulate {shlex.join(map(str, runs))}{table}"
     try:
         reports = find_reports(runs)
         tables = (

@@ -9,6 +9,8 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from src.command_line import unquoted
+
 SWEEP, AXES = "MULTI_REWARD_SWEEP", "MULTI_REWARD_AXES"
 """Environment variables of a sweep's jobs: the name of the sweep's folder, and the overrides in which the
 jobs differ, as a JSON list.
@@ -33,10 +35,10 @@ LONGEST_TITLE = 100
 
 def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
     """Overrides as (last part of the name, value): ("integration", "both"). Paths are cut to their last two
-    parts. Names that would be the same stay long, with dots as underscores, since dashboards take dots for a
-    nested value.
+    parts, what is deleted (~callbacks.scores) is "none". Names that would be the same stay long, with dots as
+    underscores, since dashboards take dots for a nested value.
     """
-    pairs = [override.lstrip("+~").partition("=")[::2] for override in overrides]
+    pairs = [_name_and_value(override) for override in overrides]
     last = [re.split(r"[./@]", name)[-1] for name, _ in pairs]
     return [
         (
@@ -45,6 +47,14 @@ def short_names(overrides: Sequence[str]) -> list[tuple[str, str]]:
         )
         for short, (name, value) in zip(last, pairs, strict=True)
     ]
+
+
+def _name_and_value(override: str) -> tuple[str, str]:
+    """The two sides of an override, the value without Hydra's quotes."""
+    name, _, value = override.lstrip("+~").partition("=")
+    if override.startswith("~"):
+        return name, "none"
+    return name, unquoted(value)
 
 
 def title(overrides: Sequence[str]) -> str | None:

@@ -1,0 +1,137 @@
+"""Arguments as a shell gives them: paths, names and instructions mean what they say.
+
+Hydra reads values in a grammar of its own, in which `= ' " ( ) [ ] { } , :` and most letters beyond ASCII
+mean something or nothing. Values of keys that are plain texts are therefore quoted before Hydra sees them;
+what is already in its grammar stays: 'in quotes', null, ${an.interpolation}, and in a multirun the choices
+a,b.
+
+    image="photos/me (1).png"  ->  image='photos/me (1).png'
+"""
+
+import re
+import shlex
+from collections.abc import Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override, Quote, QuotedString
+from hydra.errors import HydraException
+
+TEXTS = frozenset(
+    (
+        *(
+            "checkpoint",
+            "start",
+            "resume",
+            "image",
+            "list",
+            "instruction",
+            "output",
+            "edits",
+            "row",
+            "folder",
+        ),
+        *("file", "path", "dir", "dirpath", "save_dir", "source", "ledger", "cache", "photos", "precomputed"),
+        *("shard_folder", "rewards_file", "page", "title", "note", "name", "benchmark_name", "judge_name"),
+        *(
+            "instructions",
+            "local_captions",
+            "global_captions",
+            "question",
+            "font",
+            "base_url",
+            "key_variable",
+        ),
+        *("pretrained", "pipeline", "adapter", "vision", "clip", "llava", "llm", "language_tokenizer"),
+        *("tokenizer", "revision", "project", "entity", "against", "prompts"),
+    )
+)
+"""Last parts of the keys whose values are plain texts in conf/."""
+
+LISTS = {"tabulate": ("output",)}
+"""Plain texts of a command that may also be lists: output=[a.md,b.tex]."""
+
+CONTENT = ("instruction", "question")
+"""Texts that are shown as they are: ${x} is no interpolation in them."""
+
+KEY = re.compile(r"(?P<key>\+{0,2}[\w$][\w$./@:-]*)=(?P<value>.*)", re.DOTALL)
+MULTIRUN = re.compile(r"-m|--multirun|\+?sweep=.*|hydra\.mode=MULTIRUN")
+
+
+def quoted_arguments(command: str, arguments: Sequence[str]) -> list[str]:
+    """The arguments of a command with plain texts quoted for Hydra.
+
+    Raises:
+        ValueError: a value that is neither a plain text nor in Hydra's grammar; says how to quote it.
+    """
+    multirun = any(map(MULTIRUN.fullmatch, arguments))
+    return [_quoted(command, argument, multirun) for argument in arguments]
+
+
+def pasteable(key: str, value: object) -> str:
+    """`key=value` as it can be pasted into a shell, for hints that say what to type."""
+    return shlex.quote(_quoted("", f"{key}={value}", multirun=False))
+
+
+def unquoted(value: str) -> str:
+    """A value of an override without Hydra's quotes, if it is one in quotes."""
+    parsed = _parsed(f"value={value}") if value[:1] in ("'", '"') else None
+    return parsed._value.text if parsed is not None and isinstance(parsed._value, QuotedString) else value
+
+
+def _quoted(command: str, argument: str, multirun: bool) -> str:
+    found = KEY.fullmatch(argument)
+    if found is None or not found["value"]:
+        return argument
+    key, value = found["key"], found["value"]
+    last = re.split(r"[./@]", key.lstrip("+"))[-1]
+    parsed = _parsed(argument)
+    if last not in TEXTS:
+        if parsed is None:
+            raise ValueError(_how_to_quote(key, value))
+        return argument
+    if _is_meant(parsed, value, multirun, last in LISTS.get(command, ())):
+        literal = last in CONTENT and "${" in value and not _is_quoted(parsed)
+        return _in_quotes(key, value.replace("${", "\\${")) if literal else argument
+    if parsed is None and multirun and "," in value:
+        raise ValueError(f"{_how_to_quote(key, value)}; or each of several values, with commas between them")
+    return _in_quotes(key, value.replace("${", "\\${") if last in CONTENT else value)
+
+
+def _parsed(argument: str) -> Override | None:
+    try:
+        return OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return None
+
+
+def _is_meant(parsed: Override | None, value: str, multirun: bool, takes_lists: bool) -> bool:
+    """Whether Hydra's reading of a plain text is the one that is meant."""
+    if parsed is None:
+        return False
+    if parsed.is_sweep_override():
+        return multirun
+    read = parsed.value()
+    is_escaped = isinstance(read, str) and "\\" in value
+    return (
+        read is None
+        or read == value
+        or _is_quoted(parsed)
+        or is_escaped
+        or (takes_lists and isinstance(read, list))
+    )
+
+
+def _is_quoted(parsed: Override | None) -> bool:
+    return parsed is not None and isinstance(parsed._value, QuotedString)
+
+
+def _in_quotes(key: str, value: str) -> str:
+    return f"{key}={QuotedString(value, Quote.single).with_quotes()}"
+
+
+def _how_to_quote(key: str, value: str) -> str:
+    given = shlex.quote(f"{key}={value}")
+    return (
+        f"{given} can't be read as a value of {key}; a text is quoted for the shell and for Hydra: "
+        + shlex.quote(_in_quotes(key, value))
+    )

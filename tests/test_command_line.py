@@ -1,0 +1,164 @@
+"""Plain texts reach a command as the shell gives them; Hydra's own grammar keeps its meaning elsewhere."""
+
+import shlex
+
+import pytest
+from conftest import config
+from hypothesis import given
+from hypothesis import strategies as st
+
+from src.command_line import pasteable, quoted_arguments
+from src.tabulate import with_positional_runs
+
+TEXTS = (
+    *("RUN/epoch=0-step=10.ckpt", "runs/lr=1e-4, a (b) [c]/last.ckpt", "it's me.png", 'the "best" one', "'"),
+    *(
+        "a,b",
+        "a, b",
+        "[a]",
+        "[a,b",
+        "{a}",
+        "{a: 1}",
+        "a: b",
+        "C:\\photos\\1.png",
+        "add (more) stars!",
+        "50 % off",
+    ),
+    *(
+        "füge einen Hut hinzu",
+        "把左边的狗去掉",
+        "اضف",
+        "👒",
+        "a  b",
+        " a ",
+        "2024",
+        "1e5",
+        "true",
+        "a\nb",
+        "#1",
+        "~x",
+    ),
+    *(
+        "choice(a,b)",
+        "range(3)",
+        "glob(*)",
+        "a=b=c",
+        "x\\'",
+        "ends with \\",
+        "\\'",
+        "`ls`",
+        "$HOME",
+        "a;b",
+        "/",
+    ),
+)
+
+
+def edit(*arguments: str) -> object:
+    return config(*quoted_arguments("edit", arguments), name="edit")
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_text_is_what_the_shell_gave(text: str) -> None:
+    cfg = config(*quoted_arguments("edit", [f"image={text}", f"instruction={text}"]), name="edit")
+    assert (cfg.image, cfg.instruction) == (text, text)
+
+
+@given(
+    st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1).filter(lambda text: "$" not in text)
+)
+def test_any_text_comes_through(text: str) -> None:
+    """Those of Hydra's grammar excepted: in quotes, escaped, null."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    (argument,) = quoted_arguments("edit", [f"checkpoint={text}"])
+    is_hydras = text[0] == text[-1] in "'\"" or "\\" in text or text.lower() == "null"
+    assert is_hydras or OverridesParser.create().parse_override(argument).value() == text
+    (again,) = quoted_arguments("edit", shlex.split(pasteable("checkpoint", text)))
+    assert again == argument
+
+
+@pytest.mark.parametrize(
+    ("argument", "value"),
+    [
+        ("image=null", None),
+        ("image='a=b, c'", "a=b, c"),
+        ('image="a=b, c"', "a=b, c"),
+        ("image='it\\'s'", "it's"),
+        ("image=a\\=b\\,c", "a=b,c"),
+        ("image=${output}/x", "edited/x"),
+        ("image=", ""),
+        ("image=plain/path-1.png", "plain/path-1.png"),
+    ],
+)
+def test_what_is_already_in_hydras_grammar_stays(argument: str, value: str | None) -> None:
+    assert quoted_arguments("edit", [argument]) == [argument]
+    assert config(argument, name="edit").image == value
+
+
+def test_an_instruction_has_no_interpolations() -> None:
+    for text in ("cost ${5}", "add ${a.b}", "a ${ b", "${output}, please"):
+        cfg = config(*quoted_arguments("edit", [f"instruction={text}"]), name="edit")
+        assert cfg.instruction == text
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-m", "checkpoint=a,b", "seed=1,2", "targets=single"],
+        ["--multirun", "checkpoint=choice(a,b)"],
+        ["-m", "checkpoint='a=1','b=2'"],
+        ["+sweep=table4", "start=a,b"],
+        ["strength=[0.25,0.5]", "steps=[judge]", "~logger", "+trainer.x={a:1}", "--cfg", "job", "a.b=1e-3"],
+        [
+            "target_reward.feedback=['None','the sky is grey','None']",
+            "model/backbone=tiny",
+            "hydra/launcher=slurm",
+        ],
+    ],
+)
+def test_sweeps_and_other_values_stay(arguments: list[str]) -> None:
+    assert quoted_arguments("evaluate", arguments) == arguments
+
+
+def test_lists_of_files() -> None:
+    assert quoted_arguments("tabulate", ["output=[a.md,b.tex]"]) == ["output=[a.md,b.tex]"]
+    assert quoted_arguments("edit", ["output=[a.md,b.tex]"]) == ["output='[a.md,b.tex]'"]
+
+
+def test_runs_whose_names_look_like_overrides(tmp_path) -> None:
+    run = tmp_path / "lr=1e-4, it's (1)"
+    run.mkdir()
+    (runs,) = quoted_arguments("tabulate", with_positional_runs([str(run)]))
+    assert list(config(runs, name="tabulate").runs) == [str(run)]
+
+
+@pytest.mark.parametrize(
+    ("argument", "right"),
+    [
+        ("seed=1=2", "'seed='\"'\"'1=2'\"'\"''"),
+        ("strength=[0.25", None),
+        ("target_reward.feedback=[don't]", None),
+    ],
+)
+def test_what_is_neither_is_named_with_the_form_that_works(argument: str, right: str | None) -> None:
+    with pytest.raises(ValueError, match="can't be read as a value of") as raised:
+        quoted_arguments("edit", [argument])
+    told = str(raised.value)
+    assert shlex.quote(argument) in told
+    (typed,) = shlex.split(told.rpartition(": ")[2])
+    assert quoted_arguments("edit", [typed]) == [typed]
+    if right is not None:
+        assert told.endswith(right)
+
+
+def test_several_values_with_odd_signs_in_a_multirun_are_asked_about() -> None:
+    with pytest.raises(ValueError, match=r"or each of several values, with commas between them$"):
+        quoted_arguments("evaluate", ["-m", "checkpoint=a=1,b=2"])
+
+
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_hint_can_be_pasted(text: str) -> None:
+    (typed,) = shlex.split(pasteable("hydra.run.dir", text))
+    (argument,) = quoted_arguments("train", [typed])
+    assert config(argument.replace("hydra.run.dir", "image"), name="edit").image == text
