@@ -37,8 +37,8 @@ def check_resumable(path: Path, model_config: str, settings: str, found_by_itsel
         raise ValueError(
             f"{path} is of a training with other settings: {'; '.join(differences[:5])}; "
             "take another run folder, "
-            f"or give {pasteable('resume', path)} to continue with these all the same, or resume=null to start "
-            "over"
+            f"or give {pasteable('resume', path)} to continue with these all the same, or resume=null to "
+            "start over"
         )
     if differences:
         print(

@@ -29,6 +29,26 @@ MACHINERY = (
 )
 """Settings that change where and how something runs and not what comes out: no part of a run's title."""
 
+OF_TRAINER = (
+    *(
+        "_target_",
+        "accelerator",
+        "devices",
+        "num_nodes",
+        "strategy",
+        "plugins",
+        "default_root_dir",
+        "profiler",
+    ),
+    *("logger", "callbacks", "log_every_n_steps", "enable_progress_bar", "enable_model_summary"),
+    *("enable_checkpointing", "enable_autolog_hparams", "use_distributed_sampler", "num_sanity_val_steps"),
+    *("limit_val_batches", "limit_test_batches", "limit_predict_batches", "check_val_every_n_epoch"),
+    *("val_check_interval", "benchmark", "inference_mode", "detect_anomaly", "model_registry"),
+)
+"""The machinery among the trainer's settings; all others may change the weights. How many processes there are
+changes them, too, but is told by devices and num_nodes.
+"""
+
 LONGEST_TITLE = 100
 """Characters of a run's title."""
 
@@ -65,9 +85,12 @@ def title(overrides: Sequence[str]) -> str | None:
 
 def without_machinery(overrides: Sequence[str]) -> list[str]:
     """The overrides that change what comes out of a run."""
-    return [
-        override for override in overrides if re.split(r"[.=@/]", override.lstrip("+~"))[0] not in MACHINERY
-    ]
+    return [override for override in overrides if not _is_machinery(override)]
+
+
+def _is_machinery(override: str) -> bool:
+    first, *rest = re.split(r"[.@/]", override.lstrip("+~").partition("=")[0])
+    return rest[0] in OF_TRAINER if first == "trainer" and rest else first in MACHINERY
 
 
 def varied_overrides(overrides: Sequence[str], command: Sequence[str]) -> list[str]:

@@ -9,6 +9,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.data.reach import rows_settings
+from src.sweeps.titles import OF_TRAINER
+
+COMMON = ("precision", "accumulate_grad_batches", "gradient_clip_val")
+"""Settings of the trainer that are always named."""
+
+LENGTHS = ("max_steps", "min_steps", "max_epochs", "min_epochs", "max_time")
+"""Settings of the trainer that may change when a training is resumed."""
 
 
 def training_settings(cfg: DictConfig) -> dict[str, Any]:
@@ -18,15 +25,14 @@ def training_settings(cfg: DictConfig) -> dict[str, Any]:
         for name, value in rows_settings(_resolved(cfg.data)).items()
         if name not in ("num_workers", "check")
     }
-    of_trainer = _resolved(cfg.trainer)
-    names = ("precision", "accumulate_grad_batches", "gradient_clip_val")
+    trainer = {name: value for name, value in _of_trainer(cfg).items() if name not in LENGTHS}
     return {
         "seed": cfg.seed,
         "start": cfg.start,
         "algorithm": _resolved(cfg.algorithm),
         "data": data,
         "ema": _resolved(cfg.callbacks.ema),
-        "trainer": {name: of_trainer.get(name) for name in names},
+        "trainer": dict.fromkeys(COMMON) | trainer,
     }
 
 
@@ -43,11 +49,15 @@ def training_depends_on(cfg: DictConfig) -> Mapping[str, Any]:
     if cfg.start is not None:
         settings["start"] = f"weights {start_hash(str(cfg.start))}"
     trainer = _resolved(cfg.trainer)
-    steps = {
-        "max_steps": trainer.get("max_steps"),
-        "processes": [trainer.get("devices"), trainer.get("num_nodes", 1)],  # each takes a batch of its own
-    }
-    return {**_without_caches(settings), "model": model, "trainer": settings["trainer"] | steps}
+    # each takes a batch of its own
+    processes = {"processes": [trainer.get("devices"), trainer.get("num_nodes", 1)]}
+    steps = {"max_steps": None} | _of_trainer(cfg)
+    return {**_without_caches(settings), "model": model, "trainer": settings["trainer"] | steps | processes}
+
+
+def _of_trainer(cfg: DictConfig) -> dict[str, Any]:
+    """The trainer's settings without its machinery."""
+    return {name: value for name, value in _resolved(cfg.trainer).items() if name not in OF_TRAINER}
 
 
 @lru_cache
