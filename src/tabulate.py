@@ -13,6 +13,7 @@ is read.
 
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -43,6 +44,7 @@ def main(cfg: DictConfig) -> None:
     if not cfg.runs:
         raise ValueError("give one or more run folders: python -m src.tabulate runs/a runs/b")
     outputs = output_files(cfg.output)
+    formats = FORMATS | {".tex": partial(latex_tables, across=cfg.across)}
     if cfg.page is not None and Path(cfg.page).suffix != ".html":
         raise ValueError(f"page={cfg.page}: the page is HTML, give a name that ends in .html")
     reports = select_reports(
@@ -55,7 +57,7 @@ def main(cfg: DictConfig) -> None:
         tables = general_tables(reports) + ([] if against is None else comparison_tables(reports, against))
     print(markdown_tables(tables), end="")
     for path in outputs:
-        write_atomically(path, FORMATS[path.suffix](tables))
+        write_atomically(path, formats[path.suffix](tables))
     if cfg.page is not None:
         print(f"\n{write_report_page(Path(cfg.page), reports, cfg.gallery, float(cfg.page_megabytes))}")
 

@@ -454,7 +454,11 @@ def best_of_n_section(folder: Path, fingerprint: str) -> list[str]:
     rows = read_choices(folder, fingerprint)
     if not rows:
         return []
-    parts = ["## Best of N\n", markdown_table(HEADER, [choice_cells(row) for row in rows]), f"{NOTES}\n"]
+    parts = [
+        "## Best of N\n",
+        markdown_table(HEADER, [choice_cells(row) for row in rows], names=2),
+        f"{NOTES}\n",
+    ]
     parts += [
         f"Note: {row['row']} was chosen and scored by the same judge, so its scores are too high.\n"
         for row in rows

@@ -67,14 +67,20 @@ HEADER = (
     "Q score",
     "overall",
 )
+MARKUP = re.compile(
+    r"[*`$]|\\(?=[!-/:-@\[-`{-~])|<(?=[A-Za-z/!?])|&(?=#?\w+;)|~(?=~)|!(?=\[)|\[(?=[^\]]*\][(\[:])"
+    r"|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])"
+)
+"""What would be read as markup in a line of Markdown."""
+
 NOTES = (
     "F, P, Q: following, preserving, quality. Score: mean in [0, 5] with its 95 % interval (Student's t on "
     "errors clustered by photograph; "
     "clusters: their number). "
     "Acc: share of cases in which the judge saw success. Coverage: share of cases judged in all three "
     "perspectives; "
-    "the others are in no mean and in no acc, and what they could change is listed below where there are "
-    "any. Overall: sqrt(min(F, P) Q) of each case, which is 0 for a copy of the input."
+    "the others are in no mean and in no acc; the notes of a report say what they could change. "
+    "Overall: sqrt(min(F, P) Q) of each case, which is 0 for a copy of the input."
 )
 
 
@@ -455,19 +461,31 @@ def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
-def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A table in GitHub's Markdown; the first column is left-aligned, the others right-aligned."""
-    rows = [header, ["---", *["---:"] * (len(header) - 1)], *lines]
+def markdown_table(header: Sequence[str], lines: Sequence[Sequence[str]], names: int = 0) -> str:
+    """A table in GitHub's Markdown; the first column is left-aligned, the others right-aligned.
+
+    Args:
+        header: titles.
+        lines: cells.
+        names: how many columns, from the left, hold what users name, so that nothing in them is markup.
+    """
+    told = [[*map(escaped_markdown, line[:names]), *line[names:]] for line in lines]
+    rows = [header, ["---", *["---:"] * (len(header) - 1)], *told]
     return "".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |\n" for row in rows)
+
+
+def escaped_markdown(text: str) -> str:
+    """Text in which nothing is markup, HTML, a formula or a link; one line."""
+    return MARKUP.sub(lambda found: f"\\{found.group()}", " ".join(text.split()))
 
 
 def report_markdown(report: Report, sections: Sequence[str] = ()) -> str:
     """The text of report.md, with further sections."""
     parts = [
-        f"# {report.benchmark}, judged by {report.judge}\n",
-        markdown_table(HEADER, [row_cells(row) for row in report.rows]),
+        f"# {escaped_markdown(f'{report.benchmark}, judged by {report.judge}')}\n",
+        markdown_table(HEADER, [row_cells(row) for row in report.rows], names=1),
         f"{NOTES}\n",
-        *(f"Note: {note}\n" for note in report_notes(report)),
+        *(f"Note: {escaped_markdown(note)}\n" for note in report_notes(report)),
         *_metrics_part(report),
         *_comparisons_part(report),
         *sections,
@@ -492,12 +510,12 @@ def _metrics_part(report: Report) -> list[str]:
         ]
         for row in measured
     ]
-    table = markdown_table(("row", "n", *(metric_title(name) for name in names)), lines)
+    table = markdown_table(("row", "n", *(metric_title(name) for name in names)), lines, names=1)
     return [
         "## Image metrics\n",
         table,
         f"{METRIC_NOTES}\n",
-        *(f"Note: {note}\n" for note in metric_notes(report)),
+        *(f"Note: {escaped_markdown(note)}\n" for note in metric_notes(report)),
     ]
 
 
@@ -526,10 +544,13 @@ def _comparisons_part(report: Report) -> list[str]:
     pairs = comparisons(report)
     if not pairs:
         return []
-    table = markdown_table(COMPARISON_HEADER, [comparison_cells(pair[:-1], pair[-1]) for pair in pairs])
+    table = markdown_table(
+        COMPARISON_HEADER, [comparison_cells(pair[:-1], pair[-1]) for pair in pairs], names=1
+    )
     lines = [detectable_cells(pair[:-1]) for pair in pairs if pair[0].paired]
-    detectable = [markdown_table(DETECTABLE_HEADER, lines), f"{DETECTABLE_NOTES}\n"] if lines else []
-    return [f"## {pairs[0][0].row} against the other rows\n", table, f"{COMPARISON_NOTES}\n", *detectable]
+    detectable = [markdown_table(DETECTABLE_HEADER, lines, names=1), f"{DETECTABLE_NOTES}\n"] if lines else []
+    heading = f"## {escaped_markdown(pairs[0][0].row)} against the other rows\n"
+    return [heading, table, f"{COMPARISON_NOTES}\n", *detectable]
 
 
 def _types_table(report: Report) -> str:
@@ -546,7 +567,7 @@ def _types_table(report: Report) -> str:
                 ),
             ]
         )
-    return markdown_table(("row", "clusters", *types), lines)
+    return markdown_table(("row", "clusters", *map(escaped_markdown, types)), lines, names=1)
 
 
 def _three_scores(means: Means) -> str:

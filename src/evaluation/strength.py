@@ -331,10 +331,12 @@ def strength_section(folder: Path, fingerprint: str) -> list[str]:
         for strength, means in zip(arm.strengths, np.nanmean(_scores(arm), axis=1), strict=True):
             lines.append([arm.name, f"{strength:g}", *(f"{mean:.2f}" for mean in means)])
     pairs = [found for other in arms[1:] if (found := matched(arms[0], other)) is not None]
-    table = [markdown_table(MATCHED_HEADER, [matched_cells(found) for found in pairs])] if pairs else []
+    table = (
+        [markdown_table(MATCHED_HEADER, [matched_cells(found) for found in pairs], names=2)] if pairs else []
+    )
     return [
         "## Strength of the edits\n",
-        markdown_table(HEADER, lines),
+        markdown_table(HEADER, lines, names=1),
         f"{NOTES}\n",
         *table,
         f"![strength]({IMAGE})\n",

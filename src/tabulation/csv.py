@@ -8,16 +8,28 @@ from io import StringIO
 
 from src.tabulation.table import Line, Table, Value
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""What makes a cell a formula in a spreadsheet; the last four are full-width."""
+
 
 def csv_tables(tables: Sequence[Table]) -> str:
     """Format all tables; columns that a table doesn't have stay empty."""
-    rows = [row for table in tables for row in _rows(table)]
+    rows = [
+        {name: no_formula(cell) for name, cell in row.items()} for table in tables for row in _rows(table)
+    ]
     fields = list(dict.fromkeys(name for row in rows for name in row))
     text = StringIO()
     writer = csv.DictWriter(text, fields, restval="", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     return text.getvalue()
+
+
+def no_formula(cell: object) -> object:
+    """A cell that no spreadsheet computes: a text that begins as a formula does gets an apostrophe, which
+    spreadsheets take for the mark of a text.
+    """
+    return f"'{cell}" if isinstance(cell, str) and cell.startswith(FORMULA) else cell
 
 
 def _rows(table: Table) -> list[dict[str, object]]:

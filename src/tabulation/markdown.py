@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from src.evaluation.report import markdown_table
+from src.evaluation.report import escaped_markdown, markdown_table
 from src.tabulation.table import Line, Table, Value, cell_text, headings, leading_cells
 
 
@@ -13,13 +13,13 @@ def markdown_tables(tables: Sequence[Table]) -> str:
 
 def _one(table: Table) -> str:
     lines = [_cells(table, line) for line in table.lines]
-    text = f"## {table.title}\n\n{markdown_table(headings(table), lines)}"
-    return text + "".join(f"\n{note}\n" for note in table.notes)
+    text = f"## {escaped_markdown(table.title)}\n\n{markdown_table(headings(table), lines)}"
+    return text + "".join(f"\n{escaped_markdown(note)}\n" for note in table.notes)
 
 
 def _cells(table: Table, line: Line) -> list[str]:
     values = [_cell(table, line, index, value) for index, value in enumerate(line.values)]
-    beginning = leading_cells(table, line)
+    beginning = [escaped_markdown(cell) for cell in leading_cells(table, line)]
     return [*([f"*{cell}*" if cell else "" for cell in beginning] if line.published else beginning), *values]
 
 

@@ -27,6 +27,8 @@ sqrt(3 / 2 (r1^2 + r2^2 + r3^2)) / 6, and the interval is m ± 4.3027 error (Stu
 
 import csv
 import re
+import shutil
+import subprocess
 from io import StringIO
 from pathlib import Path
 
@@ -36,7 +38,9 @@ from tabulation.hand_made import BOTH, config, judged, write_run
 
 from src.evaluation.statistics import Interval
 from src.tabulate import main, with_positional_runs
-from src.tabulation.latex import latex_tables
+from src.tabulation.csv import csv_tables
+from src.tabulation.latex import WITHIN, breakable, escaped, latex_tables
+from src.tabulation.markdown import markdown_tables
 from src.tabulation.paper_tables import paper_table
 from src.tabulation.runs import find_reports
 from src.tabulation.table import Column, Line, Table, Value
@@ -195,10 +199,23 @@ COMMANDS = {
             "dagger",
             "ldots",
         ),
+        *(
+            "small",
+            "footnotesize",
+            "setlength",
+            "tabcolsep",
+            "vspace",
+            "par",
+            "parbox",
+            "raggedright",
+            "strut",
+        ),
+        *("ifdim", "width", "linewidth", "else", "fi", "texttt", "char", "allowbreak", "protect"),
         *("textbackslash", "textasciitilde", "textasciicircum", "textless", "textgreater", "textbar"),
     ),
     "booktabs": ("toprule", "midrule", "bottomrule", "cmidrule"),
     "amssymb": ("checkmark",),
+    "graphicx": ("resizebox",),
 }
 """The commands of our tables by package; the first belong to LaTeX itself."""
 
@@ -207,7 +224,7 @@ def check_latex(text: str) -> None:
     """List what would break compilation, as far as it shows without LaTeX."""
     check_structure(text)
     packages = re.findall(r"^% \\usepackage\{([\w, ]+)\}$", text, re.MULTILINE)[0].split(", ")
-    code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
+    code = re.sub(r"^%.*$", "", text.replace(WITHIN, "{"), flags=re.MULTILINE)
     used = set(re.findall(r"\\([a-zA-Z]+)", code))
     known = {
         command
@@ -260,7 +277,7 @@ def check_structure(text: str) -> None:
             if line.endswith(r"\\"):
                 spanned = sum(int(width) - 1 for width in re.findall(r"\\multicolumn\{(\d+)\}", line))
                 assert len(re.findall(r"(?<!\\)&", line)) + 1 + spanned == len(tabular[0]), line
-    code = re.sub(r"^%.*$", "", text, flags=re.MULTILINE)
+    code = re.sub(r"^%.*$", "", text.replace(WITHIN, "{"), flags=re.MULTILINE)
     assert not re.search(r"(?<!\\)[%#_]", code), "unescaped"
     assert all(ord(letter) < 128 for letter in code)
 
@@ -282,6 +299,93 @@ def test_latex_of_names_that_mean_something_to_latex() -> None:
     for wrong in ("\n[5/5/5] & b", "\n{} & b & c & d & e \\\\", " 50% ", "\\unknown{x}", "$x", "x^2"):
         with pytest.raises(AssertionError):
             check_latex(text.replace("\n{}[5/5/5] & b", wrong, 1))
+
+
+def test_names_of_runs_and_signs_that_latex_joins() -> None:
+    runs = ("/data/of/mine/a--b", "/data/of/mine/a--b", "/data/of/mine/c")
+    lines = tuple(Line(str(index), (run, "5/5/5"), (None,)) for index, run in enumerate(runs))
+    notes = ("Judge: code=" + "0123456789abcdef" * 4 + ".",)
+    text = latex_tables(
+        [Table("a", "Title", ("run", "row"), (Column("f", "", "F", "F"),), lines, notes)], across=True
+    )
+    check_latex(text)
+    assert (
+        "\n".join(("a-{}-b & 5/5/5 & - \\\\", " & 5/5/5 & - \\\\", "\\midrule", "c & 5/5/5 & - \\\\")) in text
+    )
+    assert r"\caption{Title}" in text, "the notes are below the table"
+    assert r"\footnotesize\raggedright Judge: code=012\allowbreak{}3456789a\allowbreak{}" in text
+    assert text.count(r"{table*}") == 2
+    assert (escaped("?`!`"), escaped("---"), escaped("''"), escaped('"a"')) == (
+        *("?{}`!{}`", "-{}-{}-", "'{}'"),
+        r"\texttt{\char34}a\texttt{\char34}",
+    )
+    assert breakable("short words") == "short words"
+
+
+NAMES = (
+    *(
+        r"a_b & 50% #1 {x} $y$ \z ~ ^ <a> | \"q\"",
+        "[5/5/5]",
+        "*best*",
+        "?`!` -- --- `` '' ,, << >>",
+        "\t\x07",
+    ),
+    *(
+        "é ü ß Ł ž “a” „b“ → \u2013 \u2014 … • € ™ † ± ✓ «ą ð» ¡ÿ ŕ Ž",
+        "编号 号",
+        "👒 hat",
+        "привет",
+        "مرحبا",
+        "a/" * 60,
+    ),
+)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_pdflatex_prints_every_table_within_the_page(written: dict[str, str], tmp_path: Path) -> None:
+    columns = tuple(Column(str(index), "Following", "Score & %", "F") for index in range(9))
+    values = (Value(0.5, Interval(0.1, 0.9), spread=0.1, p=0.01, best=True),) * 9
+    lines = tuple(Line(name, (name, "row"), values) for name in NAMES)
+    odd = Table("odd", " ".join(NAMES), ("run", "row"), columns, lines, NAMES)
+    (tmp_path / "odd.tex").write_text(latex_tables([odd], across=True))
+    (tmp_path / "table4.tex").write_text(written["tex"])
+    (tmp_path / "paper.tex").write_text(
+        r"\documentclass{article}\usepackage{booktabs, amssymb, graphicx}\begin{document}"
+        r"\input{table4}\input{odd}\end{document}"
+    )
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
+    assert "% pdflatex has no letters such as " in (tmp_path / "odd.tex").read_text()
+
+
+@pytest.mark.parametrize("text", ["=1+1 evil", "+1", "-2+3", "@SUM(A1)", "\t=1", "\uff1d1"])
+def test_a_cell_of_a_csv_file_is_no_formula(text: str) -> None:
+    table = Table("t", text, ("row",), (Column("f", "", "F", "F"),), (Line(text, (text,), (Value(-0.5),)),))
+    (row,) = csv.DictReader(StringIO(csv_tables([table])))
+    assert row["line"] == row["row"] == f"'{text}"
+    assert float(row["f"]) == -0.5
+
+
+def test_names_are_no_markup_in_markdown() -> None:
+    texts = {
+        "none_5/x_y": "none_5/x_y",
+        "[5/5/5]": "[5/5/5]",
+        "*a* _b_ `c`": r"\*a\* \_b\_ \`c\`",
+        "<img src=x onerror=y> a < b": r"\<img src=x onerror=y> a < b",
+        "[a](http://x) ![b](c) $d$ ~~e~~ &lt;": r"\[a](http://x) \!\[b](c) \$d\$ \~~e\~~ \&lt;",
+        "a | b\nc\\|": r"a \| b c\\\|",
+    }
+    for text, shown in texts.items():
+        table = Table("t", "T", ("row",), (Column("f", "", "F", "F"),), (Line(text, (text,), (None,)),))
+        assert f"\n| {shown} | - |\n" in markdown_tables([table])
 
 
 def test_html(written: dict[str, str]) -> None:
