@@ -9,16 +9,14 @@ as well. Nothing is ever unpickled.
 import hashlib
 import pickle
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast, final
 
 import torch
-import yaml
 from hydra.utils import get_class, instantiate
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, OmegaConf
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,6 +27,8 @@ from src.differences import ABSENT, differing_leaves
 from src.diffusion.process import Process
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
+from src.finite import check_finite
+from src.trust import check_model, plain_tree
 
 CONFIG = "editor_config"
 """Key under which an export's weights file carries the text of its config.yaml."""
@@ -46,8 +46,8 @@ UNET_WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 SETTINGS = "editor.yaml"
 """The file that makes a pipeline folder an editor: its model config and the image size it was trained on."""
 
-TRUSTED = ("src.", "torch.", "diffusers.", "transformers.", "peft.")
-"""The config in a checkpoint may only build objects of these packages."""
+MOST_SIDE = 16_384
+"""Longest side of the images that an editor was trained on, in pixels."""
 
 BACKBONE = "backbone."
 """How the names of a backbone's weights begin in an editor."""
@@ -64,16 +64,18 @@ class SavedProcess(NamedTuple):
     settings: Mapping[str, object]
 
 
-def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
+def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema", trust: Sequence[str] = ()) -> Editor:
     """The editor in a .ckpt or in an exported folder, in evaluation mode, on the CPU.
 
     Args:
         path: `checkpoints/last.ckpt` or `editor/`.
         weights: averaged ("ema") or as the optimiser left them ("raw", .ckpt only).
+        trust: packages or classes of the user's own that its config may name.
 
     Raises:
         FileNotFoundError: nothing there.
-        ValueError: truncated, not of this project, or weights that don't fit its config.
+        ValueError: truncated, not of this project, a config that names more than src/trust.py allows, or
+            weights that don't fit its config or are not finite.
     """
     saved = read(path)
     if weights == "raw" and path.is_dir():
@@ -81,7 +83,7 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
             f"{path} is an export and holds averaged weights only; take the .ckpt for weights=raw"
         )
     tensors = saved["ema"] if weights == "ema" else _editor_weights(saved["state_dict"])
-    editor = build(without_reader_weights(saved["editor_config"]))
+    editor = build(without_reader_weights(saved["editor_config"]), str(path), trust)
     load_weights(editor, tensors, str(path))
     return editor.eval()
 
@@ -89,8 +91,32 @@ def load_editor(path: Path, weights: Literal["ema", "raw"] = "ema") -> Editor:
 def read(path: Path) -> dict[str, Any]:
     """Entries of a checkpoint or export (`editor_config`, `picture_size`, `ema`, and Lightning's of a .ckpt),
     without building a model.
+
+    Raises:
+        FileNotFoundError: nothing there.
+        ValueError: truncated, not of this project, or a config that is more than plain values.
     """
     path = Path(path)
+    saved = _read(path)
+    _check_described(saved, path)
+    return saved
+
+
+def _check_described(saved: Mapping[str, Any], path: Path) -> None:
+    """Raise ValueError unless the config is plain YAML and the image size a size."""
+    plain_config(saved["editor_config"], path)
+    size = saved["picture_size"]
+    sides = size if isinstance(size, list | tuple) else []
+    if len(sides) != 2 or not all(type(side) is int and 0 < side <= MOST_SIDE for side in sides):
+        raise ValueError(
+            f"{path} says picture_size={str(size)[:60]}: height and width in pixels are needed, up to "
+            f"{MOST_SIDE}; export the editor again"
+        )
+    if not all(isinstance(value, Tensor) for value in saved["ema"].values()):
+        raise ValueError(f"{path} is not a checkpoint of this project: not all of its weights are tensors")
+
+
+def _read(path: Path) -> dict[str, Any]:
     if (path / SETTINGS).exists():
         return _read_pipeline(path)
     if path.is_dir():
@@ -164,36 +190,40 @@ def _hint_for_folder(folder: Path) -> str:
 
 
 def _parse_description(text: str, file: Path) -> dict[str, Any]:
-    """The config and image size in a file's text. Raises ValueError unless it is YAML with both."""
-    try:
-        described = OmegaConf.to_container(OmegaConf.create(text))
-    except (yaml.YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(
-            f"{file} is not YAML ({' '.join(str(error).split())[:120]}): copy it again, or export the editor "
-            "again"
-        ) from error
-    if not isinstance(described, dict) or not {"editor_config", "picture_size"} <= described.keys():
+    """The config and image size in a file's text. Raises ValueError unless it is plain YAML with both."""
+    described = plain_tree(text, str(file))
+    if not {"editor_config", "picture_size"} <= described.keys():
         raise ValueError(
             f"{file} doesn't describe an editor: editor_config and picture_size are needed; export the "
             "editor again"
         )
-    return {str(name): value for name, value in described.items()}
+    return described
+
+
+def plain_config(config: object, source: Path) -> dict[str, Any]:
+    """The config of a saved editor. Raises ValueError unless it is plain YAML of an editor."""
+    tree = plain_tree(str(config), str(source))
+    if not isinstance(tree.get("backbone"), dict):
+        raise ValueError(f"the config of {source} names no backbone: it is no editor of this project")
+    return tree
 
 
 def _read_pipeline(folder: Path) -> dict[str, Any]:
     described = _parse_description((folder / SETTINGS).read_text(encoding="utf-8"), folder / SETTINGS)
-    tree: Any = OmegaConf.create(described["editor_config"])
-    if "base" in tree.backbone:
-        tree.backbone.base.pretrained, tree.backbone.reader.folder = str(folder), str(folder)
-    else:
-        tree.backbone.pretrained = str(folder)
-    prefix = f"{BACKBONE}base." if "base" in tree.backbone else BACKBONE
+    tree = plain_config(described["editor_config"], folder / SETTINGS)
+    backbone = tree["backbone"]
+    parts = [backbone.get("base"), backbone.get("reader")] if "base" in backbone else [backbone]
+    if not all(isinstance(part, dict) for part in parts):
+        raise ValueError(f"{folder / SETTINGS} describes no InsPix2Pix and no SmartEdit: export it again")
+    for part, name in zip(parts, ("pretrained", "folder"), strict=False):
+        part[name] = str(folder)
+    prefix = f"{BACKBONE}base." if "base" in backbone else BACKBONE
     weights = {f"{prefix}unet.{name}": value for name, value in _tensors(folder / UNET_WEIGHTS).items()}
     if (folder / ADAPTER).exists():
         weights |= _tensors(folder / ADAPTER / "model.safetensors")
     return {
         "editor_config": OmegaConf.to_yaml(tree),
-        "picture_size": list(described["picture_size"]),
+        "picture_size": described["picture_size"],
         "ema": weights,
     }
 
@@ -212,39 +242,40 @@ def _tensors(file: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def build(config: str) -> Editor:
+def build(config: str, source: str, trust: Sequence[str] = ()) -> Editor:
     """An editor with fresh weights from its YAML config.
 
+    Args:
+        config: of a saved editor.
+        source: where it was found, for messages.
+        trust: packages or classes of the user's own that it may name.
+
     Raises:
-        ValueError: the config names a class outside the trusted packages.
+        ValueError: the config names more than src/trust.py allows; nothing was built.
     """
-    return instantiate(_trusted(config))
+    return instantiate(_checked(config, source, trust))
 
 
-def lossless_process(path: Path) -> SavedProcess | None:
+def lossless_process(path: Path, trust: Sequence[str] = ()) -> SavedProcess | None:
     """The noise process of a saved editor whose latents are lossless; None for one with an autoencoder. No
     network is built.
 
     Raises:
-        FileNotFoundError, ValueError: as `read`, or the config names a class outside the trusted packages.
+        FileNotFoundError, ValueError: as `read` and `build`.
     """
-    tree: Any = _trusted(read(path)["editor_config"])
+    tree: Any = _checked(read(path)["editor_config"], str(path), trust)
     backbone: type[Backbone] = get_class(tree.backbone["_target_"])
     if not backbone.is_lossless:
         return None
-    settings = cast(dict[str, object], OmegaConf.to_container(tree.process, resolve=True))
+    settings = cast(dict[str, object], OmegaConf.to_container(tree.process))
     return SavedProcess(instantiate(tree.process), settings)
 
 
-def _trusted(config: str) -> DictConfig | ListConfig:
-    """The tree of a YAML config. Raises ValueError if it names a class outside the trusted packages."""
-    tree = OmegaConf.create(config)
-    for target in _target_paths(OmegaConf.to_container(tree)):
-        if not target.startswith(TRUSTED):
-            raise ValueError(
-                f"the checkpoint's config wants to build {target!r}, which is outside {', '.join(TRUSTED)}"
-            )
-    return tree
+def _checked(config: str, source: str, trust: Sequence[str]) -> DictConfig:
+    """The tree of a saved editor's config, which may be built. Raises ValueError as `build`."""
+    tree = plain_tree(config, source)
+    check_model(tree, source, trust)
+    return OmegaConf.create(tree)
 
 
 def without_reader_weights(config: str) -> str:
@@ -260,18 +291,10 @@ def without_reader_weights(config: str) -> str:
     return OmegaConf.to_yaml(tree)
 
 
-def _target_paths(node: Any) -> list[str]:
-    """Every `_target_` in a config tree."""
-    if isinstance(node, list):
-        return [target for child in node for target in _target_paths(child)]
-    if not isinstance(node, dict):
-        return []
-    own = [str(node["_target_"])] if "_target_" in node else []
-    return own + [target for child in node.values() for target in _target_paths(child)]
-
-
 def load_weights(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> None:
-    """Copy weights into an editor. Raises ValueError naming missing, extra or misshapen ones."""
+    """Copy weights into an editor. Raises ValueError naming missing, extra or misshapen ones, or those that
+    are not finite.
+    """
     wrong = tensor_differences(
         tensors, {name: value.shape for name, value in editor.trained_state().items()}, "this editor"
     )
@@ -281,6 +304,8 @@ def load_weights(editor: Editor, tensors: Mapping[str, Tensor], where: str) -> N
             f"{'; '.join(wrong[:3])}; "
             "take the backbone, LoRA and reward modules that they were trained with"
         )
+    advice = "the training diverged; take an earlier checkpoint of it, or train with a smaller lr"
+    check_finite(tensors, f"the weights in {where}", advice)
     editor.load_state_dict(dict(tensors), strict=False)  # frozen weights are not among them
 
 
@@ -337,10 +362,12 @@ def export(folder: Path, config: str, image_size: tuple[int, int], tensors: Mapp
 
     Raises:
         NotWrittenError: the disk is full.
+        NotFiniteError: NaN or infinity among the weights.
     """
     described = OmegaConf.to_yaml({"editor_config": config, "picture_size": list(image_size)})
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     weights = folder / "model.safetensors"
+    check_finite(whole, f"the weights for {weights}", "nothing is exported")
     with replacing(weights) as partial:
         try:
             save_file(whole, partial, metadata={CONFIG: described})

@@ -61,7 +61,7 @@ def main(cfg: DictConfig) -> None:
             execution = instantiate(cfg.execution)
 
             def load() -> Editor:
-                return execution.prepare(checkpoint.load_editor(path, cfg.weights).to(device))
+                return execution.prepare(checkpoint.load_editor(path, cfg.weights, cfg.trust).to(device))
 
             make_edits(plan, batches, load, instantiate(cfg.sampler), device)
         ranks.wait()

@@ -155,6 +155,7 @@ def edit_source(cfg: DictConfig) -> Any:
         cfg.best_of,
         cfg.any_size,
         cfg.overwrite,
+        tuple(cfg.trust),
     )
 
 

@@ -35,7 +35,7 @@ def main(cfg: DictConfig) -> None:
 
     path, output = Path(cfg.checkpoint), Path(cfg.output)
     saved = checkpoint.read(path)
-    editor = checkpoint.load_editor(path, cfg.weights)
+    editor = checkpoint.load_editor(path, cfg.weights, cfg.trust)
     height, width = saved["picture_size"]
     write_pipeline(
         editor,
@@ -58,11 +58,11 @@ def model_card(saved: dict[str, Any], run: Path, name: str) -> str:
 
     model: Any = OmegaConf.create(saved["editor_config"])
     record = json.loads((run / "run.json").read_text(encoding="utf-8")) if (run / "run.json").exists() else {}
-    config: Any = (
-        OmegaConf.load(run / ".hydra/config.yaml")
-        if (run / ".hydra/config.yaml").exists()
-        else OmegaConf.create({})
-    )
+    config: Any = {}
+    if (
+        run / ".hydra/config.yaml"
+    ).exists():  # of another machine, perhaps: nothing it refers to is looked up
+        config = OmegaConf.to_container(OmegaConf.load(run / ".hydra/config.yaml"))
     reports = sorted(run.glob("evaluation/*/*/report.md"))
     height, width = saved["picture_size"]
     smartedit = "base" in model.backbone

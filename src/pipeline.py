@@ -98,10 +98,11 @@ from transformers.image_utils import OPENAI_CLIP_MEAN, OPENAI_CLIP_STD
 
 
 def build_node(node: dict[str, Any], **sizes: Any) -> Any:
-    """The object of a config node. Its class is found by the last part of `_target_`; its parts become
-    factories that take the same sizes.
+    """The object of a config node, a reward encoder or an integration, found by the last part of `_target_`;
+    its parts become factories that take the same sizes.
     """
-    kind = globals()[node["_target_"].rpartition(".")[2]]
+    kinds = {kind.__name__: kind for kind in (RewardEncoder, Attention, Addition, Both, Released)}
+    kind = kinds[node["_target_"].rpartition(".")[2]]
     arguments = {name: value for name, value in node.items() if not name.startswith("_")}
     if "parts" in arguments:
         arguments["parts"] = {

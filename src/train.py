@@ -84,6 +84,7 @@ def train(cfg: DictConfig, folder: str) -> None:
     from src.data.datamodule import EditData
     from src.data.problems import BROKEN_ROWS
     from src.data.rows import CHAT_SAMPLES
+    from src.finite import NotFiniteError
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
@@ -94,6 +95,7 @@ def train(cfg: DictConfig, folder: str) -> None:
         OmegaConf.to_yaml(cfg.model, resolve=True),
         OmegaConf.to_yaml(training_settings(cfg)),
     )
+    tell_trust(cfg)
     resumed = checkpoint_to_resume(cfg.resume, Path(folder))
     if resumed is not None:
         check_resumable(resumed, model_config, settings, found_by_itself=cfg.resume == "auto")
@@ -127,6 +129,10 @@ def train(cfg: DictConfig, folder: str) -> None:
         remove_leftovers(Path(folder, part))
     try:
         trainer.fit(algorithm, datamodule=data, ckpt_path=resumed, weights_only=True)
+    except NotFiniteError as error:
+        last = Path(folder, "checkpoints", "last.ckpt")
+        kept = f"resume={last} goes on from before" if last.exists() else "no checkpoint was written before"
+        raise ValueError(f"{error}; {kept}") from error
     except (TrainingStopped, SystemExit) as stop:
         # with several processes, one of them speaks for all; Lightning ends an interrupted training by a
         # SystemExit without a message
@@ -138,6 +144,28 @@ def train(cfg: DictConfig, folder: str) -> None:
         raise launch.Interrupted(f"{what}; the same command with {again} goes on") from None
     if trainer.is_global_zero:
         print(folder)
+
+
+def tell_trust(cfg: DictConfig) -> None:
+    """Say, before anything is built, what loading the editor will need.
+
+    Raises:
+        ValueError: an editor that could not be loaded again at all.
+    """
+    from pytorch_lightning.utilities import rank_zero_only
+
+    from src.trust import check_trust, needed_trust
+
+    check_trust(cfg.trust)
+    model = OmegaConf.to_container(cfg.model, resolve=True)
+    assert isinstance(model, dict)
+    lacking = needed_trust({str(name): node for name, node in model.items()}, cfg.trust)
+    if lacking and rank_zero_only.rank == 0:
+        print(
+            "warning: this editor is made of more than conf/model names: every command that loads it will "
+            f"need trust=[{','.join([*cfg.trust, *lacking])}], which silences this warning as well",
+            file=sys.stderr,
+        )
 
 
 SWEEPS = SweepInterface(training_depends_on, is_trained)

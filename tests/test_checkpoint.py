@@ -77,8 +77,8 @@ def test_pickled_code_is_never_run(tmp_path: Path) -> None:
 
 
 def test_a_config_may_not_build_anything_else() -> None:
-    with pytest.raises(ValueError, match=r"'os.system'"):
-        checkpoint.build("_target_: src.editor.Editor\nbackbone: {_target_: os.system, command: ls}\n")
+    with pytest.raises(ValueError, match=r"the config of x builds 'os.system' at backbone"):
+        checkpoint.build("_target_: src.editor.Editor\nbackbone: {_target_: os.system, command: ls}\n", "x")
 
 
 def test_differences_between_configurations_are_named() -> None:

@@ -74,4 +74,6 @@ class Alignment(EditorModule):
         error, language = F.mse_loss(aligned.tokens.float(), wanted.float()), aligned.error.mean()
         self.log("train/loss", error, batch_size=len(batch.ids))
         self.log("train/language_loss", language, batch_size=len(batch.ids))
-        return self.alignment_weight * error + self.language_weight * language
+        loss = self.alignment_weight * error + self.language_weight * language
+        self.watch.remember(batch.ids, loss)
+        return loss

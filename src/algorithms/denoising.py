@@ -50,14 +50,15 @@ class Draws(NamedTuple):
 
 @final
 class Losses(NamedTuple):
-    """Equation 4's mean squared error (None for a batch without edits), the minimised loss, and the language
-    model's and the labels' losses where there are any.
+    """Equation 4's mean squared error (None for a batch without edits), the minimised loss, the language
+    model's and the labels' losses where there are any, and the squared error of each sample.
     """
 
     error: Float[Tensor, ""] | None
     minimised: Float[Tensor, ""]
     language: Float[Tensor, ""] | None = None
     labels: Float[Tensor, ""] | None = None
+    each: Float[Tensor, " b"] | None = None
 
 
 def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
@@ -190,9 +191,8 @@ class Denoising(EditorModule):
         if reading is not None and reading.language_error is not None:
             language = reading.language_error.mean()
             minimised = minimised + self.language_weight * language
-        return Losses(
-            error, minimised, *(None if loss is None else loss.detach() for loss in (language, labels))
-        )
+        language, labels = (None if loss is None else loss.detach() for loss in (language, labels))
+        return Losses(error, minimised, language, labels, errors.detach())
 
     @property
     def supports_chat(self) -> bool:
@@ -231,6 +231,7 @@ class Denoising(EditorModule):
             self.seed, self.global_step, micro_step, range(rank * samples, (rank + 1) * samples), shape
         )
         losses = self.losses(batch, draws)
+        self.watch.remember(batch.ids, losses.minimised, losses.each)
         if losses.error is not None:
             self.log("train/loss", losses.error, batch_size=samples)
         if losses.language is not None:

@@ -10,7 +10,9 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.algorithms.step_watch import ADVICE, StepWatch
 from src.editor import Editor
+from src.finite import check_finite, nested_tensors
 from src.seeds import fold_seed
 
 
@@ -37,6 +39,7 @@ class EditorModule(LightningModule, ABC):
         self.drops = any(isinstance(module, nn.Dropout) and module.p > 0.0 for module in editor.modules())
         self.build_optimizer = optimizer
         self.build_scheduler = scheduler
+        self.watch = StepWatch(self.all_gather)  # pyright: ignore[reportArgumentType]
 
     @property
     @abstractmethod
@@ -66,11 +69,26 @@ class EditorModule(LightningModule, ABC):
             torch.manual_seed(fold_seed("dropout", self.seed, self.global_step, micro_step, self.global_rank))
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
-        """Log the gradient norm before clipping."""
+        """Log the gradient norm before clipping.
+
+        Raises:
+            NotFiniteError: it is not finite; on a GPU, at the step after.
+        """
+        self.settle()
         self.gradient_norm = torch.nn.utils.get_total_norm(
             [p.grad for p in self.parameters() if p.grad is not None]
         )
         self.log("train/gradient_norm", self.gradient_norm)
+        self.watch.look(self.global_step + 1, self.gradient_norm, self._is_scaled)
+
+    def settle(self) -> None:
+        """Look at a step that was not looked at yet, on a GPU. Raises NotFiniteError if it is not finite."""
+        self.watch.settle(self._is_scaled)
+
+    @property
+    def _is_scaled(self) -> bool:
+        """Whether a gradient scaler is in use (fp16)."""
+        return getattr(self.trainer.precision_plugin, "scaler", None) is not None
 
     def configure_gradient_clipping(
         self,
@@ -84,14 +102,22 @@ class EditorModule(LightningModule, ABC):
         """
         if gradient_clip_val is None:
             return
-        scaled = getattr(self.trainer.precision_plugin, "scaler", None) is not None
-        if scaled or gradient_clip_algorithm not in (None, "norm"):
+        if self._is_scaled or gradient_clip_algorithm not in (None, "norm"):
             self.clip_gradients(optimizer, gradient_clip_val, gradient_clip_algorithm)
         else:
             torch.nn.utils.clip_grads_with_norm_(self.parameters(), gradient_clip_val, self.gradient_norm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Leave out frozen weights, which are loaded from the source that the config names."""
+        """Leave out frozen weights, which are loaded from the source that the config names. Called on all
+        ranks, after the callbacks have added theirs.
+
+        Raises:
+            NotFiniteError: weights, averages or the optimiser's state are not finite; nothing is written.
+        """
+        self.settle()
+        kept = {name: checkpoint.get(name, ()) for name in ("state_dict", "ema", "optimizer_states")}
+        what = f"training stopped at step {checkpoint['global_step']}: the numbers to be saved"
+        check_finite(nested_tensors(kept), what, ADVICE)
         for name in self._frozen():
             del checkpoint["state_dict"][name]
 

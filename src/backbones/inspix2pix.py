@@ -26,6 +26,7 @@ from src.backbones.unet_hooks import UNetHooks, conditioned_on, site_widths
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
+from src.finite import clamp_visibly
 
 
 @final
@@ -155,7 +156,7 @@ class InsPix2Pix(FrozenEncoders, ExportableBackbone):
         vae: Any = self.vae.on(latent.device)
         with self._frozen_precision():
             (image,) = vae.decode(latent / self.scaling, return_dict=False)
-        return image.float().clamp(-1.0, 1.0)
+        return clamp_visibly(image.float(), -1.0, 1.0)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> TextTokens:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, final
 
+from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
 from src.hub import UNREADABLE, check_on_hub, describe_damage, quiet_libraries, weights_file
@@ -104,6 +105,9 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
         kind = PARTS[part]
         config = str(Path(kind.folder) / kind.config)
         check_on_hub(pretrained, config, kind.whole.name, kind.whole.short)
+        cached = try_to_load_from_cache(pretrained, config)
+        if isinstance(cached, str):
+            check_names_no_code(json.loads(Path(cached).read_text(encoding="utf-8")), Path(cached))
     try:
         with quiet_libraries():
             return load(
@@ -196,11 +200,29 @@ def check_component_files(folder: Path, part: str) -> None:
             f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it "
             "again"
         )
+    check_names_no_code(described, config)
     if kind.weights is None and not any((here / name).is_file() for name in VOCABULARIES):
         raise FileNotFoundError(
             f"{folder} is not a whole {kind.whole.short}: {shown or 'it'} has none of "
             f"{', '.join(VOCABULARIES)}; copy or download it again"
         )
+
+
+def check_names_no_code(described: object, config: Path) -> None:
+    """Raise ValueError if a config.json names a kernel of the hub (`attn_implementation: owner/name`), which
+    transformers would fetch and run.
+    """
+    children = described if isinstance(described, list) else []
+    if isinstance(described, dict):
+        for name, value in described.items():
+            if str(name).endswith("_implementation") and isinstance(value, str) and "/" in value:
+                raise ValueError(
+                    f"{config} names code to run, {name}={value[:80]}: models are read as weights; take "
+                    "one without"
+                )
+        children = described.values()
+    for child in children:
+        check_names_no_code(child, config)
 
 
 def explain_load_failure(error: BaseException, pretrained: str, part: str) -> str:

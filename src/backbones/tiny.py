@@ -22,6 +22,7 @@ from src.backbones.word_tokenizer import WordTokenizer, encode_once
 from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
+from src.finite import clamp_visibly
 
 FEW_LENGTHS = 32
 """Text lengths are rounded up to a multiple of this, because torch.compile recompiles for every new length.
@@ -117,9 +118,8 @@ class TinyBackbone(Backbone):
         return latent - original_latent if self.relative else latent
 
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        return F.pixel_shuffle(latent + original_latent if self.relative else latent, self.fold).clamp(
-            -1.0, 1.0
-        )
+        edited = latent + original_latent if self.relative else latent
+        return clamp_visibly(F.pixel_shuffle(edited, self.fold), -1.0, 1.0)
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         def encode(ids: Int[Tensor, "m l"], mask: Bool[Tensor, "m l"]) -> Float[Tensor, "m l d"]:

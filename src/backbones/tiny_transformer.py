@@ -36,6 +36,7 @@ from src.backbones.word_tokenizer import WordTokenizer, encode_once
 from src.batch import Condition, Reading, RewardTokens, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
+from src.finite import clamp_visibly
 
 FEW_LENGTHS = 8
 """Text lengths are rounded up to a multiple of this, because torch.compile recompiles for every new length.
@@ -306,7 +307,7 @@ class TinyTransformer(SupervisedBackbone):
         return F.pixel_unshuffle(edited, self.fold) - original_latent
 
     def decode(self, latent: Latent, original_latent: Latent) -> Float[Tensor, "b 3 H W"]:
-        return F.pixel_shuffle(latent + original_latent, self.fold).clamp(-1.0, 1.0)
+        return clamp_visibly(F.pixel_shuffle(latent + original_latent, self.fold), -1.0, 1.0)
 
     def encode_text(self, texts: Sequence[str]) -> TextTokens:
         def encode(ids: Int[Tensor, "m l"], mask: Bool[Tensor, "m l"]) -> Float[Tensor, "m l d"]:

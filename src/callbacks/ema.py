@@ -1,16 +1,29 @@
 """Exponential moving average of the editor's weights, used by evaluation, previews and export."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, final
+from typing import Any, NamedTuple, final
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 from torch import Tensor
+from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from src.algorithms.editor_module import EditorModule
+from src.algorithms.step_watch import ADVICE
 from src.editor import Editor
+from src.finite import HostCopy, check_finite, size_of
+
+
+@final
+class Waiting(NamedTuple):
+    """Weights of an optimiser step that are not averaged yet: the step, their size, and whose they are."""
+
+    step: int
+    size: HostCopy
+    module: EditorModule
 
 
 @final
@@ -19,7 +32,8 @@ class EMA(Callback):
     (10 + n)).
 
     Kept as plain tensors outside the module, for trained weights only, and saved under `ema` in the
-    checkpoint.
+    checkpoint. Weights that are not finite are never averaged: they end the training. So that a GPU need not
+    be waited for, the weights of its step are averaged just before the next step changes them.
 
     Args:
         decay: the largest decay; 0.9999 is usual for long trainings.
@@ -31,6 +45,7 @@ class EMA(Callback):
         self.decay = decay
         self.updates = 0
         self.average: dict[str, Tensor] = {}
+        self.waiting: Waiting | None = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start from the current weights unless a checkpoint brought an average; move it to the module's
@@ -44,12 +59,43 @@ class EMA(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Average once per optimiser step, not per micro-step."""
-        if trainer.global_step <= self.updates:
+        """Average once per optimiser step, not per micro-step.
+
+        Raises:
+            NotFiniteError: the weights are not finite.
+        """
+        if trainer.global_step <= (self.updates if self.waiting is None else self.waiting.step):
             return
-        self.updates = trainer.global_step
+        state = _editor(pl_module).trained_state().values()
+        size = HostCopy(size_of([value for value in state if value.is_floating_point()]))
+        assert isinstance(pl_module, EditorModule)
+        self.waiting = Waiting(trainer.global_step, size, pl_module)
+        if size.is_here:
+            self.settle()
+
+    def on_before_optimizer_step(
+        self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer
+    ) -> None:
+        """Average the weights of the step before, which are about to change."""
+        self.settle()
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Average the last weights."""
+        self.settle()
+
+    @torch.no_grad()
+    def settle(self) -> None:
+        """Average weights that wait for it. Raises NotFiniteError if they, or their step, are not finite."""
+        waiting, self.waiting = self.waiting, None
+        if waiting is None:
+            return
+        waiting.module.settle()
+        state = waiting.module.editor.trained_state()
+        if not math.isfinite(waiting.size.read()):
+            what = f"training stopped at step {waiting.step}: the weights after it"
+            check_finite(state, what, ADVICE)
+        self.updates = waiting.step
         decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
-        state = _editor(pl_module).trained_state()
         floating = [name for name, value in state.items() if value.is_floating_point()]
         # all tensors in a few kernels, as a GPU would otherwise wait for a thousand launches
         get_ema_multi_avg_fn(decay)(
@@ -61,6 +107,7 @@ class EMA(Callback):
     @contextmanager
     def averaged(self, editor: Editor) -> Iterator[None]:
         """A context in which the editor has the averaged weights."""
+        self.settle()
         self._swap(editor)
         try:
             yield
@@ -79,6 +126,7 @@ class EMA(Callback):
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Add `ema` and its step count."""
+        self.settle()
         checkpoint["ema"] = {name: value.cpu() for name, value in self.average.items()}
         checkpoint["ema_updates"] = self.updates
 

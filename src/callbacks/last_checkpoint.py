@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from src import checkpoint as checkpoints
 from src.callbacks.metrics_file import MetricsFile, write_row_before_checkpoint
+from src.finite import check_finite, nested_tensors
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 
@@ -119,8 +120,12 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read it, on the CPU; nothing is ever unpickled."""
-        return checkpoints.read(Path(path))
+        """Read it, on the CPU; nothing is ever unpickled. Raises NotFiniteError if it can't be continued."""
+        saved = checkpoints.read(Path(path))
+        kept = {name: saved.get(name, ()) for name in ("state_dict", "ema", "optimizer_states")}
+        advice = "the training diverged before it was saved; resume an earlier one, or give resume=null"
+        check_finite(nested_tensors(kept), f"the numbers in {path}", advice)
+        return saved
 
     def remove_checkpoint(self, path: str | Path) -> None:
         """Remove it; a missing one is fine."""

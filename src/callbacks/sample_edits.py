@@ -80,11 +80,8 @@ class SampleEdits(Callback):
         with self.ema.averaged(editor), torch.inference_mode():
             editor.eval()
             for target in self.targets.values():
-                edits.append(
-                    to_images(
-                        editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)
-                    )
-                )
+                made = editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)
+                edits.append(to_images(made, [f"preview of {case.id}" for case in cases]))
             editor.train()
         rows = [
             [example.case.original, *row, example.answer]

@@ -113,8 +113,9 @@ class ScoreCurve(Callback):
                     seeds,
                     self.sampler,
                 )
+                images = to_images(edited, [f"edit of {case.id}" for case in batch])
                 rewards += self.judge.judge(
-                    [Triplet(case, edit) for case, edit in zip(batch, to_images(edited), strict=True)]
+                    [Triplet(case, edit) for case, edit in zip(batch, images, strict=True)]
                 )
             editor.train()
         return rewards

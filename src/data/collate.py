@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from src.batch import EditBatch
+from src.finite import NotFiniteError
 from src.records import Feedback, Image, Reward, Triplet
 
 
@@ -16,10 +17,33 @@ def to_tensor(images: Sequence[Image]) -> Float[Tensor, "b 3 h w"]:
     return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
 
 
-def to_images(tensor: Float[Tensor, "b 3 h w"]) -> list[Image]:
-    """Convert a tensor in [-1, 1] to images 0..255; the inverse of `to_tensor`."""
+def to_images(tensor: Float[Tensor, "b 3 h w"], names: Sequence[str] = ()) -> list[Image]:
+    """Convert a tensor in [-1, 1] to images 0..255; the inverse of `to_tensor`.
+
+    Args:
+        tensor: of the images.
+        names: of the images, for the error.
+
+    Raises:
+        NotFiniteError: an image with NaN or infinity, which would become black.
+    """
+    images = finite_images(tensor)
+    wrong = [index for index, image in enumerate(images) if image is None]
+    if wrong:
+        named = ", ".join(names[index] if names else str(index) for index in wrong[:3])
+        raise NotFiniteError(
+            f"{len(wrong)} of {len(images)} images are not finite (NaN), {named}: the weights that made them "
+            "are broken, or numbers overflow"
+        )
+    return [image for image in images if image is not None]
+
+
+def finite_images(tensor: Float[Tensor, "b 3 h w"]) -> list[Image | None]:
+    """`to_images`, with None for an image that is not finite."""
+    finite = tensor.isfinite().flatten(1).all(1).tolist()
     levels = ((tensor.float().clamp(-1.0, 1.0) + 1.0) * 127.5).round().to(torch.uint8)
-    return list(levels.permute(0, 2, 3, 1).cpu().numpy())
+    images = levels.permute(0, 2, 3, 1).cpu().numpy()
+    return [image if is_finite else None for image, is_finite in zip(images, finite, strict=True)]
 
 
 def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:

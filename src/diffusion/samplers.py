@@ -13,6 +13,7 @@ from torch import Tensor
 
 from src.diffusion.guidance import Guidance
 from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, per_sample
+from src.finite import clamp_visibly
 from src.seeds import fold_seed
 
 
@@ -121,7 +122,7 @@ class Sampler:
             x_0 = prediction.x_0
             if self.clip is not None:
                 # eps must agree with the clamped x_0, else the step leaves the process's marginal
-                x_0 = x_0.clamp(-self.clip, self.clip)
+                x_0 = clamp_visibly(x_0, -self.clip, self.clip)
                 alpha, sigma = (per_sample(value, x_t) for value in process.marginal(t))
                 prediction = Prediction(x_0, (x_t - alpha * x_0) / sigma)
             if index + 1 == len(times):

@@ -35,8 +35,8 @@ def make_edits(
         device: where to work.
 
     Raises:
-        ValueError: an image that can't be edited, unless those are skipped; or a batch for which the GPU has
-            no room.
+        ValueError: an image that can't be edited, or whose edit is not finite, unless those are skipped; or a
+            batch for which the GPU has no room.
         NotWrittenError: the disk is full; everything written is whole.
     """
 
@@ -59,7 +59,7 @@ def make_edits(
             height, width = sizes[batch[0].photograph.size]
             begun = time.monotonic()
             requests = [each.photograph.request for each in batch]
-            edited = edit_batch(
+            made = edit_batch(
                 editor,
                 [centre_crop(each.image, height, width) for each in batch],
                 [request.instruction for request in requests],
@@ -68,7 +68,11 @@ def make_edits(
                 sampler,
                 device,
             )
-            write_edits(plan, batch, edited, begun)
+            edited = [(each, image) for each, image in zip(batch, made, strict=True) if image is not None]
+            write_edits(plan, edited, begun)
+            for each, image in zip(batch, made, strict=True):
+                if image is None and plan.missing(each.photograph):
+                    set_aside(not_finite_edit(each.photograph, plan))
 
 
 def sizes_to_edit(
@@ -85,10 +89,22 @@ def sizes_to_edit(
     return sizes
 
 
-def write_edits(plan: EditPlan, batch: Sequence[DecodedImage], edited: Sequence[Image], begun: float) -> None:
+def not_finite_edit(photograph: SourceImage, plan: EditPlan) -> UnusableImage:
+    """An image whose edit is NaN, which would become a black picture."""
+    dtype = str(plan.common.get("dtype", "float32"))
+    overflow = "" if dtype == "float32" else f", or numbers overflow in {dtype}: try execution=plain"
+    request = photograph.request
+    return UnusableImage(
+        request,
+        f"{request.where}the edit of {request.source} is not finite (NaN), so there is none: the weights of "
+        f"the editor are broken{overflow}",
+    )
+
+
+def write_edits(plan: EditPlan, edited: Sequence[tuple[DecodedImage, Image]], begun: float) -> None:
     """Write the missing edits of a batch, then their lines in the table. Raises NotWrittenError."""
     written = []
-    for each, image in zip(batch, edited, strict=True):
+    for each, image in edited:
         request = each.photograph.request
         if plan.missing(each.photograph):
             file = edit_path(plan.output, request)
@@ -97,4 +113,4 @@ def write_edits(plan: EditPlan, batch: Sequence[DecodedImage], edited: Sequence[
             if plan.table is None:
                 print(f"{request.source} -> {file}, {image.shape[1]}x{image.shape[0]} pixels", flush=True)
     if plan.table is not None:
-        append_entries(plan.table, written, (time.monotonic() - begun) / len(batch))
+        append_entries(plan.table, written, (time.monotonic() - begun) / max(1, len(edited)))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import torch
 
-from src.data.collate import to_images, to_tensor
+from src.data.collate import finite_images, to_tensor
 from src.data.transforms import Size
 from src.diffusion.samplers import Sampler
 from src.editor import Editor
@@ -25,8 +25,8 @@ def edit_batch(
     sampler: Sampler,
     device: torch.device,
     resize_option: str = "resize",
-) -> list[Image]:
-    """Edit images of one size.
+) -> list[Image | None]:
+    """Edit images of one size. None stands for an edit that is not finite, which is no image.
 
     Args:
         editor: on `device`.
@@ -43,7 +43,8 @@ def edit_batch(
     """
     try:
         with torch.inference_mode():
-            return to_images(editor.edit(to_tensor(images).to(device), instructions, rewards, seeds, sampler))
+            made = editor.edit(to_tensor(images).to(device), instructions, rewards, seeds, sampler)
+            return finite_images(made)
     except torch.OutOfMemoryError as error:
         height, width = images[0].shape[:2]
         advice = (

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.trust import check_trust
+
 STEPS = ("generate", "measure", "judge", "report")
 
 
@@ -27,10 +29,11 @@ def check_source(cfg: DictConfig) -> None:
 
 
 def check_options(cfg: DictConfig) -> None:
-    """Raise ValueError if steps, weights, limit or best_of can't be used."""
+    """Raise ValueError if steps, trust, weights, limit or best_of can't be used."""
     unknown = [step for step in cfg.steps if step not in STEPS]
     if unknown or not cfg.steps:
         raise ValueError(f"steps={list(cfg.steps)}: choose from {', '.join(STEPS)}")
+    check_trust(cfg.trust)
     if cfg.weights not in ("ema", "raw"):
         raise ValueError(f"weights={cfg.weights}: choose ema or raw")
     if cfg.limit is not None and cfg.limit < 1:

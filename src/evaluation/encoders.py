@@ -214,7 +214,9 @@ def model_config(model: str, revision: str | None, kind: str, example: str) -> A
             f"as {example}"
         )
     try:
-        config = load_by_name(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
+        config = load_by_name(
+            lambda: AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False), model
+        )
     except ValueError as error:
         raise ValueError(
             f"{model} holds no model that transformers knows ({error_summary(error)}); give one such as "
@@ -237,7 +239,9 @@ def clip_tokenizer(model: str, revision: str | None, size: int) -> Any:
             there is none).
     """
     try:
-        words = load_by_name(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
+        words = load_by_name(
+            lambda: AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False), model
+        )
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -30,6 +30,7 @@ from src.evaluation.case_images import abbreviate, frame_case, turns_of
 from src.evaluation.generation_folder import SETTINGS, Generation, Settings, read_settings
 from src.evaluation.targets import TargetRow, requested_reward
 from src.files import discard, is_written, remove_leftovers, write_atomically
+from src.finite import NotFiniteError
 from src.images import (
     Framing,
     centre_crop,
@@ -143,17 +144,22 @@ def generate_edits(
         The number of edits written.
 
     Raises:
+        NotFiniteError: edits that are NaN, after all others have been written; with the cases' names.
         ValueError, FileNotFoundError: a photograph that can't be read; a size that the latent can't hold; a
             batch for which the GPU has no room.
     """
-    written = 0
+    written, broken = 0, []
     held = check_resolutions(editor, [batch[0] for batch in batches if batch], framing)
     for batch in with_progress(
         batches, sum(len(batch) for batch in batches), f"edit {generation.name}", "edits"
     ):
-        images = load_originals(batch, framing, held)
+        images, lost = load_originals(batch, framing, held), set[int]()
         for step in range(max(len(turns_of(case)) for case in batch)):
-            acting = [index for index, case in enumerate(batch) if len(turns_of(case)) > step]
+            acting = [
+                index for index, case in enumerate(batch) if len(turns_of(case)) > step and index not in lost
+            ]
+            if not acting:
+                break
             turns = [turns_of(batch[index])[step] for index in acting]
             lacking = [turn for turn in turns if not is_written(generation.edit_path(turn))]
             if lacking:
@@ -172,6 +178,10 @@ def generate_edits(
             else:
                 made = [load_image(generation.edit_path(turn)) for turn in turns]
             for index, turn, image in zip(acting, turns, made, strict=True):
+                if image is None:
+                    broken.append(turn.id)
+                    lost.add(index)  # nor are there the turns that begin with it
+                    continue
                 images[index] = image
                 if turn in lacking:
                     save_png(
@@ -180,6 +190,12 @@ def generate_edits(
                         {"instruction": turn.instruction, "row": generation.name, "seed": str(seed)},
                     )
                     written += 1
+    if broken:
+        raise NotFiniteError(
+            f"{len(broken)} edits of {generation.name} are not finite (NaN), of {abbreviate(broken)}: they "
+            "are no pictures and are not judged. The editor's weights are broken, or guidance too strong; "
+            f"the others are in {generation.edits}"
+        )
     return written
 
 

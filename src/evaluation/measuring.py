@@ -23,6 +23,7 @@ from src.evaluation.case_images import shown_crop
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.metrics import CaseMetrics
 from src.files import append_lines
+from src.finite import NotFiniteError
 from src.images import Framing
 from src.progress import with_progress
 from src.records import Triplet
@@ -71,7 +72,7 @@ def measure_row(
         The known values of the cases, batch by batch.
 
     Raises:
-        ValueError: a malformed line of the file.
+        ValueError: a malformed line of the file, or a metric that is NaN.
         NotWrittenError: the disk is full; the file is as it was before.
     """
     known = read_values(path)
@@ -91,6 +92,12 @@ def measure_row(
                 for name in own
                 if name not in known
             }
+            for name, value in new.items():
+                if math.isnan(value):
+                    raise NotFiniteError(
+                        f"the metric {name.metric} of {name.id} in {what} is NaN, and no value is written "
+                        "for it: look at the edit and its original"
+                    )
             append_lines(path, "".join(value_line(name, value) for name, value in new.items()))
             known.update(new)
         values = [{name.metric: known[name] for name in own if name in known} for own in names]

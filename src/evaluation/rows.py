@@ -64,6 +64,7 @@ class EditSource:
         candidates: edits per case; more than one for best-of-N.
         any_size: accept images in memory of another size than the editor was trained on.
         overwrite: throw away edits that were made with other settings.
+        trust: packages or classes of the user's own that the editor may be built of.
     """
 
     checkpoint: Path
@@ -73,6 +74,7 @@ class EditSource:
     candidates: int = 1
     any_size: bool = False
     overwrite: bool = False
+    trust: Sequence[str] = ()
 
     def settings(self) -> dict[str, object]:
         """What the edits of all rows depend on, for generation.json."""
@@ -175,7 +177,7 @@ class Rows:
         ideals = self.benchmark.ideals
         if ideals is None:
             return self
-        saved = checkpoint.lossless_process(source.checkpoint)
+        saved = checkpoint.lossless_process(source.checkpoint, source.trust)
         if saved is None:
             left_out = [
                 "The ideal rows are left out: the editor's latents come from an autoencoder, and ideal "
@@ -305,7 +307,7 @@ class Rows:
             self._require_complete(generation for _, generation, _, batches in unfinished if batches)
         elif any(batches for *_, batches in unfinished):
             device = device_of(self.device)
-            editor = checkpoint.load_editor(source.checkpoint, source.weights).to(device)
+            editor = checkpoint.load_editor(source.checkpoint, source.weights, source.trust).to(device)
             check_resolutions(editor, self.cases, framing)
             for target, candidate, number, batches in unfinished:
                 generate_edits(

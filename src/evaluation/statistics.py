@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import stdtr, stdtrit
 
+from src.finite import NotFiniteError
 from src.records import MAX_SCORE
 
 MAX_ENUMERATED = 65536
@@ -52,16 +53,27 @@ class Estimate(NamedTuple):
     freedom: float
 
 
+def check_numbers(values: Sequence[float] | Float[np.ndarray, " n"]) -> None:
+    """Raise NotFiniteError if a value is NaN or infinite; a p of it would be a number all the same."""
+    wrong = int((~np.isfinite(np.asarray(values, dtype=float))).sum())
+    if wrong:
+        raise NotFiniteError(
+            f"{wrong} of {len(values)} values are not finite (NaN or infinity), no statistic is computed of "
+            "them: find out which case they are of, and leave it out or judge it again"
+        )
+
+
 def cluster_sums(
     values: Float[np.ndarray, " n"], clusters: Sequence[str]
 ) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
     """Sum and number of the values in each cluster, by the clusters' names in order.
 
     Raises:
-        ValueError: numbers of values and clusters differ.
+        ValueError: numbers of values and clusters differ, or a value is not finite.
     """
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values need as many clusters, got {len(clusters)}")
+    check_numbers(values)
     names, member_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
     sums = np.bincount(member_of, weights=values, minlength=len(names)).astype(
         float
@@ -307,6 +319,8 @@ def with_trainings(estimate: Estimate, *groups: Sequence[float]) -> Estimate:
     Returns:
         The same mean; with no group of two or more, the same estimate.
     """
+    for group in groups:
+        check_numbers(group)
     parts = [(estimate.error**2, estimate.freedom)]
     parts += [
         (float(np.var(group, ddof=1)) / len(group), len(group) - 1.0) for group in groups if len(group) > 1
@@ -346,6 +360,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
     Source: Holm, "A Simple Sequentially Rejective Multiple Test Procedure", 1979.
     """
+    check_numbers(p_values)
     corrected, highest = [0.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=lambda index: p_values[index])):
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -359,6 +374,7 @@ def bounds_under_failures(values: Float[np.ndarray, " judged"], n: int) -> Inter
     Raises:
         ValueError: no case at all, or more values than cases.
     """
+    check_numbers(values)
     if n < 1 or len(values) > n:
         raise ValueError(f"{len(values)} judged values do not fit {n} cases")
     if len(values) == n:

@@ -29,14 +29,18 @@ def multi_reward_to_ours(cfg: DictConfig, source: Path, output: Path) -> Sequenc
     """The multi-reward release as an editor. Raises as `from_release`."""
     cfg.model.backbone.pretrained = str(source)
     count = from_release(
-        source, output, OmegaConf.to_yaml(cfg.model, resolve=True), (cfg.image_size, cfg.image_size)
+        source,
+        output,
+        OmegaConf.to_yaml(cfg.model, resolve=True),
+        (cfg.image_size, cfg.image_size),
+        cfg.trust,
     )
     return [f"{output}: {count} tensors"]
 
 
 def multi_reward_from_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
     """An editor as the multi-reward release. Raises as `to_release`."""
-    return [f"{output}: {to_release(source, output)} tensors"]
+    return [f"{output}: {to_release(source, output, cfg.trust)} tensors"]
 
 
 def smartedit_to_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
@@ -100,10 +104,12 @@ CONVERSIONS: dict[str, tuple[Conversion, Conversion]] = {
 """The formats: conversions to ours, and back with reverse=true."""
 
 
-def from_release(source: Path, output: Path, config: str, image_size: tuple[int, int]) -> int:
+def from_release(
+    source: Path, output: Path, config: str, image_size: tuple[int, int], trust: Sequence[str] = ()
+) -> int:
     """Write a multi-reward release as a folder of ours; returns the number of tensors of its U-Net."""
     tensors = unet_tensors(source)
-    editor = checkpoint.build(config)
+    editor = checkpoint.build(config, "model", trust)
     multi_reward_release.check_multi_reward_tensors(tensors, editor.trained_state(), str(source / "unet"))
     checkpoint.load_weights(
         editor,
@@ -119,7 +125,7 @@ def from_release(source: Path, output: Path, config: str, image_size: tuple[int,
     return len(tensors)
 
 
-def to_release(source: Path, output: Path) -> int:
+def to_release(source: Path, output: Path, trust: Sequence[str] = ()) -> int:
     """Write an editor in the multi-reward release's format, a pipeline whose U-Net holds all tensors; returns
     their number.
     """
@@ -128,7 +134,7 @@ def to_release(source: Path, output: Path) -> int:
         multi_reward_release.multi_reward_name(name): value.contiguous()
         for name, value in saved["ema"].items()
     }
-    editor = checkpoint.load_editor(source)
+    editor = checkpoint.load_editor(source, trust=trust)
     multi_reward_release.check_multi_reward_tensors(tensors, editor.trained_state(), str(source))
     with replacing(output) as partial:
         write_pipeline(editor, saved["editor_config"], tuple(saved["picture_size"]), "", partial)

@@ -138,7 +138,9 @@ def load_language_tokenizer(name: str, sizes: Sizes) -> Any:
     """
     try:
         with quiet_libraries():
-            tokenizer: Any = load_by_name(lambda: AutoTokenizer.from_pretrained(name), name)
+            tokenizer: Any = load_by_name(
+                lambda: AutoTokenizer.from_pretrained(name, trust_remote_code=False), name
+            )
     except UNREADABLE as error:
         if isinstance(error, FileNotFoundError):
             raise

@@ -124,16 +124,21 @@ class VLMNetwork:
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         )
-        self.config = load_by_name(lambda: AutoConfig.from_pretrained(model, revision=revision), model)
+        self.config = load_by_name(
+            lambda: AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False), model
+        )
         if self.config.model_type not in FAMILIES:
             raise ValueError(
                 f"{model} is a model of type {self.config.model_type}; a local judge is one of "
                 f"{', '.join(FAMILIES)}"
             )
         self.images: Any = load_by_name(
-            lambda: AutoImageProcessor.from_pretrained(model, revision=revision), model
+            lambda: AutoImageProcessor.from_pretrained(model, revision=revision, trust_remote_code=False),
+            model,
         )
-        self.words: Any = load_by_name(lambda: AutoTokenizer.from_pretrained(model, revision=revision), model)
+        self.words: Any = load_by_name(
+            lambda: AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False), model
+        )
         if self.words.chat_template is None:
             raise ValueError(
                 f"the tokenizer of {model} has no chat template: take an instruction-tuned model"

@@ -26,6 +26,7 @@ MACHINERY = (
     "keep_memory",
     "overwrite",
     "retry_failed",
+    "trust",
 )
 """Settings that change where and how something runs and not what comes out: no part of a run's title."""
 

@@ -155,8 +155,12 @@ class Jobs:
         )
 
     def _evaluation(self, job: Job) -> list[str]:
-        """The overrides of an evaluation, which takes the synthetic world's image size from the training."""
+        """The overrides of an evaluation, which takes the synthetic world's image size and the trusted
+        packages from the training.
+        """
         given = list(self.evaluate or ())
+        if not any(override.startswith("trust=") for override in given):
+            given[:0] = [override for override in job.overrides if override.startswith("trust=")]
         sizes = {value for name, value in job.settings.items() if name.endswith("world.size")}
         if len(sizes) == 1 and not any(override.startswith("world.size=") for override in given):
             given.insert(0, f"world.size={sizes.pop()}")

@@ -12,7 +12,7 @@ from src.differences import leaves
 from src.tabulation.runs import RunRow, Settings
 
 IGNORED = re.compile(
-    r"(evaluation\.)?seed|name|keep_memory|resume|target_reward\..*|logger(\..*)?|sampler\..*|ledger"
+    r"(evaluation\.)?seed|name|keep_memory|resume|trust(\..*)?|target_reward\..*|logger(\..*)?|sampler\..*|ledger"
     r"|judge_mode|callbacks\.(?!ema\.).*|algorithm\.compiled|data\.num_workers|(.*\.)?cache"
     r"|trainer\.(accelerator|devices|num_nodes|strategy|enable_.*|log_every_n_steps|default_root_dir|logger|"
     r"use_distributed_sampler)(\..*)?"

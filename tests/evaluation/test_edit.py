@@ -1,14 +1,18 @@
 """src.edit: sizes, metadata, a strip, and everything wrong said before a model is loaded."""
 
+import math
 from pathlib import Path
 
 import numpy as np
 import PIL.Image
 import pytest
+import torch
 from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
+from safetensors.torch import save_file
 
 from src import checkpoint, edit
+from src.backbones.tiny import TinyBackbone
 from src.images import load_image, save_png
 
 
@@ -44,6 +48,45 @@ def test_one_photograph(editor_folder: Path, tmp_path: Path) -> None:
         told = {name: edited.info[name] for name in ("instruction", "seed", "target_scores")}
     assert told == {"instruction": "make it night", "seed": "3", "target_scores": "5/5/5"}
     assert (tmp_path / "out" / "a_strip.png").exists()
+
+
+def broken_for_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An autoencoder that overflows for every image but the first of a batch."""
+    decode = TinyBackbone.decode
+
+    def decoded(self: TinyBackbone, latent: torch.Tensor, original_latent: torch.Tensor) -> torch.Tensor:
+        latent = torch.where(torch.arange(len(latent)).reshape(-1, 1, 1, 1) > 0, latent + math.inf, latent)
+        return decode(self, latent, original_latent)
+
+    monkeypatch.setattr(TinyBackbone, "decode", decoded)
+
+
+def test_an_edit_that_is_not_finite_becomes_no_picture(
+    editor_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken_for_the_second(monkeypatch)
+    for name in ("a.png", "b.png"):
+        photo(tmp_path / "in" / name)
+    message = r"the edit of .*b\.png is not finite \(NaN\), so there is none: the weights"
+    with pytest.raises(ValueError, match=message):
+        edit_with(editor_folder, tmp_path / "in", tmp_path / "out")
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["a.png"]
+    edit_with(editor_folder, tmp_path / "in", tmp_path / "skipping", "on_error=skip")
+    assert [file.name for file in (tmp_path / "skipping").glob("*.png")] == ["a.png"]
+    assert "is not finite" in (tmp_path / "skipping/skipped.jsonl").read_text()
+
+
+def test_broken_weights_make_no_picture(tmp_path: Path) -> None:
+    weights = small_editor().state_dict()
+    checkpoint.export(
+        tmp_path / "editor", OmegaConf.to_yaml(config(*SMALL).model, resolve=True), (32, 32), weights
+    )
+    weights = {name: value.contiguous() for name, value in weights.items()}
+    weights["backbone.unet.conv_in.weight"][:] = math.nan
+    save_file(weights, tmp_path / "editor/model.safetensors")
+    with pytest.raises(ValueError, match=r"the weights in .*editor are not finite"):
+        edit_with(tmp_path / "editor", photo(tmp_path / "a.png"), tmp_path / "out")
+    assert not list(tmp_path.glob("out/*.png"))
 
 
 def test_a_folder(editor_folder: Path, tmp_path: Path) -> None:

@@ -110,6 +110,24 @@ def test_missing_edits_are_made_in_the_company_of_their_batch(
     assert all(whole.edit_path(case).read_bytes() == pieces.edit_path(case).read_bytes() for case in cases)
 
 
+def test_edits_that_are_not_finite_are_named_and_not_written(
+    tmp_path: Path, editor: Editor, sampler: Sampler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cases, generation = list(Squares().cases()), generation_in(tmp_path)
+    edit = Editor.edit
+
+    def edited(self: Editor, *asked: object) -> torch.Tensor:
+        made = edit(self, *asked)
+        made[1] = float("nan")
+        return made
+
+    monkeypatch.setattr(Editor, "edit", edited)
+    with pytest.raises(ValueError, match=rf"3 edits of 5/5/5 are not finite \(NaN\), of .*{cases[1].id}"):
+        generate(generation, cases, editor, sampler)
+    assert len(list(generation.edits.glob("*.png"))) == len(cases) - 3
+    assert not generation.edit_path(cases[1]).exists()
+
+
 def test_other_settings_are_refused_by_name(tmp_path: Path) -> None:
     generation = generation_in(tmp_path)
     settings = {"name": "5/5/5", "seed": 0, "sampler": {"steps": 20}, "target_reward": FIVE.settings()}

@@ -251,6 +251,21 @@ def test_right_answers_are_decoded_once_and_where_something_is_measured(tmp_path
     assert again.decoded == 6
 
 
+def test_a_metric_that_is_no_number_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics, triplets = ImageMetrics(), edits_of(Drawn())
+    taken = ImageMetrics.measure
+
+    def measure(self: ImageMetrics, *asked: object) -> object:
+        found = taken(self, *asked)
+        next(iter(found))[self.names[0]] = float("nan")
+        return found
+
+    monkeypatch.setattr(ImageMetrics, "measure", measure)
+    with pytest.raises(ValueError, match=r"the metric .* in row is NaN, and no value is written"):
+        measure_row(metrics, Drawn(), [triplets], 6, tmp_path / "m.jsonl", "row", CPU)
+    assert not (tmp_path / "m.jsonl").exists()
+
+
 def test_a_stopped_row_goes_on_with_the_same_values(tmp_path: Path, folders: tuple[str, str]) -> None:
     whole = measured(tmp_path, metrics_of(folders), "whole")
     lines = (tmp_path / "whole/metrics.jsonl").read_bytes().splitlines(keepends=True)

@@ -1,5 +1,7 @@
 """Intervals and bounds: exact small cases and limits."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -347,3 +349,19 @@ def test_eighty_originals_in_two_thousand_runs() -> None:
     assert 0.93 <= covered / trials <= 0.97
     assert erred / trials <= 0.065
     assert as_if_independent / trials < 0.9
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_no_statistic_is_made_of_what_is_no_number(bad: float) -> None:
+    values, clusters = np.array([1.0, bad, 2.0]), ["a", "b", "c"]
+    computed = [
+        lambda: clustered_mean(values, clusters),
+        lambda: clustered_interval(values, clusters),
+        lambda: sign_flip_p(values, clusters),
+        lambda: bounds_under_failures(values, 5),
+        lambda: holm([0.01, bad]),
+        lambda: with_trainings(Estimate(1.0, 0.1, 5, 4.0), [1.0, bad]),
+    ]
+    for compute in computed:
+        with pytest.raises(ValueError, match=r"values are not finite \(NaN or infinity\)"):
+            compute()

@@ -116,7 +116,7 @@ def pretrained_tokenizer(
     Raises:
         FileNotFoundError, ValueError: as `pretrained.loaded`.
     """
-    return loaded(AutoTokenizer.from_pretrained, path, part)
+    return loaded(AutoTokenizer.from_pretrained, path, part, trust_remote_code=False)
 
 
 def small_llava(

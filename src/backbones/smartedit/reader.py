@@ -37,10 +37,21 @@ from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.batch import Reading, TextTokens
 from src.files import digest, not_written
 from src.json_files import read_json
+from src.trust import check_arguments
 
 PART, CONFIG, WEIGHTS = "reader", "config.json", "model.safetensors"
 LORA = ("r", "lora_alpha", "lora_dropout", "target_modules")
 """The settings of a LoRA that affect its output."""
+
+LANGUAGE = "language"
+PARTS = {
+    LANGUAGE: "src.backbones.smartedit.language.LanguageModel",
+    "conversation": "src.backbones.smartedit.conversation.Conversation",
+    "query_transformer": "src.backbones.smartedit.query_transformer.QueryTransformer",
+    "interaction": "src.backbones.smartedit.interaction.InteractionModule",
+    "lora": "peft.LoraConfig",
+}
+"""What the nodes of a reader's config.json are given to."""
 
 BASE = "language.llava."
 """Weights under this prefix belong to the pretrained language model, except LoRA's."""
@@ -340,7 +351,9 @@ def component_file(source: str, subfolder: str, name: str) -> Path:
 
 
 def read_reader_config(file: Path) -> dict[str, Any]:
-    """The sizes in a reader's config.json. Raises ValueError if it is broken."""
+    """The sizes in a reader's config.json. Raises ValueError if it is broken, or says more than
+    src/trust.py allows.
+    """
     try:
         described = read_json(file)
     except ValueError as error:
@@ -350,6 +363,12 @@ def read_reader_config(file: Path) -> dict[str, Any]:
         raise ValueError(
             f"{file} doesn't describe a reader, it lacks {', '.join(missing)}; convert or export it anew"
         )
+    whole = {**described, LANGUAGE: {"image_tokens": described["image_tokens"]}}
+    kept = whole.get("lora")
+    whole["lora"] = {name: kept[name] for name in LORA if name in kept} if isinstance(kept, dict) else kept
+    for name, target in PARTS.items():
+        if whole.get(name) is not None:
+            check_arguments(target, whole[name], f"{file}, {name},")
     return described
 
 
