@@ -107,7 +107,7 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
         check_on_hub(pretrained, config, kind.whole.name, kind.whole.short)
         cached = try_to_load_from_cache(pretrained, config)
         if isinstance(cached, str):
-            check_names_no_code(json.loads(Path(cached).read_text(encoding="utf-8")), Path(cached))
+            check_names_no_code(read_json(Path(cached)), Path(cached))
     try:
         with quiet_libraries():
             return load(
