@@ -6,7 +6,7 @@ here each of them ends in one line that says what to do.
 
 import hashlib
 import pickle
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -21,6 +21,7 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
 )
 from safetensors import SafetensorError, safe_open
+from torch import Tensor
 
 T = TypeVar("T")
 
@@ -164,6 +165,18 @@ def describe_damage(file: Path) -> str | None:
         reason = " ".join(str(error).split())[:100]
         return f"{file} can't be read, it may be truncated ({reason}); copy or download it again"
     return None
+
+
+def check_adapter_learnt(weights: Mapping[str, Tensor], source: str) -> None:
+    """Raise ValueError if a LoRA adapter changes nothing: all of its second factors (`lora_B`) are zero, as
+    before any training, or after one whose weights were not saved.
+    """
+    second = [value for name, value in weights.items() if "lora_B" in name]
+    if second and not any(bool(value.any()) for value in second):
+        raise ValueError(
+            f"all {len(second)} lora_B of {source} are zero: the adapter was not trained, or its weights "
+            "were not saved; the model is the same without it, so take another one or none"
+        )
 
 
 @contextmanager

@@ -37,6 +37,13 @@ from src.sweeps.running import JobsFailed
 
 TRACEBACK = "MULTI_REWARD_TRACEBACK"
 
+LESS_AT_ONCE = (
+    "have less in it at once: in a training data.batch_size halved and trainer.accumulate_grad_batches "
+    "doubled (the same steps), model.backbone.gradient_checkpointing=true or trainer.precision=bf16-mixed; "
+    "in an evaluation or in editing a smaller batch_size or images of fewer pixels (sampler.resize)"
+)
+"""What to change where the memory does not suffice."""
+
 Task = Callable[[DictConfig], None]
 
 
@@ -117,6 +124,14 @@ def fail(message: str) -> None:
     sys.exit(1)
 
 
+def fail_at_once(message: str) -> None:
+    """`fail` from a thread, where the process itself hangs and can't be unwound."""
+    try:
+        fail(message)
+    finally:
+        os._exit(1)
+
+
 def check_shared_folder() -> None:
     """Raise ValueError if torchrun or srun started several processes, each of which would take a time-stamped
     run folder of its own.
@@ -145,6 +160,8 @@ def one_line(error: BaseException) -> str:
     """The message of an error as one line, without the wrapping of Hydra and of torch's workers."""
     error = _cause(error)
     text = str(error)
+    if is_out_of_memory(error):
+        return f"out of memory ({' '.join(text.split())[:160]}): {LESS_AT_ONCE}"
     if re.match(r"Caught \w+ in DataLoader worker", text):
         # a worker's error arrives as the same type with the whole stack as its message; the last line is the
         # original message
@@ -153,6 +170,17 @@ def one_line(error: BaseException) -> str:
     # our own messages are complete sentences; those of libraries often need their type ("KeyError: 'x'")
     complete = (ValueError, FileNotFoundError, NotWrittenError, Interrupted, JobsFailed, HydraException)
     return message if isinstance(error, complete) else f"{type(error).__name__}: {message}"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether the memory of the machine or of its GPU did not suffice."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, MemoryError) or (
+        "RuntimeError" in names
+        and bool(
+            names & {"OutOfMemoryError"} or re.search(r"can't allocate memory|out of memory", str(error))
+        )
+    )
 
 
 def _cause(error: BaseException) -> BaseException:

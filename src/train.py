@@ -79,6 +79,7 @@ def train(cfg: DictConfig, folder: str) -> None:
     from src.callbacks.free_encoders import FreeEncoders, check_encoders
     from src.callbacks.last_checkpoint import AtomicCheckpointIO, TrainingStopped
     from src.callbacks.provenance import Provenance
+    from src.callbacks.rank_watch import RankWatch
     from src.callbacks.resume import check_resumable, checkpoint_to_resume
     from src.callbacks.run_record import RunRecord
     from src.data.datamodule import EditData
@@ -112,9 +113,17 @@ def train(cfg: DictConfig, folder: str) -> None:
 
     ema = instantiate(cfg.callbacks.ema)
     logged = loggable_settings(cfg, os.environ, {"axes": sweep_axes(), "folder": folder})
+    record = RunRecord(folder)
+
+    def end(message: str) -> None:
+        record.fail(trainer, message)
+        launch.fail_at_once(message)
+
+    ranks = RankWatch(end)
     callbacks = [
         ema,
-        RunRecord(folder),
+        record,
+        ranks,
         EditorCheckpoint(folder, model_config, data.image_size, ema, settings),
         Provenance(folder, logged, cfg.start, OmegaConf.select(cfg, "data.rewards.path")),
         *([] if precomputed is None else [FreeEncoders()]),
@@ -131,8 +140,16 @@ def train(cfg: DictConfig, folder: str) -> None:
         trainer.fit(algorithm, datamodule=data, ckpt_path=resumed, weights_only=True)
     except NotFiniteError as error:
         last = Path(folder, "checkpoints", "last.ckpt")
-        kept = f"resume={last} goes on from before" if last.exists() else "no checkpoint was written before"
+        kept = "no checkpoint was written before"
+        if last.exists():
+            kept = f"{pasteable('resume', last)} goes on from before"
         raise ValueError(f"{error}; {kept}") from error
+    except RuntimeError as error:
+        gone = ranks.gone(within_s=3.0)  # a collective then fails with pages about sockets
+        if gone is None:
+            raise
+        record.fail(trainer, gone)
+        raise ValueError(gone) from error
     except (TrainingStopped, SystemExit) as stop:
         # with several processes, one of them speaks for all; Lightning ends an interrupted training by a
         # SystemExit without a message

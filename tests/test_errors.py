@@ -4,10 +4,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from commands import LEAN, only_error, refused, run_interpreter
+from hydra.errors import InstantiationException
 from PIL import Image
 
 from src.files import alone_in
+from src.launch import one_line
 
 
 @pytest.fixture
@@ -69,6 +72,30 @@ def test_photo_folder_with_a_broken_file(train_refused, tmp_path: Path) -> None:
     whole = (folder / "2.png").read_bytes()
     (folder / "2.png").write_bytes(whole[: len(whole) // 2])
     assert "2.png" in train_refused(f"world.photos={folder}")
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB"),
+        RuntimeError("[enforce fail at alloc_cpu.cpp:127] . DefaultCPUAllocator: can't allocate memory"),
+        InstantiationException("Error in call to target").with_traceback(None),
+    ],
+    ids=["python", "gpu", "cpu", "hydra"],
+)
+def test_too_little_memory_says_what_to_change(error: Exception) -> None:
+    if isinstance(error, InstantiationException):
+        error.__cause__ = MemoryError("no room")
+    message = one_line(error)
+    assert message.startswith("out of memory (")
+    assert "data.batch_size halved" in message
+    assert "\n" not in message
+
+
+def test_other_errors_are_no_lack_of_memory() -> None:
+    for error in (ValueError("out of memory"), RuntimeError("shapes differ"), KeyError("x")):
+        assert "batch_size halved" not in one_line(error)
 
 
 def test_two_trainings_in_one_folder(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from src.algorithms.resuming import settings_of, take_settings
 from src.algorithms.step_watch import ADVICE, StepWatch
 from src.editor import Editor
 from src.finite import check_finite, nested_tensors
@@ -67,6 +68,14 @@ class EditorModule(LightningModule, ABC):
         if self.drops:
             micro_step = batch_index % self.trainer.accumulate_grad_batches
             torch.manual_seed(fold_seed("dropout", self.seed, self.global_step, micro_step, self.global_rank))
+
+    def on_train_start(self) -> None:
+        """Use the optimiser's settings of this training, not those of the checkpoint that it resumes."""
+        if self.global_step:
+            schedulers = [each.scheduler for each in self.trainer.lr_scheduler_configs]
+            scheduler = next(iter(schedulers), None)
+            assert scheduler is None or isinstance(scheduler, LRScheduler)
+            take_settings(self.trainer.optimizers[0], self.optimizer_settings, scheduler, self.global_step)
 
     def on_before_optimizer_step(self, optimizer: Optimizer) -> None:
         """Log the gradient norm before clipping.
@@ -137,6 +146,7 @@ class EditorModule(LightningModule, ABC):
         optimizer = self.build_optimizer(
             [(name, p) for name, p in self.named_parameters() if p.requires_grad]
         )
+        self.optimizer_settings = settings_of(optimizer)
         if self.build_scheduler is None:
             return optimizer
         return {

@@ -6,6 +6,9 @@ from pathlib import Path
 from src import checkpoint
 from src.command_line import pasteable
 
+HELD = ("start", "algorithm._target_", "algorithm.optimizer._target_", "algorithm.balanced")
+"""Settings that a checkpoint's weights and states belong to: a training that goes on can't change them."""
+
 
 def checkpoint_to_resume(resume: str | None, folder: Path) -> Path | None:
     """The checkpoint to resume from: `resume`, or for "auto" the one in the run folder if there is one."""
@@ -33,6 +36,12 @@ def check_resumable(path: Path, model_config: str, settings: str, found_by_itsel
     if differences:
         raise ValueError(f"{path} can't be resumed, its model differs: {'; '.join(differences[:5])}")
     differences = checkpoint.config_differences(saved.get("settings") or settings, settings)
+    fixed = [each for each in differences if each.partition(" is ")[0] in HELD]
+    if fixed:
+        raise ValueError(
+            f"{path} can't be resumed with {'; '.join(fixed[:5])}: what it holds belongs to the one and is "
+            f"no use to the other; begin anew from its weights, {pasteable('start', path)} elsewhere"
+        )
     if differences and found_by_itself:
         raise ValueError(
             f"{path} is of a training with other settings: {'; '.join(differences[:5])}; "
@@ -42,6 +51,8 @@ def check_resumable(path: Path, model_config: str, settings: str, found_by_itsel
         )
     if differences:
         print(
-            f"warning: {path} is of a training with other settings: {'; '.join(differences)}", file=sys.stderr
+            f"warning: {path} is of a training with other settings, and those of this command are used from "
+            f"here on: {'; '.join(differences)}",
+            file=sys.stderr,
         )
     print(f"continuing {path} at step {saved['global_step']}", file=sys.stderr)

@@ -91,6 +91,11 @@ class RunRecord(Callback):
         }
         self._write(trainer)
 
+    def fail(self, trainer: Trainer, message: str) -> None:
+        """Record a failure that is no exception in this process."""
+        self.facts |= {"status": "failed", "error": message, "steps": trainer.global_step}
+        self._write(trainer)
+
     def _seconds(self) -> float:
         """Seconds of work that is kept: up to the resumed checkpoint, and since this process began."""
         return self.earlier_seconds + time.monotonic() - self.start

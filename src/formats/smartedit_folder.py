@@ -64,7 +64,7 @@ from src.formats.smartedit_release import (
     smartedit_release_name,
 )
 from src.formats.weights import read_folder_tensors, read_tensors
-from src.hub import quiet_libraries
+from src.hub import check_adapter_learnt, quiet_libraries
 from src.json_files import read_json
 
 LANGUAGE_MODEL, TOKENIZER, READER = "language_model", "language_tokenizer", "reader"
@@ -217,6 +217,7 @@ def without_factor(name: str) -> str:
 
 def merge_all_lora(ours: Mapping[str, Tensor], scale: float) -> dict[str, Tensor]:
     """The same tensors, by our names, with W + scale B A in place of W, A and B."""
+    check_adapter_learnt(ours, "the release")
     merged = {name: value for name, value in ours.items() if not is_lora(name)}
     for name in ours:
         if ".lora_A." in name:

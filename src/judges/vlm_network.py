@@ -32,7 +32,7 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from src.hub import error_summary, load_by_name, version_of
+from src.hub import check_adapter_learnt, error_summary, load_by_name, version_of
 from src.judges.question import AnswerSchema, ImagePart, Question, Reply
 from src.seeds import fold_seed
 
@@ -474,7 +474,9 @@ def merge_adapter(network: Any, adapter: str, model: str) -> Any:
         raise ValueError(f"{reason}it was made for {made_for}, and this is {type(network).__name__}")
     try:
         adapted = PeftModel(network, settings)
-        loaded = set_peft_model_state_dict(adapted, load_peft_weights(adapter, device="cpu"))
+        weights = load_peft_weights(adapter, device="cpu")
+        check_adapter_learnt(weights, adapter)
+        loaded = set_peft_model_state_dict(adapted, weights)
     except (ValueError, RuntimeError) as error:
         raise ValueError(reason + error_summary(error)) from error
     missing = [name for name in loaded.missing_keys if "lora_" in name]

@@ -91,11 +91,18 @@ KINDS: dict[str, Kind] = {
 }
 
 
-def fit(folder: Path, *more: Callback, resume: Path | None = None, every: int = 1, steps: int = STEPS) -> EMA:
+def fit(
+    folder: Path,
+    *more: Callback,
+    resume: Path | None = None,
+    every: int = 1,
+    steps: int = STEPS,
+    lr: float = 1e-3,
+) -> EMA:
     """Five steps with a checkpoint after each, and an export at the end."""
     ema = EMA(0.5)
     described = OmegaConf.to_yaml(config(*SMALL).model, resolve=True)
-    module = Denoising(small_editor(), lambda p: torch.optim.AdamW(p, lr=1e-3), seed=0)
+    module = Denoising(small_editor(), lambda p: torch.optim.AdamW(p, lr=lr), seed=0)
     callbacks = [ema, EditorCheckpoint(folder, described, (16, 16), ema), *more]
     trainer = Trainer(
         max_steps=steps,
@@ -142,6 +149,13 @@ def test_a_resumed_training_finishes(tmp_path: Path) -> None:
     finite_checkpoint(tmp_path / "part/last.ckpt", STEPS)
     for name, value in whole.average.items():
         assert torch.equal(value, again.average[name]), name
+
+
+def test_another_rate_is_used_and_recorded(tmp_path: Path) -> None:
+    fit(tmp_path, steps=1)
+    fit(tmp_path, resume=tmp_path / "last.ckpt", steps=2, lr=0.5)
+    groups = checkpoint.read(tmp_path / "last.ckpt")["optimizer_states"][0]["param_groups"]
+    assert [group["lr"] for group in groups] == [0.5]
 
 
 class Late:

@@ -6,6 +6,7 @@ import asyncio
 import io
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ import pytest
 import torch
 from judges.tiny_vlm import FAMILIES, write_adapter, write_vlm
 from peft import PeftModel
+from safetensors.torch import load_file, save_file
 from transformers import AutoImageProcessor, AutoModelForImageTextToText, AutoTokenizer
 
 from src.judges.editscore import EditScoreRubric
@@ -259,10 +261,21 @@ def test_an_adapter_changes_answers_as_peft_does(models: dict[str, Path], adapte
     assert not torch.allclose(ours, unadapted, atol=0.1)
 
 
+def test_an_adapter_that_learnt_nothing_is_refused(
+    models: dict[str, Path], adapter: Path, tmp_path: Path
+) -> None:
+    untrained = tmp_path / "untrained"
+    shutil.copytree(adapter, untrained)
+    weights = load_file(untrained / "adapter_model.safetensors")
+    zeroed = {name: value * 0 if "lora_B" in name else value for name, value in weights.items()}
+    save_file(zeroed, untrained / "adapter_model.safetensors")
+    with pytest.raises(ValueError, match=r"lora_B of .*untrained are zero: the adapter was not trained"):
+        small(models["qwen2_5_vl"], adapter=str(untrained)).network.load()
+
+
 def test_an_adapter_of_another_model_is_refused(
     models: dict[str, Path], adapter: Path, tmp_path: Path
 ) -> None:
-    import shutil
 
     with pytest.raises(ValueError, match=r"made for Qwen2_5_VL.*this is Qwen3VL"):
         small(models["qwen3_vl"], adapter=str(adapter)).network.load()
