@@ -26,7 +26,7 @@ from src import launch
 from src.annotation.annotator import Annotation
 from src.annotation.estimate import describe_cost
 from src.annotation.export import FORMATS, export_annotation
-from src.annotation.folder import REWARDS, claim_judge, claim_rows, write_record
+from src.annotation.folder import RECORD, REWARDS, claim_judge, claim_rows, write_record
 from src.annotation.merge import merge_annotations
 from src.annotation.verify import verify_annotation
 from src.data.all_rows import all_rows, number_of_rows, parse_shard
@@ -108,13 +108,19 @@ def ask(cfg: DictConfig) -> None:
         claim_rows(folder, {"data": rows_config(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
         judge = instantiate(cfg.judge)
         claim_judge(folder, judge)
-        annotation = Annotation(folder, judge, cfg.retry_failed)
+        annotation = Annotation(folder, judge, cfg.retry_failed, cfg.lost_answers)
+        annotation.read_earlier()
+        (folder / RECORD).unlink(missing_ok=True)  # of an earlier run; a killed one leaves none
+        finished = False
         try:
             annotation.run(all_rows(dataset, shard, cfg.limit), number_of_rows(dataset, shard, cfg.limit))
+            finished = True
         finally:
-            record = annotation.record()
+            record = annotation.record(finished)
             write_record(folder, record)
             print(describe_record(record))
+        if not record["rows"] and shard.count == 1:
+            raise ValueError(f"there was no row to annotate: see data= and limit={cfg.limit}")
     print(folder / REWARDS)
     if cfg.get("logger") is not None:
         from src.tracking.annotation_log import log_annotation
@@ -146,6 +152,8 @@ def describe_record(record: Mapping[str, Any]) -> str:
     if "calls" in record:
         text += f"; {record['calls']} calls, {record['input_tokens']:,} + {record['output_tokens']:,} tokens"
         text += f", ${record['dollars']:.4f}" if record["dollars"] is not None else ", price unknown"
+        if record["estimated"]:
+            text += f" ({record['estimated']} calls by estimate)"
     return text
 
 

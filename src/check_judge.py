@@ -183,6 +183,7 @@ def trial_cost(judge: Judge, triplets: int, seconds: float) -> dict[str, float |
         "input_tokens": float(sum(each.input_tokens for each in used)),
         "output_tokens": float(sum(each.output_tokens for each in used)),
         "dollars_per_1000_triplets": 1000 * sum(each.dollars for each in used) / triplets if priced else None,
+        "calls_by_estimate": float(sum(each.estimated for each in used)) or None,
         "seconds_of_calls_per_triplet": sum(each.seconds for each in used) / triplets,
     }
 

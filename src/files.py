@@ -10,15 +10,19 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, final
+from typing import IO, Any, final
 
 SUFFIX = ".partial"
 LOCK = ".lock"
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 """Errors of file systems without locks, such as some network file systems."""
+
+NO_ROOM = (0, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+"""Errors of full disks, and those without a number."""
 
 UMASK = os.umask(0)
 os.umask(UMASK)  # it can only be read by setting it
@@ -71,10 +75,39 @@ def not_written(path: Path, error: Exception) -> NotWrittenError:
     reason = (
         error.strerror if isinstance(error, OSError) and error.strerror else str(error).splitlines()[0][:120]
     )
+    number = error.errno if isinstance(error, OSError) else 0
+    remedy = "make room" if (number or 0) in NO_ROOM else "mend that, or write to another folder,"
     return NotWrittenError(
-        f"{path} could not be written ({reason}); what was there before is unchanged, make room and start "
+        f"{path} could not be written ({reason}); what was there before is unchanged, {remedy} and start "
         "again"
     )
+
+
+def can_lock(folder: Path) -> bool:
+    """Whether files in a folder can be locked; some network file systems have no locks.
+
+    Raises:
+        NotWrittenError: no file can be written there.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno in NO_LOCKS:
+            return False
+        raise not_written(folder, error) from error
+    return True
+
+
+def _lock_if_possible(file: IO[Any]) -> None:
+    """Wait for a file's lock, which is held until the file is closed or its process killed; where there are
+    no locks, go on without.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX)
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -96,9 +129,7 @@ def append_lines(path: Path, lines: str) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
-            fcntl.flock(
-                file, fcntl.LOCK_EX
-            )  # until the file is closed, so that truncating below affects our lines only
+            _lock_if_possible(file)  # so that truncating below affects our lines only
             before = os.fstat(file.fileno()).st_size
             try:
                 rest = lines.encode()
@@ -168,7 +199,7 @@ def one_at_a_time(folder: Path) -> Iterator[None]:
     """Hold a lock on a folder while a file in it is read, changed and written; waits for other holders."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / LOCK).open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)  # until the file is closed or its process killed
+        _lock_if_possible(file)
         yield
 
 

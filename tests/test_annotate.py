@@ -4,6 +4,7 @@ is asked twice, nothing is lost.
 
 import json
 import re
+import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
@@ -13,6 +14,8 @@ from pathlib import Path
 import datasets
 import pytest
 
+from src.annotation.folder import write_record
+from src.annotation.merge import merge_annotations
 from src.data.rewards import from_reward_edit, from_reward_file
 from src.files import alone_in
 from src.judges.fake_server import RunningServer, running_server
@@ -222,6 +225,7 @@ def test_the_budget_stops_the_run_and_a_larger_one_goes_on(
     spent = json.loads((tmp_path / "a/annotation.json").read_text())
     assert cost / 4 < spent["dollars"] <= cost / 2
     assert 0 < spent["rows"] < 30
+    assert (spent["finished"], spent["estimated"]) == (False, 0)
     rewards = annotated(server, rows, tmp_path / "a", f"budget_usd={cost * 2}")
     assert by_id(rewards) == by_id(read_rewards(whole / "rewards.jsonl"))
 
@@ -256,6 +260,59 @@ def test_shards_join_to_the_whole(server: RunningServer, rows: Path, whole: Path
         Command("src.annotate", "steps=[merge]", f"output={tmp_path / 'both'}", sources, log=log).ended() == 1
     )
     assert re.search(r"^error: .* overlap: both hold a reward of '", log.read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize("damage", ["deleted", "emptied", "of another"])
+def test_a_lost_ledger_is_asked_about(
+    damage: str, server: RunningServer, rows: Path, whole: Path, tmp_path: Path
+) -> None:
+    folder, log = tmp_path / "annotations", tmp_path / "log"
+    shutil.copytree(whole, folder)
+    for file in folder.glob("ledger.sqlite*"):
+        file.unlink()
+    if damage == "emptied":
+        (folder / "ledger.sqlite").touch()
+    if damage == "of another":
+        Ledger(folder / "ledger.sqlite").close()
+    before, content = len(server.requests()), (folder / "rewards.jsonl").read_bytes()
+    record = (folder / "annotation.json").read_bytes()
+    command = Command("src.annotate", *asking(server, rows, folder), log=log, environment=ENVIRONMENT)
+    assert command.ended() == 1
+    said = log.read_text().splitlines()[-1]
+    assert re.fullmatch(r"error: .*rewards.jsonl holds 30 rewards whose answers are not in .*ledger.*", said)
+    assert "lost_answers=keep" in said
+    assert (folder / "annotation.json").read_bytes() == record
+    if damage != "deleted":
+        return
+    annotated(server, rows, folder, "lost_answers=keep")
+    assert calls_of(server, before) == []
+    assert (folder / "rewards.jsonl").read_bytes() == content
+    annotated(server, rows, folder, "lost_answers=ask")
+    assert len(calls_of(server, before)) == 30 * CALLS
+    assert (folder / "rewards.jsonl").read_bytes() == content
+
+
+def test_only_finished_shards_with_rewards_are_merged(whole: Path, tmp_path: Path) -> None:
+    shard = tmp_path / "shard-1-of-1"
+    shutil.copytree(whole, shard)
+    record = json.loads((shard / "annotation.json").read_text())
+    assert record["finished"] is True
+    for finished_field in ({"finished": False}, {}):
+        write_record(shard, {name: record[name] for name in record if name != "finished"} | finished_field)
+        with pytest.raises(ValueError, match="1 of 1 shards are not known to be finished"):
+            merge_annotations(tmp_path, None, allow_missing=False)
+    merge_annotations(tmp_path, None, allow_missing=True)
+    assert json.loads((tmp_path / "annotation.json").read_text())["finished"] is False
+    write_record(shard, record | {"rows": 0})
+    with pytest.raises(ValueError, match="none of 1 shards holds a reward"):
+        merge_annotations(tmp_path, None, allow_missing=False)
+    write_record(shard, record)
+    (shard / "ledger.sqlite").rename(tmp_path / "elsewhere.sqlite")
+    with pytest.raises(FileNotFoundError, match="counts 90 calls; restore it"):
+        merge_annotations(tmp_path, None, allow_missing=False)
+    write_record(shard, record | {"ledger": str(tmp_path / "elsewhere.sqlite")})
+    merge_annotations(tmp_path, None, allow_missing=False)
+    assert Ledger(tmp_path / "ledger.sqlite").total().calls == 90
 
 
 def test_an_annotation_is_passed_on(server: RunningServer, rows: Path, whole: Path, tmp_path: Path) -> None:

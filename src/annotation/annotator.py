@@ -10,17 +10,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, final
 
-from src.annotation.folder import REWARDS, reward_hash
+from src.annotation.folder import LEDGER, REWARDS, reward_hash
 from src.batching import batches_of
 from src.data.all_rows import decode_with_files
 from src.data.problems import Problem
 from src.data.rows import DatasetRow
-from src.judges.judge import Judge
+from src.judges.judge import Judge, reward_key
+from src.judges.ledger import Ledger
 from src.judges.session import Judgement
 from src.judges.vlm_judge import StreamingJudge, VLMJudge
 from src.progress import with_progress
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 from src.reward_file import append_rewards, iter_rewards
+
+LOST_ANSWERS = ("refuse", "keep", "ask")
 
 BATCH_SIZE = 32
 """Triplets per question to a judge that takes no stream."""
@@ -65,11 +68,14 @@ class Annotation:
         folder: of the annotation.
         judge: scores the rows.
         retry_failed: ask again about rows that failed in an earlier run.
+        lost_answers: what to do about rewards in the file whose answers the ledger lacks: "refuse", "keep"
+            them as they are, or "ask" again.
     """
 
     folder: Path
     judge: Judge
     retry_failed: bool = False
+    lost_answers: str = "refuse"
     counts: Counts = field(default_factory=Counts)
     known: dict[bytes, bool] = field(default_factory=dict)
     """(id, key) of every reward in the file, as a hash, and whether it failed: 100,000 take 15 MB."""
@@ -82,14 +88,37 @@ class Annotation:
         """The reward file."""
         return self.folder / REWARDS
 
+    @property
+    def ledger(self) -> Ledger | None:
+        """The judge's; None if it keeps none of its own."""
+        return self.judge.ledger if isinstance(self.judge, VLMJudge) else None
+
+    def read_earlier(self) -> None:
+        """Read the rewards of earlier runs.
+
+        Raises:
+            ValueError: the ledger lacks the answers behind some, which would be asked, and paid, once more.
+        """
+        if self.lost_answers not in LOST_ANSWERS:
+            raise ValueError(f"lost_answers={self.lost_answers}: say {', '.join(LOST_ANSWERS)}")
+        ledger, lost = self.ledger, 0
+        for reward, usage in iter_rewards(self.path):
+            self.known[reward_hash(reward.id, reward.key)] = reward.failed
+            # rows that could not be read were not asked about and have no usage
+            lost += ledger is not None and bool(usage) and not ledger.holds_reward(reward.key)
+        if lost and ledger is not None and self.lost_answers == "refuse":
+            raise ValueError(
+                f"{self.path} holds {lost} rewards whose answers are not in {ledger.path}, which was lost, "
+                "emptied or replaced: restore it, give lost_answers=keep to keep these rewards as they are, "
+                "or lost_answers=ask to ask, and pay, for them again"
+            )
+
     def run(self, rows: Iterator[DatasetRow | Problem], total: int | None) -> None:
         """Have the unfinished rows judged and write their rewards.
 
         Raises:
             ValueError: further calls are pointless; all rewards so far are written first.
         """
-        for reward, _ in iter_rewards(self.path):
-            self.known[reward_hash(reward.id, reward.key)] = reward.failed
         unwritten: list[Judgement] = []
         written = time.monotonic()
         try:
@@ -117,7 +146,7 @@ class Annotation:
 
     def _open_triplets(self, rows: Iterator[DatasetRow | Problem]) -> Iterator[Triplet]:
         """The unfinished triplets. Streaming judges read them in a thread of its own."""
-        ledger = self.judge.ledger if isinstance(self.judge, VLMJudge) else None
+        ledger = self.ledger
         for row in rows:
             if isinstance(row, Problem):
                 self._fail(row.id, row.reason)
@@ -129,11 +158,20 @@ class Annotation:
                     self.counts.skipped += 1
                     continue
                 triplet = decode_with_files(row)
+                if self._is_kept(triplet):
+                    self.counts.skipped += 1
+                    continue
             except (ValueError, FileNotFoundError) as error:
                 self._fail(row.id, str(error))
                 continue
             self.digests[row.id] = digest
             yield triplet
+
+    def _is_kept(self, triplet: Triplet) -> bool:
+        """Whether the file holds the reward of a row of which no ledger tells."""
+        if self.ledger is not None and self.lost_answers != "keep":
+            return False
+        return self._finished(triplet.case.id, reward_key(triplet, self.judge.fingerprint))
 
     def _finished(self, id: str, key: str) -> bool:
         failed = self.known.get(reward_hash(id, key))
@@ -165,8 +203,12 @@ class Annotation:
         before = self.known.get(reward_hash(reward.id, reward.key))
         return before is None or (before and not reward.failed)
 
-    def record(self) -> dict[str, Any]:
-        """Counts and cost of everything in the folder."""
+    def record(self, finished: bool) -> dict[str, Any]:
+        """Counts and cost of everything in the folder.
+
+        Args:
+            finished: whether all rows were gone through.
+        """
         last = {
             reward_hash(reward.id, reward.key): tuple(verdict.status for verdict in reward.verdicts)
             for reward, _ in iter_rewards(self.path)
@@ -174,6 +216,7 @@ class Annotation:
         verdicts = Counter(status for statuses in last.values() for status in statuses)
         failed = sum("failed" in statuses for statuses in last.values())
         record: dict[str, Any] = {
+            "finished": finished,
             "rows": len(last),
             "scored": len(last) - failed,
             "failed": failed,
@@ -194,7 +237,10 @@ class Annotation:
             record |= {
                 "output_tokens": usage.output_tokens,
                 "dollars": round(usage.dollars, 6) if self.judge.price else None,
+                "estimated": usage.estimated,
             }
+            if self.judge.ledger.path != self.folder / LEDGER:
+                record["ledger"] = str(self.judge.ledger.path)
         return record
 
 

@@ -5,7 +5,7 @@ JSON lines or parquet. Failed rows are left out and counted.
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from src.annotation.folder import LEDGER, RECORD, REWARDS, read_record
+from src.annotation.folder import RECORD, REWARDS, ledger_of, read_record
 from src.data.all_rows import Shard, all_rows, number_of_rows
 from src.data.dataset import RewardedTriplets
 from src.data.rewards import from_reward_file
@@ -36,14 +36,17 @@ def export_annotation(
 
     Raises:
         FileNotFoundError: no annotation there.
-        ValueError: the rewards fit no row.
+        ValueError: there is no usable reward, or the rewards fit no row.
     """
     if format == "ledger":
-        if not (folder / LEDGER).exists():
+        ledger = ledger_of(folder)
+        if ledger is None:
             raise FileNotFoundError(f"no ledger in {folder}: give the output= of an annotation")
-        return f"{Ledger(folder / LEDGER).export(output)} attempts: {output}"
+        return f"{Ledger(ledger).export(output)} attempts: {output}"
     rewards = from_reward_file(folder / REWARDS, judge).by_id
     failed = sum(reward.failed for reward in rewards.values())
+    if failed == len(rewards):
+        raise ValueError(f"{folder / REWARDS} holds {len(rewards)} rewards, none of which can be used")
     if format == "reward_edit_20k":
         written = write_reward_edit(rewards.values(), output)
         return f"{written} of {len(rewards)} rewards, {failed} failed: {output}"

@@ -48,7 +48,8 @@ def claim_judge(folder: Path, judge: Judge) -> None:
         if different:
             raise ValueError(
                 f"{folder} holds the answers of another judge ({'; '.join(different)}); "
-                "give another output=, or the same judge"
+                "give another output=, or the same judge; one of before prompts v2 has "
+                "judge.rubric.prompts=v1 or editscore_v1"
             )
     write_annotation_request(folder, request | requested)
 
@@ -71,6 +72,24 @@ def read_record(folder: Path) -> dict[str, Any]:
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     """Write the counts of an annotation."""
     write_atomically(folder / RECORD, json.dumps(record, indent=2, ensure_ascii=False) + "\n")
+
+
+def ledger_of(folder: Path) -> Path | None:
+    """The ledger of an annotation; None if it made no call.
+
+    Raises:
+        FileNotFoundError: it made some, and its ledger isn't there.
+    """
+    record = read_record(folder) if (folder / RECORD).exists() else {}
+    path = Path(record.get("ledger", folder / LEDGER))
+    if path.exists():
+        return path
+    if record.get("calls"):
+        raise FileNotFoundError(
+            f"no ledger {path} although {folder} counts {record['calls']} calls; restore it, or move the "
+            "folder away and annotate anew"
+        )
+    return None
 
 
 def reward_hash(id: str, key: str) -> bytes:

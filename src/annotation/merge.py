@@ -12,6 +12,7 @@ from src.annotation.folder import (
     RECORD,
     REQUEST,
     REWARDS,
+    ledger_of,
     read_annotation_request,
     read_record,
     reward_hash,
@@ -23,7 +24,7 @@ from src.files import replacing
 from src.judges.ledger import Ledger
 from src.reward_file import iter_rewards
 
-SUMMED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens")
+SUMMED = ("rows", "scored", "failed", "calls", "input_tokens", "output_tokens", "estimated")
 
 
 def merge_annotations(folder: Path, sources: Sequence[Path] | None, allow_missing: bool) -> str:
@@ -33,16 +34,17 @@ def merge_annotations(folder: Path, sources: Sequence[Path] | None, allow_missin
     Args:
         folder: of the merged annotation.
         sources: folders of annotations; None: the shards in `folder`.
-        allow_missing: merge although shards in `folder` are missing.
+        allow_missing: merge although shards in `folder` are missing or unfinished.
 
     Raises:
-        FileNotFoundError: no shards.
-        ValueError: shards are missing, unfinished, of other data or judges, or share a triplet.
+        FileNotFoundError: no shards, or no ledger of one.
+        ValueError: shards are missing, unfinished, empty, of other data or judges, or share a triplet.
     """
     shards = list(sources) if sources else find_shards(folder, allow_missing)
     check_same_annotation(shards)
+    check_finished(shards, allow_missing)
+    ledgers = [ledger for shard in shards if (ledger := ledger_of(shard)) is not None]
     merge_rewards(shards, folder / REWARDS)
-    ledgers = [shard / LEDGER for shard in shards if (shard / LEDGER).exists()]
     if ledgers:
         merged = Ledger(folder / LEDGER)
         for ledger in ledgers:
@@ -109,6 +111,20 @@ def check_same_annotation(shards: Sequence[Path]) -> None:
             )
 
 
+def check_finished(shards: Sequence[Path], allow_unfinished: bool) -> None:
+    """Raise ValueError unless the shards hold rewards and each has gone through all of its rows."""
+    records = {shard: read_record(shard) for shard in shards}
+    unfinished = [shard for shard, record in records.items() if not record.get("finished")]
+    if unfinished and not allow_unfinished:
+        raise ValueError(
+            f"{len(unfinished)} of {len(shards)} shards are not known to be finished, the first is "
+            f"{unfinished[0]}: give its src.annotate command once more, which asks nothing that is answered, "
+            "or merge.allow_missing=true"
+        )
+    if not any(record["rows"] for record in records.values()):
+        raise ValueError(f"none of {len(shards)} shards holds a reward, the first is {shards[0]}")
+
+
 def merge_rewards(shards: Sequence[Path], output: Path) -> None:
     """Write all reward lines, shard after shard, without superseded ones.
 
@@ -150,4 +166,5 @@ def sum_records(records: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "judge": records[0]["judge"],
         "fingerprint": records[0]["fingerprint"],
         "shards": len(records),
+        "finished": all(record.get("finished") for record in records),
     }

@@ -22,7 +22,7 @@ def verify_annotation(folder: Path, judge: Judge) -> str:
 
     Raises:
         FileNotFoundError: no annotation there.
-        ValueError: another judge, one without a ledger, or rewards that differ from the replies.
+        ValueError: another judge, one without a ledger, no reward, or rewards that differ from the replies.
     """
     if not (folder / REQUEST).exists() or not (folder / REWARDS).exists():
         raise FileNotFoundError(f"no annotation in {folder}: give the output= of an annotation")
@@ -37,7 +37,7 @@ def verify_annotation(folder: Path, judge: Judge) -> str:
             f"{folder} was judged by another judge ({'; '.join(different)}); "
             "give the same judge= with the same settings"
         )
-    wrong, unreadable, checked = [], 0, 0
+    wrong, unreadable, checked, readable = [], 0, 0, 0
     for reward in read_rewards(folder / REWARDS):
         derived = judge.derive(reward.id, reward.key)
         if derived is None and reward.failed:
@@ -47,6 +47,8 @@ def verify_annotation(folder: Path, judge: Judge) -> str:
         if derived is None:
             wrong.append(f"{reward.id!r} is not in the ledger")
         elif derived != reward:
+            pairs = zip(reward.verdicts, derived.verdicts, strict=True)
+            readable += any(one.status == "failed" != other.status for one, other in pairs)
             wrong.append(
                 f"{reward.id!r}: the file says {describe_verdicts(reward.verdicts)}, "
                 f"the replies {describe_verdicts(derived.verdicts)}"
@@ -55,6 +57,12 @@ def verify_annotation(folder: Path, judge: Judge) -> str:
         raise ValueError(
             f"{len(wrong)} of {checked} rewards in {folder / REWARDS} differ from the replies, the first: "
             f"{wrong[0]}"
+            + (f"; {readable} failed and can be read now, retry_failed=true takes them" if readable else "")
+        )
+    if not checked:
+        raise ValueError(
+            f"{folder / REWARDS} holds no reward that was asked for ({unreadable} rows could not be read): "
+            "there is nothing to compare"
         )
     return f"{checked} rewards derived from {judge.ledger.path}; {unreadable} rows were not asked about"
 

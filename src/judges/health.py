@@ -105,7 +105,7 @@ class Health:
                         f"{self.model} can't be reached ({error}); tried {number} times without an answer"
                     ) from error
                 seconds = FIRST_WAIT if error.retry_after is None else error.retry_after
-                self.tell_wait(seconds, error)
+                tell(f"{error}; trying again in {duration(seconds)} ({number + 1} of {PROBE_ATTEMPTS})")
                 await asyncio.sleep(seconds)
             else:
                 return

@@ -4,11 +4,13 @@ asked for twice.
 It is content-addressed: an attempt belongs to the key of its question (question.py: images, text, schema,
 model, parameters, repeat). Rewards are derived from its replies and can be derived again (`python -m
 src.annotate steps=[verify]`). Write-ahead logging lets several processes write at once and survives kill -9
-at any moment; calls in flight are then asked again.
+at any moment; calls in flight are then asked again. Where files can't be locked, as on some network disks,
+one process may write, with a rollback journal, which needs no shared memory.
 """
 
 import json
 import sqlite3
+import sys
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -16,16 +18,23 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
+from urllib.parse import quote
 
 import pyarrow
 import pyarrow.parquet
 
-from src.files import not_written, replacing
+from src.files import NotWrittenError, can_lock, not_written, replacing
 from src.judges.price import Charge
 from src.judges.question import AnswerSchema, Question, Reply
 
 PATIENCE = 60.0
 """Seconds that a process waits for another one to finish writing."""
+
+MEMORY = ":memory:"
+"""The path of a ledger that is in no file."""
+
+LOCKED = ("SQLITE_BUSY", "SQLITE_LOCKED", "SQLITE_PROTOCOL", "SQLITE_IOERR_LOCK", "SQLITE_IOERR_SHM")
+"""Beginnings of SQLite's names for errors of locks."""
 
 ROWS_PER_GROUP = 1000
 
@@ -100,10 +109,15 @@ class Ledger:
         self.path = Path(path)
         with self._checked():
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            self.has_locks = str(path) == MEMORY or can_lock(self.path.parent)
             self.connection = sqlite3.connect(
-                self.path, timeout=PATIENCE, isolation_level=None, check_same_thread=False
+                self._address(self.path),
+                timeout=PATIENCE,
+                isolation_level=None,
+                check_same_thread=False,
+                uri=True,
             )
-            self.connection.execute("PRAGMA journal_mode=WAL")
+            self._choose_journal()
             # a kill loses nothing; a power failure may lose the last replies, but never breaks the file
             self.connection.execute("PRAGMA synchronous=NORMAL")
             self.connection.executescript(TABLES)
@@ -111,6 +125,21 @@ class Ledger:
     def close(self) -> None:
         """Close the file."""
         self.connection.close()
+
+    def _address(self, path: Path) -> str:
+        """A file as SQLite opens it, with or without locks."""
+        if str(path) == MEMORY:
+            return MEMORY
+        return f"file:{quote(str(path.absolute()))}" + ("" if self.has_locks else "?vfs=unix-none")
+
+    def _choose_journal(self) -> None:
+        if self.has_locks:
+            self.connection.execute("PRAGMA journal_mode=WAL")
+            return
+        print(f"warning: {self.path} is kept without locks, so no second process may use it", file=sys.stderr)
+        # alone for a moment, which opens a file with a write-ahead log although there is no shared memory
+        for setting in ("locking_mode=EXCLUSIVE", "journal_mode=DELETE", "locking_mode=NORMAL"):
+            self.connection.execute(f"PRAGMA {setting}").fetchall()
 
     def record_reply(
         self, key: str, question: Question, model: str, client: str, reply: Reply, charge: Charge
@@ -207,6 +236,10 @@ class Ledger:
         row = self._one("SELECT questions FROM rewards WHERE key = ?", reward)
         return None if row is None else json.loads(row[0])
 
+    def holds_reward(self, key: str) -> bool:
+        """Whether it holds the questions behind a reward."""
+        return self._one("SELECT 1 FROM rewards WHERE key = ?", key) is not None
+
     def reward_of_row(self, digest: str) -> str | None:
         """The key of the reward of a row, or None."""
         row = self._one("SELECT reward FROM rows WHERE digest = ?", digest)
@@ -296,7 +329,7 @@ class Ledger:
             raise FileNotFoundError(f"no ledger {other}; give an existing one")
         Ledger(other).close()  # raises if it is none
         with self._checked(other):
-            self.connection.execute("ATTACH DATABASE ? AS other", (str(other),))
+            self.connection.execute("ATTACH DATABASE ? AS other", (self._address(other),))
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
                 for name in NAMES:
@@ -362,6 +395,12 @@ class Ledger:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if getattr(error, "sqlite_errorname", "").startswith(LOCKED):
+                raise NotWrittenError(
+                    f"{source or self.path} is locked ({error}): another process has it, or its file system "
+                    "has no locks, as some network disks; wait for that process, or give ledger=FILE on a "
+                    "local disk"
+                ) from error
             raise not_written(self.path, OSError(0, str(error))) from error
         except sqlite3.DatabaseError as error:
             raise ValueError(

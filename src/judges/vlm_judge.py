@@ -14,7 +14,7 @@ from typing import Protocol, final, runtime_checkable
 from src.judges.bounded_map import bounded_map
 from src.judges.health import Health
 from src.judges.judge import reward_key
-from src.judges.ledger import Ledger
+from src.judges.ledger import MEMORY, Ledger
 from src.judges.limits import Limits
 from src.judges.price import Price
 from src.judges.question import Answer, Question, VLMClient
@@ -71,7 +71,7 @@ class VLMJudge:
         self.name = name
         self.rubric = rubric
         self.client = client
-        self.ledger_path = ":memory:" if ledger is None else ledger
+        self.ledger_path = MEMORY if ledger is None else ledger
         self.limits = limits
         self.price = price
         self.retry_failed = retry_failed

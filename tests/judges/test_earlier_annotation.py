@@ -3,6 +3,7 @@ rewards derived, without one new question. The files are those of commit 83261f8
 """
 
 import base64
+import json
 import sqlite3
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from src.judges.question import Question, Reply
 from src.judges.reseeded import Reseeded
 from src.judges.rubric import PerspectiveRubric
 from src.judges.vlm_judge import VLMJudge
-from src.records import Case, Triplet
+from src.records import PERSPECTIVES, Case, Triplet
 from src.reward_file import read_rewards
 
 EARLIER = Path(__file__).parent / "earlier_annotation"
@@ -65,6 +66,23 @@ def test_its_rewards_are_derived_from_the_ledger(judge: VLMJudge, tmp_path: Path
     (tmp_path / "rewards.jsonl").write_text((EARLIER / "rewards.jsonl").read_text())
     write_annotation_request(tmp_path, {"fingerprint": judge.fingerprint})
     assert "1 rewards derived" in verify_annotation(tmp_path, judge)
+
+
+def test_an_empty_annotation_is_no_agreement(judge: VLMJudge, tmp_path: Path) -> None:
+    write_annotation_request(tmp_path, {"fingerprint": judge.fingerprint})
+    (tmp_path / "rewards.jsonl").write_text("")
+    with pytest.raises(ValueError, match=r"rewards\.jsonl holds no reward that was asked for"):
+        verify_annotation(tmp_path, judge)
+
+
+def test_a_failure_that_can_be_read_now_is_said(judge: VLMJudge, tmp_path: Path) -> None:
+    row = json.loads((EARLIER / "rewards.jsonl").read_text())
+    for perspective in PERSPECTIVES:
+        row[perspective] |= {"score": None, "status": "failed"}
+    (tmp_path / "rewards.jsonl").write_text(json.dumps(row) + "\n")
+    write_annotation_request(tmp_path, {"fingerprint": judge.fingerprint})
+    with pytest.raises(ValueError, match=r"1 of 1 rewards .*1 failed and can be read now, retry_failed=true"):
+        verify_annotation(tmp_path, judge)
 
 
 def test_a_retest_keeps_its_fingerprint() -> None:

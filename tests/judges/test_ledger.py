@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow.parquet
 import pytest
 
+from src.files import NO_LOCKS, NotWrittenError, append_lines
 from src.judges.ledger import Ledger
 from src.judges.price import Charge
 from src.judges.question import AnswerSchema, ImagePart, Question, Reply
@@ -95,6 +96,7 @@ def write_many(path: str, name: str, count: int) -> None:
             replace(REPLY, text=f"{name} {number}"),
             Charge(100, 10, 0.001),
         )
+    ledger.close()
 
 
 def test_two_processes_write_at_once(tmp_path: Path) -> None:
@@ -136,6 +138,49 @@ def test_an_export_holds_every_attempt(tmp_path: Path, suffix: str) -> None:
     rows = readers[suffix]()
     assert [row["text"] for row in rows] == [f"one {number}" for number in range(7)]
     assert rows == list(ledger.attempts())
+
+
+@pytest.mark.parametrize("number", NO_LOCKS)
+def test_where_files_cannot_be_locked_a_ledger_works(
+    number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also one that was begun with locks."""
+    path = tmp_path / "a ledger?.sqlite"
+    write_many(str(path), "one", 2)
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, "no locks")
+
+    monkeypatch.setattr("fcntl.lockf", refuse)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    write_many(str(path), "two", 2)
+    one, other = Ledger(path), Ledger(path)  # as the members of an ensemble share one
+    assert not one.has_locks
+    for ledger, name in ((one, "three"), (other, "four"), (one, "five")):
+        question = replace(QUESTION, prompt=name)
+        ledger.record_reply(question.key("m"), question, "gpt", "m", REPLY, Charge())
+    assert one.total().calls == other.total().calls == 7
+    whole = Ledger(tmp_path / "whole.sqlite")
+    whole.merge(path)
+    assert whole.total().calls == 7
+    assert "is kept without locks" in capsys.readouterr().err
+    append_lines(tmp_path / "rewards.jsonl", "a line\n")
+    assert (tmp_path / "rewards.jsonl").read_text() == "a line\n"
+    for ledger in (one, other, whole):
+        ledger.close()
+    monkeypatch.undo()
+    assert Ledger(path).total().calls == 7
+
+
+def test_a_locked_ledger_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("src.judges.ledger.PATIENCE", 0.05)
+    ledger = Ledger(tmp_path / "ledger.sqlite")
+    holder = sqlite3.connect(tmp_path / "ledger.sqlite", isolation_level=None)
+    holder.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(NotWrittenError, match=r"is locked .*ledger=FILE on a local disk") as caught:
+        ledger.record_given_up("key", "reason")
+    assert "make room" not in str(caught.value)
+    holder.close()
 
 
 def test_a_file_that_is_no_ledger_is_refused(tmp_path: Path) -> None:
