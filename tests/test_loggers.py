@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 from commands import LEAN, run
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_file import WandbFile, wandb_records
 
@@ -26,8 +27,11 @@ def trained(folder: Path, logger: str) -> Path:
 def test_tensorboard_holds_loss_and_previews(tmp_path: Path) -> None:
     events = EventAccumulator(str(trained(tmp_path / "run", "tensorboard") / "tensorboard"))
     events.Reload()
-    assert [event.step for event in events.Scalars("train/loss")] == [0, 1]
-    assert events.Images("previews")
+    assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
+    assert {event.step for event in events.Images("previews")} <= {1, 2}
+    told = OmegaConf.load(tmp_path / "run/tensorboard/hparams.yaml")
+    assert (told.trainer.max_steps, told.model.backbone._target_) == (2, "src.backbones.tiny.TinyBackbone")
+    assert "_hparams_/session_start_info" in events.summary_metadata
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,5 @@
-"""Logs to Weights & Biases what a training depends on and produces: settings, input files, the exported
-editor.
+"""Logs what a training depends on and produces: settings to Weights & Biases and TensorBoard, input files and
+the exported editor to Weights & Biases.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,7 @@ from typing import Any, final
 from pytorch_lightning import Callback, LightningModule, Trainer
 
 from src import checkpoint
+from src.tracking.tensorboard_run import TensorBoardRun
 from src.tracking.wandb_run import WandbRun, editor_artifact, rewards_artifact
 
 
@@ -38,6 +39,9 @@ class Provenance(Callback):
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Settings and inputs."""
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardRun):
+                logger.log_training(self.settings)
         for run in runs_of(trainer):
             run.log_hyperparams(self.settings)
             if run.artifacts != "none" and self.start is not None:
