@@ -40,6 +40,7 @@ from src.data.rows import RowSource
 from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Size
 from src.files import write_atomically
+from src.finite import NotFiniteError
 from src.progress import with_progress
 
 DTYPES = {"float32": torch.float32, "float16": torch.float16}
@@ -226,6 +227,7 @@ def write_latents(
                 strict=True,
             ):
                 parts_of[name].append(part.to(dtype).cpu())
+                check_entries(name, parts_of[name][-1], batch.ids, request["dtype"])
         whole = {name: torch.cat(each) for name, each in parts_of.items()}
         check = torch.tensor([checksum(*entry) for entry in zip(*whole.values(), strict=True)])
         shaped = {
@@ -233,6 +235,17 @@ def write_latents(
             for name, latent in {**whole, "check": check}.items()
         }
         write_shard(path, shaped, request)
+
+
+def check_entries(name: str, entries: Tensor, of: Sequence[str], dtype: str) -> None:
+    """Raise NotFiniteError, naming the rows or texts, if an entry to be kept is NaN or infinite."""
+    finite = entries.isfinite().flatten(1).all(1).tolist()
+    wrong = [whose for whose, is_finite in zip(of, finite, strict=True) if not is_finite]
+    if wrong:
+        raise NotFiniteError(
+            f"{name} of {len(wrong)} entries is not finite (NaN or infinity) in {dtype}, such as of "
+            f"{wrong[0][:120]!r}, and is not kept: look at the images, or say dtype=float32"
+        )
 
 
 @torch.no_grad()
@@ -263,6 +276,7 @@ def write_texts(
         found = [backbone.encode_text(batch) for batch in chunks(texts[part.start : part.stop], batch_size)]
         tokens = torch.cat([each.tokens.to(DTYPES[request["dtype"]]).cpu() for each in found])
         mask = torch.cat([each.mask.cpu() for each in found])
+        check_entries("tokens", tokens, texts[part.start : part.stop], request["dtype"])
         check = torch.tensor([checksum(*entry) for entry in zip(tokens, mask, strict=True)])
         write_shard(path, {"tokens": tokens, "mask": mask, "check": check}, request)
 

@@ -7,6 +7,7 @@ import torch
 
 from src.data.collate import finite_images, to_images
 from src.finite import HostCopy, NotFiniteError, check_finite, clamp_visibly, nested_tensors, not_finite
+from src.shard_writer import check_entries
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
@@ -50,3 +51,11 @@ def test_what_is_not_finite_becomes_no_picture() -> None:
 def test_a_number_that_is_here_is_read_as_it_is() -> None:
     copy = HostCopy(torch.tensor(2.5, requires_grad=True))
     assert (copy.is_here, copy.read()) == (True, 2.5)
+
+
+def test_what_is_not_finite_is_not_kept_for_training() -> None:
+    entries = torch.zeros(2, 3, 2, 2)
+    check_entries("mean", entries, ["a", "b"], "float16")
+    entries[1, 0, 0, 0] = 1e6
+    with pytest.raises(NotFiniteError, match=r"mean of 1 entries is not finite .* such as of 'b'"):
+        check_entries("mean", entries.half(), ["a", "b"], "float16")
