@@ -16,6 +16,7 @@ from src.source_code import tree_digest
 
 SRC = Path(__file__).resolve().parent.parent
 LEFT_OUT = (
+    "src.command_line",
     "src.environment",
     "src.files",
     "src.launch",
