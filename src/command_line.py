@@ -11,10 +11,14 @@ a,b.
 import re
 import shlex
 from collections.abc import Sequence
+from functools import cache
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override, Quote, QuotedString
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
+
+from src.missing_settings import CONF
 
 TEXTS = frozenset(
     (
@@ -67,6 +71,16 @@ def quoted_arguments(command: str, arguments: Sequence[str]) -> list[str]:
     return [_quoted(command, argument, multirun) for argument in arguments]
 
 
+@cache
+def other_values(command: str) -> frozenset[str]:
+    """The keys of a command whose values are numbers, lists or parts: `start` of src.write_dataset is one."""
+    file = CONF / f"{command}.yaml"
+    content = OmegaConf.load(file) if file.is_file() else OmegaConf.create({})
+    tree = OmegaConf.to_container(content, resolve=False)
+    assert isinstance(tree, dict)
+    return frozenset(str(name) for name, value in tree.items() if not isinstance(value, str | None))
+
+
 def pasteable(key: str, value: object) -> str:
     """`key=value` as it can be pasted into a shell, for hints that say what to type."""
     return shlex.quote(_quoted("", f"{key}={value}", multirun=False))
@@ -85,7 +99,7 @@ def _quoted(command: str, argument: str, multirun: bool) -> str:
     key, value = found["key"], found["value"]
     last = re.split(r"[./@]", key.lstrip("+"))[-1]
     parsed = _parsed(argument)
-    if last not in TEXTS:
+    if last not in TEXTS or key in other_values(command):
         if parsed is None:
             raise ValueError(_how_to_quote(key, value))
         return argument

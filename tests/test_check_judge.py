@@ -269,7 +269,7 @@ def test_the_command_tries_the_oracle(tmp_path: Path) -> None:
     assert "edits/s" in done.stderr
     card = json.loads((tmp_path / "card.json").read_text())
     assert card["passed"]
-    assert card["world"] == {"version": "2", "size": 32, "everyday": 8, "cases": 7, "asked_twice": 4}
+    assert card["world"] == {"version": "3", "size": 32, "everyday": 8, "cases": 7, "asked_twice": 4}
     asked = len(read_rewards(tmp_path / "rewards.jsonl"))
     assert 8 + 7 * 12 < asked <= 8 + 7 * 13, (
         "an everyday triplet without a flaw is the exact edit, and isn't asked about twice"

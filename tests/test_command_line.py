@@ -121,6 +121,11 @@ def test_sweeps_and_other_values_stay(arguments: list[str]) -> None:
     assert quoted_arguments("evaluate", arguments) == arguments
 
 
+def test_the_config_says_what_is_a_number() -> None:
+    assert quoted_arguments("write_dataset", ["start=3", "count=5"]) == ["start=3", "count=5"]
+    assert quoted_arguments("train", ["start=3"]) == ["start='3'"]
+
+
 def test_lists_of_files() -> None:
     assert quoted_arguments("tabulate", ["output=[a.md,b.tex]"]) == ["output=[a.md,b.tex]"]
     assert quoted_arguments("edit", ["output=[a.md,b.tex]"]) == ["output='[a.md,b.tex]'"]
