@@ -51,6 +51,10 @@ TEXTS = frozenset(
 )
 """Last parts of the keys whose values are plain texts in conf/."""
 
+NUMBERED = ("shares", "cpu", "gpu")
+OTHERS = ("guidance.image", "training.precomputed")
+"""Parts of conf/, and keys in them, that have such names and are numbers or lists."""
+
 LISTS = {"tabulate": ("output",)}
 """Plain texts of a command that may also be lists: output=[a.md,b.tex]."""
 
@@ -69,6 +73,13 @@ def quoted_arguments(command: str, arguments: Sequence[str]) -> list[str]:
     """
     multirun = any(map(MULTIRUN.fullmatch, arguments))
     return [_quoted(command, argument, multirun) for argument in arguments]
+
+
+def is_text(command: str, key: str) -> bool:
+    """Whether the values of a key are plain texts."""
+    *_, before, last = ["", *re.split(r"[./@]", key)]
+    is_other = before in NUMBERED or f"{before}.{last}" in OTHERS or key in other_values(command)
+    return last in TEXTS and not is_other
 
 
 @cache
@@ -99,7 +110,7 @@ def _quoted(command: str, argument: str, multirun: bool) -> str:
     key, value = found["key"], found["value"]
     last = re.split(r"[./@]", key.lstrip("+"))[-1]
     parsed = _parsed(argument)
-    if last not in TEXTS or key in other_values(command):
+    if not is_text(command, key.lstrip("+")):
         if parsed is None:
             raise ValueError(_how_to_quote(key, value))
         return argument

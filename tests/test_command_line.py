@@ -1,13 +1,17 @@
 """Plain texts reach a command as the shell gives them; Hydra's own grammar keeps its meaning elsewhere."""
 
 import shlex
+from pathlib import Path
 
 import pytest
 from conftest import config
 from hypothesis import given
 from hypothesis import strategies as st
+from omegaconf import OmegaConf
 
-from src.command_line import pasteable, quoted_arguments
+from src.command_line import is_text, pasteable, quoted_arguments
+from src.differences import leaves
+from src.missing_settings import CONF
 from src.tabulate import with_positional_runs
 
 TEXTS = (
@@ -124,6 +128,18 @@ def test_sweeps_and_other_values_stay(arguments: list[str]) -> None:
 def test_the_config_says_what_is_a_number() -> None:
     assert quoted_arguments("write_dataset", ["start=3", "count=5"]) == ["start=3", "count=5"]
     assert quoted_arguments("train", ["start=3"]) == ["start='3'"]
+
+
+@pytest.mark.parametrize("file", sorted(CONF.rglob("*.yaml")), ids=lambda file: str(file.relative_to(CONF)))
+def test_no_number_of_the_config_tree_is_taken_for_a_text(file: Path) -> None:
+    command = file.stem if file.parent == CONF else ""
+    tree = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+    assert isinstance(tree, dict)
+    tree.pop("defaults", None)
+    wrong = [
+        name for name, value in leaves(tree) if not isinstance(value, str | None) and is_text(command, name)
+    ]
+    assert not wrong
 
 
 def test_lists_of_files() -> None:
