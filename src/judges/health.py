@@ -29,6 +29,9 @@ MOST_UNUSABLE = 20
 a run: they have one cause, and the rows to come would be paid for in vain.
 """
 
+LEAST_TRIPLETS = 4
+"""Of which they are: a rubric may ask eight times about one that no model answers."""
+
 REMEDIES = {
     "cut_off": "raise judge.client.max_tokens (max_new_tokens of a local judge), or let the model think less "
     "(judge.client.extra_body={...})",
@@ -65,8 +68,8 @@ class Health:
         self.stopped: Exception | None = None
         self._failures = 0
         self._refused: set[str] = set()
-        # causes by kind of question; until an answer can be used, of all kinds together, too
-        self._unusable: dict[str, list[str]] = {}
+        # causes and triplets by kind of question; until an answer can be used, of all kinds together, too
+        self._unusable: dict[str, list[tuple[str, str]]] = {}
         self._told_until = -math.inf
 
     async def call(self, attempt: Attempt, triplet: str, alone: asyncio.Lock) -> None:
@@ -116,29 +119,33 @@ class Health:
         self._failures = 0
         self._unusable.pop(about, None)
 
-    def count_unusable(self, about: str, cause: str, reason: str) -> None:
+    def count_unusable(self, about: str, cause: str, reason: str, triplet: str) -> None:
         """Raise JudgingStoppedError if this reply is one of too many in a row without a usable answer.
 
         Args:
             about: kind of question.
             cause: key of REMEDIES.
             reason: of this one, in words.
+            triplet: id of the triplet in question.
         """
         self._failures = 0
+        self._count_in_vain(about, cause, reason, triplet)
+
+    def _count_in_vain(self, about: str, cause: str, reason: str, triplet: str) -> None:
         for kind in (about,) if self.is_proven else (about, ALL_KINDS):
             causes = self._unusable.setdefault(kind, [])
-            causes.append(cause)
-            if len(causes) >= MOST_UNUSABLE:
-                most_common = Counter(causes).most_common(1)[0][0]
+            causes.append((cause, triplet))
+            if len(causes) >= MOST_UNUSABLE and len({name for _, name in causes}) >= LEAST_TRIPLETS:
+                most_common = Counter(each for each, _ in causes).most_common(1)[0][0]
                 raise self.stop(
                     f"the last {len(causes)} calls to {self.model} about {kind} brought no usable answer "
                     f"({reason}); {REMEDIES[most_common]}; {OTHER_JUDGE}"
                 )
 
-    def count_given_up(self, about: str, error: CallFailed) -> None:
+    def count_given_up(self, about: str, error: CallFailed, triplet: str) -> None:
         """Raise JudgingStoppedError if this question is one of too many in a row that are given up."""
         cause = "refused" if error.kind == "refused" else "unanswered"
-        self.count_unusable(about, cause, str(error))
+        self._count_in_vain(about, cause, str(error), triplet)
 
     def count_failure(self, error: CallFailed) -> None:
         """Raise JudgingStoppedError if this failure shows that no further call has a chance."""

@@ -155,7 +155,7 @@ class JudgingSession:
         except CallFailed as error:
             reason = f"{question.about}: {error}"
             self.ledger.record_given_up(key, reason)
-            self.health.count_given_up(question.about, error)
+            self.health.count_given_up(question.about, error, question.triplet)
             return reason
         return None
 
@@ -218,7 +218,7 @@ class JudgingSession:
         try:
             self.rubric.read(question, reply)
         except UnusableReply as error:
-            self.health.count_unusable(question.about, error.cause, str(error))
+            self.health.count_unusable(question.about, error.cause, str(error), question.triplet)
         else:
             self.health.count_answer(question.about)
 
