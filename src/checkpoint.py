@@ -382,7 +382,7 @@ def content_hash(path: Path) -> str:
     digest = hashlib.sha256(OmegaConf.to_yaml(OmegaConf.create(saved["editor_config"])).encode())
     for name, tensor in sorted(saved["ema"].items()):
         digest.update(name.encode())
-        digest.update(tensor.contiguous().numpy().tobytes())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().tobytes())  # NumPy knows no bfloat16
     return digest.hexdigest()
 
 

@@ -7,7 +7,7 @@ import torch
 from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
 
-from src import checkpoint
+from src import checkpoint, export
 
 
 def described(*overrides: str) -> str:
@@ -31,6 +31,22 @@ def test_an_export_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, 
     ):
         assert torch.equal(ours, theirs), name
     assert not loaded.training
+
+
+@pytest.mark.parametrize("dtype", export.DTYPES)
+def test_a_small_editor_is_exported_rounded(tmp_path: Path, dtype: str) -> None:
+    """With a card, whose commands name it; loaded in float32, so that only the weights are rounded."""
+    folder = exported(tmp_path / "run/editor")
+    options = {"checkpoint": str(folder), "output": str(tmp_path / "mine"), "weights": "ema", "dtype": dtype, "trust": []}
+    export.main(OmegaConf.create(options))
+    assert "checkpoint=mine" in (tmp_path / "mine/README.md").read_text()
+    loaded = checkpoint.load_editor(tmp_path / "mine").state_dict()
+    for name, ours in small_editor().state_dict().items():
+        assert torch.equal(ours.to(getattr(torch, dtype)).float(), loaded[name]), name
+    is_equal = checkpoint.content_hash(tmp_path / "mine") == checkpoint.content_hash(folder)
+    assert is_equal == (dtype == "float32")
+    with pytest.raises(ValueError, match="exists already"):
+        export.main(OmegaConf.create(options))
 
 
 def test_weights_of_another_configuration_are_named(tmp_path: Path) -> None:
