@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from src.backbones.backbone import SupervisedBackbone
 from src.batch import EditBatch
-from src.synthetic.scene_labels import NONE, attribute_sizes, reading_sizes, scene_labels
+from src.synthetic.scene_labels import NONE, attribute_sizes, fill_sizes, reading_sizes, scene_labels
 from src.synthetic.world import World
 
 VISIBLE = 0.12
@@ -49,6 +49,7 @@ class SceneSupervision(nn.Module):
         self.changes = nn.Linear(backbone.text_width, 1)
         self.start_norm = nn.LayerNorm(backbone.text_width)
         self.reading = nn.Linear(backbone.text_width, sum(reading_sizes().values()))
+        self.fill = nn.Linear(backbone.text_width, sum(fill_sizes().values()))
 
     def forward(self, backbone: SupervisedBackbone, batch: EditBatch) -> Float[Tensor, ""]:
         """The weighted label losses of the batch that the backbone has just denoised.
@@ -61,7 +62,7 @@ class SceneSupervision(nn.Module):
         specs = [self.world.case_spec(case_id) for case_id in batch.ids]
         size, device = batch.original.shape[-1], batch.original.device
         labels = scene_labels(specs, size, backbone.patch, backbone.reach)
-        before, after, presence, centre, reading, painted = (part.to(device) for part in labels)
+        before, after, presence, centre, reading, fill, painted = (part.to(device) for part in labels)
         said = readout.said
         looks = said.before.float().split(list(backbone.attributes.values())[:-1], -1)
         total = sum(
@@ -93,6 +94,11 @@ class SceneSupervision(nn.Module):
         )
         for index, logits in enumerate(answers):
             total = total + 0.1 * weighted_cross_entropy(logits, reading[:, index])
+        fills = self.fill(readout.tokens).float().split(list(fill_sizes().values()), -1)
+        for index, logits in enumerate(fills):  # every patch has to know all of a gradient
+            total = total + 0.25 * weighted_cross_entropy(
+                logits, fill[:, index, None].expand(logits.shape[:-1])
+            )
         opaque = F.binary_cross_entropy_with_logits(readout.opacity.float(), painted)
         return self.weight * (total + opaque)
 

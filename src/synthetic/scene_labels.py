@@ -14,8 +14,15 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from src.synthetic.edits import Edit
-from src.synthetic.language import COLOURS, PLACES, SHAPES, TEXTURES
-from src.synthetic.scene import GRID, RADII, SceneObject, object_box, shape_coverage
+from src.synthetic.language import COLOURS, FILLS, PLACES, SHAPES, TEXTURES
+from src.synthetic.scene import (
+    GRID,
+    RADII,
+    GradientBackground,
+    SceneObject,
+    object_box,
+    shape_coverage,
+)
 from src.synthetic.world import CaseSpec
 
 OPERATIONS = (
@@ -53,6 +60,11 @@ def reading_sizes() -> dict[str, int]:
     )
 
 
+def fill_sizes() -> dict[str, int]:
+    """Number of values of everything that is said of a new background."""
+    return {"first colour": len(FILLS), "last colour": len(FILLS), "direction": 2}
+
+
 @final
 class SceneLabels(NamedTuple):
     """Labels of a batch; NONE where there is nothing to say.
@@ -65,6 +77,8 @@ class SceneLabels(NamedTuple):
         centre: (b, 2, n), of the same objects as the radius: right and down, in pixels from the patch's
             centre, counted from -reach.
         reading: (b, 8), what the instruction says, in the order of `reading_sizes`.
+        fill: (b, 3), the new background, in the order of `fill_sizes`; a plain one runs from a colour to the
+            same, in no direction.
         painted: (b, 1, H, W), in [0, 1], where something must be painted: the object before and after,
             everything under a look, all but the objects under a new background.
     """
@@ -74,6 +88,7 @@ class SceneLabels(NamedTuple):
     presence: Bool[Tensor, "b n"]
     centre: Int[Tensor, "b 2 n"]
     reading: Int[Tensor, "b 8"]
+    fill: Int[Tensor, "b 3"]
     painted: Float[Tensor, "b 1 H W"]
 
 
@@ -108,6 +123,7 @@ def _labels(spec: CaseSpec, size: int, patch: int, reach: int) -> SceneLabels:
         torch.from_numpy(looks[0] != NONE),
         _whole(centre),
         torch.tensor(_reading(edit)),
+        torch.tensor(_fill(edit)),
         _painted(spec, size)[None],
     )
 
@@ -143,6 +159,14 @@ def _look(obj: SceneObject | None) -> tuple[int, int, int]:
 def _reading(edit: Edit) -> list[int]:
     place = list(PLACES).index(edit.wanted) if edit.operation in ("move", "add") else NONE
     return [OPERATIONS.index(edit.operation), *_look(edit.target), *_look(edit.result), place]
+
+
+def _fill(edit: Edit) -> list[int]:
+    background = edit.after.background
+    if edit.operation != "background" or not isinstance(background, GradientBackground):
+        return [NONE, NONE, NONE]
+    first, last = (list(FILLS).index(colour) for colour in (background.first, background.second))
+    return [first, last, NONE if first == last else int(background.vertical)]
 
 
 def _painted(spec: CaseSpec, size: int) -> Float[Tensor, "H W"]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.synthetic.language import COLOURS, PLACES, SHAPES, TEXTURES
+from src.synthetic.language import COLOURS, FILLS, PLACES, SHAPES, TEXTURES
 from src.synthetic.scene import RADII
 from src.synthetic.scene_labels import NONE, OPERATIONS, SceneLabels, reading_sizes, scene_labels
 from src.synthetic.world import CaseSpec, World
@@ -55,6 +55,16 @@ def test_what_shall_stand_somewhere_has_its_centre_there(operation: str) -> None
         expected = list(PLACES).index(spec.edit.wanted) if operation in ("move", "add") else NONE
         assert found.reading[row, -1] == expected
         assert found.reading[row, 0] == OPERATIONS.index(operation)
+
+
+def test_a_new_background_is_read_as_its_instruction_says() -> None:
+    specs = cases("background", 40)
+    for spec, fill in zip(specs, labels(specs).fill.tolist(), strict=True):
+        words = spec.edit.instruction.split()
+        colours = [list(FILLS).index(word) for word in words if word in FILLS]
+        direction = int("bottom" in words) if len(colours) == 2 else NONE
+        assert fill == [colours[0], colours[-1], direction]
+    assert (labels(cases("recolor")).fill == NONE).all()
 
 
 @pytest.mark.parametrize("operation", ["remove", "move"])
