@@ -1,11 +1,11 @@
-# make setup | demo | sweep-demo | test | test-slow | check | help
+# make setup | demo | stage1 | sweep-demo | test | test-slow | check | help
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
 RUN_DIR := $(or $(RUN_DIR),runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S))
 
-.PHONY: setup demo sweep-demo test test-slow lint types check help
+.PHONY: setup demo stage1 sweep-demo test test-slow lint types check help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -29,12 +29,18 @@ $(STAMP): pyproject.toml constraints.txt
 	            "is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
 
-demo: setup  ## both stages, evaluation, table, image (17 minutes on 2 cores with AVX512-BF16)
-	@$(RUN) -m src.train +experiment=synthetic_stage1 trainer.max_steps=1100 hydra.run.dir=$(RUN_DIR)/stage1
-	@$(RUN) -m src.train +experiment=reward_synthetic start=$(RUN_DIR)/stage1/editor trainer.max_steps=500 \
-	  data.dataset.length=4000 hydra.run.dir=$(RUN_DIR)/reward
-	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/reward/editor benchmark=synthetic_edit judge=oracle \
-	  targets=table6 sampler.steps=10 sampler.shift=3
+STAGE_1 ?= experiments/stage1
+EDITS := evaluation/synthetic_edit/5-5-5/edits
+
+demo: setup  ## from the shipped stage 1: reward, no reward, permuted rewards (15 minutes, AVX512-BF16)
+	@$(RUN) -m src.train +experiment=reward_synthetic +sweep=demo start=$(STAGE_1) trainer.max_steps=500 \
+	  data.dataset.length=4000 hydra.launcher.jobs=2 hydra.sweep.dir=$(RUN_DIR)
+	@$(RUN) -m src.evaluate edits=$(RUN_DIR)/1/$(EDITS) row="no reward" output=$(RUN_DIR)/0
+	@$(RUN) -m src.evaluate edits=$(RUN_DIR)/2/$(EDITS) row="permuted rewards" output=$(RUN_DIR)/0
+	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/0/editor targets=table6 sampler.steps=10 sampler.shift=3
+
+stage1: setup  ## the demo's stage 1, trained anew (an hour); make demo STAGE_1=runs/stage1/editor goes on
+	@$(RUN) -m src.train +experiment=synthetic_stage1 hydra.run.dir=runs/stage1
 
 SWEEP_DIR ?= runs/sweep-demo
 SWEEP_DEMO := +experiment=reward_synthetic trainer.max_steps=60 data.dataset.length=640 \

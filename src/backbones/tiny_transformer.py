@@ -157,8 +157,9 @@ class Painter(nn.Module):
         position = self.across(across).unsqueeze(2) + self.along(along).unsqueeze(3)
         seen = self.surface(torch.cat([pixels, guess], 1).contiguous(memory_format=torch.channels_last))
         hidden = position.flatten(2, 3) + in_patches(seen, self.patch) + self.place(self._places(tokens))
-        hidden = F.silu(hidden * (1.0 + gain) + shift)
-        hidden = F.silu(self.mix(hidden) * (1.0 + second_gain) + second_shift)
+        hidden = F.silu(torch.addcmul(hidden + shift, hidden, gain))
+        hidden = self.mix(hidden)
+        hidden = F.silu(torch.addcmul(hidden + second_shift, hidden, second_gain))
         hidden = F.silu(self.refine(hidden)) + hidden
         painted = from_patches(self.paint_head(hidden).float(), pixels.shape[-2:])
         colour, opacity, filled = painted[:, :3], painted[:, 3:4], painted[:, 4:].sigmoid()
