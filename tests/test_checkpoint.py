@@ -37,7 +37,13 @@ def test_an_export_comes_back_bit_for_bit(tmp_path: Path, overrides: tuple[str, 
 def test_a_small_editor_is_exported_rounded(tmp_path: Path, dtype: str) -> None:
     """With a card, whose commands name it; loaded in float32, so that only the weights are rounded."""
     folder = exported(tmp_path / "run/editor")
-    options = {"checkpoint": str(folder), "output": str(tmp_path / "mine"), "weights": "ema", "dtype": dtype, "trust": []}
+    options = {
+        "checkpoint": str(folder),
+        "output": str(tmp_path / "mine"),
+        "weights": "ema",
+        "dtype": dtype,
+        "trust": [],
+    }
     export.main(OmegaConf.create(options))
     assert "checkpoint=mine" in (tmp_path / "mine/README.md").read_text()
     loaded = checkpoint.load_editor(tmp_path / "mine").state_dict()
