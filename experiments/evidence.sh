@@ -3,8 +3,8 @@
 #   bash experiments/evidence.sh [FOLDER] [PART...]        (default: runs/evidence, all parts)
 #   SEEDS=0 STEPS=200 bash experiments/evidence.sh runs/quick table4 dossiers
 # The same command continues where it was stopped. As in the paper: one stage 1 without rewards; every cell is
-# trained from it on the same 20,000 noisily annotated triplets. Parts:
-#   stage1           the start, unless START=.../editor gives one
+# trained from it on the same 20,000 noisily annotated triplets. Parts (all but stage1 by default):
+#   stage1           a start of its own in FOLDER; otherwise the shipped one, or START=.../editor
 #   table4           none, score, text, score + text
 #   table5           none, attention, addition, both, time embedding
 #   table6           the edits of table4's score + text, asked for 0 to 5
@@ -22,15 +22,18 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 folder=${1:-runs/evidence}
 [ $# -gt 0 ] && shift
-all="stage1 table4 table6 controls table5 never_all_good judge_error wrong_rewards bad_triplets exploratory"
+all="table4 table6 controls table5 never_all_good judge_error wrong_rewards bad_triplets exploratory"
 read -ra parts <<< "${*:-$all reward_guidance dossiers}"
 python=${PYTHON:-.venv/bin/python}
 seeds=${SEEDS:-0,1,2}
 curve_seeds=${CURVE_SEEDS:-0}
-stage1_steps=${STAGE1_STEPS:-3000}
+stage1_steps=${STAGE1_STEPS:-3400}
 steps=${STEPS:-750}
 results=${RESULTS:-$folder/results}
-start=${START:-$folder/stage1/editor}
+asked() { [[ " ${parts[*]} " == *" $1 "* ]]; }
+
+start=${START:-experiments/stage1}
+if [ -z "${START:-}" ] && { asked stage1 || [ -e "$folder/stage1" ]; }; then start=$folder/stage1/editor; fi
 never_start=${NEVER_START:-$folder/stage1_never_all_good/editor}
 # overrides of src.evaluate, separated by commas: sampler.guidance.text=1.0,limit=112
 evaluate=${EVALUATE:-}
@@ -39,13 +42,13 @@ read -ra train_more <<< "${TRAIN_MORE:-algorithm.compiled=true}"
 # overrides of every sweep: hydra.launcher.jobs=4; hydra.launcher.dry_run=true prints the plans
 read -ra sweep_more <<< "${SWEEP_MORE:-}"
 
-asked() { [[ " ${parts[*]} " == *" $1 "* ]]; }
-
-evaluate_run() {  # evaluate_run RUN OVERRIDES...: a run at 5/5/5; existing edits are kept
-  local run=$1 overrides
-  shift
+evaluate_editor() {  # evaluate_editor EDITOR FOLDER OVERRIDES...: at 5/5/5; existing edits are kept
+  local editor=$1 output=$2 overrides
+  shift 2
   IFS=, read -ra overrides <<< "$evaluate"
-  "$python" -m src.evaluate checkpoint="$run/editor" "${overrides[@]}" "$@" > "$run/evaluation.txt"
+  mkdir -p "$output"
+  "$python" -m src.evaluate checkpoint="$editor" output="$output" "${overrides[@]}" "$@" \
+    > "$output/evaluation.txt"
 }
 
 train_stage1() {  # train_stage1 RUN OVERRIDES...
@@ -56,7 +59,7 @@ train_stage1() {  # train_stage1 RUN OVERRIDES...
     "$python" -m src.train +experiment=synthetic_stage1 trainer.max_steps="$stage1_steps" "${train_more[@]}" \
       "$@" hydra.run.dir="$run"
   fi
-  evaluate_run "$run" "$@"
+  evaluate_editor "$run/editor" "$run" "$@"
 }
 
 sweep() {  # sweep NAME START SEEDS EVALUATION OVERRIDES...: into FOLDER/NAME
@@ -74,6 +77,7 @@ runs_with() {  # runs_with NAME OVERRIDE: the run folders of a sweep's trained j
 }
 
 if asked stage1 && [ -z "${START:-}" ]; then train_stage1 "$folder/stage1"; fi
+if asked table4 || asked table5; then evaluate_editor "$start" "$folder/start"; fi  # the row "starting weights"
 if asked table4; then sweep table4 "$start" "$seeds" "$evaluate" +sweep=table4_reward_signal; fi
 if asked table6 && [ -e "$folder/table4/sweep.json" ]; then
   IFS=, read -ra how <<< "$evaluate"
@@ -118,8 +122,12 @@ fi
 
 if asked dossiers; then
   is_evaluated() { compgen -G "$folder/$1/*/evaluation" > /dev/null; }
-  controls=()
-  if is_evaluated controls; then controls=(--controls "$folder/controls"); fi
+  control_runs=() controls=()
+  if is_evaluated controls; then
+    control_runs=("$folder/controls")
+    controls=(--controls "${control_runs[@]}")
+  fi
+  if [ -e "$folder/start/evaluation" ]; then controls+=(--start "$folder/start"); fi
   for name in table4_reward_signal table5_integration; do
     short=${name%%_*}
     if is_evaluated "$short"; then
@@ -157,7 +165,7 @@ if asked dossiers; then
   fi
   if is_evaluated wrong_rewards; then
     "$python" -m experiments.gain_curve data.control.share "$folder/wrong_rewards" "$folder/table4" \
-      ${controls[1]:+"${controls[1]}"} --encoder score+text --default 0 --none "$folder/table4" \
+      "${control_runs[@]}" --encoder score+text --default 0 --none "$folder/table4" \
       -x "the share of rewards that belong to another triplet" -o "$results/wrong_rewards.md"
   fi
   if is_evaluated bad_triplets; then

@@ -5,6 +5,9 @@ With weights or images in channels_last, Inductor (seen in torch 2.13 on CPUs) m
 of a nearest upsampling, which accumulates into a tensor of zeros, after the kernels that read the sum.
 Everything below the upsampling then gets a gradient of exactly zero, and the loss still falls.
 tests/algorithms/test_compiling.py compares every gradient with that of the uncompiled network.
+
+In bfloat16 (seen in torch 2.13 with AVX512), `x * (1.0 + gain)` with a gain broadcast over x may get
+gradients that are not finite; `torch.addcmul(x, x, gain)` does not (tiny_transformer.py).
 """
 
 from collections.abc import Callable

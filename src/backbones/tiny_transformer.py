@@ -157,6 +157,7 @@ class Painter(nn.Module):
         position = self.across(across).unsqueeze(2) + self.along(along).unsqueeze(3)
         seen = self.surface(torch.cat([pixels, guess], 1).contiguous(memory_format=torch.channels_last))
         hidden = position.flatten(2, 3) + in_patches(seen, self.patch) + self.place(self._places(tokens))
+        # not hidden * (1 + gain) + shift: see src/algorithms/compiling.py
         hidden = F.silu(torch.addcmul(hidden + shift, hidden, gain))
         hidden = self.mix(hidden)
         hidden = F.silu(torch.addcmul(hidden + second_shift, hidden, second_gain))
@@ -394,7 +395,8 @@ class TinyTransformer(SupervisedBackbone):
         joined = torch.cat([stem, F.pixel_shuffle(unfolded, 2)], 1)
         hidden = self.join_conv(joined.contiguous(memory_format=torch.channels_last))
         gain, shift = modulation.repeat_interleave(2, 2).repeat_interleave(2, 3).chunk(2, 1)
-        hidden = F.silu(self.join_norm(hidden) * (1.0 + gain) + shift)
+        hidden = self.join_norm(hidden)
+        hidden = F.silu(torch.addcmul(hidden + shift, hidden, gain))
         output = self.conv_out(F.silu(self.draw_conv(hidden) + hidden)).float()
         drawn, matrix, deviation = output.split([original.shape[1], 9, int(self.deviation)], 1)
         return torch.cat([drawn + recoloured(matrix, original.float()), deviation], 1)
