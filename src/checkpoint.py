@@ -27,7 +27,7 @@ from src.differences import ABSENT, differing_leaves
 from src.diffusion.process import Process
 from src.editor import Editor
 from src.files import not_written, replacing, write_atomically
-from src.finite import check_finite
+from src.finite_tensors import check_finite
 from src.trust import check_model, plain_tree
 
 CONFIG = "editor_config"

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from src.data.collate import finite_images, to_images
-from src.finite import HostCopy, NotFiniteError, check_finite, clamp_visibly, nested_tensors, not_finite
+from src.finite import NotFiniteError
+from src.finite_tensors import HostCopy, check_finite, clamp_visibly, nested_tensors, not_finite
 from src.shard_writer import check_entries
 
 

@@ -24,6 +24,7 @@ LAYERS = [
         "hub",
         "source_code",
         "finite",
+        "finite_tensors",
     },
     {"batch", "command_line", "images", "trust"},
     {"synthetic", "diffusion", "conditioning", "reward_file", "tracking"},

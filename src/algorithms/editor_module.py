@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from src.algorithms.resuming import settings_of, take_settings
 from src.algorithms.step_watch import ADVICE, StepWatch
 from src.editor import Editor
-from src.finite import check_finite, nested_tensors
+from src.finite_tensors import check_finite, nested_tensors
 from src.seeds import fold_seed
 
 

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from src.finite import HostCopy, NotFiniteError
+from src.finite import NotFiniteError
+from src.finite_tensors import HostCopy
 
 ADVICE = (
     "try a smaller algorithm.optimizer.lr, trainer.gradient_clip_val=1 or trainer.precision=32-true, and "

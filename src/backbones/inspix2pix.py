@@ -26,7 +26,7 @@ from src.backbones.unet_hooks import UNetHooks, conditioned_on, site_widths
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
-from src.finite import clamp_visibly
+from src.finite_tensors import clamp_visibly
 
 
 @final

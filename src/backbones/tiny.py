@@ -22,7 +22,7 @@ from src.backbones.word_tokenizer import WordTokenizer, encode_once
 from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
-from src.finite import clamp_visibly
+from src.finite_tensors import clamp_visibly
 
 FEW_LENGTHS = 32
 """Text lengths are rounded up to a multiple of this, because torch.compile recompiles for every new length.

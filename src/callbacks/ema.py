@@ -14,7 +14,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from src.algorithms.editor_module import EditorModule
 from src.algorithms.step_watch import ADVICE
 from src.editor import Editor
-from src.finite import HostCopy, check_finite, size_of
+from src.finite_tensors import HostCopy, check_finite, size_of
 
 
 @final

@@ -15,7 +15,7 @@ from pytorch_lightning.callbacks import Checkpoint
 
 from src import checkpoint as checkpoints
 from src.callbacks.metrics_file import MetricsFile, write_row_before_checkpoint
-from src.finite import check_finite, nested_tensors
+from src.finite_tensors import check_finite, nested_tensors
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
 

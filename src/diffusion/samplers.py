@@ -13,7 +13,7 @@ from torch import Tensor
 
 from src.diffusion.guidance import Guidance
 from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, per_sample
-from src.finite import clamp_visibly
+from src.finite_tensors import clamp_visibly
 from src.seeds import fold_seed
 
 

@@ -21,7 +21,8 @@ from src.callbacks import ema as averages
 from src.callbacks.editor_checkpoint import EditorCheckpoint
 from src.callbacks.ema import EMA
 from src.callbacks.last_checkpoint import AtomicCheckpointIO, LastCheckpoint
-from src.finite import HostCopy, NotFiniteError, nested_tensors, not_finite
+from src.finite import NotFiniteError
+from src.finite_tensors import HostCopy, nested_tensors, not_finite
 
 STEPS = 5
 SPOILT = 3
