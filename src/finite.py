@@ -1,4 +1,4 @@
-"""The error of a number that is none; apart from finite_tensors.py, so that it can be raised without torch."""
+"""The error of a number that is none, without torch (finite_tensors.py has the checks of tensors)."""
 
 from typing import final
 
