@@ -9,9 +9,11 @@ from conftest import config
 
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER_PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("src/**/README.md"))]
-EXPERIMENTS = [*sorted(ROOT.glob("experiments/*.md")), *sorted(ROOT.glob("experiments/results/*.md"))]
+EXPERIMENTS = [
+    path for folder in ("", "results/", "stage1/") for path in sorted(ROOT.glob(f"experiments/{folder}*.md"))
+]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*FOLDER_PAGES, *EXPERIMENTS]}
-LOG = "experiments/LOG.md"
+LOG, MODEL_CARD = "experiments/LOG.md", "experiments/stage1/README.md"
 """Dated notes: its commands and files are those of the day."""
 
 README = TEXTS["README.md"]
@@ -132,7 +134,7 @@ def test_the_options_that_are_offered_exist(group: str, options: str) -> None:
 def test_every_page_of_a_folder_has_the_same_shape() -> None:
     """What for, commands in the order of use, what is written where, how to add one's own."""
     for page, text in TEXTS.items():
-        if page.endswith("/README.md") and "conditioning" not in page:
+        if page.endswith("/README.md") and "conditioning" not in page and page != MODEL_CARD:
             headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
             assert any("ommands, in the order of use" in heading for heading in headings), page
             assert "What is written where" in headings, page
