@@ -36,7 +36,7 @@ from src.data.transforms import Transform
 from src.images import centre_crop, resize_short_side
 from src.records import Image, Reward, Verdict
 from src.reward_file import append_rewards
-from src.synthetic.photos import photo_files, read_photograph, wheel_folder
+from src.synthetic.photos import read_photograph, wheel_files
 
 ROWS_PER_SHARD = 256
 DISTINCT = 32
@@ -60,7 +60,7 @@ class Shapes(NamedTuple):
 
 def photograph_squares(side: int, count: int) -> list[Image]:
     """Square crops of photographs."""
-    images = [read_photograph(file).pixels for file in photo_files(wheel_folder())]
+    images = [read_photograph(file).pixels for file in wheel_files()]
     return [
         centre_crop(resize_short_side(images[index % len(images)], side), side, side)
         for index in range(count)

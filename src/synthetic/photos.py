@@ -133,6 +133,11 @@ def wheel_folder() -> Path:
     return Path(spec.origin).parent / "data"
 
 
+def wheel_files() -> list[Path]:
+    """The photographs of scikit-image's wheel that are used; it holds other images, too."""
+    return sorted(wheel_folder() / name for names in WHEEL.values() for name in names)
+
+
 def photo_files(folder: Path) -> list[Path]:
     """The photographs in a folder, sorted by name.
 

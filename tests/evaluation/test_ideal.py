@@ -265,7 +265,7 @@ def test_where_a_case_has_no_draw_rated_5_5_5_that_row_is_left_out(
     evaluate_with(run, tmp_path, *never)
     assert names_of(tmp_path) == ["5/5/5", "copy input", "training triplets", NO_REWARD, "exact target"]
     said = capsys.readouterr().err
-    assert f"{ALL_GOOD} is left out: among 100 draws of w2n-benchmark-0-0-32 the annotator rates none" in said
+    assert f"{ALL_GOOD} is left out: among 100 draws of w3n-benchmark-0-0-32 the annotator rates none" in said
     assert (
         "is left out: among 100 draws"
         in (tmp_path / "evaluation/synthetic_edit/oracle/report.md").read_text()

@@ -11,7 +11,7 @@ import torch
 from backbones.smartedit.folders import STEM_WIDTH, small_reader, write_smartedit
 from conftest import config
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from src import checkpoint
 from src.algorithms.denoising import Denoising, Draws, draw, mean_over_edits
@@ -33,15 +33,19 @@ def folder(tmp_path_factory) -> Path:
     return write_smartedit(tmp_path_factory.mktemp("smartedit"))
 
 
-def editor(folder: Path, *overrides: str) -> Editor:
-    torch.manual_seed(0)
+def model_config(folder: Path, *overrides: str) -> DictConfig:
     paths = (
         "model/backbone=smartedit",
         "model/process=ddpm",
         f"model.backbone.base.pretrained={folder}",
         "model.backbone.reader.dtype=float32",
     )
-    return instantiate(config(*paths, *overrides).model)
+    return config(*paths, *overrides).model
+
+
+def editor(folder: Path, *overrides: str) -> Editor:
+    torch.manual_seed(0)
+    return instantiate(model_config(folder, *overrides))
 
 
 def images(height: int = 32, width: int = 48, seed: int = 0) -> torch.Tensor:
@@ -333,12 +337,12 @@ def test_a_folder_s_reader_is_compared_without_loading_its_language_model(
     state = frozen.trained_state() | {
         f"backbone.reader.{name}": value for name, value in frozen.backbone.source.saved_tensors().items()
     }
-    checkpoint.export(tmp_path, "", (32, 32), state)
+    described = OmegaConf.to_yaml(model_config(folder, "model/integration=none"), resolve=True)
+    checkpoint.export(tmp_path, described, (32, 32), state)
     checkpoint.start_from(frozen, tmp_path)
     assert frozen.backbone.reader.network is None
-    checkpoint.export(
-        tmp_path, "", (32, 32), state | {"backbone.reader.query_transformer.queries": torch.zeros(77, 24)}
-    )
+    changed = state | {"backbone.reader.query_transformer.queries": torch.zeros(77, 24)}
+    checkpoint.export(tmp_path, described, (32, 32), changed)
     with pytest.raises(ValueError, match=r"in 1 of .* tensors such as query_transformer\.queries"):
         checkpoint.start_from(frozen, tmp_path)
     assert frozen.backbone.reader.network is None
