@@ -607,13 +607,17 @@ def report_notes(report: Report) -> list[str]:
 
 
 def contradiction_notes(report: Report) -> list[str]:
-    """The rows in which the judge's yes or no contradicts its scores."""
-    return [
-        f"{row.name}: {report.judge} contradicts itself in {', '.join(map(str, row.contradictory))} of "
-        f"{row.means.n} verdicts on F, P, Q: yes with at most {TRACE:g} point, or no with {MAX_SCORE:g}; its "
-        "Acc and its Score can't both be right."
+    """A note on the rows in which the judge's yes or no contradicts its scores; none if there are none."""
+    rows = [
+        f"{row.name} {', '.join(map(str, row.contradictory))} of {row.means.n}"
         for row in report.rows
         if any(row.contradictory)
+    ]
+    if not rows:
+        return []
+    return [
+        f"{report.judge} contradicts itself (yes with at most {TRACE:g} point, or no with {MAX_SCORE:g}) in "
+        f"some verdicts on F, P, Q, where Acc and Score can't both be right: {'; '.join(rows)}."
     ]
 
 
