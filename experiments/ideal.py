@@ -105,7 +105,7 @@ def page(found: Mapping[str, Mapping[str, Scores]], good: Sequence[int], cases: 
     return "\n".join(
         (
             "# What editors without limits score\n",
-            f"`python -m experiments.ideal`, {len(cases)} cases ({cases[0].id.partition("-")[0]}, 32 px), "
+            f"`python -m experiments.ideal`, {len(cases)} cases ({cases[0].id.split('-')[0]}, 32 px), "
             f"{len(set(photographs))} photographs, {DRAWS} draws of each case, noise seed 0, eta 0. "
             "No network and no training; 9 minutes of a core that three other processes shared.\n",
             f"The annotator rates {100 * sum(good) / len(good) / DRAWS:.1f} % of the draws 5/5/5 without a "
