@@ -1,11 +1,16 @@
-# make setup | demo | stage1 | sweep-demo | test | test-slow | check | help
+# make setup | demo | app | stage1 | sweep-demo | test | test-slow | check | help
 PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 STAMP := $(VENV)/.installed
+# not compiled: of 21,000 files, 3,000 are ever imported, and compiled then; the rest is a minute
+INSTALL := $(RUN) -m pip install --disable-pip-version-check --no-compile -c constraints.txt
+# gradio and what else it needs, without its bound on Pillow, with whose next version it works (tests/app_page)
+APP_PACKAGES := gradio gradio_client brotli fastapi groovy hf-gradio orjson pydub python-multipart pytz safehttpx \
+  semantic-version starlette tomlkit uvicorn
 RUN_DIR := $(or $(RUN_DIR),runs/demo/$(shell date +%Y-%m-%d_%H-%M-%S))
 
-.PHONY: setup demo stage1 sweep-demo test test-slow lint types check help
+.PHONY: setup demo app stage1 sweep-demo test test-slow lint types check help
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -22,9 +27,10 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "installing into $(VENV), a few minutes (log: $(VENV)/pip.log)"
 	@$(PYTHON) -m venv $(VENV) \
 	  || { echo "error: could not create $(VENV); on Debian: apt install python3-venv" >&2; exit 1; }
-	@$(RUN) -m pip install --disable-pip-version-check -c constraints.txt torch > $(VENV)/pip.log 2>&1 \
-	  && $(RUN) -m pip install --disable-pip-version-check -c constraints.txt -e '.[dev]' \
+	@$(INSTALL) torch > $(VENV)/pip.log 2>&1 \
+	  && $(INSTALL) -e '.[dev]' \
 	       >> $(VENV)/pip.log 2>&1 \
+	  && $(INSTALL) --no-deps $(APP_PACKAGES) >> $(VENV)/pip.log 2>&1 \
 	  || { echo "error: packages could not be installed, see the end of $(VENV)/pip.log;" \
 	            "is there a network and a free disk?" >&2; exit 1; }
 	@touch $(STAMP)
@@ -41,6 +47,11 @@ demo: setup  ## from the shipped stage 1: reward, no reward, permuted rewards (2
 	@$(RUN) -m src.evaluate edits=$(RUN_DIR)/2/$(EDITS) row="permuted rewards" output=$(RUN_DIR)/0
 	@$(RUN) -m src.evaluate checkpoint=$(RUN_DIR)/0/editor targets=table6 sampler.steps=10 sampler.shift=3
 
+DEMO_EDITOR = $(or $(lastword $(sort $(wildcard runs/demo/*/0/editor))),experiments/demo_editor)
+
+app: setup  ## edit pictures in the browser, with the demo's editor or the shipped one (http://127.0.0.1:7860)
+	@$(RUN) -m src.app checkpoint=$(DEMO_EDITOR) sampler.steps=10 sampler.shift=3 resize=64 judge=oracle
+
 stage1: setup  ## the demo's stage 1, trained anew (an hour); make demo STAGE_1=runs/stage1/editor goes on
 	@$(RUN) -m src.train +experiment=synthetic_stage1 hydra.run.dir=runs/stage1
 
@@ -54,14 +65,14 @@ sweep-demo: setup  ## Tables 5 and 4 with hardly any training (5 minutes on 2 co
 	  hydra.sweep.dir=$(SWEEP_DIR)/table4_reward_signal
 
 test: setup  ## all fast tests (what CI runs)
-	@$(RUN) -m pytest -n 2 --dist loadfile
+	@$(RUN) -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-slow: setup  ## the long checks
 	@$(RUN) -m pytest -m slow
 
 lint: setup
-	@$(VENV)/bin/ruff check src tests
-	@$(VENV)/bin/ruff format --check src tests
+	@$(VENV)/bin/ruff check src tests experiments
+	@$(VENV)/bin/ruff format --check src tests experiments
 
 types: setup
 	@$(VENV)/bin/pyright

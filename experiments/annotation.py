@@ -33,6 +33,7 @@ def command(server: RunningServer, output: Path, *more: str) -> list[str]:
         sys.executable,
         "-m",
         "src.annotate",
+        "data=synthetic",
         "judge=gpt4o",
         address,
         f"output={output}",

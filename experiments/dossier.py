@@ -5,6 +5,7 @@ figure. No number is copied by hand.
     python -m experiments.dossier table5_integration runs/table5 --controls runs/controls -o table5.md
     python -m experiments.dossier table6_inference_score runs/table4 -o table6.md
     python -m experiments.dossier never_all_good runs/never_all_good -o never_all_good.md
+    python -m experiments.dossier retraining runs/re/curated runs/re/references -o retraining.md
 
 A folder is a run or holds runs, including links to runs of other sweeps. Beside the .md are written NAME.png
 (the table as a figure), NAME_curves.png (validation scores against steps) and NAME.rewards.jsonl.gz (the raw

@@ -28,6 +28,7 @@ Before 2026-11-30 the second gate asked for no reward within 0.4 of its training
 few steps can't meet however long it is trained, as it averages flaws; the first did not exist.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -46,7 +47,7 @@ from src.tabulation.cells import (
     mean_difference,
     paired_trainings,
 )
-from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place
+from src.tabulation.layouts import LAYOUTS, TARGET, Layout, Place, represents_run
 from src.tabulation.naming import row_names, signals_of
 from src.tabulation.paper_tables import OurLine, check_seeds, our_lines
 from src.tabulation.published import published_table
@@ -90,6 +91,10 @@ CONTROLS = {
 2026-11-22).
 """
 
+KEPT, DRAWN, KEPT_EXACTLY = "kept by the judge", "drawn at random", "kept by the exact judge"
+SELECTIONS = {("Top", False): KEPT, ("Top", True): KEPT_EXACTLY, ("Random", False): DRAWN}
+"""Name of the training triplets by the class of the rule and whether the judge was the exact one."""
+
 ORDER = (NO_REWARD, START, *CONTROLS.values(), *LAST_ROWS)
 BOTH_SIGNALS, BOTH_PLACES = "score + text", "attention + addition"
 
@@ -126,6 +131,7 @@ class Question:
         published: whether to show the paper's numbers beside ours.
         reference: the line that the others are compared with.
         claims: to be decided.
+        plain: the line without reward, on all triplets.
     """
 
     title: str
@@ -134,6 +140,7 @@ class Question:
     published: bool
     reference: str
     claims: tuple[Claim, ...]
+    plain: str = "none"
 
 
 def _controls_of(best: str) -> tuple[Claim, ...]:
@@ -145,6 +152,48 @@ def _controls_of(best: str) -> tuple[Claim, ...]:
         Claim(EXACT, best),
     )
 
+
+def by_selection(row: RunRow, own: str) -> Place | None:
+    """Which triplets a run learnt from, and whether with rewards.
+
+    Raises:
+        FileNotFoundError: its selection is no longer there.
+    """
+    if row.settings is None or "model" not in row.settings or not represents_run(row, own):
+        return None
+    only = (row.settings.get("data") or {}).get("only")
+    rewarded = bool(signals_of(row.settings))
+    name = "all" if only is None else selection_name(Path(str(only)))
+    name += ", with rewards" if rewarded else ""
+    return Place(name, (name,), (float(only is not None), float(rewarded)))
+
+
+def selection_name(file: Path) -> str:
+    """What chose the rows of a selection.
+
+    Raises:
+        FileNotFoundError: no curation.json beside it.
+        ValueError: a rule that no question asks about.
+    """
+    record = json.loads((file.parent / "curation.json").read_text(encoding="utf-8"))
+    rule = str(record["request"]["curation"]["_target_"]).rpartition(".")[2]
+    found = SELECTIONS.get((rule, record["judge"] == "oracle" and rule == "Top"))
+    if found is None:
+        raise ValueError(f"{file}: no line for rows chosen by {rule} and the judge {record['judge']}")
+    return found
+
+
+SELECTION_LAYOUT = Layout(
+    0,
+    "Which triplets to learn from",
+    ("Triplets",),
+    by_selection,
+    ("data.only", "model.reward_encoder", "model.integration"),
+    "all",
+    False,
+    "a row at the target reward in a run folder",
+)
+"""Of no table in the paper."""
 
 QUESTIONS: dict[str, Question] = {
     "table4_reward_signal": Question(
@@ -196,6 +245,7 @@ QUESTIONS: dict[str, Question] = {
             Claim("5/5/5", PERMUTED),
             Claim("5/5/5", START),
         ),
+        NO_REWARD,
     ),
     "never_all_good": Question(
         "No triplet good in all three perspectives: does asking for 5/5/5 compose?",
@@ -212,6 +262,26 @@ QUESTIONS: dict[str, Question] = {
             Claim(BOTH_SIGNALS, START),
             Claim(EXACT, BOTH_SIGNALS),
         ),
+    ),
+    "retraining": Question(
+        "EditReward's claim: does the subset that a reward model selects beat the full set?",
+        "An editor trained on the triplets that a learned reward model scores best is better than one trained"
+        " on all of them, and than one trained on as many drawn at random.",
+        SELECTION_LAYOUT,
+        False,
+        "all",
+        (
+            Claim(KEPT, "all", main=True),
+            Claim(KEPT, DRAWN, main=True),
+            Claim(DRAWN, "all", denied=True),
+            Claim(KEPT_EXACTLY, "all"),
+            Claim(KEPT_EXACTLY, KEPT),
+            Claim("all, with rewards", "all"),
+            Claim("all, with rewards", KEPT),
+            Claim(KEPT, START),
+            Claim(EXACT, KEPT),
+        ),
+        "all",
     ),
 }
 
@@ -688,7 +758,7 @@ def papers_differences() -> tuple[float, ...]:
 
 def without_reward(evidence: Evidence) -> Entry | None:
     """The line of no reward; None if it was not run."""
-    return evidence.entry("none") or evidence.entry(NO_REWARD)
+    return evidence.entry(evidence.question.plain)
 
 
 def gates(evidence: Evidence) -> tuple[Gate, ...]:

@@ -11,7 +11,8 @@ what failed (the paper's RewardEdit-20K).
 The output folder holds `rewards.jsonl`, which any training reads (`+rewards@data.rewards=reward_file`),
 `ledger.sqlite` with every raw reply, and `annotation.json` with the counts. If stopped or killed, the same
 command continues, and nothing that was answered is asked again. `python -m src.inspect_rewards` shows the
-result. `export.format=reward_edit_20k` and `ledger` write RewardEdit_20K.json and the raw replies.
+result. `export.output=RewardEdit_20K.json` writes that file, `export.output=replies.jsonl` (or .parquet) the
+raw replies.
 """
 
 import os
@@ -25,18 +26,17 @@ from omegaconf import DictConfig, OmegaConf
 from src import launch
 from src.annotation.annotator import Annotation
 from src.annotation.estimate import describe_cost
-from src.annotation.export import FORMATS, export_annotation
-from src.annotation.folder import RECORD, REWARDS, claim_judge, claim_rows, write_record
+from src.annotation.export import export_annotation, export_format
+from src.annotation.folder import RECORD, REWARDS, claim_judge, claim_rows, has_answers, write_record
 from src.annotation.merge import merge_annotations
 from src.annotation.verify import verify_annotation
 from src.data.all_rows import all_rows, number_of_rows, parse_shard
-from src.data.dataset import RewardedTriplets
-from src.data.reach import rows_settings
-from src.data.rows import RowStream
-from src.data.without_loader import without_loader
+from src.data.without_loader import rows_alone, rows_request
 from src.files import alone_in
+from src.judges.judge import check_can_judge
 from src.missing_settings import check_complete
-from src.tracking.settings import loggable_settings
+from src.settings.help_page import options_of
+from src.tracking.settings import loggable_settings, logger_nodes
 
 STEPS = ("ask", "merge", "verify", "export")
 
@@ -71,7 +71,11 @@ def main(cfg: DictConfig) -> None:
         output = Path(cfg.export.output)
         print(
             export_annotation(
-                folder, cfg.export.format, output, cfg.export.judge, lambda: load_rows(cfg.data)
+                folder,
+                export_format(cfg.export.format, output),
+                output,
+                cfg.export.judge,
+                lambda: instantiate(rows_alone(cfg.data)),
             )
         )
 
@@ -81,11 +85,15 @@ def check_request(cfg: DictConfig) -> None:
     unknown = [step for step in cfg.steps if step not in STEPS]
     if unknown or not cfg.steps:
         raise ValueError(f"steps={list(cfg.steps)}: choose from {', '.join(STEPS)}")
+    needs_rows = "ask" in cfg.steps
     if "export" in cfg.steps:
-        if cfg.export.format not in FORMATS:
-            raise ValueError(f"export.format={cfg.export.format}: choose from {', '.join(FORMATS)}")
         if not cfg.export.output:
             raise ValueError("the step export needs export.output=, the file or folder to write")
+        needs_rows |= export_format(cfg.export.format, Path(cfg.export.output)) == "dataset"
+    if needs_rows and cfg.get("data") is None:
+        raise ValueError(
+            f"data= is missing: choose {', '.join(options_of('data'))}; see the head of src/annotate.py"
+        )
 
 
 def estimate(cfg: DictConfig) -> str:
@@ -93,7 +101,9 @@ def estimate(cfg: DictConfig) -> str:
     ledger = {} if "ledger" not in cfg.judge or Path(cfg.ledger).exists() else {"ledger": None}
     judge = instantiate(cfg.judge, **ledger)
     shard = parse_shard(cfg.shard)
-    return describe_cost(judge, load_rows(cfg.data), shard, cfg.limit, cfg.dry_run_rows, cfg.seconds_per_call)
+    return describe_cost(
+        judge, instantiate(rows_alone(cfg.data)), shard, cfg.limit, cfg.dry_run_rows, cfg.seconds_per_call
+    )
 
 
 def ask(cfg: DictConfig) -> None:
@@ -102,10 +112,12 @@ def ask(cfg: DictConfig) -> None:
     Raises:
         ValueError: the folder holds the annotation of something else, or an error of the data or the judge.
     """
-    shard, dataset, folder = parse_shard(cfg.shard), load_rows(cfg.data), Path(cfg.shard_folder)
+    shard, dataset, folder = parse_shard(cfg.shard), instantiate(rows_alone(cfg.data)), Path(cfg.shard_folder)
+    if not has_answers(folder):
+        check_can_judge(instantiate(cfg.judge), [])
     with alone_in(folder, "annotating"):
         # before the judge is built, whose ledger is in the folder
-        claim_rows(folder, {"data": rows_config(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
+        claim_rows(folder, {"data": rows_request(cfg.data), "shard": cfg.shard, "limit": cfg.limit})
         judge = instantiate(cfg.judge)
         claim_judge(folder, judge)
         annotation = Annotation(folder, judge, cfg.retry_failed, cfg.lost_answers)
@@ -122,25 +134,11 @@ def ask(cfg: DictConfig) -> None:
         if not record["rows"] and shard.count == 1:
             raise ValueError(f"there was no row to annotate: see data= and limit={cfg.limit}")
     print(folder / REWARDS)
-    if cfg.get("logger") is not None:
+    for node in logger_nodes(cfg):
         from src.tracking.annotation_log import log_annotation
 
-        logger = instantiate(cfg.logger, save_dir=str(folder))
+        logger = instantiate(node, save_dir=str(folder))
         log_annotation(logger, folder / REWARDS, record, loggable_settings(cfg, os.environ))
-
-
-def load_rows(data: DictConfig) -> RewardedTriplets | RowStream:
-    """The triplets of a data config at native size, without the transforms and rewards of training."""
-    if "stream" in data:
-        return instantiate(without_loader(data), rewards=None, own_rewards=False).rows
-    return instantiate(data.dataset)
-
-
-def rows_config(data: DictConfig) -> Any:
-    """The part of a data config that determines the rows."""
-    return rows_settings(
-        OmegaConf.to_container(data.stream if "stream" in data else data.dataset, resolve=True)
-    )
 
 
 def describe_record(record: Mapping[str, Any]) -> str:

@@ -1,14 +1,14 @@
 """The data classes of training: EditBatch or EncodedBatch (from the data) and Condition (the denoiser's input
-besides the noisy latent).
+besides the noisy latent); ContestBatch, for reward models.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Protocol, Self, final, runtime_checkable
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from src.records import Feedback
@@ -28,6 +28,7 @@ class EditBatch:
         feedback: three texts per sample, "None" where nothing failed; None if the triplets are unrated.
         answers: the answer of each chat sample, whose instruction is a question and which has no edit; None
             for samples with an edit. None as a whole if there are no chat samples.
+        edit_types: kinds of edit, as benchmarks call them; None where nothing is known.
     """
 
     ids: Sequence[str]
@@ -37,6 +38,7 @@ class EditBatch:
     scores: Float[Tensor, "b 3"] | None
     feedback: Sequence[Feedback] | None
     answers: Sequence[str | None] | None = None
+    edit_types: Sequence[str] | None = None
 
     def to(self, device: torch.device) -> "EditBatch":
         """The same batch on another device (Lightning calls this)."""
@@ -66,6 +68,10 @@ class TextTokens:
     def to(self, device: torch.device) -> "TextTokens":
         """The same texts on another device."""
         return TextTokens(self.tokens.to(device, non_blocking=True), self.mask.to(device, non_blocking=True))
+
+    def repeated(self, times: int) -> "TextTokens":
+        """Each text several times, one after the other."""
+        return TextTokens(self.tokens.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0))
 
     def mean(self) -> Float[Tensor, "n d"]:
         """The mean token of each text, without its padding."""
@@ -182,6 +188,12 @@ class RewardTokens:
     mask: Bool[Tensor, "b k"]
     lengths: tuple[int, ...]
 
+    def repeated(self, times: int) -> "RewardTokens":
+        """Each sample several times, one after the other."""
+        return RewardTokens(
+            self.tokens.repeat_interleave(times, 0), self.mask.repeat_interleave(times, 0), self.lengths
+        )
+
     def pooled(self) -> Float[Tensor, "b d"]:
         """One vector per sample: the mean over signals of each signal's mean token, so that a long text does
         not outweigh the scores.
@@ -219,3 +231,99 @@ class Condition:
     instruction: TextTokens
     stem_bias: Float[Tensor, "b s g g"] | None = None
     reward: RewardTokens | None = None
+
+    def repeated(self, times: int) -> "Condition":
+        """Each sample several times, one after the other."""
+        return Condition(
+            self.original_latent.repeat_interleave(times, 0),
+            self.instruction.repeated(times),
+            None if self.stem_bias is None else self.stem_bias.repeat_interleave(times, 0),
+            None if self.reward is None else self.reward.repeated(times),
+        )
+
+
+@runtime_checkable
+class ModelInputs(Protocol):
+    """What a reward model has made of n edits, for its own `forward`."""
+
+    def __len__(self) -> int:
+        """N."""
+        ...
+
+    def to(self, device: torch.device) -> Self:
+        """The same on another device."""
+        ...
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ComparedEdits:
+    """Pairs of edits of a batch that people compared.
+
+    Attributes:
+        better, worse: indices of edits; of a tie in any order.
+        tie: whether they were called equal.
+        both_bad: equal because neither is any good.
+        aspect: by what, an index into records.ASPECTS.
+        source: who compared, an index into the sources of the training.
+        weight: of the pair; those of one ranking sum to 1.
+    """
+
+    better: Int[Tensor, " p"]
+    worse: Int[Tensor, " p"]
+    tie: Bool[Tensor, " p"]
+    both_bad: Bool[Tensor, " p"]
+    aspect: Int[Tensor, " p"]
+    source: Int[Tensor, " p"]
+    weight: Float[Tensor, " p"]
+
+    def to(self, device: torch.device) -> "ComparedEdits":
+        """The same on another device."""
+        return ComparedEdits(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class RatedEdits:
+    """Ratings of edits of a batch.
+
+    Attributes:
+        edit: which edit.
+        value: the rating in units of its scale, 0 in its middle (RatingScale).
+        level: which level of its scale, from 0; -1 where a scale has none.
+        aspect, source: as in `ComparedEdits`.
+    """
+
+    edit: Int[Tensor, " r"]
+    value: Float[Tensor, " r"]
+    level: Int[Tensor, " r"]
+    aspect: Int[Tensor, " r"]
+    source: Int[Tensor, " r"]
+
+    def to(self, device: torch.device) -> "RatedEdits":
+        """The same on another device."""
+        return RatedEdits(**{name: value.to(device) for name, value in vars(self).items()})
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class ContestBatch:
+    """A batch of contests, whose edits stand one after the other.
+
+    Attributes:
+        ids: of the contests.
+        edit_ids: of all n edits.
+        inputs: of all n edits.
+        compared, rated: what was said of them.
+    """
+
+    ids: Sequence[str]
+    edit_ids: Sequence[str]
+    inputs: ModelInputs
+    compared: ComparedEdits
+    rated: RatedEdits
+
+    def to(self, device: torch.device) -> "ContestBatch":
+        """The same batch on another device (Lightning calls this)."""
+        moved = (each.to(device) for each in (self.inputs, self.compared, self.rated))
+        return ContestBatch(self.ids, self.edit_ids, *moved)  # pyright: ignore[reportArgumentType]

@@ -46,17 +46,37 @@ TEXTS = frozenset(
             "key_variable",
         ),
         *("pretrained", "pipeline", "adapter", "vision", "clip", "llava", "llm", "language_tokenizer"),
-        *("tokenizer", "revision", "project", "entity", "against", "prompts"),
+        *("tokenizer", "revision", "project", "entity", "against", "prompts", "export"),
     )
 )
 """Last parts of the keys whose values are plain texts in conf/."""
 
+BELOW = frozenset(("model", "weights", "judge", "split", "before", "after", "answer", "only"))
+"""The same of keys below others; by themselves they are groups, or choices."""
+
 NUMBERED = ("shares", "cpu", "gpu")
-OTHERS = ("guidance.image", "training.precomputed")
+OTHERS = ("guidance.image", "training.precomputed", "selection.weights", "columns.answer")
 """Parts of conf/, and keys in them, that have such names and are numbers or lists."""
 
-LISTS = {"tabulate": ("output",)}
+NAMED_BY_USERS = "rungs_of."
+"""Where keys are names that users choose, and their values are lists."""
+
+ANSWERS = ("verdicts", "scores")
+TEXTS_OF = {
+    "evaluate_judge": (*ANSWERS, "pictures"),
+    "curate": ("annotations", "like", "dataset", "rows_file"),
+    "train_judge": ("labels", "labels_by"),
+    "inspect_rewards": ("selection",),
+}
+"""Further ones of a command; elsewhere `scores` are numbers."""
+
+LISTS = {"tabulate": ("output",), "study": ("export",), "evaluate_judge": ANSWERS, "curate": ("annotations",)}
 """Plain texts of a command that may also be lists: output=[a.md,b.tex]."""
+
+TEXT_LISTS = ("feedback", "runs", "leakage", "sources", "trust", "unmirrored")
+"""Last parts of the keys whose values are lists of plain texts: feedback=[the man's shirt is blue, None]."""
+
+ELEMENT = re.compile(r"""\s*('(?:\\.|[^'\\])*'|"(?:\\.|[^"\\])*"|[^,]+?)\s*(?:,|$)""")
 
 CONTENT = ("instruction", "question")
 """Texts that are shown as they are: ${x} is no interpolation in them."""
@@ -79,7 +99,9 @@ def is_text(command: str, key: str) -> bool:
     """Whether the values of a key are plain texts."""
     *_, before, last = ["", *re.split(r"[./@]", key)]
     is_other = before in NUMBERED or f"{before}.{last}" in OTHERS or key in other_values(command)
-    return last in TEXTS and not is_other
+    is_other = is_other or key.startswith(NAMED_BY_USERS)
+    texts = TEXTS.union(TEXTS_OF.get(command, ()))
+    return (last in texts or (last in BELOW and "." in key)) and not is_other
 
 
 @cache
@@ -94,7 +116,14 @@ def other_values(command: str) -> frozenset[str]:
 
 def pasteable(key: str, value: object) -> str:
     """`key=value` as it can be pasted into a shell, for hints that say what to type."""
-    return shlex.quote(_quoted("", f"{key}={value}", multirun=False))
+    plain, text = f"{key}={value}", str(value)
+    quoted = _quoted("", plain, multirun=False)
+    if not is_text("", key):
+        return shlex.quote(quoted)
+    read = _parsed(quoted)
+    if read is not None and read.value() == text:
+        return shlex.quote(plain)  # what is typed is quoted again
+    return shlex.quote(_in_quotes(key, text) if quoted == plain else quoted)
 
 
 def unquoted(value: str) -> str:
@@ -111,6 +140,8 @@ def _quoted(command: str, argument: str, multirun: bool) -> str:
     last = re.split(r"[./@]", key.lstrip("+"))[-1]
     parsed = _parsed(argument)
     if not is_text(command, key.lstrip("+")):
+        if last in TEXT_LISTS and value[0] + value[-1] == "[]" and not _is_list_of_texts(parsed):
+            return f"{key}=[{','.join(map(_element, ELEMENT.findall(value[1:-1])))}]"
         if parsed is None:
             raise ValueError(_how_to_quote(key, value))
         return argument
@@ -144,6 +175,19 @@ def _is_meant(parsed: Override | None, value: str, multirun: bool, takes_lists: 
         or is_escaped
         or (takes_lists and isinstance(read, list))
     )
+
+
+def _is_list_of_texts(parsed: Override | None) -> bool:
+    if parsed is None or parsed.is_sweep_override():
+        return parsed is not None
+    read = parsed.value()
+    return isinstance(read, list) and all(isinstance(each, str | None) for each in read)
+
+
+def _element(text: str) -> str:
+    """A text of a list, in quotes if it isn't yet."""
+    is_quoted = len(text) > 1 and text[0] == text[-1] and text[0] in "'\""
+    return text if is_quoted or text == "null" else QuotedString(text, Quote.single).with_quotes()
 
 
 def _is_quoted(parsed: Override | None) -> bool:

@@ -12,6 +12,7 @@ rows. After an interruption the same command resumes: edits that are there are n
 """
 
 import os
+import sys
 from pathlib import Path
 
 from hydra.utils import instantiate
@@ -81,10 +82,12 @@ def make_plan(cfg: DictConfig) -> EditPlan:
     """
     from src import checkpoint
     from src.ranks import device_of
+    from src.trained_sampler import trained_with
 
     device_of(cfg.device)
-    target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
     path, output, source = (Path(str(place)) for place in (cfg.checkpoint, cfg.output, cfg.list or cfg.image))
+    trained = trained_with(path)
+    target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
     requests = (
         read_list(source, cfg.seed, target)
         if cfg.list
@@ -92,7 +95,7 @@ def make_plan(cfg: DictConfig) -> EditPlan:
     )
     check_edit_paths(requests, output, [SHEET] if cfg.list else [])
     check_writable(output)
-    framing = framing_for(cfg.resize, min(checkpoint.read(path)["picture_size"]))
+    framing = framing_for(cfg.resize, min(trained.size))
     looks = measure_sizes(requests, framing, cfg.most_pixels)
     broken = [look for look in looks if isinstance(look, UnusableImage)]
     photographs = [look for look in looks if isinstance(look, SourceImage)]
@@ -104,6 +107,7 @@ def make_plan(cfg: DictConfig) -> EditPlan:
         )
         raise ValueError(f"{broken[0].reason}{more}")
 
+    tell(cfg, path, trained.size)
     common = {
         "checkpoint": checkpoint.content_hash(path),
         "weights": cfg.weights,
@@ -124,8 +128,27 @@ def make_plan(cfg: DictConfig) -> EditPlan:
     return EditPlan(photographs, made, framing, common, output, table, skipped)
 
 
+def tell(cfg: DictConfig, path: Path, size: tuple[int, int]) -> None:
+    """Say which sampler is used where the command does not, and why edits may be small."""
+    from src.trained_sampler import told
+
+    height, width = size
+    short = (
+        f"the editor was trained on images of {width}x{height} pixels, and edits at a short side of "
+        f"{min(size)}: resize=keep or resize=PIXELS edits larger"
+    )
+    lines = [told(cfg.sampler, path), short if cfg.resize == "trained" else None]
+    print("".join(f"{line}\n" for line in lines if line), end="", file=sys.stderr, flush=True)
+
+
 def check_request(cfg: DictConfig) -> None:
     """Raise ValueError if the command is incomplete or contradicts itself, before anything is read."""
+    lacking = [] if cfg.checkpoint else ["checkpoint=EDITOR"]
+    lacking += [] if cfg.image or cfg.list else ["image=PATH (an image or a folder of images) or list=PATH"]
+    asks = cfg.list or str(cfg.instruction or "").strip()
+    lacking += [] if asks else ['instruction="in any words"']
+    if len(lacking) > 1:
+        raise ValueError(f"give {', '.join(lacking)}; python -m src.edit --help has examples")
     if not cfg.checkpoint:
         raise ValueError("checkpoint=... is missing; see the head of src/edit.py for a command")
     if bool(cfg.image) == bool(cfg.list):

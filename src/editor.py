@@ -2,11 +2,12 @@
 
 editor.condition(...)   original, instruction and reward -> Condition
 editor(x_t, t, condition)   network output, trained by `algorithms/denoising.py`
-editor.edit(...)        an edited image for a target reward
+editor.edit(...)        an edited image for a target reward; its parts, for algorithms that sample themselves:
+editor.prepare(...), editor.guided(x_t, t, prepared)
 """
 
 from collections.abc import Callable, Sequence
-from typing import final
+from typing import NamedTuple, final
 
 import torch
 from jaxtyping import Bool, Float
@@ -16,12 +17,33 @@ from src.backbones.backbone import Backbone
 from src.batch import Condition, Reading, RewardTokens, TextTokens
 from src.conditioning.integration import Integration
 from src.conditioning.reward_encoder import RewardEncoder
-from src.diffusion.guidance import Branch, DroppedConditions
+from src.diffusion.guidance import Branch, DroppedConditions, Guidance
 from src.diffusion.process import Latent, Process, Time
 from src.diffusion.samplers import Sampler
 from src.records import Feedback, TargetReward, three
 
 NULL_INSTRUCTION = ""
+
+
+@final
+class PreparedEdits(NamedTuple):
+    """What stays the same over the steps of sampling b edits.
+
+    Attributes:
+        condition: of all guidance branches, one after the other along the batch.
+        original_latent: (b, c, h, w).
+        weights: of the branches; they sum to one.
+    """
+
+    condition: Condition
+    original_latent: Latent
+    weights: Sequence[float]
+
+    def repeated(self, times: int) -> "PreparedEdits":
+        """The same for several samples of each edit, which follow one another."""
+        return PreparedEdits(
+            self.condition.repeated(times), self.original_latent.repeat_interleave(times, 0), self.weights
+        )
 
 
 @final
@@ -51,7 +73,7 @@ class Editor(nn.Module):
         self.reward_encoder: RewardEncoder | None = None
         self.integration: Integration | None = None
         if reward_encoder is not None and integration is not None:
-            self.reward_encoder = reward_encoder(width=backbone.text_width)
+            self.reward_encoder = reward_encoder(text_width=backbone.text_width)
             self.integration = integration(
                 reward_width=self.reward_encoder.width,
                 signals=self.reward_encoder.signals,
@@ -169,35 +191,53 @@ class Editor(nn.Module):
                 for.
         """
         shape = self.backbone.latent_shape(*originals.shape[-2:])
+        prepared = self.prepare(originals, instructions, targets, sampler.guidance)
+        latent = sampler.sample(
+            lambda x_t, t: self.guided(x_t, t, prepared), self.process, seeds, shape, originals.device
+        )
+        return self.backbone.decode(latent, prepared.original_latent)
+
+    def prepare(
+        self,
+        originals: Float[Tensor, "b 3 H W"],
+        instructions: Sequence[str],
+        targets: Sequence[TargetReward],
+        guidance: Guidance,
+    ) -> PreparedEdits:
+        """What stays the same over the steps of sampling edits; arguments and errors as in `edit`."""
+        if guidance.image != 1.0 and not self.backbone.can_drop_image:
+            raise ValueError(
+                f"sampler.guidance.image={guidance.image:g}: this editor reads the original as tokens beside "
+                "those of the edit and can't do without; set it to 1"
+            )
         original_latent = self.backbone.encode_image(originals)
         reading = self.backbone.read(originals, instructions)
-        weights = sampler.guidance.weights()
+        weights = guidance.weights()
         scores = torch.tensor(
             [target.scores for target in targets], dtype=torch.float32, device=originals.device
         )
         feedback = [three(target.feedback, "feedback") for target in targets]
         conditions = [
-            self._branch(branch, sampler, original_latent, instructions, reading, scores, feedback)
+            self._branch(branch, guidance, original_latent, instructions, reading, scores, feedback)
             for branch in weights
         ]
-        condition = _concatenate_conditions(conditions)
+        return PreparedEdits(_concatenate_conditions(conditions), original_latent, list(weights.values()))
 
-        def denoise(x_t: Latent, t: Time) -> Latent:
-            output = (self.network or self)(
-                x_t.repeat(len(weights), 1, 1, 1), t.repeat(len(weights)), condition
-            )
-            parts = output.float().chunk(len(weights))
-            return torch.stack(
-                [weight * part for weight, part in zip(weights.values(), parts, strict=True)]
-            ).sum(0)
-
-        latent = sampler.sample(denoise, self.process, seeds, shape, originals.device)
-        return self.backbone.decode(latent, original_latent)
+    def guided(self, x_t: Latent, t: Time, prepared: PreparedEdits) -> Latent:
+        """The guided network output for noisy latents, all branches in one call; with gradient where that is
+        on.
+        """
+        branches = len(prepared.weights)
+        output = (self.network or self)(x_t.repeat(branches, 1, 1, 1), t.repeat(branches), prepared.condition)
+        parts = output.float().chunk(branches)
+        return torch.stack([weight * part for weight, part in zip(prepared.weights, parts, strict=True)]).sum(
+            0
+        )
 
     def _branch(
         self,
         branch: Branch,
-        sampler: Sampler,
+        guidance: Guidance,
         original_latent: Latent,
         instructions: Sequence[str],
         reading: Reading | None,
@@ -219,7 +259,7 @@ class Editor(nn.Module):
                 raise ValueError(
                     "reward guidance needs an editor with reward conditioning; set sampler.guidance.reward=1"
                 )
-            reference = sampler.guidance.reference
+            reference = guidance.reference
             if reference == "not_given":
                 not_given = torch.ones(
                     samples, len(self.reward_encoder.signals), dtype=torch.bool, device=scores.device

@@ -3,25 +3,26 @@
 import platform
 import subprocess
 from importlib.metadata import version
+from pathlib import Path
 
 PACKAGES = ("torch", "pytorch-lightning", "hydra-core", "diffusers", "transformers")
 
 
 def commit() -> str:
-    """The checked-out commit, with "+changes" if the tree differs; "unknown" outside a git checkout."""
+    """The checked-out commit of this code, with "+changes" if its tree differs; "unknown" for a copy that is
+    in no checkout of its own.
+    """
     try:
-        head = subprocess.run(
-            ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=True
-        ).stdout.strip()
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout.strip()
+        _git("ls-files", "--error-unmatch", Path(__file__).name)  # a copy may lie in another repository
+        head, changed = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return head + ("+changes" if changed else "")
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", "-C", str(Path(__file__).parent), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def package_versions() -> dict[str, str]:

@@ -21,8 +21,11 @@ no model group is composed.
 """
 
 import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, final
 
 from hydra.utils import instantiate
 from omegaconf import DictConfig
@@ -34,7 +37,46 @@ from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.settings import whole_config
 from src.sweeps.titles import overrides_of, sweep_axes
-from src.tracking.settings import loggable_settings
+from src.tracking.settings import loggable_settings, logger_nodes
+
+if TYPE_CHECKING:
+    from src.evaluation.benchmark import Benchmark
+    from src.evaluation.best_of_n import BestOf
+    from src.evaluation.generation_folder import Generation
+    from src.evaluation.image_metrics import ImageMetrics
+    from src.evaluation.metrics import CaseMetrics
+    from src.evaluation.rows import Measuring, Rows
+    from src.evaluation.targets import TargetRow
+    from src.judges.judge import Judge
+    from src.records import Case
+
+
+@final
+@dataclass(frozen=True)
+class Parts:
+    """What a command names, built and checked against each other.
+
+    Attributes:
+        folder: of the benchmark's results.
+        steps: of what is to be done.
+        benchmark, cases: and those of its cases that are evaluated.
+        targets, notes: the rewards to ask for, and what is said of those that can't be.
+        judge: scores the edits.
+        metrics: of images, or None.
+        best: how one of several edits is chosen, or None.
+        strengths: at which edits are drawn once more, or None.
+    """
+
+    folder: Path
+    steps: frozenset[str]
+    benchmark: "Benchmark"
+    cases: "Sequence[Case]"
+    targets: "Sequence[TargetRow]"
+    notes: tuple[str, ...]
+    judge: "Judge"
+    metrics: "ImageMetrics | None"
+    best: "BestOf | None"
+    strengths: Sequence[float] | None
 
 
 def main(cfg: DictConfig) -> None:
@@ -43,68 +85,140 @@ def main(cfg: DictConfig) -> None:
     check_complete(cfg)
     import torch
 
-    from src.evaluation import dial, show, strength
-    from src.evaluation.benchmark import Benchmark
-    from src.evaluation.image_metrics import ImageMetrics
-    from src.evaluation.rows import Judging, Measuring, Rows, judge_strengths
-    from src.evaluation.targets import TargetRow
-    from src.evaluation.tracking import log_evaluation
-    from src.judges.judge import Judge
+    from src.evaluation.rows import Rows
     from src.ranks import join_ranks, leave_ranks
 
     if cfg.keep_memory:
         memory.keep_freed()
-    run, steps = run_folder(cfg), set(cfg.steps)
-    targets: list[TargetRow] = instantiate(cfg.targets.rows, _convert_="all")
+    tell_sampler(cfg)
+    parts = build_parts(cfg)
+    torch.manual_seed(cfg.seed)  # of frozen parts without weights, which an editor doesn't save
+    ranks = join_ranks()
+    rows = Rows(
+        parts.folder, parts.benchmark, parts.cases, ranks, cfg.device, cfg.batch_size, notes=parts.notes
+    )
+    if ranks.rank == 0:
+        print("".join(parts.notes), end="", file=sys.stderr)
+    try:
+        made = make_edits(cfg, parts, rows)
+    finally:
+        leave_ranks()
+    if ranks.rank == 0 and parts.steps & {"judge", "report"}:
+        judge_and_report(cfg, parts, made)
+
+
+def build_parts(cfg: DictConfig) -> Parts:
+    """Build what the command names; leftovers of killed evaluations go."""
+    from src.evaluation import strength
+    from src.evaluation.field_protocol import asked_by
+    from src.evaluation.targets import askable
+
     benchmark: Benchmark = instantiate(cfg.benchmark)
-    judge: Judge = instantiate(cfg.judge)
+    cases = benchmark.cases()[: cfg.limit]  # before the judge, as its questions may be about them
+    judge: Judge = asked_by(instantiate(cfg.judge), benchmark.protocol, benchmark.name)
     metrics: ImageMetrics | None = instantiate(cfg.image_metrics, _convert_="all")
     best = best_of(cfg, judge)
     strengths = None if cfg.strength is None else [float(each) for each in cfg.strength]
     if strengths is not None:
         strength.check_price(strengths, judge, cfg.strength_paid)
-    cases = benchmark.cases()[: cfg.limit]
-    folder = run / "evaluation" / benchmark.name
+    targets, unknown = askable(instantiate(cfg.targets.rows, _convert_="all"), cases[0], benchmark)
+    notes = tuple(
+        f"The row {target.name} is left out: {benchmark.name} does not know how an edit of a case may "
+        "fail, which the editor would be told.\n"
+        for target in unknown
+    )
+    folder = run_folder(cfg) / "evaluation" / benchmark.name
     for part in (folder, folder / judge.name):
         remove_leftovers(part)
+    steps = frozenset(cfg.steps)
+    return Parts(folder, steps, benchmark, cases, targets, notes, judge, metrics, best, strengths)
 
-    torch.manual_seed(cfg.seed)  # of frozen parts without weights, which an editor doesn't save
-    ranks = join_ranks()
-    rows = Rows(folder, benchmark, cases, ranks, cfg.device, cfg.batch_size)
-    measuring, measured = None, {}
-    try:
-        if metrics is not None:
-            ranks.run_on_first(lambda: metrics.check(benchmark, cases))
-        if cfg.checkpoint is None:
-            generations = [rows.adopt(Path(cfg.edits), cfg.row, cfg.overwrite)]
-        else:
-            source = edit_source(cfg)
-            generations = rows.generate(targets, source, "generate" in steps)
-            rows = rows.with_ideals(source, "generate" in steps)
-        if metrics is not None and steps & {"measure", "report"}:
-            measuring = Measuring(metrics, "measure" in steps)
-            measured = rows.measure(generations, measuring)
-    finally:
-        leave_ranks()
-    if ranks.rank != 0 or not steps & {"judge", "report"}:
+
+def check_ready(parts: Parts, measurable: Sequence[str]) -> None:
+    """Check those that are to judge and measure the edits, before the first is made.
+
+    Raises:
+        ValueError: a judge that can't judge them.
+        FileNotFoundError: a judge or metric lacks weights.
+    """
+    from src.judges.judge import KnowingJudge, check_can_judge
+
+    asked = [parts.judge] if "judge" in parts.steps else []
+    for each in asked if parts.best is None else [*asked, parts.best.selector]:
+        try:
+            check_can_judge(each, [case.id for case in parts.cases])
+        except ValueError as error:
+            if parts.metrics is None or not isinstance(each, KnowingJudge):
+                raise
+            print(f"warning: image metrics only: {error}", file=sys.stderr)
+    if parts.metrics is not None and "measure" in parts.steps:
+        parts.metrics.check_ready(measurable)
+
+
+@final
+@dataclass(frozen=True)
+class Made:
+    """The edits and what was measured of them.
+
+    Attributes:
+        rows: with the ideals of the editor.
+        generations: the edits of each target.
+        measuring, measured: by image metrics; None and nothing without.
+    """
+
+    rows: "Rows"
+    generations: "Sequence[Generation]"
+    measuring: "Measuring | None"
+    measured: "Mapping[str, Sequence[CaseMetrics]]"
+
+
+def make_edits(cfg: DictConfig, parts: Parts, rows: "Rows") -> Made:
+    """Make or adopt the edits and measure them, shared among the ranks."""
+    from src.evaluation.rows import Measuring
+
+    metrics, make = parts.metrics, "generate" in parts.steps
+    measurable = []
+    if metrics is not None:
+        measurable = rows.ranks.run_on_first(lambda: metrics.check(parts.benchmark, parts.cases))
+    if cfg.checkpoint is None:
+        generations = [rows.adopt(Path(cfg.edits), cfg.row, cfg.overwrite)]
+    else:
+        source = edit_source(cfg)
+        generations = rows.generate(parts.targets, source, make, lambda: check_ready(parts, measurable))
+        rows = rows.with_ideals(source, make)
+    if metrics is None or not parts.steps & {"measure", "report"}:
+        return Made(rows, generations, None, {})
+    measuring = Measuring(metrics, "measure" in parts.steps)
+    return Made(rows, generations, measuring, rows.measure(generations, measuring))
+
+
+def judge_and_report(cfg: DictConfig, parts: Parts, made: Made) -> None:
+    """Have the edits judged; write, draw, print and log the report."""
+    from src.evaluation import dial, show
+    from src.evaluation.rows import Judging, judge_strengths
+    from src.evaluation.tracking import log_evaluation
+
+    judge, rows, folder = parts.judge, made.rows, parts.folder
+    judging = Judging(judge, cfg.batch_size, "judge" in parts.steps, cfg.retry_failed)
+    judged, choices = rows.judge(made.generations, judging, made.measured, made.measuring, parts.best)
+    arms = []
+    if parts.strengths is not None:
+        arms = judge_strengths(rows, made.generations, judging, parts.strengths, judged)
+    if "report" not in parts.steps:
         return
-    judging = Judging(judge, cfg.batch_size, "judge" in steps, cfg.retry_failed)
-    judged, choices = rows.judge(generations, judging, measured, measuring, best)
-    arms = [] if strengths is None else judge_strengths(rows, generations, judging, strengths, judged)
-    if "report" in steps:
-        scores = {row.name: row.cases for row in judged}
-        measured_dial = None
-        if cfg.checkpoint is not None:
-            measured_dial = dial.measure_dial([(target, scores[target.name]) for target in targets])
-        report = show.add_to_report(
-            folder, benchmark, cases, judged, judge, choices, measured_dial, rows.notes, arms
-        )
-        show.draw_gallery(folder, report, benchmark, cases, judge, cfg.gallery)
-        show.print_results(folder / judge.name, report, choices, measured_dial)
-        if cfg.get("logger") is not None:
-            logger = instantiate(cfg.logger, save_dir=str(folder / judge.name))
-            editor = None if cfg.checkpoint is None else Path(cfg.checkpoint)
-            log_evaluation(logger, folder, judge, cases, cfg.logged_cases, editor, logged_settings(cfg))
+    scores = {row.name: row.cases for row in judged}
+    measured_dial = None
+    if cfg.checkpoint is not None:
+        measured_dial = dial.measure_dial([(target, scores[target.name]) for target in parts.targets])
+    report, field = show.add_to_report(
+        folder, parts.benchmark, parts.cases, judged, judge, choices, measured_dial, rows.notes, arms
+    )
+    show.draw_gallery(folder, report, parts.benchmark, parts.cases, judge, cfg.gallery)
+    show.print_results(folder / judge.name, report, choices, measured_dial, field)
+    for node in logger_nodes(cfg):
+        logger = instantiate(node, save_dir=str(folder / judge.name))
+        editor = None if cfg.checkpoint is None else Path(cfg.checkpoint)
+        log_evaluation(logger, folder, judge, parts.cases, cfg.logged_cases, editor, logged_settings(cfg))
 
 
 def check_request(cfg: DictConfig) -> None:
@@ -125,12 +239,26 @@ def depends_on(cfg: DictConfig) -> dict[str, Any]:
     check_request(cfg)
     if cfg.edits is not None and not Path(cfg.edits).is_dir():
         raise FileNotFoundError(f"no edits at edits={cfg.edits}; give a folder of <case id>.png")
-    settings = whole_config(cfg)
-    if cfg.checkpoint is not None:
-        from src import checkpoint
+    if cfg.checkpoint is None:
+        return whole_config(cfg)
+    from src import checkpoint
 
-        settings["checkpoint"] = f"weights {checkpoint.content_hash(Path(cfg.checkpoint))[:16]}"
-    return settings
+    weights = checkpoint.content_hash(Path(cfg.checkpoint))[:16]  # first, as the config asks the checkpoint
+    return whole_config(cfg) | {"checkpoint": f"weights {weights}"}
+
+
+def tell_sampler(cfg: DictConfig) -> None:
+    """Say which sampler is used where the command does not. Raises as `checkpoint.read`."""
+    if cfg.checkpoint is None:
+        return
+    from src.trained_sampler import told, trained_with
+
+    path = Path(str(cfg.checkpoint))
+    height, width = trained_with(path).size
+    words = told(cfg.sampler, path)
+    is_first = os.environ.get("RANK", "0") == "0"  # of several processes
+    if words is not None and "generate" in cfg.steps and is_first:
+        print(f"{words}; trained on images of {width}x{height}", file=sys.stderr, flush=True)
 
 
 def best_of(cfg: DictConfig, judge: Any) -> Any:

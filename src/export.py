@@ -53,12 +53,13 @@ def main(cfg: DictConfig) -> None:
             raise ValueError(
                 f"dtype={cfg.dtype} is for small editors: give torch_dtype when the pipeline is loaded"
             )
-        write_pipeline(editor, saved["editor_config"], (height, width), card, output)
+        write_pipeline(editor, saved["editor_config"], (height, width), card, output, saved["sampler"])
     else:
         tensors = editor.to(getattr(torch, cfg.dtype)).trained_state()
         with replacing(output) as partial:
             partial.mkdir()
-            checkpoint.export(partial, saved["editor_config"], (height, width), tensors)
+            described = saved["editor_config"], (height, width), tensors, saved["sampler"]
+            checkpoint.export(partial, *described)
             (partial / "README.md").write_text(card, encoding="utf-8")
     print(output)
 

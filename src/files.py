@@ -143,6 +143,21 @@ def append_lines(path: Path, lines: str) -> None:
         raise not_written(path, error) from error
 
 
+def whole_lines(path: Path) -> int:
+    """The number of whole lines in a file, after cutting off one torn by a kill; 0 for no file."""
+    if not path.exists():
+        return 0
+    count = whole = end = 0
+    with path.open("rb") as file:
+        for line in file:
+            end += len(line)
+            if line.endswith(b"\n"):
+                count, whole = count + 1, end
+    if whole < end:
+        os.truncate(path, whole)
+    return count
+
+
 def digest(path: Path) -> str:
     """sha256 of a file's content."""
     with path.open("rb") as file:

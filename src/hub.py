@@ -5,6 +5,7 @@ here each of them ends in one line that says what to do.
 """
 
 import hashlib
+import json
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,6 +33,11 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
 )
 """Names that diffusers and transformers give to weights, in the order of preference."""
+
+TRANSFORMERS_FILES = tuple(name for name in WEIGHT_FILES if not name.startswith("diffusion"))
+
+SAMPLED = 64
+"""Numbers of each tensor that tell pretrained weights apart: of a finetuned model's, some differ in any."""
 
 VERSIONED = (".safetensors", ".bin", ".json", ".jinja", ".txt")
 """Suffixes of the files that a model's outputs depend on."""
@@ -76,14 +82,15 @@ def load_by_name(load: Callable[[], T], name: str) -> T:
         raise FileNotFoundError(f"{name} holds no adapter ({error_summary(error)})") from error
 
 
-def check_on_hub(name: str, file: str, model: str, short: str) -> None:
+def check_on_hub(name: str, file: str, model: str, short: str, option: str = "pretrained") -> None:
     """Check that a file of a hub id can be downloaded, or is in this machine's cache.
 
     Args:
-        name: the hub id, given as `pretrained=`.
+        name: the hub id.
         file: its path in the repository.
         model: what a repository without the file is not: "a Stable Diffusion pipeline".
         short: the same in one word: "pipeline".
+        option: the command's setting that names it.
 
     Raises:
         FileNotFoundError: it can't be had; the message says whether the hub, the network or the name is at
@@ -96,18 +103,76 @@ def check_on_hub(name: str, file: str, model: str, short: str) -> None:
     except RepositoryNotFoundError as error:
         raise FileNotFoundError(
             f"the hub has no model {name}, or doesn't show it to you, and there is no such folder: "
-            "correct pretrained=, or log in (hf auth login)"
+            f"correct {option}=, or log in (hf auth login)"
         ) from error
     except LocalEntryNotFoundError as error:
         raise FileNotFoundError(
             f"{name} can't be had: no such folder, nothing in this machine's cache, "
             "and no answer from the hub: "
-            f"no network, or no such model; connect, or copy the {short} here and give pretrained=FOLDER"
+            f"no network, or no such model; connect, or copy the {short} here and give {option}=FOLDER"
         ) from error
     except EntryNotFoundError as error:
         raise FileNotFoundError(
             f"the model {name} of the hub is not {model}: it has no {file}; give another one"
         ) from error
+
+
+def check_weights(model: str, revision: str | None = None) -> None:
+    """Have a model's weights on this machine, downloaded if need be, without loading them.
+
+    Args:
+        model: a folder or a hub id.
+        revision: of the hub id; None for the newest.
+
+    Raises:
+        FileNotFoundError: a folder without weights, or they can't be downloaded.
+        ValueError: a file in a folder that can't be read.
+    """
+    folder = Path(model)
+    if not folder.is_dir():
+        download_weights(model, revision)
+        return
+    found = weights_file(folder)
+    if found is None:
+        raise FileNotFoundError(
+            f"{model} has no weights ({', '.join(WEIGHT_FILES)}); copy or download it again"
+        )
+    for file in shards_of(found):
+        if not file.is_file():
+            raise FileNotFoundError(f"{model} lacks {file.name}; copy or download it again")
+        damage = describe_damage(file)
+        if damage is not None:
+            raise ValueError(damage)
+
+
+def download_weights(model: str, revision: str | None) -> None:
+    """Download the weights of a hub id unless they are in this machine's cache. Raises FileNotFoundError."""
+    names = [each for name in TRANSFORMERS_FILES for each in (name, f"{name}.index.json")]
+    cached = [
+        name for name in names if isinstance(try_to_load_from_cache(model, name, revision=revision), str)
+    ]
+    for name in cached or names:
+        try:
+            file = Path(hf_hub_download(model, name, revision=revision))
+            for shard in shards_of(file):
+                hf_hub_download(model, shard.name, revision=revision)
+        except LocalEntryNotFoundError as error:
+            raise FileNotFoundError(
+                f"the weights of {model} can't be had: they are not in this machine's cache, and the hub "
+                "doesn't answer; connect, or copy the model here and give its folder"
+            ) from error
+        except EntryNotFoundError:
+            continue
+        return
+    raise FileNotFoundError(f"the model {model} of the hub has no weights ({', '.join(TRANSFORMERS_FILES)})")
+
+
+def shards_of(file: Path) -> list[Path]:
+    """The files that an index of weights names, or the file itself if it is none."""
+    if file.suffix != ".json":
+        return [file]
+    index = json.loads(file.read_text(encoding="utf-8"))
+    return [file.parent / name for name in sorted(set(index["weight_map"].values()))]
 
 
 def version_of(name: str, revision: str | None, file: str) -> str:
@@ -165,6 +230,20 @@ def describe_damage(file: Path) -> str | None:
         reason = " ".join(str(error).split())[:100]
         return f"{file} can't be read, it may be truncated ({reason}); copy or download it again"
     return None
+
+
+def weights_digest(weights: Mapping[str, Tensor]) -> str:
+    """Tells pretrained weights apart, whatever file and precision they were stored in: 16 hexadecimal digits
+    over up to SAMPLED numbers of each tensor, as bfloat16.
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted(weights.items()):
+        flat = tensor.detach().flatten()
+        some = flat[:: max(1, len(flat) // SAMPLED)][:SAMPLED]
+        some = some.to(torch.bfloat16) if some.is_floating_point() else some
+        digest.update(f"{name} {tuple(tensor.shape)}".encode())
+        digest.update(some.cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 def check_adapter_learnt(weights: Mapping[str, Tensor], source: str) -> None:

@@ -23,6 +23,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from src.colours import in_srgb
 from src.files import replacing
+from src.fonts import font_for
 from src.records import Image
 
 INK, PALE, PAPER, FRAME = (24, 24, 27), (106, 106, 115), (255, 255, 255), (222, 222, 226)
@@ -128,6 +129,12 @@ def by_long_side_64(height: int, width: int, pixels: int) -> Frame:
     return Frame((new_height, new_width), (left, top, left + kept_width, top + kept_height))
 
 
+def by_area(height: int, width: int, pixels: int) -> Frame:
+    """The whole image, shrunk to this area if it is larger, as FLUX.2 does."""
+    scale = min(1.0, math.sqrt(pixels / (height * width)))
+    return Frame((max(1, int(height * scale)), max(1, int(width * scale))), (0, 0, width, height))
+
+
 def square(height: int, width: int, pixels: int) -> Frame:
     """The whole image squeezed to a square, as in the release of SmartEdit."""
     return Frame((pixels, pixels), (0, 0, width, height))
@@ -137,8 +144,8 @@ def framing_for(resize: str | int, trained: int) -> Framing:
     """The framing that `resize` names.
 
     Raises:
-        ValueError: neither "trained", "keep", a number of pixels, "long_side_64:<pixels>", nor
-            "square:<pixels>".
+        ValueError: neither "trained", "keep", a number of pixels, "long_side_64:<pixels>",
+            "square:<pixels>" or "area:<pixels>".
     """
     if resize == "keep":
         return native
@@ -149,11 +156,13 @@ def framing_for(resize: str | int, trained: int) -> Framing:
         "": by_short_side,
         "long_side_64": by_long_side_64,
         "square": square,
+        "area": by_area,
     }
     if pixels.isdecimal() and int(pixels) >= 1 and name in framings:
         return partial(framings[name], pixels=int(pixels))
     raise ValueError(
-        f"resize={resize}: say trained, keep, the short side in pixels, long_side_64:512, or square:256"
+        f"resize={resize}: say trained, keep, the short side in pixels, long_side_64:512, square:256 or "
+        "area:1048576"
     )
 
 
@@ -197,11 +206,18 @@ def load_image(path: Path, framing: Framing = native) -> Image:
 def decode_image(source: Path | BytesIO, where: str, framing: Framing = native) -> Image:
     """`load_image` for an image in memory; `where` names it in errors. Raises ValueError as `load_image`."""
     with open_image(source, where) as opened:
-        frame = framing(*_upright_size(opened))
-        if opened.width * opened.height > HUGE:
-            opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # JPEG only
-        ImageOps.exif_transpose(opened, in_place=True)
-        shown = in_srgb(_black_is_zero(opened), where)
+        return decode_opened(opened, where, framing)
+
+
+def decode_opened(opened: PIL.Image.Image, where: str, framing: Framing = native) -> Image:
+    """`load_image` for one that Pillow has opened, which changes by it. Raises ValueError for 32-bit grey,
+    and whatever Pillow raises.
+    """
+    frame = framing(*upright_size(opened))
+    if opened.width * opened.height > HUGE:
+        opened.draft(opened.mode, (2 * max(frame.size), 2 * max(frame.size)))  # JPEG only
+    ImageOps.exif_transpose(opened, in_place=True)
+    shown = in_srgb(black_is_zero(opened), where)
     return _flat(_framed(_resizable(shown, where), frame))
 
 
@@ -225,14 +241,14 @@ def load_mask(path: Path) -> Mask:
     """
     with open_image(require_file(path), str(path)) as opened:
         ImageOps.exif_transpose(opened, in_place=True)
-        stored = _black_is_zero(opened)
+        stored = black_is_zero(opened)
         clear = stored.has_transparency_data
         opacity = np.array(stored.convert("RGBA").getchannel("A")) if clear else None
         grey = _flat(stored)[..., 0] if stored.mode.startswith("I;16") else np.array(stored.convert("L"))
     return Mask(grey, opacity)
 
 
-def _black_is_zero(opened: PIL.Image.Image) -> PIL.Image.Image:
+def black_is_zero(opened: PIL.Image.Image) -> PIL.Image.Image:
     """Exchange black and white of a TIFF of 16 bits that counts from white, which Pillow does for 8 alone."""
     counts_from_white = opened.format == "TIFF" and opened.mode.startswith("I;16")
     if not counts_from_white or getattr(opened, "tag_v2", {}).get(WHITE_IS) != 0:
@@ -289,10 +305,10 @@ def image_size(source: Path | BytesIO, where: str) -> tuple[int, int]:
     The orientation of a PNG is read only if it precedes the pixels, where all programs we know put it.
     """
     with open_image(source, where) as opened:
-        return _upright_size(opened)
+        return upright_size(opened)
 
 
-def _upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
+def upright_size(opened: PIL.Image.Image) -> tuple[int, int]:
     """Height and width after `exif_transpose`."""
     width, height = opened.size
     if opened.format == "TIFF" or (opened.format == "PNG" and "exif" not in opened.info):
@@ -323,10 +339,16 @@ def open_image(source: Path | BytesIO, where: str) -> Iterator[PIL.Image.Image]:
     """Open an image with Pillow; errors of broken images become a ValueError of one line, and so do images
     that would fill the memory.
     """
+    with whole_image(where), PIL.Image.open(source) as opened:
+        _check_before_decoding(opened, _file_size(source))
+        yield opened
+
+
+@contextmanager
+def whole_image(where: str) -> Iterator[None]:
+    """Within it, what Pillow raises for a broken image becomes a ValueError of one line."""
     try:
-        with PIL.Image.open(source) as opened:
-            _check_before_decoding(opened, _file_size(source))
-            yield opened
+        yield
     except BROKEN as error:
         # Pillow's message would name the buffer
         reason = (
@@ -359,6 +381,13 @@ def resize_short_side(image: Image, short_side: int) -> NewImage:
     """Scale the shorter side of an image to `short_side` pixels. Raises ValueError as `by_short_side`."""
     height, width = image.shape[:2]
     return np.array(_framed(PIL.Image.fromarray(image), by_short_side(height, width, short_side)))
+
+
+def resize_to(image: Image, height: int, width: int) -> NewImage:
+    """Scale an image to a size, whatever its aspect ratio."""
+    return np.array(
+        _framed(PIL.Image.fromarray(image), Frame((height, width), native(*image.shape[:2]).part))
+    )
 
 
 def centre_crop(image: Image, height: int, width: int) -> NewImage:
@@ -397,7 +426,7 @@ def contact_sheet(
     _check_table(rows, column_titles, row_titles, captions)
     title_width = TITLE_WIDTH if any(row_titles) else 0
     caption_height = 20 if captions is not None else 0
-    headings = [_wrapped(title, _font(13, bold=True), cell + GAP) for title in column_titles]
+    headings = [_wrapped(title, 13, cell + GAP, bold=True) for title in column_titles]
     heading = 13 + 17 * max(1, *(len(lines) for lines in headings))
     width = 2 * MARGIN + title_width + len(column_titles) * (cell + GAP) - GAP
     height = 2 * MARGIN + heading + len(rows) * (cell + caption_height + GAP) - GAP
@@ -410,7 +439,7 @@ def contact_sheet(
             draw.text(
                 (centre, MARGIN + heading - 12 - 17 * above),
                 line,
-                font=_font(13, bold=True),
+                font=_font(line, 13, bold=True),
                 fill=INK,
                 anchor="ms",
             )
@@ -431,7 +460,7 @@ def contact_sheet(
                 draw.text(
                     (left + cell / 2, top + cell + 14),
                     captions[row][column],
-                    font=_font(11),
+                    font=_font(captions[row][column], 11),
                     fill=PALE,
                     anchor="ms",
                 )
@@ -481,8 +510,8 @@ def _draw_row_title(
     ends in an ellipsis.
     """
     head, _, body = title.rpartition("\n")
-    lines = [(line, True) for line in _wrapped(head, _font(13, bold=True), width)] + [
-        (line, False) for line in _wrapped(body, _font(12), width)
+    lines = [(line, True) for line in _wrapped(head, 13, width, bold=True)] + [
+        (line, False) for line in _wrapped(body, 12, width)
     ]
     room = max(1, height // 17)
     if len(lines) > room:
@@ -492,30 +521,34 @@ def _draw_row_title(
         draw.text(
             (left, start + 17 * index + 12),
             line,
-            font=_font(13 if bold else 12, bold=bold),
+            font=_font(line, 13 if bold else 12, bold),
             fill=INK,
             anchor="ls",
         )
 
 
-def _wrapped(text: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+def _wrapped(text: str, size: int, width: int, bold: bool = False) -> list[str]:
     """The text in lines no wider than `width` pixels, broken between words; a single longer word keeps its
-    line.
+    line, unless it is of a script without spaces, which is broken between letters.
     """
+    font = _font(text, size, bold)
     lines: list[str] = []
     for word in text.split():
-        longer = f"{lines[-1]} {word}" if lines else word
-        if lines and font.getlength(longer) <= width:
-            lines[-1] = longer
-        else:
-            lines.append(word)
+        is_long = font.getlength(word) > width and not word.isascii()
+        for number, part in enumerate(word if is_long else [word]):
+            glue = "" if number else " "
+            longer = f"{lines[-1]}{glue}{part}" if lines else part
+            if lines and font.getlength(longer) <= width:
+                lines[-1] = longer
+            else:
+                lines.append(part)
     return lines
 
 
-@cache
-def _font(size: int, *, bold: bool = False) -> ImageFont.FreeTypeFont:
-    """DejaVu Sans from matplotlib's wheel, so that a sheet looks the same on every machine."""
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    import matplotlib  # slow, and only sheets have text
+def _font(text: str, size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
+    return _opened(font_for(text, bold), size)
 
-    return ImageFont.truetype(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
+
+@cache
+def _opened(font: Path, size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(str(font), size)

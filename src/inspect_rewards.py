@@ -5,6 +5,7 @@
     python -m src.inspect_rewards data=json_list data.dataset.file=rows.json rewards_file=rewards.jsonl
     python -m src.inspect_rewards data=table data.dataset.table.path=PATH leakage=[DIR] fail_on=[leak]
     python -m src.inspect_rewards rewards_file=rewards.jsonl judge_name=gpt4o   # rewards without images
+    python -m src.inspect_rewards rewards_file=rewards.jsonl selection=curated/selection.jsonl   # kept, lost
 
 The folder `output` then holds index.html (self-contained; open it in a browser), histograms.png and
 word_clouds.png (the paper's Figures 3 and 4), correlations.png, examples_<perspective>.png, summary.json and
@@ -22,14 +23,15 @@ from pathlib import Path
 from typing import Any, final
 
 from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from src import launch
 from src.data.dataset import RewardedTriplets
 from src.data.lint import KINDS, Finding, KnownImage, LintEntry, lint
 from src.data.rewards import WithRewards
 from src.data.synthetic import SyntheticTriplets
-from src.data.without_loader import without_loader
+from src.data.without_loader import dataset_location, without_loader
+from src.inspection.curation import read_selected, summarise_curation
 from src.inspection.known_images import hash_cases, hash_files, image_files
 from src.inspection.oracle import OracleScored
 from src.inspection.summary import summarise
@@ -47,6 +49,7 @@ from src.inspection.triplet_source import (
 )
 from src.progress import with_progress
 from src.synthetic.annotation import Unrated
+from src.tracking.settings import logger_nodes
 
 SYNTHETIC_COUNT = 2000
 NO_FILE = RewardFile("", "", {}, {}, ())
@@ -83,6 +86,8 @@ def main(cfg: DictConfig) -> None:
         check_ids(data.source, rewards)
     known = known_images(cfg)
     entries = read_lint_entries(data, rewards)
+    selected = {} if cfg.selection is None else read_selected(cfg.selection, [entry.id for entry in entries])
+    curation = summarise_curation(entries, selected) if selected else None
     findings = lint(entries, known, instantiate(cfg.limits))
 
     # draws with matplotlib and wordcloud, which --help and a refused request do without
@@ -92,16 +97,16 @@ def main(cfg: DictConfig) -> None:
     unused = 0 if cfg.count is not None else len(rewards.chosen.keys() - {entry.id for entry in entries})
     summary = summarise(cfg.name or data.name, judge, entries, findings, rewards.usages, unused)
     precision = [] if data.oracle is None else data.oracle.precision_of(entries, cfg.clean)
-    inspection = Inspection(data.source, entries, findings, summary, precision)
+    inspection = Inspection(data.source, entries, findings, summary, precision, selected, curation)
     folder = Path(cfg.output)
     font = None if cfg.font is None else Path(cfg.font)
     cards = write_inspection(inspection, folder, cfg.per_score, cfg.per_kind, font)
     print_tables(summary, precision, cfg.clean)
     print(folder / "index.html")
-    if cfg.logger is not None:
+    for node in logger_nodes(cfg):
         from src.inspection.log import log_inspection
 
-        log_inspection(instantiate(cfg.logger), folder, summary, cards)
+        log_inspection(instantiate(node), folder, summary, cards)
     refuse_findings(findings, cfg.fail_on, folder / "findings.jsonl")
 
 
@@ -119,7 +124,7 @@ def check_request(cfg: DictConfig) -> None:
             f"judge_name={cfg.judge_name} chooses among the judges of rewards_file=FILE, which is not given"
         )
     if cfg.font is not None:
-        from src.inspection.clouds import drawable_letters
+        from src.fonts import drawable_letters
 
         drawable_letters(Path(cfg.font))
 
@@ -175,13 +180,6 @@ def synthetic_data(triplets: SyntheticTriplets, cfg: DictConfig) -> InspectedDat
         )
     oracle = OracleScored(triplets)
     return InspectedData(name, GeneratedTriplets(oracle, cfg.check_images), oracle)
-
-
-def dataset_location(data: DictConfig) -> str:
-    """Where a dataset on disk lies, as its config says."""
-    dataset = data.dataset
-    places = [dataset.get("file"), dataset.get("folder"), OmegaConf.select(dataset, "table.path")]
-    return next((str(place) for place in places if place is not None), type(dataset).__name__)
 
 
 def read_lint_entries(data: InspectedData, rewards: RewardFile) -> list[LintEntry]:

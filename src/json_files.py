@@ -6,6 +6,7 @@ kind. A name that stands twice in an object, with different values, is refused, 
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,7 @@ def parse_json(text: str | bytes, where: str) -> Any:
     Raises:
         ValueError: not JSON, or a name twice with different values; the message begins with `where`.
     """
-
-    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            _check_repeats(pairs, where)
-        return found
-
-    return parse_pairs(text, where, unique)
+    return parse_pairs(text, where, partial(_unique, where))
 
 
 def parse_pairs(text: str | bytes, where: str, of_object: Any) -> Any:
@@ -36,6 +30,25 @@ def parse_pairs(text: str | bytes, where: str, of_object: Any) -> Any:
         raise ValueError(_not_utf8(where, error)) from error
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} is not JSON ({error})") from error
+
+
+def read_finite_json(path: Path) -> Any:
+    """The value in a .json file of this project, which writes neither NaN nor infinity.
+
+    Raises:
+        ValueError: not JSON, or NaN or infinity is in it.
+        OSError: it can't be read.
+    """
+    return parse_finite(read_text(path))
+
+
+def parse_finite(text: str) -> Any:
+    """The value of a JSON text. Raises ValueError if it is none, or holds NaN or infinity."""
+    return json.loads(text, parse_constant=_refuse)
+
+
+def _refuse(constant: str) -> None:
+    raise ValueError(f"{constant} stands where a number belongs")
 
 
 def read_json(path: Path) -> Any:
@@ -69,6 +82,13 @@ def read_text(path: Path) -> str:
 
 class RepeatedNameError(ValueError):
     """An object says two things under one name."""
+
+
+def _unique(where: str, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        _check_repeats(pairs, where)
+    return found
 
 
 def _check_repeats(pairs: list[tuple[str, Any]], where: str) -> None:

@@ -13,29 +13,45 @@ need none of them (experiments/startup.py measures it).
 
 import os
 import re
+import select
+import signal
 import sys
 import traceback
-from collections.abc import Callable, Mapping, Sequence
-from typing import final
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, final
 
 import hydra
-from hydra import compose, initialize_config_dir
-from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, InstantiationException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import (
+    InterpolationToMissingValueError,
+    MissingMandatoryValue,
+    OmegaConfBaseException,
+)
 
-from src import resolvers  # noqa: F401  # registers what configs call
+from src import (
+    resolvers,  # noqa: F401  # registers what configs call
+    slurm,
+)
 from src.command_line import quoted_arguments
 from src.files import NotWrittenError
 from src.missing_settings import CONF, missing_settings, request_for
 from src.renamed_keys import check_renamed
+from src.settings.help_page import asks_for_help, help_page
+from src.settings.refusals import check_form, composed_settings, explained, with_full_names
+from src.settings.refused_runs import RunFolder
+from src.settings.value_types import check_types
 from src.sweeps.launcher import SweepableTask, SweepInterface, register_launcher
 from src.sweeps.running import JobsFailed
 
 TRACEBACK = "MULTI_REWARD_TRACEBACK"
+
+LONGEST_WARNING = 240
 
 LESS_AT_ONCE = (
     "have less in it at once: in a training data.batch_size halved and trainer.accumulate_grad_batches "
@@ -45,6 +61,24 @@ LESS_AT_ONCE = (
 """What to change where the memory does not suffice."""
 
 Task = Callable[[DictConfig], None]
+
+
+@final
+class WarningLines:
+    """Shows warnings of libraries as one line each, those of one kind (equal but for numbers and quoted
+    texts) once.
+    """
+
+    def __init__(self) -> None:
+        self.shown: set[str] = set()
+
+    def show(self, message: Warning | str, *_: object, **__: object) -> None:
+        """Print it; in place of `warnings.showwarning`."""
+        text = " ".join(str(message).split())
+        kind = re.sub(r"'.*'|\".*\"|\d+", "", text)
+        if kind not in self.shown:
+            self.shown.add(kind)
+            print(f"warning: {text[:LONGEST_WARNING]}", file=sys.stderr, flush=True)
 
 
 @final
@@ -61,12 +95,20 @@ def entry_point(task: Task, config_name: str, sweeps: SweepInterface | None = No
         sweeps: what a sweep of it needs to know; None: a job depends on its whole config.
     """
     os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra then raises instead of printing a screenful of its own
+    with warnings.catch_warnings():
+        warnings.showwarning = WarningLines().show
+        _run(task, config_name, sweeps)
+
+
+def _run(task: Task, config_name: str, sweeps: SweepInterface | None) -> None:
     errors: list[Exception] = []
+    RunFolder.current = None
 
     def run(cfg: DictConfig) -> None:
         if HydraConfig.get().mode == RunMode.MULTIRUN:
             raise ValueError(f"src.{config_name} has no sweeps: run it once for each value")
         try:
+            check_types(cfg, config_name)
             task(cfg)
         except Exception as error:  # noqa: BLE001  # raised below, outside of Hydra, which prints its own
             is_missing = isinstance(_cause(error), MissingMandatoryValue | InterpolationToMissingValueError)
@@ -74,20 +116,59 @@ def entry_point(task: Task, config_name: str, sweeps: SweepInterface | None = No
             errors.append(ValueError(request_for(names)) if names else error)
 
     try:
-        check_renamed(config_name, sys.argv[1:])
-        # for Hydra, and for the processes and jobs that repeat this command
-        sys.argv[1:] = quoted_arguments(config_name, sys.argv[1:])
-        register_launcher()
-        sweepable = SweepableTask(run, _check_evaluation, sweeps or SweepInterface())
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(sweepable)()
-        if errors:
-            raise errors[0]
+        with ending_unread():
+            if asks_for_help(sys.argv[1:]):
+                print(help_page(config_name, sys.argv[1:]))
+                return
+            check_renamed(config_name, sys.argv[1:])
+            check_form(config_name, sys.argv[1:])
+            # for Hydra, and for the processes and jobs that repeat this command
+            sys.argv[1:] = quoted_arguments(config_name, sys.argv[1:])
+            register_launcher()
+            known = sweeps or SweepInterface()
+            checked = replace(known, depends_on=_checked(known.depends_on, config_name))
+            sweepable = SweepableTask(config_name, run, _check_evaluation, checked)
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(sweepable)()
+            if errors:
+                raise errors[0]
     except KeyboardInterrupt:
         fail("interrupted; what was written so far is kept, the same command goes on")
     except Exception as error:  # noqa: BLE001  # the one place where every error becomes one line
         if os.environ.get(TRACEBACK):
             traceback.print_exc()
-        fail(one_line(error))
+        if RunFolder.current is not None and is_first_process():
+            RunFolder.current.restore()
+        told = explained(error, config_name, sys.argv[1:])
+        fail(one_line(with_full_names(told, config_name, sys.argv[1:])))
+
+
+@contextmanager
+def ending_unread() -> Iterator[None]:
+    """End without a word, as other programs do, where nobody reads the output any more (`--help | head`).
+    Other pipes that break are errors.
+    """
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        output = select.poll()
+        output.register(sys.stdout.fileno(), 0)
+        if not output.poll(0):  # which tells of errors alone
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        sys.exit(128 + signal.SIGPIPE)
+
+
+def _checked(
+    depends_on: Callable[[DictConfig], Mapping[str, Any]], config_name: str
+) -> Callable[[DictConfig], Mapping[str, Any]]:
+    """What a job depends on, asked after its values are known to be of the right kind: before any begins."""
+
+    def checked(cfg: DictConfig) -> Mapping[str, Any]:
+        check_types(cfg, config_name)
+        return depends_on(cfg)
+
+    return checked
 
 
 def script(task: Callable[[Sequence[str]], None]) -> None:
@@ -105,12 +186,17 @@ def script(task: Callable[[Sequence[str]], None]) -> None:
 def composed(config_name: str, *overrides: str) -> DictConfig:
     """The config that the entry point `config_name` would get with these overrides, for an entry point that
     needs a node of another one's.
+
+    Raises:
+        ValueError: overrides that don't compose, or values of the wrong kind.
     """
     check_renamed(config_name, overrides)
-    if GlobalHydra.instance().is_initialized():
-        return compose(config_name, overrides=list(overrides))
-    with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose(config_name, overrides=list(overrides))
+    try:
+        cfg = composed_settings(config_name, overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explained(error, config_name, overrides) from error
+    check_types(cfg, config_name)
+    return cfg
 
 
 def fail(message: str) -> None:
@@ -118,10 +204,20 @@ def fail(message: str) -> None:
     "error: ".
     """
     sys.stdout.flush()
-    ranks = (os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ)
-    rank = next(ranks, "0")
-    print(f"error: {message}" if rank == "0" else f"rank {rank}: {message}", file=sys.stderr, flush=True)
+    said = f"error: {message}" if is_first_process() else f"rank {process_rank()}: {message}"
+    print(said, file=sys.stderr, flush=True)
     sys.exit(1)
+
+
+def process_rank() -> str:
+    """The rank of this process, as torchrun, SLURM or Lightning have said it."""
+    ranks = (os.environ[name] for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK") if name in os.environ)
+    return next(ranks, "0")
+
+
+def is_first_process() -> bool:
+    """Whether this process speaks for all."""
+    return process_rank() == "0"
 
 
 def fail_at_once(message: str) -> None:
@@ -136,13 +232,18 @@ def check_shared_folder() -> None:
     """Raise ValueError if torchrun or srun started several processes, each of which would take a time-stamped
     run folder of its own.
     """
-    processes = os.environ.get("WORLD_SIZE" if "TORCHELASTIC_RUN_ID" in os.environ else "SLURM_NTASKS", "1")
-    given = HydraConfig.get().overrides.hydra
-    if int(processes) > 1 and not any(override.startswith("hydra.run.dir=") for override in given):
+    is_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
+    processes = int(os.environ.get("WORLD_SIZE", "1")) if is_torchrun else slurm.processes()
+    if processes > 1 and not has_fixed_folder():
         raise ValueError(
             f"{processes} processes were started, each of which would take a run folder of its own: "
             "give hydra.run.dir=RUN"
         )
+
+
+def has_fixed_folder() -> bool:
+    """Whether the same command would run in the same folder."""
+    return any(override.startswith("hydra.run.dir=") for override in HydraConfig.get().overrides.hydra)
 
 
 def check_whole_numbers(cfg: DictConfig, least: Mapping[str, int | None]) -> None:

@@ -31,13 +31,15 @@ from transformers import AutoTokenizer, LlavaForConditionalGeneration
 from src.backbones import word_tokenizer
 from src.backbones.backbone import AlignmentOutput
 from src.backbones.exportable import ExportableBackbone
+from src.backbones.hooks import RewardedCall, RewardHooks
 from src.backbones.pretrained import tensor_differences
 from src.backbones.smartedit import conversation, interaction, language, reader
 from src.backbones.smartedit.query_transformer import QueryTransformer
 from src.backbones.smartedit.reader import Reader, build_reader
 from src.backbones.unet_hooks import StemBias, UNetHooks, block_width, site_modules, site_widths
 from src.batch import Reading, RewardTokens, TextTokens
-from src.checkpoint import ADAPTER, HERE, SETTINGS
+from src.checkpoint import ADAPTER, HERE, description
+from src.checkpoint_paths import SETTINGS
 from src.conditioning.addition import Addition
 from src.conditioning.attention import Attention
 from src.conditioning.both import Both
@@ -70,7 +72,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, final
+from typing import Any, Literal, NamedTuple, cast, final
 
 import torch
 import torch.nn.functional as F
@@ -86,7 +88,6 @@ PERSPECTIVES = ("following", "preserving", "quality")
 READER_IMPORTS = """
 import sys
 import warnings
-from typing import NamedTuple
 
 from peft import LoraConfig, inject_adapter_in_model
 from peft.tuners.tuners_utils import BaseTunerLayer
@@ -118,7 +119,7 @@ def load_reward_modules(pipeline: Any) -> tuple[Any, Any, UNetHooks]:
     folder = Path(pipeline.config["_name_or_path"], ADAPTER)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     unet = pipeline.unet
-    encoder = build_node(config["reward_encoder"], width=pipeline.text_encoder.config.hidden_size)
+    encoder = build_node(config["reward_encoder"], text_width=pipeline.text_encoder.config.hidden_size)
     integration = build_node(
         config["integration"],
         reward_width=encoder.width,
@@ -144,18 +145,62 @@ def encode_windows(pipeline: Any, texts: list[str]) -> TextTokens:
     return TextTokens(pipeline.text_encoder(tokens.input_ids).last_hidden_state, tokens.attention_mask.bool())
 
 
+def prompts_in(prompt: Any) -> list[str]:
+    """One prompt, or several, as a list. Raises ValueError for anything else."""
+    prompts = [prompt] if isinstance(prompt, str) else prompt
+    if not isinstance(prompts, list | tuple) or not all(isinstance(text, str) for text in prompts):
+        raise ValueError(f"prompt={prompt!r}: an instruction is needed, or a list of them")
+    return list(prompts)
+
+
+def checked_scores(scores: Any, count: int) -> Tensor:
+    """The target scores of `count` prompts, (count, 3). Raises ValueError unless they are three, or three for
+    each, in [0, 5].
+    """
+    try:
+        wanted = torch.as_tensor(scores, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError):
+        wanted = torch.empty(0)
+    if tuple(wanted.shape) not in ((3,), (count, 3)):
+        raise ValueError(
+            f"reward_scores={scores!r}: a score each of following, preserving and quality is needed, or "
+            f"three for each of the {count} prompts"
+        )
+    if not bool(((wanted >= 0) & (wanted <= 5)).all()):
+        raise ValueError(f"reward_scores={scores!r}: a score must lie in [0, 5]")
+    return wanted.expand(count, 3)
+
+
+def checked_texts(texts: Any, count: int) -> list[tuple[str, str, str]]:
+    """Three feedback texts for each of `count` prompts; None for edits in which nothing failed. Raises
+    ValueError for anything else.
+    """
+    given = ("None", "None", "None") if texts is None else texts
+    is_list = isinstance(given, list | tuple)
+    rows = [given] * count if is_list and all(isinstance(text, str) for text in given) else given
+    if not is_list or len(rows) != count or not all(is_three_texts(row) for row in rows):
+        raise ValueError(
+            f"reward_text={texts!r}: a text each on following, preserving and quality is needed, or three "
+            f"for each of the {count} prompts"
+        )
+    return [(row[0], row[1], row[2]) for row in rows]
+
+
+def is_three_texts(row: Any) -> bool:
+    """Whether these are feedback texts of one prompt."""
+    return isinstance(row, list | tuple) and len(row) == 3 and all(isinstance(text, str) for text in row)
+
+
 def encode_reward(
     pipeline: Any, modules: tuple[Any, Any, UNetHooks], scores: Any, texts: Any, count: int
 ) -> RewardTokens:
-    """The target reward as tokens: one for all `count` prompts, or one per prompt."""
+    """The target reward as tokens: one for all `count` prompts, or one per prompt. Raises ValueError for what
+    is no reward.
+    """
     encoder, integration, _ = modules
     device, dtype = pipeline._execution_device, pipeline.unet.dtype
     torch.nn.ModuleList([encoder, integration]).to(device)
-    wanted = torch.as_tensor(scores, dtype=torch.float32, device=device).expand(count, 3)
-    texts = ("None", "None", "None") if texts is None else texts
-    feedback = [tuple(texts)] * count if isinstance(texts[0], str) else [tuple(three) for three in texts]
-    if len(feedback) != count or any(len(three) != 3 for three in feedback):
-        raise ValueError(f"reward_text is three texts, or three for each of the {count} prompts")
+    wanted, feedback = checked_scores(scores, count).to(device), checked_texts(texts, count)
     text = (
         encode_windows(pipeline, [window for windows in encoder.layout(feedback) for window in windows])
         if encoder.uses_text
@@ -203,10 +248,13 @@ class RewardInstructPix2PixPipeline(StableDiffusionInstructPix2PixPipeline):
                 prompt.
             reward_text: three feedback texts, or three for each prompt; None for edits in which nothing
                 failed.
+
+        Raises:
+            ValueError: no prompt, or no reward: scores outside [0, 5], or other numbers of scores or texts.
         """
-        self.reward_modules = self.reward_modules or load_reward_modules(self)
         embeds = others.get("prompt_embeds")
-        count = len(embeds) if embeds is not None else 1 if isinstance(prompt, str) else len(prompt)
+        count = len(prompts_in(prompt) if embeds is None else embeds)
+        self.reward_modules = self.reward_modules or load_reward_modules(self)
         reward = encode_reward(self, self.reward_modules, reward_scores, reward_text, count)
         tokens, mask = (
             for_guidance_branches(value, num_images_per_prompt, guidance_scale, image_guidance_scale)
@@ -306,10 +354,11 @@ class SmartEditPipeline(StableDiffusionInstructPix2PixPipeline):
                 failed.
 
         Raises:
-            ValueError: a target reward for a pipeline without reward modules.
+            ValueError: no prompt, or no reward: scores outside [0, 5], other numbers of scores or texts, or a
+                target reward for a pipeline without reward modules.
         """
+        instructions = prompts_in(prompt)
         self.load_parts()
-        instructions = [prompt] if isinstance(prompt, str) else list(prompt)
         reading = self.read(self.image_processor.preprocess(image), instructions)
         null = encode_windows(self, [""])
         longest = max(null.mask.shape[1], reading.instruction.mask.shape[1])
@@ -359,10 +408,16 @@ BUNDLE = (
     site_modules,
     block_width,
     site_widths,
+    RewardedCall,
+    RewardHooks,
     UNetHooks,
     build_node,
     load_reward_modules,
     encode_windows,
+    prompts_in,
+    checked_scores,
+    checked_texts,
+    is_three_texts,
     encode_reward,
     for_guidance_branches,
 )
@@ -377,6 +432,7 @@ READER_CONSTANTS: Mapping[ModuleType, Sequence[str]] = {
 
 READER_BUNDLE = (
     Reading,
+    word_tokenizer.check_length,
     word_tokenizer.WordTokenizer,
     conversation.Conversation,
     conversation.PromptTemplate,
@@ -440,7 +496,14 @@ def standalone_smartedit_source() -> str:
     )
 
 
-def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], card: str, folder: Path) -> None:
+def write_pipeline(
+    editor: Editor,
+    config: str,
+    image_size: tuple[int, int],
+    card: str,
+    folder: Path,
+    sampler: Mapping[str, object] | None = None,
+) -> None:
     """Write a pipeline folder.
 
     Args:
@@ -450,6 +513,7 @@ def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], car
         image_size: height and width trained on.
         card: the model card, written as README.md.
         folder: must not exist yet; it is whole or not there.
+        sampler: trained with, as `Sampler.saved`; None if that isn't known.
 
     Raises:
         ValueError: another backbone or process, or a folder that exists.
@@ -473,7 +537,7 @@ def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], car
     pipeline = backbone.to_pipeline(scheduler)
     tree: Any = OmegaConf.create(config)
     tree.backbone = backbone.config_in(HERE, cast("dict[str, Any]", OmegaConf.to_container(tree.backbone)))
-    settings = {"editor_config": OmegaConf.to_yaml(tree), "picture_size": list(image_size)}
+    settings = description(OmegaConf.to_yaml(tree), image_size, sampler)
     with replacing(folder) as partial:
         try:
             pipeline.save_pretrained(partial)
@@ -483,7 +547,7 @@ def write_pipeline(editor: Editor, config: str, image_size: tuple[int, int], car
             if backbone.has_reader:
                 backbone.save_reader(partial)
                 (partial / CODE).write_text(standalone_smartedit_source(), encoding="utf-8")
-            (partial / SETTINGS).write_text(OmegaConf.to_yaml(settings), encoding="utf-8")
+            (partial / SETTINGS).write_text(settings, encoding="utf-8")
             (partial / "README.md").write_text(card, encoding="utf-8")
         except (OSError, RuntimeError, SafetensorError) as error:
             raise not_written(folder, error) from error

@@ -1,14 +1,16 @@
-"""The project's nouns: Case, Triplet, Verdict, Reward, TargetReward. Frozen, checked on construction, free of
-tensors.
+"""The project's nouns: Case, Triplet, Verdict, Reward, TargetReward, Contest. Frozen, checked on
+construction, free of tensors.
 
 Perspectives always come in the order following, preserving, quality (F, P, Q), as in the paper (Multi-Reward
 as Condition, ICLR 2025).
 """
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Literal, Protocol, TypeVar, final, runtime_checkable
+from itertools import combinations
+from typing import Literal, NamedTuple, Protocol, TypeVar, final, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -135,16 +137,18 @@ class Verdict:
             feedback only.
         feedback: what failed, in words; "None" if nothing did.
         status: "ok", "repaired" (the reply was corrected before it parsed) or "failed" (no usable answer).
+        deviation: the judge's own uncertainty of the score, in points; None where it says none.
 
     Raises:
-        ValueError: a score outside [0, 5], a failed verdict with a score, or a verdict that is not failed
-            without one.
+        ValueError: a score outside [0, 5], a deviation below 0, a failed verdict with a score, or a verdict
+            that is not failed without one.
     """
 
     score: float | None
     success: bool | None = None
     feedback: str = NO_FAILURE
     status: Literal["ok", "repaired", "failed"] = "ok"
+    deviation: float | None = None
 
     def __post_init__(self) -> None:
         if (self.score is None) != (self.status == "failed"):
@@ -153,6 +157,8 @@ class Verdict:
             )
         if self.score is not None:
             check_score(self.score)
+        if self.deviation is not None and not 0.0 <= self.deviation < math.inf:
+            raise ValueError(f"a deviation of a score must be 0 or more, got {self.deviation!r}")
 
     @property
     def is_contradictory(self) -> bool:
@@ -192,6 +198,106 @@ class Reward:
         counts it.
         """
         return any(verdict.status == "failed" for verdict in self.verdicts)
+
+
+ASPECTS = (*(perspective.value for perspective in PERSPECTIVES), "semantic", "overall")
+"""What people compare edits by: a perspective; "semantic", following and preserving in one; or all of it."""
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One of several edits of a case that were compared or rated.
+
+    Attributes:
+        id: names the edit, in the whole benchmark or dataset.
+        picture: in memory or stored.
+        editor: the model that made it; "" where unknown.
+        ratings: by aspect, in the source's own scale.
+    """
+
+    id: str
+    picture: Image | StoredImage
+    editor: str = ""
+    ratings: Mapping[str, float] = field(default_factory=dict)
+
+
+@final
+@dataclass(frozen=True)
+class Ranking:
+    """The order in which someone put the candidates of a contest.
+
+    Attributes:
+        aspect: by what, one of ASPECTS.
+        tiers: indices of candidates, the best first; those that are equal share a tier.
+        both_bad: all are equal because none is any good.
+
+    Raises:
+        ValueError: an unknown aspect, an empty tier, or an index twice.
+    """
+
+    aspect: str
+    tiers: tuple[tuple[int, ...], ...]
+    both_bad: bool = False
+
+    def __post_init__(self) -> None:
+        ranked = [index for tier in self.tiers for index in tier]
+        if self.aspect not in ASPECTS:
+            raise ValueError(f"the aspect {self.aspect!r} is none of {', '.join(ASPECTS)}")
+        if not all(self.tiers) or len(set(ranked)) < len(ranked) or min(ranked, default=0) < 0:
+            raise ValueError(f"tiers {self.tiers} need candidates in each, and no candidate twice")
+        if self.both_bad and len(self.tiers) != 1:
+            raise ValueError(f"candidates that are all bad share one tier, got {self.tiers}")
+
+
+@final
+class ComparedPair(NamedTuple):
+    """Two candidates of a contest, by index: the first is better, or both are equal."""
+
+    better: int
+    worse: int
+    tie: bool
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Several edits of one case with what people said of them.
+
+    Attributes:
+        case: its id names the contest.
+        candidates: two or more.
+        rankings: at most one per aspect; empty where the candidates' ratings say all.
+        source: the benchmark or dataset.
+
+    Raises:
+        ValueError: fewer than two candidates, two of one id, a ranking of others, or two of one aspect.
+    """
+
+    case: Case
+    candidates: tuple[Candidate, ...]
+    rankings: tuple[Ranking, ...] = ()
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        ids = [candidate.id for candidate in self.candidates]
+        aspects = [ranking.aspect for ranking in self.rankings]
+        beyond = [ranking.tiers for ranking in self.rankings if max(map(max, ranking.tiers)) >= len(ids)]
+        if len(ids) < 2 or len(set(ids)) < len(ids):
+            raise ValueError(f"contest {self.case.id!r} needs two or more edits of different ids, got {ids}")
+        if beyond or len(set(aspects)) < len(aspects):
+            raise ValueError(
+                f"contest {self.case.id!r} of {len(ids)} edits: one ranking per aspect, of these edits "
+                f"alone, is needed, got {[(ranking.aspect, ranking.tiers) for ranking in self.rankings]}"
+            )
+
+    def pairs(self, aspect: str) -> Iterator[ComparedPair]:
+        """All pairs that the ranking of an aspect orders or calls equal; none without one."""
+        for ranking in self.rankings:
+            if ranking.aspect == aspect:
+                placed = [(place, index) for place, tier in enumerate(ranking.tiers) for index in tier]
+                for (above, first), (below, second) in combinations(placed, 2):
+                    yield ComparedPair(first, second, above == below)
 
 
 @final

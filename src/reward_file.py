@@ -2,8 +2,9 @@
 twice.
 
 A line is `{"id", "judge", "key", "following": {"score", "success", "feedback", "status"}, "preserving": ...,
-"quality": ..., "usage"}`. A failed verdict has `"score": null` and is counted, never replaced by a number. A
-retry appends; the last line per (id, judge, key) is the valid one.
+"quality": ..., "usage"}`; a judge that says how sure it is adds `"deviation"` to each, in points. A failed
+verdict has `"score": null` and is counted, never replaced by a number. A retry appends; the last line per
+(id, judge, key) is the valid one.
 """
 
 import json
@@ -76,23 +77,36 @@ def iter_rewards(path: Path) -> Iterator[tuple[Reward, UsageFields]]:
     Raises:
         ValueError: a line that is not a reward, with file and line number.
     """
+    for _, reward, usage in located_rewards(path):
+        yield reward, usage
+
+
+def located_rewards(path: Path) -> Iterator[tuple[int, Reward, UsageFields]]:
+    """As `iter_rewards`, each with the byte at which its line begins, for `reward_at`."""
     if not path.exists():
         return
+    start = 0
     with path.open("rb") as file:
         for number, line in enumerate(file, start=1):
             if not line.endswith(b"\n"):
                 return
-            if not line.strip():
-                continue
-            try:
-                row = parse_json(line, "the line")
-                reward = parse_reward(row)
-                usage = row.get("usage", {})
-            except ValueError as error:
-                raise ValueError(
-                    f"{path}:{number}: not a reward ({error}); correct or delete this line"
-                ) from error
-            yield reward, usage
+            if line.strip():
+                yield start, *_parse_line(line, f"{path}:{number}")
+            start += len(line)
+
+
+def reward_at(file: BinaryIO, start: int) -> Reward:
+    """The reward whose line begins at a byte of an open reward file. Raises ValueError as `iter_rewards`."""
+    file.seek(start)
+    return _parse_line(file.readline(), f"{file.name}, byte {start}")[0]
+
+
+def _parse_line(line: bytes, where: str) -> tuple[Reward, UsageFields]:
+    try:
+        row = parse_json(line, "the line")
+        return parse_reward(row), row.get("usage", {})
+    except ValueError as error:
+        raise ValueError(f"{where}: not a reward ({error}); correct or delete this line") from error
 
 
 def repair_torn_line(path: Path) -> None:
@@ -125,7 +139,7 @@ def reward_line(reward: Reward, usage: UsageFields) -> str:
             "success": verdict.success,
             "feedback": verdict.feedback,
             "status": verdict.status,
-        }
+        } | ({} if verdict.deviation is None else {"deviation": verdict.deviation})
     row["usage"] = dict(usage)
     return json.dumps(row, ensure_ascii=False) + "\n"
 
@@ -149,11 +163,13 @@ def _verdict(row: dict[str, object]) -> Verdict:
     if status not in ("ok", "repaired", "failed"):
         raise ValueError(f"status {status!r} is none of ok, repaired, failed")
     score = _field(row, "score", int, float, type(None))
+    deviation = _field(row, "deviation", int, float) if "deviation" in row else None
     return Verdict(
         score=None if score is None else float(score),
         success=_field(row, "success", bool, type(None)),
         feedback=_field(row, "feedback", str),
         status=status,
+        deviation=None if deviation is None else float(deviation),
     )
 
 

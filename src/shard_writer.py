@@ -13,7 +13,7 @@ from src import files
 from src.backbones.frozen import FrozenEncoders
 from src.conditioning.reward_encoder import Windows
 from src.data.collate import collate
-from src.data.datamodule import EditData, ignore_interrupts
+from src.data.datamodule import EditData
 from src.data.order import SampleIndex
 from src.data.precomputed import (
     FORMAT,
@@ -37,6 +37,7 @@ from src.data.precomputed import (
     write_shard,
 )
 from src.data.rows import RowSource
+from src.data.training_loader import ignore_interrupts
 from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Size
 from src.files import write_atomically

@@ -13,96 +13,79 @@ Leaves in the run folder: metrics.csv, previews/, checkpoints/last.ckpt, editor/
 broken_rows.jsonl (rows that can't be used).
 """
 
-import logging
 import os
 import sys
-import warnings
-from contextlib import nullcontext
+from collections.abc import Mapping, Sequence
+from copy import copy
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from src import launch, memory
+from src import launch
 from src.command_line import pasteable
-from src.files import alone_in, remove_leftovers
 from src.missing_settings import check_complete
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.titles import sweep_axes
-from src.sweeps.trainings import is_trained, training_depends_on, training_settings
+from src.sweeps.trainings import is_trained, schedules, training_depends_on, training_settings
 from src.tracking.settings import loggable_settings
+from src.training_run import begin, check_machine, check_numbers, fit, resumed_checkpoint
 
-QUIET = (
-    r".*Experiment logs directory .* exists and is not empty",  # the run folder holds more than the log
-    r".*LeafSpec.*",
-    r".*does not have many workers.*",
-    r".*module\(s\) in eval mode at the start of training.*",  # frozen parts are
-    r".*`.*` is deprecated.*",
-)
-"""Warnings of Lightning that say nothing about this project."""
+if TYPE_CHECKING:
+    from src.data.datamodule import EditData
+    from src.data.rows import DatasetRow
+    from src.data.stream_datamodule import StreamedEditData
+    from src.editor import Editor
 
-EDITING = ("previews", "scores")
+ROWS_READ = 2000
+"""Rows whose texts a small backbone's tokenizer learns from."""
+
+LEAST = {"data.batch_size": 1}
+
+EDITING = ("previews", "scores", "holdout")
 """Callbacks that edit images, and so need what editing needs."""
 
 
 def main(cfg: DictConfig) -> None:
-    """Train in the run folder, alone in it: of two trainings there, each would resume the other's
-    checkpoints.
-    """
+    """Check the settings, then train in the run folder."""
     check_complete(cfg)
-    steps = {"trainer.max_steps": None} if "max_steps" in cfg.trainer else {}
-    launch.check_whole_numbers(cfg, {"seed": None, "data.batch_size": 1, **steps})
-    launch.check_shared_folder()
-    from pytorch_lightning.utilities import rank_zero_only
-
-    for message in QUIET:
-        warnings.filterwarnings("ignore", message)
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)  # devices and tips; ours is run.json
-    if cfg.keep_memory:
-        memory.keep_freed()
-    folder = HydraConfig.get().runtime.output_dir
-    with alone_in(Path(folder), "training") if rank_zero_only.rank == 0 else nullcontext():  # for all ranks
-        train(cfg, folder)
+    check_numbers(cfg, LEAST)
+    begin(cfg, "train", train)
 
 
 def train(cfg: DictConfig, folder: str) -> None:
     """Seed, data, editor, algorithm, callbacks, trainer, fit; data first, as its errors are the cheapest to
     find.
     """
-    from pytorch_lightning import Trainer, seed_everything
+    from pytorch_lightning import seed_everything
     from pytorch_lightning.utilities import rank_zero_only
 
     from src import checkpoint
     from src.backbones.backbone import NO_CHAT_SUPPORT
     from src.callbacks.editor_checkpoint import EditorCheckpoint
     from src.callbacks.free_encoders import FreeEncoders, check_encoders
-    from src.callbacks.last_checkpoint import AtomicCheckpointIO, TrainingStopped
     from src.callbacks.provenance import Provenance
-    from src.callbacks.rank_watch import RankWatch
-    from src.callbacks.resume import check_resumable, checkpoint_to_resume
-    from src.callbacks.run_record import RunRecord
     from src.data.datamodule import EditData
     from src.data.problems import BROKEN_ROWS
     from src.data.rows import CHAT_SAMPLES
-    from src.finite import NotFiniteError
 
     seed_everything(cfg.seed, workers=True, verbose=False)
     data = instantiate(cfg.data)
     report = data.check(Path(folder, BROKEN_ROWS))
     if report is not None and rank_zero_only.rank == 0:
         print(f"data: {report}", file=sys.stderr)
+    model = model_for(cfg, data.is_unrated)
     model_config, settings = (
-        OmegaConf.to_yaml(cfg.model, resolve=True),
+        OmegaConf.to_yaml(model, resolve=True),
         OmegaConf.to_yaml(training_settings(cfg)),
     )
     tell_trust(cfg)
-    resumed = checkpoint_to_resume(cfg.resume, Path(folder))
-    if resumed is not None:
-        check_resumable(resumed, model_config, settings, found_by_itself=cfg.resume == "auto")
-    editor = instantiate(cfg.model)
+    resumed = resumed_checkpoint(cfg, folder, model_config, settings, schedules(cfg))
+    editor = instantiate(model)
     if cfg.start is not None and resumed is None:
         checkpoint.start_from(editor, Path(cfg.start))
+    prepare_texts(editor, data, learn=cfg.start is None)
     editor.check_resolution(*data.image_size)
     precomputed = data.precomputed if isinstance(data, EditData) else None
     if precomputed is not None:
@@ -113,54 +96,96 @@ def train(cfg: DictConfig, folder: str) -> None:
 
     ema = instantiate(cfg.callbacks.ema)
     logged = loggable_settings(cfg, os.environ, {"axes": sweep_axes(), "folder": folder})
-    record = RunRecord(folder)
-
-    def end(message: str) -> None:
-        record.fail(trainer, message)
-        launch.fail_at_once(message)
-
-    ranks = RankWatch(end)
+    target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
     callbacks = [
         ema,
-        record,
-        ranks,
-        EditorCheckpoint(folder, model_config, data.image_size, ema, settings),
+        EditorCheckpoint(folder, model_config, data.image_size, ema, sampler, settings),
         Provenance(folder, logged, cfg.start, OmegaConf.select(cfg, "data.rewards.path")),
         *([] if precomputed is None else [FreeEncoders()]),
     ]
     callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
-    target, sampler = instantiate(cfg.target_reward), instantiate(cfg.sampler)
     editing = {"folder": folder, "ema": ema, "target": target, "sampler": sampler}
-    callbacks += [instantiate(cfg.callbacks[name], **editing) for name in EDITING if name in cfg.callbacks]
-    extras = {"logger": instantiate(cfg.logger), "callbacks": callbacks, "plugins": [AtomicCheckpointIO()]}
-    trainer: Trainer = instantiate(cfg.trainer, **extras, default_root_dir=folder)
-    for part in ("", "checkpoints", "editor", "previews"):
-        remove_leftovers(Path(folder, part))
-    try:
-        trainer.fit(algorithm, datamodule=data, ckpt_path=resumed, weights_only=True)
-    except NotFiniteError as error:
-        last = Path(folder, "checkpoints", "last.ckpt")
-        kept = "no checkpoint was written before"
-        if last.exists():
-            kept = f"{pasteable('resume', last)} goes on from before"
-        raise ValueError(f"{error}; {kept}") from error
-    except RuntimeError as error:
-        gone = ranks.gone(within_s=3.0)  # a collective then fails with pages about sockets
-        if gone is None:
-            raise
-        record.fail(trainer, gone)
-        raise ValueError(gone) from error
-    except (TrainingStopped, SystemExit) as stop:
-        # with several processes, one of them speaks for all; Lightning ends an interrupted training by a
-        # SystemExit without a message
-        if not trainer.is_global_zero:
-            sys.exit(1)
-        interrupted = f"interrupted at step {trainer.global_step} of {trainer.max_steps}"
-        what = str(stop) if isinstance(stop, TrainingStopped) else interrupted
-        again = pasteable("hydra.run.dir", folder)
-        raise launch.Interrupted(f"{what}; the same command with {again} goes on") from None
+    if "previews" in cfg.callbacks:
+        callbacks.append(instantiate(cfg.callbacks.previews, **editing, data=data))
+    if "scores" in cfg.callbacks:
+        callbacks.append(instantiate(cfg.callbacks.scores, **editing))
+    trainer = fit(cfg, folder, algorithm, data, callbacks, resumed, ("editor", "previews"))
     if trainer.is_global_zero:
+        print(f"next: {next_command(cfg, Path(folder, 'editor'))}", file=sys.stderr, flush=True)
         print(folder)
+
+
+def depends_on(cfg: DictConfig) -> Mapping[str, Any]:
+    """What the result depends on, for sweeps. Raises as `check_numbers` and `training_depends_on`."""
+    check_numbers(cfg, LEAST)
+    return training_depends_on(cfg)
+
+
+def next_command(cfg: DictConfig, editor: Path) -> str:
+    """What one does with a trained editor: evaluate it where the right edits are known, else try it."""
+    trust = f" trust=[{','.join(cfg.trust)}]" if cfg.trust else ""
+    shared = f"{pasteable('checkpoint', editor)}{trust}"
+    if "world" in cfg.data.get("dataset", {}):
+        return f"python -m src.evaluate {shared} world.size={cfg.world.size} targets=table6"
+    return f'python -m src.edit {shared} image=PHOTO.jpg instruction="make it night"'
+
+
+def model_for(cfg: DictConfig, is_unrated: bool) -> DictConfig:
+    """The config of the editor to be trained: without reward modules, and said so, if no row has a reward.
+
+    Raises:
+        ValueError: no row has a reward, and `without_rewards` refuses this.
+    """
+    from pytorch_lightning.utilities import rank_zero_only
+
+    if cfg.without_rewards not in ("train", "refuse"):
+        raise ValueError(f"without_rewards is train or refuse, not {cfg.without_rewards!r}")
+    if not is_unrated or cfg.model.integration is None or cfg.model.reward_encoder is None:
+        return cfg.model
+    if cfg.without_rewards == "refuse":
+        raise ValueError(
+            "no row has a reward, and this editor is to learn from them: give "
+            "+rewards@data.rewards=reward_file data.rewards.path=annotations/rewards.jsonl (python -m "
+            "src.annotate makes it), or train without: model/integration=none"
+        )
+    if rank_zero_only.rank == 0:
+        print(
+            "no row has a reward: the editor is trained without, as with model/integration=none (python -m "
+            "src.annotate makes rewards)",
+            file=sys.stderr,
+        )
+    model = copy(cfg.model)  # keeps the parent, for interpolations
+    model.integration = None
+    return model
+
+
+def prepare_texts(editor: "Editor", data: "EditData | StreamedEditData", learn: bool) -> None:
+    """Let a backbone with a tokenizer of its own learn from the rows' texts, and check that it reads them.
+
+    Raises:
+        ValueError: a text that it can't encode.
+    """
+    from src.backbones.backbone import OwnTokenizer
+
+    if not isinstance(editor.backbone, OwnTokenizer):
+        return
+    rows = data.sample_rows(ROWS_READ)
+    if not rows:
+        return
+    texts = [text for row in rows for text in (row.instruction, *feedback_texts(editor, row))]
+    if learn:
+        editor.backbone.learn_texts(texts)
+    editor.backbone.check_texts(list(dict.fromkeys(texts)))
+
+
+def feedback_texts(editor: "Editor", row: "DatasetRow") -> Sequence[str]:
+    """What the editor's text encoder reads of a row's reward."""
+    encoder = editor.reward_encoder
+    if encoder is None or not encoder.uses_text or row.reward is None:
+        return []
+    verdicts = row.reward.verdicts
+    (windows,) = encoder.layout([(verdicts[0].feedback, verdicts[1].feedback, verdicts[2].feedback)])
+    return windows
 
 
 def tell_trust(cfg: DictConfig) -> None:
@@ -185,7 +210,7 @@ def tell_trust(cfg: DictConfig) -> None:
         )
 
 
-SWEEPS = SweepInterface(training_depends_on, is_trained)
+SWEEPS = SweepInterface(depends_on, is_trained, check_machine=check_machine)
 """What sweeps need to know."""
 
 if __name__ == "__main__":

@@ -27,6 +27,9 @@ TARGET, PARTIAL, CONVERT = "_target_", "_partial_", "_convert_"
 ROOT = "src.editor.Editor"
 """What the config of an editor builds."""
 
+GROUPS = ("model", "reward_model")
+"""Groups of conf whose yamls say what saved configs may name."""
+
 LIBRARIES = (
     *("src", "torch", "diffusers", "transformers", "peft", "safetensors", "tokenizers", "accelerate"),
     *("huggingface_hub", "datasets", "pytorch_lightning", "lightning_fabric", "lightning", "torchmetrics"),
@@ -71,7 +74,7 @@ class AllowedClass:
 
 @final
 @dataclass(frozen=True)
-class Problem:
+class Refusal:
     """Something that a config may not say.
 
     Attributes:
@@ -149,6 +152,27 @@ def check_model(tree: Mapping[str, Any], source: str, trust: Sequence[str] = ())
             f"the config of {source} builds {tree.get(TARGET)!r}, and an editor is a {ROOT}; nothing of it "
             "was run"
         )
+    _check_problems(tree, source, trust)
+
+
+def check_reward_model(tree: Mapping[str, Any], source: str, trust: Sequence[str] = ()) -> None:
+    """Check the config of a saved reward model, before anything is built; arguments as of `check_model`.
+
+    Raises:
+        ValueError: it names anything but a reward model of classes and arguments that are allowed.
+    """
+    check_trust(trust)
+    target = tree.get(TARGET)
+    if target not in reward_models() and not is_opened(target, trust):
+        raise ValueError(
+            f"the config of {source} builds {target!r}, and a reward model is one of "
+            f"{', '.join(reward_models())}; nothing of it was run. If that is code of your own, say trust="
+            f"[{own_package(target) or 'my_package'}]"
+        )
+    _check_problems(tree, source, trust)
+
+
+def _check_problems(tree: Mapping[str, Any], source: str, trust: Sequence[str]) -> None:
     for problem in problems(tree, trust):
         said = f"the config of {source} {problem.text}; nothing of it was run"
         if problem.opt_in is None:
@@ -193,12 +217,12 @@ def needed_trust(tree: Mapping[str, Any], trust: Sequence[str] = ()) -> list[str
     return sorted({problem.opt_in for problem in found if problem.opt_in is not None})
 
 
-def problems(tree: Mapping[str, Any], trust: Sequence[str]) -> Iterator[Problem]:
+def problems(tree: Mapping[str, Any], trust: Sequence[str]) -> Iterator[Refusal]:
     """Everything that a config may not say."""
     return _problems(tree, "", trust)
 
 
-def _problems(node: object, place: str, trust: Sequence[str]) -> Iterator[Problem]:
+def _problems(node: object, place: str, trust: Sequence[str]) -> Iterator[Refusal]:
     if isinstance(node, list):
         for index, child in enumerate(node):
             yield from _problems(child, f"{place}[{index}]", trust)
@@ -213,10 +237,10 @@ def _problems(node: object, place: str, trust: Sequence[str]) -> Iterator[Proble
         yield from _problems(child, f"{place}.{name}".lstrip("."), trust)
 
 
-def _stray_marks(node: Mapping[Any, Any], place: str) -> Iterator[Problem]:
+def _stray_marks(node: Mapping[Any, Any], place: str) -> Iterator[Refusal]:
     for name in node:
         if not isinstance(name, str) or name.startswith("_"):
-            yield Problem(f"has {name!r} at {place or 'its top'}, beside no class")
+            yield Refusal(f"has {name!r} at {place or 'its top'}, beside no class")
 
 
 def is_opened(name: object, trust: Sequence[str]) -> bool:
@@ -226,15 +250,15 @@ def is_opened(name: object, trust: Sequence[str]) -> bool:
     )
 
 
-def _node_problems(node: Mapping[Any, Any], place: str) -> Iterator[Problem]:
+def _node_problems(node: Mapping[Any, Any], place: str) -> Iterator[Refusal]:
     target, where = node[TARGET], place or "its top"
     known = allowed_classes().get(target) if isinstance(target, str) else None
     if known is None:
-        yield Problem(f"builds {target!r} at {where}, which conf/model does not name", _opt_in(target))
+        yield Refusal(f"builds {target!r} at {where}, which conf/model does not name", own_package(target))
         return
     marks = {name: value for name, value in node.items() if str(name).startswith("_") and name != TARGET}
     if marks != known.marks:
-        yield Problem(
+        yield Refusal(
             f"has {marks or 'no mark'} at {where} where conf/model has {dict(known.marks) or 'none'} for "
             f"{target}"
         )
@@ -242,27 +266,27 @@ def _node_problems(node: Mapping[Any, Any], place: str) -> Iterator[Problem]:
     yield from _argument_problems(target, arguments, place)
 
 
-def _opt_in(target: object) -> str | None:
-    """The package of a class that may be the user's own."""
+def own_package(target: object) -> str | None:
+    """The package of a class that may be the user's own; None for this project's, a library's or Python's."""
     root = target.partition(".")[0] if isinstance(target, str) else ""
     is_own = root.isidentifier() and root not in LIBRARIES and root not in sys.stdlib_module_names
     return root if is_own else None
 
 
-def _argument_problems(target: str, arguments: object, place: str) -> Iterator[Problem]:
+def _argument_problems(target: str, arguments: object, place: str) -> Iterator[Refusal]:
     if not isinstance(arguments, Mapping):
-        yield Problem(f"gives {target} {_short(arguments)} in place of arguments")
+        yield Refusal(f"gives {target} {_short(arguments)} in place of arguments")
         return
     known = allowed_classes()[target]
     values = known.arguments()
     for name, value in arguments.items():
         here = f"{place}.{name}".lstrip(".")
         if name not in values:
-            yield Problem(f"gives {target} the argument {here}, which conf/model does not", target)
+            yield Refusal(f"gives {target} the argument {here}, which conf/model does not", target)
             continue
         wrong = _value_problem(value, values[name], known.of_library)
         if wrong is not None:
-            yield Problem(f"has {here}={_short(value)}, {wrong}", target)
+            yield Refusal(f"has {here}={_short(value)}, {wrong}", target)
 
 
 def _value_problem(value: object, given: Sequence[object], of_library: bool) -> str | None:
@@ -347,8 +371,15 @@ def allowed_classes() -> Mapping[str, AllowedClass]:
     return {target: AllowedClass(target, arguments, marks[target]) for target, arguments in given.items()}
 
 
+@cache
+def reward_models() -> tuple[str, ...]:
+    """The classes that the yamls of conf/reward_model build."""
+    trees: Any = [OmegaConf.load(file) for file in sorted((CONF / "reward_model").glob("*.yaml"))]
+    return tuple(dict.fromkeys(str(tree[TARGET]) for tree in trees if TARGET in tree))
+
+
 def _config_nodes() -> Iterator[dict[str, Any]]:
-    for file in sorted((CONF / "model").rglob("*.yaml")):
+    for file in sorted(file for group in GROUPS for file in (CONF / group).rglob("*.yaml")):
         yield from _nodes(OmegaConf.to_container(OmegaConf.load(file)))
 
 

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from src import files, launch
 from src.differences import unlike_request
-from src.files import not_written, remove_leftovers, replacing, write_atomically
+from src.files import not_written, remove_leftovers, replacing, whole_lines, write_atomically
 from src.images import encode_png, save_png
 from src.missing_settings import check_complete
 from src.progress import with_progress
@@ -196,15 +196,6 @@ def write_pix2pix_tree(world: World, split: str, seed: int, indices: range, outp
             given.append(replace(reward, id=f"{index:07d}/0"))
         append_rewards(rewards, given)
     write_atomically(output / "seeds.json", json.dumps([[prompt, ["0"]] for prompt in prompts]) + "\n")
-
-
-def whole_lines(path: Path) -> int:
-    """The number of whole lines in a file, after cutting off one torn by a kill; 0 for no file."""
-    if not path.exists():
-        return 0
-    content = path.read_bytes()
-    os.truncate(path, content.rfind(b"\n") + 1)
-    return content.count(b"\n")
 
 
 def _parts(indices: range, size: int) -> Iterator[range]:

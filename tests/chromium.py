@@ -96,6 +96,18 @@ class Chromium:
         self.do("Page.navigate", url=page.as_uri() + view)
         self.wait("document.documentElement?.dataset.shownAfter !== undefined")
 
+    def visit(self, url: str, shown: str) -> None:
+        """Load a page of a server and wait until an expression says that it is shown."""
+        self.requests.clear()
+        self.messages.clear()
+        self.do("Page.navigate", url=url)
+        self.wait(shown, 120)
+
+    def upload(self, selector: str, file: Path) -> None:
+        """Choose a file in an <input type=file>."""
+        chosen = self.do("Runtime.evaluate", expression=f"document.querySelector({json.dumps(selector)})")
+        self.do("DOM.setFileInputFiles", files=[str(file)], objectId=chosen["result"]["objectId"])
+
     def value(self, expression: str) -> Any:
         """What a JavaScript expression is in the page; a promise is waited for."""
         found = self.do(
@@ -108,14 +120,29 @@ class Chromium:
         """Return when an expression has become true."""
         end = time.monotonic() + seconds
         while not self.value(expression):
-            assert time.monotonic() < end, f"{expression} did not become true in {seconds} s"
+            assert time.monotonic() < end, (
+                f"{expression} did not become true in {seconds} s; the page says "
+                f"{self.value('document.body?.innerText')!r}, its console {self.messages}"
+            )
             time.sleep(0.05)
 
-    def click(self, selector: str) -> None:
-        """Press the mouse on the middle of an element, as a person would; it is scrolled to first."""
-        x, y = self._middle(selector)
-        for kind in ("mousePressed", "mouseReleased"):
-            self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+    def click(self, selector: str, times: int = 1) -> None:
+        """Press the mouse on the middle of an element, as a person would; it is scrolled to first, and
+        pressed again where the page moved away beneath the mouse.
+        """
+        listen = (
+            f"window.pressedByTest = false; document.querySelector({json.dumps(selector)})"
+            ".addEventListener('click', () => window.pressedByTest = true, {capture: true, once: true})"
+        )
+        end = time.monotonic() + 20
+        while True:
+            x, y = self._middle(selector)
+            self.value(listen)
+            for kind in ("mousePressed", "mouseReleased") * times:
+                self.do("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+            if self.value("window.pressedByTest") is not False:  # another page has none
+                return
+            assert time.monotonic() < end, f"no press at ({x}, {y}) reaches {selector}"
 
     def hover(self, selector: str) -> None:
         """Move the mouse onto an element."""
@@ -140,12 +167,19 @@ class Chromium:
         path.write_bytes(b64decode(self.do("Page.captureScreenshot", format="png")["data"]))
 
     def _middle(self, selector: str) -> tuple[float, float]:
+        """Where an element is seen, as soon as nothing moves or covers it: until then a press goes astray."""
         quoted = json.dumps(selector)
         self.value(f"document.querySelector({quoted}).scrollIntoView({{block: 'center'}})")
-        place = self.value(
-            f"(() => {{ const r = document.querySelector({quoted}).getBoundingClientRect(); "
-            f"return [r.x + r.width / 2, r.y + r.height / 2] }})()"
+        look = (
+            f"(() => {{ const seen = document.querySelector({quoted}), r = seen.getBoundingClientRect(); "
+            "const x = r.x + r.width / 2, y = r.y + r.height / 2, top = document.elementFromPoint(x, y); "
+            "return [x, y, top !== null && (seen.contains(top) || top.contains(seen))] })()"
         )
+        before, end = None, time.monotonic() + 10
+        while (place := self.value(look)) != before or not place[2]:
+            assert time.monotonic() < end, f"{selector} keeps moving, or something covers it: {place}"
+            before = place
+            time.sleep(0.1)
         return place[0], place[1]
 
     def _ask(self, method: str, session: str | None = None, **parameters: object) -> dict[str, Any]:

@@ -9,6 +9,7 @@ EXTRA_CONFIG_DIRS (folders, separated as in PATH) lets the laws run on one's own
 import os
 from pathlib import Path
 
+from backbones.transformers import write_klein
 from commands import SMALL
 
 from src.launch import CONF
@@ -19,6 +20,10 @@ SEARCH_PATH = [f"hydra.searchpath=[{','.join(f'file://{folder}' for folder in EX
     EXTRA_DIRS
 )
 """Overrides with which Hydra finds the options of the further directories."""
+
+
+NATIVE = ("modulation", "both_modulation")
+"""Integrations of transformers, whose sites a U-Net lacks: tests/backbones/test_flux2.py has their laws."""
 
 
 def options(group: str) -> list[str]:
@@ -43,8 +48,13 @@ def small_backbone(option: str, pipeline: Path) -> list[str]:
         "tiny_transformer": [f"model.backbone.{size}" for size in transformer],
         "inspix2pix": [stock],
         "smartedit": base[:1],
+        "flux2_tiny": [],
         "smartedit_tiny": base[1:],
     }
+    if option == "flux2_klein":
+        klein = pipeline.parent / "klein"
+        folder = klein if klein.exists() else write_klein(klein)
+        return [f"model.backbone.pretrained={folder}", "model.backbone.text_length=96"]
     if option in ours:
         return ours[option]
     (yaml,) = [path for folder in EXTRA_DIRS for path in (folder / "model/backbone").glob(f"{option}.yaml")]

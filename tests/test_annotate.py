@@ -7,14 +7,15 @@ import re
 import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import datasets
 import pytest
 
-from src.annotation.folder import write_record
+from src.annotation.export import export_format
+from src.annotation.folder import LEDGER, REWARDS, claim_rows, write_record
 from src.annotation.merge import merge_annotations
 from src.data.rewards import from_reward_edit, from_reward_file
 from src.files import alone_in
@@ -341,7 +342,6 @@ def test_an_annotation_is_passed_on(server: RunningServer, rows: Path, whole: Pa
         "src.annotate",
         "steps=[export]",
         f"output={whole}",
-        "export.format=reward_edit_20k",
         f"export.output={tmp_path / 'R.json'}",
         log=tmp_path / "log",
     )
@@ -355,7 +355,6 @@ def test_an_annotation_is_passed_on(server: RunningServer, rows: Path, whole: Pa
         "src.annotate",
         "steps=[export]",
         f"output={whole}",
-        "export.format=ledger",
         f"export.output={tmp_path / 'replies.parquet'}",
         log=tmp_path / "log",
     )
@@ -363,6 +362,30 @@ def test_an_annotation_is_passed_on(server: RunningServer, rows: Path, whole: Pa
         len(datasets.load_dataset("parquet", data_files=str(tmp_path / "replies.parquet"), split="train"))
         == 30 * CALLS
     )
+
+
+@pytest.mark.parametrize(
+    ("format", "output", "meant"),
+    [
+        (None, "set", "dataset"),
+        (None, "set.v2", "dataset"),
+        (None, "RewardEdit_20K.json", "reward_edit_20k"),
+        ("ledger", "replies.jsonl", "ledger"),
+        (None, "replies.parquet", "ledger"),
+        (None, "set.csv", None),
+        ("dataset", "RewardEdit_20K.json", None),
+        ("reward_edit_20k", "set", None),
+        ("parquet", "set", None),
+    ],
+)
+def test_the_name_of_an_export_chooses_its_format(format: str | None, output: str, meant: str | None) -> None:
+    if meant is not None:
+        assert export_format(format, Path(output)) == meant
+        return
+    with pytest.raises(
+        ValueError, match=r"export\.(output=.* ending chooses the format|format=parquet: choose)"
+    ):
+        export_format(format, Path(output))
 
 
 def test_a_stream_is_annotated_like_a_table(
@@ -435,7 +458,7 @@ BAD = {
     "wrong key": (["judge.client.key_variable=WRONG_KEY"], "the key is not accepted"),
     "unknown model": (["judge.client.model=gpt-99"], "gpt-99"),
     "wrong path": (["judge.client.base_url={address}/oops"], "not found"),
-    "nobody listens": (["judge.client.base_url=http://127.0.0.1:9/v1"], "can't be reached"),
+    "nobody listens": (["judge.client.base_url=http://127.0.0.1:9/v1"], "gives no usable answer"),
     "no such prompts": (["judge.rubric.prompts=v999"], "no prompt"),
     "a shard that isn't": (["shard=4/3"], "shards are numbered from 1 to 3"),
     "no such file": (["data.dataset.file=/nowhere/rows.json"], "/nowhere/rows.json"),
@@ -479,6 +502,28 @@ def test_another_judge_or_other_rows_are_refused_in_the_same_folder(
     assert words in (tmp_path / "log").read_text().splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [([], "data= is missing: choose json_list,"), (["data=json_list"], "WRONG_KEY is not set")],
+)
+def test_what_cannot_begin_leaves_no_folder(
+    arguments: list[str], words: str, rows: Path, tmp_path: Path, quickly_refused: Callable[..., str]
+) -> None:
+    more = [f"data.dataset.file={rows}", "judge.client.key_variable=WRONG_KEY"] if arguments else []
+    output = f"output={tmp_path / 'new'}"
+    assert words in quickly_refused(*arguments, *more, output, module="src.annotate")
+    assert not (tmp_path / "new").exists()
+
+
+def test_an_annotation_that_got_nothing_does_not_hold_its_folder(tmp_path: Path) -> None:
+    claim_rows(tmp_path, {"limit": 1})
+    Ledger(tmp_path / LEDGER).close()
+    claim_rows(tmp_path, {"limit": 2})
+    (tmp_path / REWARDS).write_text("{}\n")
+    with pytest.raises(ValueError, match="other rows"):
+        claim_rows(tmp_path, {"limit": 3})
+
+
 def test_two_annotations_in_one_folder_are_refused(server: RunningServer, rows: Path, tmp_path: Path) -> None:
     with alone_in(tmp_path / "both", "annotating"):
         command = Command(
@@ -498,7 +543,7 @@ def test_the_key_is_in_no_file(whole: Path) -> None:
 
 
 def test_the_oracle_annotates_without_a_ledger(tmp_path: Path) -> None:
-    arguments = ("judge=oracle", "data.dataset.length=4", f"output={tmp_path / 'a'}")
+    arguments = ("judge=oracle", "data=synthetic", "data.dataset.length=4", f"output={tmp_path / 'a'}")
     finished("src.annotate", *arguments, log=tmp_path / "log")
     rewards = read_rewards(tmp_path / "a/rewards.jsonl")
     assert len(rewards) == 4

@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from commands import run
 from conftest import config
+from hydra.core.hydra_config import HydraConfig
 from hydra.utils import instantiate
+from omegaconf import OmegaConf
 from PIL import Image
 
 from src import check_judge
@@ -258,6 +260,19 @@ def test_a_card_is_written_whole(truth: list[ProbeResult], tmp_path: Path) -> No
     assert card["verdicts"] == {"ok": 3 * len(truth), "repaired": 0, "failed": 0}
     with Image.open(tmp_path / "card.png") as image:
         assert min(image.size) > 600
+
+
+@pytest.mark.parametrize(
+    ("chosen", "overrides", "name"),
+    [("mine", ["judge=oracle"], "mine"), ("gpt4o", ["judge=gpt4o"], "gpt4o"), (None, [], "oracle")],
+)
+def test_a_judge_without_a_name_in_its_yaml_has_a_folder_of_its_own(
+    chosen: str | None, overrides: list[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    choices = OmegaConf.create({"runtime": {"choices": {"judge": chosen}}})
+    monkeypatch.setattr(HydraConfig, "initialized", lambda: chosen is not None)
+    monkeypatch.setattr(HydraConfig, "get", lambda: choices)
+    assert config(*overrides, name="check_judge").output == f"runs/judges/{name}"
 
 
 def test_the_command_tries_the_oracle(tmp_path: Path) -> None:

@@ -428,6 +428,14 @@ WRONG: dict[str, tuple[Callable[[Path], object], str]] = {
         lambda r: changed(r / MODULATE, lambda t: t.update({"modulate_head.bias": torch.zeros(3)})),
         "modulate_head.bias has shape (3,), the release (16,)",
     ),
+    "NaN in the U-Net": (
+        lambda r: changed(r / UNET, lambda t: t["unet.conv_in.bias"].fill_(float("nan"))),
+        "the weights for unet are not finite, NaN or infinity is in 1 of",
+    ),
+    "infinity in the Q-Former": (
+        lambda r: changed(r / QUERY, lambda t: t["lm_head.weight"].fill_(float("inf"))),
+        "are not finite, NaN or infinity is in",
+    ),
     "other names": (
         lambda r: changed(r / MODULATE, lambda t: t.update({"surplus": torch.zeros(1)})),
         "is not one of SmartEdit's files",

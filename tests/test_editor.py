@@ -8,7 +8,10 @@ from conftest import small_editor
 
 from src.batch import EditBatch
 from src.diffusion.guidance import Guidance
+from src.diffusion.rollout import Rollout, Trajectory
 from src.diffusion.samplers import Sampler
+from src.diffusion.transitions import Ancestral, log_probability
+from src.editor import PreparedEdits
 from src.execution import Execution
 from src.records import TargetReward
 
@@ -90,6 +93,51 @@ def test_a_size_that_the_latent_cannot_hold_is_refused(editor) -> None:
     with pytest.raises(ValueError, match=r"multiples of 4, got 22x32"):
         editor.check_resolution(22, 32)
     editor.check_resolution(24, 40)
+
+
+def rolled_out(editor, batch: EditBatch, rollout: Rollout) -> tuple[PreparedEdits, Trajectory]:
+    rows, guidance = [0, 1], Guidance(text=2.0)
+    prepared = editor.prepare(batch.original[rows], batch.instructions[:2], [BEST] * 2, guidance)
+    shape = editor.backbone.latent_shape(*batch.original.shape[-2:])
+    with torch.no_grad():
+        drawn = rollout.sample(
+            lambda x_t, t: editor.guided(x_t, t, prepared),
+            editor.process,
+            [100, 101],
+            shape,
+            batch.original.device,
+            rollout.stochastic(0, 0),
+        )
+    return prepared, drawn
+
+
+def test_a_rollout_draws_the_edit(editor, batch: EditBatch) -> None:
+    prepared, drawn = rolled_out(editor, batch, Rollout(3, Ancestral(1.0)))
+    edited = edit(editor, batch, [0, 1], Guidance(text=2.0), eta=1.0)
+    assert torch.equal(editor.backbone.decode(drawn.clean, prepared.original_latent), edited)
+
+
+def test_gradients_of_a_replay_reach_what_is_trained_and_a_rollout_before_changes_none(
+    editor, batch: EditBatch
+) -> None:
+    rollout = Rollout(3, Ancestral(1.0))
+    _, drawn = rolled_out(editor, batch, rollout)
+
+    def gradients(after_a_rollout: bool) -> list[torch.Tensor]:
+        editor.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            prepared = editor.prepare(batch.original[:2], batch.instructions[:2], [BEST] * 2, Guidance())
+            if after_a_rollout:
+                rolled_out(editor, batch, rollout)
+            now = rollout.replay(lambda x_t, t: editor.guided(x_t, t, prepared), editor.process, drawn, 1)
+        log_probability(now, drawn.after[1]).sum().backward()
+        return [parameter.grad for parameter in editor.parameters() if parameter.grad is not None]
+
+    alone, after = gradients(False), gradients(True)
+    assert len(alone) == len(after) == len([*editor.parameters()])
+    assert any(gradient.any() for gradient in alone)
+    for one, other in zip(alone, after, strict=True):
+        assert torch.equal(one, other)
 
 
 def test_unknown_words_are_named(editor) -> None:

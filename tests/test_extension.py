@@ -79,7 +79,8 @@ class HomemadeBackbone(Backbone):
             raise ValueError("a reward is missing, or would be ignored")
         self.current = condition.reward
         hidden = self.stem(torch.cat([x_t, condition.original_latent], 1))
-        shift = self.text(condition.instruction.mean()) + self.time(network_time.float().unsqueeze(1) / 1000)
+        time = (network_time.float().unsqueeze(1) / 1000).to(self.time.weight.dtype)
+        shift = self.text(condition.instruction.mean()) + self.time(time)
         output = self.out(torch.relu(self.block(hidden + shift[:, :, None, None])))
         self.current = None
         return output
@@ -137,7 +138,7 @@ FILES = {
     "conf/model/integration/homemade.yaml": INTEGRATION_YAML,
 }
 TESTS = Path(__file__).parent
-LAWS = {"backbones/test_backbone_laws.py": 10, "conditioning/test_integrations.py": 10, "test_config.py": 4}
+LAWS = {"backbones/test_backbone_laws.py": 11, "conditioning/test_integrations.py": 10, "test_config.py": 4}
 """Files of laws, and how many of them concern a backbone or an integration."""
 
 

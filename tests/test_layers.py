@@ -1,6 +1,7 @@
 """Imports point down: a file imports only from lower layers or from its own folder, and there is no cycle."""
 
 import ast
+from collections import Counter
 from pathlib import Path
 
 TESTS = Path(__file__).resolve().parent
@@ -18,24 +19,28 @@ LAYERS = [
         "batching",
         "colours",
         "image_files",
+        "fonts",
         "json_files",
         "missing_settings",
+        "slurm",
         "renamed_keys",
         "hub",
         "source_code",
         "finite",
+        "checkpoint_paths",
     },
-    {"batch", "command_line", "finite_tensors", "images", "trust"},
-    {"synthetic", "diffusion", "conditioning", "reward_file", "tracking"},
+    {"aggregation", "batch", "command_line", "finite_tensors", "images", "trust"},
+    {"synthetic", "diffusion", "conditioning", "pictures", "reward_file", "settings", "tracking"},
     {"data", "backbones", "judges", "pages"},
-    {"editor"},
+    {"editor", "reward_models"},
     {"checkpoint", "execution", "editing", "shard_writer"},
-    {"pipeline"},
+    {"pipeline", "trained_sampler", "reward_model_checkpoint"},
     {"algorithms", "evaluation", "formats"},
     {"callbacks", "annotation", "inspection", "tabulation"},
-    {"benchmarking", "sweeps"},
+    {"benchmarking", "curation", "judge_tuning", "studies", "sweeps"},
     {"resolvers"},
     {"launch"},
+    {"loading", "app_page", "training_run"},
 ]
 LAYER = {name: layer for layer, names in enumerate(LAYERS) for name in names}
 ENTRY_POINT = len(LAYERS)
@@ -82,13 +87,27 @@ def test_imports_point_down() -> None:
     assert not wrong
 
 
+def test_a_class_name_has_one_home() -> None:
+    homes = Counter(
+        node.name
+        for file in SRC.rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.ClassDef)
+    )
+    assert [name for name, count in homes.items() if count > 1] == []
+
+
+MAY_INSTANTIATE = ("checkpoint", "reward_model_checkpoint", "loading", "training_run", "rungs")
+"""Besides entry points; rungs: the program of the benchmark's processes."""
+
+
 def test_only_entry_points_and_checkpoint_instantiate() -> None:
     wrong = [
         str(file.relative_to(SRC))
         for file in SRC.rglob("*.py")
         if "hydra.utils" in file.read_text()
         and layer(file.relative_to(SRC).parts[0].removesuffix(".py")) != ENTRY_POINT
-        and file.stem not in ("checkpoint", "rungs")  # rungs: the program of the benchmark's processes
+        and file.stem not in MAY_INSTANTIATE
     ]
     assert not wrong
 
@@ -108,8 +127,8 @@ def test_no_test_file_imports_another() -> None:
     assert not wrong
 
 
-CONCRETE = {"tiny", "tiny_transformer", "inspix2pix", "smartedit"}
-CLASSES = {"TinyBackbone", "TinyTransformer", "InsPix2Pix", "SmartEdit"}
+CONCRETE = {"tiny", "tiny_transformer", "inspix2pix", "smartedit", "flux2"}
+CLASSES = {"TinyBackbone", "TinyTransformer", "InsPix2Pix", "SmartEdit", "Flux2Klein"}
 """Backbones. What needs one of them by name writes or reads its files: exports, conversions, benchmarks."""
 
 KNOW_A_BACKBONE = {"backbones", "pipeline", "convert", "formats", "benchmarking", "throughput"}
@@ -134,8 +153,12 @@ def test_trainings_and_checkpoints_know_no_concrete_backbone() -> None:
 
 
 def test_who_may_import_judges() -> None:
-    """Formats import no judge; evaluation imports the interface and the figures of agreement, no model."""
-    allowed = {"formats": set(), "evaluation": {"src.judges.judge", "src.judges.agreement"}}
+    """Formats import no judge; evaluation imports interfaces, questions and the figures of agreement, no
+    model.
+    """
+    names = ("judge", "question", "rubric", "parsing", "encoding", "editscore", "agreement")
+    asking = {f"src.judges.{name}" for name in names}
+    allowed = {"formats": set(), "evaluation": asking}
     wrong = []
     for part, modules in allowed.items():
         for file in (SRC / part).rglob("*.py"):

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from commands import LEAN, run
 from omegaconf import OmegaConf
+from run_folders import losses
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb_file import WandbFile, wandb_records
 
@@ -24,14 +25,16 @@ def trained(folder: Path, logger: str) -> Path:
     return folder
 
 
-def test_tensorboard_holds_loss_and_previews(tmp_path: Path) -> None:
-    events = EventAccumulator(str(trained(tmp_path / "run", "tensorboard") / "tensorboard"))
+def test_several_loggers_hold_the_same_and_metrics_csv_is_there_anyway(tmp_path: Path) -> None:
+    events = EventAccumulator(str(trained(tmp_path / "run", "[tensorboard,wandb]") / "tensorboard"))
     events.Reload()
     assert [event.step for event in events.Scalars("train/loss")] == [1, 2]
     assert {event.step for event in events.Images("previews")} <= {1, 2}
     told = OmegaConf.load(tmp_path / "run/tensorboard/hparams.yaml")
     assert (told.trainer.max_steps, told.model.backbone._target_) == (2, "src.backbones.tiny.TinyBackbone")
     assert "_hparams_/session_start_info" in events.summary_metadata
+    assert len(losses(tmp_path / "run")) == 2
+    assert WandbFile(tmp_path / "run").history["train/loss"] == pytest.approx(losses(tmp_path / "run")[-1])
 
 
 @pytest.fixture(scope="module")

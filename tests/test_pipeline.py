@@ -4,8 +4,10 @@ a stock pipeline and an editor.
 
 import builtins
 import dis
+import math
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from types import CodeType, ModuleType
 
@@ -18,6 +20,7 @@ from conftest import config
 from diffusers import StableDiffusionInstructPix2PixPipeline
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from options import NATIVE
 from standalone import edits, elsewhere
 
 from src import checkpoint
@@ -25,12 +28,19 @@ from src.diffusion import samplers
 from src.diffusion.samplers import seeded_noise
 from src.editor import Editor
 from src.launch import CONF
-from src.pipeline import standalone_smartedit_source, standalone_source, write_pipeline
+from src.pipeline import (
+    checked_scores,
+    checked_texts,
+    prompts_in,
+    standalone_smartedit_source,
+    standalone_source,
+    write_pipeline,
+)
 
 INTEGRATIONS = sorted(
     path.stem
     for path in (CONF / "model/integration").glob("*.yaml")
-    if path.stem not in ("none", "both_random")
+    if path.stem not in ("none", "both_random", *NATIVE)
 )
 """both_random is both with other start values, which the editors here replace anyway."""
 
@@ -119,6 +129,36 @@ def test_a_smartedit_edits_elsewhere_as_here(tmp_path: Path, integration: str) -
     with torch.no_grad():
         model.backbone.whole_reader().interaction.image_out.weight.zero_()
         assert ((edits(model, images) + 1) / 2 - here).abs().max() > 0.01  # the bias matters
+
+
+@pytest.mark.parametrize(
+    ("check", "said"),
+    [
+        (lambda: checked_scores((5, 5), 1), r"reward_scores=\(5, 5\): a score each of following"),
+        (lambda: checked_scores((5, 5, 9), 1), r"reward_scores=\(5, 5, 9\): a score must lie in \[0, 5\]"),
+        (lambda: checked_scores((5, 5, math.nan), 1), "a score must lie in"),
+        (lambda: checked_scores([(5, 5, 5)] * 2, 3), "three for each of the 3 prompts"),
+        (lambda: checked_scores("555", 1), "reward_scores='555': a score each"),
+        (lambda: checked_scores(None, 1), "reward_scores=None: a score each"),
+        (lambda: checked_texts("abc", 1), "reward_text='abc': a text each"),
+        (lambda: checked_texts(("a", "b"), 1), "a text each on following"),
+        (lambda: checked_texts([("a", "b", "c")], 2), "three for each of the 2 prompts"),
+        (lambda: checked_texts([("a", "b", None)], 1), "a text each"),
+        (lambda: prompts_in(None), "prompt=None: an instruction is needed"),
+        (lambda: prompts_in([1]), r"prompt=\[1\]: an instruction is needed"),
+    ],
+)
+def test_a_pipeline_says_what_is_no_reward(check: Callable[[], object], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        check()
+
+
+def test_a_pipeline_takes_one_reward_or_one_per_prompt() -> None:
+    assert checked_scores((5, 0, 4), 2).tolist() == [[5, 0, 4]] * 2
+    assert checked_scores([[5, 0, 4], [1, 2, 3]], 2).tolist() == [[5, 0, 4], [1, 2, 3]]
+    three = ("a", "b", "c")
+    assert checked_texts(three, 2) == checked_texts([three, list(three)], 2) == [three] * 2
+    assert prompts_in("x") == prompts_in(("x",)) == ["x"]
 
 
 def test_stays_a_stock_pipeline_and_an_editor(stock: Path, tmp_path: Path, capfd) -> None:

@@ -21,7 +21,8 @@ from safetensors.torch import load_file, save_file
 
 from src.backbones.inspix2pix import InsPix2Pix
 from src.callbacks.free_encoders import FreeEncoders
-from src.data.precomputed import PrecomputedConditions
+from src.data.order import SampleIndex
+from src.data.precomputed import PrecomputedConditions, PrecomputedRows, collate_encoded
 from src.reward_file import append_rewards
 
 
@@ -192,6 +193,35 @@ def test_a_cache_of_other_data_is_refused(
     with pytest.raises(ValueError, match="are of something else") as caught:
         data.check(tmp_path / "listed.jsonl")
     assert difference in str(caught.value)
+
+
+def test_a_selection_is_served_from_the_cache_of_all_rows(folder: Path, tmp_path: Path) -> None:
+    ids = ["0000004/31", "0000001/7", "0000008/7"]
+    chosen = tmp_path / "selection.jsonl"
+    chosen.write_text("".join(json.dumps({"id": id}) + "\n" for id in ids))
+    asked = (*settings(folder), f"data.precomputed={folder / 'cache'}")
+    whole, part = (instantiate(config(*asked, *more).data) for more in ((), (f"data.only={chosen}",)))
+    assert part.check(tmp_path / "listed.jsonl").rows == len(ids)
+    served = PrecomputedRows(part.dataset, part.precomputed, part=True)
+    all_served = PrecomputedRows(whole.dataset, whole.precomputed)
+    by_id = {all_served.rows.id_of(index): index for index in range(len(all_served))}
+    for index in range(len(ids)):
+        one, other = (
+            served[SampleIndex(index, 1)],
+            all_served[SampleIndex(by_id[served.rows.id_of(index)], 1)],
+        )
+        assert one.row == other.row
+        assert torch.equal(one.original, other.original)
+        assert torch.equal(one.mean, other.mean)
+    batch = collate_encoded([served[SampleIndex(index, 0)] for index in range(len(ids))])
+    assert part.precomputed.tokens(batch.instructions).tokens.shape[0] == len(ids)
+    (tmp_path / "tree").mkdir()
+    shutil.copytree(folder / "tree", tmp_path / "tree", dirs_exist_ok=True)
+    shutil.copy(tmp_path / "tree/0000002/7_1.png", tmp_path / "tree/0000001/7_1.png")
+    changed = settings(folder, tree=str(tmp_path / "tree"))
+    other = instantiate(config(*changed, *asked[-1:], f"data.only={chosen}").data)
+    with pytest.raises(ValueError, match="edited of row '0000001/7' changed since"):
+        other.check(tmp_path / "listed.jsonl")
 
 
 def test_a_cache_of_another_image_is_refused(folder: Path, tmp_path: Path) -> None:

@@ -10,15 +10,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 from backbones.pipelines import write_pipeline
 from conftest import config
 from killing import lines_in
+from lightning_fabric.plugins.environments import SLURMEnvironment
 from run_folders import assert_same
 
-from src import write_dataset
+from src import launch, write_dataset
+from src.training_run import cluster_environment
 
 COUNT, BATCH, STEPS = 24, 2, 8
 PASS = COUNT // (2 * BATCH)
@@ -244,6 +247,40 @@ def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    ("variables", "count"),
+    [
+        ({"SLURM_NTASKS": "2"}, 1),  # a batch script, whatever its allocation
+        ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "2"}, 2),
+        ({"SLURM_NTASKS": "2", "SLURM_STEP_NUM_TASKS": "1"}, 1),
+        ({"WORLD_SIZE": "3", "TORCHELASTIC_RUN_ID": "x", "SLURM_STEP_NUM_TASKS": "1"}, 3),
+        ({}, 1),
+    ],
+)
+def test_processes_are_counted_that_were_started_together(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], count: int
+) -> None:
+    for name in ("SLURM_NTASKS", "SLURM_STEP_NUM_TASKS", "WORLD_SIZE", "TORCHELASTIC_RUN_ID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(launch, "has_fixed_folder", lambda: False)
+    with nullcontext() if count == 1 else pytest.raises(ValueError, match=f"{count} processes were started"):
+        launch.check_shared_folder()
+
+
+def test_lightning_learns_of_srun_alone_and_queues_nothing_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cluster_environment() == []
+    for name, value in {"SLURM_NTASKS": "1", "SLURM_JOB_NAME": "x", "SLURM_PROCID": "0"}.items():
+        monkeypatch.setenv(name, value)
+    (found,) = cluster_environment()
+    assert type(found).__name__ == "LightningEnvironment"
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "1")
+    (found,) = cluster_environment()
+    assert isinstance(found, SLURMEnvironment)
+    assert not found.auto_requeue
 
 
 @pytest.mark.parametrize("name", ["ddp", "ddp_cpu", "slurm"])

@@ -7,14 +7,20 @@ from pathlib import Path
 import pytest
 from conftest import config
 
+from src.command_line import quoted_arguments
+
 ROOT = Path(__file__).resolve().parent.parent
 FOLDER_PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("src/**/README.md"))]
 EXPERIMENTS = [
-    path for folder in ("", "results/", "stage1/") for path in sorted(ROOT.glob(f"experiments/{folder}*.md"))
+    path
+    for folder in ("", "results/", "stage1/", "demo_editor/")
+    for path in sorted(ROOT.glob(f"experiments/{folder}*.md"))
 ]
 TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in [*FOLDER_PAGES, *EXPERIMENTS]}
-LOG, MODEL_CARD = "experiments/LOG.md", "experiments/stage1/README.md"
+LOG = "experiments/LOG.md"
 """Dated notes: its commands and files are those of the day."""
+
+MODEL_CARDS = ("experiments/stage1/README.md", "experiments/demo_editor/README.md")
 
 README = TEXTS["README.md"]
 MAP = re.search(r"^## Map\n+```text\n(.*?)```", README, re.MULTILINE | re.DOTALL)
@@ -50,9 +56,11 @@ def test_commands_compose(page: str, module: str, arguments: str) -> None:
     overrides = [word for word in words if not word.endswith("=NAME")]
     # several values of an axis are a sweep; composing takes one of them
     single = [
-        re.sub(r"^([\w/.+]+=[\w/]+),.*", r"\1", word) for word in overrides if not word.startswith("+sweep=")
+        re.sub(r"^([\w/.+]+=[\w/.-]+),.*", r"\1", word)
+        for word in overrides
+        if not word.startswith("+sweep=")
     ]
-    config(*single, name=module)
+    config(*quoted_arguments(module, single), name=module)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +142,7 @@ def test_the_options_that_are_offered_exist(group: str, options: str) -> None:
 def test_every_page_of_a_folder_has_the_same_shape() -> None:
     """What for, commands in the order of use, what is written where, how to add one's own."""
     for page, text in TEXTS.items():
-        if page.endswith("/README.md") and "conditioning" not in page and page != MODEL_CARD:
+        if page.endswith("/README.md") and "conditioning" not in page and page not in MODEL_CARDS:
             headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
             assert any("ommands, in the order of use" in heading for heading in headings), page
             assert "What is written where" in headings, page

@@ -50,7 +50,6 @@ def test_they_precompute_and_train_live_as_from_the_cache(tmp_path: Path) -> Non
         f"model.backbone.pretrained={write_pipeline(tmp_path / 'pipeline')}",
         "data=json_list",
         f"data.dataset.file={BENCH / 'test.json'}",
-        "examples@callbacks.previews.examples=rows",
         "data.transform.size=64",
         "data.batch_size=4",
         "data.num_workers=1",

@@ -32,6 +32,13 @@ def test_new_keys_are_there_and_old_ones_are_not(command: str, old: str, new: st
         assert new.partition(".")[0] in own
 
 
+def test_a_key_that_is_no_more_says_why() -> None:
+    with pytest.raises(
+        ValueError, match="is not needed any more, previews show rows of `data` by themselves"
+    ):
+        check_renamed("train", ["examples@callbacks.previews.examples=rows"])
+
+
 def test_choices_in_lists_and_keys_below_a_renamed_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(RENAMED, "train", {"control=old": "control=new", "model.old": "model.new"})
     for argument in ("+control=old", "control=none,old", "control=[none, 'old']"):

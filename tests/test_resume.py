@@ -5,6 +5,7 @@ as without, bit for bit.
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 from commands import TRAINING
 from killing import Command, after, being_written, finished, lines_in
-from run_folders import assert_same
+from run_folders import assert_same, losses
 
 from src import checkpoint
 from src.callbacks.metrics_file import read_metrics
@@ -117,6 +118,19 @@ def test_other_settings_in_the_same_folder_are_refused_by_name(tmp_path: Path, w
     assert "resume=null to start over" in message
 
 
+def test_more_steps_in_the_same_folder_just_go_on(tmp_path: Path, whole: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    trained(tmp_path / "run", "trainer.max_steps=14")
+    assert losses(tmp_path / "run")[:12] == losses(whole)
+    assert len(losses(tmp_path / "run")) == 14
+    record = json.loads((tmp_path / "run/run.json").read_text())
+    assert (record["steps"], record["resumed_at_steps"]) == (14, [12])
+    assert (
+        "algorithm.scheduler.total_steps is 12 in the checkpoint and 14 here"
+        in (tmp_path / "run.log").read_text()
+    )
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_training_is_kept_to_its_last_step(tmp_path: Path, whole: Path, number: int) -> None:
     folder = tmp_path / "run"
@@ -131,6 +145,36 @@ def test_a_stopped_training_is_kept_to_its_last_step(tmp_path: Path, whole: Path
         f"error: stopped at step {steps} of 12; the same command with hydra.run.dir={folder} goes on"
     ]
     trained(folder, "callbacks.checkpoint.every_n_train_steps=100")
+    assert_same(whole, folder)
+
+
+def test_out_of_time_under_srun_it_is_saved_and_queued_again_and_resume_null_starts_anew(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SLURM's own part is played by the variables of srun and a program that notes what it is asked."""
+    folder, programs = tmp_path / "run", tmp_path / "bin"
+    programs.mkdir()
+    noted = f">> {tmp_path}/asked"
+    (programs / "scontrol").write_text(
+        f'#!/bin/sh\nls {folder}/checkpoints/last.ckpt {noted} && echo "$@" {noted}\n'
+    )
+    (programs / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    tasks = {"NTASKS": "1", "STEP_NUM_TASKS": "1", "PROCID": "0", "LOCALID": "0", "NODEID": "0"}
+    for name, value in {**tasks, "JOB_ID": "7", "JOB_NAME": "mine"}.items():
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    process = training(folder, "callbacks.checkpoint.every_n_train_steps=100")
+    assert process.signalled_when(lines_in(folder / "metrics.csv", 5), signal.SIGUSR1) == 1
+    steps = checkpoint.read(folder / "checkpoints/last.ckpt")["global_step"]
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"{folder}/checkpoints/last.ckpt",
+        "requeue 7",
+    ], "in this order"
+    assert f"error: stopped at step {steps} of 12; job 7 is queued again; the same" in process.log.read_text()
+    assert list(folder.rglob("hpc_ckpt*")) == []
+    shutil.copy(folder / "checkpoints/last.ckpt", folder / "hpc_ckpt_1.ckpt")  # of an older version
+    trained(folder, "resume=null", "callbacks.checkpoint.every_n_train_steps=3")
+    assert json.loads((folder / "run.json").read_text())["resumed_at_steps"] == []
     assert_same(whole, folder)
 
 

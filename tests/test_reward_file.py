@@ -24,6 +24,13 @@ def test_round_trip(tmp_path: Path) -> None:
     assert len((tmp_path / "new" / "rewards.jsonl").read_text().splitlines()) == 3
 
 
+def test_a_judge_may_say_how_sure_it_is(tmp_path: Path) -> None:
+    sure = Reward("a", "j", "k", Verdict(3.0, deviation=0.4), Verdict(2.0), Verdict(1.0))
+    append_rewards(tmp_path / "rewards.jsonl", [sure])
+    assert read_rewards(tmp_path / "rewards.jsonl") == [sure]
+    assert (tmp_path / "rewards.jsonl").read_text().count("deviation") == 1
+
+
 def test_no_file_holds_no_rewards(tmp_path: Path) -> None:
     assert read_rewards(tmp_path / "rewards.jsonl") == []
 

@@ -8,11 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from data.written import write_list
+from data.written import reward, write_list
 
 from src.__main__ import commands
 from src.data.columns import FEEDBACK, SCORES
+from src.data.json_list import JsonList
 from src.launch import CONF
+from src.reward_file import append_rewards
 
 HEAVY = ("torch", "pytorch_lightning", "diffusers", "transformers")
 LIGHT = (
@@ -24,8 +26,14 @@ LIGHT = (
     "src.judges.openai_chat",
     "src.judges.oracle",
     "src.evaluation.report",
+    "src.evaluation.judge_benchmarks.asking",
+    "src.evaluation.judge_benchmarks.erb_tiger",
+    "src.evaluation.judge_benchmarks.imagenhub",
     "src.tabulation.runs",
     "src.inspection.summary",
+    "src.studies.preparation",
+    "src.studies.server",
+    "src.loading",
 )
 """Modules of commands that build no network, besides the entry points themselves."""
 
@@ -42,6 +50,9 @@ def imported() -> dict[str, list[str]]:
         f"for name in {modules!r}:\n"
         "    importlib.import_module(name)\n"
         f"    found[name] = [heavy for heavy in {HEAVY!r} if heavy in sys.modules]\n"
+        "from src.settings.help_page import help_page\n"
+        "help_page('train', ['--help']) + help_page('train', ['--help', 'trainer'])\n"
+        f"found['--help'] = [heavy for heavy in {HEAVY!r} if heavy in sys.modules]\n"
         "print(json.dumps(found))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -52,15 +63,19 @@ def test_every_command_checks_its_arguments_before_it_imports_torch(imported: di
     assert {name: heavy for name, heavy in imported.items() if heavy} == {}
 
 
-@pytest.mark.parametrize("command", ["check_data", "inspect_rewards"])
+@pytest.mark.parametrize("command", ["check_data", "inspect_rewards", "curate"])
 def test_reading_a_dataset_needs_no_torch(command: str, tmp_path: Path) -> None:
-    """Neither for the data module's rows nor for the page about them."""
+    """Neither for the data module's rows, nor for the page about them, nor to choose among them."""
     rewards = {name: [5, 4, 0] for name in SCORES} | {name: ["None", "blurred", "lost"] for name in FEEDBACK}
     dataset = [
         "data=json_list",
         f"data.dataset.file={write_list(tmp_path, 3, **rewards)}",
         f"output={tmp_path / 'out'}",
     ]
+    if command == "curate":
+        ids = [JsonList(tmp_path / "rows.json").id_of(row) for row in range(3)]
+        append_rewards(tmp_path / "r.jsonl", [reward(id) for id in ids])
+        dataset += [f"annotations={tmp_path / 'r.jsonl'}", "curation=top", "curation.count=1"]
     program = (
         "import atexit, sys\n"
         f"sys.argv = ['{command}', *{dataset!r}]\n"

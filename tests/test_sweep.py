@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from commands import LEAN, run
 from killing import Command, finished
 from warm import interpreter
@@ -17,6 +18,7 @@ from src.sweeps import titles
 from src.sweeps.record import read_sweep
 
 FAST = (*LEAN, "trainer.max_steps=2", "data.batch_size=2")
+WITHOUT_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 EVALUATED = 'hydra.launcher.evaluate=["limit=4","sampler.steps=1","benchmark.ideals=null"]'
 
 
@@ -160,7 +162,8 @@ def test_another_sweep_trains_none_of_the_cells_that_this_one_has(
         ),
         (["model/nothing=1,2"], "model/nothing"),
         (["start=nowhere/editor"], "no checkpoint at start=nowhere/editor"),
-        (['hydra.launcher.evaluate=["benchmark=nothing"]'], "benchmark/nothing"),
+        (['hydra.launcher.evaluate=["benchmark=nothing"]'], "benchmark=nothing: there is no nothing"),
+        pytest.param(["trainer=gpu"], "PyTorch finds no GPU on this machine", marks=WITHOUT_GPU),
     ],
 )
 def test_bad_sweeps_end_in_one_line_before_any_job(

@@ -1,15 +1,20 @@
 """Training through the command that users type: real processes, real files."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 import torch
-from commands import LEAN, run
+from commands import LEAN, SMALL, run
+from data.written import write_list
 from run_folders import losses
 
 from src import checkpoint
 from src.algorithms.denoising import draw
+from src.diffusion.guidance import Guidance
+from src.diffusion.samplers import Sampler
+from src.records import TargetReward
 
 
 def train(folder: Path, *overrides: str) -> Path:
@@ -136,9 +141,14 @@ def test_draws_depend_on_the_row_and_not_on_the_rank() -> None:
 
 def test_accumulated_micro_batches_step_once(tmp_path: Path) -> None:
     folder = train(
-        tmp_path / "run", "trainer.max_steps=2", "trainer.accumulate_grad_batches=3", "data.batch_size=2"
+        tmp_path / "run",
+        "trainer.max_steps=2",
+        "trainer.accumulate_grad_batches=3",
+        "data.batch_size=2",
+        "trainer.log_every_n_steps=10",
     )
     assert record(folder)["steps"] == 2
+    assert len(losses(folder)) == 1, "a training shorter than the interval has its numbers, too"
     assert checkpoint.read(folder / "checkpoints/last.ckpt")["ema_updates"] == 2
 
 
@@ -162,3 +172,43 @@ def test_compiled_training_follows_the_same_path(tmp_path: Path) -> None:
     )
     assert len(plain) == 4
     assert compiled == pytest.approx(plain, rel=1e-4)
+
+
+def test_rows_of_ones_own_train_by_default_and_any_sentence_edits(tmp_path: Path) -> None:
+    """Without an experiment: no rewards are needed, and the words are learnt and kept with the weights."""
+    rows, folder = write_list(tmp_path / "rows"), tmp_path / "run"
+    small = [*SMALL, "data.transform.size=16", "data.num_workers=0", "trainer.max_steps=2"]
+    own = ["data=table", f"data.dataset.table.path={rows.parent}", f"hydra.run.dir={folder}"]
+    done = run(*own, *small)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "no row has a reward: the editor is trained without" in done.stderr
+    assert (folder / "previews/step_000002.png").stat().st_size > 1000
+    editor = checkpoint.load_editor(folder / "editor")
+    assert editor.backbone.tokenizer.pairs[0].min() >= 0
+    sampler = Sampler(steps=1, guidance=Guidance())
+    originals, sentences = torch.zeros(2, 3, 16, 16), ["把天空变红!", 'write "SALE" on the man\'s hat']
+    edits = editor.edit(originals, sentences, [TargetReward()] * 2, [0, 1], sampler)
+    assert edits.shape == originals.shape
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["without_rewards=refuse"],
+            r"no row has a reward, and this editor is to learn from them: give \+rewards",
+        ),
+        (["without_rewards=no"], "without_rewards is train or refuse, not 'no'"),
+        (
+            ["model/backbone=tiny_transformer", "model/process=posterior"],
+            r"the word '0' in 'make it night 0' is not in .* an editor of any words is trained on your rows",
+        ),
+        (["model.backbone.tokenizer.longest=4"], "tokens doesn't fit the text encoder's 4"),
+    ],
+)
+def test_what_rows_cannot_do_is_said_before_training(
+    quickly_refused, tmp_path: Path, overrides: list[str], message: str
+) -> None:
+    rows = write_list(tmp_path / "rows")
+    own = ["data=table", f"data.dataset.table.path={rows}", f"hydra.run.dir={tmp_path / 'run'}"]
+    assert re.search(message, quickly_refused(*own, *overrides))

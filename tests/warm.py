@@ -26,10 +26,12 @@ from tempfile import mkdtemp
 from pytorch_lightning.utilities import rank_zero_only
 
 ROOT = Path(__file__).resolve().parents[1]
+GRADIO = Path("src/app_page/page.py")
+"""Imports a server of 4 CPU seconds, which no command needs that tests fork."""
 PRELOADED = sorted(
     ".".join(file.relative_to(ROOT).with_suffix("").parts)
     for file in (ROOT / "src").rglob("*.py")
-    if file.stem != "__main__"
+    if file.stem != "__main__" and file.relative_to(ROOT) != GRADIO
 )
 """All of src, as commands import much of it only when their arguments are checked."""
 CONTEXT = multiprocessing.get_context("forkserver")

@@ -21,7 +21,7 @@ from src.algorithms.uncertainty import Uncertainty, weighted_losses
 from src.backbones.backbone import Backbone
 from src.backbones.frozen import FrozenEncoders
 from src.batch import EditBatch, EncodedBatch
-from src.diffusion.guidance import condition_dropout
+from src.diffusion.guidance import DroppedConditions, condition_dropout, text_dropout
 from src.diffusion.process import Latent, noised
 from src.editor import Editor
 from src.seeds import fold_seed
@@ -31,7 +31,7 @@ GOLDEN_RATIO = 0.6180339887498949
 
 
 @final
-class Draws(NamedTuple):
+class StepDraws(NamedTuple):
     """Everything random in one training step, one row per sample. On the CPU.
 
     Attributes:
@@ -61,7 +61,7 @@ class Losses(NamedTuple):
     each: Float[Tensor, " b"] | None = None
 
 
-def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> Draws:
+def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple[int, int, int]) -> StepDraws:
     """The random numbers of these rows of the global batch. Row i is the same on every rank.
 
     Times are uniform for every row, but spread evenly over the rows of a batch (one random offset for all,
@@ -84,7 +84,7 @@ def draw(seed: int, step: int, micro_step: int, rows: range, latent_shape: tuple
         .clamp_max(1.0 - 2**-24)
     )
     condition, score, text = torch.stack(uniform).unbind(1)
-    return Draws(time, condition, score, text, torch.stack(eps), torch.stack(posterior))
+    return StepDraws(time, condition, score, text, torch.stack(eps), torch.stack(posterior))
 
 
 def mean_over_edits(
@@ -113,7 +113,7 @@ class Denoising(EditorModule):
         editor, optimizer, scheduler: as in `EditorModule`.
         seed: of noise, times and dropout.
         condition_dropout: probability p of the InsPix2Pix scheme (text alone, both and image alone are
-            dropped with p each).
+            dropped with p each); of backbones whose image can't be dropped, that of dropping the text.
         balanced: uncertainty weighting: divide each loss by its expected value for this time and instruction
             (uncertainty.py), so that small edits count as much as those of the whole image. Off in the paper.
         compiled: compile the network for training (torch.compile): steps are about a third faster, the first
@@ -143,7 +143,7 @@ class Denoising(EditorModule):
         self.language_weight = language_weight
         self.uncertainty = Uncertainty(editor.backbone.text_width) if balanced else None
 
-    def losses(self, batch: EditBatch | EncodedBatch, draws: Draws) -> Losses:
+    def losses(self, batch: EditBatch | EncodedBatch, draws: StepDraws) -> Losses:
         """Equation 4, E |regression target - network(x_t, t, c_I, c_T, c_R)|^2, and the minimised loss: the
         same, or uncertainty-weighted.
         """
@@ -151,7 +151,7 @@ class Denoising(EditorModule):
         with torch.no_grad():
             original, x_0 = self._latents(batch, draws.posterior)
         eps = draws.eps.to(device)
-        t = process.draw_time(draws.time).to(device)
+        t = process.draw_time(draws.time, x_0[0, 0].numel()).to(device)
         x_t = noised(x_0, eps, process.marginal(t))
         reading = (
             batch.reading
@@ -163,7 +163,7 @@ class Denoising(EditorModule):
             batch.instructions,
             batch.scores,
             batch.feedback,
-            dropped=condition_dropout(draws.condition, self.condition_dropout),
+            dropped=self._dropped(draws),
             not_given=self._not_given(draws, device),
             encode_text=batch.encode_text if isinstance(batch, EncodedBatch) else None,
             reading=reading,
@@ -198,6 +198,14 @@ class Denoising(EditorModule):
     def supports_chat(self) -> bool:
         return self.editor.backbone.supports_chat
 
+    def _dropped(self, draws: StepDraws) -> DroppedConditions:
+        """Samples that lose their instruction or their image; where an image can't be dropped, the
+        instruction alone, with the same probability p.
+        """
+        if self.editor.backbone.can_drop_image:
+            return condition_dropout(draws.condition, self.condition_dropout)
+        return text_dropout(draws.condition, self.condition_dropout)
+
     def _latents(self, batch: EditBatch | EncodedBatch, noise: Latent) -> tuple[Latent, Latent]:
         """c_I and x_0; `noise` samples the latter from the autoencoder's posterior."""
         backbone = self.editor.backbone
@@ -207,7 +215,7 @@ class Denoising(EditorModule):
         original = backbone.encode_image(batch.original)
         return original, backbone.encode_edited(batch.edited, original, noise)
 
-    def _not_given(self, draws: Draws, device: torch.device) -> Tensor | None:
+    def _not_given(self, draws: StepDraws, device: torch.device) -> Tensor | None:
         """Samples and signals whose reward is dropped, (b, signals); None for an editor without reward
         dropout.
         """

@@ -15,7 +15,34 @@ from src.judges.ledger import Ledger
 from src.progress import with_progress
 from src.records import Reward
 
-FORMATS = ("dataset", "reward_edit_20k", "ledger")
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "dataset": (),
+    "reward_edit_20k": (".json",),
+    "ledger": (".jsonl", ".parquet"),
+}
+"""The formats, and how the names of their files end; a dataset is a folder."""
+
+NOT_WRITTEN = (".csv", ".tsv", ".txt", ".zip", ".tar", ".gz", ".yaml", ".yml", ".arrow", ".xlsx")
+"""Endings of files that nothing here writes."""
+
+
+def export_format(format: str | None, output: Path) -> str:
+    """The format that is asked for, or that the output's name stands for.
+
+    Raises:
+        ValueError: no such format, or a name that ends as the files of another.
+    """
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"export.format={format}: choose from {', '.join(FORMATS)}")
+    known = {suffix: name for name, suffixes in FORMATS.items() for suffix in suffixes}
+    meant = known.get(output.suffix, None if output.suffix in NOT_WRITTEN else "dataset")
+    if meant is None or format not in (None, meant):
+        asked = "" if format is None else f" with export.format={format}"
+        raise ValueError(
+            f"export.output={output}{asked}: the name's ending chooses the format, none for a dataset, .json "
+            "for reward_edit_20k, .jsonl or .parquet for ledger"
+        )
+    return meant
 
 
 def export_annotation(

@@ -14,6 +14,7 @@ from src import files
 from src.differences import unlike_request
 from src.files import remove_leftovers, write_atomically
 from src.judges.judge import Judge
+from src.judges.ledger import Ledger
 
 REQUEST, REWARDS, RECORD, LEDGER = "request.json", "rewards.jsonl", "annotation.json", "ledger.sqlite"
 
@@ -24,6 +25,8 @@ def claim_rows(folder: Path, request: dict[str, Any]) -> None:
     Raises:
         ValueError: it is of others; the message names the differences.
     """
+    if not has_answers(folder):
+        (folder / REQUEST).unlink(missing_ok=True)  # of a command that got nothing
     recorded = files.claim(folder / REQUEST, request, in_new_folder=False)
     different = unlike_request({name: recorded.get(name) for name in request}, request)
     if different:
@@ -32,6 +35,14 @@ def claim_rows(folder: Path, request: dict[str, Any]) -> None:
             "the same command"
         )
     remove_leftovers(folder)
+
+
+def has_answers(folder: Path) -> bool:
+    """Whether anything in an annotation's folder would be lost by beginning anew: a reward, or a reply."""
+    rewards, ledger = folder / REWARDS, folder / LEDGER
+    if rewards.exists() and rewards.stat().st_size:
+        return True
+    return ledger.exists() and Ledger(ledger).outcomes().get("reply", 0) > 0
 
 
 def claim_judge(folder: Path, judge: Judge) -> None:
@@ -48,8 +59,8 @@ def claim_judge(folder: Path, judge: Judge) -> None:
         if different:
             raise ValueError(
                 f"{folder} holds the answers of another judge ({'; '.join(different)}); "
-                "give another output=, or the same judge; one of before prompts v2 has "
-                "judge.rubric.prompts=v1 or editscore_v1"
+                "give another output=, or the same judge; one begun with older prompts goes on with "
+                "judge.rubric.prompts=v1, one of EditScore must begin anew (it now resizes as the release)"
             )
     write_annotation_request(folder, request | requested)
 

@@ -4,7 +4,7 @@ interface and one yaml.
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import ClassVar, NamedTuple, final
+from typing import ClassVar, NamedTuple, Protocol, final, runtime_checkable
 
 from jaxtyping import Float, Shaped
 from torch import Tensor, nn
@@ -42,9 +42,11 @@ class Backbone(nn.Module, ABC):
     Attributes:
         is_lossless: whether a latent is the pixels, rearranged, of the edited image or of its change, so that
             what is known of images is known of latents. False for autoencoders.
+        can_drop_image: whether a latent of zeros stands for no original (condition dropout, image guidance).
     """
 
     is_lossless: ClassVar[bool] = False
+    can_drop_image: ClassVar[bool] = True
 
     @property
     @abstractmethod
@@ -135,6 +137,19 @@ class Backbone(nn.Module, ABC):
         """A latent as an image in [-1, 1]: the inverse of `encode_edited` with the same original, without
         noise.
         """
+
+
+@runtime_checkable
+class OwnTokenizer(Protocol):
+    """A backbone whose tokenizer does not come with pretrained weights."""
+
+    def learn_texts(self, texts: Sequence[str]) -> None:
+        """Let the tokenizer learn from the texts of a training, if it learns at all."""
+        ...
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        """Raise ValueError for a text that it can't encode."""
+        ...
 
 
 @final

@@ -22,7 +22,9 @@ from src.backbones import stable_diffusion
 from src.backbones.backbone import refuse_answers
 from src.backbones.exportable import ExportableBackbone
 from src.backbones.frozen import Frozen, FrozenEncoders
-from src.backbones.unet_hooks import UNetHooks, conditioned_on, site_widths
+from src.backbones.hooks import conditioned_on
+from src.backbones.pretrained import part_digests
+from src.backbones.unet_hooks import UNetHooks, site_widths
 from src.batch import Condition, Moments, Reading, TextTokens
 from src.conditioning.integration import Integration
 from src.diffusion.process import Latent
@@ -131,7 +133,7 @@ class InsPix2Pix(FrozenEncoders, ExportableBackbone):
                 "pretrained=null gives autoencoder and text encoder random weights, which differ in every "
                 "process: name a pipeline"
             )
-        parts = {part: stable_diffusion.digests(self.pretrained, part) for part in ("vae", "text_encoder")}
+        parts = {part: part_digests(self.pretrained, part) for part in ("vae", "text_encoder")}
         digests = {
             f"{part}.{what}": digest for part, found in parts.items() for what, digest in found.items()
         }
@@ -166,9 +168,9 @@ class InsPix2Pix(FrozenEncoders, ExportableBackbone):
         distinct = list(dict.fromkeys(texts))
         row = {text: index for index, text in enumerate(distinct)}
         longest = self.tokenizer.model_max_length
-        for text, ids in zip(distinct, self.tokenizer(distinct).input_ids, strict=True):
+        for text, ids in zip(distinct, self.tokenizer(distinct, verbose=False).input_ids, strict=True):
             if len(ids) > longest:
-                warnings.warn(f"cut after {longest} of {len(ids)} tokens: {text!r}", stacklevel=2)
+                warnings.warn(f"cut after {longest} of {len(ids)} tokens: {text[:60]!r}", stacklevel=2)
         tokens = self.tokenizer(
             distinct, padding="max_length", max_length=longest, truncation=True, return_tensors="pt"
         )

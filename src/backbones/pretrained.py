@@ -5,6 +5,8 @@ diffusers and transformers fill missing weights with random numbers and read any
 is refused in one line that names the file.
 """
 
+import hashlib
+import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +17,16 @@ from typing import Any, TypeVar, final
 from huggingface_hub import try_to_load_from_cache
 from torch import Tensor
 
-from src.hub import UNREADABLE, check_on_hub, describe_damage, quiet_libraries, weights_file
+from src import files
+from src.checkpoint_paths import INDEX
+from src.hub import (
+    UNREADABLE,
+    check_on_hub,
+    describe_damage,
+    quiet_libraries,
+    shards_of,
+    weights_file,
+)
 from src.json_files import read_json
 
 T = TypeVar("T")
@@ -60,6 +71,11 @@ STABLE_DIFFUSION = ModelKind(
 SMARTEDIT = ModelKind(
     "a SmartEdit model", "model", "a folder that src.convert or src.export wrote, or the hub id of one"
 )
+FLUX2 = ModelKind(
+    "a FLUX.2-klein pipeline",
+    "pipeline",
+    "a folder or a hub id such as black-forest-labs/FLUX.2-klein-base-4B",
+)
 LLAVA = ModelKind("a LLaVA", "model", "a folder or a hub id such as llava-hf/llava-1.5-7b-hf")
 
 PARTS: Mapping[str, ModelComponent] = {
@@ -70,6 +86,12 @@ PARTS: Mapping[str, ModelComponent] = {
     "language_model": ModelComponent("language_model", "config.json", "model.safetensors", SMARTEDIT),
     "language_tokenizer": ModelComponent("language_tokenizer", "tokenizer_config.json", None, SMARTEDIT),
     "reader": ModelComponent("reader", "config.json", "model.safetensors", SMARTEDIT),
+    "flux2_transformer": ModelComponent(
+        "transformer", "config.json", "diffusion_pytorch_model.safetensors", FLUX2
+    ),
+    "flux2_vae": ModelComponent("vae", "config.json", "diffusion_pytorch_model.safetensors", FLUX2),
+    "flux2_text_encoder": ModelComponent("text_encoder", "config.json", "model.safetensors", FLUX2),
+    "flux2_tokenizer": ModelComponent("tokenizer", "tokenizer_config.json", None, FLUX2),
     "llava": ModelComponent("", "config.json", "model.safetensors", LLAVA),
     "llava_tokenizer": ModelComponent("", "tokenizer_config.json", None, LLAVA),
 }
@@ -98,16 +120,11 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
     folder = Path(pretrained).expanduser()
     if folder.is_dir():
         check_component_files(folder, part)
-    elif folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2:
-        whole = PARTS[part].whole
-        raise FileNotFoundError(f"no {whole.short} folder {pretrained}; pretrained= takes {whole.source}")
     else:
         kind = PARTS[part]
-        config = str(Path(kind.folder) / kind.config)
-        check_on_hub(pretrained, config, kind.whole.name, kind.whole.short)
-        cached = try_to_load_from_cache(pretrained, config)
-        if isinstance(cached, str):
-            check_names_no_code(read_json(Path(cached)), Path(cached))
+        found = _from_hub(pretrained, str(Path(kind.folder) / kind.config), kind.whole)
+        if found is not None:
+            check_names_no_code(read_json(found), found)
     try:
         with quiet_libraries():
             return load(
@@ -115,6 +132,97 @@ def loaded(load: Callable[..., T], pretrained: str, part: str, **options: Any) -
             )
     except UNREADABLE as error:
         raise ValueError(explain_load_failure(error, pretrained, part)) from error
+
+
+def _from_hub(pretrained: str, file: str, whole: ModelKind) -> Path | None:
+    """A file of a hub id, as it lies in this machine's cache; None if it was had, but not kept there.
+
+    Raises:
+        FileNotFoundError: no hub id, or it can't be had.
+    """
+    folder = Path(pretrained).expanduser()
+    if folder.is_absolute() or pretrained.startswith((".", "~")) or len(folder.parts) != 2:
+        raise FileNotFoundError(f"no {whole.short} folder {pretrained}; pretrained= takes {whole.source}")
+    check_on_hub(pretrained, file, whole.name, whole.short)
+    cached = try_to_load_from_cache(pretrained, file)
+    return Path(cached) if isinstance(cached, str) else None
+
+
+def pipeline_index(pretrained: str, whole: ModelKind) -> Mapping[str, Any]:
+    """What a diffusers pipeline says of itself in its model_index.json.
+
+    Raises:
+        FileNotFoundError: no such folder or hub id, or it has no such file.
+        ValueError: the file can't be read.
+    """
+    folder = Path(pretrained).expanduser()
+    file = folder / INDEX if folder.is_dir() else _from_hub(pretrained, INDEX, whole)
+    if file is None or not file.is_file():
+        raise FileNotFoundError(
+            f"{pretrained} is not {whole.name}: it has no {INDEX}; pretrained= takes {whole.source}"
+        )
+    return _settings_in(file)
+
+
+def described(pretrained: str, part: str) -> Mapping[str, Any]:
+    """The config of a part of a model, by itself. Raises as `loaded`."""
+    kind = PARTS[part]
+    folder = Path(pretrained).expanduser()
+    if folder.is_dir():
+        check_component_files(folder, part)
+    file = str(Path(kind.folder) / kind.config)
+    found = folder / file if folder.is_dir() else _from_hub(pretrained, file, kind.whole)
+    if found is None:
+        raise FileNotFoundError(f"{file} of {pretrained} is not in this machine's cache; copy the model here")
+    return _settings_in(found)
+
+
+def _settings_in(config: Path) -> dict[str, Any]:
+    """The settings in a JSON file. Raises ValueError for anything else, and for what names code."""
+    try:
+        found = read_json(config)
+    except ValueError as error:
+        raise ValueError(f"{error}; copy or download it again") from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{config} holds {str(found)[:60]}, an object of settings is needed; copy or download it again"
+        )
+    check_names_no_code(found, config)
+    return found
+
+
+def part_digests(pretrained: str, part: str) -> dict[str, str | None]:
+    """sha256 of a part's config, without what only says who wrote it, and of its weights; None for what is
+    not on this machine.
+    """
+    folder = Path(pretrained).expanduser() / part
+    if not folder.is_dir():
+        cached = try_to_load_from_cache(pretrained, f"{part}/config.json")
+        if not isinstance(cached, str):
+            return {"config": None, "weights": None}
+        folder = Path(cached).parent
+    config = read_json(folder / "config.json")
+    config = {
+        name: value
+        for name, value in config.items()
+        if not name.startswith("_") and name != "transformers_version"
+    }
+    return {
+        "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
+        "weights": _weights_digest(folder),
+    }
+
+
+def _weights_digest(folder: Path) -> str | None:
+    """sha256 of the weights in a folder; of several files, that of their digests."""
+    found = weights_file(folder)
+    if found is None:
+        return None
+    shards = shards_of(found)
+    if not all(shard.exists() for shard in shards):
+        return None
+    each = [files.digest(shard) for shard in shards]
+    return each[0] if len(each) == 1 else hashlib.sha256("".join(each).encode()).hexdigest()
 
 
 def component_folder(pretrained: str, part: str) -> Path:
@@ -191,21 +299,31 @@ def check_component_files(folder: Path, part: str) -> None:
             f"{folder} is not a whole {kind.whole.short}: {shown}{config.name} is missing; copy or download "
             "it again"
         )
-    try:
-        described = read_json(config)
-    except ValueError as error:
-        raise ValueError(f"{error}; copy or download it again") from error
-    if not isinstance(described, dict):
-        raise ValueError(
-            f"{config} holds {str(described)[:60]}, an object of settings is needed; copy or download it "
-            "again"
-        )
-    check_names_no_code(described, config)
+    _settings_in(config)
+    _check_shards(here)
     if kind.weights is None and not any((here / name).is_file() for name in VOCABULARIES):
         raise FileNotFoundError(
             f"{folder} is not a whole {kind.whole.short}: {shown or 'it'} has none of "
             f"{', '.join(VOCABULARIES)}; copy or download it again"
         )
+
+
+def _check_shards(folder: Path) -> None:
+    """Raise FileNotFoundError or ValueError if weights in several files are not whole."""
+    index = weights_file(folder)
+    if index is None or index.suffix != ".json":
+        return
+    named = _settings_in(index).get("weight_map")
+    if not isinstance(named, dict) or not named:
+        raise ValueError(f"{index} names no weights (weight_map); copy or download it again")
+    for shard in shards_of(index):
+        if not shard.is_file():
+            raise FileNotFoundError(
+                f"{folder} lacks {shard.name}, which {index.name} names; copy or download it again"
+            )
+        damage = describe_damage(shard)
+        if damage is not None:
+            raise ValueError(damage)
 
 
 def check_names_no_code(described: object, config: Path) -> None:

@@ -6,20 +6,15 @@ network.
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
-from huggingface_hub import try_to_load_from_cache
 from tokenizers.pre_tokenizers import ByteLevel
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from src import files
 from src.backbones.pretrained import loaded, weights
-from src.hub import WEIGHT_FILES
-from src.json_files import read_json
 
 LATENT_CHANNELS = 4
 EDIT_CHANNELS = 2 * LATENT_CHANNELS
@@ -167,29 +162,6 @@ def byte_tokenizer() -> CLIPTokenizer:
     return CLIPTokenizer(
         vocab={token: index for index, token in enumerate(tokens)}, merges=[], model_max_length=LONGEST_TEXT
     )
-
-
-def digests(pretrained: str, part: str) -> dict[str, str | None]:
-    """sha256 of a part's config, without what only says who wrote it, and of its weights; None for what is
-    not on this machine.
-    """
-    folder = Path(pretrained).expanduser() / part
-    if not folder.is_dir():
-        cached = try_to_load_from_cache(pretrained, f"{part}/config.json")
-        if not isinstance(cached, str):
-            return {"config": None, "weights": None}
-        folder = Path(cached).parent
-    config = read_json(folder / "config.json")
-    config = {
-        name: value
-        for name, value in config.items()
-        if not name.startswith("_") and name != "transformers_version"
-    }
-    weights = next((folder / name for name in WEIGHT_FILES if (folder / name).exists()), None)
-    return {
-        "config": hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest(),
-        "weights": weights and files.digest(weights),
-    }
 
 
 def tokenizer_digest(tokenizer: CLIPTokenizer) -> str:

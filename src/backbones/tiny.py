@@ -16,8 +16,10 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 
 from src.backbones.backbone import Backbone, refuse_answers
+from src.backbones.byte_pairs import BytePairs
 from src.backbones.grounding import Grounding
-from src.backbones.unet_hooks import StemBias, UNetHooks, conditioned_on, site_widths
+from src.backbones.hooks import conditioned_on
+from src.backbones.unet_hooks import StemBias, UNetHooks, site_widths
 from src.backbones.word_tokenizer import WordTokenizer, encode_once
 from src.batch import Condition, Reading, TextTokens
 from src.conditioning.integration import Integration
@@ -42,7 +44,7 @@ class TinyBackbone(Backbone):
     that "at the top left" need not be inferred from borders.
 
     Args:
-        tokenizer: words -> ids; the text encoder's size follows from its vocabulary.
+        tokenizer: texts -> ids; the text encoder's size follows from it.
         text_encoder: builds a `BertModel` from vocab_size and the special token ids.
         unet: builds a `UNet2DConditionModel` from its numbers of channels and the width of the text.
         grounding: builds a `Grounding` from text_width, image_channels and channels, those of conv_in.
@@ -55,7 +57,7 @@ class TinyBackbone(Backbone):
 
     def __init__(
         self,
-        tokenizer: WordTokenizer,
+        tokenizer: WordTokenizer | BytePairs,
         text_encoder: Callable[..., BertModel],
         unet: Callable[..., UNet2DConditionModel],
         grounding: Callable[..., Grounding],
@@ -66,7 +68,7 @@ class TinyBackbone(Backbone):
         self.tokenizer = tokenizer
         self.fold = fold
         self.relative = relative
-        self.text_encoder = text_encoder(vocab_size=len(tokenizer), **tokenizer.special_ids)
+        self.text_encoder = text_encoder(vocab_size=len(tokenizer), **tokenizer.encoder_settings)
         channels = 3 * fold**2
         self.unet = unet(
             in_channels=2 * channels + 2,
@@ -128,6 +130,13 @@ class TinyBackbone(Backbone):
         longest = self.text_encoder.config.max_position_embeddings
         texts_once = encode_once(self.tokenizer, texts, longest, self.unet.device, encode)
         return texts_once.padded_to_multiple(FEW_LENGTHS)
+
+    def learn_texts(self, texts: Sequence[str]) -> None:
+        if isinstance(self.tokenizer, BytePairs):
+            self.tokenizer.learn(texts)
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        self.tokenizer(texts, self.text_encoder.config.max_position_embeddings)
 
     @property
     def supports_chat(self) -> bool:

@@ -151,7 +151,9 @@ class Painter(nn.Module):
         modulation = self.modulation(tokens) + self.words(torch.cat(words, -1).to(tokens.dtype))
         gain, shift, second_gain, second_shift = modulation.unsqueeze(2).chunk(4, -1)
         across, along = (
-            (logits.float().softmax(-1) @ self.table).unflatten(-1, (self.patch, FEATURES))
+            (logits.float().softmax(-1).to(self.table.dtype) @ self.table).unflatten(
+                -1, (self.patch, FEATURES)
+            )
             for logits in (said.right, said.down)
         )
         position = self.across(across).unsqueeze(2) + self.along(along).unsqueeze(3)
@@ -321,6 +323,12 @@ class TinyTransformer(SupervisedBackbone):
         device = self.word_embedding.weight.device
         texts_once = encode_once(self.tokenizer, texts, self.longest, device, encode)
         return texts_once.padded_to_multiple(FEW_LENGTHS)
+
+    def learn_texts(self, texts: Sequence[str]) -> None:
+        pass  # it knows the words of its vocabulary
+
+    def check_texts(self, texts: Sequence[str]) -> None:
+        self.tokenizer(texts, self.longest)
 
     @property
     def supports_chat(self) -> bool:

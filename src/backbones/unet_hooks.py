@@ -7,7 +7,7 @@ Sites: "stem" = conv_in, "block.i" = down blocks, mid block, up blocks in order 
 
 import functools
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch.nn.functional as F
@@ -15,8 +15,7 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from src.backbones.backbone import check_reward
-from src.batch import RewardTokens
+from src.backbones.hooks import RewardHooks
 from src.conditioning.integration import Integration
 
 
@@ -44,42 +43,19 @@ def block_width(block: nn.Module) -> int:
 
 
 @final
-class UNetHooks:
-    """Calls an integration at its sites while `reward(...)` is active.
-
-    Hooks are partials of bound methods and not closures, so that a deepcopy or pickle of the owning module
-    refers to its own copies.
-    """
+class UNetHooks(RewardHooks):
+    """Calls an integration at its sites while `reward(...)` is active."""
 
     def __init__(self, unet: UNet2DConditionModel, integration: Integration) -> None:
-        self.integration = integration
-        self.current: RewardTokens | None = None
+        super().__init__(integration, "U-Net")
         modules = site_modules(unet)
         for site in integration.sites:
             modules[site].register_forward_hook(functools.partial(self._act, site))
 
-    @contextmanager
-    def reward(self, tokens: RewardTokens) -> Iterator[None]:
-        """Inside this context the U-Net is conditioned on these tokens (b, k, d)."""
-        self.current = tokens
-        try:
-            yield
-        finally:
-            self.current = None
-
     def _act(self, site: str, module: nn.Module, inputs: tuple[Any, ...], output: Any) -> Any:
         """A forward hook; down blocks return (hidden, skips), the others a tensor."""
-        if self.current is None:
-            raise RuntimeError(
-                f"the U-Net has a reward integration but ran without a reward (at {site!r}); go through "
-                "Editor or `hooks.reward(...)`"
-            )
-        reward = self.current
         hidden: Tensor = output[0] if isinstance(output, tuple) else output
-        if hidden.shape[0] != reward.tokens.shape[0]:
-            raise ValueError(
-                f"{reward.tokens.shape[0]} rewards for a batch of {hidden.shape[0]} (at {site!r})"
-            )
+        reward = self.call_at(site, hidden.shape[0]).reward
         hidden = self.integration.apply_at(site, hidden, reward)
         if not isinstance(output, tuple):
             return hidden
@@ -87,16 +63,6 @@ class UNetHooks:
         if self.integration.touches_skips:
             skips = tuple(self.integration.apply_at(site, skip, reward) for skip in skips)
         return (hidden, skips, *output[2:])
-
-
-def conditioned_on(hooks: UNetHooks | None, reward: RewardTokens | None) -> AbstractContextManager[None]:
-    """A context in which the U-Net is conditioned on this reward, or on none if it has no integration.
-
-    Raises:
-        ValueError: an integration without a reward, or a reward that would be ignored.
-    """
-    check_reward(hooks is not None, reward)
-    return nullcontext() if hooks is None or reward is None else hooks.reward(reward)
 
 
 @final

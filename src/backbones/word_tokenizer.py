@@ -36,8 +36,13 @@ class WordTokenizer:
         return self.tokenizer.get_vocab_size()
 
     @property
-    def special_ids(self) -> dict[str, int]:
-        """The special token ids for a text encoder's config."""
+    def words(self) -> list[str]:
+        """All words of the language in alphabetical order, without punctuation."""
+        return sorted(word for word in self.tokenizer.get_vocab() if word.isalnum())
+
+    @property
+    def encoder_settings(self) -> dict[str, int]:
+        """What a text encoder's config must say: the special token ids."""
         return {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
     def __call__(self, texts: Sequence[str], longest: int) -> tuple[Int[Tensor, "n l"], Bool[Tensor, "n l"]]:
@@ -52,21 +57,26 @@ class WordTokenizer:
             if UNKNOWN in encoding.tokens:
                 start, end = encoding.offsets[encoding.tokens.index(UNKNOWN)]
                 raise ValueError(
-                    f"the word {text[start:end]!r} in {text!r} is not in this editor's vocabulary of "
-                    f"{len(self)} words"
+                    f"the word {text[start:end]!r} in {text[:80]!r} is not in this editor's vocabulary of "
+                    f"{len(self)} words, those of the synthetic world; an editor of any words is trained on "
+                    "your rows, by model/backbone=tiny or with weights (+experiment=inspix2pix)"
                 )
-            if sum(encoding.attention_mask) > longest:
-                raise ValueError(
-                    f"a text of {sum(encoding.attention_mask)} tokens doesn't fit the text encoder's "
-                    f"{longest}: {text!r}"
-                )
+            check_length(sum(encoding.attention_mask), longest, text)
         return torch.tensor([e.ids for e in encodings]), torch.tensor(
             [e.attention_mask for e in encodings], dtype=torch.bool
         )
 
 
+def check_length(tokens: int, longest: int, text: str) -> None:
+    """Raise ValueError for a text that a text encoder has no room for; none is truncated silently."""
+    if tokens > longest:
+        raise ValueError(
+            f"a text of {tokens} tokens doesn't fit the text encoder's {longest}: {text[:80]!r}; shorten it"
+        )
+
+
 def encode_once(
-    tokenizer: WordTokenizer,
+    tokenizer: Callable[[Sequence[str], int], tuple[Int[Tensor, "m l"], Bool[Tensor, "m l"]]],
     texts: Sequence[str],
     longest: int,
     device: torch.device,

@@ -7,6 +7,7 @@ from pytorch_lightning import Callback, LightningModule, Trainer
 
 from src import checkpoint as checkpoints
 from src.callbacks.ema import EMA
+from src.diffusion.samplers import Sampler
 
 
 @final
@@ -20,17 +21,25 @@ class EditorCheckpoint(Callback):
             without unpickling).
         image_size: height and width trained on.
         ema: whose weights are exported.
+        sampler: that edits are made with, by previews and wherever none is named.
         settings: everything else that the training depends on, as YAML, for `src.train` to compare when it
             resumes.
     """
 
     def __init__(
-        self, folder: str | Path, config: str, image_size: tuple[int, int], ema: EMA, settings: str = ""
+        self,
+        folder: str | Path,
+        config: str,
+        image_size: tuple[int, int],
+        ema: EMA,
+        sampler: Sampler,
+        settings: str = "",
     ) -> None:
         self.folder = Path(folder)
         self.config = config
         self.image_size = image_size
         self.ema = ema
+        self.sampler = sampler.saved()
         self.settings = settings
 
     def on_save_checkpoint(
@@ -39,9 +48,14 @@ class EditorCheckpoint(Callback):
         """Add the entries that `checkpoint.load_editor` needs."""
         checkpoint["editor_config"] = self.config
         checkpoint["picture_size"] = list(self.image_size)
+        checkpoint["sampler"] = self.sampler
         checkpoint["settings"] = self.settings
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Export the averaged weights."""
         if trainer.is_global_zero:
-            checkpoints.export(self.folder / "editor", self.config, self.image_size, self.ema.average)
+            self.export(self.folder / "editor")
+
+    def export(self, folder: Path) -> None:
+        """Export the averaged weights into a folder."""
+        checkpoints.export(folder, self.config, self.image_size, self.ema.average, self.sampler)

@@ -1,4 +1,4 @@
-"""Exponential moving average of the editor's weights, used by evaluation, previews and export."""
+"""Exponential moving average of a network's weights, used by evaluation, previews and export."""
 
 import math
 from collections.abc import Iterator
@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from src.algorithms.editor_module import EditorModule
+from src.algorithms.optimised import Optimised, Trained
 from src.algorithms.step_watch import ADVICE
-from src.editor import Editor
+from src.algorithms.weights import exchange
 from src.finite_tensors import HostCopy, check_finite, size_of
 
 
@@ -23,7 +23,7 @@ class Waiting(NamedTuple):
 
     step: int
     size: HostCopy
-    module: EditorModule
+    module: Optimised
 
 
 @final
@@ -51,7 +51,7 @@ class EMA(Callback):
         """Start from the current weights unless a checkpoint brought an average; move it to the module's
         device.
         """
-        state = _editor(pl_module).trained_state()
+        state = _model(pl_module).trained_state()
         source = self.average or state
         self.average = {name: source[name].detach().to(value.device).clone() for name, value in state.items()}
 
@@ -66,9 +66,9 @@ class EMA(Callback):
         """
         if trainer.global_step <= (self.updates if self.waiting is None else self.waiting.step):
             return
-        state = _editor(pl_module).trained_state().values()
+        state = _model(pl_module).trained_state().values()
         size = HostCopy(size_of([value for value in state if value.is_floating_point()]))
-        assert isinstance(pl_module, EditorModule)
+        assert isinstance(pl_module, Optimised)
         self.waiting = Waiting(trainer.global_step, size, pl_module)
         if size.is_here:
             self.settle()
@@ -90,7 +90,7 @@ class EMA(Callback):
         if waiting is None:
             return
         waiting.module.settle()
-        state = waiting.module.editor.trained_state()
+        state = waiting.module.model.trained_state()
         if not math.isfinite(waiting.size.read()):
             what = f"training stopped at step {waiting.step}: the weights after it"
             check_finite(state, what, ADVICE)
@@ -105,22 +105,14 @@ class EMA(Callback):
             self.average[name].copy_(state[name])
 
     @contextmanager
-    def averaged(self, editor: Editor) -> Iterator[None]:
-        """A context in which the editor has the averaged weights."""
+    def averaged(self, model: Trained) -> Iterator[None]:
+        """A context in which the network has the averaged weights."""
         self.settle()
-        self._swap(editor)
+        exchange(model, self.average)
         try:
             yield
         finally:
-            self._swap(editor)
-
-    @torch.no_grad()
-    def _swap(self, editor: Editor) -> None:
-        """Exchange weights and average, one tensor at a time: a second copy of a large model may not fit."""
-        for name, value in editor.trained_state().items():
-            own = value.clone()
-            value.copy_(self.average[name])
-            self.average[name].copy_(own)
+            exchange(model, self.average)
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -138,7 +130,7 @@ class EMA(Callback):
         self.updates = checkpoint["ema_updates"]
 
 
-def _editor(module: LightningModule) -> Editor:
-    if not isinstance(module, EditorModule):
-        raise TypeError(f"this callback needs an EditorModule, got {type(module).__name__}")
-    return module.editor
+def _model(module: LightningModule) -> Trained:
+    if not isinstance(module, Optimised):
+        raise TypeError(f"this callback needs an Optimised module, got {type(module).__name__}")
+    return module.model

@@ -5,6 +5,7 @@ written through `AtomicCheckpointIO`, so a kill meanwhile leaves the previous on
 """
 
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 from types import FrameType
 from typing import Any, final
@@ -14,15 +15,28 @@ from pytorch_lightning import LightningModule, Trainer
 from pytorch_lightning.callbacks import Checkpoint
 
 from src import checkpoint as checkpoints
+from src import slurm
 from src.callbacks.metrics_file import MetricsFile, write_row_before_checkpoint
+from src.finite import NotFiniteError
 from src.finite_tensors import check_finite, nested_tensors
 
 STOPPING = (signal.SIGINT, signal.SIGTERM)
+OUT_OF_TIME = (signal.SIGUSR1, signal.SIGUSR2)
+"""What `sbatch --signal=USR1@300` sends ahead of the time limit, to every process."""
 
 
 @final
 class TrainingStopped(Exception):  # noqa: N818  # nothing went wrong
-    """Ctrl-C or SIGTERM ended a training after a checkpoint was written."""
+    """A signal ended a training after a checkpoint was written.
+
+    Args:
+        message: at which step.
+        out_of_time: SLURM's time limit did, and the job may go on in the queue.
+    """
+
+    def __init__(self, message: str, out_of_time: bool = False) -> None:
+        super().__init__(message)
+        self.out_of_time = out_of_time
 
 
 @final
@@ -54,7 +68,7 @@ class LastCheckpoint(Checkpoint):
         for logger in trainer.loggers:
             if isinstance(logger, MetricsFile):
                 logger.keep_before(trainer.global_step)
-        self.handlers = {number: signal.signal(number, self._remember) for number in STOPPING}
+        self.handlers = {number: signal.signal(number, self._remember) for number in self._listened_to()}
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -75,7 +89,10 @@ class LastCheckpoint(Checkpoint):
         if stop or trainer.global_step % self.every_n_train_steps == 0:
             self._save(trainer)
         if stop:
-            raise TrainingStopped(f"stopped at step {trainer.global_step} of {trainer.max_steps}")
+            told_to_end = trainer.strategy.reduce_boolean_decision(self.stop_signal in STOPPING, all=False)
+            raise TrainingStopped(
+                f"stopped at step {trainer.global_step} of {trainer.max_steps}", not told_to_end
+            )
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Save the final state."""
@@ -92,11 +109,18 @@ class LastCheckpoint(Checkpoint):
         self.saved_step = trainer.global_step
         trainer.save_checkpoint(self.path)
 
+    def _listened_to(self) -> Sequence[signal.Signals]:
+        """The signals to handle; outside of SLURM, SIGUSR1 and SIGUSR2 mean nothing to a training."""
+        return STOPPING if slurm.job_number() is None else (*STOPPING, *OUT_OF_TIME)
+
     def _remember(self, number: int, frame: FrameType | None) -> None:
-        """The first signal ends the training after the current step, a second one at once."""
-        if self.stop_signal is not None:
-            raise KeyboardInterrupt
-        self.stop_signal = signal.Signals(number)
+        """The first signal ends the training after the current step, a second one at once. A warning of SLURM
+        and the SIGTERM that follows it are not two.
+        """
+        if self.stop_signal is None or number not in OUT_OF_TIME:
+            if self.stop_signal in STOPPING:
+                raise KeyboardInterrupt
+            self.stop_signal = signal.Signals(number)
 
     def _give_signals_back(self) -> None:
         for number, handler in self.handlers.items():
@@ -120,11 +144,15 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
     ) -> dict[str, Any]:
-        """Read it, on the CPU; nothing is ever unpickled. Raises NotFiniteError if it can't be continued."""
-        saved = checkpoints.read(Path(path))
+        """Read it, on the CPU; nothing is ever unpickled. Raises ValueError if it can't be continued."""
+        saved = checkpoints.read_training(Path(path))
         kept = {name: saved.get(name, ()) for name in ("state_dict", "ema", "optimizer_states")}
         advice = "the training diverged before it was saved; resume an earlier one, or give resume=null"
-        check_finite(nested_tensors(kept), f"the numbers in {path}", advice)
+        try:
+            check_finite(nested_tensors(kept), f"the numbers in {path}", advice)
+        except NotFiniteError as error:
+            # no NotFiniteError: that is a training's, which goes on from this very file
+            raise ValueError(str(error)) from None
         return saved
 
     def remove_checkpoint(self, path: str | Path) -> None:

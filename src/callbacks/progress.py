@@ -70,7 +70,7 @@ class Progress(Callback):
         loss = trainer.callback_metrics.get(
             "train/loss"
         )  # absent while a training has seen chat samples only
-        told = f"loss {'-' if loss is None else f'{float(loss):.4f}'}  {rate:.0f} samples/s"
+        told = f"loss {'-' if loss is None else f'{float(loss):.4f}'}  {speed(rate)}"
         if self.bar is not None:
             self.bar.update(self.task, completed=trainer.global_step, told=told)
             return
@@ -95,3 +95,12 @@ class Progress(Callback):
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
+
+
+def speed(samples_per_second: float) -> str:
+    """A rate as people read it: "35 samples/s", "0.4 samples/s", or "12 s/sample" where it is slower."""
+    if samples_per_second >= 10.0:
+        return f"{samples_per_second:.0f} samples/s"
+    if samples_per_second >= 0.1 or samples_per_second <= 0.0:
+        return f"{samples_per_second:.1f} samples/s"
+    return f"{1.0 / samples_per_second:.0f} s/sample"

@@ -1,10 +1,10 @@
-"""Previews during training: original | edits at target scores 0, 3 and 5 | exact target, as a PNG and to the
-logger.
+"""Previews during training: original | edits at target scores 0, 3 and 5, or one edit without reward | exact
+target, as a PNG and to the logger.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, final
+from typing import Any, Protocol, final
 
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
@@ -20,32 +20,43 @@ from src.records import TargetReward
 from src.seeds import fold_seed
 
 
+class HasExamples(Protocol):
+    """Data that previews can show."""
+
+    def examples(self, count: int) -> Sequence[Example]:
+        """At most `count` examples."""
+        ...
+
+
 @final
 class SampleEdits(Callback):
     """Edits the same few cases at regular steps, with averaged weights.
 
     Args:
         folder: images go to `<folder>/previews/step_<n>.png`.
-        examples: what to edit, with reference images; all of one size.
+        data: what is trained on.
         sampler: how edits are sampled.
         target: the target reward; its scores are replaced by each of `scores`.
         ema: whose weights are used.
         every_n_steps: optimiser steps between previews; there is always one at the end.
         scores: the columns.
+        examples: what to edit, with reference images, all of one size; None for `count` of the data's own.
     """
 
     def __init__(
         self,
         folder: str | Path,
-        examples: Sequence[Example],
+        data: HasExamples,
         sampler: Sampler,
         target: TargetReward,
         ema: EMA,
         every_n_steps: int = 500,
         scores: Sequence[float] = (0, 3, 5),
+        examples: Sequence[Example] | None = None,
+        count: int = 7,
     ) -> None:
         self.folder = Path(folder) / "previews"
-        self.examples = examples
+        self.examples = data.examples(count) if examples is None else examples
         self.sampler = sampler
         self.ema = ema
         self.every_n_steps = every_n_steps
@@ -76,10 +87,11 @@ class SampleEdits(Callback):
         originals = to_tensor([case.original for case in cases]).to(pl_module.device)
         seeds = [fold_seed("noise", case.id, 0) for case in cases]
         instructions = [case.instruction for case in cases]
+        columns = self.targets if editor.reward_encoder is not None else {"edit": TargetReward()}
         edits = []
         with self.ema.averaged(editor), torch.inference_mode():
             editor.eval()
-            for target in self.targets.values():
+            for target in columns.values():
                 made = editor.edit(originals, instructions, [target] * len(cases), seeds, self.sampler)
                 edits.append(to_images(made, [f"preview of {case.id}" for case in cases]))
             editor.train()
@@ -87,7 +99,7 @@ class SampleEdits(Callback):
             [example.case.original, *row, example.answer]
             for example, *row in zip(self.examples, *edits, strict=True)
         ]
-        image = contact_sheet(rows, ["original", *self.targets, self.examples[0].title], instructions)
+        image = contact_sheet(rows, ["original", *columns, self.examples[0].title], instructions)
         self.folder.mkdir(parents=True, exist_ok=True)
         save_png(image, self.folder / f"step_{trainer.global_step:06d}.png")
         for logger in trainer.loggers:

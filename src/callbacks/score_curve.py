@@ -5,7 +5,6 @@ Logged as `validation/following`, `validation/preserving`, `validation/quality` 
 is `<folder>/score_curve.png`.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, final
 
@@ -13,16 +12,13 @@ import matplotlib.pyplot as plt
 import torch
 from pytorch_lightning import Callback, LightningModule, Trainer
 
-from src.algorithms.editor_module import EditorModule
-from src.batching import same_size_batches
 from src.callbacks.ema import EMA
-from src.data.collate import to_images, to_tensor
+from src.callbacks.validation_edits import validation_edits
 from src.diffusion.samplers import Sampler
 from src.evaluation.benchmark import Benchmark
 from src.files import replacing
 from src.judges.judge import Judge
-from src.records import PERSPECTIVES, Reward, TargetReward, Triplet
-from src.seeds import fold_seed
+from src.records import PERSPECTIVES, TargetReward
 
 
 @final
@@ -83,7 +79,10 @@ class ScoreCurve(Callback):
     def _judge(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not trainer.is_global_zero or trainer.global_step in self.curve:
             return
-        rewards = [reward for reward in self._rewards(trainer, pl_module) if not reward.failed]
+        edits = validation_edits(
+            trainer, pl_module, self.cases, self.sampler, self.target, self.ema, self.batch_size
+        )
+        rewards = [reward for reward in self.judge.judge(edits) if not reward.failed]
         failed = len(self.cases) - len(rewards)
         scores = torch.tensor([[verdict.score for verdict in reward.verdicts] for reward in rewards]).double()
         means = scores.mean(0).tolist() if rewards else [float("nan")] * len(PERSPECTIVES)
@@ -97,28 +96,6 @@ class ScoreCurve(Callback):
             )  # the row of the step just completed has this number, too
         with replacing(self.image, durable=False) as partial:
             draw_curve(self.curve, partial)
-
-    def _rewards(self, trainer: Trainer, pl_module: LightningModule) -> Sequence[Reward]:
-        assert isinstance(pl_module, EditorModule)
-        editor, rewards = pl_module.editor, []
-        with self.ema.averaged(editor), torch.inference_mode(), trainer.precision_plugin.forward_context():
-            editor.eval()
-            for batch in same_size_batches(self.cases, lambda case: case.original.shape, self.batch_size):
-                originals = to_tensor([case.original for case in batch]).to(pl_module.device)
-                seeds = [fold_seed("noise", case.id, 0) for case in batch]
-                edited = editor.edit(
-                    originals,
-                    [case.instruction for case in batch],
-                    [self.target] * len(batch),
-                    seeds,
-                    self.sampler,
-                )
-                images = to_images(edited, [f"edit of {case.id}" for case in batch])
-                rewards += self.judge.judge(
-                    [Triplet(case, edit) for case, edit in zip(batch, images, strict=True)]
-                )
-            editor.train()
-        return rewards
 
 
 def draw_curve(curve: dict[int, list[float]], path: Path) -> None:

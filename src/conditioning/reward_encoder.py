@@ -48,7 +48,7 @@ class RewardEncoder(nn.Module):
     parameters.
 
     Args:
-        width: D, width of the text encoder's tokens and so of every reward token.
+        text_width: of the text encoder's tokens.
         signals: which of "score" and "text" to use.
         windows: "joined" puts the three texts into one window of the text encoder (eq. 5); "per_perspective"
             gives each its own, so that a long text cannot truncate the next one.
@@ -63,6 +63,9 @@ class RewardEncoder(nn.Module):
             width per score, 256 for CLIP's 768.
         dropout: probability with which scores, and independently feedback, are replaced by a learnt "not
             given" token in training. 0 as in the paper; needed for reward guidance against "not_given".
+        width: D, of every reward token; None for the text's, as in the paper. The text of today's editors is
+            several thousand channels wide, and an integration has layers of this width at every site: a
+            smaller D, to which the text is then mapped, saves most of them.
 
     Raises:
         ValueError: no signal or an unknown one, or an option outside its values.
@@ -70,7 +73,7 @@ class RewardEncoder(nn.Module):
 
     def __init__(
         self,
-        width: int,
+        text_width: int,
         signals: Sequence[Signal] = ("score", "text"),
         windows: Windows = "joined",
         text_tokens: Literal["sequence", "pooled", "last"] = "sequence",
@@ -79,6 +82,7 @@ class RewardEncoder(nn.Module):
         encoding_width: int = 256,
         dropout: float = 0.0,
         learnt: bool = True,
+        width: int | None = None,
     ) -> None:
         super().__init__()
         unknown = [signal for signal in signals if signal not in ("score", "text")]
@@ -98,6 +102,7 @@ class RewardEncoder(nn.Module):
             )
         if not 0.0 <= dropout < 1.0:
             raise ValueError(f"reward dropout must lie in [0, 1), got {dropout}")
+        width = text_width if width is None else width
         self.width = width
         self.signals = tuple(signals)
         self.windows: Windows = windows
@@ -112,6 +117,11 @@ class RewardEncoder(nn.Module):
                 "without layers of its own (learnt=false) the encoder makes one token of all scores: say "
                 "score_tokens=1"
             )
+        if not learnt and width != text_width:
+            raise ValueError(
+                f"without layers of its own (learnt=false) the encoder can't map text of width {text_width} "
+                f"to width={width}: leave width out"
+            )
         if learnt:
             self.type_embedding = nn.Parameter(torch.randn(len(self.signals), width) * 0.02)
         if learnt and "score" in self.signals:
@@ -121,6 +131,10 @@ class RewardEncoder(nn.Module):
                 self.perspective_embedding = nn.Parameter(torch.randn(len(PERSPECTIVES), width) * 0.02)
         if dropout > 0.0:
             self.not_given = nn.Parameter(torch.randn(len(self.signals), width) * 0.02)
+        # last, so that encoders without it draw the same weights as ever
+        self.text_projection = (
+            nn.Linear(text_width, width) if "text" in self.signals and width != text_width else None
+        )
 
     @property
     def uses_text(self) -> bool:
@@ -200,4 +214,6 @@ class RewardEncoder(nn.Module):
         if self.text_tokens != "sequence":
             tokens = (text.mean() if self.text_tokens == "pooled" else text.last()).unsqueeze(1)
             mask = mask.any(1, keepdim=True)
+        if self.text_projection is not None:
+            tokens = self.text_projection(tokens)
         return tokens.reshape(batch, -1, self.width), mask.reshape(batch, -1)

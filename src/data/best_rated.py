@@ -15,6 +15,9 @@ class BestRated:
     """The triplets of another dataset with the highest mean score: what a filter can get where `AllGood`
     finds nothing (conf/world).
 
+    For triplets that are made on the fly; rows on disk, by any judge's reward file, are chosen by
+    `python -m src.curate curation=top` (src/curation/rules.py).
+
     Ties go to triplets with fewer texts that name a failure, then to the lower index. So the triplets of
     `AllGood` come first.
 

@@ -63,6 +63,7 @@ def collate(rows: Sequence[tuple[Triplet, Reward | None]]) -> EditBatch:
         scores=scores,
         feedback=feedback,
         answers=answers if any(answer is not None for answer in answers) else None,
+        edit_types=[triplet.case.edit_type for triplet, _ in rows],
     )
 
 

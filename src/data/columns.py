@@ -1,29 +1,56 @@
 """Find the columns of a table by the names that datasets of edits use, or as given.
 
-| what | names, as in |
+| what | names, the clearer ones first |
 |---|---|
 | original | original_image (instructpix2pix-clip-filtered), input_image (HQ-Edit), source_img (MagicBrush), |
-| | source_image, src_img, input |
-| instruction | edit_prompt, instruction, edit (HQ-Edit), edit_instruction |
-| edited | edited_image, target_img (MagicBrush), target_image, output_image, edited_img, output |
+| | source_image, src_img, control_image (diffusers), ...; original, input, source, before, control; image |
+| edited | edited_image, target_img (MagicBrush), target_image, output_image, edited_img, ...; edited, |
+| | output, target, after; image |
+| instruction | edit_prompt, instruction, edit (HQ-Edit), edit_instruction; prompt, caption, text |
 | id, edit type | id; edit_type, task |
 | answer | answer: of a chat sample, a row with a question as instruction and without an edited image |
 | reward | reward_following, reward_preserving, reward_quality, and feedback_... of the same; all six |
+
+Capitals, blanks and hyphens don't matter, nor does an ending that says that a file is named ("Input image
+path"). `image` is whichever of the two has no other column. Two names that are equally clear are asked about.
 """
 
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 
 from src.records import PERSPECTIVES, Reward, Verdict
 
-SPELLINGS = {
-    "original": ("original_image", "input_image", "source_img", "source_image", "src_img", "input"),
-    "instruction": ("edit_prompt", "instruction", "edit", "edit_instruction"),
-    "edited": ("edited_image", "target_img", "target_image", "output_image", "edited_img", "output"),
-    "id": ("id",),
-    "edit_type": ("edit_type", "task"),
-    "answer": ("answer",),
+SPELLINGS: Mapping[str, Sequence[Sequence[str]]] = {
+    "original": (
+        (
+            *("original_image", "input_image", "source_image", "before_image", "image_before"),
+            *("original_img", "input_img", "source_img", "before_img", "src_img"),
+            *("control_image", "conditioning_image"),
+        ),
+        ("original", "input", "source", "before", "control", "conditioning"),
+    ),
+    "instruction": (
+        ("edit_prompt", "instruction", "edit", "edit_instruction", "editing_instruction"),
+        ("prompt", "caption", "text"),
+    ),
+    "edited": (
+        (
+            *("edited_image", "output_image", "target_image", "after_image", "image_after"),
+            *("edited_img", "output_img", "target_img", "after_img", "tgt_img"),
+        ),
+        ("edited", "output", "target", "after"),
+    ),
+    "id": (("id",),),
+    "edit_type": (("edit_type", "task"),),
+    "answer": (("answer",),),
 }
+"""Names by role, in tiers: the first tier of which a table has a name decides."""
+
+EITHER = "image"
+"""The name of the image that an imagefolder's `file_name` gives: original or edited."""
+
+FILE_ENDING = re.compile(r"_(?:file_?name|file_?path|path|file)$")
 REQUIRED = ("original", "instruction", "edited")
 SCORES = tuple(f"reward_{perspective}" for perspective in PERSPECTIVES)
 FEEDBACK = tuple(f"feedback_{perspective}" for perspective in PERSPECTIVES)
@@ -31,7 +58,12 @@ JUDGE = "columns of the dataset"
 """The judge of rewards in a dataset's own columns, which don't name it."""
 
 
-def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], where: str) -> dict[str, str]:
+def find_columns(
+    names: Sequence[str],
+    given: Mapping[str, str | bool | None],
+    where: str,
+    setting: str = "data.dataset.columns",
+) -> dict[str, str]:
     """Map roles to columns; optional roles without a column are left out.
 
     Args:
@@ -39,34 +71,57 @@ def find_columns(names: Sequence[str], given: Mapping[str, str | bool | None], w
         given: role -> column where its name can't be guessed; null: search; false: there is none. With a
             column for the answer, the one for the edited image is optional.
         where: the dataset, for errors.
+        setting: that holds `given`, for errors.
 
     Raises:
         ValueError: a required column is missing, several candidates for one, or an unknown entry in `given`.
     """
     unknown = sorted(set(given) - set(SPELLINGS))
     if unknown:
-        raise ValueError(f"{where}: columns has no entry {unknown[0]!r}: {', '.join(SPELLINGS)}")
-    found = {}
-    answers = [given.get("answer") or SPELLINGS["answer"][0]] if given.get("answer") is not False else []
-    needed = [what for what in REQUIRED if what != "edited" or not any(name in names for name in answers)]
-    for what, spellings in SPELLINGS.items():
-        wanted = given.get(what)
-        if wanted is False and what not in needed:
-            continue
-        candidates = [wanted] if isinstance(wanted, str) else list(spellings)
-        present = [name for name in candidates if name in names]
-        if len(present) > 1:
+        raise ValueError(f"{where}: {setting} has no entry {unknown[0]!r}: {', '.join(SPELLINGS)}")
+    answer = [] if given.get("answer") is False else _candidates(names, given.get("answer"), "answer")
+    needed = [what for what in REQUIRED if what != "edited" or not answer]
+    roles = [what for what in SPELLINGS if given.get(what) is not False or what in needed]
+    present = {what: _candidates(names, given.get(what), what) for what in roles}
+    _place_either(names, present, [what for what in needed if not isinstance(given.get(what), str)])
+    for what, found in present.items():
+        if len(found) > 1:
             raise ValueError(
-                f"{where} has {' and '.join(present)}: choose the {what} with columns.{what}=NAME"
+                f"{where} has {' and '.join(found)}: choose the {what} with {setting}.{what}=NAME"
             )
-        if present:
-            found[what] = present[0]
-        elif what in needed or isinstance(wanted, str):
+        if not found and (what in needed or isinstance(given.get(what), str)):
             raise ValueError(
-                f"{where} has no column for the {what} ({', '.join(candidates)}), but {', '.join(names)}: "
-                f"choose one with columns.{what}=NAME"
+                f"{where} has no column for the {what} ({_expected(what, given.get(what))}), but "
+                f"{', '.join(names)}: choose one with {setting}.{what}=NAME"
             )
-    return found
+    return {what: found[0] for what, found in present.items() if found}
+
+
+def _candidates(names: Sequence[str], given: str | bool | None, what: str) -> list[str]:
+    """The columns that may play a role: the given one, or those of the first tier that has any."""
+    if isinstance(given, str):
+        return [name for name in names if name == given]
+    found = ([name for name in names if plain_name(name) in tier] for tier in SPELLINGS[what])
+    return next((some for some in found if some), [])
+
+
+def _place_either(names: Sequence[str], present: dict[str, list[str]], guessed: Sequence[str]) -> None:
+    """Let `image` be the one of the two images that no other column can be."""
+    used = {name for found in present.values() for name in found}
+    either = [name for name in names if plain_name(name) == EITHER and name not in used]
+    lacking = [what for what in ("original", "edited") if what in guessed and not present[what]]
+    if len(lacking) == 1:
+        present[lacking[0]] = either
+
+
+def _expected(what: str, given: str | bool | None) -> str:
+    """The column that was looked for, or the clearest names."""
+    return given if isinstance(given, str) else ", ".join([*SPELLINGS[what][0][:4], SPELLINGS[what][-1][0]])
+
+
+def plain_name(name: str) -> str:
+    """A column's name as SPELLINGS has it: "Input Image Path" is input_image."""
+    return FILE_ENDING.sub("", re.sub(r"[\s-]+", "_", name.strip().lower()))
 
 
 def has_rewards(names: Sequence[str], where: str) -> bool:

@@ -1,7 +1,6 @@
 """Batches of rewarded triplets for Lightning: any dataset, any number of ranks and workers."""
 
-import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal, final
@@ -12,10 +11,13 @@ from torch.utils.data import DataLoader
 from src.batch import EditBatch, EncodedBatch
 from src.data.check import DataCheckReport, Thoroughness
 from src.data.collate import collate
-from src.data.dataset import RewardedTriplets
-from src.data.order import GlobalBatchOrder, SampleIndexSampler
+from src.data.dataset import Example, RewardedTriplets
+from src.data.examples import examples_of
+from src.data.order import SampleIndexSampler
 from src.data.precomputed import PrecomputedRows, collate_encoded
 from src.data.rewards import MissingReward, Rewards, WithRewards
+from src.data.rows import DatasetRow, some_rows
+from src.data.training_loader import order_from_here, training_loader
 from src.data.training_rows import TrainingRows
 from src.data.transformed_dataset import TransformedDataset
 from src.data.transforms import Transform
@@ -43,12 +45,15 @@ class EditData(LightningDataModule):
             (conf/control).
         outside: whether rows may name files outside of their dataset's folder; conf/data hands it to the
             datasets, nothing else depends on it.
+        only: a selection (only.py), whose rows alone are served, also of a cache of all; None for all.
+        words: all that its texts are made of, where their language is closed; small backbones are handed them
+            (conf/model/tokenizer), nothing else depends on them.
 
     Raises:
-        FileNotFoundError: nothing precomputed there.
+        FileNotFoundError: nothing precomputed there, or no selection.
         ValueError: rewards or precomputed conditions for a dataset that is not on disk, a control for one
-            that is, an unknown `on_error`, less than one augmentation, or what `WithRewards` or the control
-            raises.
+            that is, an unknown `on_error`, less than one augmentation, or what `only`, `WithRewards` or
+            the control raises.
     """
 
     def __init__(
@@ -66,6 +71,8 @@ class EditData(LightningDataModule):
         precomputed: str | Path | None = None,
         control: Callable[[RewardedTriplets], RewardedTriplets] | None = None,
         outside: bool = False,
+        only: str | Path | None = None,
+        words: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         self.rows = TrainingRows(
@@ -78,7 +85,9 @@ class EditData(LightningDataModule):
             augmentations,
             precomputed,
             control,
+            only=only,
         )
+        self.source = self.rows.source
         self.dataset = self.rows.dataset
         self.transform = transform
         self.on_error = on_error
@@ -93,22 +102,25 @@ class EditData(LightningDataModule):
         """Height and width of the images in a batch."""
         return self.rows.image_size
 
+    @property
+    def is_unrated(self) -> bool:
+        """Whether these are rows of which none has a reward."""
+        return isinstance(self.dataset, WithRewards) and self.dataset.is_unrated
+
+    def examples(self, count: int) -> Sequence[Example]:
+        """What previews show. Raises ValueError if no row can be shown."""
+        return examples_of(self.source, self.transform, count)
+
+    def sample_rows(self, count: int) -> list[DatasetRow]:
+        """At most `count` rows, spread evenly; none of triplets that are made on the fly."""
+        return some_rows(self.dataset, count) if isinstance(self.dataset, WithRewards) else []
+
     def check(self, listed: Path) -> DataCheckReport | None:
         """Check the rows, see `TrainingRows.check`."""
         return self.rows.check(listed)
 
     def train_dataloader(self) -> DataLoader[EditBatch | EncodedBatch]:
         """Endless batches from the step that training has reached."""
-        trainer = self.trainer
-        assert trainer is not None
-        order = GlobalBatchOrder(
-            len(self.dataset),
-            self.batch_size,
-            trainer.global_rank,
-            trainer.world_size,
-            self.seed,
-            start=trainer.global_step * trainer.accumulate_grad_batches,
-        )
         if self.precomputed is None:
             samples = TransformedDataset(
                 self.dataset,
@@ -120,25 +132,11 @@ class EditData(LightningDataModule):
             )
         else:
             assert isinstance(self.dataset, WithRewards)  # so TrainingRows has it
-            samples = PrecomputedRows(self.dataset, self.precomputed)
-        return DataLoader(
-            samples,  # pyright: ignore[reportArgumentType]  # torch asks for a nominal Dataset
-            batch_sampler=SampleIndexSampler(order),
-            collate_fn=collate if self.precomputed is None else collate_encoded,
-            num_workers=self.num_workers,
-            persistent_workers=self.num_workers > 0,
-            worker_init_fn=ignore_interrupts,
-        )
+            samples = PrecomputedRows(self.dataset, self.precomputed, self.rows.is_part)
+        order = order_from_here(self.trainer, len(self.dataset), self.batch_size, self.seed)
+        together = collate if self.precomputed is None else collate_encoded
+        return training_loader(samples, SampleIndexSampler(order), together, self.num_workers)
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:
         """Attach the lookup of encoded texts, in the training's process: dropout decides which are needed."""
         return batch if self.precomputed is None else replace(batch, recall=self.precomputed.tokens)
-
-
-def ignore_interrupts(worker: int) -> None:
-    """Ignore Ctrl-C and a scheduler's SIGTERM in a worker: they reach every process of the group, but workers
-    must live until the training has finished its step. They end with it, as each checks every few seconds
-    whether its parent is alive.
-    """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)

@@ -1,8 +1,8 @@
-"""Tables that `datasets` loads: a hub id, parquet files, a `save_to_disk` folder, an imagefolder with
-metadata.jsonl.
+"""Tables: a hub id, parquet files, a `save_to_disk` folder, an imagefolder, WebDataset, lists of files, or
+folders of pairs (table_files.py).
 
 Columns are found by the names that datasets of edits use (columns.py). Images stay encoded until a row is
-asked for.
+asked for; a column may also name their files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any, final
 
 import datasets
-from datasets import Dataset, DatasetDict, Features, config
+import pyarrow
+from datasets import Dataset, DatasetDict, Features, SplitDict, SplitInfo, config
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.constants import HF_HUB_CACHE
 
@@ -26,6 +27,7 @@ from src.data.rows import (
     content_id,
     first_duplicate,
 )
+from src.data.table_files import SAVED, WEB_DATASET, TableFiles, folder_of, name_of_member, table_files
 from src.records import Reward
 
 
@@ -52,7 +54,8 @@ class HuggingFaceTable(RowSource):
         source: str | None = None,
         outside: bool = False,
     ) -> None:
-        where = "the table"
+        where = "the table" if source is None else source
+        self.other_splits = other_splits(table)
         self.reach = reach_of(source, outside)
         self.columns = find_columns(table.column_names, columns or {}, where)
         self.rated = rewards and has_rewards(table.column_names, where)
@@ -70,7 +73,7 @@ class HuggingFaceTable(RowSource):
         if self.ids is not None and twice is not None:
             raise ValueError(
                 f"rows {twice[0]} and {twice[1]} of {where} have the same id {self.ids[twice[0]]!r}; "
-                "columns.id=false ignores ids"
+                "data.dataset.columns.id=false ignores ids"
             )
 
     def __len__(self) -> int:
@@ -79,7 +82,8 @@ class HuggingFaceTable(RowSource):
     def row(self, index: int) -> DatasetRow:
         check_index(index, len(self))
         id = None if self.ids is None else self.ids[index]
-        row = row_of_columns(self.table[index], self.columns, id, f"row {index}", self.reach)
+        where = f"row {index}" if id is None else f"row {index} ({id})"
+        row = row_of_columns(self.table[index], self.columns, id, where, self.reach)
         return row if not self.rated else with_reward(row, self._reward(index, row.id))
 
     def id_of(self, index: int) -> str:
@@ -97,74 +101,111 @@ class HuggingFaceTable(RowSource):
 
     def counts(self) -> Mapping[str, int]:
         number = count_chat_samples(self.table, self.columns)
-        return {CHAT_SAMPLES: number} if number else {}
+        return {**self.other_splits, **({CHAT_SAMPLES: number} if number else {})}
 
     def _reward(self, index: int, id: str) -> Reward | None:
         return reward_of_columns(lambda name: self.values[name][index], id)
 
 
 def open_table(path: str, split: str = "train", name: str | None = None, cache: str | None = None) -> Dataset:
-    """Load a path with `datasets`.
+    """Load a path.
 
     Args:
-        path: a folder written by `save_to_disk`, a folder of parquet files, an imagefolder, a parquet file or
-            glob, or else a hub id `owner/name`.
+        path: see table_files.py.
         split: its name; files that name none are "train".
         name: of the configuration, for hub ids that have several.
         cache: a folder for what `datasets` converts and downloads; None for its own default.
 
     Raises:
         FileNotFoundError: nothing at this path or hub id.
-        ValueError: a folder of none of these kinds, or an error of `datasets`.
+        ValueError: no table, or one that can't be read, or without this split.
     """
-    kind, arguments = loader_arguments(path)
+    files = table_files(path, split)
     try:
-        if kind == "saved":
-            saved = datasets.load_from_disk(path)
-            return saved[split] if isinstance(saved, DatasetDict) else saved
-        table = datasets.load_dataset(kind, name, **arguments, split=split, cache_dir=cache)
+        return _load(files, path, split, name, cache)
     except (ConnectionError, DatasetNotFoundError) as error:
         raise hub_dataset_missing(path) from error
-    except (DatasetsError, ValueError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{path} can't be loaded, split {split!r}: {str(error).splitlines()[0][:300]}"
-        ) from error
+    except FileNotFoundError:
+        raise
+    except (DatasetsError, pyarrow.ArrowException, ValueError, KeyError, OSError) as error:
+        if str(error).startswith(path):
+            raise  # a reader of ours, which names file and line
+        raise unreadable(path, "loaded", split, error) from error
+
+
+def _load(files: TableFiles, path: str, split: str, name: str | None, cache: str | None) -> Dataset:
+    if files.columns is not None:
+        if split != "train" and not files.is_split:
+            raise ValueError("it has no splits; say data.dataset.table.split=train")
+        return _beside(files.other_splits, Dataset.from_dict(dict(files.columns())))
+    if files.builder == SAVED:
+        saved = datasets.load_from_disk(path)
+        return _saved_split(saved, split) if isinstance(saved, DatasetDict) else _beside({}, saved)
+    table = datasets.load_dataset(files.builder, name, **files.arguments, split=split, cache_dir=cache)
     assert isinstance(table, Dataset)
+    return of_web_dataset(table) if files.builder == WEB_DATASET else table
+
+
+def _saved_split(saved: DatasetDict, split: str) -> Dataset:
+    """A split. Raises ValueError naming those that there are."""
+    if split not in saved:
+        raise ValueError(f"it has {', '.join(map(str, saved))}")
+    return _beside({str(name): len(saved[name]) for name in saved if name != split}, saved[split])
+
+
+def _beside(splits: Mapping[str, int], table: Dataset) -> Dataset:
+    """Tell a table of the splits that lie beside it."""
+    table.info.splits = SplitDict({name: SplitInfo(name, num_examples=splits[name]) for name in splits})
     return table
+
+
+def other_splits(table: Dataset) -> dict[str, int]:
+    """Rows of a table's other splits, which are left out, in words -> number."""
+    taken = {part.partition("[")[0] for part in str(table.split).split("+")}  # train[:10%]+test
+    splits = table.info.splits or {}
+    return {
+        f"rows of split {name}, left out": splits[name].num_examples for name in splits if name not in taken
+    }
+
+
+def of_web_dataset(table: Any) -> Any:
+    """A WebDataset, or a stream of one, with columns named by its files without their endings, and by the
+    fields of its JSON. Keys are left out, as each shard may count anew.
+    """
+    table = table.remove_columns([name for name in ("__key__", "__url__") if name in table.column_names])
+    described = table.features.get("json")
+    if isinstance(table, Dataset):
+        table = table.flatten()
+    elif isinstance(described, dict):
+        fields = {f"json.{name}": feature for name, feature in described.items()}
+        others = {name: feature for name, feature in table.features.items() if name != "json"}
+        table = table.map(
+            lambda row: {f"json.{name}": (row["json"] or {}).get(name) for name in described},
+            remove_columns=["json"],
+            features=Features({**others, **fields}),
+        )
+    names: dict[str, str] = {}
+    for member in table.column_names:
+        name = name_of_member(member, isinstance(table.features[member], datasets.Image))
+        names[member] = member if name in names.values() else name
+    return table.rename_columns(names)
+
+
+def unreadable(path: str, done: str, split: str, error: Exception) -> ValueError:
+    """The error for a table that can't be read, with its first cause."""
+    while error.__cause__ is not None and isinstance(error.__cause__, Exception):
+        error = error.__cause__
+    reason = (str(error).splitlines() or [type(error).__name__])[0][:300]
+    return ValueError(f"{path} can't be {done}, split {split!r}: {reason}")
 
 
 def hub_dataset_missing(name: str) -> FileNotFoundError:
     """Build the error for a hub id that gives no data."""
     return FileNotFoundError(
-        f"no dataset {name}: no such folder here, and on the hub there is none, or it is private, "
-        "or the hub gave "
-        "no answer as there is no network; correct path=, connect, or log in (hf auth login)"
+        f"no dataset {name}: no such folder here, and on the hub there is none, or it is private, or the hub "
+        "gave no answer as there is no network; correct data.dataset.table.path, connect, or log in "
+        "(hf auth login)"
     )
-
-
-def loader_arguments(path: str) -> tuple[str, dict[str, Any]]:
-    """Return the arguments of `load_dataset`: a builder or hub id, and where its files are; "saved" for a
-    `save_to_disk` folder. Raises as `open_table`.
-    """
-    folder = Path(path)
-    if folder.is_dir():
-        if (folder / "state.json").exists() or (folder / "dataset_dict.json").exists():
-            return "saved", {}
-        if any(folder.rglob("*.parquet")):
-            return "parquet", {"data_dir": path}
-        if any(folder.rglob("metadata.jsonl")) or any(folder.rglob("metadata.csv")):
-            return "imagefolder", {"data_dir": path}
-        raise ValueError(
-            f"{path} is none of these: save_to_disk folder (state.json), parquet files, imagefolder "
-            "(metadata.jsonl)"
-        )
-    if path.endswith(".parquet"):
-        if not folder.exists() and not any(folder.parent.glob(folder.name)):
-            raise FileNotFoundError(f"no file {path}; give existing parquet files")
-        return "parquet", {"data_files": path}
-    if folder.is_absolute() or path.startswith(".") or path.count("/") != 1:
-        raise FileNotFoundError(f"no folder or file {path}; give an existing one, or a hub id owner/name")
-    return path, {}
 
 
 def reach_of(source: str | None, outside: bool) -> Reach:
@@ -172,18 +213,15 @@ def reach_of(source: str | None, outside: bool) -> Reach:
     `datasets` keeps what it has downloaded or unpacked.
     """
     kept = Path(HF_HUB_CACHE), Path(config.HF_DATASETS_CACHE)
-    if source is None:
-        return Reach(kept[0], outside, kept)
-    path = Path(source)
-    folder = path if path.is_dir() else path.parent if source.endswith(".parquet") else kept[0]
-    return Reach(folder, outside, kept)
+    folder = None if source is None else folder_of(source)
+    return Reach(kept[0] if folder is None else folder, outside, kept)
 
 
 def ids_of(values: Sequence[Any], where: str) -> list[str]:
     """The ids in a column. Raises ValueError for a row without one."""
     without = next((row for row, value in enumerate(values) if is_missing(value)), None)
     if without is not None:
-        raise ValueError(f"row {without} of {where} has no id; columns.id=false ignores ids")
+        raise ValueError(f"row {without} of {where} has no id; data.dataset.columns.id=false ignores ids")
     return [str(value) for value in values]
 
 
@@ -205,28 +243,36 @@ def without_decoding(table: Any, columns: Mapping[str, str]) -> Any:
             table = table.cast_column(columns[what], datasets.Image(decode=False))
         elif feature is not None and not stores_images(feature):
             raise ValueError(
-                f"column {columns[what]!r} holds {feature} and no images: an image, bytes, "
-                "or bytes and path are "
-                "needed"
+                f"column {columns[what]!r} holds {feature} and no images: an image, bytes, bytes and path, "
+                "or the name of a file are needed"
             )
     return table
 
 
 def stores_images(feature: Any) -> bool:
-    """Whether a column that is not declared as images can hold encoded ones."""
-    return (isinstance(feature, dict) and "bytes" in feature) or (
-        isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary")
+    """Whether a column that is not declared as images can hold encoded ones, or their files' names."""
+    return (
+        (isinstance(feature, dict) and "bytes" in feature)
+        or is_text(feature)
+        or (isinstance(feature, datasets.Value) and feature.dtype in ("binary", "large_binary", "null"))
     )
 
 
 def paths_of(table: Dataset, column: str) -> list[str | None] | None:
     """List the files of an image column; None if the images lie in the table, which is then not read."""
+    if is_text(table.features[column]):
+        return list(table[column])
     first = table[0][column] if len(table) else None
     if not isinstance(first, Mapping) or first.get("bytes") is not None:
         return None
     return [
         None if cell is None or cell.get("bytes") is not None else cell.get("path") for cell in table[column]
     ]
+
+
+def is_text(feature: Any) -> bool:
+    """Whether a column holds texts; those of an image column name files."""
+    return isinstance(feature, datasets.Value) and feature.dtype in ("string", "large_string")
 
 
 def row_of_columns(
@@ -250,6 +296,8 @@ def row_of_columns(
     else:
         edited = original
     instruction = values[columns["instruction"]]
+    if is_missing(instruction):
+        raise ValueError(f"{where} has no {columns['instruction']!r}: one text is needed")
     if not isinstance(instruction, str):
         raise ValueError(
             f"{where}, column {columns['instruction']!r} holds {str(instruction)[:80]!r}: one text is needed"
@@ -266,8 +314,10 @@ def row_of_columns(
 
 def is_empty(cell: Any) -> bool:
     """Whether a cell of an image column is empty."""
-    return is_missing(cell) or (
-        isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None
+    return (
+        is_missing(cell)
+        or cell == ""
+        or (isinstance(cell, Mapping) and cell.get("bytes") is None and cell.get("path") is None)
     )
 
 
@@ -288,6 +338,8 @@ def stored_image(value: Any, where: str, reach: Reach) -> EncodedImage:
     """Read a cell of an image column. Raises ValueError for one that is empty, or names a file elsewhere."""
     if isinstance(value, bytes):
         return EncodedImage(where, value)
+    if isinstance(value, str) and value.strip():
+        return EncodedImage(str(reach.file(value, where)))
     if isinstance(value, Mapping) and value.get("bytes") is not None:
         return EncodedImage(where, value["bytes"])
     if isinstance(value, Mapping) and value.get("path") is not None:

@@ -21,6 +21,9 @@ from src.data.rows import (
 from src.json_files import json_lines, parse_json, read_text
 from src.records import Reward
 
+TABLES = (".csv", ".tsv", ".parquet", ".tar")
+"""Suffixes of files that `data=table` reads."""
+
 
 @final
 class JsonList(RowSource):
@@ -35,8 +38,8 @@ class JsonList(RowSource):
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: not JSON of this form, a required field is missing, an id occurs twice, or rows of the
-            same images and instruction have different rewards.
+        ValueError: a table, not JSON of this form, a required field is missing, an id occurs twice, or rows
+            of the same images and instruction have different rewards.
     """
 
     def __init__(
@@ -48,6 +51,8 @@ class JsonList(RowSource):
         outside: bool = False,
     ) -> None:
         self.file = Path(file)
+        if self.file.suffix.lower() in TABLES:
+            raise ValueError(f"{file} is no JSON: say data=table data.dataset.table.path={file}")
         self.folder = self.file.parent if folder is None else Path(folder)
         self.reach = Reach(self.folder, outside)
         self.entries = read_entries(self.file)
@@ -59,7 +64,7 @@ class JsonList(RowSource):
             if twice is not None:
                 raise ValueError(
                     f"{self.file}: rows {twice[0]} and {twice[1]} have the same id "
-                    f"{self.id_of(twice[0])!r}; columns.id=false ignores ids"
+                    f"{self.id_of(twice[0])!r}; data.dataset.columns.id=false ignores ids"
                 )
         if self.rated:
             self._check_agreement()

@@ -15,6 +15,8 @@ from typing import final
 from src.data.columns import is_missing
 from src.json_files import json_lines, read_text
 
+NAMES = {",": "comma", ";": "semicolon", "\t": "tab"}
+
 Fields = Mapping[str, object]
 """A row of a list as written: texts in a CSV file, any JSON value in JSON lines."""
 
@@ -45,6 +47,18 @@ class ListColumns:
                 )
 
 
+@final
+@dataclass(frozen=True)
+class AnyColumns:
+    """Any columns, once each."""
+
+    def check(self, names: Sequence[str], where: str) -> None:
+        """Raise ValueError for a name that stands twice."""
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise ValueError(f"{where}column {twice[0]!r} is there twice: keep one")
+
+
 def read_list_file(path: Path, columns: ListColumns) -> list[tuple[str, Fields]]:
     """Read the rows of a list, each with the prefix of its errors: "edits.csv:3: ".
 
@@ -71,9 +85,12 @@ def read_list_file(path: Path, columns: ListColumns) -> list[tuple[str, Fields]]
     return rows
 
 
-def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int, Fields]]:
+def csv_rows(
+    text: str, path: Path, columns: ListColumns | AnyColumns, separator: str = ","
+) -> Iterator[tuple[int, Fields]]:
     """Parse CSV into rows with their first line; skip empty lines. Raises ValueError naming the line."""
-    reader, names, line = csv.reader(io.StringIO(text, newline=""), strict=True), None, 1
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    names, line = None, 1
     try:
         for cells in reader:
             if cells and names is None:
@@ -83,7 +100,7 @@ def csv_rows(text: str, path: Path, columns: ListColumns) -> Iterator[tuple[int,
                 if len(cells) != len(names):
                     raise ValueError(
                         f"{path}:{line}: {len(cells)} values for {len(names)} columns; "
-                        "put a value with a comma in double quotes"
+                        f"put a value with a {NAMES.get(separator, separator)} in double quotes"
                     )
                 yield line, dict(zip(names, cells, strict=True))
             line = reader.line_num + 1

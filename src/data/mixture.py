@@ -1,6 +1,6 @@
 """Several datasets of rows as one, each with its share; SmartEdit's stages train on such mixtures.
 
-    python -m src.train +experiment=smartedit_stage2 data=mixture examples@callbacks.previews.examples=rows \
+    python -m src.train +experiment=smartedit_stage2 data=mixture \
         data.dataset.parts.edits.folder=DIR data.dataset.parts.chat.file=CHAT.json ...
 
 The parts, in the words of SmartEdit's release (Huang et al. 2024, section 4):

@@ -13,8 +13,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, final
 
+from src.data.dataset import Example
+from src.data.examples import first_rows
 from src.data.reach import Reach
 from src.data.rows import DatasetRow, EncodedImage, RowSource, check_index
+from src.data.transforms import Transform
 from src.json_files import read_json
 from src.records import Reward
 
@@ -41,17 +44,17 @@ class Pix2PixTree(RowSource):
         self, folder: str | Path, split: str = "train", extension: str = "jpg", outside: bool = False
     ) -> None:
         self.folder = Path(folder)
+        self.split = split
         self.reach = Reach(self.folder, outside)
         self.extension = extension.lstrip(".")
-        prompts = read_seeds(self.folder / "seeds.json")
+        self.prompts = read_seeds(self.folder / "seeds.json")
         if split != "all" and split not in TWENTIETHS:
             raise ValueError(f"unknown split {split!r}: one of {', '.join(TWENTIETHS)}, all")
-        first, last = (0, 20) if split == "all" else TWENTIETHS[split]
-        chosen = prompts[len(prompts) * first // 20 : len(prompts) * last // 20]
-        self.pairs = [(prompt, seed) for prompt, seeds in chosen for seed in seeds]
+        self.pairs = self._pairs(split)
         if not self.pairs:
             raise ValueError(
-                f"{self.folder} has no rows in split {split!r}: seeds.json lists {len(prompts)} prompts"
+                f"{self.folder} has no rows in split {split!r}: seeds.json lists {len(self.prompts)} "
+                "prompts; data.dataset.split=all reads all"
             )
 
     def __len__(self) -> int:
@@ -78,7 +81,32 @@ class Pix2PixTree(RowSource):
         return [self.reach.file(f"{prompt}/{name}", where) for name in names]
 
     def counts(self) -> Mapping[str, int]:
-        return {"prompts": len({prompt for prompt, _ in self.pairs})}
+        left_out = sum(len(seeds) for _, seeds in self.prompts) - len(self.pairs)
+        return {
+            "prompts": len({prompt for prompt, _ in self.pairs}),
+            **(
+                {f"rows outside of split {self.split}, left out (split=all reads all)": left_out}
+                if left_out
+                else {}
+            ),
+        }
+
+    def examples(self, transform: Transform | None, count: int) -> Sequence[Example]:
+        """The first rows of the validation split, if they are not trained on; else of this one."""
+        is_held_out = self.split == "train" and self._pairs("validation")
+        shown = (
+            Pix2PixTree(self.folder, "validation", self.extension, self.reach.outside)
+            if is_held_out
+            else self
+        )
+        return first_rows(shown, transform, count)
+
+    def _pairs(self, split: str) -> list[tuple[str, str]]:
+        """Prompts and seeds of a split."""
+        first, last = (0, 20) if split == "all" else TWENTIETHS[split]
+        number = len(self.prompts)
+        chosen = self.prompts[number * first // 20 : number * last // 20]
+        return [(prompt, seed) for prompt, seeds in chosen for seed in seeds]
 
 
 def read_seeds(path: Path) -> list[tuple[str, list[str]]]:
@@ -91,7 +119,7 @@ def read_seeds(path: Path) -> list[tuple[str, list[str]]]:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} is missing: an InstructPix2Pix tree has a seeds.json, a list of [prompt_dir, [seed, "
-            "...]]"
+            "...]]; folders of other kinds are read with data=table data.dataset.table.path=DIR"
         )
     prompts: dict[str, list[str]] = {}
     for number, entry in enumerate(read_json_as(path, list)):

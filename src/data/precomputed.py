@@ -255,11 +255,14 @@ class PrecomputedConditions:
     def __getstate__(self) -> dict[str, Any]:
         return vars(self) | {"_opened": {}}  # a memory map can't be sent to another process
 
-    def check(self, rows: RowSource, transform: Transform | None, augmentations: int | None) -> None:
+    def check(
+        self, rows: RowSource, transform: Transform | None, augmentations: int | None, part: bool = False
+    ) -> None:
         """Compare the data with that of the cache.
 
         Args:
             augmentations: number of crops requested; None takes those of the cache.
+            part: the rows were selected (data.only), so that those of the cache may be more.
 
         Raises:
             ValueError: the data differ, or a shard is missing, broken or of another request.
@@ -274,7 +277,9 @@ class PrecomputedConditions:
         here = [
             file_identity(row, known.get(row.id)) for row in (rows.row(index) for index in range(len(rows)))
         ]
-        difference = row_difference(cached, here)
+        difference = row_difference(
+            [known[row.id] for row in here if row.id in known] if part else cached, here
+        )
         self._refuse([] if difference is None else [difference])
         for kind, count in (("latents", len(cached)), ("texts", len(self.place))):
             for number in range(-(-count // self.request["rows_per_shard"])):
@@ -316,6 +321,16 @@ class PrecomputedConditions:
         if self._place is None:
             self._place = {text: place for place, text in enumerate(read_texts(self.folder / TEXTS))}
         return self._place
+
+    def places(self, ids: Sequence[str]) -> list[int]:
+        """Where rows are in the cache. Raises ValueError for one that isn't, or as `read_identities`."""
+        place = {row.id: index for index, row in enumerate(read_identities(self.folder / ROWS))}
+        missing = [id for id in ids if id not in place]
+        if missing:
+            self._refuse(
+                [f"{len(missing)} rows of the data are not in the cache, the first is {missing[0]!r}"]
+            )
+        return [place[id] for id in ids]
 
     def latents(self, index: int, augmentation: int) -> tuple[Tensor, ...]:
         """Read one crop of a row: original, mean and standard deviation of the edited image, (c, h, w) each,
@@ -461,11 +476,14 @@ class PrecomputedRows:
     Args:
         rows: texts and rewards of the triplets.
         precomputed: their latents; a sample in pass e takes crop e modulo the number of augmentations.
+        part: the rows were selected, so their places in the cache are looked up by id.
     """
 
-    def __init__(self, rows: RowSource, precomputed: PrecomputedConditions) -> None:
+    def __init__(self, rows: RowSource, precomputed: PrecomputedConditions, part: bool = False) -> None:
         self.rows = rows
         self.precomputed = precomputed
+        ids = [rows.id_of(index) for index in range(len(rows))] if part else []
+        self.places: Sequence[int] = precomputed.places(ids) if part else range(len(rows))
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -474,7 +492,9 @@ class PrecomputedRows:
         """Return the row of a sample. Raises as `RowSource.row` and `PrecomputedConditions.latents`."""
         return EncodedRow(
             self.rows.row(sample.index),
-            *self.precomputed.latents(sample.index, sample.epoch % self.precomputed.augmentations),
+            *self.precomputed.latents(
+                self.places[sample.index], sample.epoch % self.precomputed.augmentations
+            ),
         )
 
 

@@ -3,16 +3,19 @@
 A dataset from somewhere else could name any picture on this disk, whose pixels would then be sent to a judge.
 """
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
 
-ALLOWANCES = ("outside", "source")
-"""Settings that say what rows may name. They change no row, so no cache, checkpoint or annotation depends on
-them.
+ALLOWANCES = ("outside", "source", "words")
+"""Settings that say what rows may name, or what words they hold. They change no row, so no cache, checkpoint
+or annotation depends on them.
 """
+
+ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 
 def rows_settings(node: Any) -> Any:
@@ -45,6 +48,11 @@ class Reach:
         Raises:
             ValueError: it lies elsewhere; the message begins with `where`.
         """
+        if ADDRESS.match(name):
+            raise ValueError(
+                f"{where} names the address {name[:80]}: images are read from files, so download them "
+                "(img2dataset) and name the files"
+            )
         path = self.folder / name
         if self.outside:
             return path

@@ -225,6 +225,11 @@ class WithRewards(RowSource):
         self._choose([rewards.wrong.get(id) or rewards.by_id.get(id) for id in ids], missing_reward)
         self.numbers["rewards of other triplets"] = len(unmatched)
 
+    @property
+    def is_unrated(self) -> bool:
+        """Whether there is no reward anywhere."""
+        return self.rewards is None and "unrated" in self.numbers
+
     def __len__(self) -> int:
         return len(self.indices)
 

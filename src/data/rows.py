@@ -150,6 +150,17 @@ def decode_row(row: DatasetRow) -> Triplet:
     return Triplet(case, row.edited.decode() if row.answer is None else original, answer=row.answer)
 
 
+def some_rows(rows: RowSource, count: int) -> list[DatasetRow]:
+    """At most `count` rows that can be read, spread evenly."""
+    found = []
+    for place in range(min(count, len(rows))):
+        try:
+            found.append(rows.row(place * len(rows) // min(count, len(rows))))
+        except (ValueError, FileNotFoundError):
+            continue  # the check before training lists them
+    return found
+
+
 def content_id(
     original: EncodedImage, instruction: str, edited: EncodedImage, answer: str | None = None
 ) -> str:

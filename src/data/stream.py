@@ -22,16 +22,19 @@ from src.data.columns import find_columns, has_rewards, reward_of_columns
 from src.data.huggingface_table import (
     hub_dataset_missing,
     ids_of,
-    loader_arguments,
     needed_columns,
+    of_web_dataset,
     reach_of,
     row_of_columns,
+    unreadable,
     with_reward,
     without_decoding,
 )
+from src.data.only import check_all_there, kept_ids
 from src.data.problems import Problem, write_problems
 from src.data.rewards import MissingReward, Rewards
 from src.data.rows import DatasetRow, RowStream, decode_row
+from src.data.table_files import SAVED, WEB_DATASET, table_files
 from src.data.transforms import Transform, check_aspect_ratios
 from src.records import Reward
 from src.seeds import fold_seed
@@ -39,27 +42,27 @@ from src.seeds import fold_seed
 READ_AHEAD = 8
 """Rows taken from a shard at once."""
 
+IDS_AT_ONCE = 1000
+
 
 def open_stream(path: str, split: str = "train", name: str | None = None) -> IterableDataset:
-    """Stream parquet files, an imagefolder or a hub id with `datasets`; see `open_table`.
+    """Stream parquet files, a WebDataset, an imagefolder or a hub id with `datasets`; see `open_table`.
 
     Raises:
         FileNotFoundError: nothing at this path or hub id.
-        ValueError: a `save_to_disk` folder, which needs no streaming, or an error of `datasets`.
+        ValueError: a table that needs no streaming, or an error of `datasets`.
     """
-    kind, arguments = loader_arguments(path)
-    if kind == "saved":
-        raise ValueError(f"{path} was written by save_to_disk and is read in place: say data=table")
+    files = table_files(path, split)
+    if files.builder == SAVED or files.columns is not None:
+        raise ValueError(f"{path} is read in place: say data=table data.dataset.table.path={path}")
     try:
-        stream = datasets.load_dataset(kind, name, **arguments, split=split, streaming=True)
+        stream = datasets.load_dataset(files.builder, name, **files.arguments, split=split, streaming=True)
     except (ConnectionError, DatasetNotFoundError) as error:
         raise hub_dataset_missing(path) from error
     except (DatasetsError, ValueError, KeyError, OSError) as error:
-        raise ValueError(
-            f"{path} can't be streamed, split {split!r}: {str(error).splitlines()[0][:300]}"
-        ) from error
+        raise unreadable(path, "streamed", split, error) from error
     assert isinstance(stream, IterableDataset)
-    return stream
+    return of_web_dataset(stream) if files.builder == WEB_DATASET else stream
 
 
 @final
@@ -73,9 +76,13 @@ class StreamedRows(RowStream):
         rewards: joined by id, in place of the stream's own.
         missing_reward: rows whose reward is missing or failed are dropped, or an error.
         source, outside: see `HuggingFaceTable`.
+        only: a selection, whose rows alone are read; None for all. Its ids are looked for at once, which
+            reads a stream without an id column from beginning to end.
 
     Raises:
-        ValueError: a required column is missing, or images are not stored encoded.
+        FileNotFoundError: no selection.
+        ValueError: a required column is missing, images are not stored encoded, or a selected row isn't
+            there.
     """
 
     def __init__(
@@ -87,6 +94,7 @@ class StreamedRows(RowStream):
         missing_reward: MissingReward = "drop",
         source: str | None = None,
         outside: bool = False,
+        only: str | Path | None = None,
     ) -> None:
         self.reach = reach_of(source, outside)
         if missing_reward not in ("drop", "fail"):
@@ -97,13 +105,18 @@ class StreamedRows(RowStream):
                 "the stream doesn't declare its columns: stream parquet files, "
                 "or a dataset with declared features"
             )
-        self.columns = find_columns(names, columns or {}, "the stream")
+        self.columns = find_columns(names, columns or {}, "the stream", "data.columns")
         self.rated = own_rewards and rewards is None and has_rewards(names, "the stream")
         self.stream = without_decoding(
             stream.select_columns(needed_columns(self.columns, self.rated)), self.columns
         )
         self.rewards = rewards
         self.missing_reward = missing_reward
+        self.only: frozenset[str] | None = None
+        if only is not None:
+            ids = kept_ids(only)
+            check_all_there(only, ids, self._ids())
+            self.only = ids
 
     def lane(self, lane: int, lanes: int, seed: int, epoch: int) -> Iterator[DatasetRow | Problem]:
         """Iterate over one of several lanes in a pass: every row that is rated, or why it can't be used.
@@ -152,14 +165,18 @@ class StreamedRows(RowStream):
             epoch += 1
 
     def _row(self, values: Mapping[str, Any], where: str) -> DatasetRow | Problem | None:
-        """Return a row, what is wrong with it, or None for one that is dropped because it has no reward."""
+        """Return a row, what is wrong with it, or None for one that is left out: not chosen, or no reward."""
         id = None
         try:
             if "id" in self.columns:
                 id = ids_of([values[self.columns["id"]]], where)[0]
+                if self._left_out(id):
+                    return None
             row = row_of_columns(values, self.columns, id, where, self.reach)
         except (ValueError, FileNotFoundError) as error:
             return Problem(None, id or where, "row", str(error))
+        if self._left_out(row.id):
+            return None
         if self.rewards is None and not self.rated:
             return row
         try:
@@ -175,6 +192,18 @@ class StreamedRows(RowStream):
             )
         return None
 
+    def _ids(self) -> Iterator[str]:
+        """The ids of all rows that can be read."""
+        if "id" not in self.columns:
+            yield from (row.id for row in self.in_order() if isinstance(row, DatasetRow))
+            return
+        column = self.columns["id"]
+        for batch in self.stream.select_columns([column]).iter(IDS_AT_ONCE):
+            yield from map(str, batch[column])
+
+    def _left_out(self, id: str) -> bool:
+        return self.only is not None and id not in self.only
+
     def _reward(self, id: str, values: Mapping[str, Any]) -> Reward | None:
         if self.rewards is None:
             return reward_of_columns(values.__getitem__, id)
@@ -189,14 +218,14 @@ class TrainingStream:
 
     Args:
         stream, seed, transform, columns, own_rewards, rewards, missing_reward, on_error, check, source,
-            outside: see `StreamedEditData`.
+            outside, only: see `StreamedEditData`.
 
     Attributes:
         rows: every row that is rated.
         listed: the file that lists rows that can't be used; None where they end the training.
 
     Raises:
-        ValueError: an unknown `on_error`, or what `StreamedRows` raises.
+        ValueError: an unknown `on_error`, a `check` that is no number, or what `StreamedRows` raises.
     """
 
     def __init__(
@@ -212,10 +241,16 @@ class TrainingStream:
         check: int = 100,
         source: str | None = None,
         outside: bool = False,
+        only: str | Path | None = None,
     ) -> None:
         if on_error not in ("fail", "skip"):
             raise ValueError(f"on_error is fail or skip, not {on_error!r}")
-        self.rows = StreamedRows(stream, columns, own_rewards, rewards, missing_reward, source, outside)
+        if isinstance(check, bool) or not isinstance(check, int) or check < 0:
+            raise ValueError(
+                f"data.check={check} is not possible for a stream, whose end is unknown: give a number of "
+                "first rows"
+            )
+        self.rows = StreamedRows(stream, columns, own_rewards, rewards, missing_reward, source, outside, only)
         self.seed = seed
         self.transform = transform
         self.on_error = on_error

@@ -1,6 +1,6 @@
 """Batches of a stream for Lightning: every rank and worker reads a lane of its own."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal, final
@@ -13,11 +13,13 @@ from torch.utils.data import IterableDataset as TorchIterable
 from src.batch import EditBatch
 from src.data.check import DataCheckReport
 from src.data.collate import collate
-from src.data.datamodule import ignore_interrupts
+from src.data.dataset import Example
+from src.data.examples import as_examples, without_chance
 from src.data.problems import Problem, append_problem
 from src.data.rewards import MissingReward, Rewards
 from src.data.rows import DatasetRow, decode_row
 from src.data.stream import StreamedRows, TrainingStream
+from src.data.training_loader import ignore_interrupts
 from src.data.transforms import Transform
 from src.records import Reward, Triplet
 from src.seeds import fold_seed
@@ -111,6 +113,16 @@ class LaneBatches(TorchIterable):
         )
 
 
+def decoded(rows: Iterator[DatasetRow | Problem]) -> Iterator[tuple[Triplet, Reward | None]]:
+    """The triplets of the rows that can be used."""
+    for row in rows:
+        if isinstance(row, DatasetRow):
+            try:
+                yield decode_row(row), row.reward
+            except (ValueError, FileNotFoundError):
+                continue  # listed when it is trained on
+
+
 def reader_turn(start: int, readers: int, worker: int) -> tuple[int, int]:
     """Return the lane of its rank that a worker of a resumed DataLoader serves, and the number of batches
     that lane has served before.
@@ -140,6 +152,7 @@ class StreamedEditData(LightningDataModule):
             ones.
         check: number of first rows that are decoded before training; a whole stream can't be checked.
         source, outside: see `HuggingFaceTable`.
+        only: see `StreamedRows`.
 
     Raises:
         ValueError: an unknown `on_error`, or what `StreamedRows` raises.
@@ -160,6 +173,7 @@ class StreamedEditData(LightningDataModule):
         check: int = 100,
         source: str | None = None,
         outside: bool = False,
+        only: str | Path | None = None,
     ) -> None:
         super().__init__()
         self.stream = TrainingStream(
@@ -174,6 +188,7 @@ class StreamedEditData(LightningDataModule):
             check,
             source,
             outside,
+            only,
         )
         self.batch_size = batch_size
         self.readers = readers
@@ -182,6 +197,20 @@ class StreamedEditData(LightningDataModule):
     def image_size(self) -> tuple[int, int]:
         """Height and width of the images in a batch."""
         return self.stream.image_size
+
+    @property
+    def is_unrated(self) -> bool:
+        """Whether no row has a reward."""
+        return not self.stream.rows.rated and self.stream.rows.rewards is None
+
+    def examples(self, count: int) -> Sequence[Example]:
+        """What previews show. Raises ValueError if no row can be shown."""
+        rows = self.stream.rows.in_order()
+        return as_examples(decoded(rows), without_chance(self.stream.transform), count, "the stream's rows")
+
+    def sample_rows(self, count: int) -> list[DatasetRow]:
+        """The first rows, `count` at most."""
+        return [row for row in islice(self.stream.rows.in_order(), count) if isinstance(row, DatasetRow)]
 
     def check(self, listed: Path) -> DataCheckReport:
         """Check the first rows, see `TrainingStream.check`."""

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 from random import Random
 
-from rich.progress import track
-
 from src.data.dataset import Example
+from src.data.transforms import Transform
+from src.progress import with_progress
 from src.records import Reward, Triplet
 from src.reward_file import append_rewards, read_rewards
 from src.seeds import fold_seed
@@ -77,6 +77,14 @@ class SyntheticTriplets:
             return self.world.triplet(self.split, self.seed, index), self._rewards[index]
         return self.world.rewarded_triplet(self.split, self.seed, self._index(index), self.annotator)
 
+    def id_of(self, index: int) -> str:
+        """The id alone, without rendering the triplet."""
+        return self.world.case_id(self.split, self.seed, self._index(index))
+
+    def examples(self, transform: Transform | None, count: int) -> list[Example]:
+        """Validation cases, with their exact edits at the size of the world."""
+        return validation_examples(self.world, count)
+
     def _index(self, index: int) -> int:
         """Which triplet of the world is number `index`: one in a run of CANDIDATES that has the wanted type,
         or the last of them.
@@ -110,7 +118,8 @@ def kept_rewards(
     ids = [world.case_id(split, seed, index) for index in range(length)]
     lacking = [index for index in range(length) if ids[index] not in known]
     if lacking:
-        for index in track(lacking, f"rewarding, to be kept in {path}", transient=True):
+        each = ([index] for index in lacking)
+        for (index,) in with_progress(each, len(lacking), f"rewards, kept in {path}:", "triplets"):
             known[ids[index]] = world.rewarded_triplet(split, seed, index, annotator)[1]
         partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         append_rewards(partial, list(known.values()))

@@ -9,6 +9,7 @@ from typing import Literal, final
 
 from src.data.check import DataCheckReport, Thoroughness, check_rows
 from src.data.dataset import RewardedTriplets
+from src.data.only import only as only_selected
 from src.data.problems import write_problems
 from src.data.rewards import MissingReward, Rewards, WithRewards
 from src.data.rows import RowSource
@@ -21,15 +22,17 @@ class TrainingRows:
 
     Args:
         dataset, transform, rewards, missing_reward, on_error, check, augmentations, precomputed, control,
-            outside: see `EditData`.
+            outside, only: see `EditData`.
 
     Attributes:
+        source: the selected rows, rated or not.
+        is_part: whether rows were selected.
         dataset: the rows with a usable reward, or what the control makes of the triplets.
         broken: indices of rows that can't be used, known after `check`.
         listed: the file that lists such rows; None where they end the training.
 
     Raises:
-        FileNotFoundError: nothing precomputed there.
+        FileNotFoundError: nothing precomputed there, or no selection.
         ValueError: see `EditData`.
     """
 
@@ -45,6 +48,7 @@ class TrainingRows:
         precomputed: str | Path | None = None,
         control: Callable[[RewardedTriplets], RewardedTriplets] | None = None,
         outside: bool = False,
+        only: str | Path | None = None,
     ) -> None:
         name = type(dataset).__name__
         if on_error not in ("fail", "skip"):
@@ -62,6 +66,9 @@ class TrainingRows:
             raise ValueError(
                 f"a control can't be made of {name}, only of rendered triplets: say data=synthetic"
             )
+        if only is not None:
+            dataset = only_selected(dataset, only)
+        self.source, self.is_part = dataset, only is not None
         if isinstance(dataset, RowSource):
             self.dataset = WithRewards(dataset, rewards, missing_reward)
         else:
@@ -100,7 +107,7 @@ class TrainingRows:
             return None
         if self.precomputed is not None:
             # every image was decoded when it was encoded
-            self.precomputed.check(self.dataset, self.transform, self.augmentations)
+            self.precomputed.check(self.dataset, self.transform, self.augmentations, self.is_part)
             what = (
                 f"digests are those of {self.precomputed.folder}, "
                 f"with {self.precomputed.augmentations} augmentations of each"

@@ -38,7 +38,7 @@ class DDPM(Process):
         self.alpha_bar = torch.cumprod(1.0 - beta, 0)
         self._tables: dict[torch.device, Marginal] = {}
 
-    def draw_time(self, u: Float[Tensor, " b"]) -> Time:
+    def draw_time(self, u: Float[Tensor, " b"], cells: int | None = None) -> Time:
         return (u * self.steps).long().clamp_max(self.steps - 1)
 
     def marginal(self, t: Time) -> Marginal:
@@ -77,7 +77,9 @@ class DDPM(Process):
             return Prediction(output, (x_t - alpha * output) / sigma)
         return Prediction(alpha * x_t - sigma * output, sigma * x_t + alpha * output)
 
-    def times(self, steps: int, shift: float | None = None) -> Shaped[Tensor, " steps"]:
+    def times(
+        self, steps: int, shift: float | None = None, cells: int | None = None
+    ) -> Shaped[Tensor, " steps"]:
         if shift is not None:
             raise ValueError(f"the times of DDPM can't be shifted: sampler.shift={shift}, set it to null")
         if not 1 <= steps <= self.steps:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, final
 
+import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
@@ -79,3 +80,10 @@ def condition_dropout(u: Float[Tensor, " b"], probability: float) -> DroppedCond
             f"condition dropout must lie in [0, 1/3], as three cases share it, got {probability}"
         )
     return DroppedConditions(text=u < 2 * probability, image=(u >= probability) & (u < 3 * probability))
+
+
+def text_dropout(u: Float[Tensor, " b"], probability: float) -> DroppedConditions:
+    """The instruction alone is dropped where u < p, by one uniform number u in [0, 1)."""
+    if not 0.0 <= probability <= 1.0:
+        raise ValueError(f"condition dropout must lie in [0, 1], got {probability}")
+    return DroppedConditions(text=u < probability, image=torch.zeros_like(u, dtype=torch.bool))

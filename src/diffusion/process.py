@@ -55,8 +55,16 @@ class Process(ABC):
     """How latents are noised in training and which times a sampler visits."""
 
     @abstractmethod
-    def draw_time(self, u: Float[Tensor, " b"]) -> Time:
-        """Training times from uniform numbers u in [0, 1)."""
+    def draw_time(self, u: Float[Tensor, " b"], cells: int | None = None) -> Time:
+        """Training times from uniform numbers u in [0, 1).
+
+        Args:
+            u: one per sample.
+            cells: of the latent, height times width.
+
+        Raises:
+            ValueError: no cells for a process whose times depend on them.
+        """
 
     @abstractmethod
     def marginal(self, t: Time) -> Marginal:
@@ -64,17 +72,17 @@ class Process(ABC):
 
     @abstractmethod
     def network_time(self, t: Time) -> Shaped[Tensor, " b"]:
-        """The number that the U-Net's time embedding sees, in [0, 1000)."""
+        """The number that the network's time embedding sees, in [0, 1000]."""
 
     @abstractmethod
     def network_input(self, x_t: Latent, t: Time) -> Latent:
-        """The noisy latent as the U-Net sees it: x_t itself, or x_t scaled by a number that depends on the
+        """The noisy latent as the network sees it: x_t itself, or x_t scaled by a number that depends on the
         time alone.
         """
 
     @abstractmethod
     def network_output(self, output: Float[Tensor, "b d h w"], x_t: Latent, t: Time) -> Latent:
-        """What the U-Net put out, as an estimate of `regression_target`.
+        """What the network put out, as an estimate of `regression_target`.
 
         Args:
             output: (b, c, h, w), or with further channels where the process asks for them.
@@ -95,13 +103,17 @@ class Process(ABC):
         """
 
     @abstractmethod
-    def times(self, steps: int, shift: float | None = None) -> Shaped[Tensor, " steps"]:
+    def times(
+        self, steps: int, shift: float | None = None, cells: int | None = None
+    ) -> Shaped[Tensor, " steps"]:
         """The times a sampler visits, from most to least noisy; after the last one comes the clean latent.
 
         Args:
             steps: their number.
             shift: of a process whose times can be shifted towards the noise; None for its own.
+            cells: of the latent, height times width.
 
         Raises:
-            ValueError: no step, or a shift for a process without.
+            ValueError: no step, a shift for a process without, or no cells for one whose times depend on
+                them.
         """

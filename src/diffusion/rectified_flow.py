@@ -16,6 +16,7 @@ from src.diffusion.process import (
     noised,
     per_sample,
 )
+from src.diffusion.shifts import Shift
 
 PREDICTIONS = ("velocity", "sample", "preconditioned", "posterior")
 
@@ -49,7 +50,8 @@ class RectifiedFlow(Process):
             "preconditioned". Where nothing changes the network is sure, and noise in x_t is dropped without
             having to be copied. The last two need data_deviation.
         shift: s of t' = s t / (1 + (s - 1) t) (Esser et al. 2024); above 1, training and sampling dwell where
-            there is more noise, which is where an edit is decided. A sampler may have a shift of its own.
+            there is more noise, which is where an edit is decided. A sampler may have a shift of its own. Or
+            a rule that asks for the size of the latent.
         second_shift: that of every other training time, None for the same. With `shift` 16, 6 % of the times
             are below 0.5; with 16 and 3, 15 %.
         data_deviation: standard deviation of clean latents. If given, the network sees x_t times alpha d^2 /
@@ -58,23 +60,31 @@ class RectifiedFlow(Process):
             noise. None passes x_t unchanged.
         smallest_time: training and sampling stay above it; at t = 0 a "sample" prediction says nothing about
             the noise.
+        time_scale: what the network is told for t = 1; 1000 for the pretrained ones.
+        draw: of training times before the shift: "uniform", or "logit_normal" (Esser et al. 2024), whose
+            logits are N(0, 1), so that few are near the ends.
     """
 
     def __init__(
         self,
         prediction: Literal["velocity", "sample", "preconditioned", "posterior"] = "velocity",
-        shift: float = 1.0,
+        shift: float | Shift = 1.0,
         data_deviation: float | None = None,
         smallest_time: float = 0.01,
         second_shift: float | None = None,
+        time_scale: float = 999.0,
+        draw: Literal["uniform", "logit_normal"] = "uniform",
     ) -> None:
         if prediction not in PREDICTIONS:
             *others, last = PREDICTIONS
             raise ValueError(f"rectified flow predicts {', '.join(others)} or {last}, not {prediction!r}")
+        if draw not in ("uniform", "logit_normal"):
+            raise ValueError(f"draw={draw!r}: training times are drawn uniform or logit_normal")
         if not 0.0 < smallest_time < 1.0:
             raise ValueError(f"smallest_time must lie in (0, 1), got {smallest_time}")
-        for name, value in {"shift": shift, "second_shift": second_shift}.items():
-            if value is not None and value <= 0.0:
+        numbers = {"shift": shift, "second_shift": second_shift, "time_scale": time_scale}
+        for name, value in numbers.items():
+            if isinstance(value, int | float) and value <= 0.0:
                 raise ValueError(f"{name} must be positive, got {value}")
         self.prediction = prediction
         if data_deviation is not None and data_deviation <= 0.0:
@@ -87,19 +97,32 @@ class RectifiedFlow(Process):
         self.second_shift = second_shift
         self.data_deviation = data_deviation
         self.smallest_time = smallest_time
+        self.time_scale = time_scale
+        self.draw = draw
 
-    def draw_time(self, u: Float[Tensor, " b"]) -> Time:
+    def draw_time(self, u: Float[Tensor, " b"], cells: int | None = None) -> Time:
+        own = self._shift(cells)
         if self.second_shift is None:
-            return shifted(u, self.shift, self.smallest_time)
-        half, rest = (2.0 * u).floor(), (2.0 * u).remainder(1.0)
-        first, second = (shifted(rest, s, self.smallest_time) for s in (self.shift, self.second_shift))
+            return shifted(self._drawn(u), own, self.smallest_time)
+        half, rest = (2.0 * u).floor(), self._drawn((2.0 * u).remainder(1.0))
+        first, second = (shifted(rest, s, self.smallest_time) for s in (own, self.second_shift))
         return torch.where(half < 1.0, first, second)
+
+    def _drawn(self, u: Float[Tensor, " b"]) -> Float[Tensor, " b"]:
+        return u if self.draw == "uniform" else torch.special.ndtri(u).sigmoid()
+
+    def _shift(self, cells: int | None, steps: int | None = None) -> float:
+        if not isinstance(self.shift, Shift):
+            return self.shift
+        if cells is None:
+            raise ValueError("the shift of these times depends on the size of the latent: give its cells")
+        return self.shift.at(cells, steps)
 
     def marginal(self, t: Time) -> Marginal:
         return Marginal(1.0 - t, t)
 
     def network_time(self, t: Time) -> Shaped[Tensor, " b"]:
-        return 999.0 * t
+        return self.time_scale * t
 
     def network_input(self, x_t: Latent, t: Time) -> Latent:
         return x_t if self.data_deviation is None else self._linear_guess(x_t, t, self.data_deviation).x_0
@@ -138,11 +161,13 @@ class RectifiedFlow(Process):
         total = alpha**2 * deviation**2 + sigma**2
         return LinearGuess(x_t * (alpha * deviation**2 / total), deviation * sigma / total.sqrt())
 
-    def times(self, steps: int, shift: float | None = None) -> Shaped[Tensor, " steps"]:
+    def times(
+        self, steps: int, shift: float | None = None, cells: int | None = None
+    ) -> Shaped[Tensor, " steps"]:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
         uniform = torch.linspace(1.0, 0.0, steps + 1)[:-1]
-        return shifted(uniform, self.shift if shift is None else shift, self.smallest_time)
+        return shifted(uniform, self._shift(cells, steps) if shift is None else shift, self.smallest_time)
 
 
 def shifted(u: Float[Tensor, " n"], shift: float, smallest: float) -> Float[Tensor, " n"]:

@@ -1,39 +1,36 @@
-"""Running a noise process backwards: one step formula, deterministic or ancestral, for every process of the
-form x_t = alpha x_0 + sigma eps.
+"""Running a noise process backwards, deterministic or ancestral, for every process of the form x_t = alpha
+x_0 + sigma eps.
 
 With eta = 0 the step is DDIM (Song et al. 2021), which for rectified flow is Euler's method; with eta = 1 it
-is Euler ancestral (k-diffusion), the sampler of InsPix2Pix.
+is Euler ancestral (k-diffusion), the sampler of InsPix2Pix. The step itself is transitions.Ancestral.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from src.diffusion.guidance import Guidance
-from src.diffusion.process import Latent, Marginal, Prediction, Process, Time, per_sample
+from src.diffusion.process import Latent, Prediction, Process, Time, per_sample
+from src.diffusion.transitions import Ancestral
 from src.finite_tensors import clamp_visibly
 from src.seeds import fold_seed
 
 
-def step(prediction: Prediction, now: Marginal, after: Marginal, eta: float, eps: Latent) -> Latent:
-    """One step to a less noisy time.
-
-    Args:
-        prediction: x_0 and noise implied by the network at the present time.
-        now, after: marginals of the present and the next time.
-        eta: share of the ancestral noise, 0 (deterministic) to 1.
-        eps: fresh N(0, I) noise, used if eta > 0.
-    """
-    x_0, predicted_eps = prediction
-    # In k-diffusion's variable x / alpha the noise level is sigma / alpha. The ratio after/now is written so
-    # that alpha = 0 (pure noise) is allowed.
-    level = per_sample(after.sigma / after.alpha, x_0)
-    ratio = per_sample((after.sigma * now.alpha) / (after.alpha * now.sigma), x_0)
-    fresh = (eta * level * (1.0 - ratio**2).clamp_min(0.0).sqrt()).clamp(max=level)
-    kept = (level**2 - fresh**2).clamp_min(0.0).sqrt()
-    return per_sample(after.alpha, x_0) * (x_0 + kept * predicted_eps + fresh * eps)
+def clipped_prediction(
+    output: Latent, process: Process, x_t: Latent, t: Time, clip: float | None
+) -> Prediction:
+    """x_0 and noise implied by a network output, with x_0 clamped to [-clip, clip]; None doesn't clamp."""
+    prediction = process.predict(output, x_t, t)
+    if clip is None:
+        return prediction
+    # eps must agree with the clamped x_0, else the step leaves the process's marginal
+    x_0 = clamp_visibly(prediction.x_0, -clip, clip)
+    alpha, sigma = (per_sample(value, x_t) for value in process.marginal(t))
+    return Prediction(x_0, (x_t - alpha * x_0) / sigma)
 
 
 def seeded_noise(seeds: Sequence[int], shape: Sequence[int], draw: int) -> Float[Tensor, "b c h w"]:
@@ -57,8 +54,8 @@ class Sampler:
         clip: predictions of x_0 are clamped to [-clip, clip], for latents that are pixels in [-1, 1]; None
             doesn't clamp.
         resize: the size at which this protocol edits photographs, applied where they are read from files:
-            "trained" (short side as in training), "keep", the short side in pixels, "long_side_64:512" or
-            "square:256".
+            "trained" (short side as in training), "keep", the short side in pixels, "long_side_64:512",
+            "square:256" or "area:1048576", which shrinks what is larger.
         shift: of the times, for processes that have one; None for that of the training.
     """
 
@@ -73,11 +70,9 @@ class Sampler:
     ) -> None:
         if steps < 1:
             raise ValueError(f"a sampler takes at least one step, got {steps}")
-        if not 0.0 <= eta <= 1.0:
-            raise ValueError(f"eta must lie in [0, 1], got {eta}")
         self.steps = steps
         self.guidance = guidance
-        self.eta = eta
+        self.eta = Ancestral(eta).eta
         self.clip = clip
         if shift is not None and shift <= 0.0:
             raise ValueError(f"shift must be positive, got {shift}")
@@ -97,6 +92,10 @@ class Sampler:
             **({} if self.shift is None else {"shift": self.shift}),
         }
 
+    def saved(self) -> dict[str, object]:
+        """All arguments, as an editor that was trained with this sampler keeps them; see `check_saved`."""
+        return {**self.settings(), "shift": self.shift, "resize": self.resize}
+
     def sample(
         self,
         denoise: Callable[[Latent, Time], Latent],
@@ -114,22 +113,74 @@ class Sampler:
             shape: (c, h, w) of a latent.
             device: the network's device.
         """
-        times = process.times(self.steps, self.shift).to(device)
+        times = process.times(self.steps, self.shift, math.prod(shape[1:])).to(device)
+        kernel = Ancestral(self.eta)
         x_t = seeded_noise(seeds, shape, 0).to(device)
         for index, time in enumerate(times):
             t = time.expand(len(seeds))
-            prediction = process.predict(denoise(x_t, t), x_t, t)
-            x_0 = prediction.x_0
-            if self.clip is not None:
-                # eps must agree with the clamped x_0, else the step leaves the process's marginal
-                x_0 = clamp_visibly(x_0, -self.clip, self.clip)
-                alpha, sigma = (per_sample(value, x_t) for value in process.marginal(t))
-                prediction = Prediction(x_0, (x_t - alpha * x_0) / sigma)
+            prediction = clipped_prediction(denoise(x_t, t), process, x_t, t, self.clip)
             if index + 1 == len(times):
-                return x_0
+                return prediction.x_0
             after = process.marginal(times[index + 1].expand(len(seeds)))
-            fresh = (
-                seeded_noise(seeds, shape, index + 1).to(device) if self.eta > 0 else torch.zeros_like(x_t)
-            )
-            x_t = step(prediction, process.marginal(t), after, self.eta, fresh)
+            transition = kernel.transition(prediction, process.marginal(t), after)
+            x_t = transition.mean
+            if self.eta > 0:
+                x_t = transition.sample(seeded_noise(seeds, shape, index + 1).to(device))
         raise AssertionError("unreachable: a sampler takes at least one step")
+
+
+SAVED = ("steps", "eta", "clip", "shift", "resize", "guidance.text", "guidance.image", "guidance.reward")
+"""The arguments that `Sampler.saved` gives, by dotted names, besides guidance.reference."""
+
+
+def check_saved(settings: object, source: str) -> None:
+    """Check what a file says of a sampler.
+
+    Args:
+        settings: as `Sampler.saved` gives them.
+        source: where they were found, for the message.
+
+    Raises:
+        ValueError: other settings, or values of another kind.
+    """
+    guidance = settings.get("guidance") if isinstance(settings, Mapping) else None
+    if not isinstance(settings, Mapping) or not isinstance(guidance, Mapping):
+        raise ValueError(f"{source} says sampler={str(settings)[:60]}: steps, guidance, ... are needed")
+    flat = {name: value for name, value in settings.items() if name != "guidance"}
+    flat |= {f"guidance.{name}": value for name, value in guidance.items()}
+    wrong = sorted(flat.keys() ^ {*SAVED, "guidance.reference"})
+    wrong += [name for name, value in flat.items() if not wrong and not _is_saved(name, value)]
+    if wrong:
+        said = flat.get(wrong[0], "nothing")
+        raise ValueError(
+            f"{source} says sampler.{wrong[0]}={str(said)[:60]}, which is no setting of a sampler: export "
+            "the editor again, or give sampler=NAME"
+        )
+
+
+def _is_saved(name: str, value: object) -> bool:
+    if name == "steps":
+        return type(value) is int
+    if name == "resize":
+        return type(value) in (int, str)
+    if name == "guidance.reference":
+        return isinstance(value, str) or (isinstance(value, list) and all(map(_is_number, value)))
+    return (value is None and name in ("clip", "shift")) or _is_number(value)
+
+
+def _is_number(value: object) -> bool:
+    return type(value) in (int, float) and math.isfinite(cast("float", value))
+
+
+def sampler_of(settings: Mapping[str, Any]) -> Sampler:
+    """The sampler of checked settings, as `Sampler.saved` gives them."""
+    return Sampler(**{**settings, "guidance": Guidance(**settings["guidance"])})
+
+
+def in_words(sampler: Sampler) -> str:
+    """A sampler for people: "30 steps, eta 1, guidance 7.5 text, 1.5 image"."""
+    scales = {name: getattr(sampler.guidance, name) for name in ("text", "image", "reward")}
+    strong = ", ".join(f"{scale:g} {name}" for name, scale in scales.items() if scale != 1.0)
+    parts = [f"{sampler.steps} steps", f"eta {sampler.eta:g}"]
+    parts += [] if sampler.shift is None else [f"shift {sampler.shift:g}"]
+    return ", ".join([*parts, f"guidance {strong}" if strong else "no guidance"])

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from src.checkpoint_paths import check_there, run_folder_of
 from src.trust import check_trust
 
 STEPS = ("generate", "measure", "judge", "report")
@@ -22,10 +23,8 @@ def check_source(cfg: DictConfig) -> None:
             "give either checkpoint=PATH (a .ckpt or an exported editor/ folder) or edits=DIR (edits to "
             "judge without a model)"
         )
-    if cfg.checkpoint is not None and not Path(cfg.checkpoint).exists():
-        raise FileNotFoundError(
-            f"no checkpoint at {cfg.checkpoint}; give a .ckpt file or an exported editor/ folder"
-        )
+    if cfg.checkpoint is not None:
+        check_there(Path(str(cfg.checkpoint)))
 
 
 def check_options(cfg: DictConfig) -> None:
@@ -77,10 +76,7 @@ def run_folder(cfg: DictConfig) -> Path:
     if cfg.output is not None:
         return Path(cfg.output)
     if cfg.checkpoint is not None:
-        # runs/x/y/checkpoints/last.ckpt and runs/x/y/editor belong to runs/x/y; a loose file belongs to its
-        # folder
-        folder = Path(cfg.checkpoint).resolve().parent
-        return folder.parent if folder.name == "checkpoints" else folder
+        return run_folder_of(Path(str(cfg.checkpoint)))
     images = Path(cfg.edits).resolve()
     if not (images.parent / "generation.json").exists():
         raise ValueError(

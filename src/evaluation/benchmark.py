@@ -11,6 +11,7 @@ from jaxtyping import Bool, UInt8
 from src.records import Case, Feedback, Image, Triplet
 
 if TYPE_CHECKING:  # pages and lists of cases need benchmarks and no torch
+    from src.evaluation.field_protocol import FieldProtocol
     from src.evaluation.ideal import IdealEdits
 
 
@@ -37,10 +38,12 @@ class Benchmark(ABC):
         judged_height: height in pixels to which photographs and edits are scaled for a judge; None keeps the
             size of the edit.
         ideals: edits of editors without limits; None if the distribution of its edits is unknown.
+        protocol: its own questions to a judge, and how their answers are counted; None for the judge's own.
     """
 
     judged_height: int | None = None
     ideals: "IdealEdits | None" = None
+    protocol: "FieldProtocol | None" = None
 
     @property
     @abstractmethod

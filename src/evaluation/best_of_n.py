@@ -35,6 +35,7 @@ from src.evaluation.report import markdown_table
 from src.evaluation.selection import Selection, chosen, dominated, expected_best, ties
 from src.evaluation.statistics import Interval, clustered_interval
 from src.files import remove_leftovers, replacing, write_atomically
+from src.json_files import read_finite_json
 from src.judges.judge import Judge, PaidJudge
 from src.records import MAX_SCORE, PERSPECTIVES, Case, Reward
 from src.reward_file import append_rewards, read_rewards
@@ -385,7 +386,7 @@ def write_choices(folder: Path, choices: Sequence[Choice], judge: Judge) -> None
     names = {choice.row for choice in choices}
     old = [row for row in read_choices(folder, judge.fingerprint) if row["row"] not in names]
     content = {"judge": judge.name, "fingerprint": judge.fingerprint, "rows": [*old, *new]}
-    write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(folder / FILE, json.dumps(content, indent=2, allow_nan=False) + "\n")
     drawn = [choice for choice in choices if choice.curves]
     if drawn:
         with replacing(folder / IMAGE, durable=False) as partial:
@@ -402,7 +403,7 @@ def read_choices(folder: Path, fingerprint: str) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_finite_json(path)
         return content["rows"] if content["fingerprint"] == fingerprint else []
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(

@@ -8,39 +8,16 @@ the benchmark nor its data.
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
-from typing import final
 
 from src.batching import batches_of
+from src.data.kept_cases import FOLDER, LIST, KeptCase, kept_cases
 from src.evaluation.benchmark import Benchmark
 from src.files import remove_leftovers, replacing, write_atomically
-from src.json_files import read_json_lines
 from src.pages import encode_webp, thumbnail
 from src.progress import with_progress
 from src.records import Case, Image
-
-FOLDER = "cases"
-LIST = "cases.jsonl"
-
-
-@final
-@dataclass(frozen=True)
-class KeptCase:
-    """One case of a benchmark.
-
-    Attributes:
-        id, edit_type, photograph, instruction: as in Case.
-        original: file name of the image.
-        target: file name of the ground truth; None if it is unknown.
-    """
-
-    id: str
-    edit_type: str
-    photograph: str
-    instruction: str
-    original: str
-    target: str | None
 
 
 def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> None:
@@ -68,27 +45,6 @@ def keep_cases(folder: Path, benchmark: Benchmark, cases: Sequence[Case]) -> Non
     write_atomically(
         where / LIST, "".join(json.dumps(asdict(case), ensure_ascii=False) + "\n" for case in found.values())
     )
-
-
-def kept_cases(folder: Path) -> list[KeptCase]:
-    """The cases in the benchmark's folder of a run, in the benchmark's order.
-
-    Raises:
-        FileNotFoundError: none are kept there.
-        ValueError: a broken list.
-    """
-    path = folder / FOLDER / LIST
-    if not path.exists():
-        raise FileNotFoundError(
-            f"no {path}, which the page takes instructions and originals from; run python -m src.evaluate "
-            "steps=[report] again"
-        )
-    try:
-        return [KeptCase(**entry) for entry in read_json_lines(path)]
-    except (ValueError, TypeError) as error:
-        raise ValueError(
-            f"{path} is broken ({error}); delete it and run python -m src.evaluate steps=[report] again"
-        ) from error
 
 
 def _kept_case(where: Path, case: Case, original: str, target: Image | None) -> KeptCase:

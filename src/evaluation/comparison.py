@@ -20,7 +20,7 @@ from src.evaluation.statistics import (
     student_p,
     with_trainings,
 )
-from src.records import PERSPECTIVES
+from src.records import MAX_SCORE, PERSPECTIVES
 
 OVERALL = "overall"
 """Name of the score that combines the three perspectives."""
@@ -210,7 +210,7 @@ def _paired(
     estimate, interval, detectable = clustered_mean(differences, clusters), None, None
     if estimate is not None and p is not None:
         whole = with_trainings(estimate, *trainings)
-        interval = interval_of(whole.mean, whole.error, whole.freedom)
+        interval = possible(interval_of(whole.mean, whole.error, whole.freedom))
         p = p if whole is estimate else max(p, student_p(whole))
         detectable = smallest_detectable(estimate, trainings, family=family)
     return Comparison(
@@ -228,6 +228,11 @@ def _paired(
         detectable=detectable,
         deviation=_deviation(trainings),
     )
+
+
+def possible(interval: Interval) -> Interval:
+    """The interval of a difference of scores, cut off where no difference lies: at -5 and 5."""
+    return Interval(max(-MAX_SCORE, interval.low), min(MAX_SCORE, interval.high))
 
 
 def _deviation(trainings: Groups) -> float | None:
@@ -249,7 +254,7 @@ def _unpaired(
     if first is not None and second is not None:
         whole = with_trainings(difference_of(first, second), *trainings)
         difference, p = whole.mean, student_p(whole)
-        ci95 = interval_of(whole.mean, whole.error, whole.freedom)
+        ci95 = possible(interval_of(whole.mean, whole.error, whole.freedom))
     sizes = (len(values), len(set(clusters)), len(other_values), len(set(other_clusters)))
     deviation = _deviation(trainings)
     return Comparison(row, against, perspective, False, *sizes, difference, ci95, p, deviation=deviation)

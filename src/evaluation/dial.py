@@ -28,6 +28,7 @@ from src.evaluation.report import markdown_table
 from src.evaluation.statistics import Interval, clustered_interval, jackknife_interval
 from src.evaluation.targets import TargetRow
 from src.files import replacing, write_atomically
+from src.json_files import read_finite_json
 from src.judges.agreement import rank_correlation
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES, Scores, TargetReward, check_score
 
@@ -209,7 +210,7 @@ def write_dial(folder: Path, dial: Dial, judge: str, fingerprint: str) -> None:
         "fingerprint": fingerprint,
         "responses": [asdict(each) for each in dial.responses],
     }
-    write_atomically(folder / FILE, json.dumps(content, indent=2) + "\n")
+    write_atomically(folder / FILE, json.dumps(content, indent=2, allow_nan=False) + "\n")
     with replacing(folder / IMAGE, durable=False) as partial:
         draw_dial(dial, judge, partial)
 
@@ -250,7 +251,7 @@ def dial_section(folder: Path, fingerprint: str) -> list[str]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_finite_json(path)
         if content["fingerprint"] != fingerprint:
             return []
         lines, missing = (

@@ -6,7 +6,8 @@ The official evaluation of MagicBrush uses OpenAI's ViT-B/32 (openai/clip-vit-ba
 dino_vits16 (facebook/dino-vits16). It runs CLIP in fp16 on a GPU; here everything is fp32, so that CPU and
 GPU agree. That of Reason-Edit uses ViT-L/14 (openai/clip-vit-large-patch14) with the image processor of
 transformers, which rounds the centre crop differently. Config and tokenizer are read at once, so that a wrong
-name is reported early; weights when there is something to measure.
+name is reported early; weights are looked for before edits are made, and read when there is something to
+measure.
 """
 
 import math
@@ -31,6 +32,7 @@ from src.evaluation.pixels import (
 )
 from src.hub import (
     UNREADABLE,
+    check_weights,
     describe_damage,
     error_summary,
     load_by_name,
@@ -97,6 +99,10 @@ class ImageEncoder(ABC):
     described: str
 
     @abstractmethod
+    def check_ready(self) -> None:
+        """Have its weights on this machine, downloaded if need be. Raises as `check_weights`."""
+
+    @abstractmethod
     def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         """One vector per image, on the CPU; at least one image."""
 
@@ -142,6 +148,9 @@ class ClipEncoder(TextEncoder):
         side = int(config.vision_config.image_size)
         self.preparation = Preprocessing(side, side, CLIP_MEAN, CLIP_STD, middle)
         self._network: Any = None
+
+    def check_ready(self) -> None:
+        check_weights(self.model, self.revision)
 
     def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         pixels = torch.stack([preprocess(image, self.preparation) for image in images])
@@ -191,6 +200,9 @@ class DinoEncoder(ImageEncoder):
         side = int(config.image_size)
         self.preparation = Preprocessing(round(side * 256 / 224), side, IMAGENET_MEAN, IMAGENET_STD)
         self._network: Any = None
+
+    def check_ready(self) -> None:
+        check_weights(self.model, self.revision)
 
     def images(self, images: Sequence[RGBImage], device: torch.device) -> Float[Tensor, "n d"]:
         pixels = torch.stack([preprocess(image, self.preparation) for image in images])

@@ -44,6 +44,17 @@ from src.progress import with_progress
 from src.records import Case, Image
 
 
+def check_generation(generation: Generation, settings: Settings) -> None:
+    """Raise ValueError if the folder holds edits made with other settings; the message names them."""
+    path = generation.folder / SETTINGS
+    different = unlike_request(read_settings(path), settings) if path.exists() else []
+    if different:
+        raise ValueError(
+            f"{generation.folder} holds edits made otherwise ({'; '.join(different)}); say "
+            "overwrite=true to make them again, or output=DIR"
+        )
+
+
 def start_generation(generation: Generation, settings: Settings, overwrite: bool) -> None:
     """Record how the edits are made, or check that existing ones were made in the same way.
 
@@ -51,21 +62,15 @@ def start_generation(generation: Generation, settings: Settings, overwrite: bool
         overwrite: delete existing edits and rewards.
 
     Raises:
-        ValueError: the folder holds edits made with other settings; the message names them.
+        ValueError: see check_generation.
     """
     path = generation.folder / SETTINGS
     if overwrite and path.exists():
         discard(generation.folder)
     remove_leftovers(generation.folder, below=True)
-    if path.exists():
-        different = unlike_request(read_settings(path), settings)
-        if different:
-            raise ValueError(
-                f"{generation.folder} holds edits made otherwise ({'; '.join(different)}); say "
-                "overwrite=true to make them again, or output=DIR"
-            )
-        return
-    write_atomically(path, json.dumps(settings, indent=2) + "\n")
+    check_generation(generation, settings)
+    if not path.exists():
+        write_atomically(path, json.dumps(settings, indent=2) + "\n")
 
 
 def missing_edits(generation: Generation, cases: Sequence[Case]) -> list[Case]:

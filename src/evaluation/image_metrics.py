@@ -262,6 +262,15 @@ class ImageMetrics:
                     reader.check_text(text, f"case {case.id}: ")
         return [name for name in self.names if METRICS[name].needs in known]
 
+    def check_ready(self, names: Collection[str]) -> None:
+        """Check, before any edit is made, that the networks of these metrics have their weights. Raises as
+        `ImageEncoder.check_ready`.
+        """
+        wanted = {METRICS[name].encoder for name in names}
+        for name, encoder in self.encoders.items():
+            if name in wanted:
+                encoder.check_ready()
+
     def measurable(self, benchmark: Benchmark, triplet: Triplet, part: Crop = WHOLE) -> MeasurableEdit:
         """A triplet with its ground truth.
 

@@ -28,9 +28,7 @@ evaluation/image_eval.py and edit_cli_single_multi_turn.py of its release.
 """
 
 import json
-import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import final
@@ -42,8 +40,7 @@ from jaxtyping import Bool
 from rich.progress import track
 
 from src.data.huggingface_table import open_table, reach_of, stored_image
-from src.data.json_list import read_entries
-from src.data.reach import Reach
+from src.data.magicbrush_turns import SESSIONS, SessionTurn, listed_rows, parse_turn
 from src.data.rows import EncodedImage
 from src.evaluation.benchmark import Benchmark, Reference
 from src.evaluation.case_images import abbreviate, read_region
@@ -55,31 +52,7 @@ from src.records import Case, Feedback, Image, Triplet, Turn
 COLUMNS = {"source_img": "input", "mask_img": "mask", "target_img": "output"}
 """Columns of the dataset on the hub, and the names of their images in the test split."""
 
-SESSIONS, TURNS = "edit_sessions.json", "edit_turns.json"
 CAPTIONS = {"local": "local_descriptions.json", "global": "global_descriptions.json"}
-FIELDS = ("input", "output", "instruction")
-OUTPUT = re.compile(r"(.+)-output(\d+)\.\w+")
-
-
-@final
-@dataclass(frozen=True)
-class SessionTurn:
-    """One turn of a session in the release.
-
-    Attributes:
-        session: the img_id.
-        number: of the turn, from 1.
-        before, after: the true images.
-        mask: transparent where the turn may edit; None if there is no file.
-        instruction: of this turn alone.
-    """
-
-    session: str
-    number: int
-    before: Path
-    after: Path
-    mask: Path | None
-    instruction: str
 
 
 @final
@@ -251,27 +224,6 @@ def read_sessions(folder: Path) -> dict[str, list[SessionTurn]]:
     return sessions
 
 
-def listed_rows(folder: Path) -> tuple[Path, list[object]]:
-    """The file that lists the turns, and its rows in order. Raises as `read_sessions`."""
-    if folder.is_file():
-        return folder, [row for row in read_entries(folder) if row.get("task", "magicbrush") == "magicbrush"]
-    path = next((folder / name for name in (SESSIONS, TURNS) if (folder / name).is_file()), None)
-    if path is None:
-        raise FileNotFoundError(
-            f"no {SESSIONS} in a folder {folder}; benchmark.folder is the unpacked test split of MagicBrush, "
-            "or a test.json"
-        )
-    listed = read_json(path)
-    if isinstance(listed, dict) and all(isinstance(rows, list) for rows in listed.values()):
-        listed = [row for rows in listed.values() for row in rows]
-    if not isinstance(listed, list) or not listed:
-        raise ValueError(
-            f'{path} is not of the form {{"<img_id>": [{{"input", "mask", "output", "instruction"}}, ...], '
-            f"...}}"
-        )
-    return path, listed
-
-
 def unpack_split(table: str, split: str, folder: Path) -> Path:
     """A split of the hub's dataset in the layout of the test split; what a kill left unfinished is done
     again.
@@ -316,35 +268,6 @@ def unpack_split(table: str, split: str, folder: Path) -> Path:
         sessions.setdefault(session, []).append({**files, "instruction": values["instruction"]})
     write_atomically(folder / SESSIONS, json.dumps(sessions))
     return folder
-
-
-def parse_turn(row: object, folder: Path, where: str) -> SessionTurn:
-    """A turn.
-
-    Raises:
-        ValueError: a field is missing, or a name is not <img_id>-output<k>.png.
-    """
-    if not isinstance(row, dict):
-        raise ValueError(f"{where} is {str(row)[:60]!r}, an object with {', '.join(FIELDS)} is needed")
-    before, after, instruction = (row.get(field) for field in FIELDS)
-    for field, value in zip(FIELDS, (before, after, instruction), strict=True):
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError(f"{where} has {value!r} as its {field}: a text is needed")
-    match = OUTPUT.fullmatch(Path(str(after)).name)
-    if match is None:
-        raise ValueError(f"{where} has the output {after!r}: the name <img_id>-output<number>.png is needed")
-    # AURORA-Bench's rows have whole paths, the release's have names in the folder of their session
-    place = folder.parent if folder.is_file() else folder / "images" / match[1]
-    reach = Reach(place, remedy="copy it there")
-    mask = reach.file(str(row.get("mask", "")), where)
-    return SessionTurn(
-        match[1],
-        int(match[2]),
-        reach.file(str(before), where),
-        reach.file(str(after), where),
-        mask if mask.is_file() else None,
-        str(instruction).strip(),
-    )
 
 
 def order_problems(steps: Sequence[SessionTurn]) -> list[str]:

@@ -25,6 +25,7 @@ from src.evaluation.metrics import CaseMetrics
 from src.files import append_lines
 from src.finite import NotFiniteError
 from src.images import Framing
+from src.json_files import parse_finite
 from src.progress import with_progress
 from src.records import Triplet
 
@@ -130,7 +131,7 @@ def read_values(path: Path) -> dict[ValueKey, float]:
             if not line.endswith(b"\n"):
                 break
             try:
-                entry = json.loads(line)
+                entry = parse_finite(line.decode())
                 values[ValueKey(entry["id"], entry["metric"], entry["key"])] = (
                     math.inf if entry["value"] is None else float(entry["value"])
                 )

@@ -43,12 +43,15 @@ from src.evaluation.metrics import (
 )
 from src.evaluation.statistics import Interval, bounds_under_failures, clustered_interval
 from src.files import write_atomically
-from src.json_files import read_json_lines
+from src.json_files import parse_finite, read_finite_json, read_text
 from src.records import MAX_SCORE, PERSPECTIVES, TRACE, Verdict
 
 FIRST_ROWS = ("5/5/5", "3/3/3", "0/0/0", "0/0/0+text")
 IDEAL_ROWS = ("ideal (no reward)", "ideal (5/5/5)")
 """Editors without limits (ideal.py): they depend on the sampler, unlike the other rows without a model."""
+
+FEWEST = 7
+"""Photographs below which no difference can be significant after Holm's correction."""
 
 LAST_ROWS = ("copy input", "training triplets", *IDEAL_ROWS, "exact target")
 
@@ -129,7 +132,7 @@ class Means:
 
 @final
 @dataclass(frozen=True)
-class Overall:
+class OverallScore:
     """The overall score over some cases.
 
     Attributes:
@@ -143,14 +146,14 @@ class Overall:
     n: int
 
 
-def overall_of(cases: Sequence[CaseScores]) -> Overall:
+def overall_of(cases: Sequence[CaseScores]) -> OverallScore:
     """The mean of the overall score over cases."""
     known = [(each.score, each.photograph) for each in overall_scores(cases) if each.score is not None]
     if not known:
-        return Overall(None, None, 0)
+        return OverallScore(None, None, 0)
     scores = np.array([score for score, _ in known], dtype=float)
     interval = clustered_interval(scores, [photograph for _, photograph in known])
-    return Overall(float(scores.mean()), within_scale(interval), len(known))
+    return OverallScore(float(scores.mean()), within_scale(interval), len(known))
 
 
 @final
@@ -167,6 +170,8 @@ class ReportRow:
         image_metrics: by metric; empty if none was measured.
         measured_by: the networks behind the image metrics.
         contradictory: per perspective, the number of verdicts whose yes or no contradicts their score.
+        judged: the cases of a row of this evaluation with their rewards; none of one that was read from a
+            file.
     """
 
     name: str
@@ -177,9 +182,10 @@ class ReportRow:
     image_metrics: Mapping[str, MetricMean] = field(default_factory=dict)
     measured_by: Mapping[str, str] = field(default_factory=dict)
     contradictory: tuple[int, ...] = (0, 0, 0)
+    judged: tuple[JudgedCase, ...] = field(default=(), compare=False, repr=False)
 
     @property
-    def overall(self) -> Overall:
+    def overall(self) -> OverallScore:
         """Of its cases."""
         return overall_of(self.cases)
 
@@ -227,6 +233,7 @@ def report_row(
         metrics,
         dict(measured_by or {}) if metrics else {},
         count_contradictory(judged),
+        tuple(judged),
     )
 
 
@@ -356,8 +363,8 @@ def write_report(folder: Path, report: Report, sections: Sequence[str] = ()) -> 
         sections: further parts of report.md, before the scores by edit type.
     """
     lines = [{"row": row.name, **asdict(case)} for row in report.rows for case in row.cases]
-    write_atomically(folder / CASES, "".join(json.dumps(line) + "\n" for line in lines))
-    write_atomically(folder / "report.json", json.dumps(_as_json(report), indent=2) + "\n")
+    write_atomically(folder / CASES, "".join(json.dumps(line, allow_nan=False) + "\n" for line in lines))
+    write_atomically(folder / "report.json", json.dumps(_as_json(report), indent=2, allow_nan=False) + "\n")
     write_atomically(folder / "report.md", report_markdown(report, sections))
 
 
@@ -368,7 +375,7 @@ def read_report(path: Path) -> Report:
         ValueError: the file is not a report.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_finite_json(path)
         cases = _read_cases(path.with_name(CASES))
         rows = tuple(_row_from_json(row, cases.get(row["name"], ())) for row in content["rows"])
         return Report(content["benchmark"], content["judge"], content["fingerprint"], rows)
@@ -423,7 +430,8 @@ def _metric_mean(mean: dict[str, Any]) -> MetricMean:
 def _read_cases(path: Path) -> dict[str, list[CaseScores]]:
     """The cases by row; none if there is no file."""
     found: dict[str, list[CaseScores]] = {}
-    for case in read_json_lines(path) if path.exists() else ():
+    lines = read_text(path).split("\n") if path.exists() else ()
+    for case in map(parse_finite, filter(str.strip, lines)):
         following, preserving, quality = case["scores"]
         found.setdefault(case["row"], []).append(
             CaseScores(case["id"], case["photograph"], (following, preserving, quality))
@@ -448,7 +456,7 @@ def row_cells(row: ReportRow) -> list[str]:
     return [*texts, score_cell(row.overall)]
 
 
-def score_cell(summary: Summary | Overall) -> str:
+def score_cell(summary: Summary | OverallScore) -> str:
     """A mean with its interval, as in 3.42 [3.30, 3.55]; "-" if nothing was judged."""
     if summary.score is None:
         return "-"
@@ -587,6 +595,8 @@ def report_notes(report: Report) -> list[str]:
                 f"Q with all of them: {allowed}."
             )
     found += contradiction_notes(report)
+    few = few_photographs(report.rows)
+    found += [] if few is None else [few]
     if len({row.means.n for row in report.rows}) > 1:
         found.append("the rows are over different numbers of cases and do not compare.")
     origins: dict[str, list[str]] = {}
@@ -604,6 +614,19 @@ def report_notes(report: Report) -> list[str]:
             )
         )
     return found
+
+
+def few_photographs(rows: Sequence[ReportRow]) -> str | None:
+    """A note on intervals that rest on few photographs; None if there are none."""
+    fewest = min((row.means.clusters for row in rows), default=FEWEST)
+    if fewest >= FEWEST:
+        return None
+    if fewest < 2:
+        return "With one photograph there are no intervals and no tests."
+    return (
+        f"With {fewest} photographs an interval rests on {fewest} numbers: it can span the scale, or have no "
+        f"width where they happen to be equal. From {FEWEST} photographs on a difference can be found."
+    )
 
 
 def contradiction_notes(report: Report) -> list[str]:

@@ -5,7 +5,7 @@ a reference that needs no model. Each step resumes where it was stopped.
 """
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
@@ -24,6 +24,7 @@ from src.evaluation.best_of_n import BestOf, Choice
 from src.evaluation.case_images import frame_case, reference_triplets, turns_of
 from src.evaluation.generation import (
     check_external_edits,
+    check_generation,
     check_resolutions,
     edits_of_other_shape,
     generate_edits,
@@ -31,7 +32,7 @@ from src.evaluation.generation import (
     start_generation,
     unfinished_batches,
 )
-from src.evaluation.generation_folder import SETTINGS, Generation, folder_name, read_settings
+from src.evaluation.generation_folder import SETTINGS, Generation, Settings, folder_name, read_settings
 from src.evaluation.ideal import IdealSetting
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.judging import JudgedCase, judge_row
@@ -204,7 +205,7 @@ class Rows:
         if self.ranks.rank == 0:
             for sentence in left_out:
                 print(sentence, file=sys.stderr)
-        notes = tuple(f"{note}\n" for note in (*described, *left_out))
+        notes = (*self.notes, *(f"{note}\n" for note in (*described, *left_out)))
         return replace(self, ideals=tuple(found), notes=notes)
 
     def adopt(self, images: Path, name: str | None, overwrite: bool) -> Generation:
@@ -259,13 +260,20 @@ class Rows:
                 file=sys.stderr,
             )
 
-    def generate(self, targets: Sequence[TargetRow], source: EditSource, make: bool) -> list[Generation]:
+    def generate(
+        self,
+        targets: Sequence[TargetRow],
+        source: EditSource,
+        make: bool,
+        before: Callable[[], None] = lambda: None,
+    ) -> list[Generation]:
         """Make the missing edits, including all candidates for best-of-N; the model is loaded only if needed.
 
         Args:
             targets: one row each.
             source: makes the edits.
             make: False raises an error if any are missing.
+            before: called before anything is written, if edits are to be made; its errors end it.
 
         Returns:
             A generation per target, without the further candidates.
@@ -275,40 +283,34 @@ class Rows:
             ValueError: a reward that can't be asked for, a size that doesn't fit, edits made with other
                 settings, or a batch for which the GPU has no room.
         """
-        trained = checkpoint.read(source.checkpoint)["picture_size"]
+        trained = checkpoint.describe(source.checkpoint)["picture_size"]
         check_image_size(source.checkpoint, (trained[0], trained[1]), self.benchmark, source.any_size)
         for target in targets:  # all are checked before the first is generated
             requested_reward(target, self.cases[0], self.benchmark)
-        made_by = source.settings()
+        if make and any(missing_edits(generation, self.cases) for generation in self._generations(targets)):
+            before()
         framing, sizes = editing_sizes(min(trained), source.sampler, self.benchmark.cases())
-        generations, candidates = [], []
-        for target in targets:
-            folder = self.folder / folder_name(target.name)
-            generations.append(Generation(target.name, folder, folder / "edits"))
-            for number in range(source.candidates):
-                candidate = best_of_n.candidate(generations[-1], number)
-                if self.ranks.rank == 0:
-                    settings = {
-                        "name": candidate.name,
-                        **made_by,
-                        "target_reward": target.settings(),
-                        **sizes,
-                    }
-                    settings |= {"candidate": number} if number else {}
-                    start_generation(candidate, settings, source.overwrite)
-                candidates.append((target, candidate, number))
+        generations = self._generations(targets)
+        candidates = self._candidates(targets, source, {**source.settings(), **sizes})
+        device, editor = device_of(self.device), None
+        # before anything is written: weights that can't be used leave no folder
+        if make and (source.overwrite or any(missing_edits(each, self.cases) for _, each, *_ in candidates)):
+            editor = checkpoint.load_editor(source.checkpoint, source.weights, source.trust).to(device)
+            check_resolutions(editor, self.cases, framing)
+        self.ranks.wait()  # until every rank has looked, as what it looks at changes from here on
+        if self.ranks.rank == 0:
+            for _, candidate, _, settings in candidates:
+                start_generation(candidate, settings, source.overwrite)
         self.ranks.wait()
 
         unfinished = [
-            (*row, unfinished_batches(row[1], self.cases, self.batch_size, framing)) for row in candidates
+            (target, each, number, unfinished_batches(each, self.cases, self.batch_size, framing))
+            for target, each, number, _ in candidates
         ]
-        self.ranks.wait()  # until every rank has looked, as the first edit changes what is missing
-        if not make:
-            self._require_complete(generation for _, generation, _, batches in unfinished if batches)
-        elif any(batches for *_, batches in unfinished):
-            device = device_of(self.device)
-            editor = checkpoint.load_editor(source.checkpoint, source.weights, source.trust).to(device)
-            check_resolutions(editor, self.cases, framing)
+        self.ranks.wait()  # as before, as the first edit changes what is missing
+        if editor is None:
+            self._require_complete(each for _, each, _, batches in unfinished if batches)
+        else:
             for target, candidate, number, batches in unfinished:
                 generate_edits(
                     candidate,
@@ -324,6 +326,25 @@ class Rows:
                 )
         self.ranks.wait()
         return generations
+
+    def _candidates(
+        self, targets: Sequence[TargetRow], source: EditSource, common: Settings
+    ) -> list[tuple[TargetRow, Generation, int, Settings]]:
+        """All candidates of all targets, with number and settings; none may have been made otherwise."""
+        found = []
+        for target, generation in zip(targets, self._generations(targets), strict=True):
+            for number in range(source.candidates):
+                candidate = best_of_n.candidate(generation, number)
+                settings = {"name": candidate.name, **common, "target_reward": target.settings()}
+                settings |= {"candidate": number} if number else {}
+                if not source.overwrite:
+                    check_generation(candidate, settings)
+                found.append((target, candidate, number, settings))
+        return found
+
+    def _generations(self, targets: Sequence[TargetRow]) -> list[Generation]:
+        folders = {target.name: self.folder / folder_name(target.name) for target in targets}
+        return [Generation(name, folder, folder / "edits") for name, folder in folders.items()]
 
     def _require_complete(self, incomplete: Iterable[Generation]) -> None:
         missing = [f"{each.name} {len(missing_edits(each, self.cases))}" for each in incomplete]

@@ -75,6 +75,12 @@ class Selection:
         used = weights > 0
         return np.round(scores[..., used] @ weights[used], TOLERANCE)
 
+    def deviation(self, deviations: Float[np.ndarray, "*cases 3"]) -> Float[np.ndarray, "*cases"]:
+        """Of the weighted mean, of deviations of the scores whose errors are independent."""
+        weights = np.array(self.weights) / sum(self.weights)
+        used = weights > 0
+        return np.sqrt(np.square(deviations[..., used] * weights[used]).sum(axis=-1))
+
     def preference(self, scores: Float[np.ndarray, "cases n 3"]) -> Int[np.ndarray, "cases n"]:
         """The order of each case's candidates: the higher, the better; equal where the choice is a tie; -1
         for those that can't be compared.

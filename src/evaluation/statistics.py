@@ -11,7 +11,7 @@ from functools import cache
 from typing import NamedTuple, final
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from scipy.special import stdtr, stdtrit
 
 from src.finite import NotFiniteError
@@ -63,8 +63,12 @@ def check_numbers(values: Sequence[float] | Float[np.ndarray, " n"]) -> None:
         )
 
 
+Clusters = Sequence[str] | Int[np.ndarray, " n"]
+"""The cluster (photograph) of each value, by name or, where there are millions, by number."""
+
+
 def cluster_sums(
-    values: Float[np.ndarray, " n"], clusters: Sequence[str]
+    values: Float[np.ndarray, " n"], clusters: Clusters
 ) -> tuple[Float[np.ndarray, " g"], Float[np.ndarray, " g"]]:
     """Sum and number of the values in each cluster, by the clusters' names in order.
 
@@ -74,14 +78,21 @@ def cluster_sums(
     if len(values) != len(clusters):
         raise ValueError(f"{len(values)} values need as many clusters, got {len(clusters)}")
     check_numbers(values)
-    names, member_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    names, member_of = np.unique(cluster_array(clusters), return_inverse=True)
     sums = np.bincount(member_of, weights=values, minlength=len(names)).astype(
         float
     )  # of no value at all, bincount makes integers
     return sums, np.bincount(member_of, minlength=len(names)).astype(float)
 
 
-def clustered_mean(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> Estimate | None:
+def cluster_array(clusters: Clusters) -> np.ndarray:
+    """Names as an array of texts; numbers as they are."""
+    if isinstance(clusters, np.ndarray) and np.issubdtype(clusters.dtype, np.integer):
+        return clusters
+    return np.asarray(clusters, dtype=str)
+
+
+def clustered_mean(values: Float[np.ndarray, " n"], clusters: Clusters) -> Estimate | None:
     """The mean with its cluster-robust standard error, sqrt(g / (g - 1) sum_c (sum over cases of c of (value
     - mean))^2) / n.
 
@@ -110,7 +121,7 @@ def clustered_mean(values: Float[np.ndarray, " n"], clusters: Sequence[str]) -> 
 
 
 def clustered_interval(
-    values: Float[np.ndarray, " n"], clusters: Sequence[str], level: float = 0.95
+    values: Float[np.ndarray, " n"], clusters: Clusters, level: float = 0.95
 ) -> Interval | None:
     """Confidence interval of the mean: Student's t with a cluster-robust standard error (see
     `clustered_mean`).
@@ -142,8 +153,46 @@ def interval_of(mean: float, error: float, freedom: float, level: float = 0.95) 
     return Interval(mean - reach, mean + reach)
 
 
+def two_way_mean(
+    values: Float[np.ndarray, " n"], photographs: Sequence[str], raters: Sequence[str]
+) -> Estimate | None:
+    """The mean of people's ratings, with an error that holds for other photographs and for other raters.
+
+    The variance is that of clusters of photographs, plus that of clusters of raters, less that of both
+    together, which the two have in common; never less than either alone. Source: Cameron, Gelbach and Miller,
+    "Robust Inference with Multiway Clustering", 2011. Degrees of freedom are those of Welch and
+    Satterthwaite. The 95 % intervals of simulated studies cover the mean 93 to 98 % of the time with three or
+    more raters, and 90 to 98 % with two.
+
+    Args:
+        values: one per rating, finite.
+        photographs, raters: of each value.
+
+    Returns:
+        With one rater the estimate over photographs, with one photograph that over raters; None with one of
+            each, which says nothing about any other.
+
+    Raises:
+        ValueError: numbers of values and clusters differ.
+    """
+    over_photographs, over_raters = clustered_mean(values, photographs), clustered_mean(values, raters)
+    if over_photographs is None or over_raters is None:
+        return over_photographs or over_raters
+    together = [
+        f"{len(rater)} {rater} {photograph}" for photograph, rater in zip(photographs, raters, strict=True)
+    ]
+    both = clustered_mean(values, together)
+    assert both is not None, "there are two photographs"
+    parts = [(each.error**2, each.freedom) for each in (over_photographs, over_raters)]
+    variance = max(sum(part for part, _ in parts) - both.error**2, *(part for part, _ in parts))
+    if variance == 0.0:
+        return over_photographs
+    freedom = variance**2 / sum(part**2 / own for part, own in parts)
+    return Estimate(over_photographs.mean, math.sqrt(variance), over_photographs.clusters, max(1.0, freedom))
+
+
 def jackknife_estimate(
-    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str]
+    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Clusters
 ) -> Estimate | None:
     """Any smooth statistic (a correlation, a slope) with the delete-one-cluster jackknife's standard error.
 
@@ -157,7 +206,7 @@ def jackknife_estimate(
         None with fewer than two clusters, or where the statistic is not defined (NaN) with or without some
             cluster.
     """
-    names, member_of = np.unique(np.asarray(clusters, dtype=str), return_inverse=True)
+    names, member_of = np.unique(cluster_array(clusters), return_inverse=True)
     if len(names) < 2:
         return None
     whole = statistic(np.ones(len(member_of), dtype=bool))
@@ -170,7 +219,7 @@ def jackknife_estimate(
 
 
 def jackknife_interval(
-    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Sequence[str], level: float = 0.95
+    statistic: Callable[[Bool[np.ndarray, " n"]], float], clusters: Clusters, level: float = 0.95
 ) -> Interval | None:
     """Confidence interval of any smooth statistic: Student's t on the error of `jackknife_estimate`, None
     where that is None.
@@ -244,15 +293,19 @@ def _detectable_errors(
     means = photographs + sum((each.mean(1, keepdims=True) for each in drawn), np.zeros((SIMULATED, 1)))
     parts = [(means.var(1, ddof=1) / clusters, clusters - 1)]
     parts += [(each.var(1, ddof=1) / each.shape[1], each.shape[1] - 1) for each in drawn]
-    variance = sum(part for part, _ in parts) + 1e-18
-    freedom = variance**2 / (sum(part**2 / own for part, own in parts) + 1e-36)
+    zeros = np.zeros(SIMULATED)
+    variance = sum((part for part, _ in parts), zeros) + 1e-18
+    freedom = variance**2 / (sum((part**2 / own for part, own in parts), zeros) + 1e-36)
+
+    middles, errors = means.mean(1), np.sqrt(variance)
 
     def found(true: float) -> float:
         passed = np.ones(SIMULATED, dtype=bool)
         if clusters <= MOST_SIMULATED:
-            passed &= _flips_p(means + true) < level
+            passed = _flips_pass(means + true, level)
         if clusters > MOST_SIMULATED or drawn:
-            passed &= 2 * stdtr(freedom, -np.abs(means.mean(1) + true) / np.sqrt(variance)) < level
+            t = np.abs(middles[passed] + true) / errors[passed]
+            passed[passed] = 2 * stdtr(freedom[passed], -t) < level
         return float(passed.mean())
 
     low, high = 0.0, 1.0
@@ -262,6 +315,19 @@ def _detectable_errors(
         middle = (low + high) / 2
         low, high = (middle, high) if found(middle) < power else (low, middle)
     return high
+
+
+def _flips_pass(sums: Float[np.ndarray, "trials g"], level: float) -> Bool[np.ndarray, " trials"]:
+    """`_flips_p(sums) < level`, with flips tried only where the signs alone don't say it: where all agree, no
+    flip is as far out, and where m disagree with the total, flipping any of these is, which makes 2^m.
+    """
+    clusters = sums.shape[1]
+    least = 2.0 / 2**clusters
+    agreeing = sums * np.sign(sums.sum(1, keepdims=True))
+    passed = (agreeing.min(1) > 1e-9 * np.abs(sums).sum(1)) & (least < level)
+    open_ = ~passed & (least * 2.0 ** (agreeing <= 0.0).sum(1) < level)
+    passed[open_] = _flips_p(sums[open_]) < level
+    return passed
 
 
 def _flips_p(sums: Float[np.ndarray, "trials g"]) -> Float[np.ndarray, " trials"]:
@@ -274,7 +340,7 @@ def _flips_p(sums: Float[np.ndarray, "trials g"]) -> Float[np.ndarray, " trials"
 
 
 def sign_flip_p(
-    differences: Float[np.ndarray, " n"], clusters: Sequence[str], draws: int = 10_000, seed: int = 0
+    differences: Float[np.ndarray, " n"], clusters: Clusters, draws: int = 10_000, seed: int = 0
 ) -> float:
     """Two-sided p of the hypothesis that the differences between two rows are as likely the other way round,
     whole clusters at a time.

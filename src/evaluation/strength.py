@@ -29,6 +29,7 @@ from src.evaluation.statistics import (
     with_trainings,
 )
 from src.files import replacing, write_atomically
+from src.json_files import read_finite_json
 from src.judges.judge import Judge
 from src.records import MAX_SCORE, PERSPECTIVES, Image, Triplet
 
@@ -261,7 +262,7 @@ def write_arms(folder: Path, arms: Sequence[Arm], judge: str, fingerprint: str) 
     kept = [arm for arm in read_arms(folder, fingerprint) if arm.name not in {each.name for each in arms}]
     together = sorted([*arms, *kept], key=lambda arm: row_order(arm.name))
     content = {"judge": judge, "fingerprint": fingerprint, "rows": [asdict(arm) for arm in together]}
-    write_atomically(folder / FILE, json.dumps(content) + "\n")
+    write_atomically(folder / FILE, json.dumps(content, allow_nan=False) + "\n")
     with replacing(folder / IMAGE, durable=False) as partial:
         draw_arms(together, judge, partial)
 
@@ -276,7 +277,7 @@ def read_arms(folder: Path, fingerprint: str) -> list[Arm]:
     if not path.exists():
         return []
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_finite_json(path)
         if content["fingerprint"] != fingerprint:
             return []
         return [_arm(row) for row in content["rows"]]

@@ -2,6 +2,7 @@
 the report.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
 
@@ -50,3 +51,18 @@ def requested_reward(target: TargetRow, case: Case, benchmark: Benchmark) -> Tar
             "know; leave this row out"
         )
     return TargetReward(target.reward.scores, feedback)
+
+
+def askable(
+    targets: Sequence[TargetRow], case: Case, benchmark: Benchmark
+) -> tuple[list[TargetRow], list[TargetRow]]:
+    """The rows that can be asked for of a benchmark, by one of its cases, and those that can't; if none can,
+    all are taken for rows that can, so that the first says why.
+    """
+    unknown = [
+        target
+        for target in targets
+        if target.failed_edit_feedback and benchmark.failed_feedback(case) is None
+    ]
+    known = [target for target in targets if target not in unknown]
+    return (known, unknown) if known else (list(targets), [])

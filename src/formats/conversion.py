@@ -1,6 +1,6 @@
 """Published weights as a model of this project, and back, tensor by tensor; what src.convert runs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from src import checkpoint
 from src.backbones.smartedit.conversation import Conversation
-from src.checkpoint import ADAPTER, HERE, SETTINGS, UNET_WEIGHTS
+from src.checkpoint import ADAPTER, HERE, UNET_WEIGHTS
+from src.checkpoint_paths import SETTINGS
 from src.files import not_written, replacing
 from src.formats import multi_reward_release
 from src.formats.smartedit_checkpoint import UnstatedSizes, read_release, write_release
@@ -20,6 +21,7 @@ from src.formats.smartedit_folder import folder_from_release, release_from_folde
 from src.formats.weights import read_folder_tensors
 from src.pipeline import CODE, standalone_smartedit_source, write_pipeline
 from src.progress import with_progress
+from src.trained_sampler import sampler_settings
 
 Conversion = Callable[[DictConfig, Path, Path], Sequence[str]]
 """Writes one folder from another and returns lines that report what it did."""
@@ -34,6 +36,7 @@ def multi_reward_to_ours(cfg: DictConfig, source: Path, output: Path) -> Sequenc
         OmegaConf.to_yaml(cfg.model, resolve=True),
         (cfg.image_size, cfg.image_size),
         cfg.trust,
+        saved_sampler(cfg.sampler),
     )
     return [f"{output}: {count} tensors"]
 
@@ -81,9 +84,13 @@ def smartedit_settings(cfg: DictConfig) -> str:
         OmegaConf.create({"described": whole, "smartedit": cfg.smartedit}), resolve=True
     )
     assert isinstance(config, dict)
-    return OmegaConf.to_yaml(
-        {"editor_config": OmegaConf.to_yaml(config["described"]), "picture_size": [cfg.image_size] * 2}
-    )
+    text = OmegaConf.to_yaml(config["described"])
+    return checkpoint.description(text, [cfg.image_size] * 2, saved_sampler(cfg.smartedit_sampler))
+
+
+def saved_sampler(node: DictConfig) -> Mapping[str, object]:
+    """An option of conf/sampler as an editor keeps it."""
+    return sampler_settings(OmegaConf.to_container(node, resolve=True))
 
 
 def smartedit_from_ours(cfg: DictConfig, source: Path, output: Path) -> Sequence[str]:
@@ -105,7 +112,12 @@ CONVERSIONS: dict[str, tuple[Conversion, Conversion]] = {
 
 
 def from_release(
-    source: Path, output: Path, config: str, image_size: tuple[int, int], trust: Sequence[str] = ()
+    source: Path,
+    output: Path,
+    config: str,
+    image_size: tuple[int, int],
+    trust: Sequence[str] = (),
+    sampler: Mapping[str, object] | None = None,
 ) -> int:
     """Write a multi-reward release as a folder of ours; returns the number of tensors of its U-Net."""
     tensors = unet_tensors(source)
@@ -121,7 +133,7 @@ def from_release(
         f"Converted from the multi-reward release at `{source.name}`, tensor by tensor; nothing was "
         "trained.\n"
     )
-    write_pipeline(editor, config, image_size, card, output)
+    write_pipeline(editor, config, image_size, card, output, sampler)
     return len(tensors)
 
 

@@ -73,10 +73,15 @@ def write_reward_dataset(
 
 def write_part(part: Sequence[dict[str, Any]], folder: Path, number: int, files: int) -> None:
     """Write one parquet file atomically."""
-    with replacing(folder / "data" / f"train-{number:05d}-of-{files:05d}.parquet") as partial:
+    with replacing(part_path(folder, number, files)) as partial:
         pyarrow.parquet.write_table(
             pyarrow.Table.from_pylist(list(part), schema=FEATURES.arrow_schema), partial
         )
+
+
+def part_path(folder: Path, number: int, files: int) -> Path:
+    """One of several parquet files."""
+    return folder / "data" / f"train-{number:05d}-of-{files:05d}.parquet"
 
 
 def parquet_row(row: DatasetRow, reward: Reward) -> dict[str, Any]:
@@ -92,9 +97,22 @@ def parquet_row(row: DatasetRow, reward: Reward) -> dict[str, Any]:
 
 
 def dataset_card(
-    name: str, count: int, histogram: Mapping[str, Sequence[int]], about: Mapping[str, Any]
+    name: str,
+    count: int,
+    histogram: Mapping[str, Sequence[int]],
+    about: Mapping[str, Any],
+    command: str = "annotate",
+    licence: str | None = None,
 ) -> str:
-    """Write the dataset card: front matter for the hub, counts, provenance."""
+    """Write the dataset card: front matter for the hub, counts, provenance.
+
+    Args:
+        name, count: of the dataset, and its rows.
+        histogram: number of rows at each whole score, by perspective.
+        about: further facts: name -> value.
+        command: of src that made it.
+        licence: of the images, as the hub names it; None where it is not known.
+    """
     size = next(
         (
             label
@@ -105,6 +123,7 @@ def dataset_card(
     )
     head = [
         "---",
+        *([f"license: {licence}"] if licence else []),
         "task_categories:",
         "- image-to-image",
         "tags:",
@@ -136,7 +155,7 @@ def dataset_card(
 
 {count:,} edits (original, instruction, edited), each scored from 0 to 5 for following the instruction, for
 preserving the rest and for quality, with a text on what failed ("None" where nothing did). Made with the
-multi-reward-editing framework, `python -m src.annotate`.
+multi-reward-editing framework, `python -m src.{command}`.
 
 {facts}
 
@@ -145,6 +164,6 @@ multi-reward-editing framework, `python -m src.annotate`.
 {scores}
 
 Train on it: `{training}`.
-The licence of the images is that of the dataset they come from.
+The licence of the images is that of the dataset they come from{f": {licence}" if licence else ""}.
 """
     return "\n".join(head) + "\n" + body

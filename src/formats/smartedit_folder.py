@@ -30,6 +30,7 @@ from transformers import CLIPVisionModel, LlamaConfig, LlavaConfig, LlavaForCond
 
 from src.checkpoint import ADAPTER
 from src.files import not_written, replacing
+from src.finite_tensors import check_finite
 from src.formats.smartedit_checkpoint import (
     LAYERS,
     Release,
@@ -81,6 +82,7 @@ SAVED_NAMES = {
 }
 """Prefixes of LLaVA's names in files written by transformers -> in the model."""
 
+DAMAGED = "nothing is written, as no editor could use them; download them again"
 LARGEST_FILE = "2GB"
 LAST = "last"
 """Stands for the step in file names of a training that has ended."""
@@ -332,7 +334,9 @@ def write_smartedit_folder(
 
     Raises:
         NotWrittenError: the disk is full.
+        NotFiniteError: NaN or infinity among the weights; nothing is written.
     """
+    check_finite(folder.pipeline.unet.state_dict(), "the weights for unet", DAMAGED)
     with replacing(target) as partial:
         try:
             with quiet_libraries():
@@ -374,13 +378,13 @@ def write_json(content: Mapping[str, Any], file: Path) -> None:
 
 def write_tensors(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[Sequence[str]]:
     """Write model.safetensors, or several files and their index as transformers does. Yields the names in
-    each.
+    each. Raises NotFiniteError for NaN or infinity.
     """
     split = split_torch_state_dict_into_shards(dict(tensors), max_shard_size=LARGEST_FILE)
     for file, names in split.filename_to_tensors.items():
-        save_file(
-            {name: tensors[name].contiguous() for name in names}, folder / file, metadata={"format": "pt"}
-        )
+        part = {name: tensors[name].contiguous() for name in names}
+        check_finite(part, f"the weights for {folder.name}", DAMAGED)
+        save_file(part, folder / file, metadata={"format": "pt"})
         yield names
     if split.is_sharded:
         write_json(

@@ -4,17 +4,15 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import final
 
-import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.ft2font import FT2Font
 from wordcloud import STOPWORDS, WordCloud
 
 from src.data.feedback_sentiment import Polarity, polarity_of
+from src.fonts import drawable_letters, shipped_font
 from src.records import Image
 
 WORD = re.compile(r"[^\W\d_][\w'\u2019-]*")
@@ -38,13 +36,6 @@ class WordCounts:
     undrawable: Mapping[str, int]
 
 
-def default_font() -> Path:
-    """Locate DejaVu Sans in matplotlib's wheel: Latin, Greek, Cyrillic, Arabic and more, but no Chinese,
-    Japanese, Korean or emoji.
-    """
-    return Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
-
-
 def count_words(texts: Iterable[str], font: Path | None = None) -> WordCounts:
     """Count the words of texts, without texts that say that nothing failed.
 
@@ -55,7 +46,7 @@ def count_words(texts: Iterable[str], font: Path | None = None) -> WordCounts:
     Raises:
         FileNotFoundError: no such font.
     """
-    letters = drawable_letters(default_font() if font is None else font)
+    letters = drawable_letters(shipped_font() if font is None else font)
     counts: Counter[str] = Counter()
     for text, times in Counter(texts).items():
         if polarity_of(text) is not Polarity.NOTHING:
@@ -83,7 +74,7 @@ def draw_cloud(counts: Mapping[str, int], colour: str, font: Path | None = None)
     made = WordCloud(
         width=SIZE[0],
         height=SIZE[1],
-        font_path=str(default_font() if font is None else font),
+        font_path=str(shipped_font() if font is None else font),
         background_color="white",
         max_words=MOST_WORDS,
         prefer_horizontal=0.97,
@@ -95,19 +86,3 @@ def draw_cloud(counts: Mapping[str, int], colour: str, font: Path | None = None)
     )
     # the library breaks ties of frequency by the order given
     return np.asarray(made.generate_from_frequencies(dict(sorted(counts.items()))).to_image())
-
-
-@cache
-def drawable_letters(font: Path) -> frozenset[int]:
-    """List the code points that a font can draw.
-
-    Raises:
-        FileNotFoundError: no such font.
-        ValueError: not a font.
-    """
-    if not font.is_file():
-        raise FileNotFoundError(f"no font {font}; give an existing .ttf or .otf file, or leave font= out")
-    try:
-        return frozenset(FT2Font(str(font)).get_charmap())
-    except RuntimeError as error:
-        raise ValueError(f"{font} is not a font ({error}); give a .ttf or .otf file") from error

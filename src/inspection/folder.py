@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import final
 
 from src.data.lint import Finding, LintEntry, verdicts_of
 from src.files import write_atomically
 from src.inspection.clouds import count_words
+from src.inspection.curation import CurationSummary, Selected
 from src.inspection.figures import draw_clouds, draw_correlations, draw_examples, draw_histograms
 from src.inspection.label_precision import TITLES
 from src.inspection.page import TripletCard, triplet_card, write_inspection_page
@@ -29,6 +30,8 @@ class Inspection:
         findings: of the linter, in order.
         summary: all numbers.
         label_precision: rows of label_precision.py; [] where the truth is unknown.
+        selected: lines of a selection; {} where none is shown.
+        curation: what it kept and lost.
     """
 
     source: TripletSource
@@ -36,6 +39,8 @@ class Inspection:
     findings: Sequence[Finding]
     summary: RewardSummary
     label_precision: Sequence[tuple[str, Sequence[str]]]
+    selected: Selected = field(default_factory=dict)
+    curation: CurationSummary | None = None
 
 
 def write_inspection(
@@ -56,10 +61,14 @@ def write_inspection(
         NotWrittenError: the folder can't be written to.
     """
     entries, findings, summary = inspection.entries, inspection.findings, inspection.summary
-    examples = [entries[place] for place in choose_examples(entries, findings, per_score, per_kind)]
+    chosen = choose_examples(entries, findings, per_score, per_kind, inspection.selected)
+    examples = [entries[place] for place in chosen]
     images = {entry.row: thumbnails_of(inspection.source, entry) for entry in examples}
     about = findings_by_row(findings)
-    cards = [triplet_card(entry, images[entry.row], about.get(entry.row, ())) for entry in examples]
+    cards = [
+        triplet_card(entry, images[entry.row], about.get(entry.row, ()), inspection.selected.get(entry.id))
+        for entry in examples
+    ]
     words = [count_words(feedback_of_perspective(entries, index), font) for index in range(len(PERSPECTIVES))]
     draw_histograms(summary, folder / "histograms.png")
     clouds = draw_clouds(words, folder / "word_clouds.png", font)
@@ -77,9 +86,18 @@ def write_inspection(
         content["label_precision"] = {
             name: dict(zip(TITLES, cells, strict=True)) for name, cells in inspection.label_precision
         }
+    if inspection.curation is not None:
+        content["curation"] = asdict(inspection.curation)
     write_atomically(folder / "summary.json", json.dumps(content, indent=2, ensure_ascii=False) + "\n")
     write_inspection_page(
-        folder / "index.html", summary, cards, findings, words, clouds, inspection.label_precision
+        folder / "index.html",
+        summary,
+        cards,
+        findings,
+        words,
+        clouds,
+        inspection.label_precision,
+        inspection.curation,
     )
     return cards
 

@@ -11,8 +11,10 @@ from typing import final
 
 from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, LintEntry
+from src.data.only import SelectedLine
 from src.files import write_atomically
 from src.inspection.clouds import WordCounts
+from src.inspection.curation import CurationSummary
 from src.inspection.figures import COLOURS
 from src.inspection.summary import SCORES, RewardSummary
 from src.pages import SMALL, template_environment, webp_data_uri
@@ -57,6 +59,7 @@ class TripletCard:
         images: original and edited as data URIs; None where there are none.
         verdicts: in the order of PERSPECTIVES; empty for one without a reward.
         findings: about it.
+        selected: what a selection says of it; None where it says nothing.
         small: whether its images are so small that their pixels are shown as squares.
     """
 
@@ -64,6 +67,7 @@ class TripletCard:
     images: tuple[str, str] | None
     verdicts: Sequence[CardVerdict]
     findings: Sequence[Finding]
+    selected: SelectedLine | None = None
     small: bool = False
 
     @property
@@ -74,7 +78,10 @@ class TripletCard:
 
 
 def triplet_card(
-    entry: LintEntry, images: tuple[Image, Image] | None, findings: Sequence[Finding]
+    entry: LintEntry,
+    images: tuple[Image, Image] | None,
+    findings: Sequence[Finding],
+    selected: SelectedLine | None = None,
 ) -> TripletCard:
     """Describe a triplet for the page."""
     verdicts = (
@@ -96,9 +103,8 @@ def triplet_card(
         ]
     )
     shown = None if images is None else (webp_data_uri(images[0]), webp_data_uri(images[1]))
-    return TripletCard(
-        entry, shown, verdicts, findings, images is not None and max(images[0].shape[:2]) <= SMALL
-    )
+    is_small = images is not None and max(images[0].shape[:2]) <= SMALL
+    return TripletCard(entry, shown, verdicts, findings, selected, is_small)
 
 
 def write_inspection_page(
@@ -109,6 +115,7 @@ def write_inspection_page(
     words: Sequence[WordCounts],
     clouds: Sequence[Image | None],
     label_precision: Sequence[tuple[str, Sequence[str]]] = (),
+    curation: CurationSummary | None = None,
 ) -> None:
     """Write the page.
 
@@ -120,6 +127,7 @@ def write_inspection_page(
         words: of each perspective's feedback.
         clouds: their word clouds, None where there is no word.
         label_precision: rows of label_precision.py; () where the truth is unknown.
+        curation: what a selection kept and lost; None where none is shown.
 
     Raises:
         NotWrittenError: the file can't be written.
@@ -151,6 +159,7 @@ def write_inspection_page(
         clouds=[None if image is None else webp_data_uri(image) for image in clouds],
         words=[undrawable_note(counted.undrawable) for counted in words],
         label_precision=label_precision,
+        curation=curation,
     )
     write_atomically(path, text)
 

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from src.data.feedback_sentiment import Polarity, polarity_of
 from src.data.lint import KINDS, Finding, LintEntry, shorten
+from src.data.only import SelectedLine
 from src.records import MAX_SCORE, NO_FAILURE, PERSPECTIVES
 from src.reward_file import UsageFields
 from src.seeds import fold_seed
@@ -251,7 +252,11 @@ def type_means(entries: Sequence[LintEntry]) -> dict[str, tuple[int, list[float 
 
 
 def choose_examples(
-    entries: Sequence[LintEntry], findings: Sequence[Finding], per_score: int, per_kind: int
+    entries: Sequence[LintEntry],
+    findings: Sequence[Finding],
+    per_score: int,
+    per_kind: int,
+    selected: Mapping[str, SelectedLine] | None = None,
 ) -> list[int]:
     """Choose the entries that the page shows: their places in order, the same at every call.
 
@@ -259,7 +264,9 @@ def choose_examples(
         entries: all triplets.
         findings: of the linter.
         per_score: number at each score of each perspective, and of failed ones.
-        per_kind: number of each kind of finding, with the triplets they resemble.
+        per_kind: number of each kind of finding, with the triplets they resemble, and of each reason of a
+            selection.
+        selected: lines of a selection by id; None where none is shown.
     """
     chosen: set[int] = set()
 
@@ -297,6 +304,12 @@ def choose_examples(
                 score,
             )
         draw([place for place, given in scored if given is None], per_score, perspective.value, "failed")
+    reasons: dict[str, list[int]] = {}
+    for place, entry in enumerate(entries):
+        if selected and entry.id in selected:
+            reasons.setdefault(selected[entry.id].reason, []).append(place)
+    for reason, places in reasons.items():
+        draw(places, per_kind, "selection", reason)
     if not chosen:
         draw(range(len(entries)), per_score * len(SCORES), "unrated")
     return sorted(chosen)

@@ -7,6 +7,7 @@ import math
 
 import numpy as np
 import PIL.Image
+from jaxtyping import UInt8
 
 from src.colours import shows_stored_numbers
 from src.images import encode_png, image_size, open_image
@@ -30,18 +31,26 @@ def encode_for_judge(image: Image, file: bytes | None, max_pixels: int) -> Image
     Raises:
         ValueError: max_pixels below 1.
     """
+    seen = bounded(image, max_pixels)
+    if seen is image:
+        media_type = passthrough_type(file, image) if file is not None else None
+        if file is not None and media_type is not None:
+            return ImagePart(file, media_type, *image.shape[:2])
+    return ImagePart(encode_png(seen), "image/png", *seen.shape[:2])
+
+
+def bounded(image: Image, max_pixels: int) -> UInt8[np.ndarray, "height width 3"]:
+    """The image itself, or a smaller one of its proportions with at most `max_pixels`. Raises ValueError for
+    fewer than one.
+    """
     if max_pixels < 1:
         raise ValueError(f"max_pixels={max_pixels}: an image for a judge has at least one pixel")
     height, width = image.shape[:2]
     if height * width <= max_pixels:
-        media_type = passthrough_type(file, image) if file is not None else None
-        if file is not None and media_type is not None:
-            return ImagePart(file, media_type, height, width)
-    else:
-        scale = math.sqrt(max_pixels / (height * width))
-        size = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
-        image = np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
-    return ImagePart(encode_png(image), "image/png", *image.shape[:2])
+        return image
+    scale = math.sqrt(max_pixels / (height * width))
+    size = (max(1, math.floor(width * scale)), max(1, math.floor(height * scale)))
+    return np.array(PIL.Image.fromarray(image).resize(size, PIL.Image.Resampling.LANCZOS))
 
 
 def passthrough_type(file: bytes, image: Image) -> str | None:

@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
-from src.judges.judge import Judge, PaidJudge, reward_key
+from src.judges.judge import Judge, KnowingJudge, PaidJudge, ReadyJudge, reward_key
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 
 
@@ -50,6 +50,16 @@ class EnsembleJudge:
     def is_paid(self) -> bool:
         """Whether any member is."""
         return any(isinstance(member, PaidJudge) and member.is_paid for member in self.members.values())
+
+    def check_ready(self) -> None:
+        """Raise ValueError if a member lacks something."""
+        for member in self.members.values():
+            if isinstance(member, ReadyJudge):
+                member.check_ready()
+
+    def knows(self, id: str) -> bool:
+        """Whether all members do that judge only what they know."""
+        return all(member.knows(id) for member in self.members.values() if isinstance(member, KnowingJudge))
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order; an error of one member is raised at once."""

@@ -8,8 +8,9 @@ here. It prints its port and serves until it is stopped. An answer depends only 
 (and on the seed in the request, at temperatures above 0), a fault on the content, the number of the attempt
 and --seed, so every run can be repeated. With `--truth`, a file of JSON lines {"edited": image_key(edited),
 "following": {"score", "feedback", "success"}, "preserving": ..., "quality": ...}, the images in it get these
-scores, rounded. The model "fault:KIND" always answers with that fault; kinds are those of FAULTS and
-ONLY_BY_NAME.
+scores, rounded. With `--replies`, a file of JSON lines {"edited": image_key(edited), "replies": {WORDS:
+TEXT}}, a question whose last image is in it and whose prompt has WORDS gets TEXT, word for word; the file may
+grow. The model "fault:KIND" always answers with that fault; kinds are those of FAULTS and ONLY_BY_NAME.
 """
 
 import argparse
@@ -197,6 +198,8 @@ class FakeServer:
         self.log = Path(arguments.log).open("a", buffering=1) if arguments.log else None  # noqa: SIM115
         lines = Path(arguments.truth).read_text().split("\n") if arguments.truth else []
         self.truth = {row["edited"]: row for row in map(json.loads, filter(None, lines))}
+        self.replies: dict[str, dict[str, str]] = {}
+        self.replies_read = -1
 
     async def models(self, request: web.Request) -> web.Response:
         try:
@@ -343,11 +346,23 @@ class FakeServer:
             self.seen[digest] = ReceivedImage(
                 image.height,
                 image.width,
-                image_key(np.asarray(image)) if self.truth else digest.hex(),
+                image_key(np.asarray(image)) if self.truth or self.arguments.replies else digest.hex(),
             )
             if len(self.seen) > 512:
                 self.seen.popitem(last=False)
         return self.seen[digest]
+
+    def written_reply(self, chat: ChatRequest) -> str | None:
+        """The reply that the file of replies has for a question; None if it has none."""
+        path = None if self.arguments.replies is None else Path(self.arguments.replies)
+        if path is None or not chat.images or not path.exists():
+            return None
+        if path.stat().st_size != self.replies_read:
+            lines = list(filter(None, path.read_text().split("\n")))
+            self.replies = {row["edited"]: row["replies"] for row in map(json.loads, lines)}
+            self.replies_read = path.stat().st_size
+        known = self.replies.get(chat.images[-1].key, {})
+        return next((text for words, text in known.items() if words in chat.prompt), None)
 
     def fault(self, chat: ChatRequest, attempt: int) -> str | None:
         if chat.model.startswith("fault:"):
@@ -436,6 +451,8 @@ class FakeServer:
             fields[name] = [99] * len(fields[name]) if isinstance(fields[name], list) else 99
         content: str | None = json.dumps(fields)
         finish, refusal = "stop", None
+        written = self.written_reply(chat)
+        content = content if written is None else written
         if fault == "prose":
             content = (
                 "I have looked at both pictures carefully. The edit is mostly fine, "
@@ -722,6 +739,7 @@ def main() -> None:
     parser.add_argument("--key", default="test-key", help="expected key; empty: none")
     parser.add_argument("--elsewhere", help="address of the server that the fault redirect names")
     parser.add_argument("--truth", help="JSON lines with true scores by edited image")
+    parser.add_argument("--replies", help="JSON lines with whole replies by edited image")
     parser.add_argument("--log", help="JSON lines, one per request, appended")
     with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parser.parse_args()))

@@ -3,6 +3,7 @@ do about it.
 """
 
 import asyncio
+import itertools
 import math
 import time
 from collections import Counter
@@ -20,7 +21,7 @@ FIRST_WAIT = 0.5
 
 PROBE_ATTEMPTS = 3
 """Attempts at the very first call, and triplets refused before any is answered: an unusable server should
-show within seconds.
+show within seconds. One that says it is busy is there, and gets `limits.attempts`.
 """
 
 ALL_KINDS = "anything"
@@ -93,7 +94,7 @@ class Health:
         await attempt()
 
     async def _probe(self, attempt: Attempt, triplet: str) -> None:
-        for number in range(1, PROBE_ATTEMPTS + 1):
+        for number in itertools.count(1):
             try:
                 await attempt()
             except CallFailed as error:
@@ -103,12 +104,14 @@ class Health:
                     if len(self._refused) >= PROBE_ATTEMPTS:
                         raise self.stop(f"{self.model} refuses every question ({error})") from error
                     raise
-                if number == PROBE_ATTEMPTS:
-                    raise self.stop(
-                        f"{self.model} can't be reached ({error}); tried {number} times without an answer"
-                    ) from error
-                seconds = FIRST_WAIT if error.retry_after is None else error.retry_after
-                tell(f"{error}; trying again in {duration(seconds)} ({number + 1} of {PROBE_ATTEMPTS})")
+                is_busy = error.kind == "busy"
+                most = self.limits.attempts if is_busy else PROBE_ATTEMPTS
+                if number >= most:
+                    trouble = "is too busy" if is_busy else "gives no usable answer"
+                    raise self.stop(f"{self.model} {trouble} ({error}); tried {number} times") from error
+                backoff = min(FIRST_WAIT * 2 ** (number - 1), max(FIRST_WAIT, self.limits.longest_wait))
+                seconds = backoff if error.retry_after is None else error.retry_after
+                tell(f"{error}; trying again in {duration(seconds)} ({number + 1} of {most})")
                 await asyncio.sleep(seconds)
             else:
                 return

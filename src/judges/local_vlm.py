@@ -17,7 +17,8 @@ import torch
 
 from src.hub import error_summary
 from src.judges.question import CallFailed, Question, Reply
-from src.judges.vlm_network import Decoding, NetworkInputs, VLMNetwork
+from src.judges.vlm_inputs import NetworkInputs
+from src.judges.vlm_network import Decoding, VLMNetwork
 
 BATCH_WAIT = 0.005
 """Seconds that an incomplete batch waits for one more question."""
@@ -98,6 +99,10 @@ class LocalVLM:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._waiting: asyncio.Queue[tuple[Question, asyncio.Future[Reply]]] = asyncio.Queue()
         self._server: asyncio.Task[None] | None = None
+
+    def check_ready(self) -> None:
+        """Have the weights on this machine, downloaded if need be. Raises as `check_weights`."""
+        self.network.check_ready()
 
     async def ask(self, question: Question) -> Reply:
         loop = asyncio.get_running_loop()

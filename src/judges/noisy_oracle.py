@@ -57,6 +57,10 @@ class NoisyOracleJudge:
             f"{self.oracle.fingerprint}"
         )
 
+    def knows(self, id: str) -> bool:
+        """Whether the oracle does."""
+        return self.oracle.knows(id)
+
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""
         return [

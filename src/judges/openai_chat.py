@@ -189,6 +189,10 @@ class OpenAIChat:
         self._formats: dict[AnswerSchema, dict[str, object]] = {}
         check_variable_name(key_variable)
 
+    def check_ready(self) -> None:
+        """Raise ValueError unless the environment has the key, if one is needed."""
+        read_api_key(self.key_variable)
+
     async def ask(self, question: Question) -> Reply:
         start = time.perf_counter()
         try:
@@ -234,7 +238,7 @@ class OpenAIChat:
 
     def tokens(self, question: Question) -> tuple[int, int]:
         characters = len(question.prompt)
-        if self.structured == "json_schema":
+        if self.structured == "json_schema" and not question.schema.free:
             # servers prepend the schema to the prompt and count it
             characters += len(json.dumps(question.schema.json_schema()))
         images = sum(
@@ -279,6 +283,11 @@ class OpenAIChat:
             self._client = loop, client
         return self._client[1]
 
+    def _about_key(self) -> str:
+        if self.key_variable is None:
+            return "name the environment variable that holds it: judge.client.key_variable=NAME"
+        return f"check the environment variable {self.key_variable}"
+
     def _most_bytes(self) -> int:
         """Of a reply: a generous number per token and its alternatives, and as many for all that is around
         them.
@@ -311,7 +320,7 @@ class OpenAIChat:
         }
 
     def _format(self, schema: AnswerSchema) -> dict[str, object] | None:
-        if self.structured is None:
+        if self.structured is None or schema.free:
             return None
         if self.structured == "json_object":
             return {"type": "json_object"}
@@ -371,7 +380,7 @@ class OpenAIChat:
         if status == 401 or code == "invalid_api_key":
             # a server's message about a wrong key often quotes parts of it
             return CallFailed(
-                f"{where}: the key is not accepted; check the environment variable {self.key_variable}",
+                f"{where}: the key is not accepted; {self._about_key()}",
                 "fatal",
             )
         if code in FATAL_CODES:

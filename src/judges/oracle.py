@@ -14,7 +14,7 @@ from src.synthetic.world import World, code_digest
 @final
 class OracleJudge:
     """Exact scores, success and feedback for triplets of one synthetic world; anything else gets failed
-    verdicts, never a number. Implements `Judge`.
+    verdicts, never a number. Implements `Judge` and `KnowingJudge`.
 
     Args:
         world: the synthetic world, whose ids and image size it knows.
@@ -24,6 +24,14 @@ class OracleJudge:
         self.world = world
         self.name = "oracle"
         self.fingerprint = f"oracle world={world.version()} size={world.size} code={code_digest()}"
+
+    def knows(self, id: str) -> bool:
+        """Whether the scene of this id can be rebuilt."""
+        try:
+            self.world.parse(id)
+        except ValueError:
+            return False
+        return True
 
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order."""

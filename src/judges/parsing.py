@@ -94,12 +94,17 @@ def parse_reply(reply: Reply, schema: AnswerSchema) -> Answer:
         UnusableReply: it is cut off, refused or empty, holds no object or several, lacks a field, or has a
             value of the wrong kind or a score out of range.
     """
+    check_finished(reply)
+    fields, repaired = parse_fields(reply.text, schema)
+    return parse_answer(fields, schema, repaired)
+
+
+def check_finished(reply: Reply) -> None:
+    """Raise UnusableReply for a reply that is cut off or refused."""
     if reply.finish == "length":
         raise UnusableReply("the reply was cut off at the token limit", "cut_off")
     if reply.finish in ("refusal", "content_filter"):
         raise UnusableReply(f"refused: {excerpt(reply.text)}", "refused")
-    fields, repaired = parse_fields(reply.text, schema)
-    return parse_answer(fields, schema, repaired)
 
 
 def parse_fields(text: str, schema: AnswerSchema) -> tuple[Mapping[str, Any], bool]:

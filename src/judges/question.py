@@ -49,6 +49,7 @@ class AnswerSchema:
         max_score: scores lie in [0, max_score].
         nothing: the words that mean "nothing failed"; with them, and only with them, the text may be left
             empty. None: the text may always be empty.
+        free: the answer is words in a form that the prompt gives, so that no server is asked for JSON.
     """
 
     text: str = "feedback"
@@ -57,6 +58,7 @@ class AnswerSchema:
     count: int = 1
     max_score: float | int = MAX_SCORE
     nothing: str | None = "None"
+    free: bool = False
 
     @property
     def score_is_enough(self) -> bool:
@@ -176,6 +178,23 @@ class Answer:
 
 
 @final
+@dataclass(frozen=True)
+class Heard:
+    """What came of a question.
+
+    Attributes:
+        about, repeat: of the question.
+        replies: as received, one, or two where the first could not be read; none where it was given up.
+        answer: as read, or the reason why there is none.
+    """
+
+    about: str
+    repeat: int
+    replies: tuple[Reply, ...]
+    answer: Answer | str
+
+
+@final
 class CallFailed(Exception):  # noqa: N818  # most failures are followed by another attempt
     """A call that brought no reply.
 
@@ -229,4 +248,13 @@ class VLMClient(Protocol):
 
     async def close(self) -> None:
         """Disconnect from the model or server; called in the event loop that asked."""
+        ...
+
+
+@runtime_checkable
+class ReadyClient(Protocol):
+    """A VLMClient that may lack something without which it answers nothing, such as a key or weights."""
+
+    def check_ready(self) -> None:
+        """Raise ValueError or FileNotFoundError if so, with what it lacks."""
         ...

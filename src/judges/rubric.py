@@ -12,10 +12,13 @@ import hashlib
 import json
 import statistics
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, final
 
+import yaml
+
+from src.json_files import read_json
 from src.judges.encoding import encode_for_judge
 from src.judges.parsing import expected_score, parse_reply
 from src.judges.question import Answer, AnswerSchema, ImagePart, Question, Reply
@@ -206,6 +209,38 @@ def read_prompt(path: Path) -> str:
     text = path.read_text(encoding="utf-8").strip()
     check_has_instruction(path, text)
     return text
+
+
+def read_prompts(prompts: str, released: str, without: Sequence[str] = ()) -> dict[str, str]:
+    """The texts of a prompts.json by name.
+
+    Args:
+        prompts: a name without a slash is one of our versions; else the file, or its folder.
+        released: what stands for the instruction in the release's texts, beside our own marks.
+        without: texts that don't tell the instruction.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: not texts by name, or one without a place for the instruction.
+    """
+    path = PROMPTS / prompts / "prompts.yaml" if "/" not in prompts else Path(prompts)
+    path = path / "prompts.json" if path.is_dir() else path
+    if not path.is_file():
+        raise FileNotFoundError(f"no {path}; benchmark.rubric.prompts is a prompts.json or its folder")
+    content = yaml.safe_load(path.read_text(encoding="utf-8")) if path.suffix == ".yaml" else read_json(path)
+    if not isinstance(content, dict) or not all(isinstance(text, str) for text in content.values()):
+        raise ValueError(f'{path} is not of the form {{"<name>": "<text>", ...}}')
+    texts = {name: text.replace(released, QUOTED_INSTRUCTION) for name, text in content.items()}
+    for name in texts.keys() - set(without):
+        check_has_instruction(Path(f"{path}, {name},"), texts[name])
+    return texts
+
+
+def prompt_digest(texts: Mapping[str, str]) -> str:
+    """Tells prompts apart, for fingerprints."""
+    return hashlib.sha256("\0".join(f"{name}\0{text}" for name, text in texts.items()).encode()).hexdigest()[
+        :16
+    ]
 
 
 def check_has_instruction(path: Path, text: str) -> None:

@@ -17,7 +17,7 @@ from src.judges.judge import reward_key
 from src.judges.ledger import MEMORY, Ledger
 from src.judges.limits import Limits
 from src.judges.price import Price
-from src.judges.question import Answer, Question, VLMClient
+from src.judges.question import Heard, Question, ReadyClient, VLMClient
 from src.judges.rubric import Rubric
 from src.judges.session import Judgement, JudgingSession, answer_or_reason
 from src.records import Reward, Triplet
@@ -38,7 +38,8 @@ class StreamingJudge(Protocol):
 
 @final
 class VLMJudge:
-    """A vision-language model as a Judge. Implements `StreamingJudge` and `PaidJudge`, too.
+    """A vision-language model as a Judge. Implements `StreamingJudge`, `PaidJudge` and `QuestionedJudge`,
+    too.
 
     Args:
         name: see Judge.
@@ -88,6 +89,11 @@ class VLMJudge:
         """Opened on first use, so that composing a judge makes no file. Raises as `Ledger`."""
         return Ledger(self.ledger_path)
 
+    def check_ready(self) -> None:
+        """Raise ValueError or FileNotFoundError if its client lacks a key or weights."""
+        if isinstance(self.client, ReadyClient):
+            self.client.check_ready()
+
     def judge(self, triplets: Sequence[Triplet]) -> list[Reward]:
         """One Reward per triplet, in order. Raises as `judgements`."""
         if not triplets:
@@ -131,15 +137,30 @@ class VLMJudge:
         """A reward derived again from the replies in the ledger, without any call; None if the ledger doesn't
         hold it.
         """
+        heard = self.heard(triplet, key)
+        if heard is None:
+            return None
+        return Reward(triplet, self.name, key, *self.rubric.verdicts([each.answer for each in heard]))
+
+    def heard(self, triplet: str, key: str) -> list[Heard] | None:
+        """What came of the questions behind a reward, in their order; None if the ledger doesn't hold it."""
         keys = self.ledger.questions_of(key)
         if keys is None:
             return None
-        answers: dict[tuple[str, int], Answer | str] = {}
+        found: dict[tuple[str, int], Heard] = {}
         for question_key in keys:
             about, schema = self.ledger.about(question_key), self.ledger.schema(question_key)
             if about is None or schema is None:
                 return None
             question = Question(triplet, about[0], "", (), schema, about[1], about[2])
             reply, given_up = self.ledger.reply(question_key), self.ledger.given_up(question_key)
-            answers[about[:2]] = answer_or_reason(self.rubric, question, reply, given_up)
-        return Reward(triplet, self.name, key, *self.rubric.verdicts(list(answers.values())))
+            before = found[about[:2]].replies if about[:2] in found else ()
+            replies = before if reply is None else (*before, reply)
+            answer = answer_or_reason(self.rubric, question, reply, given_up)
+            found[about[:2]] = Heard(about[0], about[1], replies, answer)
+        return list(found.values())
+
+    def asking(self, rubric: Rubric, name: str) -> "VLMJudge":
+        """The same model with the same ledger, limits and price, asked other questions under another name."""
+        ledger = None if self.ledger_path == MEMORY else self.ledger_path
+        return VLMJudge(name, rubric, self.client, ledger, self.limits, self.price, self.retry_failed)

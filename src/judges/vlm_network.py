@@ -1,29 +1,25 @@
 """Qwen2.5-VL and Qwen3-VL through transformers: inputs, generation and exact probabilities of scores, with
 EditScore's LoRA adapters if wanted.
 
-The inputs are built here from image processor and tokenizer: the library's whole processor can't be built
-without torchvision, and for still images it only adds the number of placeholders, height x width / merge^2 of
-the grid of patches, for both families (tested against the library's own processors).
+The inputs are built in vlm_inputs.py.
 """
 
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, final
 
 import numpy as np
 import PIL.Image
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from peft import PeftConfig, PeftModel, load_peft_weights, set_peft_model_state_dict
 from torch import Tensor
 from transformers import (
-    AutoConfig,
-    AutoImageProcessor,
     AutoModelForImageTextToText,
-    AutoTokenizer,
     DynamicCache,
     GenerationConfig,
     LogitsProcessor,
@@ -32,36 +28,27 @@ from transformers import (
     TopPLogitsWarper,
 )
 
-from src.hub import check_adapter_learnt, error_summary, load_by_name, version_of
+from src.hub import (
+    check_adapter_learnt,
+    check_weights,
+    error_summary,
+    load_by_name,
+    version_of,
+    weights_digest,
+)
+from src.json_files import read_json
 from src.judges.question import AnswerSchema, ImagePart, Question, Reply
+from src.judges.vlm_inputs import NetworkInputs, VLMReader
 from src.seeds import fold_seed
 
-FAMILIES = ("qwen2_5_vl", "qwen3_vl", "qwen3_vl_moe")
-"""Model types with known placeholders."""
-
-PLACEHOLDER = "<|image_pad|>"
+BASE_FILE = "base.json"
+"""In an adapter's folder, of the model that it was trained on: model, revision, and weights by digest."""
 
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 CONTINUES_NUMBER = tuple("0123456789.")
 """First characters of tokens that turn the number before them into another one."""
 
 Alternatives = tuple[tuple[str, float], ...]
-
-
-@final
-@dataclass(frozen=True)
-class NetworkInputs:
-    """One question as the network takes it.
-
-    Attributes:
-        ids: tokens, the placeholders of the images expanded.
-        pixels: patches of all its images, one per row.
-        grids: per image (1, rows, columns) of its patches.
-    """
-
-    ids: Int[Tensor, " length"]
-    pixels: Float[Tensor, "patches values"]
-    grids: Int[Tensor, "pictures 3"]
 
 
 @final
@@ -124,25 +111,8 @@ class VLMNetwork:
         self.device = torch.device(
             ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
         )
-        self.config = load_by_name(
-            lambda: AutoConfig.from_pretrained(model, revision=revision, trust_remote_code=False), model
-        )
-        if self.config.model_type not in FAMILIES:
-            raise ValueError(
-                f"{model} is a model of type {self.config.model_type}; a local judge is one of "
-                f"{', '.join(FAMILIES)}"
-            )
-        self.images: Any = load_by_name(
-            lambda: AutoImageProcessor.from_pretrained(model, revision=revision, trust_remote_code=False),
-            model,
-        )
-        self.words: Any = load_by_name(
-            lambda: AutoTokenizer.from_pretrained(model, revision=revision, trust_remote_code=False), model
-        )
-        if self.words.chat_template is None:
-            raise ValueError(
-                f"the tokenizer of {model} has no chat template: take an instruction-tuned model"
-            )
+        self.reader = VLMReader(model, revision)
+        self.config, self.images, self.words = self.reader.config, self.reader.images, self.reader.words
         self.version = f"{model}@{version_of(model, revision, 'config.json')}"
         if adapter is not None:
             settings = load_by_name(lambda: PeftConfig.from_pretrained(adapter), adapter)
@@ -153,6 +123,11 @@ class VLMNetwork:
             self.version += f" adapter={adapter}@{version_of(adapter, None, 'adapter_config.json')}"
         self.version += f" {dtype} {attention} {type(self.images).__name__}"
         self._network: Any = None
+
+    def check_ready(self) -> None:
+        """Have the weights on this machine, downloaded if need be. Raises as `check_weights`."""
+        if self._network is None:
+            check_weights(self.model, self.revision)
 
     def load(self) -> None:
         """Read the weights, unless they are loaded.
@@ -190,46 +165,19 @@ class VLMNetwork:
     def count_tokens(self, question: Question) -> int:
         """Tokens of a question. If it will be refused for its special tokens, its plain text is counted."""
         prompt = question.prompt
-        for special in self._special_tokens(prompt):
+        for special in self.reader.special_tokens(prompt):
             prompt = prompt.replace(special, "")
-        return len(
-            self._tokenize(
-                prompt, [self._placeholders(image.height, image.width) for image in question.images]
-            )
-        )
+        counts = [self.reader.placeholders(image.height, image.width) for image in question.images]
+        return len(self.reader.tokenize(self.reader.chat(prompt, len(counts)), counts))
 
     def prepare(self, question: Question) -> NetworkInputs:
-        """A question as tokens and patches.
-
-        Raises:
-            ValueError: its text holds a special token, which would be taken for an image or for the end of
-                the question.
-        """
-        if specials := self._special_tokens(question.prompt):
-            raise ValueError(f"the question holds {specials[0]}, a special token of {self.model}")
-        processed = self.images(
-            images=[decode_to_pixels(image) for image in question.images], return_tensors="pt"
-        )
-        grids = processed["image_grid_thw"]
-        counts = [int(grid.prod()) // self.images.merge_size**2 for grid in grids]
-        ids = self._tokenize(question.prompt, counts)
-        return NetworkInputs(torch.tensor(ids), processed["pixel_values"], grids)
+        """A question as tokens and patches. Raises as `VLMReader.read`."""
+        return self.reader.read(question.prompt, [decode_to_pixels(image) for image in question.images])
 
     def pad(self, batch: Sequence[NetworkInputs]) -> dict[str, Tensor]:
         """Questions of different lengths as one batch, padded on the left."""
-        longest = max(len(inputs.ids) for inputs in batch)
-        ids = torch.full((len(batch), longest), self.words.pad_token_id)
-        mask = torch.zeros_like(ids)
-        for row, inputs in enumerate(batch):
-            ids[row, longest - len(inputs.ids) :] = inputs.ids
-            mask[row, longest - len(inputs.ids) :] = 1
-        tensors = {
-            "input_ids": ids,
-            "attention_mask": mask,
-            "mm_token_type_ids": (ids == self.config.image_token_id).int(),
-            "pixel_values": torch.cat([inputs.pixels for inputs in batch]).to(self._network.dtype),
-            "image_grid_thw": torch.cat([inputs.grids for inputs in batch]),
-        }
+        tensors = self.reader.pad(batch)
+        tensors["pixel_values"] = tensors["pixel_values"].to(self._network.dtype)
         return {name: value.to(self.device) for name, value in tensors.items()}
 
     @torch.inference_mode()
@@ -273,31 +221,6 @@ class VLMNetwork:
         whole = self.words.decode(written, skip_special_tokens=False)
         raw = json.dumps({"text": whole, "tokens": list(written), "finish": finish}, ensure_ascii=False)
         return Reply(text, finish, asked, len(written), 0.0, alternatives, raw)
-
-    def _placeholders(self, height: int, width: int) -> int:
-        """Tokens of an image."""
-        return self.images.get_number_of_image_patches(height, width, {}) // self.images.merge_size**2
-
-    def _special_tokens(self, prompt: str) -> list[str]:
-        """Special tokens in a text."""
-        return [token for token in self.words.all_special_tokens if token in prompt]
-
-    def _tokenize(self, prompt: str, placeholders: Sequence[int]) -> list[int]:
-        """The tokens of a question: the chat template's text with one placeholder per token of each image."""
-        content = [*({"type": "image"} for _ in placeholders), {"type": "text", "text": prompt}]
-        chat = self.words.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
-        )
-        first, *rest = chat.split(PLACEHOLDER)
-        if len(rest) != len(placeholders):
-            raise ValueError(
-                f"the chat template of {self.model} has room for {len(rest)} images instead of "
-                f"{len(placeholders)}"
-            )
-        expanded = first + "".join(
-            PLACEHOLDER * count + part for count, part in zip(placeholders, rest, strict=True)
-        )
-        return self.words(expanded, add_special_tokens=False)["input_ids"]
 
     def _alternatives(
         self, choice: "TokenChoice", row: int, written: Sequence[int]
@@ -460,6 +383,30 @@ def score_spans(tokens: Sequence[str], schema: AnswerSchema) -> list[tuple[int, 
     return spans
 
 
+def check_adapter_base(weights: Mapping[str, Tensor], adapter: str, model: str) -> None:
+    """Raise ValueError if an adapter's folder says that it was trained on other weights than a model's; equal
+    shapes would hide it.
+
+    Args:
+        weights: of the model, all of them.
+        adapter: a folder, or a hub id, which says nothing.
+        model: its name, for the message.
+    """
+    told = Path(adapter) / BASE_FILE
+    if not told.is_file():
+        return
+    base = read_json(told)
+    recorded = base.get("weights") if isinstance(base, dict) else None
+    here = weights_digest(weights)
+    if recorded != here:
+        named = " at ".join(str(base[each]) for each in ("model", "revision") if recorded and base.get(each))
+        raise ValueError(
+            f"the adapter {adapter} was trained on {named}, whose weights are {recorded}, and those of "
+            f"{model} are {here}: give the model that it was trained on, in the same revision (float16 "
+            "rounds them: say judge.client.dtype=auto)"
+        )
+
+
 def merge_adapter(network: Any, adapter: str, model: str) -> Any:
     """The network with a LoRA adapter added to its weights.
 
@@ -472,6 +419,7 @@ def merge_adapter(network: Any, adapter: str, model: str) -> Any:
     made_for = (settings.auto_mapping or {}).get("base_model_class", type(network).__name__)
     if made_for != type(network).__name__:
         raise ValueError(f"{reason}it was made for {made_for}, and this is {type(network).__name__}")
+    check_adapter_base(network.state_dict(), adapter, model)
     try:
         adapted = PeftModel(network, settings)
         weights = load_peft_weights(adapter, device="cpu")

@@ -15,6 +15,7 @@ from src.sweeps.processes import Share, available_cores, divide_machine
 from src.sweeps.record import FILE, Sweep, read_sweep
 from src.sweeps.results import write_table
 from src.sweeps.running import JobsFailed, Runner, StartJob, start_locally
+from src.sweeps.sources import Sources
 from src.sweeps.work import Jobs
 
 
@@ -39,6 +40,7 @@ class SweepRequest:
         dry_run: print the plan and stop.
         cluster: a scheduler that runs the jobs; None: they run here.
         submission: settings for the scheduler.
+        sources: of further yamls, for the jobs.
     """
 
     name: str
@@ -56,6 +58,7 @@ class SweepRequest:
     dry_run: bool
     cluster: str | None = None
     submission: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sources = Sources()  # noqa: RUF009  # frozen
 
 
 def run_sweep(request: SweepRequest, commit: Callable[[], str]) -> None:
@@ -73,10 +76,18 @@ def run_sweep(request: SweepRequest, commit: Callable[[], str]) -> None:
         start: StartJob = start_locally
     else:
         parts = [Share()] * request.jobs
-        start = submission_starter(request.folder, request.cluster, request.submission)
+        start = submission_starter(request.folder, request.cluster, request.submission, request.name)
     with alone_in(request.folder, "running the sweep"):
         sweep = load_or_create_sweep(request)
-        jobs = Jobs(sweep, request.folder, request.is_trained, request.evaluate, request.code, commit)
+        jobs = Jobs(
+            sweep,
+            request.folder,
+            request.is_trained,
+            request.evaluate,
+            request.code,
+            commit,
+            request.sources,
+        )
         jobs.prepare()
         jobs.refresh()
         mine = match_cells(sweep, request.cells, request.folder, request.code)
@@ -86,7 +97,7 @@ def run_sweep(request: SweepRequest, commit: Callable[[], str]) -> None:
         plan = plan_sweep(mine, jobs)
         print(plan_text(plan, mine, jobs), flush=True)
         probed = (
-            partial(probe, request.entry_point, request.folder, parts[0])
+            partial(probe, (request.entry_point, *request.sources.of_jobs), request.folder, parts[0])
             if request.probe and jobs.is_trained is not None
             else None
         )

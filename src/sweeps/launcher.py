@@ -28,6 +28,7 @@ from src.files import LOCK
 from src.sweeps.code import code_fingerprints, code_hash
 from src.sweeps.matching import Cell
 from src.sweeps.settings import whole_config
+from src.sweeps.sources import sources_of
 from src.sweeps.titles import sweep_title, varied_overrides
 
 
@@ -41,11 +42,14 @@ class SweepInterface:
             run; two jobs with equal trees are the same job.
         is_trained: whether a run folder holds a finished training; None for entry points that don't train.
         results: gives the folder whose reports a job adds to, where that isn't its own.
+        check_machine: raises an error for a config that can't run on this machine; a cluster's jobs run on
+            others.
     """
 
     depends_on: Callable[[DictConfig], Mapping[str, Any]] = whole_config
     is_trained: Callable[[Path], bool] | None = None
     results: Callable[[DictConfig], Path] | None = None
+    check_machine: Callable[[DictConfig], None] | None = None
 
 
 @final
@@ -54,11 +58,13 @@ class SweepableTask:
     """A Hydra task function that brings what sweeps need to know, as Hydra hands it to the launcher.
 
     Attributes:
+        name: of the entry point, which --config-name leaves as it is.
         run: the task.
         check: raises ValueError for overrides of an evaluation that don't compose.
         sweeps: what its sweeps need to know.
     """
 
+    name: str
     run: Callable[[DictConfig], None]
     check: Callable[[Sequence[str]], None]
     sweeps: SweepInterface
@@ -120,9 +126,10 @@ class JobLauncher(Launcher):
 
         trains = self.sweeps.is_trained is not None
         evaluate = list(self.evaluate) if trains and self.evaluate is not None else None
+        sources = sources_of(sys.argv[1:])
         if evaluate is not None:
-            self.task.check(evaluate)
-        entry_point = f"src.{self.config.hydra.job.config_name}"
+            self.task.check([*sources.search_path, *evaluate])
+        entry_point = f"src.{self.task.name}"
         cells = [self._cell(list(overrides), entry_point, folder) for overrides in job_overrides]
         request = SweepRequest(
             name=sweep_title(_root_=self.config),
@@ -140,6 +147,7 @@ class JobLauncher(Launcher):
             dry_run=self.dry_run,
             cluster=self.cluster,
             submission=self.submission,
+            sources=sources,
         )
         run_sweep(request, commit)
 
@@ -152,6 +160,8 @@ class JobLauncher(Launcher):
         HydraConfig.instance().set_config(cfg)  # interpolations ask it
         try:
             task = OmegaConf.masked_copy(cfg, [str(name) for name in cfg if name != "hydra"])
+            if self.sweeps.check_machine is not None and self.cluster != "slurm" and not self.dry_run:
+                self.sweeps.check_machine(task)
             settings = dict(leaves(self.sweeps.depends_on(task), into_lists=True))
             results = None if self.sweeps.results is None else self.sweeps.results(task)
         finally:
@@ -159,7 +169,8 @@ class JobLauncher(Launcher):
         given = [override for override in overrides if not override.lstrip("+").startswith("sweep=")]
         axes = varied_overrides(given, sys.argv[1:])
         files = code_fingerprints(entry_point, settings)
-        return Cell(tuple(given), tuple(axes), settings, files, code_hash(files), results)
+        trust = tuple(str(entry) for entry in task.get("trust") or ())
+        return Cell(tuple(given), tuple(axes), settings, files, code_hash(files), results, trust)
 
 
 def visible_gpus() -> list[str]:

@@ -27,6 +27,7 @@ class Cell:
         files: fingerprints of the code it runs on, by file.
         code: hash of these.
         results: the folder whose reports it adds to, where that isn't its own.
+        trust: the user's own packages that its editor is built of.
     """
 
     overrides: tuple[str, ...]
@@ -35,6 +36,7 @@ class Cell:
     files: Mapping[str, str]
     code: str
     results: Path | None = None
+    trust: tuple[str, ...] = ()
 
     @property
     def hash(self) -> str:
@@ -133,6 +135,7 @@ def _taken_over(job: Job, cell: Cell, sweep: Sweep, folder: Path) -> Job:
         dict(cell.settings),
         cell.hash,
     )
+    job.trust = list(cell.trust)
     return job
 
 

@@ -4,6 +4,7 @@ results can show.
 
 import math
 import shutil
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,6 +129,12 @@ def estimate_cost(
         size = sum(bytes_in(jobs.folder / str(job.number)) for job in alike) / len(alike)
         lines.append(_time(seconds, len(plan.run), at_a_time, f"as the {len(alike)} finished so far"))
     elif plan.run and probe is not None and steps > STEPS:
+        print(
+            f"trying {STEPS} steps of job {plan.run[0].number} to estimate time and disk; "
+            "hydra.launcher.probe=false leaves this out",
+            file=sys.stderr,
+            flush=True,
+        )
         try:
             found = probe(plan.run[0].overrides)
             seconds, size = found.seconds(steps), found.bytes

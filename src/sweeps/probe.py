@@ -41,8 +41,14 @@ class Probe:
         return self.around + steps * self.step
 
 
-def probe(entry_point: str, folder: Path, share: Share, overrides: Sequence[str]) -> Probe:
+def probe(program: Sequence[str], folder: Path, share: Share, overrides: Sequence[str]) -> Probe:
     """Train a few steps in a folder that is removed afterwards.
+
+    Args:
+        program: the entry point's module, and arguments before the overrides.
+        folder: of the sweep.
+        share: of the machine.
+        overrides: of the job.
 
     Raises:
         ValueError: the training failed, or took too long for two steps.
@@ -56,9 +62,7 @@ def probe(entry_point: str, folder: Path, share: Share, overrides: Sequence[str]
         f"hydra.run.dir={place}",
     )
     log = place / "log.txt"
-    process = StepProcess(
-        Step("train", (sys.executable, "-m", entry_point, *overrides, *fewer), log, {}), share
-    )
+    process = StepProcess(Step("train", (sys.executable, "-m", *program, *overrides, *fewer), log, {}), share)
     begun, seen, outcome = time.monotonic(), dict[int, float](), None
     try:
         while outcome is None and time.monotonic() - begun < LONGEST:

@@ -4,6 +4,7 @@ their logs.
 
 import ctypes
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -24,8 +25,14 @@ RANK_VARIABLES = (
     "HYDRA_FULL_ERROR",
 )
 RANK_PREFIXES = ("MASTER_", "SLURM_", "SUBMITIT_", "TORCHELASTIC_")
+OF_SCHEDULER = (signal.SIGUSR1, signal.SIGUSR2)
+"""Warnings that a job's time is up: SLURM sends them to all its processes, and would end those that don't
+listen. Who starts the steps hears them and asks a step to stop.
+"""
 PATIENCE = 30.0
 """Seconds that a process has to write its checkpoint and exit before it is killed."""
+ADVICE = re.compile(r"[;,] the same command\b.* goes on$")
+"""How a command goes on that was stopped; a sweep's jobs go on with the sweep's."""
 TOLD_TO_DIE = 1
 """PR_SET_PDEATHSIG of Linux."""
 
@@ -165,10 +172,10 @@ class StepProcess:
         """Ask it to end; a training writes a checkpoint first."""
         self._end_group(signal.SIGTERM)
 
-    def stop(self) -> Outcome:
-        """Wait until it has ended; kill it if it takes too long."""
+    def stop(self, patience: float = PATIENCE) -> Outcome:
+        """Wait until it has ended; kill it if it takes longer than so many seconds."""
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(patience)
         except subprocess.TimeoutExpired:
             self._end_group(signal.SIGKILL)
             self.process.wait()
@@ -185,15 +192,19 @@ class StepProcess:
     def _reason(self, code: int) -> str:
         written = self.step.log.read_bytes()[self.log_start :].decode(errors="replace")
         errors = [line for line in written.splitlines() if line.startswith("error: ")]
-        return errors[-1].removeprefix("error: ") if errors else f"exit code {code}, see {self.step.log}"
+        if not errors:
+            return f"exit code {code}, see {self.step.log}"
+        return ADVICE.sub("", errors[-1].removeprefix("error: "))
 
 
 def _prepared(cores: Sequence[int], parent: int) -> Callable[[], None]:
-    """What a new process does before its command: keep to its cores, and die with the sweep, even if that is
-    killed.
+    """What a new process does before its command: keep to its cores, leave the scheduler's warnings to the
+    process that started it, and die with the sweep, even if that is killed.
     """
 
     def prepare() -> None:
+        for number in OF_SCHEDULER:
+            signal.signal(number, signal.SIG_IGN)
         if cores and hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(0, cores)
         if sys.platform == "linux":

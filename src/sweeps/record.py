@@ -37,6 +37,7 @@ class Job:
         seconds: spent by its steps, "train" and "evaluate", over all starts.
         error: why it failed.
         submission: the scheduler's number, while it waits or runs there.
+        trust: the user's own packages that its editor is built of.
     """
 
     number: int
@@ -51,6 +52,7 @@ class Job:
     seconds: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     submission: str | None = None
+    trust: list[str] = field(default_factory=list)
 
     def described(self) -> str:
         """What sets it apart from the other jobs."""

@@ -1,4 +1,6 @@
-"""Tabulates the results of a sweep: as the paper's table of that name if there is one, else all rows."""
+"""Tabulates the results of a sweep: as the paper's table of that name if there is one, else all rows, named
+by what was varied.
+"""
 
 import shlex
 from collections.abc import Sequence
@@ -11,6 +13,7 @@ from src.tabulation.layouts import LAYOUTS
 from src.tabulation.markdown import markdown_tables
 from src.tabulation.paper_tables import paper_table
 from src.tabulation.runs import find_reports
+from src.tabulation.sweeps import is_sweep, sweep_tables
 
 TABLE = "table.md"
 TARGET = "5/5/5"
@@ -29,6 +32,8 @@ def write_table(sweep: Sweep, folder: Path, runs: Sequence[Path]) -> str:
         tables = (
             [paper_table(reports, sweep.name, TARGET, None, with_published=True)]
             if table
+            else sweep_tables(reports)
+            if is_sweep(reports)
             else general_tables(reports)
         )
     except (ValueError, FileNotFoundError) as error:

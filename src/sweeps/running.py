@@ -16,15 +16,37 @@ from src.sweeps.record import Job, Sweep
 PAUSE = 0.1
 """Seconds between polls of the running jobs."""
 
+WAITS = (15.0, 60.0, 120.0, 300.0)
+"""Seconds before a start that was refused is tried again. While jobs run, the last holds for all further
+tries, as the end of one may be what is waited for; without any, the sweep gives up.
+"""
+
 
 @final
 class JobsFailed(Exception):  # noqa: N818  # the jobs did, the sweep went to its end
     """Some jobs failed; the message names them."""
 
 
+@final
+class StartRefusedError(Exception):
+    """A job could not be started; the others are not concerned.
+
+    Args:
+        message: why.
+        is_lasting: asking again is in vain.
+    """
+
+    def __init__(self, message: str, is_lasting: bool) -> None:
+        super().__init__(message)
+        self.is_lasting = is_lasting
+
+
 @runtime_checkable
 class RunningJob(Protocol):
     """A job whose steps are running."""
+
+    outlives_sweep: bool
+    """Whether it goes on without the sweep, and the same command follows it."""
 
     def poll(self) -> Sequence[Outcome] | None:
         """Outcomes of its steps, up to the first that failed; None while it runs."""
@@ -67,6 +89,8 @@ class Work(Protocol):
 @final
 class LocalJob:
     """A job's steps as processes on this machine, one after the other."""
+
+    outlives_sweep = False
 
     def __init__(self, steps: Sequence[Step], share: Share) -> None:
         self.waiting = list(steps)
@@ -126,36 +150,46 @@ class Runner:
         self.seconds = seconds
         self.at_a_time = len(parts)
         self.running: dict[int, tuple[Job, RunningJob, Share, float]] = {}
+        self.refusals: list[str] = []  # in a row
+        self.next_start = 0.0
 
     def run(self, jobs: Sequence[Job]) -> None:
         """Run the jobs that are not finished.
 
         Raises:
             JobsFailed: some jobs failed; the others are done.
-            ValueError: no further job may begin (`check`); those that had started are done.
+            ValueError: no further job may begin (`check`), or none is let in; those that had started are
+                done.
         """
         left = [job for job in jobs if job.status != "finished"]
         refused: ValueError | None = None
         earlier = signal.signal(signal.SIGTERM, _interrupt)
+        interrupted = False
         try:
             while left or self.running:
-                while left and self.free and refused is None:
+                while left and self.free and time.monotonic() >= self.next_start:
                     job = self._next(left)
                     if job is None:
                         break
                     try:
                         self.work.check(job)
+                        self._begin(job, len(left) - 1)
+                    except StartRefusedError as error:
+                        refused = self._put_off(job, error)
                     except ValueError as error:
                         refused = error
+                    else:
+                        left.remove(job)
+                    if refused is not None:
                         left.clear()
-                        break
-                    left.remove(job)
-                    self._begin(job, len(left))
-                if self.running:
+                if self.running or left:
                     time.sleep(PAUSE)
                 self._look(left)
+        except KeyboardInterrupt:
+            interrupted = True
+            raise
         finally:
-            self._stop()
+            self._stop(interrupted)
             signal.signal(signal.SIGTERM, earlier)
         if refused is not None:
             raise refused
@@ -174,10 +208,9 @@ class Runner:
 
     def _begin(self, job: Job, left: int) -> None:
         self._share(job)
-        job.error = None
         steps = self.work.steps(job)
         if not steps:
-            job.status = "finished"
+            job.status, job.error = "finished", None
             self.sweep.write(self.folder)
             print(
                 f"job {job.number} ({job.described()}): "
@@ -185,10 +218,10 @@ class Runner:
                 flush=True,
             )
             return
-        job.status = "running"
-        self.sweep.write(self.folder)
-        share = self.free.pop(0)
-        self.running[job.number] = (job, self.start(job, steps, share), share, time.monotonic())
+        running = self.start(job, steps, self.free[0])
+        self.running[job.number] = (job, running, self.free.pop(0), time.monotonic())
+        job.status, job.error = "running", None
+        self.refusals.clear()
         self.sweep.write(self.folder)
         what = " and ".join(
             {"train": "training", "evaluate": "evaluation", "run": "run"}[step.kind] for step in steps
@@ -197,6 +230,18 @@ class Runner:
             f"job {job.number} ({job.described()}): {what} started, {_count(left)} left{self._eta(left)}",
             flush=True,
         )
+
+    def _put_off(self, job: Job, error: StartRefusedError) -> ValueError | None:
+        """Let a job wait that was refused; the error for the whole sweep where waiting is in vain."""
+        what = f"job {job.number} ({job.described()}) was not let in: {error}"
+        if error.is_lasting or (not self.running and len(self.refusals) >= len(WAITS)):
+            return ValueError(f"{what}; it and the jobs after it wait for the same command")
+        wait = WAITS[min(len(self.refusals), len(WAITS) - 1)]
+        if str(error) not in self.refusals:
+            print(f"{what}; tried again in {duration_text(wait)} or when another ends", flush=True)
+        self.refusals.append(str(error))
+        self.next_start = time.monotonic() + wait
+        return None
 
     def _share(self, job: Job) -> None:
         """Link the job's folder to that of an equal, finished job, unless it has begun itself."""
@@ -222,6 +267,7 @@ class Runner:
                 continue
             del self.running[number]
             self.free.append(share)
+            self.next_start = 0.0
             job.submission = None
             self._note(job, outcomes)
             job.error = next((outcome.error for outcome in outcomes if outcome.error is not None), None)
@@ -262,17 +308,21 @@ class Runner:
         rest = left * seconds + sum(max(0.0, seconds - (now - begun)) for *_, begun in self.running.values())
         return f", about {duration_text(rest / self.at_a_time)} to go" if left or self.running else ""
 
-    def _stop(self) -> None:
-        """End the jobs that still run; there are none unless the loop was interrupted."""
-        for _, running, *_ in self.running.values():
+    def _stop(self, interrupted: bool) -> None:
+        """End the jobs that still run; there are none unless the loop ended early. An error of the sweep's
+        own ends no job that outlives it.
+        """
+        left = list(self.running.values())
+        ending = [(job, running) for job, running, *_ in left if interrupted or not running.outlives_sweep]
+        for _, running in ending:
             running.ask_to_stop()
-        for job, running, *_ in self.running.values():
+        for job, running in ending:
             self._note(job, running.stop())
             job.submission = None
             job.status = "interrupted" if self.work.steps(job) else "finished"
             print(f"job {job.number} ({job.described()}): stopped", flush=True)
-        if self.running:
-            self.running.clear()
+        self.running.clear()
+        if ending:
             self.sweep.write(self.folder)
 
 

@@ -1,6 +1,7 @@
 """What a training's result depends on, and whether a run folder holds a finished training."""
 
 import json
+import re
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from src.data.reach import rows_settings
+from src.differences import leaves
 from src.sweeps.titles import OF_TRAINER
 
 COMMON = ("precision", "accumulate_grad_batches", "gradient_clip_val")
 """Settings of the trainer that are always named."""
+
+STEPS = re.compile(r"\$\{\.*trainer\.max_steps\}")
 
 LENGTHS = ("max_steps", "min_steps", "max_epochs", "min_epochs", "max_time")
 """Settings of the trainer that may change when a training is resumed."""
@@ -22,18 +26,41 @@ def training_settings(cfg: DictConfig) -> dict[str, Any]:
     """The settings of src.train that the weights depend on, besides the model's."""
     data = {
         name: value
-        for name, value in rows_settings(_resolved(cfg.data)).items()
+        for name, value in rows_settings(resolved(cfg.data)).items()
         if name not in ("num_workers", "check")
     }
-    trainer = {name: value for name, value in _of_trainer(cfg).items() if name not in LENGTHS}
     return {
         "seed": cfg.seed,
         "start": cfg.start,
-        "algorithm": _resolved(cfg.algorithm),
+        "algorithm": resolved(cfg.algorithm),
         "data": data,
-        "ema": _resolved(cfg.callbacks.ema),
-        "trainer": dict.fromkeys(COMMON) | trainer,
+        "ema": resolved(cfg.callbacks.ema),
+        "trainer": trainer_settings(cfg),
     }
+
+
+def trainer_settings(cfg: DictConfig) -> dict[str, Any]:
+    """The trainer's settings that the weights depend on: all but its machinery and how long it runs."""
+    trainer = {name: value for name, value in _of_trainer(cfg).items() if name not in LENGTHS}
+    return dict.fromkeys(COMMON) | trainer
+
+
+def schedules(cfg: DictConfig) -> dict[str, DictConfig]:
+    """The parts of src.train's config that may follow trainer.max_steps, by their names in
+    `training_settings`.
+    """
+    return {"algorithm": cfg.algorithm, "data": cfg.data, "ema": cfg.callbacks.ema}
+
+
+def following_steps(parts: Mapping[str, DictConfig]) -> set[str]:
+    """Names in the settings of a training of what its config sets to trainer.max_steps: the length of a
+    schedule.
+
+    Args:
+        parts: of the config, by their names in the settings.
+    """
+    trees = {name: OmegaConf.to_container(node, resolve=False) for name, node in parts.items()}
+    return {name for name, value in leaves(trees) if STEPS.search(str(value))}
 
 
 def training_depends_on(cfg: DictConfig) -> Mapping[str, Any]:
@@ -43,12 +70,12 @@ def training_depends_on(cfg: DictConfig) -> Mapping[str, Any]:
     Raises:
         FileNotFoundError: no checkpoint to start from.
     """
-    settings, model = training_settings(cfg), _resolved(cfg.model)
+    settings, model = training_settings(cfg), resolved(cfg.model)
     if model["reward_encoder"] is None or model["integration"] is None:
         model |= {"reward_encoder": None, "integration": None}  # the same editor
     if cfg.start is not None:
         settings["start"] = f"weights {start_hash(str(cfg.start))}"
-    trainer = _resolved(cfg.trainer)
+    trainer = resolved(cfg.trainer)
     # each takes a batch of its own
     processes = {"processes": [trainer.get("devices"), trainer.get("num_nodes", 1)]}
     steps = {"max_steps": None} | _of_trainer(cfg)
@@ -57,7 +84,7 @@ def training_depends_on(cfg: DictConfig) -> Mapping[str, Any]:
 
 def _of_trainer(cfg: DictConfig) -> dict[str, Any]:
     """The trainer's settings without its machinery."""
-    return {name: value for name, value in _resolved(cfg.trainer).items() if name not in OF_TRAINER}
+    return {name: value for name, value in resolved(cfg.trainer).items() if name not in OF_TRAINER}
 
 
 @lru_cache
@@ -80,8 +107,8 @@ def is_trained(folder: Path) -> bool:
     return json.loads(record.read_text())["status"] == "finished"
 
 
-def _resolved(node: DictConfig) -> dict[str, Any]:
-    """A node with its interpolations followed."""
+def resolved(node: DictConfig) -> dict[str, Any]:
+    """A node with its interpolations followed. Raises an error of OmegaConf's if a value is missing."""
     tree = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
     return {str(name): value for name, value in tree.items()}

@@ -13,6 +13,7 @@ from src.sweeps.matching import ANY, find_same_job
 from src.sweeps.processes import Outcome, Step
 from src.sweeps.record import FILE, Job, Sweep, read_sweep
 from src.sweeps.settings import first_few
+from src.sweeps.sources import Sources
 from src.sweeps.titles import AXES, SWEEP
 
 
@@ -28,6 +29,7 @@ class Jobs:
         evaluate: overrides of src.evaluate for each training; None: no evaluation.
         code: ANY, or "same": no job begins on other code than the sweep began with.
         commit: returns the checked-out commit, for the record.
+        sources: of further yamls.
         done: numbers of jobs that ended well in this process, for entry points that don't train.
         warned: unreadable files of other sweeps that a warning has named.
     """
@@ -38,6 +40,7 @@ class Jobs:
     evaluate: Sequence[str] | None
     code: str
     commit: Callable[[], str]
+    sources: Sources = Sources()  # noqa: RUF009  # frozen
     done: set[int] = field(default_factory=set)
     warned: set[Path] = field(default_factory=set)
 
@@ -79,6 +82,7 @@ class Jobs:
                 sys.executable,
                 "-m",
                 "src.evaluate",
+                *self.sources.of_evaluations,
                 f"checkpoint={place / 'editor'}",
                 *self._evaluation(job),
             )
@@ -149,6 +153,7 @@ class Jobs:
             sys.executable,
             "-m",
             self.sweep.entry_point,
+            *self.sources.of_jobs,
             *job.overrides,
             "hydra.mode=RUN",
             f"hydra.run.dir={place}",
@@ -159,8 +164,8 @@ class Jobs:
         packages from the training.
         """
         given = list(self.evaluate or ())
-        if not any(override.startswith("trust=") for override in given):
-            given[:0] = [override for override in job.overrides if override.startswith("trust=")]
+        if job.trust and not any(override.startswith("trust=") for override in given):
+            given.insert(0, f"trust=[{','.join(job.trust)}]")
         sizes = {value for name, value in job.settings.items() if name.endswith("world.size")}
         if len(sizes) == 1 and not any(override.startswith("world.size=") for override in given):
             given.insert(0, f"world.size={sizes.pop()}")

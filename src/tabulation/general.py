@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from src.evaluation.comparison import COMPARISON_NOTES, OVERALL, Comparison, compare, compare_overall
-from src.evaluation.report import NOTES, ReportRow
+from src.evaluation.report import NOTES, ReportRow, few_photographs
 from src.records import PERSPECTIVES
 from src.tabulation.cells import LETTERS, image_columns, judged_columns
 from src.tabulation.runs import RunReport, check_same_judge, find_reports
@@ -40,15 +40,20 @@ def general_tables(reports: Sequence[RunReport]) -> list[Table]:
             dict.fromkeys(key for run_report, row in rows for key in run_report.images.get(row.name, {}))
         )
         lines = [
-            Line(row.name, (str(run_report.run), row.name), _values(run_report, row, keys))
+            Line(row.name, (run_report.name or str(run_report.run), row.name), _values(run_report, row, keys))
             for run_report, row in rows
         ]
         columns = (*COUNTS, *judged_columns(), *image_columns(keys))
         title, facts = f"{benchmark}, judged by {judge}", {"benchmark": benchmark, "judge": judge}
         found.append(
-            Table(f"{benchmark}_{judge}", title, ("run", "row"), columns, tuple(lines), (NOTES,), facts)
+            Table(f"{benchmark}_{judge}", title, ("run", "row"), columns, tuple(lines), _notes(rows), facts)
         )
     return found
+
+
+def _notes(rows: Sequence[tuple[RunReport, ReportRow]]) -> tuple[str, ...]:
+    few = few_photographs([row for _, row in rows])
+    return (NOTES,) if few is None else (NOTES, few)
 
 
 def _values(run_report: RunReport, row: ReportRow, keys: Sequence[str]) -> tuple[Value, ...]:
@@ -134,7 +139,8 @@ def _line(run_report: RunReport, comparisons: Sequence[Comparison], overall: Com
         values.append(Value(p, words="< 0.0001" if p is not None and p < 0.0001 else None))
     values.append(Value(overall.difference, overall.ci95))
     against = first.against if first.paired else f"{first.against} (unpaired)"
-    return Line(first.row, (str(run_report.run), first.row, against, *counts), tuple(values))
+    run = run_report.name or str(run_report.run)
+    return Line(first.row, (run, first.row, against, *counts), tuple(values))
 
 
 def _against_run(

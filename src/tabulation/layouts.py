@@ -172,5 +172,8 @@ def layout_named(name: str) -> Layout:
         ValueError: no such table.
     """
     if name not in LAYOUTS:
-        raise ValueError(f"table={name}: choose from {', '.join(LAYOUTS)}, or table=null for all rows")
+        raise ValueError(
+            f"table={name}: choose from {', '.join(LAYOUTS)}, table3 of a human study, a benchmark of the "
+            "field (gedit, imgedit, imgedit_uge, rise), or table=null for all"
+        )
     return LAYOUTS[name]

@@ -121,9 +121,9 @@ def _below(name: str, parts: Sequence[str]) -> bool:
     return any(name == part or name.startswith(f"{part}.") for part in parts)
 
 
-def row_names(rows: Sequence[RunRow], known: Sequence[Hashable]) -> list[str]:
-    """Name each row so that names distinguish what `known` does not: choices in words first, then entries as
-    key=value.
+def row_names(rows: Sequence[RunRow], known: Sequence[Hashable], short: bool = False) -> list[str]:
+    """Name each row so that names distinguish what `known` does not: the user's own names, choices in words,
+    then entries as key=value.
 
     An entry is used, in every row, only if those before it leave runs of different settings together. Rows
     with unknown settings are named by their run folder.
@@ -131,13 +131,16 @@ def row_names(rows: Sequence[RunRow], known: Sequence[Hashable]) -> list[str]:
     Args:
         rows: of a table.
         known: what the table already says of each.
+        short: leave only the last part of a key where no other key that differs ends in it.
     """
     keys: list[tuple[Hashable, ...]] = []
     words: list[list[str]] = []
     for label, row in zip(known, rows, strict=True):
-        folder = None if row.settings is not None else str(row.report.run)
-        keys.append((label, folder))
-        words.append([] if folder is None or list(known).count(label) == 1 else [folder])
+        own = row.report.name
+        folder = None if row.settings is not None or own is not None else str(row.report.run)
+        keys.append((label, folder, own))
+        unnamed = [] if folder is None or list(known).count(label) == 1 else [folder]
+        words.append(unnamed if own is None else [own])
 
     def distinguish(values: Sequence[Hashable], text_of: Callable[[int], str]) -> None:
         values_of: dict[Hashable, set[Hashable]] = {}
@@ -154,13 +157,22 @@ def row_names(rows: Sequence[RunRow], known: Sequence[Hashable]) -> list[str]:
     for facet in ("backbone", "reward", "integration"):
         distinguish([each[facet] for each in in_words], lambda index, facet=facet: in_words[index][facet])
     flat = [{} if row.settings is None else learning_settings(row.settings) for row in rows]
-    for name in sorted(dict.fromkeys(name for each in flat for name in each), key=_rank):
-        values = [each.get(name, ABSENT) for each in flat]
+    entries = sorted(dict.fromkeys(name for each in flat for name in each), key=_rank)
+    shown = _short_names(entries, flat) if short else {}
+    for name in entries:
+        values, key = [each.get(name, ABSENT) for each in flat], shown.get(name, setting_name(name))
         distinguish(
             values,
-            lambda index, name=name, values=values: f"{setting_name(name)}={setting_text(values[index])}",
+            lambda index, key=key, values=values: f"{key}={setting_text(values[index])}",
         )
     return [", ".join(each) for each in words]
+
+
+def _short_names(entries: Sequence[str], flat: Sequence[Mapping[str, Hashable]]) -> dict[str, str]:
+    """The last part of each entry that differs and ends as no other one does."""
+    differing = [name for name in entries if len({each.get(name, ABSENT) for each in flat}) > 1]
+    last = [setting_name(name).rpartition(".")[2] for name in differing]
+    return {name: end for name, end in zip(differing, last, strict=True) if last.count(end) == 1}
 
 
 def _rank(name: str) -> tuple[int, bool]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, final
 
 from src.batching import batches_of
-from src.evaluation.case_list import FOLDER, KeptCase, kept_cases
+from src.data.kept_cases import FOLDER, KeptCase, kept_cases
 from src.evaluation.comparison import CaseScores
 from src.evaluation.generation_folder import Generation, generations_in
 from src.evaluation.report import row_order

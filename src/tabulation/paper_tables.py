@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import final
 
+from src.evaluation.report import few_photographs
 from src.evaluation.statistics import MAX_ENUMERATED
 from src.records import PERSPECTIVES
 from src.tabulation.cells import (
@@ -146,6 +147,8 @@ def check_seeds(rows: Sequence[RunRow]) -> None:
 def _method(place: Place, run: str, row: RunRow) -> str:
     """Name a row of Tables 1 and 2: its own name, what differs, or else the name of the experiment."""
     own = place.labels[0]
+    if row.report.name is not None:
+        return ", ".join(part for part in (run, own) if part)
     if own and not own.startswith("best of"):
         return ", ".join(part for part in (own, run) if part)
     name = run or str((row.settings or {}).get("name", row.report.run.name))
@@ -273,6 +276,8 @@ def notes_on(layout: Layout, lines: Sequence[OurLine], run_report: RunReport) ->
         notes.append("After ± the standard deviation over seeds.")
     notes.append("Bold: the best of our numbers in a column.")
     notes += _failure_notes(lines)
+    few = few_photographs([row.row for line in lines for row in line.rows])
+    notes += [] if few is None else [few]
     confounded = _confounded(layout, lines)
     return [*notes, confounded] if confounded else notes
 

@@ -5,8 +5,9 @@ Numbers are kept as the paper prints them.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import yaml
 
@@ -25,7 +26,7 @@ class PublishedNumber:
         text: as printed ("3.39").
         value: in our unit: a share in [0, 1], a score in [0, 5], a cosine in [-1, 1].
         benchmark: "Real-Edit".
-        judge: "GPT-4o"; "" for image metrics.
+        judge: "GPT-4o", "10 annotators"; "" for image metrics.
     """
 
     table: int
@@ -73,12 +74,12 @@ class PublishedTable:
 
 
 def published_table(number: int) -> PublishedTable:
-    """Read one of the paper's tables: 1, 2, 4, 5 or 6.
+    """Read one of the paper's tables: 1 to 6.
 
     Raises:
         KeyError: another one.
     """
-    whole = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    whole = _all_tables()
     table = whole["tables"][number]
     rows = []
     for row in table["rows"]:
@@ -90,3 +91,8 @@ def published_table(number: int) -> PublishedTable:
             )
         rows.append(PublishedRow(row["name"], row.get("edit_data", ""), numbers))
     return PublishedTable(number, whole["source"], table["benchmark"], table["judge"], rows)
+
+
+@cache
+def _all_tables() -> Mapping[str, Any]:
+    return yaml.safe_load(FILE.read_text(encoding="utf-8"))

@@ -4,20 +4,21 @@ A folder may be a run or hold runs at any depth: every `evaluation/<benchmark>/<
 is read.
 """
 
-import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, final
 
 import yaml
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from src.evaluation.generation_folder import read_settings
 from src.evaluation.report import Report, ReportRow, read_report
 from src.evaluation.statistics import Interval
+from src.json_files import read_finite_json
 
 Settings = Mapping[str, Any]
 """The nested config of a run as in its .hydra/config.yaml, interpolations unresolved."""
@@ -50,6 +51,7 @@ class RunReport:
         report: its content.
         images: image metrics by row name and key; empty if none were measured.
         networks: that measured them, by row name.
+        name: what the user calls its run; None for no name.
     """
 
     run: Path
@@ -57,6 +59,7 @@ class RunReport:
     report: Report
     images: Mapping[str, Mapping[str, ImageMean]]
     networks: Mapping[str, Mapping[str, str]]
+    name: str | None = None
 
 
 @final
@@ -92,15 +95,23 @@ class RunRow:
         return self.report.images.get(self.row.name, {})
 
 
-def find_reports(folders: Sequence[Path]) -> list[RunReport]:
+def find_reports(folders: Sequence[Path], names: Sequence[str] | None = None) -> list[RunReport]:
     """Find every report below the folders, in the order given, each once.
+
+    Args:
+        folders: runs, or folders that hold runs.
+        names: what to call the runs of each folder.
 
     Raises:
         FileNotFoundError: an unknown folder, or one without a report.
-        ValueError: a broken report.
+        ValueError: a broken report, or not as many names as folders.
     """
+    if names is not None and len(names) != len(folders):
+        raise ValueError(
+            f"names=[{','.join(names)}]: {len(names)} for {len(folders)} folders; give one for each, in order"
+        )
     found: dict[Path, RunReport] = {}
-    for folder in folders:
+    for folder, name in zip(folders, names or [None] * len(folders), strict=True):
         if not folder.is_dir():
             raise FileNotFoundError(f"no run folder {folder}")
         paths = sorted(report_files(folder))
@@ -112,7 +123,7 @@ def find_reports(folders: Sequence[Path]) -> list[RunReport]:
         for path in paths:
             if path.resolve() not in found:
                 found[path.resolve()] = RunReport(
-                    path.parents[3], path.parent, read_report(path), *read_image_metrics(path)
+                    path.parents[3], path.parent, read_report(path), *read_image_metrics(path), name
                 )
     return list(found.values())
 
@@ -244,7 +255,7 @@ def read_image_metrics(path: Path) -> tuple[dict[str, dict[str, ImageMean]], dic
     found: dict[str, dict[str, ImageMean]] = {}
     networks: dict[str, dict[str, str]] = {}
     try:
-        for row in json.loads(path.read_text(encoding="utf-8"))["rows"]:
+        for row in read_finite_json(path)["rows"]:
             networks[row["name"]] = {
                 str(name): str(described) for name, described in (row.get("measured_by") or {}).items()
             }
@@ -307,7 +318,13 @@ def run_config(run: Path) -> Settings | None:
 
 
 def _tree(text: str) -> dict[str, Any]:
-    tree = OmegaConf.to_container(OmegaConf.create(text))
+    tree = OmegaConf.to_container(_parsed(text))
     if not isinstance(tree, dict):
         raise TypeError("not a tree")
     return {str(name): value for name, value in tree.items()}
+
+
+@lru_cache(maxsize=1024)
+def _parsed(text: str) -> DictConfig | ListConfig:
+    """A report has many rows of one run, whose config takes most of the time that tables take."""
+    return OmegaConf.create(text)

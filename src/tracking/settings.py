@@ -40,6 +40,14 @@ def loggable_settings(
     return _without({**tree, **(more or {})}, sorted(secrets, key=len, reverse=True))
 
 
+def logger_nodes(cfg: DictConfig) -> list[Any]:
+    """The nodes of a config that build loggers, one for each name of logger=[csv,wandb]; [] for none."""
+    node = cfg.get("logger")
+    if node is None:
+        return []
+    return [node] if "_target_" in node else [each for each in node.values() if each is not None]
+
+
 def _without(node: Any, secrets: list[str]) -> Any:
     if isinstance(node, dict):
         return {

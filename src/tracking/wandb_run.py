@@ -97,8 +97,11 @@ class WandbRun(WandbLogger):
 
     def __init__(self, artifacts: str = "reference", **settings: Any) -> None:
         if artifacts not in MODES:
-            raise ValueError(f"logger.artifacts={artifacts}: choose from {', '.join(MODES)}")
-        super().__init__(**settings)
+            raise ValueError(f"logger.wandb.artifacts={artifacts}: choose from {', '.join(MODES)}")
+        # Lightning says so by the environment, which wandb reads once in a process: one that used it before
+        # would be asked to log in
+        offline = {"mode": "offline"} if settings.get("offline") else {}
+        super().__init__(**{**settings, **offline})
         self.artifacts = artifacts
         # the images of tables wait for `wandb sync` beside the run file, not in the home directory
         os.environ.setdefault("WANDB_DATA_DIR", str(Path(self.save_dir or ".", "wandb").resolve()))

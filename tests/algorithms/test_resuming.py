@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import config
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, LRScheduler, StepLR
 
@@ -13,7 +14,8 @@ from src import checkpoint
 from src.algorithms.muon import Muon
 from src.algorithms.resuming import settings_of, take_settings
 from src.algorithms.schedules import warmup_cosine
-from src.callbacks.resume import check_resumable
+from src.callbacks.resume import Steps, check_resumable
+from src.sweeps.trainings import following_steps, schedules
 
 STEPS = 3
 
@@ -99,8 +101,36 @@ def saved(folder: Path, settings: str) -> Path:
     return folder / "last.ckpt"
 
 
-def check(file: Path, settings: str) -> None:
-    check_resumable(file, checkpoint.read(file)["editor_config"], settings, found_by_itself=False)
+def check(file: Path, settings: str, by_itself: bool = False, steps: Steps | None = None) -> None:
+    check_resumable(file, checkpoint.read(file)["editor_config"], settings, by_itself, steps)
+
+
+def test_only_more_steps_go_on_and_the_schedule_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = saved(tmp_path, "{algorithm: {lr: 1, scheduler: {total_steps: 3}}}")
+    longer = "{algorithm: {lr: 1, scheduler: {total_steps: 9}}}"
+    follows = frozenset({"algorithm.scheduler.total_steps"})
+    check(file, longer, by_itself=True, steps=Steps(9, follows))
+    told = capsys.readouterr().err
+    assert "trainer.max_steps=9: algorithm.scheduler.total_steps is 3 in the checkpoint and 9 here" in told
+    with pytest.raises(ValueError, match=r"other settings: algorithm\.scheduler\.total_steps is 3"):
+        check(file, longer, by_itself=True, steps=Steps(9))
+    with pytest.raises(ValueError, match=r"algorithm.lr is 1 .*; take another run folder"):
+        check(file, longer.replace("lr: 1", "lr: 2"), by_itself=True, steps=Steps(9, follows))
+    with pytest.raises(
+        ValueError, match=r"at step 3 and trainer.max_steps=2: give more steps, or resume=null"
+    ):
+        check(file, longer, by_itself=True, steps=Steps(2))
+
+
+def test_what_follows_the_number_of_steps_is_what_the_config_sets_to_it() -> None:
+    given = ("trainer.max_steps=7", "algorithm.scheduler.warmup_steps=7")
+    assert following_steps(schedules(config("+experiment=reward_synthetic", *given))) == {
+        "algorithm.scheduler.total_steps"
+    }
+    fixed = "algorithm.scheduler.total_steps=7"
+    assert following_steps(schedules(config("+experiment=reward_synthetic", *given, fixed))) == set()
 
 
 def test_what_a_checkpoint_belongs_to_is_not_changed(

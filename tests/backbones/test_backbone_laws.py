@@ -14,10 +14,20 @@ from options import options, small_backbone
 from src.batch import EditBatch
 from src.diffusion.samplers import Guidance, Sampler
 from src.editor import Editor
+from src.execution import Execution
 from src.records import TargetReward
 
-BACKBONES = [name for name in options("model/backbone") if name != "smartedit"]
-"""All but SmartEdit at full size, whose reader is a language model of 7B; smartedit_tiny has its parts."""
+FULL_SIZE = ("smartedit", "flux2_klein")
+"""Of these smartedit_tiny and flux2_tiny have the parts."""
+
+BACKBONES = [name for name in options("model/backbone") if name not in FULL_SIZE]
+
+WAYS = {name: [] for name in BACKBONES} | {
+    f"tiny, {name}": [f"model/tokenizer@model.backbone.tokenizer={name}"]
+    for name in options("model/tokenizer")
+    if name not in ("by_data", "words")  # tiny's own, on the synthetic world
+}
+"""Backbones, and tiny with other tokenizers."""
 
 Build = Callable[..., Editor]
 
@@ -27,10 +37,11 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_pipeline(tmp_path_factory.mktemp("pipeline"))
 
 
-@pytest.fixture(params=BACKBONES)
+@pytest.fixture(params=WAYS)
 def build(request: pytest.FixtureRequest, pipeline: Path) -> Build:
-    small = small_backbone(request.param, pipeline)
-    return lambda integration="both": editor_of(request.param, small, integration).eval()
+    name = request.param.partition(",")[0]
+    small = [*small_backbone(name, pipeline), *WAYS[request.param]]
+    return lambda integration="both": editor_of(name, small, integration).eval()
 
 
 def test_an_untrained_editor_is_its_backbone(build: Build, batch: EditBatch) -> None:
@@ -117,6 +128,15 @@ def test_an_editor_starts_from_another_of_its_kind(build: Build) -> None:
     adopted = backbone.adopt(trained, "another editor")
     assert adopted.keys() == trained.keys()
     assert all(torch.equal(adopted[name], value) for name, value in trained.items())
+
+
+def test_an_edit_in_short_numbers_is_near(build: Build, batch: EditBatch) -> None:
+    """execution=fast"""
+    model = wake(build())
+    short = Execution(dtype="bfloat16").prepare(copy.deepcopy(model))
+    asked = batch.instructions, [TargetReward()] * 3, [0, 1, 2], Sampler(2, Guidance())
+    one, other = (editor.edit(batch.original, *asked) for editor in (model, short))
+    assert (one - other).abs().mean() < 0.05
 
 
 def test_edits_depend_on_seed_and_reward_alone(build: Build, batch: EditBatch) -> None:

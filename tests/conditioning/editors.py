@@ -55,7 +55,7 @@ def output(model: Editor, batch: EditBatch, scores: torch.Tensor | None = None) 
         batch.feedback,
         reading=model.backbone.read(batch.original, batch.instructions),
     )
-    return model(x_t, model.process.draw_time(TIMES), condition)
+    return model(x_t, model.process.draw_time(TIMES, latent[0, 0].numel()), condition)
 
 
 def loss(model: Editor, batch: EditBatch) -> torch.Tensor:

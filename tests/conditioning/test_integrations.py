@@ -9,15 +9,17 @@ import pytest
 import torch
 from conditioning.editors import editor, equal_weights, gradients, loss, output, wake
 from conftest import config, small_editor, triplets
+from hydra.errors import InstantiationException
 from killing import in_own_process
-from options import options
+from options import NATIVE, options
 from torch.nn.parallel import DistributedDataParallel
 
 from src.algorithms.denoising import Denoising, draw
 from src.batch import EditBatch
 from src.differences import leaves
 
-INTEGRATIONS, ENCODERS = options("model/integration"), options("model/reward_encoder")
+INTEGRATIONS = [name for name in options("model/integration") if name not in NATIVE]
+ENCODERS = options("model/reward_encoder")
 PAIRS = [(name, "score_text") for name in INTEGRATIONS]
 PAIRS += [("both", name) for name in ENCODERS if name != "score_text"]
 """Each integration with one encoder, each encoder with one integration: encoders act through tokens alone."""
@@ -133,10 +135,8 @@ def compare_with_one_graph(integration: str) -> None:
     )
 
 
-@pytest.mark.parametrize(
-    "integration",
-    [name if name == "both" else pytest.param(name, marks=pytest.mark.slow) for name in INTEGRATIONS],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("integration", INTEGRATIONS)
 def test_compiles_as_one_graph(integration: str) -> None:
     in_own_process(compare_with_one_graph, integration)
 
@@ -205,3 +205,46 @@ def test_skips_are_changed_only_if_asked_for(batch: EditBatch) -> None:
         model = wake(editor("addition", "score_text", f"model.integration.skips={skips}"))
         seen.append(output(model, batch))
     assert not torch.equal(*seen)
+
+
+@pytest.mark.parametrize("integration", NATIVE)
+def test_an_integration_of_transformers_is_refused_by_a_unet(integration: str) -> None:
+    with pytest.raises(InstantiationException, match=r"no site 'modulation\.'; it has time_embedding, stem"):
+        editor(integration)
+
+
+NARROW = {
+    "attention": ["model.integration.inner=8", "model.integration.heads=2"],
+    "addition": ["model.integration.rank=4"],
+    "both": [
+        "model.reward_encoder.width=12",
+        "model.integration.parts.attention.inner=8",
+        "model.integration.parts.addition.rank=4",
+    ],
+}
+"""Ways to make the reward modules small where text and network are wide."""
+
+
+@pytest.mark.parametrize("integration", NARROW)
+@pytest.mark.parametrize("init", ["zero", "random"])
+def test_narrow_reward_modules_keep_the_laws(integration: str, init: str, batch: EditBatch) -> None:
+    narrow = [*NARROW[integration], *init_overrides(integration, init)]
+    plain, model = editor("none"), editor(integration, "score_text", *narrow)
+    equal_weights(plain, model)
+    assert torch.equal(output(plain, batch), output(model, batch)) == (init == "zero")
+    assert not [name for name, gradient in gradients(model, batch).items() if gradient is None]
+    before = output(wake(model), batch)
+    assert not torch.equal(before, output(model, batch, batch.scores.flip(0)))
+
+
+@pytest.mark.parametrize("integration", NARROW)
+def test_narrow_reward_modules_are_smaller(integration: str) -> None:
+    sizes = [
+        sum(
+            weight.numel()
+            for name, weight in editor(integration, "score_text", *given).named_parameters()
+            if not name.startswith("backbone.")
+        )
+        for given in ([], NARROW[integration])
+    ]
+    assert sizes[1] < sizes[0]

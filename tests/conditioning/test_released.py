@@ -78,7 +78,7 @@ def test_equals_independent_formulas() -> None:
     torch.manual_seed(0)
     unet = UNet2DConditionModel(**SIZES)
     model = config("model/integration=released", "model/reward_encoder=released").model
-    encoder = instantiate(model.reward_encoder)(width=WIDTH)
+    encoder = instantiate(model.reward_encoder)(text_width=WIDTH)
     integration = instantiate(model.integration)(
         reward_width=WIDTH, signals=encoder.signals, site_widths=site_widths(unet)
     )

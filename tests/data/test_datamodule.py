@@ -111,6 +111,22 @@ def test_images_of_several_sizes_need_a_transform(tmp_path: Path) -> None:
         collate([tall, other])
 
 
+def test_previews_follow_the_data(folder: Path, tmp_path: Path) -> None:
+    """Rows that are held out, cases of the world, or the first rows; the middle of each."""
+    shown = {
+        "held out": EditData(Pix2PixTree(folder, extension="png"), 4, 0, 0, RandomCrop(16)).examples(3),
+        "all": tree(folder).examples(3),
+        "list": EditData(JsonList(write_list(tmp_path)), 4, 0, 0, RandomCrop(16)).examples(3),
+        "world": instantiate(config().data).examples(7),
+    }
+    assert [example.case.id for example in shown["held out"]] == ["0000018/7", "0000018/31"]
+    assert shown["all"][0].case.id == "0000000/7"
+    assert shown["list"][2].case.instruction == "make it night 2"
+    assert {example.title for example in shown["world"]} == {"exact"}
+    assert {example.case.id.split("-")[1] for example in shown["world"]} == {"validation"}
+    assert all(example.answer.shape == (16, 16, 3) for example in (*shown["held out"], *shown["list"]))
+
+
 def test_previews_show_the_first_usable_rows(folder: Path) -> None:
     (folder / "0000000" / "7_0.png").unlink()
     rows = Pix2PixTree(folder, split="all", extension="png")
@@ -199,7 +215,9 @@ class Losses(Callback):
 def losses(tmp_path: Path, *overrides: str) -> list[float]:
     """Train a small editor for two steps."""
     workers = "data.readers=0" if "data=stream" in overrides else "data.num_workers=0"
-    cfg = config(*SMALL, "data.batch_size=4", workers, *overrides)
+    # whatever the data
+    same = ["model/tokenizer@model.backbone.tokenizer=words", "model/process=rectified_flow"]
+    cfg = config(*SMALL, "data.batch_size=4", workers, *same, *overrides)
     seed_everything(0, verbose=False)
     data = instantiate(cfg.data)
     data.check(tmp_path / "broken_rows.jsonl")
@@ -283,7 +301,6 @@ def test_killed_and_resumed_with_random_crops_and_a_broken_row(tmp_path: Path) -
         "trainer.precision=32-true",
         "trainer.max_steps=9",
         "callbacks.checkpoint.every_n_train_steps=3",
-        "examples@callbacks.previews.examples=rows",
     ]
     whole, folder, log = tmp_path / "whole", tmp_path / "run", tmp_path / "log"
     text = finished("src.train", *command, f"hydra.run.dir={whole}", log=log)

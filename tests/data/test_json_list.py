@@ -58,12 +58,12 @@ def test_rewards_in_the_rows_are_read(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (
-            lambda entries: [{**entry, "original_image": "x"} for entry in entries],
-            "original_image and input: choose",
+            lambda entries: [{**entry, "source": "x"} for entry in entries],
+            "input and source: choose the original with data.dataset.columns.original=NAME",
         ),
         (
-            lambda entries: [{"input": "x", "output": "y", "text": "z"}],
-            r"no column for the instruction .* columns.instruction=NAME",
+            lambda entries: [{"input": "x", "output": "y", "words": "z"}],
+            r"no column for the instruction .* data.dataset.columns.instruction=NAME",
         ),
         (
             lambda entries: [{**entry, "id": "same"} for entry in entries],

@@ -10,7 +10,6 @@ from data.written import pixels, write_image, write_list, write_tree
 from datasets import Dataset, Features, Value
 from hydra.utils import instantiate
 
-from src.annotate import rows_config
 from src.data.check import check_rows
 from src.data.huggingface_table import HuggingFaceTable, open_table
 from src.data.json_list import JsonList
@@ -18,6 +17,7 @@ from src.data.pix2pix_tree import Pix2PixTree
 from src.data.problems import Problem
 from src.data.rows import RowSource
 from src.data.stream import StreamedRows, open_stream
+from src.data.without_loader import rows_request
 from src.evaluation.custom import Custom
 from src.evaluation.magicbrush import MagicBrush, unpack_split
 from src.sweeps.trainings import training_settings
@@ -143,7 +143,7 @@ def test_one_setting_says_it_and_nothing_depends_on_it(chosen: tuple[str, ...]) 
     assert closed.data.outside is False
     assert "outside" not in str(training_settings(opened))
     assert training_settings(closed) == training_settings(opened)
-    assert rows_config(closed.data) == rows_config(opened.data)
+    assert rows_request(closed.data) == rows_request(opened.data)
 
 
 def test_the_setting_reaches_the_dataset(folder: Path, secret: Path) -> None:

@@ -324,7 +324,7 @@ def test_broken_photographs_stop_it_or_are_left_out(
 BAD = [
     (["checkpoint=gone.ckpt"], "no checkpoint at gone.ckpt"),
     (["checkpoint=null"], "checkpoint=... is missing"),
-    (["list=null"], "give either image=PATH (an image or a folder of images) or list=PATH"),
+    (["list=null"], "give image=PATH (an image or a folder of images) or list=PATH"),
     (["image=photos"], "give either image=PATH"),
     (["instruction=make it night"], "each row of a list has its own instruction"),
     (["list={tmp}/empty.csv"], "{tmp}/empty.csv has no rows"),

@@ -327,5 +327,7 @@ def test_sizes_of_every_resize() -> None:
     assert framing_for("trained", 32)(90, 150).size == (32, 53)
     assert framing_for(64, 32)(90, 150).size == (64, 107)
     assert framing_for("long_side_64:512", 32)(90, 150).size == (320, 512)
+    assert framing_for("area:10000", 32)(200, 300).size == (81, 122)
+    assert framing_for("area:10000", 32)(50, 70).size == (50, 70)
     for height in range(1, 200):  # 49 * (64 / 49) is less than 64
         assert min(framing_for("long_side_64:64", 32)(height, height + 3).size) >= 64

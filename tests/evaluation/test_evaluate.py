@@ -1,12 +1,16 @@
 """The whole of src.evaluate on a few cases of the synthetic world, with a small random editor."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from shutil import copytree
 
 import pytest
 from conftest import SMALL, config, small_editor
+from evaluation.tiny_encoders import write_dino
 from omegaconf import OmegaConf
+from safetensors.torch import load_file, save_file
 
 from src import checkpoint, evaluate, tabulate
 from src.images import load_image
@@ -162,3 +166,22 @@ def test_requests_that_are_refused(run: Path, overrides: list[str], message: str
     with pytest.raises((ValueError, FileNotFoundError), match=message):
         evaluate_with(run, *overrides)
     assert [row["name"] for row in rows_of(run)] == ROWS
+
+
+def test_weights_that_are_no_numbers_leave_no_folder(run: Path, tmp_path: Path) -> None:
+    weights = load_file(run / "editor/model.safetensors")
+    weights["backbone.unet.conv_in.weight"][:] = math.nan
+    copytree(run / "editor", tmp_path / "editor")
+    save_file(weights, tmp_path / "editor/model.safetensors")
+    with pytest.raises(ValueError, match=r"the weights in .*editor are not finite"):
+        evaluate_with(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["editor"]
+
+
+def test_what_cannot_be_measured_is_known_before_the_first_edit(run: Path, tmp_path: Path) -> None:
+    dino = write_dino(tmp_path / "dino")
+    Path(dino, "model.safetensors").unlink()
+    measured = ["image_metrics=magicbrush", "image_metrics.clip=null", f"image_metrics.dino.model={dino}"]
+    with pytest.raises(FileNotFoundError, match="dino has no weights"):
+        evaluate_with(run, *measured, f"output={tmp_path}/out")
+    assert not list(tmp_path.glob("out/**/*.png"))

@@ -129,11 +129,6 @@ def test_photographs_are_edited_at_the_size_of_the_sampler(photographs: Path) ->
 def test_another_size_is_refused_by_name(server: RunningServer, data: Path, photographs: Path) -> None:
     with pytest.raises(ValueError, match="resize: 32 there, 40 asked for"):
         evaluated(asked(server, data, "real_edit", photographs, "sampler.resize=40"))
-    with pytest.raises(
-        ValueError,
-        match=r"row '0/0/0[+]text' asks with the feedback of failed edits, which real_edit does not know",
-    ):
-        evaluated(asked(server, data, "real_edit", photographs, "targets=table6"))
 
 
 def test_photographs_on_two_ranks(

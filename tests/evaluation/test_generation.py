@@ -25,7 +25,7 @@ from src.evaluation.generation import (
 from src.evaluation.generation_folder import Generation, folder_name, generations_in
 from src.evaluation.judging import judge_row
 from src.evaluation.report import report_row
-from src.evaluation.targets import TargetRow, requested_reward
+from src.evaluation.targets import TargetRow, askable, requested_reward
 from src.images import load_image, save_png
 from src.records import Case, TargetReward
 from src.reward_file import read_rewards
@@ -157,6 +157,15 @@ def test_targets() -> None:
         "None",
     )
     assert folder_name("0/0/0+text") == "0-0-0+text"
+
+
+def test_a_row_that_a_benchmark_cannot_ask_for_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    benchmark, told = Squares(), TargetRow(TargetReward((0.0, 0.0, 0.0)), True)
+    case = benchmark.cases()[0]
+    assert askable([FIVE, told], case, benchmark) == ([FIVE, told], [])
+    monkeypatch.setattr(Squares, "failed_feedback", lambda *_: None)
+    assert askable([FIVE, told], case, benchmark) == ([FIVE], [told])
+    assert askable([told], case, benchmark) == ([told], [])  # refused by requested_reward, which says why
 
 
 def test_nothing_is_judged_twice_and_a_new_edit_is(tmp_path: Path) -> None:

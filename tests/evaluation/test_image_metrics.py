@@ -4,7 +4,7 @@ once.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from evaluation.drawn import Drawn, random_image
 from evaluation.squares import Squares
 from evaluation.tiny_encoders import Counted, write_clip, write_dino
+from huggingface_hub.errors import LocalEntryNotFoundError
 from scipy.spatial.distance import cosine as cosine_distance
 from transformers import CLIPModel, CLIPTokenizer, ViTModel
 
@@ -23,7 +24,7 @@ from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.measuring import interleave, measure_row, read_values
 from src.evaluation.metrics import METRICS, CaseMetrics, metric_cell, metric_means
 from src.evaluation.pixels import CLIP_MEAN, CLIP_STD, IMAGENET_MEAN, IMAGENET_STD
-from src.hub import version_of
+from src.hub import check_weights, version_of
 from src.records import Case, Image, Triplet
 
 CPU = torch.device("cpu")
@@ -399,3 +400,39 @@ def test_models_that_can_not_be_loaded(tmp_path: Path, folders: tuple[str, str])
         (ValueError, FileNotFoundError), match="wordless has a network of 514 tokens and a tokenizer of"
     ):
         ClipEncoder(str(wordless))
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (lambda weights: weights.unlink(), "dino has no weights"),
+        (lambda weights: weights.write_bytes(weights.read_bytes()[:1000]), "safetensors can't be read"),
+        (
+            lambda weights: weights.rename(weights.parent / "model-1-of-2.safetensors"),
+            "dino lacks model-2-of-2.safetensors",
+        ),
+    ],
+)
+def test_missing_weights_are_known_before_edits_are_made(
+    tmp_path: Path, damage: Callable[[Path], object], said: str
+) -> None:
+    weights = Path(write_dino(tmp_path / "dino")) / "model.safetensors"
+    metrics = ImageMetrics(dino=DinoEncoder(str(weights.parent)))
+    metrics.check_ready(metrics.names)
+    index = {"weight_map": {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}}
+    (weights.parent / f"{weights.name}.index.json").write_text(json.dumps(index))
+    damage(weights)
+    if "no weights" in said:
+        (weights.parent / f"{weights.name}.index.json").unlink()
+    with pytest.raises((FileNotFoundError, ValueError), match=said):
+        metrics.check_ready(metrics.names)
+    metrics.check_ready(["magicbrush/l1"])  # needs no network
+
+
+def test_weights_that_only_the_hub_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unreachable(*_: object, **__: object) -> str:
+        raise LocalEntryNotFoundError("no network")
+
+    monkeypatch.setattr("src.hub.hf_hub_download", unreachable)
+    with pytest.raises(FileNotFoundError, match=r"the weights of owner/model can't be had: .* folder"):
+        check_weights("owner/model")

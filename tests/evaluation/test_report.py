@@ -162,6 +162,16 @@ def test_a_broken_report_is_named(tmp_path: Path) -> None:
         read_report(tmp_path / "report.json")
 
 
+@pytest.mark.parametrize("file", ["report.json", "cases.jsonl"])
+@pytest.mark.parametrize("constant", ["NaN", "Infinity"])
+def test_what_is_no_number_is_in_no_report(tmp_path: Path, file: str, constant: str) -> None:
+    write_report(tmp_path, report_of("5/5/5"))
+    text = (tmp_path / file).read_text()
+    (tmp_path / file).write_text(text.replace("0.0", constant, 1))
+    with pytest.raises(ValueError, match=f"report.json is not a report .*{constant} stands where a number"):
+        read_report(tmp_path / "report.json")
+
+
 def test_a_row_needs_cases() -> None:
     with pytest.raises(ValueError, match="no case"):
         report_row("5/5/5", [], {})
@@ -182,7 +192,7 @@ def test_edits_of_different_origin_are_told_apart_by_what_differs(
         told = [
             note
             for note in report_notes(Report("six", "hand", "hand-1", rows))
-            if "complete reward" not in note
+            if "complete reward" not in note and "photographs" not in note
         ]
         return " ".join(told)
 

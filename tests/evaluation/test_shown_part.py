@@ -43,7 +43,7 @@ def photograph(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "resize", ["keep", "trained", "60", "long_side_64:128", "long_side_64:100", "square:64"]
+    "resize", ["keep", "trained", "60", "long_side_64:128", "long_side_64:100", "square:64", "area:3000"]
 )
 def test_the_part_is_where_the_edit_lies(photograph: Path, resize: str) -> None:
     framing, edited = framing_for(resize, 64), as_the_editor_saw_it(photograph, resize)

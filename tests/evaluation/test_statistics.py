@@ -8,6 +8,8 @@ import pytest
 from src.evaluation.comparison import CaseScores, compare
 from src.evaluation.statistics import (
     Estimate,
+    _flips_p,
+    _flips_pass,
     bounds_under_failures,
     clustered_interval,
     clustered_mean,
@@ -18,6 +20,7 @@ from src.evaluation.statistics import (
     sign_flip_p,
     smallest_detectable,
     student_p,
+    two_way_mean,
     with_trainings,
 )
 
@@ -235,6 +238,16 @@ def test_flips_and_what_stands_for_them_meet() -> None:
     assert flips == pytest.approx(student, rel=0.06)
 
 
+@pytest.mark.parametrize("clusters", [5, 8, 10])
+def test_flips_need_not_be_tried_where_signs_say_it(clusters: int) -> None:
+    rng = np.random.default_rng(clusters)
+    sums = rng.normal(rng.uniform(-2, 2, (2000, 1)), 1, (2000, clusters))
+    sums[:300] = sums[:300].round()  # ties and zeros
+    sums[300], sums[301] = 0.0, 1.0
+    for level in (0.001, 0.05 / 3, 0.05, 0.3):
+        assert np.array_equal(_flips_pass(sums, level), _flips_p(sums) < level)
+
+
 def test_trainings_that_differ_hide_differences() -> None:
     alike, apart = [0.1, 0.1, 0.1], [-0.5, 0.0, 0.5]
     without = smallest_detectable(EIGHT, family=3)
@@ -365,3 +378,43 @@ def test_no_statistic_is_made_of_what_is_no_number(bad: float) -> None:
     for compute in computed:
         with pytest.raises(ValueError, match=r"values are not finite \(NaN or infinity\)"):
             compute()
+
+
+def test_two_raters_and_two_photographs_by_hand() -> None:
+    """Ratings 1, 3 (rater a) and 2, 4 (b) of photographs p, q: deviations -1.5, 0.5, -0.5, 1.5 from 2.5. Sums
+    by photograph are -2, 2, by rater -1, 1, so the variances are 2 (4 + 4) / 16 = 1 and 2 (1 + 1) / 16 = 1/4;
+    that of the four alone, 4/3 (2.25 + 0.25 + 0.25 + 2.25) / 16 = 5/12, is in both: 1 + 1/4 - 5/12 = 5/6. It
+    is no less than that of the photographs alone, 1.
+    """
+    values, photographs, raters = np.array([1.0, 3.0, 2.0, 4.0]), ["p", "q", "p", "q"], ["a", "a", "b", "b"]
+    estimate = two_way_mean(values, photographs, raters)
+    assert estimate is not None
+    assert (estimate.mean, estimate.error, estimate.clusters) == pytest.approx((2.5, 1.0, 2))
+    assert estimate.freedom == 1.0, "1^2 / (1^2 + (1/4)^2), and no less than 1"
+    # where photographs hardly differ and raters do, it is the raters
+    exchanged = two_way_mean(values, raters, photographs)
+    assert exchanged is not None
+    assert exchanged.error == pytest.approx(1.0)
+
+
+def test_ratings_of_one_rater_say_nothing_about_others() -> None:
+    values, photographs = np.array([1.0, 3.0, 2.0, 4.0]), ["p", "q", "p", "r"]
+    assert two_way_mean(values, photographs, ["a"] * 4) == clustered_mean(values, photographs)
+    assert two_way_mean(values, ["p"] * 4, photographs) == clustered_mean(values, photographs)
+    assert two_way_mean(values, ["p"] * 4, ["a"] * 4) is None
+    assert two_way_mean(np.full(4, 3.0), photographs, ["a", "a", "b", "b"]) == Estimate(
+        3.0, 0.0, 3, pytest.approx(5 / 3)
+    )
+
+
+def test_more_raters_narrow_what_more_photographs_cannot() -> None:
+    """Raters who differ by a constant: the error is theirs, however many photographs they see."""
+    strict = {"a": 0.0, "b": 1.0, "c": 2.0}
+    for number in (4, 400):
+        rated = [(strict[rater], f"p{index}", rater) for index in range(number) for rater in strict]
+        values, photographs, raters = (list(each) for each in zip(*rated, strict=True))
+        estimate = two_way_mean(np.array(values), photographs, raters)
+        assert estimate is not None
+        # the standard error of the mean of 0, 1 and 2
+        assert estimate.error == pytest.approx(1 / math.sqrt(3))
+        assert estimate.freedom == pytest.approx(2.0)

@@ -27,23 +27,22 @@ PLACE = "synthetic_edit/oracle"
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small editor, evaluated once and told to each logger."""
+    """A small editor, evaluated and told to each logger."""
     folder = tmp_path_factory.mktemp("run")
     model = OmegaConf.to_yaml(config(*SMALL).model, resolve=True)
     checkpoint.export(folder / "editor", model, (32, 32), small_editor().state_dict())
     (folder / ".hydra").mkdir()
     (folder / ".hydra/overrides.yaml").write_text("- model/integration=both\n")
-    for logger in ("wandb", "tensorboard", "csv"):
-        asked = (
-            f"checkpoint={folder}/editor",
-            "limit=8",
-            "sampler.steps=1",
-            f"logger={logger}",
-            "logged_cases=3",
-            "seed=5",
-            "benchmark.ideals=null",
-        )
-        evaluate.main(config(*asked, name="evaluate"))
+    asked = (
+        f"checkpoint={folder}/editor",
+        "limit=8",
+        "sampler.steps=1",
+        "logger=[wandb,tensorboard,csv]",
+        "logged_cases=3",
+        "seed=5",
+        "benchmark.ideals=null",
+    )
+    evaluate.main(config(*asked, name="evaluate"))
     return folder
 
 

@@ -51,6 +51,9 @@ class Counted(ImageEncoder):
             0,
         )
 
+    def check_ready(self) -> None:
+        self.encoder.check_ready()
+
     def images(self, images: Sequence[Image], device: torch.device) -> Float[Tensor, "n d"]:
         self.embedded += len(images)
         return self.encoder.images(images, device)

@@ -2,12 +2,13 @@
 the page and its figures.
 """
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from experiments.made_up import controls, table4, table5, write_job
+from experiments.made_up import controls, data, table4, table5, write_job
 from tabulation.hand_made import config, judged, write_run
 
 from experiments.dossier import (
@@ -471,6 +472,33 @@ def test_a_world_without_good_triplets_has_no_paper_beside_it(sweeps: Path, tmp_
     assert found is not None
     # exact edits are no better in preserving and quality
     assert [each.word for each in found] == ["confirmed", "void", "void"]
+
+
+def test_lines_of_chosen_triplets_are_named_by_what_chose_them(tmp_path: Path) -> None:
+    chosen = {"kept by the judge": ("Top", "reward_model", 2.0), "drawn at random": ("Random", "oracle", 1.4)}
+    chosen |= {"kept by the exact judge": ("Top", "oracle", 2.5)}
+    for number, (rule, judge, means) in enumerate(chosen.values()):
+        folder = tmp_path / f"choice{number}"
+        folder.mkdir()
+        record = {"request": {"curation": {"_target_": f"src.curation.rules.{rule}"}}, "judge": judge}
+        (folder / "curation.json").write_text(json.dumps(record))
+        node = data(None) | {"only": str(folder / "selection.jsonl")}
+        write_job(tmp_path / f"runs/{number}", {"5/5/5": (means, 4.0, 4.0)}, 0, integration=None, data=node)
+    write_job(tmp_path / "runs/3", {"5/5/5": (1.5, 4.0, 4.0)}, 0, integration=None)
+    write_job(tmp_path / "runs/4", {"5/5/5": (2.2, 4.0, 4.0)}, 0)
+    evidence = gather("retraining", [tmp_path / "runs"])
+    assert [entry.name for entry in evidence.entries if not entry.control] == [
+        "all",
+        "all, with rewards",
+        *chosen,
+    ]
+    every = evidence.entry("all")
+    assert every is not None
+    assert evidence.gates[0].plain == every.rows[0].row.means.summaries[0].score  # no reward, of the gates
+    record = {"request": {"curation": {"_target_": "src.curation.rules.Pareto"}}, "judge": "gpt4o"}
+    (tmp_path / "choice0/curation.json").write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="no line for rows chosen by Pareto and the judge gpt4o"):
+        gather("retraining", [tmp_path / "runs"])
 
 
 def test_what_is_refused(sweeps: Path, tmp_path: Path) -> None:

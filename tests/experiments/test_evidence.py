@@ -1,5 +1,5 @@
-"""experiments/evidence.sh in small: stage 1, Tables 4 and 6 with controls, curves, dossiers; the same command
-again trains nothing anew.
+"""experiments/evidence.sh and retraining.sh in small: stage 1, Tables 4 and 6 with controls, curves, what a
+reward model chose, dossiers; the same command again trains nothing anew.
 """
 
 import os
@@ -8,13 +8,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from reward_models.made import write_reward_model
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = "model.backbone.width=16 model.backbone.depth=2 model.backbone.channels=16 model.backbone.hidden=16"
 
 
-def run(folder: Path, *parts: str) -> str:
-    settings = {
+def run(script: str, *arguments: str, **more: str) -> str:
+    settings = more | {
         "PYTHON": sys.executable,
         "SEEDS": "0",
         "STAGE1_STEPS": "2",
@@ -22,7 +23,7 @@ def run(folder: Path, *parts: str) -> str:
         "EVALUATE": "limit=14,sampler.steps=1",
         "TRAIN_MORE": f"{SMALL} data.batch_size=2 data.dataset.length=120 sampler.steps=1 ~callbacks.scores",
     }
-    command = ["bash", "experiments/evidence.sh", str(folder), *parts]
+    command = ["bash", f"experiments/{script}.sh", *arguments]
     done = subprocess.run(
         command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=False
     )
@@ -34,7 +35,8 @@ def run(folder: Path, *parts: str) -> str:
 def test_tables_with_controls_in_small(tmp_path: Path) -> None:
     folder = tmp_path / "evidence"
     run(
-        folder,
+        "evidence",
+        str(folder),
         "stage1",
         "table4",
         "table6",
@@ -72,5 +74,31 @@ def test_tables_with_controls_in_small(tmp_path: Path) -> None:
     # the two rows that the sweep of controls has in common with Table 4 are links
     assert sum(path.is_symlink() for path in (folder / "controls").iterdir()) == 2
     weights = {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")}
-    run(folder, "stage1", "table4", "controls")
+    run("evidence", str(folder), "stage1", "table4", "controls")
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")} == weights
+
+
+@pytest.mark.slow
+def test_retraining_on_what_a_reward_model_chose_in_small(tmp_path: Path) -> None:
+    stage1, model = tmp_path / "stage1", tmp_path / "reward_model"
+    train = [sys.executable, "-m", "src.train", "+experiment=synthetic_stage1", "trainer.max_steps=2"]
+    train += [*SMALL.split(), "data.batch_size=2", "sampler.steps=1", "~callbacks.scores"]
+    subprocess.run([*train, f"hydra.run.dir={stage1}"], cwd=ROOT, check=True, capture_output=True)
+    write_reward_model(model)
+    more = {"START": f"{stage1}/editor", "LENGTH": "120", "SEEDS": "0,1"}
+    folder = tmp_path / "retraining"
+    run("retraining", str(model), str(folder), **more)
+    page = (folder / "retraining.md").read_text()
+    for name in (
+        "all",
+        "all, with rewards",
+        "kept by the judge",
+        "drawn at random",
+        "kept by the exact judge",
+    ):
+        assert f"| {name} | ours, 2 seeds |" in page
+    assert "| trained on exact edits | control, 2 seeds |" in page
+    weights = {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")}
+    assert len(weights) == 12
+    run("retraining", str(model), str(folder), **more)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("last.ckpt")} == weights

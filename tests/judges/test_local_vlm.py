@@ -25,8 +25,9 @@ from src.judges.parsing import UnusableReply, expected_score
 from src.judges.question import AnswerSchema, CallFailed, ImagePart, Question, Reply, VLMClient
 from src.judges.reseeded import Reseeded
 from src.judges.rubric import PerspectiveRubric, Rubric
+from src.judges.vlm_inputs import NetworkInputs
 from src.judges.vlm_judge import VLMJudge
-from src.judges.vlm_network import Decoding, NetworkInputs, TokenChoice, VLMNetwork, score_spans
+from src.judges.vlm_network import Decoding, TokenChoice, VLMNetwork, score_spans
 from src.records import Case, Triplet
 
 SIZES = ((40, 40), (60, 33), (90, 130))
@@ -415,6 +416,16 @@ def test_as_a_judge_with_a_ledger(models: dict[str, Path], tmp_path: Path, rubri
     assert judge.ledger.total().calls == calls
     judge.judge(triplets)
     assert judge.ledger.total().calls == calls + 2 * rubric.calls
+
+
+def test_a_judge_without_weights_is_known_before_it_is_asked(models: dict[str, Path], tmp_path: Path) -> None:
+    folder = shutil.copytree(models["qwen3_vl"], tmp_path / "vlm")
+    judge = VLMJudge("tiny", PerspectiveRubric(), small(folder), None, Limits())
+    judge.check_ready()
+    for weights in folder.glob("*.safetensors"):
+        weights.unlink()
+    with pytest.raises(FileNotFoundError, match="vlm has no weights"):
+        judge.check_ready()
 
 
 def test_an_instruction_with_a_special_token_fails_alone(models: dict[str, Path]) -> None:

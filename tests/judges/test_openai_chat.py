@@ -13,10 +13,12 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 from conftest import CONF, config
+from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from src.judges.fake_server import ONLY_BY_NAME, REMARKS, RunningServer, running_server
 from src.judges.image_tokens import TileTokens
+from src.judges.judge import check_can_judge
 from src.judges.openai_chat import (
     OWN_FIELDS,
     OpenAIChat,
@@ -534,3 +536,12 @@ def test_the_server_knows_what_our_prompts_ask() -> None:
 def test_a_key_is_taken_as_it_is_written(monkeypatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", f" {KEY}\n")
     assert read_api_key("OPENAI_API_KEY") == KEY
+
+
+def test_a_key_that_is_missing_is_known_before_the_first_question(monkeypatch) -> None:
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    judge = instantiate(config("judge=gpt4o", "ledger=null", name="evaluate").judge)
+    with pytest.raises(ValueError, match="OPENAI_API_KEY is not set"):
+        check_can_judge(judge, ["a"])
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    check_can_judge(judge, ["a"])

@@ -5,6 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from src.judges.judge import check_can_judge
+from src.judges.noisy_oracle import NoisyOracleJudge
 from src.judges.oracle import OracleJudge
 from src.records import Triplet
 from src.synthetic.world import World
@@ -58,3 +60,16 @@ def test_the_key_tells_images_and_worlds_apart(world: World) -> None:
     assert copy.key != exact.key
     assert judge.judge([Triplet(case, case.original)])[0].key == copy.key
     assert OracleJudge(World(48)).judge([Triplet(case, case.original)])[0].key != copy.key
+
+
+@pytest.mark.parametrize("kind", [OracleJudge, NoisyOracleJudge])
+def test_it_says_before_it_is_asked_that_it_knows_no_photograph(
+    kind: type[OracleJudge] | type[NoisyOracleJudge], world: World
+) -> None:
+    judge = kind(world)
+    check_can_judge(judge, ["photo-1", world.case_id("benchmark", 0, 0)])
+    check_can_judge(judge, [])
+    with pytest.raises(
+        ValueError, match=r"none of these 2 \(photo-1, ...\) is one: choose a judge that looks"
+    ):
+        check_can_judge(judge, ["photo-1", "photo-2"])

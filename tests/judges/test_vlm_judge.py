@@ -7,7 +7,7 @@ import json
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -77,7 +77,9 @@ class Scripted:
     """Answers as a function of the question and of how often it was asked."""
 
     def __init__(
-        self, script: Callable[[Question, int], str | Reply | CallFailed], seconds: float = 0.0
+        self,
+        script: Callable[[Question, int], str | Reply | CallFailed | Awaitable[CallFailed]],
+        seconds: float = 0.0,
     ) -> None:
         self.script, self.seconds = script, seconds
         self.fingerprint = self.model = "scripted"
@@ -92,6 +94,8 @@ class Scripted:
         await asyncio.sleep(self.seconds)
         self.at_once -= 1
         said = self.script(question, self.asked[name])
+        if isinstance(said, Awaitable):
+            said = await said
         if isinstance(said, CallFailed):
             raise said
         return said if isinstance(said, Reply) else Reply(said, input_tokens=1000, output_tokens=100)
@@ -274,10 +278,23 @@ def test_a_server_that_stays_busy_ends_the_run() -> None:
         return GOOD if question.triplet == "t0" else CallFailed("daily limit", "busy", retry_after=0.0)
 
     client = Scripted(script)
-    limits = replace(QUICK, attempts=2)
+    asking = judge(client, limits=replace(QUICK, attempts=2))
+    asking.judge([triplet(0)])
     with pytest.raises(JudgingStoppedError, match=r"daily limit.*wait until the server answers"):
-        judge(client, limits=limits).judge([triplet(number) for number in range(100)])
+        asking.judge([triplet(number) for number in range(1, 100)])
     assert client.asked.total() <= 200
+
+
+@pytest.mark.parametrize("attempts", [1, 5])
+def test_a_server_that_is_busy_from_the_start_is_tried_as_often_as_any(attempts: int) -> None:
+    busy = CallFailed("try later", "busy", retry_after=0.0)
+    client = Scripted(lambda question, attempt: GOOD if attempt == attempts else busy)
+    (reward,) = judge(client, limits=replace(QUICK, attempts=attempts)).judge([triplet(0)])
+    assert not reward.failed
+    client = Scripted(lambda *_: busy)
+    with pytest.raises(JudgingStoppedError, match=f"is too busy .try later.; tried {attempts} times"):
+        judge(client, limits=replace(QUICK, attempts=attempts)).judge([triplet(0)])
+    assert client.asked.total() == attempts
 
 
 def test_some_unusable_replies_end_nothing() -> None:
@@ -308,16 +325,22 @@ def test_a_wait_of_a_day_ends_the_run(first: str | CallFailed) -> None:
 
 
 def test_waits_are_told_and_given_up_when_the_run_is_stopped(capsys: pytest.CaptureFixture[str]) -> None:
-    def script(question: Question, attempt: int) -> str | CallFailed:
-        if question.triplet == "t0":
-            return GOOD
-        if question.about == "quality":
-            return CallFailed("no such model", "fatal")
-        return CallFailed("try later", "busy", retry_after=300.0)
+    is_waiting = asyncio.Event()
 
-    start = time.monotonic()
+    async def refused_meanwhile() -> CallFailed:
+        await is_waiting.wait()
+        return CallFailed("no such model", "fatal")
+
+    def script(question: Question, attempt: int) -> str | CallFailed | Awaitable[CallFailed]:
+        if question.triplet == "t1":
+            is_waiting.set()
+            return CallFailed("try later", "busy", retry_after=300.0)
+        return refused_meanwhile() if question.triplet == "t2" else GOOD
+
+    asking, start = judge(Scripted(script), limits=replace(QUICK, concurrency=6)), time.monotonic()
+    asking.judge([triplet(0)])
     with pytest.raises(JudgingStoppedError, match="no such model"):
-        judge(Scripted(script), limits=replace(QUICK, concurrency=2)).judge([triplet(0), triplet(1)])
+        asking.judge([triplet(1), triplet(2)])
     assert time.monotonic() - start < 10
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 1

@@ -55,6 +55,35 @@ def test_the_last_error_of_this_start_is_the_reason(tmp_path: Path) -> None:
     assert outcome.error == "this one"
 
 
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        (
+            "stopped at step 3 of 9; the same command with hydra.run.dir='a b' goes on",
+            "stopped at step 3 of 9",
+        ),
+        (
+            "interrupted; what was written so far is kept, the same command goes on",
+            "interrupted; what was written so far is kept",
+        ),
+        (
+            "rank 1 is gone: the same command goes on, or not",
+            "rank 1 is gone: the same command goes on, or not",
+        ),
+    ],
+)
+def test_how_a_stopped_command_goes_on_is_the_sweeps_to_say(tmp_path: Path, said: str, reason: str) -> None:
+    program = f"import sys; sys.exit({f'error: {said}'!r})"
+    assert outcome_of(StepProcess(step(tmp_path, program), Share())).error == reason
+
+
+def test_a_step_lives_through_the_schedulers_warnings(tmp_path: Path) -> None:
+    numbers = f"({int(signal.SIGUSR1)}, {int(signal.SIGUSR2)})"
+    program = f"import os; [os.kill(os.getpid(), number) for number in {numbers}]; print('alive')"
+    assert outcome_of(StepProcess(step(tmp_path, program), Share())).error is None
+    assert (tmp_path / "log.txt").read_text() == "alive\n"
+
+
 def gone(process: int) -> bool:
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] == "Z"

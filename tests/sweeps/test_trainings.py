@@ -1,12 +1,14 @@
 """What a cell of a sweep is: everything that may change its weights, and nothing else."""
 
 import inspect
+from types import ModuleType
 
 import pytest
 from conftest import config
 from omegaconf import DictConfig, OmegaConf, open_dict
 from pytorch_lightning import Trainer
 
+from src import train_judge, train_reward_model
 from src.sweeps.launcher import SweepInterface
 from src.sweeps.settings import fingerprint
 from src.sweeps.titles import OF_TRAINER, title, without_machinery
@@ -40,6 +42,20 @@ def test_every_setting_of_the_trainer_but_machinery_is_part_of_a_cell(name: str,
     assert (cell_hash(one) == cell_hash(other)) == (name in OF_TRAINER and not is_counted)
     may_change = name in LENGTHS or name in OF_TRAINER
     assert (training_settings(one)["trainer"] == training_settings(other)["trainer"]) == may_change
+
+
+OTHERS = {
+    train_reward_model: config(name="train_reward_model"),
+    train_judge: config("data=table", "data.dataset.table.path=DIR", "ledger=FILE", name="train_judge"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+@pytest.mark.parametrize("training", OTHERS, ids=lambda module: module.__name__)
+def test_trainings_of_judges_depend_on_the_same(training: ModuleType, name: str) -> None:
+    one, other = (with_trainer(OTHERS[training], **{name: value}) for value in (1, 2))
+    may_change = name in LENGTHS or name in OF_TRAINER
+    assert (training.settings_of(one)["trainer"] == training.settings_of(other)["trainer"]) == may_change
 
 
 def test_machinery_names_what_lightning_has() -> None:

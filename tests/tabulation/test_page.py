@@ -11,7 +11,8 @@ import pytest
 from tabulation.hand_made import config, judged, write_run
 from tabulation.page_runs import Greys, following, reward, write_generation, write_page_runs
 
-from src.evaluation.case_list import keep_cases, kept_cases
+from src.data.kept_cases import kept_cases
+from src.evaluation.case_list import keep_cases
 from src.files import NotWrittenError
 from src.images import decode_image
 from src.tabulation.page import write_report_page

@@ -246,4 +246,6 @@ def test_it_fits_a_telephone(page: Path, browser: Chromium) -> None:
     browser.do("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
     browser.open(page)
     assert browser.value("document.documentElement.scrollWidth") <= 390
+    browser.value("document.querySelectorAll('h1, h2, h3, p').forEach(each => each.append('n'.repeat(90)))")
+    assert browser.value("document.documentElement.scrollWidth") <= 390
     browser.do("Emulation.clearDeviceMetricsOverride")

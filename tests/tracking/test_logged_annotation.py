@@ -12,7 +12,14 @@ from src.tracking.wandb_run import rewards_artifact
 
 def test_counts_and_the_reward_file(tmp_path: Path) -> None:
     annotate.main(
-        config("judge=oracle", "data.dataset.length=3", f"output={tmp_path}", "logger=wandb", name="annotate")
+        config(
+            "judge=oracle",
+            "data=synthetic",
+            "data.dataset.length=3",
+            f"output={tmp_path}",
+            "logger=wandb",
+            name="annotate",
+        )
     )
     told = WandbFile(tmp_path)
     assert (told.history["annotation/rows"], told.history["annotation/failed"]) == (3, 0)

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+import wandb
 from commands import run
 from conftest import SMALL, config, small_editor
 from omegaconf import OmegaConf
@@ -78,8 +79,19 @@ def test_names_follow_the_content(tmp_path: Path) -> None:
 
 
 def test_an_unknown_way_to_keep_artifacts_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"logger\.artifacts=copy: choose from none, reference, upload"):
+    with pytest.raises(ValueError, match=r"logger\.wandb\.artifacts=copy: choose from none, ref"):
         WandbRun(artifacts="copy", save_dir=str(tmp_path))
+
+
+def test_offline_needs_no_account_where_wandb_was_used_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    wandb.setup()
+    run = WandbRun(save_dir=str(tmp_path), offline=True, project="test")
+    run.log_metrics({"loss": 1.0}, 0)
+    run.finalize("success")
+    assert WandbFile(tmp_path).history["loss"] == 1.0
 
 
 def test_a_run_file_is_whole_although_a_parent_process_used_wandb(tmp_path: Path) -> None:

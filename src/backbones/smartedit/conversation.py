@@ -125,7 +125,7 @@ class PromptTemplate:
         """
         ids = token_ids(self.tokenizer, " ".join(instruction.split()))
         if len(ids) > self.room:
-            warnings.warn(f"cut after {self.room} of {len(ids)} tokens: {instruction!r}", stacklevel=2)
+            warnings.warn(f"cut after {self.room} of {len(ids)} tokens: {instruction[:60]!r}", stacklevel=2)
         return [*self.behind, *ids[: self.room], *self.turn, *self.answer]
 
     def chat_ids(self, question: str, answer: str) -> tuple[list[int], int]:
@@ -142,7 +142,8 @@ class PromptTemplate:
         said = [*said, *self.end]
         if len(asked) > room // 2 or len(asked) + len(said) > room:
             warnings.warn(
-                f"question and answer of {len(asked)} and {len(said)} tokens are cut to {room}: {question!r}",
+                f"question and answer of {len(asked)} and {len(said)} tokens are cut to {room}: "
+                f"{question[:60]!r}",
                 stacklevel=2,
             )
         asked = asked[: room // 2]
@@ -186,7 +187,7 @@ def token_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 def start_id(tokenizer: Tokenizer) -> int:
     """The id that begins a sequence. Raises ValueError if the tokenizer has none."""
     start = (
-        tokenizer.special_ids["bos_token_id"]
+        tokenizer.encoder_settings["bos_token_id"]
         if isinstance(tokenizer, WordTokenizer)
         else tokenizer.bos_token_id
     )
@@ -198,7 +199,7 @@ def start_id(tokenizer: Tokenizer) -> int:
 def end_ids(tokenizer: Tokenizer) -> tuple[int, ...]:
     """The id that ends a sequence; none if the tokenizer has none."""
     end = (
-        tokenizer.special_ids["eos_token_id"]
+        tokenizer.encoder_settings["eos_token_id"]
         if isinstance(tokenizer, WordTokenizer)
         else tokenizer.eos_token_id
     )

@@ -14,7 +14,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from src import checkpoint
-from src.algorithms.denoising import Denoising, Draws, draw, mean_over_edits
+from src.algorithms.denoising import Denoising, StepDraws, draw, mean_over_edits
 from src.backbones.smartedit.reader import Reader
 from src.backbones.smartedit.smartedit import SmartEdit
 from src.batch import Condition, EditBatch, TextTokens
@@ -246,8 +246,8 @@ def test_only_edits_count_in_the_diffusion_mean(folder: Path) -> None:
     assert told == {"language"}
 
 
-def draws_of(draws: Draws, row: int) -> Draws:
-    return Draws(*(each[row : row + 1] for each in draws))
+def draws_of(draws: StepDraws, row: int) -> StepDraws:
+    return StepDraws(*(each[row : row + 1] for each in draws))
 
 
 def test_ranks_with_different_numbers_of_edits_make_the_global_mean() -> None:
@@ -395,7 +395,7 @@ def test_edits_in_short_numbers_where_the_reader_was_trained_along() -> None:
     """Its weights are then the editor's own, and become short as well."""
     cfg = config("model/backbone=smartedit_tiny", "model/process=preconditioned")
     torch.manual_seed(0)
-    sampler = instantiate(config(name="edit").sampler, steps=2)
+    sampler = instantiate(config("sampler=tiny", name="edit").sampler, steps=2)
     plain = instantiate(cfg.model).eval().requires_grad_(False)
     short = copy.deepcopy(plain)
     Execution(dtype="bfloat16").prepare(short)
