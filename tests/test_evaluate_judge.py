@@ -67,7 +67,7 @@ def refused(quickly_refused, monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 REFUSED = {
-    "no benchmark": (("verdicts=votes.jsonl",), "give judge_benchmark=, one of aurora, erb_editscore"),
+    "no benchmark": (("verdicts=votes.jsonl",), "give judge_benchmark=, one of aurora, "),
     "no judge": (GENAI, "nothing says whose answers to measure: give one of judge="),
     "two": ((*GENAI, "verdicts=votes.jsonl", "scores=votes.jsonl"), "verdicts= and scores= says whose"),
     "no path": (("judge_benchmark=aurora", "scores=votes.jsonl"), "give judge_benchmark.path=... (a JSON of"),

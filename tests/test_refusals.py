@@ -37,7 +37,7 @@ REFUSED = {
     ("edit", "steps=10"): "did you mean sampler.steps?",
     ("edit", "~sampler.guidence"): "did you mean sampler.guidance?",
     ("edit", "zebra=x"): "python -m src.edit --help lists them",
-    ("edit", "sampler=papper"): "did you mean paper? (sampler: paper,",
+    ("edit", "sampler=papper"): "did you mean paper? (sampler: ",
     ("edit", "samper=paper"): "did you mean sampler?",
     ("edit", "+sampler=paper"): "leave out the plus",
     ("edit", "+seed=3"): "leave out the plus",
