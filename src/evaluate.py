@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from src.evaluation.best_of_n import BestOf
     from src.evaluation.generation_folder import Generation
     from src.evaluation.image_metrics import ImageMetrics
+    from src.evaluation.judging_ahead import JudgingAhead
     from src.evaluation.metrics import CaseMetrics
     from src.evaluation.rows import Measuring, Rows
     from src.evaluation.targets import TargetRow
@@ -99,10 +100,17 @@ def main(cfg: DictConfig) -> None:
     )
     if ranks.rank == 0:
         print("".join(parts.notes), end="", file=sys.stderr)
+    ahead = judging_ahead(parts, cfg.batch_size)
     try:
-        made = make_edits(cfg, parts, rows)
+        made = make_edits(cfg, parts, rows, ahead)
+    except BaseException:
+        if ahead is not None:
+            ahead.give_up()
+        raise
     finally:
         leave_ranks()
+    if ahead is not None:
+        ahead.finish()
     if ranks.rank == 0 and parts.steps & {"judge", "report"}:
         judge_and_report(cfg, parts, made)
 
@@ -172,7 +180,18 @@ class Made:
     measured: "Mapping[str, Sequence[CaseMetrics]]"
 
 
-def make_edits(cfg: DictConfig, parts: Parts, rows: "Rows") -> Made:
+def judging_ahead(parts: Parts, batch_size: int) -> "JudgingAhead | None":
+    """What asks the judge while edits are made; None for a judge that needs this machine itself."""
+    from src.evaluation.judging_ahead import JudgingAhead
+    from src.judges.judge import RemoteJudge
+
+    judge = parts.judge
+    if "judge" not in parts.steps or not isinstance(judge, RemoteJudge) or not judge.is_remote:
+        return None
+    return JudgingAhead(judge, parts.cases, parts.benchmark.judged_height, batch_size)
+
+
+def make_edits(cfg: DictConfig, parts: Parts, rows: "Rows", ahead: "JudgingAhead | None") -> Made:
     """Make or adopt the edits and measure them, shared among the ranks."""
     from src.evaluation.rows import Measuring
 
@@ -184,7 +203,9 @@ def make_edits(cfg: DictConfig, parts: Parts, rows: "Rows") -> Made:
         generations = [rows.adopt(Path(cfg.edits), cfg.row, cfg.overwrite)]
     else:
         source = edit_source(cfg)
-        generations = rows.generate(parts.targets, source, make, lambda: check_ready(parts, measurable))
+        generations = rows.generate(
+            parts.targets, source, make, lambda: check_ready(parts, measurable), ahead
+        )
         rows = rows.with_ideals(source, make)
     if metrics is None or not parts.steps & {"measure", "report"}:
         return Made(rows, generations, None, {})

@@ -156,7 +156,7 @@ def test_who_may_import_judges() -> None:
     """Formats import no judge; evaluation imports interfaces, questions and the figures of agreement, no
     model.
     """
-    names = ("judge", "question", "rubric", "parsing", "encoding", "editscore", "agreement")
+    names = ("judge", "question", "rubric", "parsing", "encoding", "editscore", "agreement", "streaming")
     asking = {f"src.judges.{name}" for name in names}
     allowed = {"formats": set(), "evaluation": asking}
     wrong = []

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any, final
 
 from src.annotation.folder import LEDGER, REWARDS, reward_hash
-from src.batching import batches_of
 from src.data.all_rows import decode_with_files
 from src.data.problems import Problem
 from src.data.rows import DatasetRow
 from src.judges.judge import Judge, reward_key
 from src.judges.ledger import Ledger
-from src.judges.session import Judgement
-from src.judges.vlm_judge import StreamingJudge, VLMJudge
+from src.judges.streaming import Judgement, stream_judgements
+from src.judges.vlm_judge import VLMJudge
 from src.progress import with_progress
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 from src.reward_file import append_rewards, iter_rewards
@@ -139,7 +138,7 @@ class Annotation:
         """Judgements as they come, with a None for each skipped row."""
         skipped = 0
         triplets = self._open_triplets(rows)
-        for judgement in stream_judgements(self.judge, triplets):
+        for judgement in stream_judgements(self.judge, triplets, BATCH_SIZE):
             yield [None] * (self.counts.skipped - skipped) + [judgement]
             skipped = self.counts.skipped
         yield [None] * (self.counts.skipped - skipped)
@@ -242,15 +241,6 @@ class Annotation:
             if self.judge.ledger.path != self.folder / LEDGER:
                 record["ledger"] = str(self.judge.ledger.path)
         return record
-
-
-def stream_judgements(judge: Judge, triplets: Iterator[Triplet]) -> Iterator[Judgement]:
-    """One judgement per triplet; a judge that takes no stream gets batches."""
-    if isinstance(judge, StreamingJudge):
-        yield from judge.judgements(triplets)
-        return
-    for batch in batches_of(triplets, BATCH_SIZE):
-        yield from (Judgement(reward, {}) for reward in judge.judge(batch))
 
 
 def row_digest(row: DatasetRow, fingerprint: str) -> str:

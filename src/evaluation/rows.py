@@ -36,6 +36,7 @@ from src.evaluation.generation_folder import SETTINGS, Generation, Settings, fol
 from src.evaluation.ideal import IdealSetting
 from src.evaluation.image_metrics import ImageMetrics
 from src.evaluation.judging import JudgedCase, judge_row
+from src.evaluation.judging_ahead import JudgingAhead
 from src.evaluation.measuring import METRICS_FILE, interleave, measure_row
 from src.evaluation.metrics import CaseMetrics
 from src.evaluation.references import stored_edits
@@ -266,6 +267,7 @@ class Rows:
         source: EditSource,
         make: bool,
         before: Callable[[], None] = lambda: None,
+        ahead: JudgingAhead | None = None,
     ) -> list[Generation]:
         """Make the missing edits, including all candidates for best-of-N; the model is loaded only if needed.
 
@@ -274,6 +276,7 @@ class Rows:
             source: makes the edits.
             make: False raises an error if any are missing.
             before: called before anything is written, if edits are to be made; its errors end it.
+            ahead: started by the first process, if edits are to be made.
 
         Returns:
             A generation per target, without the further candidates.
@@ -301,6 +304,8 @@ class Rows:
         if self.ranks.rank == 0:
             for _, candidate, _, settings in candidates:
                 start_generation(candidate, settings, source.overwrite)
+            if ahead is not None and editor is not None:
+                ahead.start(generations)
         self.ranks.wait()
 
         unfinished = [

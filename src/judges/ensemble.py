@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Literal, final
 
-from src.judges.judge import Judge, KnowingJudge, PaidJudge, ReadyJudge, reward_key
+from src.judges.judge import Judge, KnowingJudge, PaidJudge, ReadyJudge, RemoteJudge, reward_key
 from src.records import PERSPECTIVES, Reward, Triplet, Verdict
 
 
@@ -50,6 +50,11 @@ class EnsembleJudge:
     def is_paid(self) -> bool:
         """Whether any member is."""
         return any(isinstance(member, PaidJudge) and member.is_paid for member in self.members.values())
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether all members are."""
+        return all(isinstance(member, RemoteJudge) and member.is_remote for member in self.members.values())
 
     def check_ready(self) -> None:
         """Raise ValueError if a member lacks something."""

@@ -42,6 +42,16 @@ class PaidJudge(Protocol):
 
 
 @runtime_checkable
+class RemoteJudge(Protocol):
+    """A Judge that may work elsewhere, so that asking it takes next to nothing of this machine."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it does, and answers within seconds."""
+        ...
+
+
+@runtime_checkable
 class ReadyJudge(Protocol):
     """A Judge that may lack something, such as a key or weights, without which it answers nothing."""
 

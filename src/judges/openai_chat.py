@@ -86,7 +86,8 @@ FATAL_CODES += ("unsupported_parameter", "unsupported_value", "unknown_parameter
 
 @final
 class OpenAIChat:
-    """A vision-language model behind POST <base_url>/chat/completions. Implements `VLMClient`.
+    """A vision-language model behind POST <base_url>/chat/completions. Implements `VLMClient` and
+    `RemoteClient`.
 
     Args:
         model: its name at the server; at Azure, the deployment's name.
@@ -119,6 +120,8 @@ class OpenAIChat:
             setting of its own; on the first `ask`: no key in the
             environment (estimates need none).
     """
+
+    is_remote = True
 
     def __init__(
         self,

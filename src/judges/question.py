@@ -252,6 +252,17 @@ class VLMClient(Protocol):
 
 
 @runtime_checkable
+class RemoteClient(Protocol):
+    """A VLMClient of a model that runs elsewhere and answers within seconds.
+
+    Attributes:
+        is_remote: True.
+    """
+
+    is_remote: bool
+
+
+@runtime_checkable
 class ReadyClient(Protocol):
     """A VLMClient that may lack something without which it answers nothing, such as a key or weights."""
 

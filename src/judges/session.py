@@ -8,7 +8,7 @@ derived from it.
 
 import asyncio
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import final
 
@@ -28,17 +28,8 @@ from src.judges.parsing import UnusableReply
 from src.judges.price import Charge, Price, charge_estimate, charge_reply
 from src.judges.question import Answer, CallFailed, Question, Reply, VLMClient
 from src.judges.rubric import Rubric
+from src.judges.streaming import Judgement
 from src.records import Reward, Triplet
-from src.reward_file import UsageFields
-
-
-@final
-@dataclass(frozen=True)
-class Judgement:
-    """A reward and what it cost, all attempts counted, those of earlier runs included."""
-
-    reward: Reward
-    usage: UsageFields
 
 
 def answer_or_reason(

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Protocol, final, runtime_checkable
+from typing import final
 
 from src.judges.bounded_map import bounded_map
 from src.judges.health import Health
@@ -17,29 +17,17 @@ from src.judges.judge import reward_key
 from src.judges.ledger import MEMORY, Ledger
 from src.judges.limits import Limits
 from src.judges.price import Price
-from src.judges.question import Heard, Question, ReadyClient, VLMClient
+from src.judges.question import Heard, Question, ReadyClient, RemoteClient, VLMClient
 from src.judges.rubric import Rubric
-from src.judges.session import Judgement, JudgingSession, answer_or_reason
+from src.judges.session import JudgingSession, answer_or_reason
+from src.judges.streaming import Judgement
 from src.records import Reward, Triplet
-
-
-@runtime_checkable
-class StreamingJudge(Protocol):
-    """A Judge that works on many triplets at once and returns the cost of each."""
-
-    def judgements(self, triplets: Iterable[Triplet]) -> Iterator[Judgement]:
-        """One judgement per triplet, as they are finished; triplets are read as they are needed.
-
-        Raises:
-            ValueError: further calls are pointless (wrong key, unknown model, no budget, no server).
-        """
-        ...
 
 
 @final
 class VLMJudge:
-    """A vision-language model as a Judge. Implements `StreamingJudge`, `PaidJudge` and `QuestionedJudge`,
-    too.
+    """A vision-language model as a Judge. Implements `StreamingJudge`, `PaidJudge`, `RemoteJudge` and
+    `QuestionedJudge`, too.
 
     Args:
         name: see Judge.
@@ -83,6 +71,11 @@ class VLMJudge:
     def is_paid(self) -> bool:
         """Whether its price is known."""
         return self.price is not None
+
+    @property
+    def is_remote(self) -> bool:
+        """See `RemoteJudge`."""
+        return isinstance(self.client, RemoteClient) and self.client.is_remote
 
     @cached_property
     def ledger(self) -> Ledger:

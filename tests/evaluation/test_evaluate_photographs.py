@@ -73,8 +73,11 @@ def evaluated(arguments: Sequence[str]) -> None:
 
 
 def results(output: Path) -> dict[str, bytes]:
+    """All files; the lines of a reward file in a fixed order, as they are written as the judge answers."""
     return {
-        str(path.relative_to(output)): path.read_bytes()
+        str(path.relative_to(output)): b"".join(sorted(path.read_bytes().splitlines(keepends=True)))
+        if path.name == "rewards.jsonl"
+        else path.read_bytes()
         for path in (output / "evaluation").rglob("*")
         if path.is_file()
     }
