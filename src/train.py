@@ -105,10 +105,10 @@ def train(cfg: DictConfig, folder: str) -> None:
     ]
     callbacks += [instantiate(node) for name, node in cfg.callbacks.items() if name not in ("ema", *EDITING)]
     editing = {"folder": folder, "ema": ema, "target": target, "sampler": sampler}
-    if "previews" in cfg.callbacks:
-        callbacks.append(instantiate(cfg.callbacks.previews, **editing, data=data))
-    if "scores" in cfg.callbacks:
-        callbacks.append(instantiate(cfg.callbacks.scores, **editing))
+    for name in EDITING:
+        if name in cfg.callbacks:
+            rows = {"data": data} if name == "previews" else {}
+            callbacks.append(instantiate(cfg.callbacks[name], **editing, **rows))
     trainer = fit(cfg, folder, algorithm, data, callbacks, resumed, ("editor", "previews"))
     if trainer.is_global_zero:
         print(f"next: {next_command(cfg, Path(folder, 'editor'))}", file=sys.stderr, flush=True)

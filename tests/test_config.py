@@ -80,7 +80,7 @@ def test_every_model_choice_builds_an_editor(group: str, option: str, pipeline: 
 @pytest.mark.parametrize("experiment", options("experiment"))
 def test_every_experiment_builds(experiment: str, pipeline: Path, tmp_path) -> None:
     given = []
-    if experiment in ("reward_smartedit", "smartedit_stage1", "smartedit_stage2"):
+    if experiment in ("reward_smartedit", "rl_smartedit", "smartedit_stage1", "smartedit_stage2"):
         given = small_backbone("smartedit", pipeline)
     if experiment.startswith("smartedit_stage"):
         given += [
@@ -100,6 +100,12 @@ def test_every_experiment_builds(experiment: str, pipeline: Path, tmp_path) -> N
         given = small_backbone("flux2_klein", pipeline)
     if "synthetic" not in experiment:
         given += [f"data.dataset.folder={write_tree(tmp_path)}", "data.dataset.extension=png"]
+    if experiment in ("rl_inspix2pix", "rl_smartedit"):
+        given += [
+            f"ledger={tmp_path}/ledger.sqlite",
+            "callbacks.holdout.benchmark.source=cases.csv",
+            "judge@algorithm.rewards.judge=gpt4o",  # a local one asks the hub for its weights
+        ]
     cfg = config(f"+experiment={experiment}", *given)
     check_types(cfg, "train")
     editor = instantiate(cfg.model)

@@ -34,6 +34,7 @@ ONLINE = (
         "nft",
         pytest.param("flow_grpo", marks=pytest.mark.slow),
         pytest.param("best_of_group", marks=pytest.mark.slow),
+        pytest.param("dpo", marks=pytest.mark.slow),
     ],
 )
 def test_killed_and_continued_it_is_the_same_training(tmp_path: Path, algorithm: str) -> None:
@@ -42,6 +43,8 @@ def test_killed_and_continued_it_is_the_same_training(tmp_path: Path, algorithm:
     said = finished("src.train", *settings, f"hydra.run.dir={whole}", log=tmp_path / "whole.log")
     assert "reward of 2 cases with 2 edits each" in said
     assert "16 edits drawn and judged in" in said
+    assert "holdout/validation" in (whole / "metrics.csv").read_text().splitlines()[0]
+    assert (whole / "over_optimisation.png").exists()
     process = Command("src.train", *settings, f"hydra.run.dir={folder}", log=tmp_path / "run.log")
     assert process.killed_when(lines_in(folder / "metrics.csv", 4))
     finished("src.train", *settings, f"hydra.run.dir={folder}", log=tmp_path / "run.log")

@@ -59,7 +59,7 @@ REFUSED = {
     ("train", "optimizer=muon"): "give optimizer@algorithm.optimizer=muon",
     ("train", "trainer.max_steps=0"): "trainer.max_steps=0: a whole number, at least 1, is needed",
     ("train", "+trainer.max_epochs=-2"): "trainer.max_epochs=-2: a whole number, at least 1",
-    ("train", "-m", "trainer.max_steps=0,5"): "trainer.max_steps=0: a whole number, at least 1",
+    ("train", "-m", "trainer.max_steps=0,-5"): "trainer.max_steps=0: a whole number, at least 1",
     ("evaluate", "limit=few", "checkpoint=x"): "limit takes a whole number or null",
     ("evaluate", "judge=gpt4o", "budget_usd=ten", "checkpoint=x"): "budget_usd takes a number or null",
     ("check_data", "data=stream", "data.check=all", "data.stream.path=x"): "data.check takes a whole number",

@@ -18,6 +18,9 @@ COMMON = ("precision", "accumulate_grad_batches", "gradient_clip_val")
 
 STEPS = re.compile(r"\$\{\.*trainer\.max_steps\}")
 
+ASKING = ("ledger", "limits", "price", "retry_failed", "base_url", "key_variable", "timeout")
+"""Settings of a judge that its answers don't depend on."""
+
 LENGTHS = ("max_steps", "min_steps", "max_epochs", "min_epochs", "max_time")
 """Settings of the trainer that may change when a training is resumed."""
 
@@ -32,7 +35,7 @@ def training_settings(cfg: DictConfig) -> dict[str, Any]:
     return {
         "seed": cfg.seed,
         "start": cfg.start,
-        "algorithm": resolved(cfg.algorithm),
+        "algorithm": _without_asking(resolved(cfg.algorithm)),
         "data": data,
         "ema": resolved(cfg.callbacks.ema),
         "trainer": trainer_settings(cfg),
@@ -112,6 +115,20 @@ def resolved(node: DictConfig) -> dict[str, Any]:
     tree = OmegaConf.to_container(node, resolve=True, throw_on_missing=True)
     assert isinstance(tree, dict)
     return {str(name): value for name, value in tree.items()}
+
+
+def _without_asking(algorithm: dict[str, Any]) -> dict[str, Any]:
+    """The settings of an algorithm without how its judge, if there is one, is asked."""
+
+    def shortened(node: Any) -> Any:
+        if isinstance(node, dict):
+            return {name: shortened(child) for name, child in node.items() if name not in ASKING}
+        return node
+
+    rewards = algorithm.get("rewards")
+    if not isinstance(rewards, dict) or "judge" not in rewards:
+        return algorithm
+    return algorithm | {"rewards": rewards | {"judge": shortened(rewards["judge"])}}
 
 
 def _without_caches(node: Any) -> Any:

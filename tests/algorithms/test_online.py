@@ -1,16 +1,20 @@
 """Online algorithms: groups judged and compared, weights that stand in, a step by an independent formula."""
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import pytest
 import torch
-from conftest import small_editor, triplets
+from conftest import config, small_editor, triplets
+from hydra.utils import instantiate
+from options import small_backbone
 from pytorch_lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
 from src.aggregation import Overall, PerPerspective
 from src.algorithms.best_of_group import BestOfGroup
 from src.algorithms.denoising import draw
+from src.algorithms.diffusion_dpo import DiffusionDPO, best_and_worst
 from src.algorithms.diffusion_nft import DiffusionNFT
 from src.algorithms.flow_grpo import FlowGRPO
 from src.algorithms.group_rewards import GroupRewards
@@ -25,7 +29,7 @@ from src.diffusion.transitions import Ancestral
 from src.editor import Editor
 from src.records import Case, Reward, TargetReward, Triplet, Verdict
 
-ALGORITHMS = [DiffusionNFT, FlowGRPO, BestOfGroup]
+ALGORITHMS = [DiffusionNFT, FlowGRPO, BestOfGroup, DiffusionDPO]
 
 
 def verdict(score: float | None) -> Verdict:
@@ -155,6 +159,15 @@ def test_every_algorithm_learns_from_what_it_draws(
     assert module.costs.edits == 2 * 3 * 4
 
 
+def test_an_editor_that_reads_image_and_instruction_learns_as_well(batch: EditBatch, tmp_path: Path) -> None:
+    small = small_backbone("smartedit_tiny", tmp_path)
+    overrides = ("model/backbone=smartedit_tiny", "model.process.prediction=sample", *small)
+    editor = instantiate(config(*overrides).model)
+    before = {name: value.clone() for name, value in editor.trained_state().items()}
+    fit(online(DiffusionDPO, editor), batch)
+    assert any(not torch.equal(before[name], value) for name, value in editor.trained_state().items())
+
+
 @pytest.mark.parametrize("kind", ALGORITHMS)
 def test_equal_rewards_change_nothing(batch: EditBatch, kind: Callable[..., Online]) -> None:
     editor = awake()
@@ -187,6 +200,37 @@ def test_a_step_of_nft_is_denoising_weighted_by_the_advantage(batch: EditBatch) 
     for (name, moved), start in zip(editor.named_parameters(), other.parameters(), strict=True):
         if start.grad is not None:
             torch.testing.assert_close(moved, start - start.grad, atol=2e-5, rtol=1e-3, msg=name)
+
+
+def test_a_step_of_dpo_pulls_to_the_best_and_away_from_the_worst(batch: EditBatch) -> None:
+    """At the reference the gradient of the loss is that of beta / 4 (best error - worst error)."""
+    editor, other = awake(), awake()
+    module, twin = (online(DiffusionDPO, each, times=1, beta=8.0) for each in (editor, other))
+    fit(module, batch)
+    twin.trainer = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False)
+    twin.trainer.strategy.connect(twin)
+    drawn = twin.draw(batch, 0, 0)
+    values = twin.judge_edits(batch, drawn.clean).values
+    process, shape = other.process, drawn.clean.shape[1:]
+    draws = draw(3, 0, 0, range(3), (shape[0], shape[1], shape[2]))
+    t = process.draw_time(draws.time)
+    prepared = twin.prepared(batch, Guidance(), repeat=False)
+    errors = []
+    for places in (values.argmax(1), values.argmin(1)):
+        clean = drawn.clean[4 * torch.arange(3) + places]
+        output = other.guided(noised(clean, draws.eps, process.marginal(t)), t, prepared)
+        target = process.regression_target(clean, draws.eps, t)
+        errors.append((output - target).square().flatten(1).mean(1))
+    (8.0 / 4 * (errors[0] - errors[1])).mean().backward()
+    for (name, moved), start in zip(editor.named_parameters(), other.parameters(), strict=True):
+        if start.grad is not None:
+            torch.testing.assert_close(moved, start - start.grad, atol=2e-5, rtol=1e-3, msg=name)
+
+
+def test_the_best_and_the_worst_edit_stand_side_by_side() -> None:
+    edits = torch.arange(6.0).view(6, 1, 1, 1)
+    advantage = torch.tensor([[0.0, -1.0, 1.0], [2.0, -2.0, 0.0]])
+    assert best_and_worst(edits, advantage).flatten().tolist() == [2.0, 1.0, 3.0, 4.0]
 
 
 def test_weights_that_stand_in_are_used_and_given_back_also_under_autocast(batch: EditBatch) -> None:
@@ -235,6 +279,8 @@ def test_what_is_refused() -> None:
         online(DiffusionNFT, small_editor(), mix=0.0)
     with pytest.raises(ValueError, match=r"times=0"):
         online(BestOfGroup, small_editor(), times=0)
+    with pytest.raises(ValueError, match=r"beta=0\.0 must be positive"):
+        online(DiffusionDPO, small_editor(), beta=0.0)
     with pytest.raises(ValueError, match=r"reference_weight=-1\.0"):
         online(FlowGRPO, small_editor(), reference_weight=-1.0)
     with pytest.raises(ValueError, match="most_failed"):

@@ -11,6 +11,7 @@ from torch import nn
 from torch.distributions import Normal
 
 from src.algorithms.advantages import advantages
+from src.algorithms.diffusion_dpo import best_and_worst
 from src.algorithms.policy_losses import (
     forward_process_loss,
     guarded_log_ratio,
@@ -243,6 +244,33 @@ def policy_gradient(
     return (noise_weights(torch.stack(stds)) * torch.stack(losses)).mean()
 
 
+def best_against_worst(
+    toy: Toy,
+    old: Toy,
+    process: RectifiedFlow,
+    rollout: Rollout,
+    drawn: Trajectory,
+    advantage: torch.Tensor,
+    condition: torch.Tensor,
+) -> torch.Tensor:
+    """Online Diffusion-DPO, four times a pair; `old` has the weights of the start."""
+    pairs = best_and_worst(drawn.clean, advantage.view(GROUPS, MEMBERS))
+    asked = condition.view(GROUPS, MEMBERS)[:, :2].flatten()
+    moved = []
+    for _ in range(4):
+        t = process.draw_time(torch.rand(GROUPS)).repeat_interleave(2)
+        eps = torch.randn(GROUPS, *pairs.shape[1:]).repeat_interleave(2, 0)
+        x_t, target = noised(pairs, eps, process.marginal(t)), process.regression_target(pairs, eps, t)
+        with torch.no_grad():
+            before = (old(x_t, t, asked) - target).square().flatten(1).mean(1)
+        moved.append((toy(x_t, t, asked) - target).square().flatten(1).mean(1) - before)
+    best, worst = torch.cat(moved).view(-1, 2).unbind(1)
+    return preference_loss(best, worst, 1.0).loss.mean()
+
+
+MAKE = {"nft": forward_process, "grpo": policy_gradient, "dpo": best_against_worst}
+
+
 def learn(
     start: dict[str, torch.Tensor], algorithm: str, reward: Reward, updates: int, rate: float
 ) -> tuple[Toy, Rollout]:
@@ -255,10 +283,10 @@ def learn(
     condition = (torch.arange(GROUPS) % CONDITIONS).repeat_interleave(MEMBERS)
     for update in range(updates):
         seeds = [update * len(condition) + member for member in range(len(condition))]
-        old.load_state_dict(toy.state_dict())
+        old.load_state_dict(start if algorithm == "dpo" else toy.state_dict())
         with torch.no_grad():
             drawn = rollout.sample(
-                lambda x_t, t: old(x_t, t, condition),
+                lambda x_t, t: toy(x_t, t, condition),
                 process,
                 seeds,
                 (2, 1, 1),
@@ -267,8 +295,7 @@ def learn(
             )
         judged = reward(drawn.clean, condition).view(GROUPS, MEMBERS)
         advantage = advantages(judged, "group", 0.1).value.flatten()
-        make = forward_process if algorithm == "nft" else policy_gradient
-        loss = make(toy, old, process, rollout, drawn, advantage, condition)
+        loss = MAKE[algorithm](toy, old, process, rollout, drawn, advantage, condition)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -276,7 +303,7 @@ def learn(
 
 
 @pytest.mark.parametrize("updates", [50, pytest.param(200, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("algorithm", ["nft", "grpo"])
+@pytest.mark.parametrize("algorithm", ["nft", "grpo", "dpo"])
 def test_the_right_mode_is_learnt(start: dict[str, torch.Tensor], algorithm: str, updates: int) -> None:
     toy = Toy()
     toy.load_state_dict(start)
