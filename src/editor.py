@@ -77,7 +77,7 @@ class Editor(nn.Module):
             self.integration = integration(
                 reward_width=self.reward_encoder.width,
                 signals=self.reward_encoder.signals,
-                site_widths=backbone.site_widths,
+                site_widths=backbone.site_widths | {"text": backbone.text_width},
             )
             backbone.attach(self.integration)
 
@@ -134,6 +134,8 @@ class Editor(nn.Module):
                 else _with_null_instruction(reading.instruction, lost, encode_text)
             )
         reward = self._reward(scores, feedback, not_given, encode_text)
+        if self.integration is not None and reward is not None:
+            texts = _appended(texts, self.integration.appended(reward))
         return Condition(original_latent, texts, None if reading is None else reading.stem_bias, reward)
 
     def _reward(
@@ -288,6 +290,16 @@ def _concatenate_conditions(conditions: Sequence[Condition]) -> Condition:
         else RewardTokens(
             torch.cat([r.tokens for r in rewards]), torch.cat([r.mask for r in rewards]), rewards[0].lengths
         ),
+    )
+
+
+def _appended(texts: TextTokens, more: Float[Tensor, "b n w"] | None) -> TextTokens:
+    """Texts with tokens behind all of theirs, padding included."""
+    if more is None:
+        return texts
+    here = torch.ones(more.shape[:2], dtype=torch.bool, device=texts.mask.device)
+    return TextTokens(
+        torch.cat([texts.tokens, more.to(texts.tokens.dtype)], 1), torch.cat([texts.mask, here], 1)
     )
 
 

@@ -41,6 +41,7 @@ from src.batch import Reading, RewardTokens, TextTokens
 from src.checkpoint import ADAPTER, HERE, description
 from src.checkpoint_paths import SETTINGS
 from src.conditioning.addition import Addition
+from src.conditioning.appended import Appended
 from src.conditioning.attention import Attention
 from src.conditioning.both import Both
 from src.conditioning.integration import Integration, split_heads, width_of
@@ -528,6 +529,11 @@ def write_pipeline(
         raise ValueError(
             "only an InsPix2Pix that predicts epsilon is a diffusers pipeline, this is "
             f"{type(backbone).__name__} with {type(process).__name__}"
+        )
+    if any(isinstance(part, Appended) for part in editor.modules()):
+        raise ValueError(
+            "model/integration=tokens changes the text of a prompt, which a diffusers pipeline encodes by "
+            "itself: this editor stays one of this project (src.edit, src.load_editor)"
         )
     if folder.exists():
         raise ValueError(f"output={folder} exists already: give a new folder")

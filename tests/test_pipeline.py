@@ -40,9 +40,9 @@ from src.pipeline import (
 INTEGRATIONS = sorted(
     path.stem
     for path in (CONF / "model/integration").glob("*.yaml")
-    if path.stem not in ("none", "both_random", *NATIVE)
+    if path.stem not in ("none", "both_random", "tokens", *NATIVE)
 )
-"""both_random is both with other start values, which the editors here replace anyway."""
+"""both_random is both with other start values, which the editors here replace anyway; tokens is refused."""
 
 
 @pytest.fixture(scope="module")
@@ -174,6 +174,9 @@ def test_stays_a_stock_pipeline_and_an_editor(stock: Path, tmp_path: Path, capfd
         assert torch.equal(plain.unet.state_dict()[name], value)
     again = checkpoint.load_editor(tmp_path / "editor")
     torch.testing.assert_close(edits(again, images), edits(model, images))
+    appending, its_settings = editor(stock, "model/integration=tokens")
+    with pytest.raises(ValueError, match="integration=tokens changes the text"):
+        write_pipeline(appending, its_settings, (32, 32), "a card", tmp_path / "tokens")
     with pytest.raises(ValueError, match="exists already"):
         write_pipeline(model, settings, (32, 32), "a card", tmp_path / "editor")
 

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import cast, final
 
+import torch
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from src.batch import RewardTokens
@@ -49,3 +51,7 @@ class Both(Integration):
             if site in part.sites:
                 hidden = part.apply_at(site, hidden, reward)
         return hidden
+
+    def appended(self, reward: RewardTokens) -> Float[Tensor, "b n w"] | None:
+        found = [tokens for part in self._integrations() if (tokens := part.appended(reward)) is not None]
+        return torch.cat(found, 1) if found else None

@@ -37,6 +37,10 @@ class Integration(nn.Module, ABC):
         same shape and type.
         """
 
+    def appended(self, reward: RewardTokens) -> Float[Tensor, "b n w"] | None:
+        """Tokens of the text's width that the network reads behind the instruction's; None for none."""
+        return None
+
 
 def split_heads(tokens: Float[Tensor, "b n d"], heads: int) -> Float[Tensor, "b h n _"]:
     """Tokens for multi-head attention: each head gets a slice of the channels."""

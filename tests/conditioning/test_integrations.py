@@ -3,6 +3,7 @@
 import copy
 import io
 import pickle
+from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
@@ -15,8 +16,10 @@ from options import NATIVE, options
 from torch.nn.parallel import DistributedDataParallel
 
 from src.algorithms.denoising import Denoising, draw
-from src.batch import EditBatch
+from src.batch import EditBatch, TextTokens
 from src.differences import leaves
+from src.editor import Editor
+from src.records import Feedback
 
 INTEGRATIONS = [name for name in options("model/integration") if name not in NATIVE]
 ENCODERS = options("model/reward_encoder")
@@ -148,6 +151,8 @@ def test_a_missing_reward_is_an_error(integration: str, batch: EditBatch) -> Non
     condition = editor("none").condition(latent, batch.instructions, batch.scores, batch.feedback)
     with pytest.raises(ValueError, match="reward is missing"):
         model(latent, torch.tensor([0.2, 0.5, 0.9]), condition)
+    if not model.integration.sites:  # it is in the text
+        return
     with (
         pytest.raises(RuntimeError, match="without a reward"),
         model.backbone.stem.adding(torch.zeros(3, 16, 1, 1)),
@@ -205,6 +210,23 @@ def test_skips_are_changed_only_if_asked_for(batch: EditBatch) -> None:
         model = wake(editor("addition", "score_text", f"model.integration.skips={skips}"))
         seen.append(output(model, batch))
     assert not torch.equal(*seen)
+
+
+def test_appended_tokens_stand_behind_the_text_whatever_its_padding(batch: EditBatch) -> None:
+    model, plain = wake(editor("tokens")), editor("none")
+    latent = model.backbone.encode_image(batch.original)
+
+    def words(which: Editor, feedback: Sequence[Feedback] | None) -> TextTokens:
+        return which.condition(latent, batch.instructions, batch.scores, feedback).instruction
+
+    ours, theirs = words(model, batch.feedback), words(plain, batch.feedback)
+    length = theirs.mask.shape[1]
+    assert ours.mask.shape == (3, length + 2)  # a token per signal
+    assert ours.mask[:, length:].all()
+    assert torch.equal(ours.mask[:, :length], theirs.mask)
+    # longer feedback of another sample pads the first one's, and changes nothing of it
+    longer = [batch.feedback[0], *[("the red circle was not removed",) * 3] * 2]
+    torch.testing.assert_close(words(model, longer).tokens[0, length:], ours.tokens[0, length:])
 
 
 @pytest.mark.parametrize("integration", NATIVE)
