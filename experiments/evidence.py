@@ -410,7 +410,9 @@ def control_of(settings: Settings | None) -> str | None:
     """The control that a run belongs to; None for an ordinary run."""
     data = (settings or {}).get("data") or {}
     for node in (data.get("control"), data.get("dataset")):
-        name = str(node.get("_target_", "")).rpartition(".")[2] if isinstance(node, Mapping) else ""
+        if not isinstance(node, Mapping):
+            continue
+        name = str(node.get("_target_", "")).rpartition(".")[2]
         if name in CONTROLS:
             share = (
                 node.get("clean_share", node.get("share", 1.0))

@@ -187,16 +187,20 @@ def draw_gains(points: Sequence[CurvePoint], title: str, note: str) -> Figure:
     reach = points[-1].x - points[0].x
     for index, name in enumerate(PERSPECTIVE_NAMES):
         colour, shift = COLOURS[index], 0.008 * reach * (index - 1)
-        known = [(point, gain) for point in points if (gain := point.gains[index]).difference is not None]
+        known = [
+            (point, gain, gain.difference)
+            for point in points
+            if (gain := point.gains[index]).difference is not None
+        ]
         line = "o-" if is_numeric(points) else "o"  # nothing lies between words
         panel.plot(
-            [point.x + shift for point, _ in known],
-            [gain.difference for _, gain in known],
+            [point.x + shift for point, *_ in known],
+            [difference for *_, difference in known],
             line,
             color=colour,
             label=name,
         )
-        for point, gain in known:
+        for point, gain, _ in known:
             if gain.ci95 is not None:
                 panel.plot(
                     [point.x + shift] * 2,

@@ -110,6 +110,12 @@ def sample_triplets(world: World, count: int) -> LinterData:
     return LinterData(world, entries, truth)
 
 
+def verdict_of(entry: LintEntry, index: int) -> Verdict:
+    """The verdict of a rated entry in one perspective."""
+    assert entry.reward is not None
+    return entry.reward.verdicts[index]
+
+
 def with_verdict(entry: LintEntry, index: int, verdict: Verdict) -> LintEntry:
     """The entry with another verdict in one perspective."""
     assert entry.reward is not None
@@ -182,7 +188,7 @@ def plant_faults(
 
         for row in take(f"failure_at_5, {perspective}", failing, each // 3):
             entries[row] = with_verdict(
-                entries[row], index, replace(entries[row].reward.verdicts[index], score=5.0)
+                entries[row], index, replace(verdict_of(entries[row], index), score=5.0)
             )
     for row in take("praise_low"):
         entries[row] = with_verdict(
@@ -229,14 +235,14 @@ def plant_faults(
             entries[row] = replace(entries[row], hashes=hashes, instruction=triplet.case.instruction)
     for row in take("judged_twice"):
         index = rng.randrange(3)
-        score = entries[row].reward.verdicts[index].score
+        score = verdict_of(entries[row], index).score
+        assert score is not None
         other = rng.choice(
             [value for value in range(6) if abs(value - score) >= 3] or [0 if score > 2 else 5]
         )
-        entries[row] = replace(
-            entries[row],
-            others=(replace(with_verdict(entries[row], index, Verdict(float(other))).reward, key="another"),),
-        )
+        rival = with_verdict(entries[row], index, Verdict(float(other))).reward
+        assert rival is not None
+        entries[row] = replace(entries[row], others=(replace(rival, key="another"),))
     # leak originals and exact edits of a benchmark into the data
     cases = data.world.benchmark_cases()
     known = {}

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> None:
     seen = {}
     for folder in sorted(path.parent for path in runs.glob("*/reward_model")):
         model = load_reward_model(folder)
-        estimates = estimated(model.network, everything, 256, torch.device("cpu"))
+        estimates = estimated(model.network, everything, torch.device("cpu"), 256)
         factors = [model.calibration.factors.get(name, 1.0) for name in NAMES]
         means = estimates.mean.double().numpy().reshape(CASES, EDITS, 3)
         seen[folder.name] = Seen(estimates, factors, means)
@@ -80,7 +80,7 @@ def choices(
         share = (best - exact.mean()) / (exact.max(1).mean() - exact.mean())
         kept = np.argsort(-said.ravel(), kind="stable")[: round(KEPT * said.size)]
         within = np.mean(
-            [spearmanr(a, b)[0] for a, b in zip(said, exact, strict=True) if np.ptp(b) and np.ptp(a)]
+            [correlation(a, b) for a, b in zip(said, exact, strict=True) if np.ptp(b) and np.ptp(a)]
         )
         rows.append(
             f"| {name} | {pairs(said, exact, 0.0, photographs)} | {pairs(said, exact, 1.0, photographs)} "
@@ -92,6 +92,11 @@ def choices(
         "",
         f"Mean of all edits {exact.mean():.3f}, of the best of each case {exact.max(1).mean():.3f}.",
     ]
+
+
+def correlation(one: np.ndarray, other: np.ndarray) -> float:
+    """Spearman's."""
+    return float(np.asarray(spearmanr(one, other))[0])
 
 
 def pairs(said: Grid, exact: Grid, gap: float, photographs: np.ndarray) -> str:

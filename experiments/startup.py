@@ -62,7 +62,11 @@ def import_everything(command: str) -> None:
         tree = OmegaConf.to_container(compose(command), resolve=False)
     for target in targets(tree):
         importlib.import_module(target.rpartition(".")[0])
-    files = {name: module.__file__ for name, module in sys.modules.items() if name.startswith("src.")}
+    files = {
+        name: module.__file__
+        for name, module in sys.modules.items()
+        if name.startswith("src.") and module.__file__ is not None
+    }
     lines = {
         ast.unparse(node)
         for name, file in files.items()
